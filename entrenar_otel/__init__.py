@@ -1,0 +1,47 @@
+"""entrenar-otel: training monitoring for people who live in OpenTelemetry.
+
+::
+
+    from entrenar_otel import Monitor
+
+    with Monitor.auto() as monitor:
+        for epoch in monitor.epochs(10):
+            for x, y in monitor.steps(batches):
+                monitor.log(loss=loss, accuracy=accuracy)
+"""
+
+from entrenar_otel._version import __version__
+from entrenar_otel.builder import MonitorBuilder
+from entrenar_otel.collector import MetricsCollector
+from entrenar_otel.errors import (
+    AndonStop,
+    BadInput,
+    ConfigError,
+    EntrenarError,
+    LakeError,
+    NotMeasured,
+    QueryError,
+    RunError,
+)
+from entrenar_otel.monitor import Monitor
+from entrenar_otel.names import Metric
+from entrenar_otel.records import MetricRecord, MetricsEmitter, MetricsStore
+
+__all__ = [
+    "AndonStop",
+    "BadInput",
+    "ConfigError",
+    "EntrenarError",
+    "LakeError",
+    "Metric",
+    "MetricRecord",
+    "MetricsCollector",
+    "MetricsEmitter",
+    "MetricsStore",
+    "Monitor",
+    "MonitorBuilder",
+    "NotMeasured",
+    "QueryError",
+    "RunError",
+    "__version__",
+]

@@ -1,0 +1,46 @@
+"""The specification's builder, for its readers; keyword arguments of `Monitor` say the same."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Self
+
+from entrenar_otel.monitor import Monitor
+from entrenar_otel.records import MetricsEmitter
+
+
+class MonitorBuilder:
+    """Collects what a Monitor is made of, then makes it.
+
+    ::
+
+        monitor = Monitor.builder().run("digits-7").model("digits-mlp", "1.0.0").storage("lake").build()
+    """
+
+    def __init__(self) -> None:
+        self._settings: dict[str, Any] = {}
+        self._emitters: list[MetricsEmitter] = []
+
+    def run(self, run_id: str, **settings: Any) -> Self:
+        """The run's id, and any other keyword of `Monitor`."""
+        self._settings |= {"run_id": run_id, **settings}
+        return self
+
+    def model(self, model_id: str, version: str | None = None, config: Any = None) -> Self:
+        """What is trained."""
+        self._settings |= {"model_id": model_id, "version": version, "config": config}
+        return self
+
+    def storage(self, lake: str | os.PathLike[str]) -> Self:
+        """The lake: a folder or URL."""
+        self._settings["lake"] = lake
+        return self
+
+    def emitter(self, emitter: MetricsEmitter) -> Self:
+        """A further receiver of every sample."""
+        self._emitters.append(emitter)
+        return self
+
+    def build(self) -> Monitor:
+        """Make the Monitor. Raises what its constructor raises."""
+        return Monitor(**self._settings, emitters=self._emitters)

@@ -1,0 +1,216 @@
+"""decode: the one reader of segment records, for the live process, other processes and recovery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zlib import adler32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entrenar_otel.layout import FIXED_WORDS, MAGIC, Layout, parse_definition
+from entrenar_processors import Block, Samples
+
+Words = NDArray[np.uint64]
+_CHECK_ROWS = 1 << 15
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Bytes of a segment that are no record. `tail`: nothing valid follows, so it may be in flight."""
+
+    offset: int
+    length: int
+    tail: bool
+
+    def __str__(self) -> str:
+        what = "incomplete or damaged last record" if self.tail else "damaged records, skipped"
+        return f"{what}: {self.length} bytes at offset {self.offset}"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Rows, how many records they and the damaged ones are, and where the last valid one ends."""
+
+    samples: Samples
+    records: int
+    end: int
+    damage: tuple[Damage, ...]
+
+
+def decode(
+    words: Words,
+    layouts: dict[int, Layout],
+    *,
+    start: int,
+    end: int | None = None,
+    first_seq: int = 0,
+    clock_ns: int = 0,
+    verify: bool = True,
+) -> Decoded:
+    """Decode the records in `words` (the whole segment) from byte `start` to byte `end`.
+
+    `layouts` is extended by the definitions met. `clock_ns` is added to the records' monotonic
+    times. `first_seq` belongs to the first record at `start`. With `verify` every word that looks
+    like a head is a candidate and those whose checksum agrees are the records; what lies between
+    them is damage. Without (the process reads what it wrote itself), lengths are followed.
+    """
+    first, last = start // 8, len(words) if end is None else end // 8
+    heads = _heads(words, first, last)
+    lengths = _lengths(words, heads)
+    if not verify:
+        stops = heads + lengths
+        whole = len(heads) == 0 or (
+            heads[0] == first and stops[-1] == last and np.array_equal(heads[1:], stops[:-1])
+        )
+        if not whole:  # a value that looks like a head: let the checksums decide
+            return decode(
+                words, layouts, start=start, end=end, first_seq=first_seq, clock_ns=clock_ns
+            )
+        valid = np.ones(len(heads), dtype=bool)
+    else:
+        valid = _checksums_agree(words, heads, lengths, last)
+    good, size = heads[valid], lengths[valid]
+    ids = (words[good] & np.uint64(0xFFFF_FFFF)).astype(np.int64)
+    damage, lost_before = _gaps(words, heads, good, size, first, last)
+    is_data = ids != 0
+    for at, length in zip(good[~is_data].tolist(), size[~is_data].tolist(), strict=True):
+        layout = parse_definition(words[at : at + length - 1].tobytes())
+        layouts[layout.id] = layout
+    seq = first_seq + np.arange(int(is_data.sum())) + lost_before[is_data]
+    blocks = _blocks(words, good[is_data], ids[is_data], seq, layouts, clock_ns)
+    lost = sum(_lost_records(words, heads, gap) for gap in damage if not gap.tail)
+    stop = int(good[-1] + size[-1]) * 8 if len(good) else start
+    return Decoded(Samples(blocks), len(seq) + lost, stop, tuple(damage))
+
+
+def count_records(words: Words, start: int, end: int) -> int:
+    """How many data records the owner wrote between two byte offsets."""
+    return decode_count(_heads(words, start // 8, end // 8), words, start // 8)
+
+
+def decode_count(heads: NDArray[np.int64], words: Words, first: int) -> int:
+    stops = heads + _lengths(words, heads)
+    if len(heads) and (heads[0] != first or not np.array_equal(heads[1:], stops[:-1])):
+        valid, at = [], first  # a value that looks like a head: follow the lengths one by one
+        for head, stop in zip(heads.tolist(), stops.tolist(), strict=True):
+            if head == at:
+                valid.append(head)
+                at = stop
+        heads = np.asarray(valid, dtype=np.int64)
+    return int(np.count_nonzero(words[heads] & np.uint64(0xFFFF_FFFF)))
+
+
+def _heads(words: Words, first: int, last: int) -> NDArray[np.int64]:
+    """Indices of the words that look like a record's head."""
+    top = words[first:last].view("<u2")[3::4]
+    return np.flatnonzero(top == MAGIC) + first
+
+
+def _lengths(words: Words, heads: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Length in words of each candidate; a definition wider than the field has its own."""
+    found = words[heads]
+    lengths = (found >> np.uint64(32) & np.uint64(0xFFFF)).astype(np.int64)
+    wide = np.flatnonzero((lengths == 0xFFFF) & (found & np.uint64(0xFFFF_FFFF) == 0))
+    for i in wide.tolist():
+        if heads[i] + 2 < len(words):
+            lengths[i] = 4 + -(-int(words[heads[i] + 2]) // 8) if words[heads[i] + 2] < 1 << 32 else 0
+    return lengths
+
+
+def _checksums_agree(
+    words: Words, heads: NDArray[np.int64], lengths: NDArray[np.int64], last: int
+) -> NDArray[np.bool_]:
+    agree = np.zeros(len(heads), dtype=bool)
+    possible = (lengths >= 4) & (heads + lengths <= last)
+    for length in np.unique(lengths[possible]).tolist():
+        of_length = np.flatnonzero(possible & (lengths == length))
+        rows = max(1, min(_CHECK_ROWS, (1 << 21) // length))
+        for chunk in np.array_split(of_length, -(-len(of_length) // rows)):
+            records = _gather(words, heads[chunk], length)
+            stored = records[:, -1]
+            bodies = np.ascontiguousarray(records[:, :-1]).view(f"V{8 * (length - 1)}").ravel().tolist()
+            sums = np.fromiter(map(adler32, bodies), dtype=np.uint64, count=len(chunk))
+            agree[chunk] = sums == stored
+    # A record's values may look like a head with a checksum of its own only by intent; the outer wins.
+    good = np.flatnonzero(agree)
+    inside = heads[good][1:] < np.maximum.accumulate((heads + lengths)[good])[:-1]
+    agree[good[1:][inside]] = False
+    return agree
+
+
+def _gather(words: Words, heads: NDArray[np.int64], length: int) -> Words:
+    """The records at `heads` as rows `(n, length)`: a view where they lie at even distances."""
+    if len(heads) > 1:
+        stride = int(heads[1] - heads[0])
+        if stride >= length and heads[-1] - heads[0] == stride * (len(heads) - 1):
+            if np.all(np.diff(heads) == stride):
+                return np.lib.stride_tricks.as_strided(
+                    words[heads[0] :], (len(heads), length), (8 * stride, 8), writeable=False
+                )
+    return words[heads[:, None] + np.arange(length)]
+
+
+def _gaps(
+    words: Words,
+    heads: NDArray[np.int64],
+    good: NDArray[np.int64],
+    size: NDArray[np.int64],
+    first: int,
+    last: int,
+) -> tuple[list[Damage], NDArray[np.int64]]:
+    """Damage, and for each valid record how many were lost before it."""
+    stops = np.concatenate([[first], good + size])
+    starts = np.concatenate([good, [last]])
+    lost = np.zeros(len(good), dtype=np.int64)
+    damage = []
+    for i in np.flatnonzero(starts != stops).tolist():
+        low, high, tail = int(stops[i]), int(starts[i]), i == len(good)
+        if tail:
+            used = np.flatnonzero(words[low:high])
+            if not len(used):
+                continue
+            high = low + int(used[-1]) + 1
+        gap = Damage(low * 8, (high - low) * 8, tail)
+        damage.append(gap)
+        lost[i:] += _lost_records(words, heads, gap)
+    return damage, lost
+
+
+def _lost_records(words: Words, heads: NDArray[np.int64], gap: Damage) -> int:
+    """Damaged records still count in `seq`, or the identity of those behind them would move."""
+    low, high = np.searchsorted(heads, [gap.offset // 8, (gap.offset + gap.length) // 8])
+    return max(1, int(high - low))
+
+
+def _blocks(
+    words: Words,
+    heads: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    seq: NDArray[np.int64],
+    layouts: dict[int, Layout],
+    clock_ns: int,
+) -> list[Block]:
+    if not len(heads):
+        return []
+    order = np.argsort(ids, kind="stable")
+    cuts = np.flatnonzero(np.diff(ids[order])) + 1
+    blocks = []
+    for rows in np.split(order, cuts):
+        layout = layouts.get(int(ids[rows[0]]))
+        if layout is None:  # its definition is damaged: without names there are no values
+            continue
+        table = _gather(words, heads[rows], FIXED_WORDS + len(layout.series))
+        halves = np.ascontiguousarray(table[:, 2]).view("<i4")
+        blocks.append(
+            Block(
+                series=layout.series,
+                time_ns=table[:, 1].astype(np.int64) + clock_ns,
+                epoch=np.maximum(halves[0::2], -1),
+                batch=np.maximum(halves[1::2], -1),
+                step=np.maximum(np.ascontiguousarray(table[:, 3]).view("<i8"), -1),
+                seq=seq[rows],
+                values=table[:, 4:-1].view("<f8"),
+            )
+        )
+    return blocks

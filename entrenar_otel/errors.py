@@ -1,0 +1,114 @@
+"""Every error and warning of the package, and the one guard through which our own failures pass.
+
+    Exception
+    ├── EntrenarError
+    │   ├── ConfigError   (also ValueError)   a setting that cannot be; raised at construction only
+    │   ├── RunError      (also ValueError)   a run that is not there, is ambiguous, or may not be resumed
+    │   ├── BadInput      (also ValueError)   a value, name or coordinate, when on_bad_value="raise"
+    │   ├── QueryError    (also ValueError)   SQL that is refused or wrong
+    │   ├── NotMeasured   (also KeyError)     a metric that was never reported
+    │   └── LakeError                         the lake cannot be read or written
+    └── AndonStop                             the line is stopped: not an error of ours, and never swallowed
+
+What goes wrong inside monitoring never reaches the training loop: it passes `guard`, is logged once
+a kind and counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Iterator
+
+logger = logging.getLogger("entrenar_otel")
+
+
+class EntrenarError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(EntrenarError, ValueError):
+    """A setting that cannot be: expected, found, what to do."""
+
+
+class RunError(EntrenarError, ValueError):
+    """A run that does not exist, is ambiguous, or may not be resumed."""
+
+
+class BadInput(EntrenarError, ValueError):
+    """A value, name or coordinate that cannot be recorded (`on_bad_value="raise"`)."""
+
+
+class QueryError(EntrenarError, ValueError):
+    """SQL that is refused, or that DuckDB could not run; the message is DuckDB's."""
+
+
+class NotMeasured(EntrenarError, KeyError):
+    """A metric that was never reported. Nothing is inferred in its place."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0])
+
+
+class LakeError(EntrenarError):
+    """The lake cannot be read or written."""
+
+
+class AndonStop(Exception):
+    """The line is stopped. Save what you need, and let it leave the training loop.
+
+    Attributes: `metric`, `value`, and where it happened: `epoch`, `batch`, `step` (None where
+    not reported). The sample itself is recorded before this is raised.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        metric: str | None = None,
+        value: float | None = None,
+        epoch: int | None = None,
+        batch: int | None = None,
+        step: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.metric = metric
+        self.value = value
+        self.epoch = epoch
+        self.batch = batch
+        self.step = step
+
+
+#: Failures of our own, by place. `entrenar_otel.testing.strict` makes them raise.
+failures: Counter[str] = Counter()
+_strict = False
+
+
+def set_strict(strict: bool) -> bool:
+    """Make `guard` re-raise (for tests); returns the former setting."""
+    global _strict
+    before, _strict = _strict, strict
+    return before
+
+
+@contextlib.contextmanager
+def guard(place: str) -> Iterator[None]:
+    """Let no failure of ours reach the training loop: log it (once a place), count it, go on."""
+    try:
+        yield
+    except AndonStop:
+        raise
+    except Exception as error:
+        failures[place] += 1
+        if failures[place] == 1:
+            logger.warning(
+                "monitoring failed in %s (%s: %s); training goes on, further failures of this kind "
+                "are only counted",
+                place,
+                type(error).__name__,
+                error,
+                exc_info=logger.isEnabledFor(logging.DEBUG),
+            )
+        if _strict:
+            raise

@@ -1,0 +1,87 @@
+"""Catalog: which files of the lake hold a run's rows, and which segments they stand for.
+
+A file is named after what it holds: `PROCESS-000004.parquet` is that process's segment 4,
+`PROCESS-000000_000009.parquet` is the compaction of 0 to 9. So one listing says which files to
+read, and which segments are already there, without opening any.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from entrenar_otel.lake.storage import Storage, walk
+
+_FILE = re.compile(r"^(?P<process>.+)-(?P<first>\d{6,})(?:_(?P<last>\d{6,}))?\.parquet$")
+_MAX_FOLDER = 200
+
+
+def encode_run(run_id: str) -> str:
+    """A run id as a folder name: percent-encoded; a long one is cut and gets a hash.
+
+    >>> encode_run("../up"), encode_run("digits-7")
+    ('%2E%2E%2Fup', 'digits-7')
+    """
+    text = quote(run_id, safe="", errors="surrogatepass")
+    if text.startswith("."):
+        text = text.replace(".", "%2E")
+    if len(text) > _MAX_FOLDER:
+        digest = hashlib.sha256(run_id.encode(errors="surrogatepass")).hexdigest()[:16]
+        text = f"{text[: _MAX_FOLDER - 17].rstrip('%')}~{digest}"
+    return text
+
+
+def run_folder(table: str, day: str, run_id: str) -> str:
+    return f"{table}/day={day}/run={encode_run(run_id)}"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A Parquet file of `metrics/` and the segments whose rows it holds."""
+
+    name: str
+    process: str
+    first: int
+    last: int
+
+    def holds(self, process: str, number: int) -> bool:
+        return self.process == process and self.first <= number <= self.last
+
+
+def parse_name(folder: str, base: str) -> DataFile | None:
+    found = _FILE.match(base)
+    if found is None:
+        return None
+    first = int(found["first"])
+    return DataFile(f"{folder}/{base}", found["process"], first, int(found["last"] or first))
+
+
+def list_folder(storage: Storage, folder: str) -> list[DataFile]:
+    """The folder's files without those that a compaction replaced, in the order of their rows."""
+    files = [parsed for base in storage.list(folder) if (parsed := parse_name(folder, base))]
+    files.sort(key=lambda f: (f.process, f.first, -f.last))
+    kept: list[DataFile] = []
+    for file in files:
+        if not (kept and kept[-1].process == file.process and file.last <= kept[-1].last):
+            kept.append(file)
+    return kept
+
+
+def list_replaced(storage: Storage, folder: str) -> list[DataFile]:
+    """Files whose rows a compacted file holds too: what a killed compaction left behind."""
+    kept = {file.name for file in list_folder(storage, folder)}
+    parsed = (parse_name(folder, base) for base in storage.list(folder))
+    return [file for file in parsed if file is not None and file.name not in kept]
+
+
+def list_metrics(storage: Storage, run_id: str | None = None) -> list[DataFile]:
+    """The files of all runs, or of one."""
+    wanted = None if run_id is None else encode_run(run_id)
+    return [
+        file
+        for day, run in walk(storage, "metrics")
+        if wanted in (None, run)
+        for file in list_folder(storage, f"metrics/day={day}/run={run}")
+    ]

@@ -1,0 +1,182 @@
+"""Lake: a folder (or bucket) of Parquet that many runs share, and the SQL over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from entrenar_otel.errors import NotMeasured, RunError
+from entrenar_otel.lake.catalog import run_folder
+from entrenar_otel.lake.compact import compact
+from entrenar_otel.lake.live import usable_live
+from entrenar_otel.lake.prune import Prunable, find_prunable, prune
+from entrenar_otel.lake.query import is_dead, list_table, run_query
+from entrenar_otel.lake.recover import Recovered, recover
+from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
+from entrenar_otel.lake.schema import METRICS, Owner, metric_tables
+from entrenar_otel.lake.storage import open_storage
+from entrenar_otel.records import MetricRecord
+from entrenar_otel.recorder import new_process_name
+from entrenar_processors import Block, Samples, Series
+
+DEFAULT_LAKE = "entrenar-lake"
+
+
+class Lake:
+    """The store of all runs; implements `MetricsStore`.
+
+    `location` is a folder or any Arrow file-system URL (`s3://…`, `gs://…`); `live` is the local
+    folder in which processes keep what is not in the lake yet. Raises LakeError on a URL that
+    cannot be.
+    """
+
+    def __init__(
+        self, location: str | os.PathLike[str] = DEFAULT_LAKE, live: str | os.PathLike[str] | None = None
+    ) -> None:
+        self.storage = open_storage(location)
+        self.live = usable_live(None if live is None else Path(live))
+
+    @property
+    def url(self) -> str:
+        return self.storage.url
+
+    # -- asking ---------------------------------------------------------------------------------
+
+    def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
+        """Answer one SELECT over the views `metrics`, `runs`, `curves` and `summaries`.
+
+        What was recorded before the call is in the answer, from other processes of this host too.
+        `run_id` narrows the views to one run, which is quicker. Raises QueryError.
+        """
+        return run_query(self.storage, self.live, sql, parameters, run_id)
+
+    def range(self, start: datetime, end: datetime, *, run_id: str | None = None) -> pa.Table:
+        """The metrics with start <= timestamp < end, in time order; naive times are UTC."""
+        aware = [t if t.tzinfo else t.replace(tzinfo=UTC) for t in (start, end)]
+        return self.query(
+            "SELECT * FROM metrics WHERE timestamp >= ? AND timestamp < ? ORDER BY timestamp, rank, seq",
+            list(aware),
+            run_id=run_id,
+        )
+
+    def curve(self, metric: str, run_id: str, tags: dict[str, str] | None = None) -> pa.Table:
+        """One metric of one run in recording order; of a pruned run its down-sampled means.
+
+        Raises NotMeasured.
+        """
+        where = "metric = ?" + "".join(" AND tags[?] = ?" for _ in tags or ())
+        values = [metric, *(text for pair in (tags or {}).items() for text in pair)]
+        columns = "timestamp, epoch, batch, step, rank, attempt, tags"
+        table = self.query(
+            f"SELECT {columns}, value FROM metrics WHERE {where} ORDER BY attempt, rank, seq",
+            values,
+            run_id=run_id,
+        )
+        if not len(table) and list_table(self.storage, "curves", run_id):
+            table = self.query(
+                f"SELECT {columns}, mean AS value FROM curves WHERE {where} ORDER BY attempt, rank, timestamp",
+                values,
+                run_id=run_id,
+            )
+        if not len(table):
+            known = self.query("SELECT DISTINCT metric FROM metrics ORDER BY 1", run_id=run_id)
+            names = ", ".join(known.column(0).to_pylist()) or "nothing"
+            raise NotMeasured(f"{metric!r} was not measured in run {run_id}; measured: {names}")
+        return table
+
+    # -- runs -----------------------------------------------------------------------------------
+
+    def runs(self) -> list[RunRecord]:
+        """All run records, oldest first."""
+        return find_records(self.storage)
+
+    def find_run(self, prefix: str | None = None) -> str:
+        """The id of the run that starts with `prefix`, by default the latest. Raises RunError."""
+        ids = list(dict.fromkeys(record.run_id for record in self.runs()))
+        if not ids:
+            raise RunError(f"no runs in {self.url}. Train something, or name another lake with --lake")
+        if not prefix:
+            return max(self.runs(), key=lambda record: record.started_at).run_id
+        if prefix in ids:
+            return prefix
+        found = [one for one in ids if one.startswith(prefix)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise RunError(f"{prefix!r} is the beginning of {len(found)} runs: {', '.join(found[:5])}")
+        raise RunError(f"no run {prefix!r} in {self.url}; the latest are {', '.join(ids[-5:])}")
+
+    # -- keeping --------------------------------------------------------------------------------
+
+    def write(self, records: Sequence[MetricRecord]) -> None:
+        """Keep records that were not recorded by a Monitor (an import), durably."""
+        owners: dict[Owner, list[MetricRecord]] = {}
+        for record in records:
+            owners.setdefault(Owner(record.run_id, record.attempt, record.rank), []).append(record)
+        for owner, rows in owners.items():
+            day = self._day_of(owner, rows)
+            name = f"{run_folder('metrics', day, owner.run_id)}/{new_process_name()}-000000.parquet"
+            self.storage.write(name, METRICS, metric_tables(_samples_of(rows), owner))
+
+    def _day_of(self, owner: Owner, rows: list[MetricRecord]) -> str:
+        for record in find_records(self.storage, owner.run_id):
+            if (record.attempt, record.rank) == (owner.attempt, owner.rank):
+                return record.day
+        return min(row.timestamp for row in rows).astimezone(UTC).strftime("%Y-%m-%d")
+
+    def recover(self) -> list[Recovered]:
+        """Bring in what dead processes left on this host, and compact the runs that ended."""
+        done = list(recover(self.storage, self.live))
+        self.compact()
+        return done
+
+    def compact(self, max_rows: int | None = None) -> int:
+        """Merge the files of every ended process; returns how many files were replaced."""
+        return sum(
+            compact(self.storage, record.day, record.run_id, record.process, max_rows)
+            for record in self.runs()
+            if record.state != RUNNING and not is_dead(record)
+        )
+
+    def prunable(
+        self, older_than: timedelta = timedelta(days=7), run_id: str | None = None
+    ) -> list[Prunable]:
+        """Runs whose full-rate rows are older than the retention allows (a dry run)."""
+        return list(find_prunable(self.storage, older_than, run_id))
+
+    def prune(self, older_than: timedelta = timedelta(days=7), run_id: str | None = None) -> list[Prunable]:
+        """Remove the full-rate rows of old runs; summaries, down-sampled curves and records stay."""
+        found = self.prunable(older_than, run_id)
+        for run in found:
+            prune(self.storage, run)
+        return found
+
+
+def _samples_of(rows: list[MetricRecord]) -> Samples:
+    """Records of one owner as samples, one block per series."""
+    by_series: dict[Series, list[MetricRecord]] = {}
+    for row in rows:
+        by_series.setdefault(Series.of(row.metric, row.tags), []).append(row)
+
+    def whole(values: list[int | None], dtype: Any) -> Any:
+        return np.array([-1 if value is None else value for value in values], dtype=dtype)
+
+    blocks = [
+        Block(
+            series=(series,),
+            time_ns=np.array([round(row.timestamp.timestamp() * 1e6) * 1000 for row in group]),
+            epoch=whole([row.epoch for row in group], np.int32),
+            batch=whole([row.batch for row in group], np.int32),
+            step=whole([row.step for row in group], np.int64),
+            seq=np.array([row.seq for row in group], dtype=np.int64),
+            values=np.array([[row.value] for row in group], dtype=np.float64),
+        )
+        for series, group in by_series.items()
+    ]
+    return Samples(blocks)

@@ -1,0 +1,125 @@
+"""Live segments: what was recorded and is not in the lake yet, of this host's processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from entrenar_otel.decode import Damage, decode
+from entrenar_otel.lake.schema import Owner, metric_tables
+from entrenar_otel.layout import Layout
+from entrenar_otel.segment import HEADER_BYTES, SegmentError, Snapshot, owner_is_alive
+from entrenar_processors import Samples
+
+logger = logging.getLogger("entrenar_otel")
+
+
+def default_live() -> Path:
+    """`ENTRENAR_LIVE`, else `$XDG_STATE_HOME/entrenar/live`; always on a local disk."""
+    if chosen := os.environ.get("ENTRENAR_LIVE"):
+        return Path(chosen)
+    state = os.environ.get("XDG_STATE_HOME")
+    base = Path(state) if state else Path.home() / ".local" / "state"
+    return base / "entrenar" / "live"
+
+
+def usable_live(folder: Path | None) -> Path:
+    """The live folder, made where it is missing; the temporary folder where that cannot be."""
+    wanted = folder or default_live()
+    fallback = Path(tempfile.gettempdir()) / f"entrenar-{os.getuid()}" / "live"
+    for one in (wanted, fallback) if folder is None else (wanted,):
+        try:
+            one.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.access(one, os.W_OK):
+                if one is not wanted:
+                    logger.warning("%s is not writable; live segments lie in %s", wanted, one)
+                return one
+        except OSError:
+            continue
+    raise PermissionError(f"no folder for live segments: {wanted} is not writable. Set ENTRENAR_LIVE")
+
+
+@dataclass(frozen=True)
+class LiveSegment:
+    """A decoded segment: whose it is, its rows, and what of it is damaged."""
+
+    snapshot: Snapshot
+    samples: Samples
+    damage: tuple[Damage, ...]
+    damage_note: str | None
+
+    @property
+    def owner(self) -> Owner:
+        header = self.snapshot.header
+        return Owner(header["run_id"], int(header["attempt"]), int(header["rank"]))
+
+    def tables(self) -> Iterator[pa.RecordBatch]:
+        return metric_tables(self.samples, self.owner)
+
+
+def segment_paths(live: Path) -> list[Path]:
+    try:
+        names = sorted(os.listdir(live))
+    except OSError:
+        return []
+    return [live / name for name in names if name.endswith(".seg")]
+
+
+def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
+    layouts: dict[int, Layout] = {}
+    decoded = decode(
+        snapshot.words,
+        layouts,
+        start=HEADER_BYTES,
+        first_seq=snapshot.first_seq,
+        clock_ns=int(snapshot.header["clock_ns"]),
+    )
+    notes = [str(one) for one in decoded.damage if not one.tail]
+    lost_tail = decoded.end < snapshot.synced_to
+    if lost_tail and not any(one.tail for one in decoded.damage):
+        notes.append(
+            f"records between offset {decoded.end} and {snapshot.synced_to} were written and are gone"
+        )
+    if snapshot.cut_bytes:
+        notes.append(f"the file is {snapshot.cut_bytes} bytes shorter than it was made")
+    if any(one.tail for one in decoded.damage) and (lost_tail or not owner_is_alive(snapshot.path)):
+        notes += [str(one) for one in decoded.damage if one.tail]
+    note = f"{snapshot.path}: {'; '.join(notes)}" if notes else None
+    return LiveSegment(snapshot, decoded.samples, decoded.damage, note)
+
+
+def read_live(live: Path, url: str, run_id: str | None = None) -> list[LiveSegment]:
+    """The segments whose rows belong into the lake at `url` (of one run), as they are now."""
+
+    def wanted(header: dict[str, Any]) -> bool:
+        return header["lake"] == url and run_id in (None, header["run_id"])
+
+    found = []
+    for path in segment_paths(live):
+        try:
+            snapshot = Snapshot.read(path, wanted)
+        except FileNotFoundError:
+            continue  # handed over since it was listed: the catalog, which is read next, has it
+        except (SegmentError, OSError, ValueError) as error:
+            logger.warning("%s; run `entrenar-otel recover`", error)
+            continue
+        if snapshot is not None:
+            segment = decode_snapshot(snapshot)
+            if segment.damage_note:
+                logger.warning("%s", segment.damage_note)
+            found.append(segment)
+    return found
+
+
+def is_alive(live: str, process: str) -> bool | None:
+    """Whether the process still records; None where its live folder cannot be seen from here."""
+    if not live or not Path(live).is_dir():
+        return None
+    return owner_is_alive(Path(live) / f"{process}.lock")

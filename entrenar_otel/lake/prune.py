@@ -1,0 +1,113 @@
+"""Prune: full-rate rows of old runs go; their summaries, down-sampled curves and records stay."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+
+from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
+from entrenar_otel.lake.query import connect, is_dead
+from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
+from entrenar_otel.lake.schema import CURVES, SUMMARIES
+from entrenar_otel.lake.storage import Storage
+
+#: Points that a pruned curve keeps per series.
+CURVE_POINTS = 1000
+
+_CURVES = f"""
+WITH placed AS (
+  SELECT *, (row_number() OVER same - 1) * {CURVE_POINTS} // count(*) OVER all_of AS bucket
+  FROM metrics
+  WINDOW same AS (PARTITION BY run_id, attempt, rank, metric, tags ORDER BY seq),
+         all_of AS (PARTITION BY run_id, attempt, rank, metric, tags)
+)
+SELECT run_id, attempt, rank, metric, tags, max(timestamp) AS timestamp,
+       arg_max(epoch, seq) AS epoch, arg_max(batch, seq) AS batch, arg_max(step, seq) AS step,
+       count(*) AS count, avg(value) FILTER (isfinite(value)) AS mean,
+       min(value) FILTER (isfinite(value)) AS min, max(value) FILTER (isfinite(value)) AS max,
+       arg_max(value, seq) AS last
+FROM placed GROUP BY run_id, attempt, rank, metric, tags, bucket ORDER BY ALL
+"""
+_SUMMARIES = """
+SELECT run_id, attempt, rank, metric, tags, count(*) AS count,
+       avg(value) FILTER (isfinite(value)) AS mean, stddev(value) FILTER (isfinite(value)) AS std,
+       min(value) FILTER (isfinite(value)) AS min, max(value) FILTER (isfinite(value)) AS max,
+       arg_max(value, seq) AS last,
+       quantile_cont(value, 0.5) FILTER (isfinite(value)) AS p50,
+       quantile_cont(value, 0.9) FILTER (isfinite(value)) AS p90,
+       quantile_cont(value, 0.99) FILTER (isfinite(value)) AS p99
+FROM metrics GROUP BY run_id, attempt, rank, metric, tags ORDER BY ALL
+"""
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """A run whose full-rate rows may go."""
+
+    run_id: str
+    ended_at: datetime
+    files: tuple[DataFile, ...]
+    size_bytes: int
+
+
+def find_prunable(
+    storage: Storage, older_than: timedelta = timedelta(days=7), run_id: str | None = None
+) -> Iterator[Prunable]:
+    """Ended runs whose last attempt ended longer ago than `older_than`."""
+    runs: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in find_records(storage, run_id):
+        runs[record.run_id].append(record)
+    for one, records in runs.items():
+        if any(record.state == RUNNING and not is_dead(record) for record in records):
+            continue
+        ended = max(record.ended_at or record.started_at for record in records)
+        if datetime.now(UTC) - ended < older_than:
+            continue
+        files = [
+            file
+            for day in sorted({record.day for record in records})
+            for folder in (run_folder("metrics", day, one),)
+            for file in (*list_folder(storage, folder), *list_replaced(storage, folder))
+        ]
+        if files:
+            yield Prunable(one, ended, tuple(files), sum(storage.size_bytes(f.name) for f in files))
+
+
+def prune(storage: Storage, run: Prunable) -> None:
+    """Write what stays, then remove the rows. Killed in between, it starts again where it was."""
+    by_folder: dict[str, list[DataFile]] = defaultdict(list)
+    for file in run.files:
+        by_folder[file.name.rpartition("/")[0]].append(file)
+    for folder, files in by_folder.items():
+        current = list_folder(storage, folder)
+        for process in sorted({file.process for file in current}):
+            _keep(storage, folder, [file for file in current if file.process == process])
+        for file in files:
+            storage.remove(file.name)
+
+
+def _keep(storage: Storage, folder: str, files: list[DataFile]) -> None:
+    kept = folder.partition("/")[2]
+    span = f"{files[0].first:06d}_{files[-1].last:06d}"
+    with connect() as connection:
+        connection.register("metrics", _table(storage, files))
+        for table, sql, schema in (("curves", _CURVES, CURVES), ("summaries", _SUMMARIES, SUMMARIES)):
+            name = f"{table}/{kept}/{files[0].process}-{span}.parquet"
+            if not (storage.size_bytes(name) if storage.is_local else 0):
+                rows = connection.sql(sql).to_arrow_table().cast(schema)
+                storage.write(name, schema, rows.to_batches())
+
+
+def _table(storage: Storage, files: list[DataFile]) -> pa.dataset.Dataset:
+    import pyarrow.dataset as dataset
+
+    from entrenar_otel.lake.schema import METRICS
+
+    paths = [storage.location(file.name) for file in files]
+    return dataset.dataset(
+        paths, schema=METRICS, format="parquet", filesystem=getattr(storage, "filesystem", None)
+    )

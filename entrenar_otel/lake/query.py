@@ -1,0 +1,198 @@
+"""Query: one SELECT over Parquet and live segments, by DuckDB.
+
+Order is what makes a count exact while segments become files: live segments are read first, files
+are listed second, and a segment whose file is listed is left out.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from entrenar_otel.errors import QueryError
+from entrenar_otel.lake.catalog import DataFile, encode_run, list_metrics
+from entrenar_otel.lake.live import is_alive, read_live
+from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, records_table
+from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES, in_memory_table
+from entrenar_otel.lake.storage import Storage, walk
+
+_TRIES = 8
+_VIEWS = ("metrics", "runs", "curves", "summaries")
+
+
+def check_sql(sql: str, connection: duckdb.DuckDBPyConnection) -> None:
+    """Accept exactly one SELECT (or its EXPLAIN, without ANALYZE); raises QueryError."""
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as error:
+        raise QueryError(str(error)) from None
+    if len(statements) != 1:
+        raise QueryError(f"expected one SELECT, got {len(statements)} statements")
+    kind = statements[0].type
+    if kind == duckdb.StatementType.EXPLAIN:
+        words = re.sub(r"--[^\n]*|/\*.*?\*/", " ", statements[0].query, flags=re.S)
+        inner = re.match(r"\s*EXPLAIN\s*(?P<inner>.*)", words, flags=re.S | re.I)
+        if inner is None or re.match(r"\(|ANALYZE|ANALYSE", inner["inner"], flags=re.I):
+            raise QueryError("EXPLAIN ANALYZE and EXPLAIN options are not accepted: they run the statement")
+        check_sql(inner["inner"], connection)
+    elif kind != duckdb.StatementType.SELECT:
+        raise QueryError(f"only SELECT is accepted, got {kind.name}: the lake is read-only here")
+
+
+def run_query(
+    storage: Storage,
+    live: Path,
+    sql: str,
+    parameters: list[Any] | None = None,
+    run_id: str | None = None,
+) -> pa.Table:
+    """Answer `sql` over the lake (or one run of it). Raises QueryError."""
+    for attempt in range(_TRIES):
+        connection = connect()
+        try:
+            check_sql(sql, connection)
+            _make_views(connection, storage, live, sql, run_id)
+            _lock(connection, storage)
+            return connection.sql(sql, params=parameters or []).to_arrow_table()
+        except (duckdb.IOException, duckdb.HTTPException, FileNotFoundError) as error:
+            # A listed file was compacted or pruned before it was opened: look again.
+            if attempt == _TRIES - 1 or "No files found" not in str(error) and "No such file" not in str(error):
+                raise QueryError(str(error)) from None
+        except duckdb.Error as error:
+            raise QueryError(str(error)) from None
+        finally:
+            connection.close()
+    raise AssertionError("unreachable")
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "python_enable_replacements": "false",
+        },
+    )
+    connection.execute("SET TimeZone='UTC'")
+    return connection
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, storage: Storage) -> None:
+    """Nothing outside the lake can be read, and nothing can be written at all (`check_sql`)."""
+    connection.execute("SET temp_directory=''")
+    if storage.is_local:
+        connection.execute(f"SET allowed_directories=[{_text(storage.url)}]")
+    connection.execute("SET enable_external_access=false")
+    connection.execute("SET lock_configuration=true")
+
+
+def _make_views(
+    connection: duckdb.DuckDBPyConnection, storage: Storage, live: Path, sql: str, run_id: str | None
+) -> None:
+    mentioned = {view for view in _VIEWS if re.search(rf"\b{view}\b", sql, flags=re.I)}
+    if "metrics" in mentioned:
+        _view_metrics(connection, storage, live, run_id)
+    if "runs" in mentioned:
+        connection.register("runs", runs_table(storage, run_id))
+    for view, schema in (("curves", CURVES), ("summaries", SUMMARIES)):
+        if view in mentioned:
+            _view_files(connection, storage, view, list_table(storage, view, run_id), schema)
+
+
+def list_table(storage: Storage, table: str, run_id: str | None) -> list[str]:
+    wanted = None if run_id is None else encode_run(run_id)
+    return [
+        f"{folder}/{base}"
+        for day, run in walk(storage, table)
+        if wanted in (None, run)
+        for folder in (f"{table}/day={day}/run={run}",)
+        for base in storage.list(folder)
+        if base.endswith(".parquet")
+    ]
+
+
+def _view_metrics(
+    connection: duckdb.DuckDBPyConnection, storage: Storage, live: Path, run_id: str | None
+) -> None:
+    segments = read_live(live, storage.url, run_id)  # first
+    files = list_metrics(storage, run_id)  # second
+    held = _Held(files)
+    batches = [
+        batch
+        for segment in segments
+        if not held.has(segment.snapshot.process, segment.snapshot.number)
+        for batch in segment.tables()
+    ]
+    _view_files(connection, storage, "metrics_files", [file.name for file in files], METRICS)
+    if batches:
+        connection.register("metrics_live", in_memory_table(batches))
+        source = "SELECT * FROM metrics_files UNION ALL SELECT * FROM metrics_live"
+    else:
+        source = "SELECT * FROM metrics_files"
+    connection.execute(f"CREATE TEMP VIEW metrics AS {source}")
+
+
+class _Held:
+    """Which segments are in files already."""
+
+    def __init__(self, files: list[DataFile]) -> None:
+        self._by_process: dict[str, list[DataFile]] = {}
+        for file in files:
+            self._by_process.setdefault(file.process, []).append(file)
+
+    def has(self, process: str, number: int) -> bool:
+        return any(file.holds(process, number) for file in self._by_process.get(process, ()))
+
+
+def _view_files(
+    connection: duckdb.DuckDBPyConnection, storage: Storage, view: str, names: list[str], schema: pa.Schema
+) -> None:
+    if not names:
+        connection.register(view, schema.empty_table())
+    elif storage.is_local:
+        listed = ", ".join(_text(_no_glob(storage.location(name))) for name in names)
+        connection.execute(
+            f"CREATE TEMP VIEW {view} AS SELECT * FROM "
+            f"read_parquet([{listed}], hive_partitioning=false, union_by_name=false)"
+        )
+    else:
+        import pyarrow.dataset as dataset
+
+        paths = [storage.location(name) for name in names]
+        filesystem = storage.filesystem  # type: ignore[attr-defined]
+        connection.register(
+            view, dataset.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
+        )
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _no_glob(path: str) -> str:
+    return "".join(f"[{c}]" if c in "[*?" else c for c in path)
+
+
+def runs_table(storage: Storage, run_id: str | None = None) -> pa.Table:
+    """All run records; one that says `running` on this host, but whose process is gone, is `crashed`."""
+    records = [
+        replace(record, state=CRASHED, reason="the process is gone; not recovered yet")
+        if is_dead(record)
+        else record
+        for record in find_records(storage, run_id)
+    ]
+    return records_table(records)
+
+
+def is_dead(record: RunRecord) -> bool:
+    """Whether a run that says `running` has no process any more, as far as this host can tell."""
+    if record.state != RUNNING or record.host != socket.gethostname():
+        return False
+    return is_alive(record.live, record.process) is False

@@ -1,0 +1,135 @@
+"""Hand-over and recovery: a segment becomes a Parquet file of the same name, then goes.
+
+Temporary file, fsync, rename, fsync of the folder, and only then is the segment unlinked. Killed
+anywhere in between, the same steps lead to the same file again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from entrenar_otel.decode import decode
+from entrenar_otel.lake.catalog import list_folder, run_folder
+from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
+from entrenar_otel.lake.query import is_dead
+from entrenar_otel.lake.runs import CRASHED, find_records, write_record
+from entrenar_otel.lake.schema import METRICS, Owner, metric_tables
+from entrenar_otel.lake.storage import Storage
+from entrenar_otel.layout import Layout
+from entrenar_otel.segment import HEADER_BYTES, Segment, SegmentError, Snapshot, try_lock
+
+logger = logging.getLogger("entrenar_otel")
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What recovery did with one segment of a dead process."""
+
+    path: Path
+    run_id: str
+    attempt: int
+    rank: int
+    rows: int
+    damage: str | None
+
+
+def data_name(day: str, run_id: str, process: str, number: int) -> str:
+    return f"{run_folder('metrics', day, run_id)}/{process}-{number:06d}.parquet"
+
+
+def hand_over(storage: Storage, segment: Segment, day: str, owner: Owner) -> int:
+    """Write the owner's own sealed segment into the lake; returns its number of rows.
+
+    The caller then unlinks it. An empty segment writes nothing.
+    """
+    layouts: dict[int, Layout] = {}
+    decoded = decode(
+        segment.words(),
+        layouts,
+        start=HEADER_BYTES,
+        end=segment.seal(),
+        first_seq=segment.first_seq,
+        clock_ns=int(segment.header["clock_ns"]),
+        verify=False,
+    )
+    if len(decoded.samples):
+        name = data_name(day, owner.run_id, segment.header["process"], int(segment.header["number"]))
+        storage.write(name, METRICS, metric_tables(decoded.samples, owner))
+    return decoded.samples.n_values
+
+
+def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
+    """Bring the segments of dead processes into their lake, and close their runs as `crashed`.
+
+    A segment of a living process is locked by it and left alone. A file that is no segment is
+    renamed to `*.damaged`, never deleted.
+    """
+    for path in list(live.glob(".*.new")):
+        if (fd := try_lock(path)) is not None:  # a successor that was never used
+            path.unlink(missing_ok=True)
+            os.close(fd)
+    ended: dict[tuple[str, int, int], datetime] = {}
+    for path in segment_paths(live):
+        if (fd := try_lock(path)) is None:
+            continue
+        try:
+            found = _recover_one(storage, path)
+        except (SegmentError, ValueError) as error:
+            kept = path.with_suffix(".damaged")
+            path.rename(kept)
+            logger.warning("%s; kept as %s", error, kept)
+            continue
+        finally:
+            os.close(fd)
+        if found is not None:
+            done, last = found
+            key = (done.run_id, done.attempt, done.rank)
+            ended[key] = max(last, ended.get(key, last))
+            yield done
+    _close_records(storage, ended)
+    for path in live.glob("*.lock"):
+        if (fd := try_lock(path)) is not None:
+            path.unlink(missing_ok=True)
+            os.close(fd)
+
+
+def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | None:
+    snapshot = Snapshot.read(path, lambda header: bool(header["lake"] == storage.url))
+    if snapshot is None:
+        return None
+    segment = decode_snapshot(snapshot)
+    header, owner = snapshot.header, segment.owner
+    folder = run_folder("metrics", header["day"], owner.run_id)
+    there = any(f.holds(snapshot.process, snapshot.number) for f in list_folder(storage, folder))
+    if not there and len(segment.samples):
+        name = data_name(header["day"], owner.run_id, snapshot.process, snapshot.number)
+        storage.write(name, METRICS, segment.tables())
+    if segment.damage_note:
+        logger.warning("%s", segment.damage_note)
+        path.with_suffix(".damaged").unlink(missing_ok=True)
+        os.link(path, path.with_suffix(".damaged"))  # evidence, and perhaps more can be read from it
+    path.unlink(missing_ok=True)
+    done = Recovered(
+        path, owner.run_id, owner.attempt, owner.rank, segment.samples.n_values, segment.damage_note
+    )
+    return done, _last_time(segment)
+
+
+def _last_time(segment: LiveSegment) -> datetime:
+    times = [int(block.time_ns.max()) for block in segment.samples.blocks]
+    at = max(times, default=0)
+    return datetime.fromtimestamp(at / 1e9, UTC)
+
+
+def _close_records(storage: Storage, ended: dict[tuple[str, int, int], datetime]) -> None:
+    """Close the runs of dead processes, also those whose segments somebody recovered before."""
+    for record in find_records(storage):
+        if is_dead(record):
+            at = ended.get((record.run_id, record.attempt, record.rank), record.started_at)
+            reason = "the process ended without closing its run"
+            write_record(storage, record.ended(CRASHED, max(at, record.started_at), reason))

@@ -1,0 +1,180 @@
+"""Run records: one small Parquet file per attempt and rank, written at the start, replaced at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from entrenar_otel.errors import LakeError
+from entrenar_otel.lake.catalog import encode_run, run_folder
+from entrenar_otel.lake.schema import RUNS, Owner
+from entrenar_otel.lake.storage import Storage, walk
+
+RUNNING, COMPLETED, STOPPED, CRASHED = "running", "completed", "stopped", "crashed"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Who ran what, where, and how it ended."""
+
+    run_id: str
+    attempt: int
+    rank: int
+    world_size: int
+    started_at: datetime
+    day: str
+    config: str
+    config_hash: str
+    process: str = ""
+    live: str = ""
+    state: str = RUNNING
+    reason: str | None = None
+    ended_at: datetime | None = None
+    model_id: str | None = None
+    version: str | None = None
+    git_commit: str | None = None
+    argv: list[str] = field(default_factory=list)
+    host: str = ""
+    pid: int = 0
+    python: str = ""
+    dropped: int = 0
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.run_id, self.attempt, self.rank)
+
+    @property
+    def name(self) -> str:
+        folder = run_folder("runs", self.day, self.run_id)
+        return f"{folder}/attempt-{self.attempt:04d}-rank-{self.rank:05d}.parquet"
+
+    def ended(self, state: str, at: datetime, reason: str | None = None, dropped: int = 0) -> RunRecord:
+        return replace(self, state=state, ended_at=at, reason=reason, dropped=dropped)
+
+
+def describe_config(config: Any) -> tuple[str, str]:
+    """The configuration as canonical JSON, and its hash (SHA-256, 16 digits)."""
+    text = json.dumps({} if config is None else config, sort_keys=True, default=str)
+    return text, hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def new_record(
+    *,
+    run_id: str,
+    rank: int,
+    world_size: int,
+    day: str,
+    config: Any,
+    model_id: str | None,
+    version: str | None,
+    process: str,
+    live: str,
+) -> RunRecord:
+    """The record of this process, as attempt 1; `claim` finds the real number."""
+    text, digest = describe_config(config)
+    return RunRecord(
+        run_id=run_id,
+        attempt=1,
+        rank=rank,
+        world_size=world_size,
+        started_at=datetime.now(UTC),
+        day=day,
+        config=text,
+        config_hash=digest,
+        model_id=model_id,
+        version=version,
+        process=process,
+        live=live,
+        git_commit=git_commit(),
+        argv=list(sys.argv),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        python=platform.python_version(),
+    )
+
+
+_git_commits: dict[str, str | None] = {}
+
+
+def git_commit() -> str | None:
+    """The commit checked out in the working folder (with `+` when changed), or None. Asked once a folder."""
+    try:
+        folder = os.getcwd()
+    except OSError:
+        return None
+    if folder not in _git_commits:
+        _git_commits[folder] = _ask_git()
+    return _git_commits[folder]
+
+
+def _ask_git() -> str | None:
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, timeout=5, check=True, stdin=subprocess.DEVNULL
+        )
+        return done.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}+" if changed else commit
+
+
+def write_record(storage: Storage, record: RunRecord, *, exclusive: bool = False) -> None:
+    row = pa.Table.from_pylist([asdict(record)], schema=RUNS)
+    storage.write(record.name, RUNS, row.to_batches(), exclusive=exclusive)
+
+
+def claim(storage: Storage, record: RunRecord) -> RunRecord:
+    """Write the start of the next attempt of this run and rank, and return its record."""
+    while True:
+        taken = [r.attempt for r in find_records(storage, record.run_id) if r.rank == record.rank]
+        record = replace(record, attempt=max(taken, default=0) + 1)
+        with contextlib.suppress(FileExistsError):
+            write_record(storage, record, exclusive=True)
+            return record
+
+
+def find_records(storage: Storage, run_id: str | None = None) -> list[RunRecord]:
+    """The records of all runs, or of one, in the order of their starts."""
+    wanted = None if run_id is None else encode_run(run_id)
+    records = []
+    for day, run in walk(storage, "runs"):
+        if wanted in (None, run):
+            folder = f"runs/day={day}/run={run}"
+            for base in storage.list(folder):
+                if base.endswith(".parquet") and (found := read_record(storage, f"{folder}/{base}")):
+                    records.append(found)
+    return sorted(records, key=lambda r: (r.started_at, r.run_id, r.attempt, r.rank))
+
+
+def read_record(storage: Storage, name: str) -> RunRecord | None:
+    """One record, or None where it is gone. Raises LakeError where it is damaged."""
+    try:
+        file = pq.ParquetFile(storage.location(name), filesystem=getattr(storage, "filesystem", None))
+        with file:
+            rows = file.read().to_pylist()
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise LakeError(f"the run record {storage.location(name)} cannot be read: {error}") from None
+    known = RunRecord.__dataclass_fields__.keys()
+    return RunRecord(**{key: value for key, value in rows[0].items() if key in known})
+
+
+def records_table(records: list[RunRecord]) -> pa.Table:
+    return pa.Table.from_pylist([asdict(record) for record in records], schema=RUNS)

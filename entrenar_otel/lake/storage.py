@@ -1,0 +1,198 @@
+"""Storage: where the lake's files lie, a local folder or any Arrow file system (S3, GCS, …)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from entrenar_otel.errors import LakeError
+from entrenar_otel.lake.schema import ROW_GROUP, parquet_options
+
+
+class Storage(Protocol):
+    """What the lake needs of a place: names are relative, with `/`."""
+
+    url: str
+    is_local: bool
+
+    def write(
+        self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, exclusive: bool = False
+    ) -> None:
+        """Put a Parquet file there, whole or not at all, durably.
+
+        `exclusive` raises FileExistsError where the name is taken (best effort on object stores).
+        """
+
+    def list(self, folder: str) -> list[str]:
+        """Names of the folder's entries; none where it does not exist."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file; it may be gone already."""
+
+    def location(self, name: str) -> str:
+        """Where the file is, for messages and for DuckDB."""
+
+    def size_bytes(self, name: str) -> int:
+        """Size of a file; 0 where it is gone."""
+
+
+def open_storage(lake: str | os.PathLike[str]) -> Storage:
+    """The storage of a folder or URL. Raises LakeError on a URL that no Arrow file system knows."""
+    text = os.fspath(lake)
+    parts = urlsplit(text)
+    if len(parts.scheme) < 2:
+        return LocalStorage(Path(text))
+    if parts.scheme == "file":
+        return LocalStorage(Path(unquote(parts.path)))
+    try:
+        filesystem, root = pafs.FileSystem.from_uri(text)
+    except (pa.ArrowInvalid, OSError, NotImplementedError) as error:
+        raise LakeError(f"{_without_secrets(text)} is no folder and no URL that Arrow knows: {error}") from None
+    return ArrowStorage(filesystem, root, _without_secrets(text))
+
+
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, query="").geturl()
+
+
+def _write(where: Any, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    writer = None
+    try:
+        for batch in batches:
+            if writer is None:
+                writer = pq.ParquetWriter(where, batch.schema, **parquet_options(batch.schema))
+            writer.write_batch(batch, row_group_size=ROW_GROUP)
+        if writer is None:
+            writer = pq.ParquetWriter(where, schema, **parquet_options(schema))
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+class LocalStorage:
+    """A folder. Temporary name, fsync, rename, fsync of the folder."""
+
+    is_local = True
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(os.path.abspath(root))
+        self.url = str(self.root)
+
+    def write(
+        self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, exclusive: bool = False
+    ) -> None:
+        path = self.root / name
+        self._make(path.parent)
+        if exclusive and path.exists():
+            raise FileExistsError(str(path))
+        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                _write(file, schema, batches)
+                file.flush()
+                os.fsync(file.fileno())
+            if exclusive:
+                os.link(temporary, path)
+                temporary.unlink()
+            else:
+                temporary.rename(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+    def _make(self, folder: Path) -> None:
+        missing = []
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True)
+            _sync_folder(one.parent)
+
+    def list(self, folder: str) -> list[str]:
+        try:
+            return [name for name in os.listdir(self.root / folder) if not name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def remove(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+    def location(self, name: str) -> str:
+        return str(self.root / name)
+
+    def size_bytes(self, name: str) -> int:
+        try:
+            return (self.root / name).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class ArrowStorage:
+    """An Arrow file system. Objects appear whole when their upload completes."""
+
+    is_local = False
+
+    def __init__(self, filesystem: pafs.FileSystem, root: str, url: str) -> None:
+        self.filesystem = filesystem
+        self.root = root.rstrip("/")
+        self.url = url
+
+    def _path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def write(
+        self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, exclusive: bool = False
+    ) -> None:
+        path = self._path(name)
+        if exclusive and self.filesystem.get_file_info(path).type != pafs.FileType.NotFound:
+            raise FileExistsError(path)
+        sink = pa.BufferOutputStream()  # built whole first: a failed upload must leave no part
+        _write(sink, schema, batches)
+        self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+        with self.filesystem.open_output_stream(path) as stream:
+            stream.write(sink.getvalue())
+
+    def list(self, folder: str) -> list[str]:
+        selector = pafs.FileSelector(self._path(folder), allow_not_found=True)
+        return [info.base_name for info in self.filesystem.get_file_info(selector)]
+
+    def remove(self, name: str) -> None:
+        try:
+            self.filesystem.delete_file(self._path(name))
+        except FileNotFoundError:
+            return
+
+    def location(self, name: str) -> str:
+        return self._path(name)
+
+    def size_bytes(self, name: str) -> int:
+        return int(self.filesystem.get_file_info(self._path(name)).size or 0)
+
+
+def walk(storage: Storage, table: str) -> Iterator[tuple[str, str]]:
+    """The run folders of a table, as (day, encoded run), newest day first."""
+    for day in sorted(storage.list(table), reverse=True):
+        if day.startswith("day="):
+            for run in storage.list(f"{table}/{day}"):
+                if run.startswith("run="):
+                    yield day[4:], run[4:]

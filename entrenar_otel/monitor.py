@@ -1,0 +1,566 @@
+"""Monitor: a run, from a training loop's point of view."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from entrenar_otel import identity, lifetime
+from entrenar_otel.config import MonitorConfig, find_config
+from entrenar_otel.errors import AndonStop, ConfigError, EntrenarError, NotMeasured, RunError, guard
+from entrenar_otel.layout import ABSENT_32, describe
+from entrenar_otel.names import Metric
+from entrenar_otel.progress import Progress
+from entrenar_otel.recorder import Recorder, new_process_name, no_op
+from entrenar_otel.records import MetricRecord, MetricsEmitter
+from entrenar_otel.segment import ProcessLock
+from entrenar_processors import Summary
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from entrenar_otel.builder import MonitorBuilder
+    from entrenar_otel.heartbeat import Heartbeat
+    from entrenar_otel.lake import Lake
+    from entrenar_otel.lake.runs import RunRecord
+
+logger = logging.getLogger("entrenar_otel")
+T = TypeVar("T")
+
+Resume = Literal["allow", "never", "must"]
+OnBadValue = Literal["warn", "raise"]
+
+
+class Monitor:
+    """Records a training run: every sample, durably, at almost no cost to the loop.
+
+    ::
+
+        with Monitor(model_id="digits-mlp", config={"lr": 0.1}) as monitor:
+            for epoch in monitor.epochs(10):
+                for x, y in monitor.steps(batches):
+                    monitor.log(loss=loss, accuracy=accuracy)
+
+    Args:
+        run_id: any text; by default the launcher's (`ENTRENAR_RUN_ID`, torchrun, Slurm) or a new one.
+        model_id, version, config: what is trained; `config` is any JSON-like value.
+        lake: a folder or Arrow file-system URL; by default `ENTRENAR_LAKE`, `[monitor] lake` of
+            renacer.toml, `./entrenar-lake`.
+        live: folder of the live segments, on a local disk; by default `ENTRENAR_LIVE`.
+        rank, world_size: by default the launcher's; ranks above 0 record all and print nothing.
+        resume: whether an existing `run_id` may get another attempt.
+        on_bad_value: `"warn"` warns once a name, counts, and goes on; `"raise"` raises BadInput,
+            after what was good in that call is recorded.
+        interval_seconds: of the heartbeat.
+        emitters: further receivers of every sample, called by the heartbeat.
+        quiet: no line at the start, no progress.
+
+    Raises:
+        ConfigError, LakeError, RunError: at construction only.
+
+    Recording starts with `with`, `start()` or the first `log`. In a forked or spawned worker, and
+    with `ENTRENAR_DISABLED=1`, it is the no-op twin.
+    """
+
+    #: Record metrics: `log(loss=…, accuracy=…)`, or `log({"val/loss": …}, tags={…})`. Coordinates
+    #: `epoch`, `batch`, `step` default to those of `epochs()` and `steps()`. A non-finite training
+    #: `loss` raises AndonStop, after the sample is safe.
+    log: Callable[..., None]
+
+    def __init__(
+        self,
+        run_id: str | None = None,
+        *,
+        model_id: str | None = None,
+        version: str | None = None,
+        config: Any = None,
+        lake: str | os.PathLike[str] | None = None,
+        live: str | os.PathLike[str] | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        resume: Resume = "allow",
+        on_bad_value: OnBadValue = "warn",
+        interval_seconds: float | None = None,
+        emitters: Sequence[MetricsEmitter] = (),
+        quiet: bool = False,
+    ) -> None:
+        _check_choice("resume", resume, ("allow", "never", "must"))
+        _check_choice("on_bad_value", on_bad_value, ("warn", "raise"))
+        env_rank, env_size = identity.rank_from(os.environ)
+        self.rank = env_rank if rank is None else rank
+        self.world_size = max(env_size if world_size is None else world_size, self.rank + 1)
+        self.model_id = model_id
+        self.version = version
+        self._config = config
+        self._emitters = tuple(emitters)
+        self._quiet = quiet or self.rank > 0
+        self._start_lock = threading.RLock()
+        self._heartbeat: Heartbeat | None = None
+        self._record: RunRecord | None = None
+        self._process_lock: ProcessLock | None = None
+        self._closed = False
+        self._step = 0
+        self._recorder = Recorder(
+            begin=self.start, stop_line=self._stop_line, raise_on_bad_value=on_bad_value == "raise"
+        )
+        self.log = self._recorder.log
+        self._progress = Progress(lambda: self._heartbeat.summaries.current() if self._heartbeat else {})
+        file = find_config()
+        self._settings = MonitorConfig(
+            lake=_choose_lake(lake, file),
+            interval_seconds=interval_seconds or file.interval_seconds,
+            # retention acts by itself only on the run's own lake, where it is written
+            retention_days=file.retention_days if lake is None else None,
+        )
+        self._live = live
+        self._lake: Lake | None = None
+        self.run_id = self._choose_run_id(run_id, on_bad_value)
+        self.enabled = not (identity.is_disabled(os.environ) or identity.is_worker(self.rank))
+        if not self.enabled:
+            self._disable()
+            return
+        if lake is not None or resume != "allow":
+            self._check_lake(explicit=True)
+        else:
+            self._check_lake(explicit=False)
+        self._check_resume(resume)
+        lifetime.supersede(self)
+
+    # -- ways to make one -----------------------------------------------------------------------
+
+    @classmethod
+    def auto(cls, **settings: Any) -> Monitor:
+        """A monitor that finds everything by itself and never fails the job.
+
+        Run id and rank from the launcher, lake and interval from `ENTRENAR_*` and renacer.toml.
+        What cannot be had is warned of and done without.
+        """
+        try:
+            return cls(**settings)
+        except (EntrenarError, OSError) as error:
+            logger.warning("monitoring is off: %s", error)
+            disabled = cls.__new__(cls)
+            disabled._become_disabled(settings.get("run_id") or "disabled")
+            return disabled
+
+    @classmethod
+    def builder(cls) -> MonitorBuilder:
+        """The specification's builder: `Monitor.builder().storage("lake").build()`."""
+        from entrenar_otel.builder import MonitorBuilder
+
+        return MonitorBuilder()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled into a worker, it arrives as the no-op twin.
+        return _disabled_twin, (self.run_id,)
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Start recording; `with` and the first `log` do it too. It does nothing the second time."""
+        with self._start_lock:
+            if self.enabled and self._heartbeat is None and not self._closed:
+                try:
+                    self._start()
+                except Exception as error:
+                    logger.warning(
+                        "monitoring is off: %s: %s; training goes on", type(error).__name__, error
+                    )
+                    self._release_process()
+                    self._disable()
+        return self
+
+    def _start(self) -> None:
+        from entrenar_otel.heartbeat import Heartbeat
+        from entrenar_otel.lake.runs import claim, new_record
+
+        lake, process = self.lake, new_process_name()
+        # The lock comes first: a record that says `running` without one is a crashed run.
+        self._process_lock = ProcessLock(lake.live, process)
+        record = new_record(
+            run_id=self.run_id,
+            rank=self.rank,
+            world_size=self.world_size,
+            day=identity.process_started().strftime("%Y-%m-%d"),
+            config=self._config,
+            model_id=self.model_id,
+            version=self.version,
+            process=process,
+            live=str(lake.live),
+        )
+        record = self._record = claim(lake.storage, record)
+        header = {
+            "lake": lake.url,
+            "run_id": record.run_id,
+            "attempt": record.attempt,
+            "rank": record.rank,
+            "day": record.day,
+        }
+        self._recorder.open(lake.live, header, process)
+        self._heartbeat = Heartbeat(
+            self._recorder,
+            lake,
+            record,
+            interval_seconds=self._settings.interval_seconds,
+            retention_days=self._settings.retention_days,
+            emitters=self._emitters,
+            on_tick=(lambda: None) if self._quiet else self._progress.draw,
+        )
+        lifetime.opened(self)
+        self._heartbeat.start()
+        if not self._quiet:
+            again = f", attempt {record.attempt}" if record.attempt > 1 else ""
+            self._say(f"recording run {self.run_id}{again} into {lake.url}")
+
+    def close(self, state: str = "completed", reason: str | None = None) -> None:
+        """End the run: everything recorded goes into the lake. Idempotent; atexit does it too.
+
+        `state` is completed, stopped or crashed. Bounded: a hanging emitter is left behind after
+        five seconds, and a lake that cannot be written is caught up with by the next run.
+        """
+        with self._start_lock:
+            if self._closed:
+                return
+            self._closed = True
+            heartbeat, record = self._heartbeat, self._record
+            self._recorder.end(reason or state)
+            if heartbeat is None or record is None:
+                return
+            self._progress.clear()
+            with guard("close"):
+                heartbeat.stop()
+            with guard("close"):
+                if heartbeat.hand_over(final=True):
+                    self._compact(record)
+            with guard("close"):
+                from entrenar_otel.lake.runs import write_record
+
+                dropped = self._recorder.dropped
+                write_record(
+                    self.lake.storage, record.ended(state, datetime.now(UTC), reason, dropped)
+                )
+            self._release_process()
+            lifetime.closed(self)
+
+    def _compact(self, record: RunRecord) -> None:
+        from entrenar_otel.lake.compact import MAX_ROWS_AT_CLOSE, compact
+
+        compact(self.lake.storage, record.day, record.run_id, record.process, MAX_ROWS_AT_CLOSE)
+
+    def _release_process(self) -> None:
+        if self._process_lock is not None:
+            self._process_lock.release()
+            self._process_lock = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        state, reason = lifetime.state_of(error)
+        self.close(state, reason)
+
+    def abandon(self) -> None:
+        """Become the no-op twin, in a forked child: the parent's files and locks are not touched."""
+        self._recorder.abandon()
+        if self._process_lock is not None:
+            self._process_lock.release(unlink=False)
+            self._process_lock = None
+        self._start_lock = threading.RLock()
+        self._heartbeat = None
+        self._disable()
+
+    def _disable(self) -> None:
+        self.enabled = False
+        self._closed = True
+        self.log = no_op
+
+    def _become_disabled(self, run_id: str) -> None:
+        """Fill in what `__init__` would have, for a twin that never looks at lake or settings."""
+        self.run_id, self.rank, self.world_size = run_id, 0, 1
+        self.model_id = self.version = self._config = self._live = self._lake = None
+        self._emitters, self._quiet, self._step = (), True, 0
+        self._start_lock = threading.RLock()
+        self._heartbeat = self._record = self._process_lock = None
+        self._recorder = Recorder(begin=lambda: None, stop_line=no_op)
+        self._progress = Progress(dict)
+        self._settings = MonitorConfig()
+        self._disable()
+
+    # -- recording ------------------------------------------------------------------------------
+
+    def bind(self, *metrics: str, tags: Mapping[str, Any] | None = None) -> Callable[..., None]:
+        """A function made for exactly these metrics: `fast(loss, accuracy, epoch=e, batch=b)`.
+
+        A third of the cost of `log`. Raises ConfigError on names that cannot be.
+        """
+        return self._recorder.bind(metrics, tags) if self.enabled else no_op
+
+    def record(self, metric: str | Metric, value: float, **coordinates: Any) -> None:
+        """Record one metric by name; `coordinates` are those of `log`, and `tags`."""
+        self.log({str(metric): value}, **coordinates)
+
+    def epochs(self, count: int, start: int = 0) -> Iterator[int]:
+        """Count epochs from `start` up to `count`, and set the epoch of whatever is logged meanwhile."""
+        for epoch in range(start, count):
+            self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
+            self._progress.begin_epoch(epoch, count)
+            yield epoch
+        self._recorder.clear_coordinates()
+
+    def steps(self, batches: Iterable[T], *, epoch: int | None = None) -> Iterator[T]:
+        """Hand out the batches, and measure `step_duration`, `data_wait` (s) and `samples` of each.
+
+        A step lasts from the request for its batch to the request for the next one. `batch` counts
+        from 0 in every call, `step` over all of them.
+        """
+        if not self.enabled:
+            yield from batches
+            return
+        self._recorder.set_coordinates(epoch=epoch)
+        progress, set_coordinates = self._progress, self._recorder.set_coordinates
+        progress.batches = len(batches) if hasattr(batches, "__len__") else None
+        progress.active = True
+        size_of: Callable[[Any], int] | None = None
+        measured: Callable[..., None] | None = None
+        clock = time.perf_counter
+        begun = clock()
+        try:
+            for index, batch in enumerate(batches):
+                arrived = clock()
+                set_coordinates(None, index, self._step)
+                progress.batch = index + 1
+                yield batch
+                done = clock()
+                if measured is None:
+                    size_of = _size_function(batch)
+                    names = ("step_duration", "data_wait") + (("samples",) if size_of else ())
+                    measured = self.bind(*names)
+                if size_of is None:
+                    measured(done - begun, arrived - begun)
+                else:
+                    measured(done - begun, arrived - begun, size_of(batch))
+                begun = done
+                self._step += 1
+                progress.steps += 1
+        finally:
+            set_coordinates(None, ABSENT_32, None)
+
+    # -- asking ---------------------------------------------------------------------------------
+
+    @property
+    def lake(self) -> Lake:
+        """The lake that this run is recorded into."""
+        if self._lake is None:
+            from entrenar_otel.lake import Lake
+
+            self._lake = Lake(self._settings.lake or "entrenar-lake", self._live)
+        return self._lake
+
+    @property
+    def attempt(self) -> int | None:
+        """Which start of this run this is, from 1; None before it is started."""
+        return self._record.attempt if self._record else None
+
+    def summary(self, metric: str | None = None, **tags: str) -> Any:
+        """The statistics of one metric, or of all (a dict by series name).
+
+        With tags: the series that has exactly these, else all that carry them, merged. Raises
+        NotMeasured.
+        """
+        sums = self._sums()
+        if metric is None:
+            return {str(series): summary for series, summary in sums.current().items()} if sums else {}
+        found = sums.select(str(metric), tags) if sums else None
+        if found is None:
+            known = ", ".join(str(series) for series in (sums.current() if sums else ())) or "nothing"
+            wanted = f"{metric} with {tags}" if tags else str(metric)
+            raise NotMeasured(f"{wanted} was not measured; measured so far: {known}")
+        return found
+
+    def _sums(self) -> Any:
+        if self._heartbeat is None:
+            return None
+        self._heartbeat.collect()
+        return self._heartbeat.summaries
+
+    def is_measured(self, metric: str) -> bool:
+        """Whether any value of this metric was reported (a NaN counts as reported)."""
+        return self.sample_count(metric) > 0
+
+    def sample_count(self, metric: str, **tags: str) -> int:
+        """How many values of this metric were reported, over all series that carry the tags."""
+        sums = self._sums()
+        if sums is None:
+            return 0
+        wanted = {(key, str(value)) for key, value in tags.items()}
+        return sum(
+            summary.count
+            for series, summary in sums.current().items()
+            if series.metric == metric and wanted <= set(series.tags)
+        )
+
+    def curve(self, metric: str, **tags: str) -> pa.Table:
+        """One metric of this run in recording order: timestamp, coordinates, tags, value.
+
+        Raises NotMeasured.
+        """
+        return self.lake.curve(metric, self.run_id, tags)
+
+    def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
+        """Answer one SELECT over the whole lake, this run up to now included. Raises QueryError."""
+        return self.lake.query(sql, parameters, run_id=run_id)
+
+    def range(self, start: datetime, end: datetime) -> pa.Table:
+        """This run's metrics with start <= timestamp < end, in time order."""
+        return self.lake.range(start, end, run_id=self.run_id)
+
+    def to_records(self) -> list[MetricRecord]:
+        """Everything this process recorded, in recording order. Of a long run, ask by `query`."""
+        if self._record is None:
+            return []
+        owner = self._record.owner
+        table = self.lake.query(
+            "SELECT * FROM metrics WHERE attempt = ? AND rank = ? ORDER BY seq, metric",
+            [owner.attempt, owner.rank],
+            run_id=owner.run_id,
+        )
+        return [MetricRecord(**{**row, "tags": dict(row["tags"])}) for row in table.to_pylist()]
+
+    @property
+    def dropped(self) -> int:
+        """Samples that could not be kept (no room on the disk, logged after the end)."""
+        return self._recorder.dropped
+
+    @property
+    def bad_values(self) -> int:
+        """Values, names and coordinates that were refused."""
+        return self._recorder.bad
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _stop_line(self, value: float, epoch: int | None, batch: int | None, step: int | None) -> None:
+        self._recorder.sync()
+        at = ", ".join(
+            f"{name} {number}"
+            for name, number in (("epoch", epoch), ("batch", batch), ("step", step))
+            if number is not None
+        )
+        before = ""
+        with guard("stop"):
+            table = self.lake.query(
+                "SELECT value FROM metrics WHERE metric = 'loss' AND isfinite(value) AND rank = ? "
+                "ORDER BY attempt DESC, seq DESC LIMIT 3",
+                [self.rank],
+                run_id=self.run_id,
+            )
+            last = [f"{number:.6g}" for number in reversed(table.column(0).to_pylist())]
+            before = f" The last finite values were {', '.join(last)}." if last else ""
+        raise AndonStop(
+            f"Training diverged: loss is {value} at {at or 'an unknown step'}.{before} The sample is "
+            f"recorded. Look at it with `entrenar-otel show {self.run_id}`; then lower the learning "
+            "rate, clip gradients, or look for bad data in that batch.",
+            metric="loss",
+            value=value,
+            epoch=epoch,
+            batch=batch,
+            step=step,
+        )
+
+    def _choose_run_id(self, run_id: str | None, on_bad_value: OnBadValue) -> str:
+        chosen = run_id or identity.run_id_from(os.environ)
+        if chosen is None:
+            chosen = identity.new_run_id()
+            if self.world_size > 1:
+                logger.warning(
+                    "%d ranks share no run id, so each records a run of its own: set ENTRENAR_RUN_ID",
+                    self.world_size,
+                )
+        if len(chosen) > 200:
+            message = f"a run id has at most 200 characters, got {len(chosen)}: {describe(chosen)}"
+            if on_bad_value == "raise":
+                raise ConfigError(message)
+            import hashlib
+
+            digest = hashlib.sha256(chosen.encode(errors="surrogatepass")).hexdigest()[:16]
+            chosen = f"{chosen[:180]}~{digest}"
+            logger.warning("%s; shortened to end in ~%s", message, digest)
+        try:
+            chosen.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"a run id must be text that UTF-8 can write, got {describe(chosen)}") from None
+        return chosen
+
+    def _check_lake(self, *, explicit: bool) -> None:
+        """A lake that was named must be writable; for the default one there is a second place."""
+        storage = self.lake.storage
+        if not storage.is_local:
+            return
+        try:
+            os.makedirs(storage.url, exist_ok=True)
+            if os.access(storage.url, os.W_OK):
+                return
+            problem = "it is not writable"
+        except OSError as error:
+            problem = error.strerror or str(error)
+        if explicit:
+            raise ConfigError(f"the lake {storage.url} cannot be used: {problem}. Name another folder with lake=")
+        from entrenar_otel.lake import Lake
+
+        second = self.lake.live.parent / "lake"
+        second.mkdir(parents=True, exist_ok=True)
+        logger.warning("%s cannot be used (%s): recording into %s", storage.url, problem, second)
+        self._lake = Lake(second, self._live)
+
+    def _check_resume(self, resume: Resume) -> None:
+        if resume == "allow":
+            return
+        known = any(record.run_id == self.run_id for record in self.lake.runs())
+        if resume == "never" and known:
+            raise RunError(f"run {self.run_id!r} is already in {self.lake.url} (resume='never')")
+        if resume == "must" and not known:
+            raise RunError(f"run {self.run_id!r} is not in {self.lake.url} (resume='must')")
+
+    def _say(self, line: str) -> None:
+        print(f"entrenar: {line}", file=sys.stderr, flush=True)
+
+    def __repr__(self) -> str:
+        state = "disabled" if not self.enabled else "closed" if self._closed else "open"
+        return f"<Monitor {self.run_id} rank {self.rank} of {self.world_size}, {state}>"
+
+
+def _disabled_twin(run_id: str) -> Monitor:
+    twin = Monitor.__new__(Monitor)
+    twin._become_disabled(run_id)
+    return twin
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"expected {name} to be one of {', '.join(choices)}, got {value!r}")
+
+
+def _choose_lake(lake: str | os.PathLike[str] | None, file: MonitorConfig) -> str:
+    return os.fspath(lake) if lake is not None else os.environ.get("ENTRENAR_LAKE") or file.lake or "entrenar-lake"
+
+
+def _size_function(batch: Any) -> Callable[[Any], int] | None:
+    """How to tell the number of samples of a batch like this one; None where it cannot be told."""
+    if isinstance(batch, tuple | list) and batch and hasattr(batch[0], "__len__"):
+        return lambda one: len(one[0])
+    if isinstance(batch, Mapping) and batch:
+        key = next(iter(batch))
+        return (lambda one: len(one[key])) if hasattr(batch[key], "__len__") else None
+    if hasattr(batch, "__len__") and not isinstance(batch, str | bytes):
+        return len
+    return None
+
+

@@ -1,0 +1,86 @@
+"""Progress: what a person sees while the loop runs, drawn by the heartbeat, never by the loop."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from entrenar_processors import Series, Summary
+
+
+class Progress:
+    """One line: epoch, batch, rate, time left, last values. On a terminal it is redrawn in place.
+
+    Elsewhere (a log file) it is a plain line every `log_seconds`, so that logs stay short.
+    """
+
+    def __init__(
+        self,
+        summaries: Callable[[], dict[Series, Summary]],
+        stream: TextIO | None = None,
+        log_seconds: float = 60.0,
+    ) -> None:
+        self._summaries = summaries
+        self._stream = stream
+        self._log_seconds = log_seconds
+        self._last_line = time.monotonic()
+        self._started = time.monotonic()
+        self._drawn = False
+        self.epochs: int | None = None
+        self.epoch = 0
+        self.batches: int | None = None
+        self.batch = 0
+        self.steps = 0
+        self.active = False
+
+    def begin_epoch(self, epoch: int, epochs: int | None) -> None:
+        self.epoch, self.epochs, self.active = epoch, epochs, True
+
+    def draw(self) -> None:
+        """Called once a tick."""
+        stream = self._stream or sys.stderr
+        if not self.active:
+            return
+        if stream.isatty():
+            stream.write(f"\r\x1b[2K{self.line()}")
+            stream.flush()
+            self._drawn = True
+        elif time.monotonic() - self._last_line >= self._log_seconds:
+            self._last_line = time.monotonic()
+            stream.write(self.line() + "\n")
+            stream.flush()
+
+    def clear(self) -> None:
+        """Leave the terminal's line empty for whoever writes next."""
+        if self._drawn:
+            stream = self._stream or sys.stderr
+            stream.write("\r\x1b[2K")
+            stream.flush()
+            self._drawn = False
+        self.active = False
+
+    def line(self, width: int = 100) -> str:
+        return " · ".join(self._parts())[:width]
+
+    def _parts(self) -> Iterator[str]:
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        yield f"epoch {self.epoch + 1}" + (f"/{self.epochs}" if self.epochs else "")
+        yield f"batch {self.batch}" + (f"/{self.batches}" if self.batches else "")
+        if self.steps:
+            yield f"{self.steps / seconds:,.0f} steps/s"
+        if self.epochs and self.batches and self.steps:
+            left = (self.epochs - self.epoch) * self.batches - self.batch
+            yield f"{_duration(left * seconds / self.steps)} left"
+        for series, summary in self._summaries().items():
+            if series.metric in ("loss", "accuracy"):
+                split = f" ({', '.join(v for _, v in series.tags)})" if series.tags else ""
+                yield f"{series.metric}{split} {summary.last:.4g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

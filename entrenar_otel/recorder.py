@@ -1,0 +1,665 @@
+"""Recorder: the hot path. One call of `log` is one record in one memory-mapped segment.
+
+Invariants, on which speed and safety rest:
+
+1. `write` is the current segment's own `mmap.write`: it checks, copies and advances in one C call
+   under the GIL. So there is no lock, no reserved slot and no hole; where there is no GIL, a lock
+   is put around it.
+2. Whatever is unusual raises before anything is written: an unknown combination of names
+   (KeyError), no number (struct.error, TypeError), a full, sealed or closed segment (ValueError),
+   a run not yet begun or already ended. The `except` leads to `_record_slowly`, which does it again
+   with care. The fast path has no branch for any of it.
+3. A layout's definition is in the segment before its first record. So a new segment begins with
+   all of them, before `write` is pointed at it.
+4. `log` and the bound functions share one namespace, the only thing that changes when a segment is
+   replaced, when a fork makes this the no-op twin, or when a cord must be obeyed.
+"""
+
+from __future__ import annotations
+
+import linecache
+import logging
+import math
+import operator
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+from zlib import adler32
+
+
+from entrenar_otel.decode import count_records, decode
+from entrenar_otel.errors import BadInput, ConfigError, guard
+from entrenar_otel.layout import (
+    ABSENT_32,
+    ABSENT_64,
+    MAX_VALUES,
+    Layout,
+    bound_source,
+    describe,
+    packers,
+)
+from entrenar_otel.segment import SEGMENT_BYTES, Segment
+from entrenar_processors import Samples, Series
+
+logger = logging.getLogger("entrenar_otel")
+
+#: Beyond this many combinations of names, a new one is recorded series by series: a loop that
+#: reports a different subset each step (active experts, say) must not make layouts without end.
+MAX_LAYOUTS = 1024
+#: Every segment begins with all layouts; they may take a quarter of it, about 60,000 names.
+MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
+MAX_NAME = 1000
+
+
+# The hot path. The names in capitals and `now`, `write`, `writers` … are those of the recorder's
+# namespace, in which this code runs (see Recorder.__init__), not of this module.
+def _log(values=None, /, *, epoch=None, batch=None, step=None, tags=None, **metrics):  # type: ignore[no-untyped-def]
+    if values is None is tags:
+        try:
+            pack, head, seal, watched = writers[(*metrics,)]  # type: ignore[name-defined]
+            record = pack(
+                head,
+                now(),  # type: ignore[name-defined]
+                EPOCH if epoch is None else epoch,  # type: ignore[name-defined]
+                BATCH if batch is None else batch,  # type: ignore[name-defined]
+                STEP if step is None else step,  # type: ignore[name-defined]
+                *metrics.values(),
+            )
+            if watched is not None:
+                value = metrics[watched]
+                broken = value - value
+            write(seal(record, adler32(record)))  # type: ignore[name-defined]
+        except Exception:
+            slow(epoch, batch, step, metrics, None)  # type: ignore[name-defined]
+            return
+        if watched is not None and broken:
+            stop_line(value, epoch, batch, step)  # type: ignore[name-defined]
+    else:
+        slow(epoch, batch, step, metrics, tags, values)  # type: ignore[name-defined]
+
+
+def no_op(*_args: Any, **_kwargs: Any) -> None:
+    """What every function of the no-op twin does."""
+
+
+def _not_ready(_record: bytes) -> None:
+    raise ValueError("no segment")
+
+
+class Recorder:
+    """Takes samples from the loop's threads and gives them to the heartbeat.
+
+    `begin` is called once, by whoever records first; it must call `open`. `stop_line(value, epoch,
+    batch, step)` is called after a non-finite training loss was recorded, and raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        begin: Callable[[], None],
+        stop_line: Callable[[float, int | None, int | None, int | None], None],
+        raise_on_bad_value: bool = False,
+    ) -> None:
+        self._begin = begin
+        self._stop_line = stop_line
+        self._raise = raise_on_bad_value
+        self._lock = threading.RLock()
+        self._drain_lock = threading.RLock()
+        self._segment: Segment | None = None
+        self._standby: Segment | None = None
+        self._sealed: list[Segment] = []
+        self._layouts: dict[tuple[Series, ...], Layout] = {}
+        self._by_id: dict[int, Layout] = {}
+        self._layout_bytes = 0
+        self._checked_devices: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
+        self._folder = Path()
+        self._header: dict[str, Any] = {}
+        self._number = 0
+        self._bound = 0
+        self._retry_at = 0.0
+        self._ended: str | None = None
+        self.process = ""
+        self.recorded = 0  # samples drained
+        self.dropped = 0
+        self.bad = 0
+        self._namespace: dict[str, Any] = {
+            "__name__": __name__,
+            "now": time.monotonic_ns,
+            "adler32": adler32,
+            "write": _not_ready,
+            "writers": {},
+            "slow": self._log_slowly,
+            "stop_line": self._stop,
+            "EPOCH": ABSENT_32,
+            "BATCH": ABSENT_32,
+            "STEP": ABSENT_64,
+        }
+        self.log: Callable[..., None] = _with_globals(_log, self._namespace, "log")
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def open(self, folder: Path, header: Mapping[str, Any], process: str | None = None) -> None:
+        """Begin with a first segment in `folder`; `header` says whose run it is and where it goes."""
+        self.process = process or new_process_name()
+        self._folder = folder
+        self._header = {
+            **header,
+            "process": self.process,
+            "pid": os.getpid(),
+            "clock_ns": time.time_ns() - time.monotonic_ns(),
+        }
+        segment = self._create()
+        segment.prefault(1 << 20)
+        with self._lock:
+            self._install(segment, 0)
+
+    @property
+    def clock_ns(self) -> int:
+        """What turns a record's monotonic time into wall time; fixed, so order survives clock steps."""
+        return int(self._header["clock_ns"])
+
+    @property
+    def is_open(self) -> bool:
+        return self._segment is not None
+
+    def end(self, why: str) -> None:
+        """Seal the last segment; later calls of `log` are counted, and warned of once."""
+        with self._lock:
+            self._ended = why
+            self._namespace["write"] = _not_ready
+            if self._segment is not None:
+                self._seal(self._segment)
+                self._segment = None
+            if self._standby is not None:
+                self._standby.close(unlink=True)
+                self._standby = None
+
+    def abandon(self) -> None:
+        """Become the no-op twin, in a forked child: nothing of the parent's is touched."""
+        for name in ("write", "slow", "stop_line"):
+            self._namespace[name] = no_op
+        for i in range(self._bound):
+            self._namespace[f"slow_{i}"] = no_op
+        self._namespace["writers"] = _AnyLayout()
+        self._lock = threading.RLock()
+        self._drain_lock = threading.RLock()
+        segments = [self._segment, self._standby, *self._sealed]
+        self._segment = self._standby = None
+        self._sealed = []
+        self._ended = "forked"
+        for segment in segments:
+            if segment is not None:  # the lock lives as long as any copy of the descriptor
+                segment.close()
+
+    # -- segments -------------------------------------------------------------------------------
+
+    def _create(self) -> Segment:
+        hidden = f"{self.process}-{os.urandom(4).hex()}"
+        return Segment.create(self._folder, hidden, self._header)
+
+    def _install(self, segment: Segment, first_seq: int) -> None:
+        segment.install(f"{self.process}-{self._number:06d}", self._number, first_seq)
+        self._number += 1
+        for layout in self._layouts.values():
+            segment.write(layout.definition)
+        write: Callable[[bytes], Any] = segment.write
+        if not getattr(sys, "_is_gil_enabled", lambda: True)():
+            write = _locked(write)
+        self._segment = segment
+        self._namespace["write"] = write
+
+    def _seal(self, segment: Segment) -> int:
+        """Seal, queue for the lake, and return the `seq` that follows its last record."""
+        end = segment.seal()
+        segment.count += count_records(segment.words(), segment.counted_to, end)
+        segment.counted_to = end
+        self._sealed.append(segment)
+        return segment.first_seq + segment.count
+
+    def roll(self) -> bool:
+        """Replace the current segment; False where there is no room for another one."""
+        with self._lock:
+            old = self._segment
+            if old is None:
+                return False
+            successor, self._standby = self._standby, None
+            if successor is None:
+                if time.monotonic() < self._retry_at:
+                    return False
+                try:
+                    successor = self._create()
+                except OSError as error:
+                    self._retry_at = time.monotonic() + 1.0
+                    self._warn_once(
+                        "no room",
+                        str(self._folder),
+                        f"no room for the next segment in {self._folder} ({error.strerror}); samples "
+                        "are dropped and counted until there is. Free disk space, or set "
+                        "ENTRENAR_LIVE to a larger local disk",
+                    )
+                    return False
+            self._install(successor, self._seal(old))
+            return True
+
+    def prepare(self) -> None:
+        """Have the successor ready once the current segment is half full (the heartbeat's work)."""
+        segment = self._segment
+        if segment is None:
+            return
+        segment.prefault()
+        if self._standby is None and segment.position() > segment.size // 2:
+            try:
+                standby = self._create()
+            except OSError:
+                return  # `roll` tries again, and says so
+            standby.prefault()
+            with self._lock:
+                if self._segment is not None and self._standby is None:
+                    self._standby = standby
+                    return
+            standby.close(unlink=True)
+
+    @property
+    def age_seconds(self) -> float:
+        """Age of the current segment; 0 while it holds no record."""
+        segment = self._segment
+        if segment is None or segment.count == 0:
+            return 0.0
+        return time.monotonic() - segment.opened_at
+
+    def sync(self) -> None:
+        """Make everything recorded so far durable against the death of the machine."""
+        if (segment := self._segment) is not None:
+            segment.sync()
+
+    # -- draining -------------------------------------------------------------------------------
+
+    def drain(self) -> Samples:
+        """All rows recorded since the last drain. They are views: copy what must outlive the tick."""
+        with self._drain_lock:
+            with self._lock:
+                segments = [*self._sealed]
+                if self._segment is not None:
+                    segments.append(self._segment)
+                ends = [segment.position() for segment in segments]
+            parts = []
+            for segment, end in zip(segments, ends, strict=True):
+                if end <= segment.drained_to:
+                    continue
+                decoded = decode(
+                    segment.words(),
+                    self._by_id,
+                    start=segment.drained_to,
+                    end=end,
+                    first_seq=segment.first_seq + segment.drained_rows,
+                    clock_ns=self.clock_ns,
+                    verify=False,
+                )
+                with self._lock:
+                    segment.drained_to = end
+                    segment.drained_rows += decoded.records
+                    if segment.counted_to < end:
+                        segment.counted_to = end
+                        segment.count = segment.drained_rows
+                parts.append(decoded.samples)
+            samples = Samples.concat(parts)
+            self.recorded += samples.n_values
+            self._check_coordinates(samples)
+            return samples
+
+    def sealed(self) -> list[Segment]:
+        """Segments that are complete and drained, oldest first, for the lake."""
+        with self._lock:
+            return [s for s in self._sealed if s.end is not None and s.drained_to >= s.end]
+
+    def release(self, segment: Segment, *, unlink: bool) -> None:
+        """Let go of a segment: its rows are in the lake (`unlink`), or somebody recovers it later."""
+        with self._lock:
+            self._sealed.remove(segment)
+        segment.close(unlink=unlink)
+
+    def _check_coordinates(self, samples: Samples) -> None:
+        for block in samples.blocks:
+            # 2**31 … 2**32 - 2 pass the record's unsigned field and are no INT32 in the lake
+            if max(int(block.epoch.max()), int(block.batch.max())) > 0x7FFF_FFFE:
+                self._warn_once("bad", "coordinate", "epoch and batch go up to 2**31 - 1; left empty")
+
+    # -- coordinates and bound functions ----------------------------------------------------------
+
+    def set_coordinates(
+        self, epoch: int | None = None, batch: int | None = None, step: int | None = None
+    ) -> None:
+        """What `log` uses where the caller gives no coordinates; None keeps the current one."""
+        namespace = self._namespace
+        if epoch is not None:
+            namespace["EPOCH"] = epoch
+        if batch is not None:
+            namespace["BATCH"] = batch
+        if step is not None:
+            namespace["STEP"] = step
+
+    def clear_coordinates(self) -> None:
+        self._namespace.update(EPOCH=ABSENT_32, BATCH=ABSENT_32, STEP=ABSENT_64)
+
+    def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
+        """A function made for exactly these metrics. Raises ConfigError on names that cannot be."""
+        if not metrics:
+            raise ConfigError("bind() needs at least one metric name, as in bind('loss', 'accuracy')")
+        for metric in metrics:
+            if problem := _name_problem(metric):
+                raise ConfigError(f"bind(): {problem}")
+        if len(set(metrics)) < len(metrics):
+            raise ConfigError(f"bind() got a metric twice: {', '.join(metrics)}")
+        series = tuple(Series.of(metric, tags) for metric in metrics)
+        number, self._bound = self._bound, self._bound + 1
+        pack, seal = packers(len(series))
+        namespace = self._namespace
+
+        def slowly(epoch: Any, batch: Any, step: Any, *values: Any) -> None:
+            given = dict(zip(metrics, values, strict=True))
+            self._log_slowly(epoch, batch, step, given, tags)
+            layout = self._layouts.get(series)
+            if layout is not None:
+                namespace[f"head_{number}"] = layout.head
+
+        # head is None until the first call: struct.error leads it through `slowly`, where the
+        # layout is defined and the values' types are looked at once
+        namespace.update(
+            {
+                f"pack_{number}": pack,
+                f"seal_{number}": seal,
+                f"head_{number}": None,
+                f"slow_{number}": slowly if self._namespace["slow"] is not no_op else no_op,
+            }
+        )
+        watched = next((i for i, s in enumerate(series) if _stops_the_line(s)), None)
+        source = bound_source(metrics, number, watched)
+        filename = f"<entrenar_otel bind {number}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+        local: dict[str, Any] = {}
+        exec(compile(source, filename, "exec"), namespace, local)  # noqa: S102 - names are checked
+        bound: Callable[..., None] = local["bound"]
+        return bound
+
+    # -- the careful path -------------------------------------------------------------------------
+
+    def _log_slowly(
+        self,
+        epoch: Any,
+        batch: Any,
+        step: Any,
+        metrics: Mapping[str, Any],
+        tags: Mapping[str, Any] | None,
+        values: Mapping[str, Any] | None = None,
+    ) -> None:
+        stop: float | None = None
+        try:
+            with guard("log"):
+                stop = self._record(epoch, batch, step, self._merged(values, metrics), tags)
+        except BadInput:
+            raise
+        if stop is not None:
+            self._stop(stop, epoch, batch, step)
+
+    def _merged(self, values: Any, metrics: Mapping[str, Any]) -> dict[Any, Any]:
+        if values is None:
+            return dict(metrics)
+        if not isinstance(values, Mapping):
+            self._reject(
+                "values",
+                f"log() takes a mapping of names to numbers, or keywords; got {describe(values)}",
+            )
+            return dict(metrics)
+        for name in values.keys() & metrics.keys():
+            self._reject(name, f"log() got {name!r} twice; the keyword's value was kept")
+        return {**values, **metrics}
+
+    def _record(
+        self, epoch: Any, batch: Any, step: Any, metrics: Mapping[Any, Any], tags: Any
+    ) -> float | None:
+        """Record what can be recorded; returns a value that must stop the line."""
+        if self._segment is None and self._ended is None:
+            self._begin()
+        problems: list[str] = []
+        coordinates = (
+            self._coordinate("epoch", epoch, 0x7FFF_FFFF, problems),
+            self._coordinate("batch", batch, 0x7FFF_FFFF, problems),
+            self._coordinate("step", step, 0x7FFF_FFFF_FFFF_FFFF, problems),
+        )
+        if tags is not None and not isinstance(tags, Mapping):
+            self._reject("tags", f"tags must be a mapping of text to text, got {describe(tags)}", problems)
+            tags = None
+        numbers: dict[str, float] = {}
+        for name, value in metrics.items():
+            if problem := _name_problem(name):
+                self._reject(f"name {describe(name)}", problem, problems)
+            elif (number := self._number_of(name, value, problems)) is not None:
+                numbers[name] = number
+        stop = None
+        if numbers:
+            series = tuple(Series.of(name, tags) for name in numbers)
+            if bad := next((p for s in series[:1] for t in s.tags for x in t if (p := _text_problem(x))), None):
+                self._reject("tags", f"tags {describe(tags)}: {bad}", problems)
+                series = tuple(Series(name) for name in numbers)
+            self._write(series, tuple(numbers.values()), coordinates, fast=not tags)
+            stop = next(
+                (
+                    value
+                    for one, value in zip(series, numbers.values(), strict=True)
+                    if _stops_the_line(one) and not math.isfinite(value)
+                ),
+                None,
+            )
+        if problems and self._raise and stop is None:
+            raise BadInput("; ".join(problems))
+        return stop
+
+    def _write(
+        self,
+        series: tuple[Series, ...],
+        values: tuple[float, ...],
+        coordinates: tuple[int, int, int],
+        *,
+        fast: bool,
+    ) -> None:
+        if self._ended is not None:
+            self._drop(len(values))
+            self._warn_once(
+                "ended",
+                "",
+                f"log() after the run ended ({self._ended}): dropped and counted. "
+                "Make a new Monitor for a new run",
+            )
+            return
+        layout = self._layout(series)
+        if layout is None:
+            for one, value in zip(series, values, strict=True) if len(series) > 1 else ():
+                self._write((one,), (value,), coordinates, fast=False)
+            return
+        pack, seal = packers(len(series))
+        for _ in range(3):
+            write = self._namespace["write"]
+            record = pack(layout.head, time.monotonic_ns(), *coordinates, *values)
+            try:
+                write(seal(record, adler32(record)))
+                break
+            except ValueError:
+                with self._lock:  # whoever came first has rolled; the others just try again
+                    if self._namespace["write"] is write and not self.roll():
+                        self._drop(len(values))
+                        return
+        else:
+            self._drop(len(values))
+            return
+        if fast:
+            watched = next((s.metric for s in series if _stops_the_line(s)), None)
+            names = tuple(s.metric for s in series)
+            self._namespace["writers"][names] = (pack, layout.head, seal, watched)
+
+    def _layout(self, series: tuple[Series, ...]) -> Layout | None:
+        """The layout of these series, defined in the segment; None: record them one by one."""
+        if (known := self._layouts.get(series)) is not None:
+            return known
+        with self._lock:
+            if (known := self._layouts.get(series)) is not None:
+                return known
+            if len(series) > MAX_VALUES or (len(series) > 1 and len(self._layouts) >= MAX_LAYOUTS):
+                return None
+            layout = Layout(len(self._layouts) + 1, series)
+            size = len(layout.definition)
+            room = min(MAX_LAYOUT_BYTES, self._segment.size // 4 if self._segment else 0)
+            if self._layout_bytes + size > room:
+                if len(series) == 1:
+                    self._reject(
+                        "too many names",
+                        f"more than {len(self._layouts):,} different names or tags, "
+                        f"so {describe(str(series[0]))} is not recorded. A part of the name seems to "
+                        "change with every call: put it into step=, epoch= or batch=",
+                    )
+                return None
+            if not self._define(layout):
+                return None
+            self._layouts[series] = layout
+            self._by_id[layout.id] = layout
+            self._layout_bytes += size
+            return layout
+
+    def _define(self, layout: Layout) -> bool:
+        for _ in range(2):
+            try:
+                self._namespace["write"](layout.definition)
+                return True
+            except ValueError:
+                if not self.roll():
+                    break
+        self._drop(len(layout.series))
+        return False
+
+    def _coordinate(self, name: str, value: Any, limit: int, problems: list[str]) -> int:
+        if value is None:
+            return int(self._namespace[name.upper()])
+        absent = ABSENT_64 if name == "step" else ABSENT_32
+        try:
+            number = math.floor(value) if hasattr(value, "__float__") else operator.index(value)
+            if 0 <= number <= limit:
+                return int(number)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        self._reject(
+            name,
+            f"{name} must be a whole number from 0 to {limit}, got {describe(value)}; left empty",
+            problems,
+        )
+        return absent
+
+    def _number_of(self, name: str, value: Any, problems: list[str]) -> float | None:
+        try:
+            if isinstance(value, (str, bytes, bytearray)):
+                raise TypeError("text")
+            if getattr(value, "requires_grad", False):
+                value = value.detach()
+            if getattr(value, "is_cuda", False):
+                self._warn_once(
+                    "cuda",
+                    name,
+                    f"{name} is a CUDA tensor: reading it waits for the GPU (synchronises) on every "
+                    "log. Log it less often, or pass a value that is already on the CPU",
+                )
+            if getattr(value, "ndim", 0):
+                value = value.item()  # one element of any shape, else an error
+            return float(value)
+        except Exception:
+            self._reject(name, f"{name} must be one number, got {describe(value)}; not recorded", problems)
+            return None
+
+    def _reject(self, key: str, message: str, problems: list[str] | None = None) -> None:
+        """Bad input: counted, warned of once a name, raised (`on_bad_value="raise"`) after the rest is safe."""
+        self.bad += 1
+        if self._raise:
+            if problems is None:
+                raise BadInput(message)
+            problems.append(message)
+        else:
+            self._warn_once("bad", key, message)
+
+    def _warn_once(self, kind: str, key: str, message: str) -> None:
+        if (kind, key) not in self._warned and len(self._warned) < 1000:
+            self._warned.add((kind, key))
+            logger.warning("%s", message)
+
+    def _drop(self, samples: int) -> None:
+        self.dropped += samples
+
+    def _stop(self, value: Any, epoch: Any, batch: Any, step: Any) -> None:
+        where = []
+        for name, given in (("EPOCH", epoch), ("BATCH", batch), ("STEP", step)):
+            at = self._namespace[name] if given is None else given
+            where.append(None if at in (ABSENT_32, ABSENT_64) else int(at))
+        self._stop_line(float(value), *where)
+
+
+def new_process_name() -> str:
+    """A name that no other process ever has: host, pid, 64 random bits."""
+    host = "".join(c if c.isalnum() or c in "._" else "_" for c in socket.gethostname())[:64]
+    return f"{host or 'host'}-{os.getpid()}-{os.urandom(8).hex()}"
+
+
+class _AnyLayout(dict[Any, Any]):
+    """In a forked child every combination of names is recorded to nowhere."""
+
+    def __missing__(self, key: Any) -> Any:
+        return _discard, 0, _discard, None
+
+
+def _discard(*_args: Any) -> bytes:
+    return b""
+
+
+def _stops_the_line(series: Series) -> bool:
+    """Training loss: façade `loss`, split absent or train (renacer.toml's default)."""
+    return series.metric == "loss" and dict(series.tags).get("split", "train") == "train"
+
+
+def _text_problem(text: str) -> str | None:
+    if len(text) > MAX_NAME:
+        return f"at most {MAX_NAME} characters, got {len(text)}"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return f"cannot be written as UTF-8: {describe(text)}"
+    return None
+
+
+def _name_problem(name: Any) -> str | None:
+    if not isinstance(name, str):
+        return f"a metric's name must be text, got {describe(name)}"
+    if not name.strip():
+        return f"a metric's name must not be empty, got {name!r}"
+    problem = _text_problem(name)
+    return f"a metric's name: {problem}" if problem else None
+
+
+def _with_globals(function: Any, namespace: dict[str, Any], name: str) -> Callable[..., None]:
+    """The same code, with the recorder's namespace as its globals."""
+    copy = FunctionType(function.__code__, namespace, name, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def _locked(write: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    lock = threading.Lock()
+
+    def write_locked(record: bytes) -> None:
+        with lock:
+            write(record)
+
+    return write_locked
+
+

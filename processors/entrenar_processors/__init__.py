@@ -1,0 +1,19 @@
+"""Judgement on numbers, pure numpy: the same code for live samples, history and a collector's stream.
+
+It never imports OpenTelemetry, and nothing of `entrenar_otel`.
+"""
+
+from entrenar_processors.samples import ABSENT, Block, Column, Samples, Series
+from entrenar_processors.sketch import QuantileSketch
+from entrenar_processors.summary import Summaries, Summary
+
+__all__ = [
+    "ABSENT",
+    "Block",
+    "Column",
+    "QuantileSketch",
+    "Samples",
+    "Series",
+    "Summaries",
+    "Summary",
+]

@@ -1,0 +1,156 @@
+"""QuantileSketch: percentiles of a whole run in bounded memory, with a stated error."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Up to this many values the answer is exact.
+EXACT_VALUES = 1024
+#: Afterwards a quantile is off by at most this share of its own value ...
+RELATIVE_ERROR = 0.001
+#: ... until the values span so many buckets that neighbours are merged (which doubles the error).
+MAX_BUCKETS = 8192
+
+
+class QuantileSketch:
+    """Mergeable percentiles: exact for short series, then logarithmic buckets.
+
+    Method: DDSketch (Masson, Rim and Lee, VLDB 2019) with the uniform collapse of UDDSketch
+    (Epicoco et al., 2020): bucket `i` holds the values in `(g**(i-1), g**i]` with
+    `g = (1 + e) / (1 - e)`, one store for each sign and a count of zeros. Twice 8,192 buckets at
+    the most, 128 kB; `relative_error` says the error in force. Non-finite values are not accepted.
+
+    >>> sketch = QuantileSketch()
+    >>> sketch.add(np.arange(1.0, 101.0))
+    >>> sketch.quantile(0.5)
+    50.5
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.relative_error = RELATIVE_ERROR
+        self._exact: NDArray[np.float64] | None = np.empty(0)
+        self._zeros = 0
+        self._stores = {+1: _Store(), -1: _Store()}
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Add finite values, shape `(n,)`."""
+        self.count += len(values)
+        if self._exact is not None:
+            self._exact = np.concatenate([self._exact, values])
+            if self.count <= EXACT_VALUES:
+                return
+            values, self._exact = self._exact, None
+        self._add_to_buckets(values)
+
+    def _add_to_buckets(self, values: NDArray[np.float64]) -> None:
+        for sign, store in self._stores.items():
+            magnitudes = values[values > 0] if sign > 0 else -values[values < 0]
+            if len(magnitudes):
+                store.add(np.ceil(np.log(magnitudes) / self._log_gamma).astype(np.int64))
+        self._zeros += int(np.count_nonzero(values == 0))
+        while max(len(store.counts) for store in self._stores.values()) > MAX_BUCKETS:
+            self._collapse()
+
+    @property
+    def _log_gamma(self) -> float:
+        return math.log((1 + self.relative_error) / (1 - self.relative_error))
+
+    def _collapse(self) -> None:
+        for store in self._stores.values():
+            store.collapse()
+        self.relative_error = 2 * self.relative_error / (1 + self.relative_error**2)
+
+    def quantile(self, q: float) -> float:
+        """The value at `q` in [0, 1]; NaN when nothing was added. Exact ones interpolate linearly."""
+        if self.count == 0:
+            return math.nan
+        if self._exact is not None:
+            return float(np.quantile(self._exact, q))
+        rank = q * (self.count - 1)
+        negative, positive = self._stores[-1], self._stores[+1]
+        if rank < negative.total:
+            return -self._value(negative.index_at(negative.total - 1 - rank))
+        if rank < negative.total + self._zeros:
+            return 0.0
+        return self._value(positive.index_at(rank - negative.total - self._zeros))
+
+    def _value(self, index: int) -> float:
+        # 2 g^i / (g + 1): the point of bucket i whose relative distance to both ends is the error.
+        log_gamma = self._log_gamma
+        exponent = index * log_gamma + math.log(2.0 / (math.exp(log_gamma) + 1.0))
+        return math.exp(min(exponent, 709.78))
+
+    def merge(self, other: QuantileSketch) -> None:
+        """Add everything that `other` holds; `other` is left as it is."""
+        if other._exact is not None:
+            self.add(other._exact)
+            return
+        if self._exact is not None:
+            mine, self._exact = self._exact, None
+            self._add_to_buckets(mine)
+        while self.relative_error < other.relative_error * 0.999:
+            self._collapse()
+        for sign, store in other._stores.items():
+            copy = store.copy()
+            error = other.relative_error
+            while error < self.relative_error * 0.999:
+                copy.collapse()
+                error = 2 * error / (1 + error**2)
+            self._stores[sign].merge(copy)
+        self._zeros += other._zeros
+        self.count += other.count
+        while max(len(store.counts) for store in self._stores.values()) > MAX_BUCKETS:
+            self._collapse()
+
+
+class _Store:
+    """Counts of consecutive buckets: `counts[j]` belongs to bucket `first + j`."""
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.counts = np.zeros(0, np.int64)
+
+    @property
+    def total(self) -> int:
+        return int(self.counts.sum())
+
+    def copy(self) -> _Store:
+        twin = _Store()
+        twin.first, twin.counts = self.first, self.counts.copy()
+        return twin
+
+    def _cover(self, low: int, high: int) -> None:
+        if not len(self.counts):
+            self.first, self.counts = low, np.zeros(high - low + 1, np.int64)
+            return
+        before = max(0, self.first - low)
+        after = max(0, high - (self.first + len(self.counts) - 1))
+        if before or after:
+            self.counts = np.pad(self.counts, (before, after))
+            self.first -= before
+
+    def add(self, indices: NDArray[np.int64]) -> None:
+        self._cover(int(indices.min()), int(indices.max()))
+        self.counts += np.bincount(indices - self.first, minlength=len(self.counts))
+
+    def merge(self, other: _Store) -> None:
+        if len(other.counts):
+            self._cover(other.first, other.first + len(other.counts) - 1)
+            start = other.first - self.first
+            self.counts[start : start + len(other.counts)] += other.counts
+
+    def collapse(self) -> None:
+        """Merge bucket pairs (2i-1, 2i) into i, which squares gamma."""
+        if not len(self.counts):
+            return
+        indices = -(-(np.arange(len(self.counts)) + self.first) // 2)
+        low = int(indices[0])
+        self.counts = np.bincount(indices - low, weights=self.counts).astype(np.int64)
+        self.first = low
+
+    def index_at(self, rank: float) -> int:
+        return self.first + int(np.searchsorted(np.cumsum(self.counts), rank, side="right"))
