@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from entrenar_processors import Series, Summary
 
 from entrenar_otel.names import Metric
 from entrenar_otel.records import MetricRecord, MetricsEmitter
-from entrenar_processors import Series, Summary
 
 
 class MetricsCollector:

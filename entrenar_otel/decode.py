@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from zlib import adler32
 
 import numpy as np
+from entrenar_processors import Block, Samples
 from numpy.typing import NDArray
 
 from entrenar_otel.layout import FIXED_WORDS, MAGIC, Layout, parse_definition
-from entrenar_processors import Block, Samples
 
 Words = NDArray[np.uint64]
 _CHECK_ROWS = 1 << 15
@@ -64,9 +64,7 @@ def decode(
             heads[0] == first and stops[-1] == last and np.array_equal(heads[1:], stops[:-1])
         )
         if not whole:  # a value that looks like a head: let the checksums decide
-            return decode(
-                words, layouts, start=start, end=end, first_seq=first_seq, clock_ns=clock_ns
-            )
+            return decode(words, layouts, start=start, end=end, first_seq=first_seq, clock_ns=clock_ns)
         valid = np.ones(len(heads), dtype=bool)
     else:
         valid = _checksums_agree(words, heads, lengths, last)
@@ -90,6 +88,7 @@ def count_records(words: Words, start: int, end: int) -> int:
 
 
 def decode_count(heads: NDArray[np.int64], words: Words, first: int) -> int:
+    """How many of these heads begin data records."""
     stops = heads + _lengths(words, heads)
     if len(heads) and (heads[0] != first or not np.array_equal(heads[1:], stops[:-1])):
         valid, at = [], first  # a value that looks like a head: follow the lengths one by one
@@ -143,12 +142,13 @@ def _gather(words: Words, heads: NDArray[np.int64], length: int) -> Words:
     """The records at `heads` as rows `(n, length)`: a view where they lie at even distances."""
     if len(heads) > 1:
         stride = int(heads[1] - heads[0])
-        if stride >= length and heads[-1] - heads[0] == stride * (len(heads) - 1):
-            if np.all(np.diff(heads) == stride):
-                return np.lib.stride_tricks.as_strided(
-                    words[heads[0] :], (len(heads), length), (8 * stride, 8), writeable=False
-                )
-    return words[heads[:, None] + np.arange(length)]
+        even = heads[-1] - heads[0] == stride * (len(heads) - 1) and np.all(np.diff(heads) == stride)
+        if even and stride >= length:
+            return np.lib.stride_tricks.as_strided(
+                words[heads[0] :], (len(heads), length), (8 * stride, 8), writeable=False
+            )
+    gathered: Words = words[heads[:, None] + np.arange(length)]
+    return gathered
 
 
 def _gaps(

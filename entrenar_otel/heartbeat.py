@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from entrenar_processors import Samples, Summaries
+
 from entrenar_otel.errors import guard
 from entrenar_otel.lake.lake import Lake
 from entrenar_otel.lake.recover import hand_over
 from entrenar_otel.lake.runs import RunRecord
 from entrenar_otel.recorder import Recorder
 from entrenar_otel.records import MetricsEmitter, records_of
-from entrenar_processors import Samples, Summaries
 
 logger = logging.getLogger("entrenar_otel")
 

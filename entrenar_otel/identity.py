@@ -65,11 +65,13 @@ def mark_recording(rank: int) -> None:
 
 
 def unmark_recording() -> None:
+    """This process records no more."""
     if _marked()[0] == os.getpid():
         os.environ.pop(_PARENT, None)
 
 
 def mark_forked() -> None:
+    """This process was forked from one that records."""
     global _forked_from_recorder
     _forked_from_recorder = True
 

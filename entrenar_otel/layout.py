@@ -24,7 +24,7 @@ import keyword
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
 from zlib import adler32
 
@@ -42,10 +42,11 @@ Packer = Callable[..., bytes]
 
 
 def head_word(words: int, layout_id: int) -> int:
+    """The first word of a record."""
     return MAGIC << 48 | words << 32 | layout_id
 
 
-@lru_cache(maxsize=None)
+@cache
 def packers(n_values: int) -> tuple[Packer, Packer]:
     """`pack(head, time, epoch, batch, step, *values)` and `seal(record, checksum)`."""
     body = struct.Struct(f"<QQIIQ{n_values}d")
@@ -95,8 +96,11 @@ def bound({arguments}, *, epoch=None, batch=None, step=None):
         )
 {watch}        write(seal_{n}(record, adler32(record)))
     except Exception:
-        return slow_{n}(epoch, batch, step, {values})
-{stop}'''
+        pass
+    else:
+{stop}        return
+    slow_{n}(epoch, batch, step, {values})
+'''
 
 
 def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> str:
@@ -115,7 +119,7 @@ def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> st
     if watched is not None:
         value = names[watched]
         watch = f"        broken = {value} - {value}\n"
-        stop = f"    if broken:\n        stop_line({value}, epoch, batch, step)\n"
+        stop = f"        if broken:\n            stop_line({value}, epoch, batch, step)\n"
     return _BOUND.format(
         arguments=", ".join(names),
         values=", ".join(names) + ",",
@@ -128,7 +132,7 @@ def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> st
 
 #: Names that the generated function uses itself.
 _TAKEN = frozenset(
-    "record broken write now adler32 stop_line EPOCH BATCH STEP Exception".split()
+    ["record", "broken", "write", "now", "adler32", "stop_line", "EPOCH", "BATCH", "STEP", "Exception"]
 )
 
 

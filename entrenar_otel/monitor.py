@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -21,7 +21,6 @@ from entrenar_otel.progress import Progress
 from entrenar_otel.recorder import Recorder, new_process_name, no_op
 from entrenar_otel.records import MetricRecord, MetricsEmitter
 from entrenar_otel.segment import ProcessLock
-from entrenar_processors import Summary
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -170,9 +169,7 @@ class Monitor:
                 try:
                     self._start()
                 except Exception as error:
-                    logger.warning(
-                        "monitoring is off: %s: %s; training goes on", type(error).__name__, error
-                    )
+                    logger.warning("monitoring is off: %s: %s; training goes on", type(error).__name__, error)
                     self._release_process()
                     self._disable()
         return self
@@ -243,9 +240,7 @@ class Monitor:
                 from entrenar_otel.lake.runs import write_record
 
                 dropped = self._recorder.dropped
-                write_record(
-                    self.lake.storage, record.ended(state, datetime.now(UTC), reason, dropped)
-                )
+                write_record(self.lake.storage, record.ended(state, datetime.now(UTC), reason, dropped))
             self._release_process()
             lifetime.closed(self)
 
@@ -327,7 +322,7 @@ class Monitor:
             return
         self._recorder.set_coordinates(epoch=epoch)
         progress, set_coordinates = self._progress, self._recorder.set_coordinates
-        progress.batches = len(batches) if hasattr(batches, "__len__") else None
+        progress.batches = len(batches) if isinstance(batches, Sized) else None
         progress.active = True
         size_of: Callable[[Any], int] | None = None
         measured: Callable[..., None] | None = None
@@ -512,7 +507,9 @@ class Monitor:
         except OSError as error:
             problem = error.strerror or str(error)
         if explicit:
-            raise ConfigError(f"the lake {storage.url} cannot be used: {problem}. Name another folder with lake=")
+            raise ConfigError(
+                f"the lake {storage.url} cannot be used: {problem}. Name another folder with lake="
+            )
         from entrenar_otel.lake import Lake
 
         second = self.lake.live.parent / "lake"
@@ -549,7 +546,11 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _choose_lake(lake: str | os.PathLike[str] | None, file: MonitorConfig) -> str:
-    return os.fspath(lake) if lake is not None else os.environ.get("ENTRENAR_LAKE") or file.lake or "entrenar-lake"
+    return (
+        os.fspath(lake)
+        if lake is not None
+        else os.environ.get("ENTRENAR_LAKE") or file.lake or "entrenar-lake"
+    )
 
 
 def _size_function(batch: Any) -> Callable[[Any], int] | None:
@@ -562,5 +563,3 @@ def _size_function(batch: Any) -> Callable[[Any], int] | None:
     if hasattr(batch, "__len__") and not isinstance(batch, str | bytes):
         return len
     return None
-
-

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 
 class Kind(StrEnum):
+    """What kind of OpenTelemetry instrument a metric is."""
+
     GAUGE = "gauge"
     COUNTER = "counter"
     HISTOGRAM = "histogram"
@@ -57,9 +59,10 @@ RESERVED = frozenset(
 )
 
 #: Log-spaced bounds in seconds, 1-2-5 per decade from 100 µs to 1,000 s.
-DURATION_BOUNDS_SECONDS = tuple(
-    float(f"{digit}e{exponent}") for exponent in range(-4, 3) for digit in (1, 2, 5)
-) + (1000.0,)
+DURATION_BOUNDS_SECONDS = (
+    *(float(f"{digit}e{exponent}") for exponent in range(-4, 3) for digit in (1, 2, 5)),
+    1000.0,
+)
 
 _MAX_INSTRUMENT = 200
 

@@ -29,9 +29,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import adler32
 
+from entrenar_processors import Samples, Series
 
 from entrenar_otel.decode import count_records, decode
 from entrenar_otel.errors import BadInput, ConfigError, guard
@@ -45,7 +46,6 @@ from entrenar_otel.layout import (
     packers,
 )
 from entrenar_otel.segment import SEGMENT_BYTES, Segment
-from entrenar_processors import Samples, Series
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -57,31 +57,49 @@ MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
 MAX_NAME = 1000
 
 
-# The hot path. The names in capitals and `now`, `write`, `writers` … are those of the recorder's
-# namespace, in which this code runs (see Recorder.__init__), not of this module.
-def _log(values=None, /, *, epoch=None, batch=None, step=None, tags=None, **metrics):  # type: ignore[no-untyped-def]
+if TYPE_CHECKING:  # the recorder's namespace, in which the hot path runs (see Recorder.__init__)
+    EPOCH: int
+    BATCH: int
+    STEP: int
+    writers: dict[tuple[str, ...], tuple[Callable[..., bytes], int, Callable[..., bytes], str | None]]
+    now: Callable[[], int]
+    write: Callable[[bytes], Any]
+    slow: Callable[..., None]
+    stop_line: Callable[..., None]
+
+
+def _log(
+    values: Any = None,
+    /,
+    *,
+    epoch: Any = None,
+    batch: Any = None,
+    step: Any = None,
+    tags: Any = None,
+    **metrics: Any,
+) -> None:
     if values is None is tags:
         try:
-            pack, head, seal, watched = writers[(*metrics,)]  # type: ignore[name-defined]
+            pack, head, seal, watched = writers[(*metrics,)]
             record = pack(
                 head,
-                now(),  # type: ignore[name-defined]
-                EPOCH if epoch is None else epoch,  # type: ignore[name-defined]
-                BATCH if batch is None else batch,  # type: ignore[name-defined]
-                STEP if step is None else step,  # type: ignore[name-defined]
+                now(),
+                EPOCH if epoch is None else epoch,
+                BATCH if batch is None else batch,
+                STEP if step is None else step,
                 *metrics.values(),
             )
             if watched is not None:
                 value = metrics[watched]
                 broken = value - value
-            write(seal(record, adler32(record)))  # type: ignore[name-defined]
-        except Exception:
-            slow(epoch, batch, step, metrics, None)  # type: ignore[name-defined]
+            write(seal(record, adler32(record)))
+        except Exception:  # noqa: S110 - nothing was written: again, with care
+            pass
+        else:
+            if watched is not None and broken:
+                stop_line(value, epoch, batch, step)
             return
-        if watched is not None and broken:
-            stop_line(value, epoch, batch, step)  # type: ignore[name-defined]
-    else:
-        slow(epoch, batch, step, metrics, tags, values)  # type: ignore[name-defined]
+    slow(epoch, batch, step, metrics, tags, values)
 
 
 def no_op(*_args: Any, **_kwargs: Any) -> None:
@@ -102,7 +120,7 @@ class Recorder:
     def __init__(
         self,
         *,
-        begin: Callable[[], None],
+        begin: Callable[[], object],
         stop_line: Callable[[float, int | None, int | None, int | None], None],
         raise_on_bad_value: bool = False,
     ) -> None:
@@ -445,7 +463,8 @@ class Recorder:
         stop = None
         if numbers:
             series = tuple(Series.of(name, tags) for name in numbers)
-            if bad := next((p for s in series[:1] for t in s.tags for x in t if (p := _text_problem(x))), None):
+            texts = (text for pair in series[0].tags for text in pair)
+            if bad := next(filter(None, map(_text_problem, texts)), None):
                 self._reject("tags", f"tags {describe(tags)}: {bad}", problems)
                 series = tuple(Series(name) for name in numbers)
             self._write(series, tuple(numbers.values()), coordinates, fast=not tags)
@@ -580,7 +599,7 @@ class Recorder:
             return None
 
     def _reject(self, key: str, message: str, problems: list[str] | None = None) -> None:
-        """Bad input: counted, warned of once a name, raised (`on_bad_value="raise"`) after the rest is safe."""
+        """Bad input: counted; warned of once a name, or raised once what was good is recorded."""
         self.bad += 1
         if self._raise:
             if problems is None:
@@ -661,5 +680,3 @@ def _locked(write: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             write(record)
 
     return write_locked
-
-

@@ -188,9 +188,7 @@ class Snapshot:
     cut_bytes: int  # bytes by which the file is shorter than it was made
 
     @classmethod
-    def read(
-        cls, path: Path, wanted: Callable[[dict[str, Any]], bool] = lambda _: True
-    ) -> Snapshot | None:
+    def read(cls, path: Path, wanted: Callable[[dict[str, Any]], bool] = lambda _: True) -> Snapshot | None:
         """Read a whole segment, or None where `wanted` refuses its header.
 
         A copy, since touching a mapped page of a file cut short is a SIGBUS. Raises
@@ -210,7 +208,7 @@ class Snapshot:
             size = os.fstat(file.fileno()).st_size
             data = np.empty(size // 8, dtype="<u8")
             data[: HEADER_BYTES // 8] = np.frombuffer(head, dtype="<u8")
-            file.readinto(data[HEADER_BYTES // 8 :].view(np.uint8))
+            file.readinto(data[HEADER_BYTES // 8 :].data.cast("B"))
         return cls(path, header, first_seq, synced_to, data, max(0, header["bytes"] - size))
 
     @property

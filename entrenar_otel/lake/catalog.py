@@ -34,6 +34,7 @@ def encode_run(run_id: str) -> str:
 
 
 def run_folder(table: str, day: str, run_id: str) -> str:
+    """The folder of a run in a table of the lake."""
     return f"{table}/day={day}/run={encode_run(run_id)}"
 
 
@@ -51,6 +52,7 @@ class DataFile:
 
 
 def parse_name(folder: str, base: str) -> DataFile | None:
+    """What a file holds, by its name; None for a name that is not ours."""
     found = _FILE.match(base)
     if found is None:
         return None

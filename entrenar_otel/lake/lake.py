@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from entrenar_processors import Block, Samples, Series
 
 from entrenar_otel.errors import NotMeasured, RunError
-from entrenar_otel.lake.catalog import run_folder
+from entrenar_otel.lake.catalog import list_metrics, run_folder
 from entrenar_otel.lake.compact import compact
 from entrenar_otel.lake.live import usable_live
 from entrenar_otel.lake.prune import Prunable, find_prunable, prune
@@ -21,9 +22,8 @@ from entrenar_otel.lake.recover import Recovered, recover
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import METRICS, Owner, metric_tables
 from entrenar_otel.lake.storage import open_storage
-from entrenar_otel.records import MetricRecord
 from entrenar_otel.recorder import new_process_name
-from entrenar_processors import Block, Samples, Series
+from entrenar_otel.records import MetricRecord
 
 DEFAULT_LAKE = "entrenar-lake"
 
@@ -80,7 +80,8 @@ class Lake:
         )
         if not len(table) and list_table(self.storage, "curves", run_id):
             table = self.query(
-                f"SELECT {columns}, mean AS value FROM curves WHERE {where} ORDER BY attempt, rank, timestamp",
+                f"SELECT {columns}, mean AS value FROM curves WHERE {where} "
+                "ORDER BY attempt, rank, timestamp",
                 values,
                 run_id=run_id,
             )
@@ -111,6 +112,11 @@ class Lake:
         if found:
             raise RunError(f"{prefix!r} is the beginning of {len(found)} runs: {', '.join(found[:5])}")
         raise RunError(f"no run {prefix!r} in {self.url}; the latest are {', '.join(ids[-5:])}")
+
+    def is_pruned(self, run_id: str) -> bool:
+        """Whether only summaries and down-sampled curves of this run are left."""
+        pruned = list_table(self.storage, "curves", run_id)
+        return bool(pruned) and not list_metrics(self.storage, run_id)
 
     # -- keeping --------------------------------------------------------------------------------
 

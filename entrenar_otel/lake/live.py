@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from entrenar_processors import Samples
 
 from entrenar_otel.decode import Damage, decode
 from entrenar_otel.lake.schema import Owner, metric_tables
 from entrenar_otel.layout import Layout
 from entrenar_otel.segment import HEADER_BYTES, SegmentError, Snapshot, owner_is_alive
-from entrenar_processors import Samples
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -65,6 +65,7 @@ class LiveSegment:
 
 
 def segment_paths(live: Path) -> list[Path]:
+    """The visible segments, by process and number."""
     try:
         names = sorted(os.listdir(live))
     except OSError:
@@ -73,6 +74,7 @@ def segment_paths(live: Path) -> list[Path]:
 
 
 def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
+    """Decode a whole segment, and name what of it is damaged."""
     layouts: dict[int, Layout] = {}
     decoded = decode(
         snapshot.words,

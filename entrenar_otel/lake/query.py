@@ -62,7 +62,9 @@ def run_query(
             return connection.sql(sql, params=parameters or []).to_arrow_table()
         except (duckdb.IOException, duckdb.HTTPException, FileNotFoundError) as error:
             # A listed file was compacted or pruned before it was opened: look again.
-            if attempt == _TRIES - 1 or "No files found" not in str(error) and "No such file" not in str(error):
+            if attempt == _TRIES - 1 or (
+                "No files found" not in str(error) and "No such file" not in str(error)
+            ):
                 raise QueryError(str(error)) from None
         except duckdb.Error as error:
             raise QueryError(str(error)) from None
@@ -72,6 +74,7 @@ def run_query(
 
 
 def connect() -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB that fetches no extensions and sees no Python variables; times are UTC."""
     connection = duckdb.connect(
         ":memory:",
         config={
@@ -107,6 +110,7 @@ def _make_views(
 
 
 def list_table(storage: Storage, table: str, run_id: str | None) -> list[str]:
+    """The Parquet files of a table, of all runs or of one."""
     wanted = None if run_id is None else encode_run(run_id)
     return [
         f"{folder}/{base}"

@@ -39,6 +39,7 @@ class Recovered:
 
 
 def data_name(day: str, run_id: str, process: str, number: int) -> str:
+    """The name of the file that a segment becomes."""
     return f"{run_folder('metrics', day, run_id)}/{process}-{number:06d}.parquet"
 
 

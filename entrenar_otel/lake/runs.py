@@ -122,7 +122,12 @@ def git_commit() -> str | None:
 def _ask_git() -> str | None:
     def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, timeout=5, check=True, stdin=subprocess.DEVNULL
+            ["git", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+            stdin=subprocess.DEVNULL,
         )
         return done.stdout.strip()
 
@@ -135,6 +140,7 @@ def _ask_git() -> str | None:
 
 
 def write_record(storage: Storage, record: RunRecord, *, exclusive: bool = False) -> None:
+    """Write the record durably, in place of an earlier one (`exclusive`: only where there is none)."""
     row = pa.Table.from_pylist([asdict(record)], schema=RUNS)
     storage.write(record.name, RUNS, row.to_batches(), exclusive=exclusive)
 
@@ -177,4 +183,5 @@ def read_record(storage: Storage, name: str) -> RunRecord | None:
 
 
 def records_table(records: list[RunRecord]) -> pa.Table:
+    """The records as a table."""
     return pa.Table.from_pylist([asdict(record) for record in records], schema=RUNS)

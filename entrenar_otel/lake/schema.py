@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-
 from entrenar_processors import Column, Samples, Series
 
 #: Rows of a Parquet row group.
@@ -39,9 +38,7 @@ METRICS = pa.schema(
     ]
 )
 #: The same in memory: text as dictionaries, which Parquet and DuckDB both take as they are.
-_IN_MEMORY = pa.schema(
-    [field.with_type(_NAME) if field.type == pa.string() else field for field in METRICS]
-)
+_IN_MEMORY = pa.schema([field.with_type(_NAME) if field.type == pa.string() else field for field in METRICS])
 
 CURVES = pa.schema(
     [
@@ -121,11 +118,11 @@ def metric_tables(samples: Samples, owner: Owner, rows: int = ROW_GROUP) -> Iter
         at, n = 0, len(column.seq)
         while n - at >= rows - held:
             cut = at + rows - held
-            waiting.append((series, Column(*(array[at:cut] for array in column))))
+            waiting.append((series, column.take(slice(at, cut))))
             yield _batch(waiting, owner)
             waiting, held, at = [], 0, cut
         if at < n:
-            waiting.append((series, Column(*(array[at:] for array in column))))
+            waiting.append((series, column.take(slice(at, None))))
             held += n - at
     if waiting:
         yield _batch(waiting, owner)
@@ -134,7 +131,7 @@ def metric_tables(samples: Samples, owner: Owner, rows: int = ROW_GROUP) -> Iter
 def _batch(parts: list[tuple[Series, Column]], owner: Owner) -> pa.RecordBatch:
     lengths = np.array([len(column.seq) for _, column in parts])
     n = int(lengths.sum())
-    columns = Column(*(np.concatenate(arrays) for arrays in zip(*(c for _, c in parts), strict=True)))
+    columns = Column.concat(column for _, column in parts)
     metrics = list(dict.fromkeys(series.metric for series, _ in parts))
     codes = [metrics.index(series.metric) for series, _ in parts] if len(metrics) < len(parts) else None
     metric = np.repeat(np.arange(len(parts)) if codes is None else codes, lengths).astype(np.int32)
@@ -177,11 +174,8 @@ def _tags(parts: list[tuple[Series, Column]], lengths: Any) -> pa.MapArray:
     return pa.MapArray.from_arrays(offsets, texts.take(pairs[:, 0]), texts.take(pairs[:, 1]))
 
 
-def empty_metrics() -> pa.Table:
-    return METRICS.empty_table()
-
-
 def in_memory_table(batches: list[pa.RecordBatch]) -> pa.Table:
+    """The batches of `metric_tables` as one table."""
     return pa.Table.from_batches(batches, schema=_IN_MEMORY)
 
 

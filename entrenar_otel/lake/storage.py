@@ -55,7 +55,9 @@ def open_storage(lake: str | os.PathLike[str]) -> Storage:
     try:
         filesystem, root = pafs.FileSystem.from_uri(text)
     except (pa.ArrowInvalid, OSError, NotImplementedError) as error:
-        raise LakeError(f"{_without_secrets(text)} is no folder and no URL that Arrow knows: {error}") from None
+        raise LakeError(
+            f"{_without_secrets(text)} is no folder and no URL that Arrow knows: {error}"
+        ) from None
     return ArrowStorage(filesystem, root, _without_secrets(text))
 
 

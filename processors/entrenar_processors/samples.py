@@ -72,6 +72,17 @@ class Column(NamedTuple):
     seq: Ints
     values: Floats
 
+    def take(self, rows: slice | Ints) -> Column:
+        """Some of the rows, by slice or index."""
+        arrays: Any = (array[rows] for array in self)
+        return Column(*arrays)
+
+    @classmethod
+    def concat(cls, parts: Iterable[Column]) -> Column:
+        """The rows of all parts, one part after the other."""
+        arrays: Any = zip(*parts, strict=True)
+        return cls(*(np.concatenate(array) for array in arrays))
+
 
 class Samples:
     """Rows of one process in recording order, held as one dense block per set of series.
@@ -156,8 +167,8 @@ class Samples:
             none = np.empty(0, np.int64)
             none32 = np.empty(0, np.int32)
             return Column(none, none32, none32, none, none, np.empty(0, np.float64))
-        order = np.argsort(np.concatenate([p.seq for p in parts]), kind="stable")
-        return Column(*(np.concatenate(arrays)[order] for arrays in zip(*parts, strict=True)))
+        whole = Column.concat(parts)
+        return whole.take(np.argsort(whole.seq, kind="stable"))
 
     def columns(self) -> Iterator[tuple[Series, Column]]:
         """Every series with its rows, sorted by metric, then tags."""

@@ -1,0 +1,310 @@
+"""entrenar-otel: look at runs, ask them questions, export, recover and prune them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from entrenar_otel._version import __version__
+from entrenar_otel.errors import ConfigError, EntrenarError
+
+if TYPE_CHECKING:
+    from entrenar_otel.lake import Lake
+
+app = typer.Typer(
+    name="entrenar-otel",
+    help="Look at training runs, ask them questions in SQL, export, recover and prune them.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Options:
+    """What the global options said."""
+
+    lake: str | None = None
+    json: bool = False
+
+
+class QueryFormat(StrEnum):
+    """How `query` prints."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+class ExportFormat(StrEnum):
+    """What `export` writes."""
+
+    JSON = "json"
+    CSV = "csv"
+    PROMETHEUS = "prometheus"
+    PARQUET = "parquet"
+
+
+Run = Annotated[
+    str | None, typer.Argument(help="A run id or a unique beginning of one; the latest by default.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"entrenar-otel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    lake: Annotated[
+        str | None,
+        typer.Option(
+            help="The lake: a folder or URL. Default: ENTRENAR_LAKE, renacer.toml, ./entrenar-lake."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Global options may stand before or behind the command."""
+    Options.lake, Options.json = lake, as_json
+
+
+def open_lake(*, must_exist: bool = True) -> Lake:
+    """The lake that the options, the environment or renacer.toml name. Raises ConfigError."""
+    from entrenar_otel.config import find_config
+    from entrenar_otel.lake import DEFAULT_LAKE, Lake
+
+    location = Options.lake or os.environ.get("ENTRENAR_LAKE") or find_config().lake or DEFAULT_LAKE
+    lake = Lake(location)
+    if must_exist and lake.storage.is_local and not os.path.isdir(lake.url):
+        raise ConfigError(f"no lake at {lake.url}: name one with --lake, or record a run first")
+    return lake
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@app.command()
+def demo(
+    epochs: Annotated[int, typer.Option(help="Epochs to train.", min=1, max=200)] = 12,
+) -> None:
+    """Train a real model on real data under the monitor, and look at the run.
+
+    [dim]Example:[/dim] entrenar-otel demo --lake demo-lake
+    """
+    from entrenar_otel.demo import run_demo
+
+    run_demo(Options.lake or os.environ.get("ENTRENAR_LAKE") or "demo-lake", epochs, Console())
+
+
+@app.command("ls")
+def list_runs(
+    limit: Annotated[int, typer.Option("-n", "--limit", help="The newest N.", min=1)] = 20,
+) -> None:
+    """List the runs of a lake, newest first.
+
+    [dim]Example:[/dim] entrenar-otel ls -n 5
+    """
+    from entrenar_otel.cli.views import runs_of, runs_table
+
+    runs = runs_of(open_lake())[:limit]
+    if Options.json:
+        print_json(runs)
+    else:
+        Console().print(runs_table(runs))
+
+
+@app.command()
+def show(run: Run = None) -> None:
+    """Show one run: what it was, how it ended, the statistics of every metric.
+
+    [dim]Examples:[/dim] entrenar-otel show · entrenar-otel show digits-7 --json
+    """
+    from entrenar_otel.cli.views import run_details, show_run
+
+    lake = open_lake()
+    details = run_details(lake, lake.find_run(run))
+    if Options.json:
+        print_json(details)
+    else:
+        show_run(details, Console())
+
+
+@app.command()
+def query(
+    sql: Annotated[
+        str,
+        typer.Argument(
+            help="One SELECT over metrics, runs, curves, summaries; - reads it from standard input."
+        ),
+    ],
+    form: Annotated[QueryFormat, typer.Option("--format", "-f", help="How to print it.")] = QueryFormat.TABLE,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    run: Annotated[str | None, typer.Option(help="Only this run (quicker in a large lake).")] = None,
+) -> None:
+    """Ask a question in SQL; what is being recorded right now is in the answer.
+
+    [dim]Examples:[/dim]
+    entrenar-otel query "SELECT metric, avg(value) FROM metrics GROUP BY metric"
+    entrenar-otel query -f csv "SELECT epoch, avg(value) FROM metrics WHERE metric = 'loss' GROUP BY epoch"
+    """
+    from entrenar_otel.cli.views import print_table
+    from entrenar_otel.exporters import export_table
+
+    lake = open_lake()
+    table = lake.query(sys.stdin.read() if sql == "-" else sql, run_id=lake.find_run(run) if run else None)
+    if Options.json:
+        form = QueryFormat.JSON
+    if form is QueryFormat.TABLE and output is None:
+        print_table(table, Console())
+        return
+    text = export_table(table, "csv" if form is QueryFormat.TABLE else form.value, output)
+    typer.echo(f"{table.num_rows} rows written to {output}" if text is None else text, nl=text is None)
+
+
+@app.command()
+def export(
+    run: Run = None,
+    form: Annotated[ExportFormat, typer.Option("--format", "-f", help="The format.")] = ExportFormat.JSON,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+) -> None:
+    """Export all metrics of a run.
+
+    [dim]Examples:[/dim] entrenar-otel export -f csv -o run.csv · entrenar-otel export digits-7 -f prometheus
+    """
+    from entrenar_otel.exporters import export_run
+
+    lake = open_lake()
+    run_id = lake.find_run(run)
+    text = export_run(lake, run_id, form.value, output)
+    typer.echo(f"run {run_id} written to {output}" if text is None else text, nl=text is None)
+
+
+@app.command()
+def recover() -> None:
+    """Bring in what killed processes left behind on this host, and close their runs.
+
+    A new run does this too, in the background. [dim]Example:[/dim] entrenar-otel recover
+    """
+    lake = open_lake(must_exist=False)
+    done = lake.recover()
+    if Options.json:
+        print_json([{**vars(one), "path": str(one.path)} for one in done])
+        return
+    for one in done:
+        typer.echo(
+            f"recovered {one.rows:,} rows of run {one.run_id} (attempt {one.attempt}, rank {one.rank})"
+        )
+        if one.damage:
+            typer.secho(f"  damaged: {one.damage}", fg=typer.colors.YELLOW)
+    if not done:
+        typer.echo(f"nothing to recover for {lake.url} in {lake.live}")
+
+
+@app.command()
+def prune(
+    older_than: Annotated[str, typer.Option(help="Age since the run's end: 12h, 7d, 4w.")] = "7d",
+    run: Annotated[str | None, typer.Option(help="Only this run.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do it; without, only show what would go.")
+    ] = False,
+) -> None:
+    """Remove full-rate rows of old runs; summaries, down-sampled curves and run records stay.
+
+    [dim]Example:[/dim] entrenar-otel prune --older-than 30d --yes
+    """
+    lake = open_lake()
+    age = parse_age(older_than)
+    run_id = lake.find_run(run) if run else None
+    found = lake.prune(age, run_id) if yes else lake.prunable(age, run_id)
+    if Options.json:
+        print_json(
+            [{"run_id": one.run_id, "ended_at": one.ended_at.isoformat(), "bytes": one.size_bytes, "removed": yes}
+             for one in found]
+        )  # fmt: skip
+        return
+    for one in found:
+        typer.echo(
+            f"{'removed' if yes else 'would remove'} {one.size_bytes:>12,} B  {one.run_id}"
+            f"  (ended {one.ended_at:%Y-%m-%d %H:%M} UTC)"
+        )
+    total = sum(one.size_bytes for one in found)
+    hint = "" if yes or not found else "; nothing was removed, do it with --yes"
+    typer.echo(f"{len(found)} runs, {total:,} bytes{hint}")
+
+
+def parse_age(text: str) -> timedelta:
+    """`12h`, `7d`, `4w` as a time span.
+
+    >>> parse_age("7d").days
+    7
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
+    if found is None:
+        raise ConfigError(f"expected an age such as 12h, 7d or 4w, got {text!r}")
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[found[2]]
+    return timedelta(seconds=float(found[1]) * seconds)
+
+
+def hoist_globals(arguments: list[str]) -> list[str]:
+    """Move `--lake X` and `--json` in front of the command, so that they may stand anywhere.
+
+    >>> hoist_globals(["ls", "--lake", "x", "-n", "3"])
+    ['--lake', 'x', 'ls', '-n', '3']
+    """
+    front, rest, waiting = [], [], list(arguments)
+    while waiting:
+        one = waiting.pop(0)
+        if one == "--":
+            rest += [one, *waiting]
+            break
+        if one == "--lake" and waiting:
+            front += [one, waiting.pop(0)]
+        elif one == "--json" or one.startswith("--lake="):
+            front.append(one)
+        else:
+            rest.append(one)
+    return front + rest
+
+
+def main() -> None:
+    """The console script. Exit codes: 0 done, 1 nothing found or not possible, 2 wrong call or query."""
+    import logging
+
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        app(hoist_globals(sys.argv[1:]))
+    except EntrenarError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"[red]error:[/red] {_escaped(str(error))}"
+        )
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The demo: a small real training on scikit-learn's digits, watched, then asked about."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.rule import Rule
+
+from entrenar_otel.errors import ConfigError
+from entrenar_otel.monitor import Monitor
+
+BATCH = 16
+LEARNING_RATE = 0.05
+
+
+def load_digits() -> tuple[Any, Any, Any, Any]:
+    """1,797 handwritten digits of 8 × 8 pixels, split into training and validation."""
+    try:
+        from sklearn.datasets import load_digits as load
+        from sklearn.model_selection import train_test_split
+    except ImportError:
+        raise ConfigError("the demo trains with scikit-learn: pip install 'entrenar-otel[demo]'") from None
+    images, digits = load(return_X_y=True)
+    parts: tuple[Any, Any, Any, Any] = tuple(
+        train_test_split(images / 16.0, digits, test_size=0.25, random_state=0, stratify=digits)
+    )
+    return parts
+
+
+def train(monitor: Monitor, epochs: int) -> float:
+    """Train under the monitor; returns the validation accuracy."""
+    from sklearn.metrics import log_loss
+    from sklearn.neural_network import MLPClassifier
+
+    x_train, x_validation, y_train, y_validation = load_digits()
+    model = MLPClassifier((64,), solver="sgd", learning_rate_init=LEARNING_RATE, momentum=0.9, random_state=0)
+    generator = np.random.default_rng(0)
+    classes = np.unique(y_train)
+    accuracy = 0.0
+    for _epoch in monitor.epochs(epochs):
+        order = generator.permutation(len(x_train))
+        batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
+        for rows in monitor.steps(batches):
+            x, y = x_train[rows], y_train[rows]
+            before = [weights.copy() for weights in model.coefs_] if hasattr(model, "coefs_") else None
+            model.partial_fit(x, y, classes=classes)
+            monitor.log(
+                loss=model.loss_,
+                accuracy=np.mean(model.predict(x) == y),
+                learning_rate=LEARNING_RATE,
+                update_norm=_distance(before, model.coefs_),
+            )
+        predicted = model.predict_proba(x_validation)
+        accuracy = float(np.mean(classes[predicted.argmax(axis=1)] == y_validation))
+        monitor.log(loss=log_loss(y_validation, predicted), accuracy=accuracy, tags={"split": "validation"})
+    return accuracy
+
+
+def _distance(before: list[Any] | None, after: list[Any]) -> float:
+    if before is None:
+        return 0.0
+    return float(np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(after, before, strict=True))))
+
+
+def run_demo(lake: str, epochs: int, console: Console) -> None:
+    """Train, then show the run, an answer in SQL, and where everything lies."""
+    from entrenar_otel.cli.views import print_table, run_details, show_run
+
+    load_digits()
+    console.print(Rule("training a digit classifier under the monitor", align="left"))
+    config = {"hidden": 64, "batch": BATCH, "learning_rate": LEARNING_RATE, "momentum": 0.9, "epochs": epochs}
+    started = time.perf_counter()
+    with Monitor(
+        model_id="digits-mlp", version="1.0.0", config=config, lake=lake, interval_seconds=0.25
+    ) as monitor:
+        accuracy = train(monitor, epochs)
+        samples = sum(summary.count for summary in monitor.summary().values())
+    seconds = time.perf_counter() - started
+    console.print(
+        f"{samples:,} samples in {seconds:.1f} s; "
+        f"validation accuracy [bold green]{accuracy:.1%}[/bold green]\n"
+    )
+    console.print(Rule(f"entrenar-otel show {monitor.run_id} --lake {lake}", align="left"))
+    show_run(run_details(monitor.lake, monitor.run_id), console)
+    sql = (
+        "SELECT epoch, round(avg(value), 4) AS loss, round(stddev(value), 4) AS spread, count(*) AS steps "
+        "FROM metrics WHERE metric = 'loss' AND tags['split'] IS NULL GROUP BY epoch ORDER BY epoch"
+    )
+    console.print()
+    console.print(Rule(f"entrenar-otel query --lake {lake} --run {monitor.run_id} …", align="left"))
+    console.print(sql, style="dim", highlight=False)
+    print_table(monitor.query(sql, run_id=monitor.run_id), console)
+    console.print()
+    console.print(Rule("where everything lies", align="left"))
+    for path in sorted(Path(monitor.lake.url).glob(f"*/*/run={monitor.run_id}/*.parquet")):
+        console.print(f"{path.stat().st_size:>9,} B  {path}", highlight=False, soft_wrap=True)
+    console.print(
+        f"\nTry:  entrenar-otel ls --lake {lake}\n      entrenar-otel export --lake {lake} -f prometheus",
+        highlight=False,
+    )
