@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from entrenar_otel.layout import FIXED_WORDS, MAGIC, Layout, parse_definition
 
 Words = NDArray[np.uint64]
-_CHECK_ROWS = 1 << 15
+#: Records checked at once: few enough to stay in the cache.
+_CHECK_ROWS = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Decoded:
     records: int
     end: int
     damage: tuple[Damage, ...]
+    #: Coordinates that no INT32 or INT64 holds; they are decoded as absent.
+    out_of_range: int = 0
 
 
 def decode(
@@ -70,16 +73,16 @@ def decode(
         valid = _checksums_agree(words, heads, lengths, last)
     good, size = heads[valid], lengths[valid]
     ids = (words[good] & np.uint64(0xFFFF_FFFF)).astype(np.int64)
-    damage, lost_before = _gaps(words, heads, good, size, first, last)
     is_data = ids != 0
     for at, length in zip(good[~is_data].tolist(), size[~is_data].tolist(), strict=True):
         layout = parse_definition(words[at : at + length - 1].tobytes())
         layouts[layout.id] = layout
+    damage, lost_before = _gaps(words, heads, good, size, first, last, layouts)
     seq = first_seq + np.arange(int(is_data.sum())) + lost_before[is_data]
-    blocks = _blocks(words, good[is_data], ids[is_data], seq, layouts, clock_ns)
-    lost = sum(_lost_records(words, heads, gap) for gap in damage if not gap.tail)
+    blocks, out_of_range = _blocks(words, good[is_data], ids[is_data], seq, layouts, clock_ns)
+    lost = int(lost_before[-1]) if len(good) else 0
     stop = int(good[-1] + size[-1]) * 8 if len(good) else start
-    return Decoded(Samples(blocks), len(seq) + lost, stop, tuple(damage))
+    return Decoded(Samples(blocks), len(seq) + lost, stop, tuple(damage), out_of_range)
 
 
 def count_records(words: Words, start: int, end: int) -> int:
@@ -122,7 +125,7 @@ def _checksums_agree(
 ) -> NDArray[np.bool_]:
     agree = np.zeros(len(heads), dtype=bool)
     possible = (lengths >= 4) & (heads + lengths <= last)
-    for length in np.unique(lengths[possible]).tolist():
+    for length in np.flatnonzero(np.bincount(lengths[possible])).tolist():
         of_length = np.flatnonzero(possible & (lengths == length))
         rows = max(1, min(_CHECK_ROWS, (1 << 21) // length))
         for chunk in np.array_split(of_length, -(-len(of_length) // rows)):
@@ -158,6 +161,7 @@ def _gaps(
     size: NDArray[np.int64],
     first: int,
     last: int,
+    layouts: dict[int, Layout],
 ) -> tuple[list[Damage], NDArray[np.int64]]:
     """Damage, and for each valid record how many were lost before it."""
     stops = np.concatenate([[first], good + size])
@@ -173,14 +177,50 @@ def _gaps(
             high = low + int(used[-1]) + 1
         gap = Damage(low * 8, (high - low) * 8, tail)
         damage.append(gap)
-        lost[i:] += _lost_records(words, heads, gap)
+        if not tail:
+            before = int(size[i - 1]) if i else 0
+            lost[i:] += _lost_records(words, heads, low, high, before, layouts)
     return damage, lost
 
 
-def _lost_records(words: Words, heads: NDArray[np.int64], gap: Damage) -> int:
-    """Damaged records still count in `seq`, or the identity of those behind them would move."""
-    low, high = np.searchsorted(heads, [gap.offset // 8, (gap.offset + gap.length) // 8])
-    return max(1, int(high - low))
+def _lost_records(
+    words: Words, heads: NDArray[np.int64], low: int, high: int, before: int, layouts: dict[int, Layout]
+) -> int:
+    """Damaged records still count in `seq`, or the identity of those behind them would move.
+
+    Exact for a damaged byte, and wherever heads are left: a record's length is in its head and in
+    its layout. Where both are gone, records are taken to be as long as the one before them.
+    """
+    lost = 0
+    begins = set(heads[np.searchsorted(heads, low) : np.searchsorted(heads, high)].tolist()) | {high}
+    while low < high:
+        head = int(words[low])
+        layout = layouts.get(head & 0xFFFF_FFFF)
+        lengths = [head >> 32 & 0xFFFF, FIXED_WORDS + len(layout.series) if layout else 0]
+        lengths.sort(key=lambda n: low + n != high)
+        length = next((n for n in lengths if n and low + n in begins), 0)
+        if length:
+            lost += not _is_definition(words, low, length)
+        else:
+            length = min(b for b in begins if b > low) - low
+            if not _is_definition(words, low, length):
+                lost += length // before if before and length % before == 0 else 1
+        low += length
+    return lost
+
+
+def _is_definition(words: Words, low: int, length: int) -> bool:
+    """Whether a damaged record was a layout's definition: three of its four signs are left."""
+    if length < 5:
+        return False
+    head, second, third, text = (int(word) for word in words[low : low + 4])
+    signs = (
+        head & 0xFFFF_FFFF == 0,
+        second < 1 << 32,  # a layout's id; of a data record, nanoseconds since the boot
+        4 + -(-third // 8) == length,  # the text's length
+        text & 0xFF_FFFF == 0x22_5B5B,  # the text's beginning: [["
+    )
+    return sum(signs) >= 3
 
 
 def _blocks(
@@ -190,27 +230,30 @@ def _blocks(
     seq: NDArray[np.int64],
     layouts: dict[int, Layout],
     clock_ns: int,
-) -> list[Block]:
+) -> tuple[list[Block], int]:
     if not len(heads):
-        return []
+        return [], 0
     order = np.argsort(ids, kind="stable")
     cuts = np.flatnonzero(np.diff(ids[order])) + 1
-    blocks = []
+    blocks: list[Block] = []
+    out_of_range = 0
     for rows in np.split(order, cuts):
         layout = layouts.get(int(ids[rows[0]]))
         if layout is None:  # its definition is damaged: without names there are no values
             continue
         table = _gather(words, heads[rows], FIXED_WORDS + len(layout.series))
         halves = np.ascontiguousarray(table[:, 2]).view("<i4")
+        steps = np.ascontiguousarray(table[:, 3]).view("<i8")
+        out_of_range += int(np.count_nonzero(halves < -1) + np.count_nonzero(steps < -1))
         blocks.append(
             Block(
                 series=layout.series,
                 time_ns=table[:, 1].astype(np.int64) + clock_ns,
                 epoch=np.maximum(halves[0::2], -1),
                 batch=np.maximum(halves[1::2], -1),
-                step=np.maximum(np.ascontiguousarray(table[:, 3]).view("<i8"), -1),
+                step=np.maximum(steps, -1),
                 seq=seq[rows],
                 values=table[:, 4:-1].view("<f8"),
             )
         )
-    return blocks
+    return blocks, out_of_range

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -66,7 +69,13 @@ def _distance(before: list[Any] | None, after: list[Any]) -> float:
     return float(np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(after, before, strict=True))))
 
 
-def run_demo(lake: str, epochs: int, console: Console) -> None:
+def command() -> str:
+    """What to type to call this program again."""
+    name = "entrenar-otel"
+    return name if shutil.which(name) else os.path.relpath(sys.argv[0])
+
+
+def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
     """Train, then show the run, an answer in SQL, and where everything lies."""
     from entrenar_otel.cli.views import print_table, run_details, show_run
 
@@ -84,14 +93,14 @@ def run_demo(lake: str, epochs: int, console: Console) -> None:
         f"{samples:,} samples in {seconds:.1f} s; "
         f"validation accuracy [bold green]{accuracy:.1%}[/bold green]\n"
     )
-    console.print(Rule(f"entrenar-otel show {monitor.run_id} --lake {lake}", align="left"))
+    console.print(Rule(f"{command()} show {monitor.run_id} --lake {lake}", align="left"))
     show_run(run_details(monitor.lake, monitor.run_id), console)
     sql = (
         "SELECT epoch, round(avg(value), 4) AS loss, round(stddev(value), 4) AS spread, count(*) AS steps "
         "FROM metrics WHERE metric = 'loss' AND tags['split'] IS NULL GROUP BY epoch ORDER BY epoch"
     )
     console.print()
-    console.print(Rule(f"entrenar-otel query --lake {lake} --run {monitor.run_id} …", align="left"))
+    console.print(Rule(f"{command()} query --lake {lake} --run {monitor.run_id} …", align="left"))
     console.print(sql, style="dim", highlight=False)
     print_table(monitor.query(sql, run_id=monitor.run_id), console)
     console.print()
@@ -99,6 +108,7 @@ def run_demo(lake: str, epochs: int, console: Console) -> None:
     for path in sorted(Path(monitor.lake.url).glob(f"*/*/run={monitor.run_id}/*.parquet")):
         console.print(f"{path.stat().st_size:>9,} B  {path}", highlight=False, soft_wrap=True)
     console.print(
-        f"\nTry:  entrenar-otel ls --lake {lake}\n      entrenar-otel export --lake {lake} -f prometheus",
+        f"\nTry:  {command()} ls --lake {lake}\n      {command()} export --lake {lake} -f prometheus",
         highlight=False,
     )
+    return monitor

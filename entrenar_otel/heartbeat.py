@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
-from entrenar_processors import Samples, Summaries
+from entrenar_processors import Summaries
 
 from entrenar_otel.errors import guard
 from entrenar_otel.lake.lake import Lake
 from entrenar_otel.lake.recover import hand_over
 from entrenar_otel.lake.runs import RunRecord
 from entrenar_otel.recorder import Recorder
-from entrenar_otel.records import MetricsEmitter, records_of
+from entrenar_otel.records import MetricRecord, MetricsEmitter, records_of
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -50,6 +51,7 @@ class Heartbeat:
         self._interval = interval_seconds
         self._retention_days = retention_days
         self._emitters = tuple(emitters)
+        self._outbox: list[MetricRecord] = []  # drained, and not emitted yet
         self._on_tick = on_tick
         self._tick_lock = threading.RLock()
         self._hand_over_lock = threading.Lock()
@@ -74,15 +76,15 @@ class Heartbeat:
             self.cpu_seconds = time.thread_time()
 
     def _housekeep(self) -> None:
-        for found in self.lake.recover():
+        for found in self.lake.recover(thorough=False):
             logger.info("recovered %d rows of run %s from %s", found.rows, found.run_id, found.path.name)
         if self._retention_days is not None:
             self.lake.prune(timedelta(days=self._retention_days))
 
     def tick(self) -> None:
         """One beat; also called by whoever needs the sums to be current."""
-        samples = self.collect()
-        self._emit(samples)
+        self.collect()
+        self._emit()
         self.recorder.sync()
         self.recorder.prepare()
         if self.recorder.age_seconds >= ROLL_SECONDS:
@@ -91,18 +93,27 @@ class Heartbeat:
         with guard("progress"):
             self._on_tick()
 
-    def collect(self) -> Samples:
-        """Drain into the summaries."""
+    def collect(self) -> None:
+        """Drain into the summaries, and into the outbox of the emitters."""
         with self._tick_lock:
             samples = self.recorder.drain()
             self.summaries.update(samples)
-            return samples
+            if self._emitters and len(samples):
+                one = self.record.owner
+                self._outbox += records_of(samples, run_id=one.run_id, rank=one.rank, attempt=one.attempt)
 
-    def _emit(self, samples: Samples) -> None:
-        if not self._emitters or not len(samples):
+    @contextlib.contextmanager
+    def sums(self) -> Iterator[Summaries]:
+        """The sums of everything recorded up to now, which stand still meanwhile."""
+        with self._tick_lock:
+            self.collect()
+            yield self.summaries
+
+    def _emit(self) -> None:
+        with self._tick_lock:
+            records, self._outbox = self._outbox, []
+        if not records:
             return
-        owner = self.record.owner
-        records = list(records_of(samples, run_id=owner.run_id, rank=owner.rank, attempt=owner.attempt))
         for emitter in self._emitters:
             with guard(f"emitter {type(emitter).__name__}"):
                 emitter.emit_batch(records)
@@ -137,11 +148,12 @@ class Heartbeat:
         self._stopping.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout_seconds)
+        with guard("last tick"):
+            self.collect()
         if self._thread.is_alive():
             logger.warning("the heartbeat did not stop within %g s (an emitter hangs?)", timeout_seconds)
             return
-        with guard("last tick"):
-            self._emit(self.collect())
+        self._emit()
         for emitter in self._emitters:
             with guard(f"emitter {type(emitter).__name__}"):
                 emitter.flush()

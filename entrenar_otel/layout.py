@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import keyword
 import struct
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -109,12 +110,15 @@ def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> st
     It runs in the recorder's namespace; `watched` is the position of the value whose being
     non-finite stops the line.
     """
-    reserved = {"epoch", "batch", "step"}
-    plain = [m if m.isidentifier() and not keyword.iskeyword(m) else "" for m in metrics]
-    names = [
-        f"m_{i}" if not m or m in reserved or metrics.count(m) > 1 else f"_{m}" if m in _TAKEN else m
-        for i, m in enumerate(plain)
-    ]
+    taken = _TAKEN | {f"{own}_{number}" for own in ("pack", "head", "seal", "slow")}
+    names: list[str] = []
+    for i, metric in enumerate(metrics):
+        name = unicodedata.normalize("NFKC", metric)  # as Python reads identifiers
+        if not name.isidentifier() or keyword.iskeyword(name) or name in _COORDINATES:
+            name = f"m_{i}"
+        while name in taken or name in names:
+            name = f"_{name}"
+        names.append(name)
     watch = stop = ""
     if watched is not None:
         value = names[watched]
@@ -130,9 +134,10 @@ def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> st
     )
 
 
-#: Names that the generated function uses itself.
+_COORDINATES = frozenset(["epoch", "batch", "step"])
+#: Names that the generated function uses itself, and the one that Python keeps from everybody.
 _TAKEN = frozenset(
-    ["record", "broken", "write", "now", "adler32", "stop_line", "EPOCH", "BATCH", "STEP", "Exception"]
+    "record broken write now adler32 stop_line EPOCH BATCH STEP Exception __debug__".split()  # noqa: SIM905
 )
 
 

@@ -50,7 +50,7 @@ def closed(monitor: Monitor) -> None:
 
 def supersede(monitor: Monitor) -> None:
     """End the open run that the new one takes the place of: same id, or a notebook cell run again."""
-    for earlier in _open:
+    for earlier in tuple(_open):  # close() removes it
         if earlier.run_id == monitor.run_id or _is_interactive():
             earlier.close("stopped", f"superseded by {monitor.run_id}")
             print(f"entrenar: run {earlier.run_id} ended, superseded by {monitor.run_id}", file=sys.stderr)
@@ -75,7 +75,7 @@ def close_all() -> None:
     """Close what was left open, at exit."""
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     state, reason = state_of(error)
-    for monitor in _open:
+    for monitor in tuple(_open):
         with guard("exit"):
             monitor.close(state, reason)
 
@@ -112,7 +112,7 @@ def _on_term(number: int, _frame: FrameType | None) -> None:
     # In a thread with a deadline: the interrupted code may hold one of our locks. What is then not
     # closed is still safe in its segment, and recovered by the next run.
     def close() -> None:
-        for monitor in _open:
+        for monitor in tuple(_open):
             with guard("SIGTERM"):
                 monitor.close("stopped", "SIGTERM")
 

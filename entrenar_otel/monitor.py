@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
+from entrenar_processors import Summary
+
 from entrenar_otel import identity, lifetime
+from entrenar_otel.batches import count_of, size_function
 from entrenar_otel.config import MonitorConfig, find_config
 from entrenar_otel.errors import AndonStop, ConfigError, EntrenarError, NotMeasured, RunError, guard
 from entrenar_otel.layout import ABSENT_32, describe
@@ -24,6 +28,7 @@ from entrenar_otel.segment import ProcessLock
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from entrenar_processors import Series
 
     from entrenar_otel.builder import MonitorBuilder
     from entrenar_otel.heartbeat import Heartbeat
@@ -92,8 +97,16 @@ class Monitor:
     ) -> None:
         _check_choice("resume", resume, ("allow", "never", "must"))
         _check_choice("on_bad_value", on_bad_value, ("warn", "raise"))
+        if interval_seconds is not None and not (_is_number(interval_seconds) and 0 < interval_seconds < 1e6):
+            raise ConfigError(f"expected interval_seconds to be a number above 0, got {interval_seconds!r}")
+        for name, count, least in (("rank", rank, 0), ("world_size", world_size, 1)):
+            if count is not None and not (type(count) is int and least <= count < 2**31):
+                raise ConfigError(f"expected {name} to be a whole number from {least}, got {count!r}")
+        for name, place in (("lake", lake), ("live", live)):
+            if place is not None and (not isinstance(place, str | os.PathLike) or not os.fspath(place)):
+                raise ConfigError(f"expected {name} to be a folder or URL, got {place!r}")
         env_rank, env_size = identity.rank_from(os.environ)
-        self.rank = env_rank if rank is None else rank
+        self.rank = max(env_rank, 0) if rank is None else rank
         self.world_size = max(env_size if world_size is None else world_size, self.rank + 1)
         self.model_id = model_id
         self.version = version
@@ -110,7 +123,7 @@ class Monitor:
             begin=self.start, stop_line=self._stop_line, raise_on_bad_value=on_bad_value == "raise"
         )
         self.log = self._recorder.log
-        self._progress = Progress(lambda: self._heartbeat.summaries.current() if self._heartbeat else {})
+        self._progress = Progress(self._current)
         file = find_config()
         self._settings = MonitorConfig(
             lake=_choose_lake(lake, file),
@@ -193,6 +206,7 @@ class Monitor:
             live=str(lake.live),
         )
         record = self._record = claim(lake.storage, record)
+        self._process_lock.describe({"lake": lake.url, "record": record.name})
         header = {
             "lake": lake.url,
             "run_id": record.run_id,
@@ -219,9 +233,10 @@ class Monitor:
     def close(self, state: str = "completed", reason: str | None = None) -> None:
         """End the run: everything recorded goes into the lake. Idempotent; atexit does it too.
 
-        `state` is completed, stopped or crashed. Bounded: a hanging emitter is left behind after
-        five seconds, and a lake that cannot be written is caught up with by the next run.
+        `state` is completed, stopped or crashed (else ConfigError). Bounded: a hanging emitter is left
+        behind after five seconds, and a lake that cannot be written is caught up with by the next run.
         """
+        _check_choice("state", state, ("completed", "stopped", "crashed"))
         with self._start_lock:
             if self._closed:
                 return
@@ -322,10 +337,11 @@ class Monitor:
             return
         self._recorder.set_coordinates(epoch=epoch)
         progress, set_coordinates = self._progress, self._recorder.set_coordinates
-        progress.batches = len(batches) if isinstance(batches, Sized) else None
-        progress.active = True
+        progress.batches = count_of(batches)
+        progress.begin()
         size_of: Callable[[Any], int] | None = None
-        measured: Callable[..., None] | None = None
+        timed = self.bind("step_duration", "data_wait")
+        counted = self.bind("step_duration", "data_wait", "samples")
         clock = time.perf_counter
         begun = clock()
         try:
@@ -335,14 +351,14 @@ class Monitor:
                 progress.batch = index + 1
                 yield batch
                 done = clock()
-                if measured is None:
-                    size_of = _size_function(batch)
-                    names = ("step_duration", "data_wait") + (("samples",) if size_of else ())
-                    measured = self.bind(*names)
-                if size_of is None:
-                    measured(done - begun, arrived - begun)
+                try:
+                    size_of = size_of or size_function(batch)
+                    size = size_of(batch)
+                except Exception:  # nothing with a length, or an array without dimensions
+                    size_of = None
+                    timed(done - begun, arrived - begun)
                 else:
-                    measured(done - begun, arrived - begun, size_of(batch))
+                    counted(done - begun, arrived - begun, size)
                 begun = done
                 self._step += 1
                 progress.steps += 1
@@ -357,7 +373,10 @@ class Monitor:
         if self._lake is None:
             from entrenar_otel.lake import Lake
 
-            self._lake = Lake(self._settings.lake or "entrenar-lake", self._live)
+            try:
+                self._lake = Lake(self._settings.lake or "entrenar-lake", self._live)
+            except PermissionError as error:
+                raise ConfigError(str(error)) from None
         return self._lake
 
     @property
@@ -371,21 +390,21 @@ class Monitor:
         With tags: the series that has exactly these, else all that carry them, merged. Raises
         NotMeasured.
         """
-        sums = self._sums()
         if metric is None:
-            return {str(series): summary for series, summary in sums.current().items()} if sums else {}
-        found = sums.select(str(metric), tags) if sums else None
-        if found is None:
-            known = ", ".join(str(series) for series in (sums.current() if sums else ())) or "nothing"
-            wanted = f"{metric} with {tags}" if tags else str(metric)
-            raise NotMeasured(f"{wanted} was not measured; measured so far: {known}")
-        return found
+            return {str(series): summary for series, summary in self._current().items()}
+        if self._heartbeat is not None:
+            with self._heartbeat.sums() as sums:
+                if found := sums.select(str(metric), tags):
+                    return _copy_of(found)
+        known = ", ".join(str(series) for series in self._current()) or "nothing"
+        wanted = f"{metric} with {tags}" if tags else str(metric)
+        raise NotMeasured(f"{wanted} was not measured; measured so far: {known}")
 
-    def _sums(self) -> Any:
+    def _current(self) -> dict[Series, Summary]:
         if self._heartbeat is None:
-            return None
-        self._heartbeat.collect()
-        return self._heartbeat.summaries
+            return {}
+        with self._heartbeat.sums() as sums:
+            return {series: _copy_of(summary) for series, summary in sums.current().items()}
 
     def is_measured(self, metric: str) -> bool:
         """Whether any value of this metric was reported (a NaN counts as reported)."""
@@ -393,22 +412,23 @@ class Monitor:
 
     def sample_count(self, metric: str, **tags: str) -> int:
         """How many values of this metric were reported, over all series that carry the tags."""
-        sums = self._sums()
-        if sums is None:
+        if self._heartbeat is None:
             return 0
         wanted = {(key, str(value)) for key, value in tags.items()}
-        return sum(
-            summary.count
-            for series, summary in sums.current().items()
-            if series.metric == metric and wanted <= set(series.tags)
-        )
+        with self._heartbeat.sums() as sums:
+            return sum(
+                summary.count
+                for series, summary in sums.current().items()
+                if series.metric == metric and wanted <= set(series.tags)
+            )
 
     def curve(self, metric: str, **tags: str) -> pa.Table:
         """One metric of this run in recording order: timestamp, coordinates, tags, value.
 
         Raises NotMeasured.
         """
-        return self.lake.curve(metric, self.run_id, tags)
+        texts = {key: str(value) for key, value in tags.items()}
+        return self.lake.curve(str(metric), self.run_id, texts)
 
     def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
         """Answer one SELECT over the whole lake, this run up to now included. Raises QueryError."""
@@ -453,15 +473,16 @@ class Monitor:
         with guard("stop"):
             table = self.lake.query(
                 "SELECT value FROM metrics WHERE metric = 'loss' AND isfinite(value) AND rank = ? "
-                "ORDER BY attempt DESC, seq DESC LIMIT 3",
+                "AND coalesce(tags['split'], 'train') = 'train' ORDER BY attempt DESC, seq DESC LIMIT 3",
                 [self.rank],
                 run_id=self.run_id,
             )
             last = [f"{number:.6g}" for number in reversed(table.column(0).to_pylist())]
             before = f" The last finite values were {', '.join(last)}." if last else ""
+        look = shlex.join(["entrenar-otel", "show", self.run_id, "--lake", self.lake.url])
         raise AndonStop(
             f"Training diverged: loss is {value} at {at or 'an unknown step'}.{before} The sample is "
-            f"recorded. Look at it with `entrenar-otel show {self.run_id}`; then lower the learning "
+            f"recorded. Look at it with `{look}`; then lower the learning "
             "rate, clip gradients, or look for bad data in that batch.",
             metric="loss",
             value=value,
@@ -471,6 +492,8 @@ class Monitor:
         )
 
     def _choose_run_id(self, run_id: str | None, on_bad_value: OnBadValue) -> str:
+        if run_id is not None and not isinstance(run_id, str):
+            raise ConfigError(f"a run id must be text, got {describe(run_id)}")
         chosen = run_id or identity.run_id_from(os.environ)
         if chosen is None:
             chosen = identity.new_run_id()
@@ -534,6 +557,13 @@ class Monitor:
         return f"<Monitor {self.run_id} rank {self.rank} of {self.world_size}, {state}>"
 
 
+def _copy_of(summary: Summary) -> Summary:
+    """A copy that the heartbeat does not change while somebody reads it."""
+    twin = Summary()
+    twin.merge(summary)
+    return twin
+
+
 def _disabled_twin(run_id: str) -> Monitor:
     twin = Monitor.__new__(Monitor)
     twin._become_disabled(run_id)
@@ -545,21 +575,13 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"expected {name} to be one of {', '.join(choices)}, got {value!r}")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _choose_lake(lake: str | os.PathLike[str] | None, file: MonitorConfig) -> str:
     return (
         os.fspath(lake)
         if lake is not None
         else os.environ.get("ENTRENAR_LAKE") or file.lake or "entrenar-lake"
     )
-
-
-def _size_function(batch: Any) -> Callable[[Any], int] | None:
-    """How to tell the number of samples of a batch like this one; None where it cannot be told."""
-    if isinstance(batch, tuple | list) and batch and hasattr(batch[0], "__len__"):
-        return lambda one: len(one[0])
-    if isinstance(batch, Mapping) and batch:
-        key = next(iter(batch))
-        return (lambda one: len(one[key])) if hasattr(batch[key], "__len__") else None
-    if hasattr(batch, "__len__") and not isinstance(batch, str | bytes):
-        return len
-    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ class Progress:
         self._stream = stream
         self._log_seconds = log_seconds
         self._last_line = time.monotonic()
-        self._started = time.monotonic()
+        self._started: float | None = None
         self._drawn = False
         self.epochs: int | None = None
         self.epoch = 0
@@ -37,7 +38,14 @@ class Progress:
         self.active = False
 
     def begin_epoch(self, epoch: int, epochs: int | None) -> None:
-        self.epoch, self.epochs, self.active = epoch, epochs, True
+        self.epoch, self.epochs = epoch, epochs
+        self.begin()
+
+    def begin(self) -> None:
+        """From now on there is something to show; the rate counts from the first time."""
+        self.active = True
+        if self._started is None:
+            self._started = time.monotonic()
 
     def draw(self) -> None:
         """Called once a tick."""
@@ -45,7 +53,7 @@ class Progress:
         if not self.active:
             return
         if stream.isatty():
-            stream.write(f"\r\x1b[2K{self.line()}")
+            stream.write(f"\r\x1b[2K{self.line()}\r")  # what comes next, a traceback say, begins the line
             stream.flush()
             self._drawn = True
         elif time.monotonic() - self._last_line >= self._log_seconds:
@@ -62,11 +70,17 @@ class Progress:
             self._drawn = False
         self.active = False
 
-    def line(self, width: int = 100) -> str:
-        return " · ".join(self._parts())[:width]
+    def line(self, width: int | None = None) -> str:
+        """The line, never wider than the terminal: one that wraps cannot be redrawn."""
+        width = width or shutil.get_terminal_size((100, 24)).columns - 1
+        parts = list(self._parts())
+        while len(parts) > 2 and len(" · ".join(parts)) > width:
+            parts.pop()
+        return " · ".join(parts)[:width]
 
     def _parts(self) -> Iterator[str]:
-        seconds = max(time.monotonic() - self._started, 1e-9)
+        now = time.monotonic()
+        seconds = max(now - (self._started or now), 1e-9)
         yield f"epoch {self.epoch + 1}" + (f"/{self.epochs}" if self.epochs else "")
         yield f"batch {self.batch}" + (f"/{self.batches}" if self.batches else "")
         if self.steps:

@@ -7,7 +7,7 @@ Invariants, on which speed and safety rest:
    is put around it.
 2. Whatever is unusual raises before anything is written: an unknown combination of names
    (KeyError), no number (struct.error, TypeError), a full, sealed or closed segment (ValueError),
-   a run not yet begun or already ended. The `except` leads to `_record_slowly`, which does it again
+   a run not yet begun or already ended. The `except` leads to `_log_slowly`, which does it again
    with care. The fast path has no branch for any of it.
 3. A layout's definition is in the segment before its first record. So a new segment begins with
    all of them, before `write` is pointed at it.
@@ -17,6 +17,7 @@ Invariants, on which speed and safety rest:
 
 from __future__ import annotations
 
+import errno
 import linecache
 import logging
 import math
@@ -45,7 +46,7 @@ from entrenar_otel.layout import (
     describe,
     packers,
 )
-from entrenar_otel.segment import SEGMENT_BYTES, Segment
+from entrenar_otel.segment import HEADER_BYTES, SEGMENT_BYTES, Segment
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -235,10 +236,11 @@ class Recorder:
 
     def _seal(self, segment: Segment) -> int:
         """Seal, queue for the lake, and return the `seq` that follows its last record."""
-        end = segment.seal()
-        segment.count += count_records(segment.words(), segment.counted_to, end)
-        segment.counted_to = end
-        self._sealed.append(segment)
+        if segment.end is None:  # else its successor could not be installed
+            end = segment.seal()
+            segment.count += count_records(segment.words(), segment.counted_to, end)
+            segment.counted_to = end
+            self._sealed.append(segment)
         return segment.first_seq + segment.count
 
     def roll(self) -> bool:
@@ -248,22 +250,26 @@ class Recorder:
             if old is None:
                 return False
             successor, self._standby = self._standby, None
-            if successor is None:
-                if time.monotonic() < self._retry_at:
-                    return False
-                try:
+            if successor is None and time.monotonic() < self._retry_at:
+                return False
+            try:
+                if successor is None:
                     successor = self._create()
-                except OSError as error:
-                    self._retry_at = time.monotonic() + 1.0
-                    self._warn_once(
-                        "no room",
-                        str(self._folder),
-                        f"no room for the next segment in {self._folder} ({error.strerror}); samples "
-                        "are dropped and counted until there is. Free disk space, or set "
-                        "ENTRENAR_LIVE to a larger local disk",
-                    )
-                    return False
-            self._install(successor, self._seal(old))
+                if self._layout_bytes > (successor.size - HEADER_BYTES) // 2:  # small: a nearly full disk
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self._install(successor, self._seal(old))
+            except OSError as error:
+                if successor is not None:
+                    successor.close(unlink=True)
+                self._retry_at = time.monotonic() + 1.0
+                self._warn_once(
+                    "no room",
+                    str(self._folder),
+                    f"no room for the next segment in {self._folder} ({error.strerror}); samples "
+                    "are dropped and counted until there is. Free disk space, or set "
+                    "ENTRENAR_LIVE to a larger local disk",
+                )
+                return False
             return True
 
     def prepare(self) -> None:
@@ -327,9 +333,15 @@ class Recorder:
                         segment.counted_to = end
                         segment.count = segment.drained_rows
                 parts.append(decoded.samples)
+                if decoded.out_of_range:  # what the record's fields hold and the lake's do not
+                    self.bad += decoded.out_of_range
+                    self._warn_once(
+                        "bad",
+                        "coordinate",
+                        "epoch and batch go up to 2**31 - 1, step up to 2**63 - 1; left empty",
+                    )
             samples = Samples.concat(parts)
             self.recorded += samples.n_values
-            self._check_coordinates(samples)
             return samples
 
     def sealed(self) -> list[Segment]:
@@ -342,12 +354,6 @@ class Recorder:
         with self._lock:
             self._sealed.remove(segment)
         segment.close(unlink=unlink)
-
-    def _check_coordinates(self, samples: Samples) -> None:
-        for block in samples.blocks:
-            # 2**31 … 2**32 - 2 pass the record's unsigned field and are no INT32 in the lake
-            if max(int(block.epoch.max()), int(block.batch.max())) > 0x7FFF_FFFE:
-                self._warn_once("bad", "coordinate", "epoch and batch go up to 2**31 - 1; left empty")
 
     # -- coordinates and bound functions ----------------------------------------------------------
 
@@ -375,7 +381,11 @@ class Recorder:
                 raise ConfigError(f"bind(): {problem}")
         if len(set(metrics)) < len(metrics):
             raise ConfigError(f"bind() got a metric twice: {', '.join(metrics)}")
+        if tags is not None and not isinstance(tags, Mapping):
+            raise ConfigError(f"bind(): tags must be a mapping of text to text, got {describe(tags)}")
         series = tuple(Series.of(metric, tags) for metric in metrics)
+        if problem := _tags_problem(series[0]):
+            raise ConfigError(f"bind(): tags {describe(tags)}: {problem}")
         number, self._bound = self._bound, self._bound + 1
         pack, seal = packers(len(series))
         namespace = self._namespace
@@ -417,35 +427,36 @@ class Recorder:
         tags: Mapping[str, Any] | None,
         values: Mapping[str, Any] | None = None,
     ) -> None:
-        stop: float | None = None
-        try:
-            with guard("log"):
-                stop = self._record(epoch, batch, step, self._merged(values, metrics), tags)
-        except BadInput:
-            raise
+        stop: tuple[float, int, int, int] | None = None
+        problems: list[str] = []  # meant for the loop: past the guard
+        with guard("log"):
+            given = self._merged(values, metrics, problems)
+            stop = self._record(epoch, batch, step, given, tags, problems)
         if stop is not None:
-            self._stop(stop, epoch, batch, step)
+            self._stop(*stop)
+        if problems:
+            raise BadInput("; ".join(problems))
 
-    def _merged(self, values: Any, metrics: Mapping[str, Any]) -> dict[Any, Any]:
+    def _merged(self, values: Any, metrics: Mapping[str, Any], problems: list[str]) -> dict[Any, Any]:
         if values is None:
             return dict(metrics)
         if not isinstance(values, Mapping):
             self._reject(
                 "values",
                 f"log() takes a mapping of names to numbers, or keywords; got {describe(values)}",
+                problems,
             )
             return dict(metrics)
         for name in values.keys() & metrics.keys():
-            self._reject(name, f"log() got {name!r} twice; the keyword's value was kept")
+            self._reject(name, f"log() got {name!r} twice; the keyword's value was kept", problems)
         return {**values, **metrics}
 
     def _record(
-        self, epoch: Any, batch: Any, step: Any, metrics: Mapping[Any, Any], tags: Any
-    ) -> float | None:
-        """Record what can be recorded; returns a value that must stop the line."""
+        self, epoch: Any, batch: Any, step: Any, metrics: Mapping[Any, Any], tags: Any, problems: list[str]
+    ) -> tuple[float, int, int, int] | None:
+        """Record what can be recorded; returns a value that must stop the line, and where."""
         if self._segment is None and self._ended is None:
             self._begin()
-        problems: list[str] = []
         coordinates = (
             self._coordinate("epoch", epoch, 0x7FFF_FFFF, problems),
             self._coordinate("batch", batch, 0x7FFF_FFFF, problems),
@@ -460,31 +471,23 @@ class Recorder:
                 self._reject(f"name {describe(name)}", problem, problems)
             elif (number := self._number_of(name, value, problems)) is not None:
                 numbers[name] = number
-        stop = None
         if numbers:
             series = tuple(Series.of(name, tags) for name in numbers)
-            texts = (text for pair in series[0].tags for text in pair)
-            if bad := next(filter(None, map(_text_problem, texts)), None):
+            if bad := _tags_problem(series[0]):
                 self._reject("tags", f"tags {describe(tags)}: {bad}", problems)
                 series = tuple(Series(name) for name in numbers)
-            self._write(series, tuple(numbers.values()), coordinates, fast=not tags)
-            stop = next(
-                (
-                    value
-                    for one, value in zip(series, numbers.values(), strict=True)
-                    if _stops_the_line(one) and not math.isfinite(value)
-                ),
-                None,
-            )
-        if problems and self._raise and stop is None:
-            raise BadInput("; ".join(problems))
-        return stop
+            self._write(series, tuple(numbers.values()), coordinates, problems, fast=not tags)
+            for one, value in zip(series, numbers.values(), strict=True):
+                if _stops_the_line(one) and not math.isfinite(value):
+                    return value, *coordinates
+        return None
 
     def _write(
         self,
         series: tuple[Series, ...],
         values: tuple[float, ...],
         coordinates: tuple[int, int, int],
+        problems: list[str],
         *,
         fast: bool,
     ) -> None:
@@ -497,32 +500,21 @@ class Recorder:
                 "Make a new Monitor for a new run",
             )
             return
-        layout = self._layout(series)
+        layout = self._layout(series, problems)
         if layout is None:
             for one, value in zip(series, values, strict=True) if len(series) > 1 else ():
-                self._write((one,), (value,), coordinates, fast=False)
+                self._write((one,), (value,), coordinates, problems, fast=False)
             return
         pack, seal = packers(len(series))
-        for _ in range(3):
-            write = self._namespace["write"]
-            record = pack(layout.head, time.monotonic_ns(), *coordinates, *values)
-            try:
-                write(seal(record, adler32(record)))
-                break
-            except ValueError:
-                with self._lock:  # whoever came first has rolled; the others just try again
-                    if self._namespace["write"] is write and not self.roll():
-                        self._drop(len(values))
-                        return
-        else:
+        record = pack(layout.head, time.monotonic_ns(), *coordinates, *values)
+        if not self._put(seal(record, adler32(record))):
             self._drop(len(values))
-            return
-        if fast:
+        elif fast:
             watched = next((s.metric for s in series if _stops_the_line(s)), None)
             names = tuple(s.metric for s in series)
             self._namespace["writers"][names] = (pack, layout.head, seal, watched)
 
-    def _layout(self, series: tuple[Series, ...]) -> Layout | None:
+    def _layout(self, series: tuple[Series, ...], problems: list[str]) -> Layout | None:
         """The layout of these series, defined in the segment; None: record them one by one."""
         if (known := self._layouts.get(series)) is not None:
             return known
@@ -541,24 +533,28 @@ class Recorder:
                         f"more than {len(self._layouts):,} different names or tags, "
                         f"so {describe(str(series[0]))} is not recorded. A part of the name seems to "
                         "change with every call: put it into step=, epoch= or batch=",
+                        problems,
                     )
                 return None
-            if not self._define(layout):
+            if not self._put(layout.definition):
+                if len(series) == 1:  # several are tried one by one
+                    self._drop(1)
                 return None
             self._layouts[series] = layout
             self._by_id[layout.id] = layout
             self._layout_bytes += size
             return layout
 
-    def _define(self, layout: Layout) -> bool:
-        for _ in range(2):
-            try:
-                self._namespace["write"](layout.definition)
-                return True
-            except ValueError:
-                if not self.roll():
-                    break
-        self._drop(len(layout.series))
+    def _put(self, record: bytes) -> bool:
+        """Write with care: where this segment is full, into the next. Nobody else rolls meanwhile."""
+        with self._lock:
+            for _ in range(3):
+                try:
+                    self._namespace["write"](record)
+                    return True
+                except ValueError:
+                    if not self.roll():
+                        break
         return False
 
     def _coordinate(self, name: str, value: Any, limit: int, problems: list[str]) -> int:
@@ -566,10 +562,13 @@ class Recorder:
             return int(self._namespace[name.upper()])
         absent = ABSENT_64 if name == "step" else ABSENT_32
         try:
-            number = math.floor(value) if hasattr(value, "__float__") else operator.index(value)
+            try:
+                number = operator.index(value)
+            except TypeError:
+                number = math.floor(value)
             if 0 <= number <= limit:
-                return int(number)
-        except (TypeError, ValueError, OverflowError):
+                return number
+        except Exception:  # noqa: S110 - rejected below
             pass
         self._reject(
             name,
@@ -582,6 +581,8 @@ class Recorder:
         try:
             if isinstance(value, (str, bytes, bytearray)):
                 raise TypeError("text")
+            if getattr(getattr(value, "dtype", None), "kind", "") == "c":  # numpy would take its real part
+                raise TypeError("complex")
             if getattr(value, "requires_grad", False):
                 value = value.detach()
             if getattr(value, "is_cuda", False):
@@ -609,7 +610,8 @@ class Recorder:
             self._warn_once("bad", key, message)
 
     def _warn_once(self, kind: str, key: str, message: str) -> None:
-        if (kind, key) not in self._warned and len(self._warned) < 1000:
+        # Names can be without number, and "no room" must still be heard behind a thousand of them.
+        if (kind, key) not in self._warned and (len(self._warned) < 1000 or kind != "bad"):
             self._warned.add((kind, key))
             logger.warning("%s", message)
 
@@ -618,9 +620,13 @@ class Recorder:
 
     def _stop(self, value: Any, epoch: Any, batch: Any, step: Any) -> None:
         where = []
-        for name, given in (("EPOCH", epoch), ("BATCH", batch), ("STEP", step)):
+        for name, given, absent in (
+            ("EPOCH", epoch, ABSENT_32),
+            ("BATCH", batch, ABSENT_32),
+            ("STEP", step, ABSENT_64),
+        ):
             at = self._namespace[name] if given is None else given
-            where.append(None if at in (ABSENT_32, ABSENT_64) else int(at))
+            where.append(None if at == absent else int(at))
         self._stop_line(float(value), *where)
 
 
@@ -654,6 +660,11 @@ def _text_problem(text: str) -> str | None:
     except UnicodeEncodeError:
         return f"cannot be written as UTF-8: {describe(text)}"
     return None
+
+
+def _tags_problem(series: Series) -> str | None:
+    texts = (text for pair in series.tags for text in pair)
+    return next(filter(None, map(_text_problem, texts)), None)
 
 
 def _name_problem(name: Any) -> str | None:

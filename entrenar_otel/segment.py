@@ -31,7 +31,7 @@ HEADER_BYTES = 16 << 10
 #: What a disk that is nearly full is still asked for.
 SMALLEST_BYTES = 256 << 10
 _HEADER = struct.Struct("<8sqqII")  # magic, first_seq, synced_to, JSON length, JSON checksum
-_SYNCED = struct.Struct("<q")
+_SEQ = _SYNCED = struct.Struct("<q")
 _SYNCED_AT = 16
 _MAGIC = b"ENTRSEG1"
 _MADV_POPULATE_WRITE = 23
@@ -40,6 +40,10 @@ _PREFAULT_CHUNK = 1 << 20
 
 class SegmentError(Exception):
     """A file that is no (whole) segment; the message says what is wrong with it."""
+
+
+def _checksum(first_seq: int, text: bytes) -> int:
+    return adler32(text, adler32(_SEQ.pack(first_seq)))
 
 
 class Segment:
@@ -54,7 +58,13 @@ class Segment:
         self.fd = fd
         self.size = size
         self.header = header
-        self.map = mmap.mmap(fd, size)
+        # mmap keeps a duplicate of its descriptor until the last view of it dies. One that shared
+        # the lock could keep it in a forked child, and the parent would seem to live for ever.
+        map_fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self.map = mmap.mmap(map_fd, size)
+        finally:
+            os.close(map_fd)
         self.write = self.map.write
         self.first_seq = 0
         self.counted_to = HEADER_BYTES  # records before this offset are in `count`
@@ -109,7 +119,7 @@ class Segment:
         self.first_seq = first_seq
         self.opened_at = time.monotonic()
         self.map[: _HEADER.size + len(text)] = (
-            _HEADER.pack(_MAGIC, first_seq, HEADER_BYTES, len(text), adler32(text)) + text
+            _HEADER.pack(_MAGIC, first_seq, HEADER_BYTES, len(text), _checksum(first_seq, text)) + text
         )
         self.map.seek(HEADER_BYTES)
         visible = self.path.with_name(f"{name}.seg")
@@ -200,13 +210,13 @@ class Snapshot:
                 raise SegmentError(f"{path} has {len(head)} bytes, a segment at least {HEADER_BYTES}")
             magic, first_seq, synced_to, length, checksum = _HEADER.unpack_from(head)
             text = head[_HEADER.size : _HEADER.size + length]
-            if magic != _MAGIC or adler32(text) != checksum:
+            if magic != _MAGIC or _checksum(first_seq, text) != checksum:
                 raise SegmentError(f"the header of {path} is damaged")
             header = json.loads(text)
             if not wanted(header):
                 return None
             size = os.fstat(file.fileno()).st_size
-            data = np.empty(size // 8, dtype="<u8")
+            data = np.zeros(size // 8, dtype="<u8")
             data[: HEADER_BYTES // 8] = np.frombuffer(head, dtype="<u8")
             file.readinto(data[HEADER_BYTES // 8 :].data.cast("B"))
         return cls(path, header, first_seq, synced_to, data, max(0, header["bytes"] - size))
@@ -227,6 +237,10 @@ class ProcessLock:
         self.path = folder / f"{process}.lock"
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def describe(self, data: dict[str, str]) -> None:
+        """Say what recovery must know: the lake, and the name of the run's record in it."""
+        os.pwrite(self._fd, json.dumps(data).encode(), 0)
 
     def release(self, *, unlink: bool = True) -> None:
         """Give the lock back; a forked child closes its copy only (`unlink=False`)."""

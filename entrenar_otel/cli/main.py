@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from entrenar_otel._version import __version__
-from entrenar_otel.errors import ConfigError, EntrenarError
+from entrenar_otel.errors import ConfigError, EntrenarError, LakeError, RunError
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -96,8 +96,10 @@ def open_lake(*, must_exist: bool = True) -> Lake:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a value as JSON, which every parser takes: no NaN, no Infinity."""
+    from entrenar_otel.exporters.text import plain
+
+    typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 @app.command()
@@ -108,9 +110,13 @@ def demo(
 
     [dim]Example:[/dim] entrenar-otel demo --lake demo-lake
     """
+    from entrenar_otel.cli.views import run_details
     from entrenar_otel.demo import run_demo
 
-    run_demo(Options.lake or os.environ.get("ENTRENAR_LAKE") or "demo-lake", epochs, Console())
+    location = Options.lake or os.environ.get("ENTRENAR_LAKE") or "demo-lake"
+    monitor = run_demo(location, epochs, Console(stderr=Options.json))
+    if Options.json:
+        print_json(run_details(monitor.lake, monitor.run_id))
 
 
 @app.command("ls")
@@ -127,7 +133,8 @@ def list_runs(
     if Options.json:
         print_json(runs)
     else:
-        Console().print(runs_table(runs))
+        console = Console()
+        console.print(runs_table(runs, console.width))
 
 
 @app.command()
@@ -162,7 +169,7 @@ def query(
 
     [dim]Examples:[/dim]
     entrenar-otel query "SELECT metric, avg(value) FROM metrics GROUP BY metric"
-    entrenar-otel query -f csv "SELECT epoch, avg(value) FROM metrics WHERE metric = 'loss' GROUP BY epoch"
+    entrenar-otel query -f csv "SELECT step, value FROM metrics WHERE metric = 'loss'"
     """
     from entrenar_otel.cli.views import print_table
     from entrenar_otel.exporters import export_table
@@ -235,7 +242,7 @@ def prune(
     found = lake.prune(age, run_id) if yes else lake.prunable(age, run_id)
     if Options.json:
         print_json(
-            [{"run_id": one.run_id, "ended_at": one.ended_at.isoformat(), "bytes": one.size_bytes, "removed": yes}
+            [{"run_id": one.run_id, "ended_at": one.ended_at, "bytes": one.size_bytes, "removed": yes}
              for one in found]
         )  # fmt: skip
         return
@@ -259,7 +266,10 @@ def parse_age(text: str) -> timedelta:
     if found is None:
         raise ConfigError(f"expected an age such as 12h, 7d or 4w, got {text!r}")
     seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[found[2]]
-    return timedelta(seconds=float(found[1]) * seconds)
+    try:
+        return timedelta(seconds=float(found[1]) * seconds)
+    except OverflowError:
+        raise ConfigError(f"expected an age such as 12h, 7d or 4w, got {text!r}") from None
 
 
 def hoist_globals(arguments: list[str]) -> list[str]:
@@ -289,15 +299,18 @@ def main() -> None:
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        app(hoist_globals(sys.argv[1:]))
+        app(hoist_globals(sys.argv[1:]), prog_name="entrenar-otel")
     except EntrenarError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(
             f"[red]error:[/red] {_escaped(str(error))}"
         )
-        sys.exit(2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        sys.exit(1 if isinstance(error, RunError | LakeError) else 2)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
 
 
 def _escaped(text: str) -> str:

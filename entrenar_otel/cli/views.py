@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from entrenar_otel.exporters.text import plain
+from entrenar_otel.exporters.text import plain, rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,9 +52,9 @@ def runs_of(lake: Lake) -> list[dict[str, Any]]:
     for row in lake.query(_RUNS).to_pylist():
         by_run.setdefault(row["run_id"], []).append(row)
     runs = []
-    for run_id, rows in by_run.items():
-        attempt = max(row["attempt"] for row in rows)
-        ranks = [row for row in rows if row["attempt"] == attempt]
+    for run_id, records in by_run.items():
+        attempt = max(row["attempt"] for row in records)
+        ranks = [row for row in records if row["attempt"] == attempt]
         states = {row["state"] for row in ranks}
         ends = [row["ended_at"] for row in ranks]
         first = min(ranks, key=lambda row: row["rank"])
@@ -77,31 +77,33 @@ def runs_of(lake: Lake) -> list[dict[str, Any]]:
     return sorted(runs, key=lambda run: str(run["started_at"]), reverse=True)
 
 
-def runs_table(runs: list[dict[str, Any]]) -> Table:
-    """The runs as a table, one a line."""
+def runs_table(runs: list[dict[str, Any]], width: int = 100) -> Table:
+    """The runs as a table, one a line; ranks and attempts where there are several."""
+    counts = [name for name in ("ranks", "attempts") if any(run[name] > 1 for run in runs)]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("run", "state", "model", "started (UTC)", "took", "ranks", "attempts"):
-        table.add_column(
-            column, justify="right" if column in ("took", "ranks", "attempts") else "left",
-            overflow="fold" if column == "run" else "ellipsis",
-        )  # fmt: skip
+    table.add_column("run", overflow="fold")
+    for column in ("state", "model", "started (UTC)"):
+        table.add_column(column, no_wrap=True)
+    for column in ("took", *counts):
+        table.add_column(column, justify="right", no_wrap=True)
     for run in runs:
         state = run["state"]
-        model = " ".join(one for one in (run["model_id"], run["version"]) if one) or "–"
+        model = (run["model_id"], run["version"] if width >= 100 else None)
         table.add_row(
             Text(run["run_id"]),
             Text(state, style=_STATES[state]),
-            Text(model),
-            f"{datetime.fromisoformat(run['started_at']):%Y-%m-%d %H:%M:%S}",
+            Text(" ".join(one for one in model if one) or "–"),
+            f"{datetime.fromisoformat(run['started_at']):%Y-%m-%d %H:%M}",
             duration(run),
-            str(run["ranks"]),
-            str(run["attempts"]),
+            *(str(run[name]) for name in counts),
         )
     return table
 
 
 def duration(run: dict[str, Any]) -> str:
-    """How long a run took, or has been running."""
+    """How long a run took, or has been running; unknown of one that died and is not recovered yet."""
+    if not run["ended_at"] and run["state"] != "running":
+        return "–"
     end = datetime.fromisoformat(run["ended_at"]) if run["ended_at"] else datetime.now(UTC)
     seconds = max(0.0, (end - datetime.fromisoformat(run["started_at"])).total_seconds())
     if seconds < 60:
@@ -150,18 +152,17 @@ def show_run(details: dict[str, Any], console: Console) -> None:
     """Print what `run_details` found."""
     state = details["state"]
     head = Text.assemble((details["run_id"], "bold"), "  ", (state, f"bold {_STATES[state]}"))
-    if details["reason"]:
-        head.append(f"  {details['reason']}", style="dim")
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
     model = " ".join(one for one in (details["model_id"], details["version"]) if one)
     for name, value in (
+        ("reason", details["reason"]),
         ("model", model),
         (
             "started",
             f"{datetime.fromisoformat(details['started_at']):%Y-%m-%d %H:%M:%S} UTC, "
-            f"took {duration(details)}",
+            f"{'for' if details['state'] == 'running' else 'took'} {duration(details)}",
         ),
         ("attempts", str(details["attempts"]) if details["attempts"] > 1 else ""),
         ("ranks", str(details["ranks"]) if details["ranks"] > 1 else ""),
@@ -174,7 +175,11 @@ def show_run(details: dict[str, Any], console: Console) -> None:
         if value:
             facts.add_row(name, Text(value))
     console.print(
-        Group(head, Padding(facts, (0, 0, 1, 0)), _metrics_table(details["metrics"], console.width))
+        Group(
+            head,
+            Padding(facts, (0, 0, 1, 0), expand=False),
+            _metrics_table(details["metrics"], console.width),
+        )
     )
 
 
@@ -228,7 +233,9 @@ def sparkline(values: list[Any]) -> str:
     if len(finite) < 2:
         return ""
     low, high = min(finite), max(finite)
-    span = (high - low) or 1.0
+    span = high - low
+    if span <= 1e-9 * max(abs(low), abs(high)):  # a constant, and averages that round it differently
+        span = math.inf
     return "".join(
         _BARS[round((value - low) / span * (len(_BARS) - 1))] if isinstance(value, int | float) else " "
         for value in values
@@ -237,12 +244,10 @@ def sparkline(values: list[Any]) -> str:
 
 def print_table(table: pa.Table, console: Console) -> None:
     """An answer as a table; a long one is cut, and says so."""
-    from entrenar_otel.exporters.text import rows
-
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for field in table.schema:
         numeric = str(field.type).startswith(("int", "uint", "float", "double", "decimal"))
-        shown.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
+        shown.add_column(Text(field.name), justify="right" if numeric else "left", overflow="fold")
     for row in rows(table.slice(0, _MAX_ROWS)):
         shown.add_row(*(Text(_cell(value)) for value in row.values()))
     console.print(shown)

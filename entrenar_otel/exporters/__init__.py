@@ -23,9 +23,14 @@ def export_table(table: pa.Table, kind: str, output: Path | None) -> str | None:
     if kind == "parquet":
         if output is None:
             raise ConfigError("Parquet is not text: name a file with --output FILE")
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        pq.write_table(table, output)
+        # Statistics leave NaN out, and readers that trust them would skip those rows (see lake/schema.py).
+        sure = [
+            f.name for f in table.schema if not (pa.types.is_floating(f.type) or pa.types.is_nested(f.type))
+        ]
+        pq.write_table(table, output, write_statistics=sure)
         return None
     write = {"json": write_json, "csv": write_csv}[kind]
     if output is not None:

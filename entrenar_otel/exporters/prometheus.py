@@ -12,10 +12,23 @@ from prometheus_client.exposition import generate_latest
 
 from entrenar_otel.errors import RunError
 from entrenar_otel.lake.lake import Lake
-from entrenar_otel.names import DURATION_BOUNDS_SECONDS, Instrument, Kind, instrument_of, prometheus_name
+from entrenar_otel.names import (
+    DURATION_BOUNDS_SECONDS,
+    INSTRUMENTS,
+    Instrument,
+    Kind,
+    instrument_of,
+    prometheus_name,
+)
 
 logger = logging.getLogger("entrenar_otel")
 
+#: What a family of each kind calls its lines.
+_SUFFIXES = {
+    Kind.GAUGE: ("",),
+    Kind.COUNTER: ("", "_total"),
+    Kind.HISTOGRAM: ("", "_bucket", "_sum", "_count"),
+}
 _LAST = """
 SELECT metric, tags, rank, arg_max(value, (attempt, seq)) AS last,
        sum(value) FILTER (isfinite(value) AND value > 0) AS total
@@ -54,27 +67,28 @@ class _RunCollector:
 
     def collect(self) -> Iterator[Metric]:
         by_metric: dict[str, list[dict[str, Any]]] = {}
-        for row in self._rows:
+        for row in sorted(self._rows, key=lambda row: row["metric"] not in INSTRUMENTS):
             by_metric.setdefault(row["metric"], []).append(row)
         taken: dict[str, str] = {}
         for metric, rows in by_metric.items():
             instrument = instrument_of(metric)
             name = prometheus_name(instrument)
-            if name in taken:
+            names = [name + suffix for suffix in _SUFFIXES[instrument.kind]]
+            if clash := next((one for one in names if one in taken), None):
                 logger.warning("%r and %r are both %s in Prometheus; the second is left out",
-                               taken[name], metric, name)  # fmt: skip
+                               taken[clash], metric, clash)  # fmt: skip
                 continue
-            taken[name] = metric
+            taken |= dict.fromkeys(names, metric)
             yield self._family(metric, name, instrument, rows)
 
     def _family(self, metric: str, name: str, instrument: Instrument, rows: list[dict[str, Any]]) -> Metric:
-        names = sorted({_label(key) for row in rows for key, _ in row["tags"]} - {*self._labels, "rank"})
-        labels = [*self._labels, "rank", *names]
+        keys = sorted({key for row in rows for key, _ in row["tags"]})
+        labels = _label_names([*self._labels, "rank"], keys)
         help_text = instrument.description
 
         def values(row: dict[str, Any]) -> list[str]:
-            tags = {_label(key): value for key, value in row["tags"]}
-            return [*self._labels.values(), str(row["rank"]), *(tags.get(one, "") for one in names)]
+            tags = dict(row["tags"])
+            return [*self._labels.values(), str(row["rank"]), *(tags.get(key, "") for key in keys)]
 
         if instrument.kind is Kind.COUNTER:
             counter = CounterMetricFamily(name, help_text, labels=labels)
@@ -111,6 +125,14 @@ class _RunCollector:
             yield row, buckets, totals.get(key, 0.0)
 
 
-def _label(key: str) -> str:
-    safe = "".join(c if c.isascii() and c.isalnum() else "_" for c in key)
-    return f"_{safe}" if safe[:1].isdigit() or not safe else safe
+def _label_names(ours: list[str], keys: list[str]) -> list[str]:
+    """Our labels, then one for each tag; a tag that would clash or is reserved becomes `tag_…`."""
+    labels = list(ours)
+    for key in keys:
+        safe = "".join(c if c.isascii() and c.isalnum() else "_" for c in key)
+        if safe in (*labels, "le", "quantile") or not safe or safe[0].isdigit() or safe.startswith("__"):
+            safe = f"tag_{safe}"
+        while safe in labels:
+            safe += "_"
+        labels.append(safe)
+    return labels

@@ -29,7 +29,7 @@ def compact(storage: Storage, day: str, run_id: str, process: str, max_rows: int
             storage.remove(left.name)
     replaced = 0
     mine = [file for file in list_folder(storage, folder) if file.process == process]
-    for files in _consecutive(mine):
+    for files in consecutive(mine):
         if len(files) < 2 or (max_rows is not None and _rows(storage, files) > max_rows):
             continue
         name = f"{folder}/{process}-{files[0].first:06d}_{files[-1].last:06d}.parquet"
@@ -40,7 +40,7 @@ def compact(storage: Storage, day: str, run_id: str, process: str, max_rows: int
     return replaced
 
 
-def _consecutive(files: list[DataFile]) -> Iterator[list[DataFile]]:
+def consecutive(files: list[DataFile]) -> Iterator[list[DataFile]]:
     """Stretches without a gap: a segment that is still somewhere else must not seem to be held."""
     stretch: list[DataFile] = []
     for file in files:

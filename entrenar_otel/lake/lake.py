@@ -18,7 +18,7 @@ from entrenar_otel.lake.compact import compact
 from entrenar_otel.lake.live import usable_live
 from entrenar_otel.lake.prune import Prunable, find_prunable, prune
 from entrenar_otel.lake.query import is_dead, list_table, run_query
-from entrenar_otel.lake.recover import Recovered, recover
+from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import METRICS, Owner, metric_tables
 from entrenar_otel.lake.storage import open_storage
@@ -136,10 +136,16 @@ class Lake:
                 return record.day
         return min(row.timestamp for row in rows).astimezone(UTC).strftime("%Y-%m-%d")
 
-    def recover(self) -> list[Recovered]:
-        """Bring in what dead processes left on this host, and compact the runs that ended."""
+    def recover(self, *, thorough: bool = True) -> list[Recovered]:
+        """Bring in what dead processes left on this host, and close their runs as `crashed`.
+
+        `thorough` also looks at every run of the lake: for records that were left open, and for
+        files to compact.
+        """
         done = list(recover(self.storage, self.live))
-        self.compact()
+        if thorough:
+            close_all_dead(self.storage)
+            self.compact()
         return done
 
     def compact(self, max_rows: int | None = None) -> int:

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
+from entrenar_otel.lake.compact import consecutive
 from entrenar_otel.lake.query import connect, is_dead
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
-from entrenar_otel.lake.schema import CURVES, SUMMARIES
+from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
 from entrenar_otel.lake.storage import Storage
 
 #: Points that a pruned curve keeps per series.
@@ -71,7 +72,8 @@ def find_prunable(
             file
             for day in sorted({record.day for record in records})
             for folder in (run_folder("metrics", day, one),)
-            for file in (*list_folder(storage, folder), *list_replaced(storage, folder))
+            # what a compaction replaced goes first: without the compacted file it would count again
+            for file in (*list_replaced(storage, folder), *list_folder(storage, folder))
         ]
         if files:
             yield Prunable(one, ended, tuple(files), sum(storage.size_bytes(f.name) for f in files))
@@ -85,27 +87,29 @@ def prune(storage: Storage, run: Prunable) -> None:
     for folder, files in by_folder.items():
         current = list_folder(storage, folder)
         for process in sorted({file.process for file in current}):
-            _keep(storage, folder, [file for file in current if file.process == process])
+            for stretch in consecutive([file for file in current if file.process == process]):
+                _keep(storage, folder, stretch)
         for file in files:
             storage.remove(file.name)
 
 
 def _keep(storage: Storage, folder: str, files: list[DataFile]) -> None:
-    kept = folder.partition("/")[2]
-    span = f"{files[0].first:06d}_{files[-1].last:06d}"
-    with connect() as connection:
-        connection.register("metrics", _table(storage, files))
-        for table, sql, schema in (("curves", _CURVES, CURVES), ("summaries", _SUMMARIES, SUMMARIES)):
-            name = f"{table}/{kept}/{files[0].process}-{span}.parquet"
-            if not (storage.size_bytes(name) if storage.is_local else 0):
-                rows = connection.sql(sql).to_arrow_table().cast(schema)
-                storage.write(name, schema, rows.to_batches())
+    """Write curves and summaries, unless a prune that was killed while it removed files wrote them."""
+    below = folder.partition("/")[2]
+    process, first, last = files[0].process, files[0].first, files[-1].last
+    for table, sql, schema in (("curves", _CURVES, CURVES), ("summaries", _SUMMARIES, SUMMARIES)):
+        there = list_folder(storage, f"{table}/{below}")
+        if any(file.holds(process, first) and file.holds(process, last) for file in there):
+            continue
+        with connect() as connection:
+            connection.register("metrics", _table(storage, files))
+            rows = connection.sql(sql).to_arrow_table().cast(schema)
+            name = f"{table}/{below}/{process}-{first:06d}_{last:06d}.parquet"
+            storage.write(name, schema, rows.to_batches())
 
 
 def _table(storage: Storage, files: list[DataFile]) -> pa.dataset.Dataset:
     import pyarrow.dataset as dataset
-
-    from entrenar_otel.lake.schema import METRICS
 
     paths = [storage.location(file.name) for file in files]
     return dataset.dataset(

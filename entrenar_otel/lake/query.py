@@ -160,8 +160,8 @@ def _view_files(
 ) -> None:
     if not names:
         connection.register(view, schema.empty_table())
-    elif storage.is_local:
-        listed = ", ".join(_text(_no_glob(storage.location(name))) for name in names)
+    elif storage.is_local and not set("[*?") & set(storage.url):  # which DuckDB would take for a glob
+        listed = ", ".join(_text(storage.location(name)) for name in names)
         connection.execute(
             f"CREATE TEMP VIEW {view} AS SELECT * FROM "
             f"read_parquet([{listed}], hive_partitioning=false, union_by_name=false)"
@@ -170,7 +170,7 @@ def _view_files(
         import pyarrow.dataset as dataset
 
         paths = [storage.location(name) for name in names]
-        filesystem = storage.filesystem  # type: ignore[attr-defined]
+        filesystem = getattr(storage, "filesystem", None)
         connection.register(
             view, dataset.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
         )
@@ -178,10 +178,6 @@ def _view_files(
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
-
-
-def _no_glob(path: str) -> str:
-    return "".join(f"[{c}]" if c in "[*?" else c for c in path)
 
 
 def runs_table(storage: Storage, run_id: str | None = None) -> pa.Table:

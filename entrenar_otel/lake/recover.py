@@ -6,6 +6,7 @@ anywhere in between, the same steps lead to the same file again.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from entrenar_otel.decode import decode
 from entrenar_otel.lake.catalog import list_folder, run_folder
 from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
 from entrenar_otel.lake.query import is_dead
-from entrenar_otel.lake.runs import CRASHED, find_records, write_record
+from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, write_record
 from entrenar_otel.lake.schema import METRICS, Owner, metric_tables
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.layout import Layout
@@ -74,7 +75,7 @@ def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
         if (fd := try_lock(path)) is not None:  # a successor that was never used
             path.unlink(missing_ok=True)
             os.close(fd)
-    ended: dict[tuple[str, int, int], datetime] = {}
+    ended: dict[str, datetime] = {}
     for path in segment_paths(live):
         if (fd := try_lock(path)) is None:
             continue
@@ -89,14 +90,10 @@ def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
             os.close(fd)
         if found is not None:
             done, last = found
-            key = (done.run_id, done.attempt, done.rank)
-            ended[key] = max(last, ended.get(key, last))
+            process = path.stem.rpartition("-")[0]
+            ended[process] = max(last, ended.get(process, last))
             yield done
-    _close_records(storage, ended)
-    for path in live.glob("*.lock"):
-        if (fd := try_lock(path)) is not None:
-            path.unlink(missing_ok=True)
-            os.close(fd)
+    _close_dead(storage, live, ended)
 
 
 def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | None:
@@ -127,10 +124,33 @@ def _last_time(segment: LiveSegment) -> datetime:
     return datetime.fromtimestamp(at / 1e9, UTC)
 
 
-def _close_records(storage: Storage, ended: dict[tuple[str, int, int], datetime]) -> None:
-    """Close the runs of dead processes, also those whose segments somebody recovered before."""
+def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> None:
+    """Close the records of processes whose lock is free, and remove those locks."""
+    for path in live.glob("*.lock"):
+        if (fd := try_lock(path)) is None:
+            continue
+        try:
+            text = path.read_text()
+            about = json.loads(text) if text else {}
+            if about.get("lake", storage.url) != storage.url:
+                continue
+            record = read_record(storage, about["record"]) if "record" in about else None
+            if record is not None:
+                _close(storage, record, ended)
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(fd)
+
+
+def close_all_dead(storage: Storage) -> None:
+    """Look at every run record of the lake for one whose process is gone; slow in a large lake."""
     for record in find_records(storage):
         if is_dead(record):
-            at = ended.get((record.run_id, record.attempt, record.rank), record.started_at)
-            reason = "the process ended without closing its run"
-            write_record(storage, record.ended(CRASHED, max(at, record.started_at), reason))
+            _close(storage, record, {})
+
+
+def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime]) -> None:
+    if record.state == RUNNING:
+        at = max(ended.get(record.process, record.started_at), record.started_at)
+        reason = "the process ended without closing its run"
+        write_record(storage, record.ended(CRASHED, at, reason))

@@ -66,7 +66,10 @@ class RunRecord:
 
 def describe_config(config: Any) -> tuple[str, str]:
     """The configuration as canonical JSON, and its hash (SHA-256, 16 digits)."""
-    text = json.dumps({} if config is None else config, sort_keys=True, default=str)
+    try:
+        text = json.dumps({} if config is None else config, sort_keys=True, default=str)
+    except (TypeError, ValueError, RecursionError):  # keys of several types, circles: better than no run
+        text = json.dumps(repr(config))
     return text, hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -55,8 +55,9 @@ def open_storage(lake: str | os.PathLike[str]) -> Storage:
     try:
         filesystem, root = pafs.FileSystem.from_uri(text)
     except (pa.ArrowInvalid, OSError, NotImplementedError) as error:
+        reason = str(error).replace(text, _without_secrets(text))
         raise LakeError(
-            f"{_without_secrets(text)} is no folder and no URL that Arrow knows: {error}"
+            f"{_without_secrets(text)} is no folder and no URL that Arrow knows: {reason}"
         ) from None
     return ArrowStorage(filesystem, root, _without_secrets(text))
 

@@ -79,8 +79,11 @@ class Column(NamedTuple):
 
     @classmethod
     def concat(cls, parts: Iterable[Column]) -> Column:
-        """The rows of all parts, one part after the other."""
-        arrays: Any = zip(*parts, strict=True)
+        """The rows of all parts, one part after the other; a single part is not copied."""
+        first, *others = parts
+        if not others:
+            return first
+        arrays: Any = zip(first, *others, strict=True)
         return cls(*(np.concatenate(array) for array in arrays))
 
 

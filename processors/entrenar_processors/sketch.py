@@ -69,7 +69,10 @@ class QuantileSketch:
         if self.count == 0:
             return math.nan
         if self._exact is not None:
-            return float(np.quantile(self._exact, q))
+            with np.errstate(over="ignore", invalid="ignore"):
+                exact = float(np.quantile(self._exact, q))
+            # Between -1e308 and 1e308 the interpolation overflows; between their halves it does not.
+            return exact if math.isfinite(exact) else float(np.quantile(self._exact / 2, q)) * 2
         rank = q * (self.count - 1)
         negative, positive = self._stores[-1], self._stores[+1]
         if rank < negative.total:

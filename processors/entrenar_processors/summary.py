@@ -57,7 +57,7 @@ class Summary:
         with np.errstate(over="ignore"):
             mean = pivot + float(np.mean(finite - pivot))
             if not math.isfinite(mean):
-                mean = float(np.mean(finite / 2.0)) * 2.0
+                mean = float(np.sum(finite / len(finite)))
             m2 = float(np.sum((finite - mean) ** 2))
         self._merge_moments(len(finite), mean, m2, self._sketch.count)
         self._min = min(self._min, float(finite.min()))
@@ -68,7 +68,9 @@ class Summary:
         total = mine + n
         delta = mean - self._mean
         self._m2 += m2 + (delta * delta * mine * n / total if mine else 0.0)
-        self._mean = mean if not mine else self._mean + delta * (n / total)
+        merged = self._mean + delta * (n / total) if mine else mean
+        # Between -1e308 and 1e308 the difference overflows; their shares do not.
+        self._mean = merged if math.isfinite(merged) else self._mean * (mine / total) + mean * (n / total)
 
     def merge(self, other: Summary) -> None:
         """Add what `other` holds; the later of the two last values stays."""

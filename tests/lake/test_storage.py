@@ -1,0 +1,145 @@
+"""The storage contract, over a local folder, an Arrow file system, and a real S3-speaking server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import pytest
+
+from entrenar_otel import LakeError, Monitor
+from entrenar_otel.lake import Lake
+from entrenar_otel.lake.storage import ArrowStorage, LocalStorage, Storage, open_storage
+
+SCHEMA = pa.schema([("x", pa.int64())])
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of an S3 server with a bucket `lake`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    try:
+        for _ in range(300):
+            try:
+                bucket = urllib.request.Request(f"http://127.0.0.1:{port}/lake", method="PUT")
+                urllib.request.urlopen(bucket, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield f"s3://key:secret@lake/{{}}?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(params=["local", "arrow", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "local":
+        return LocalStorage(tmp_path / "lake")
+    if request.param == "arrow":
+        (tmp_path / "lake").mkdir()
+        return ArrowStorage(pafs.LocalFileSystem(), str(tmp_path / "lake"), "arrow")
+    return open_storage(request.getfixturevalue("s3").format(tmp_path.name))
+
+
+def batches(*values: int) -> list[pa.RecordBatch]:
+    return pa.table({"x": pa.array(values, pa.int64())}, schema=SCHEMA).to_batches()
+
+
+def read(storage: Storage, name: str) -> list[int]:
+    table = pq.ParquetFile(storage.location(name), filesystem=getattr(storage, "filesystem", None)).read()
+    return list(table.column("x").to_pylist())
+
+
+def test_write_list_remove(storage: Storage) -> None:
+    """A file is there whole, is listed, can be replaced, and goes."""
+    storage.write("a/b/one.parquet", SCHEMA, batches(1, 2))
+    assert storage.list("a/b") == ["one.parquet"]
+    assert storage.list("a") == ["b"]
+    assert storage.list("nothing") == []
+    assert read(storage, "a/b/one.parquet") == [1, 2]
+    assert storage.size_bytes("a/b/one.parquet") > 0
+    storage.write("a/b/one.parquet", SCHEMA, batches(3))
+    assert read(storage, "a/b/one.parquet") == [3]
+    storage.remove("a/b/one.parquet")
+    storage.remove("a/b/one.parquet")
+    assert storage.list("a/b") == []
+    assert storage.size_bytes("a/b/one.parquet") == 0
+
+
+def test_exclusive(storage: Storage) -> None:
+    """A name that is taken stays with who has it."""
+    storage.write("a/one.parquet", SCHEMA, batches(1), exclusive=True)
+    with pytest.raises(FileExistsError):
+        storage.write("a/one.parquet", SCHEMA, batches(2), exclusive=True)
+    assert read(storage, "a/one.parquet") == [1]
+
+
+def test_a_failed_write_leaves_nothing(storage: Storage) -> None:
+    """Neither half a file nor a temporary one."""
+
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield from batches(1)
+        raise RuntimeError("halfway")
+
+    storage.write("a/other.parquet", SCHEMA, batches(1))
+    with pytest.raises(RuntimeError, match="halfway"):
+        storage.write("a/one.parquet", SCHEMA, failing())
+    assert storage.list("a") == ["other.parquet"]
+    if isinstance(storage, LocalStorage):
+        assert len(list((storage.root / "a").iterdir())) == 1
+
+
+def test_an_unknown_url_is_refused_without_its_secret() -> None:
+    """The message names the place, not the password."""
+    with pytest.raises(LakeError, match="nowhere://host/x") as caught:
+        open_storage("nowhere://user:hunter2@host/x")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_file_urls_are_folders(tmp_path: Path) -> None:
+    """`file://` is the local folder, with its durability."""
+    storage = open_storage(f"file://{tmp_path}/a%20b")
+    assert isinstance(storage, LocalStorage)
+    assert storage.url == f"{tmp_path}/a b"
+
+
+def test_a_whole_run_on_object_storage(s3: str, tmp_path: Path) -> None:
+    """Record, query live and after, recover, compact, prune: as on a folder."""
+    url = s3.format(f"whole-{tmp_path.name}")
+    with Monitor("one", lake=url, quiet=True, interval_seconds=0.1) as monitor:
+        for step in range(50):
+            monitor.log(loss=float(step), step=step)
+        assert monitor._recorder.roll()
+        for step in range(50, 100):
+            monitor.log(loss=float(step), step=step)
+        assert "secret" not in monitor.lake.url
+        count = "SELECT count(*) AS n, sum(value) AS s FROM metrics"
+        assert monitor.query(count).to_pylist() == [{"n": 100, "s": 4950.0}]
+    lake = Lake(url)
+    assert lake.query(count).to_pylist() == [{"n": 100, "s": 4950.0}]
+    assert lake.query("SELECT state FROM runs").to_pylist() == [{"state": "completed"}]
+    assert lake.curve("loss", "one").column("value").to_pylist() == [float(i) for i in range(100)]
+    assert lake.recover() == []
+    (pruned,) = lake.prune(timedelta(0))
+    assert pruned.size_bytes > 0
+    assert lake.query(count).to_pylist() == [{"n": 0, "s": None}]
+    assert lake.query("SELECT count, mean FROM summaries").to_pylist() == [{"count": 100, "mean": 49.5}]
