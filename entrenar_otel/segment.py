@@ -97,9 +97,8 @@ class Segment:
         if disk.f_bavail * disk.f_frsize < size + size // 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
         path = folder / f".{name}.new"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = _create_locked(path)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.posix_fallocate(fd, 0, size)
             return cls(path, fd, size, header)
         except BaseException:
@@ -235,8 +234,7 @@ class ProcessLock:
 
     def __init__(self, folder: Path, process: str) -> None:
         self.path = folder / f"{process}.lock"
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._fd = _create_locked(self.path)
 
     def describe(self, data: dict[str, str]) -> None:
         """Say what recovery must know: the lake, and the name of the run's record in it."""
@@ -249,6 +247,16 @@ class ProcessLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _create_locked(path: Path) -> int:
+    """A descriptor of a new file that holds its lock."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return fd
+        os.close(fd)  # between open and lock, somebody's recovery took it for a dead process's
 
 
 def try_lock(path: Path) -> int | None:

@@ -16,6 +16,9 @@ from entrenar_otel.lake.storage import Storage, walk
 
 _FILE = re.compile(r"^(?P<process>.+)-(?P<first>\d{6,})(?:_(?P<last>\d{6,}))?\.parquet$")
 _MAX_FOLDER = 200
+#: Entries that a local file system (32 kB) or an object store (1,000) lists in one go, surely.
+_ONE_PIECE = 200
+_TRIES = 8
 
 
 def encode_run(run_id: str) -> str:
@@ -62,20 +65,38 @@ def parse_name(folder: str, base: str) -> DataFile | None:
 
 def list_folder(storage: Storage, folder: str) -> list[DataFile]:
     """The folder's files without those that a compaction replaced, in the order of their rows."""
-    files = [parsed for base in storage.list(folder) if (parsed := parse_name(folder, base))]
-    files.sort(key=lambda f: (f.process, f.first, -f.last))
-    kept: list[DataFile] = []
-    for file in files:
-        if not (kept and kept[-1].process == file.process and file.last <= kept[-1].last):
-            kept.append(file)
-    return kept
+    return _list_both(storage, folder)[0]
 
 
 def list_replaced(storage: Storage, folder: str) -> list[DataFile]:
     """Files whose rows a compacted file holds too: what a killed compaction left behind."""
-    kept = {file.name for file in list_folder(storage, folder)}
-    parsed = (parse_name(folder, base) for base in storage.list(folder))
-    return [file for file in parsed if file is not None and file.name not in kept]
+    return _list_both(storage, folder)[1]
+
+
+def _list_both(storage: Storage, folder: str) -> tuple[list[DataFile], list[DataFile]]:
+    """From one listing: a file that comes between two would seem to be replaced, and be removed."""
+    files = [parsed for base in _list_whole(storage, folder) if (parsed := parse_name(folder, base))]
+    files.sort(key=lambda f: (f.process, f.first, -f.last))
+    kept: list[DataFile] = []
+    replaced: list[DataFile] = []
+    for file in files:
+        covered = kept and kept[-1].process == file.process and file.last <= kept[-1].last
+        (replaced if covered else kept).append(file)
+    return kept, replaced
+
+
+def _list_whole(storage: Storage, folder: str) -> list[str]:
+    """A listing to rely on.
+
+    A long one comes in pieces. If a compaction puts its file and removes others between two of
+    them, both may be missing; then the next listing differs.
+    """
+    names = storage.list(folder)
+    for _ in range(_TRIES if len(names) > _ONE_PIECE else 0):
+        before, names = names, storage.list(folder)
+        if set(before) == set(names):
+            break
+    return names
 
 
 def list_metrics(storage: Storage, run_id: str | None = None) -> list[DataFile]:

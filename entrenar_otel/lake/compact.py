@@ -30,10 +30,13 @@ def compact(storage: Storage, day: str, run_id: str, process: str, max_rows: int
     replaced = 0
     mine = [file for file in list_folder(storage, folder) if file.process == process]
     for files in consecutive(mine):
-        if len(files) < 2 or (max_rows is not None and _rows(storage, files) > max_rows):
-            continue
         name = f"{folder}/{process}-{files[0].first:06d}_{files[-1].last:06d}.parquet"
-        storage.write(name, METRICS, _merged(storage, files))
+        try:
+            if len(files) < 2 or (max_rows is not None and _rows(storage, files) > max_rows):
+                continue
+            storage.write(name, METRICS, _merged(storage, files))
+        except FileNotFoundError:
+            continue  # somebody else has compacted or pruned them meanwhile
         for file in files:
             storage.remove(file.name)
         replaced += len(files)

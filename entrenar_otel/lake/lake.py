@@ -17,7 +17,7 @@ from entrenar_otel.lake.catalog import list_metrics, run_folder
 from entrenar_otel.lake.compact import compact
 from entrenar_otel.lake.live import usable_live
 from entrenar_otel.lake.prune import Prunable, find_prunable, prune
-from entrenar_otel.lake.query import is_dead, list_table, run_query
+from entrenar_otel.lake.query import list_table, run_query
 from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import METRICS, Owner, metric_tables
@@ -153,7 +153,7 @@ class Lake:
         return sum(
             compact(self.storage, record.day, record.run_id, record.process, max_rows)
             for record in self.runs()
-            if record.state != RUNNING and not is_dead(record)
+            if record.state != RUNNING
         )
 
     def prunable(

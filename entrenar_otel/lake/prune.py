@@ -63,7 +63,7 @@ def find_prunable(
     for record in find_records(storage, run_id):
         runs[record.run_id].append(record)
     for one, records in runs.items():
-        if any(record.state == RUNNING and not is_dead(record) for record in records):
+        if any(record.state == RUNNING and not is_dead(storage, record) for record in records):
             continue
         ended = max(record.ended_at or record.started_at for record in records)
         if datetime.now(UTC) - ended < older_than:

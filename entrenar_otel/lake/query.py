@@ -18,7 +18,7 @@ import pyarrow as pa
 from entrenar_otel.errors import QueryError
 from entrenar_otel.lake.catalog import DataFile, encode_run, list_metrics
 from entrenar_otel.lake.live import is_alive, read_live
-from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, records_table
+from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, records_table
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES, in_memory_table
 from entrenar_otel.lake.storage import Storage, walk
 
@@ -36,11 +36,13 @@ def check_sql(sql: str, connection: duckdb.DuckDBPyConnection) -> None:
         raise QueryError(f"expected one SELECT, got {len(statements)} statements")
     kind = statements[0].type
     if kind == duckdb.StatementType.EXPLAIN:
-        words = re.sub(r"--[^\n]*|/\*.*?\*/", " ", statements[0].query, flags=re.S)
-        inner = re.match(r"\s*EXPLAIN\s*(?P<inner>.*)", words, flags=re.S | re.I)
-        if inner is None or re.match(r"\(|ANALYZE|ANALYSE", inner["inner"], flags=re.I):
-            raise QueryError("EXPLAIN ANALYZE and EXPLAIN options are not accepted: they run the statement")
-        check_sql(inner["inner"], connection)
+        # The query must follow at once: where comments may stand, what DuckDB takes for one is its own
+        inner = re.match(r"\s*EXPLAIN\s+(?=(?:SELECT|WITH|FROM|VALUES)\b)", statements[0].query, flags=re.I)
+        if inner is None:
+            raise QueryError(
+                "expected EXPLAIN SELECT …; EXPLAIN ANALYZE and options are not accepted: they run the statement"
+            )
+        check_sql(statements[0].query[inner.end() :], connection)
     elif kind != duckdb.StatementType.SELECT:
         raise QueryError(f"only SELECT is accepted, got {kind.name}: the lake is read-only here")
 
@@ -184,15 +186,19 @@ def runs_table(storage: Storage, run_id: str | None = None) -> pa.Table:
     """All run records; one that says `running` on this host, but whose process is gone, is `crashed`."""
     records = [
         replace(record, state=CRASHED, reason="the process is gone; not recovered yet")
-        if is_dead(record)
+        if is_dead(storage, record)
         else record
         for record in find_records(storage, run_id)
     ]
     return records_table(records)
 
 
-def is_dead(record: RunRecord) -> bool:
+def is_dead(storage: Storage, record: RunRecord) -> bool:
     """Whether a run that says `running` has no process any more, as far as this host can tell."""
     if record.state != RUNNING or record.host != socket.gethostname():
         return False
-    return is_alive(record.live, record.process) is False
+    if is_alive(record.live, record.process) is not False:
+        return False
+    # A process closes its record before it lets go of its lock: it may have done both since.
+    now = read_record(storage, record.name)
+    return now is None or now.state == RUNNING

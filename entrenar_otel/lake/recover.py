@@ -130,8 +130,7 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> Non
         if (fd := try_lock(path)) is None:
             continue
         try:
-            text = path.read_text()
-            about = json.loads(text) if text else {}
+            about = _about(path)
             if about.get("lake", storage.url) != storage.url:
                 continue
             record = read_record(storage, about["record"]) if "record" in about else None
@@ -142,10 +141,19 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> Non
             os.close(fd)
 
 
+def _about(lock: Path) -> dict[str, str]:
+    """What a process said about itself; nothing where it, or the machine, died before that."""
+    try:
+        about = json.loads(lock.read_bytes())
+    except ValueError:
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
 def close_all_dead(storage: Storage) -> None:
     """Look at every run record of the lake for one whose process is gone; slow in a large lake."""
     for record in find_records(storage):
-        if is_dead(record):
+        if is_dead(storage, record):
             _close(storage, record, {})
 
 

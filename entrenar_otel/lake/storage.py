@@ -88,7 +88,7 @@ class LocalStorage:
     is_local = True
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(os.path.abspath(root))
+        self.root = Path(os.path.realpath(root))  # one lake has one name, which segments carry
         self.url = str(self.root)
 
     def write(

@@ -132,7 +132,7 @@ def test_retention_acts_only_where_it_is_written(tmp_path: Path) -> None:
     assert Plain(lake=tmp_path / "other", quiet=True)._settings.retention_days is None
 
 
-ages = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(lambda t: t.replace(tzinfo=UTC, fold=0))
+ages = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(lambda t: t.replace(tzinfo=UTC, fold=0))  # noqa: DTZ001 - hypothesis wants them naive
 small = st.one_of(st.none(), st.integers(0, 2**31 - 1))
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 records = st.builds(

@@ -1,0 +1,277 @@
+"""The package as a whole: its public names, its import direction, its weight, its wheel."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import types
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import entrenar_otel
+
+ROOT = Path(entrenar_otel.__file__).parents[1]
+
+#: Who may import whom: a module imports from layers above its own line only.
+LAYERS: list[list[str]] = [
+    ["_version", "errors", "names"],
+    ["identity", "layout", "records", "batches"],
+    ["config", "segment"],
+    ["decode"],
+    ["recorder"],
+    # the lake: from the table's form, over the places of files, to the store
+    ["lake.schema"],
+    ["lake.storage"],
+    ["lake.catalog"],
+    ["lake.live", "lake.runs"],
+    ["lake.query", "lake.compact"],
+    ["lake.recover", "lake.prune"],
+    ["lake.lake"],
+    ["lake"],
+    # what goes out of it
+    ["exporters.text", "exporters.prometheus"],
+    ["exporters"],
+    # the life of a run
+    ["heartbeat", "progress", "lifetime"],
+    ["monitor"],
+    ["builder", "collector", "testing"],
+    # the command
+    ["cli"],
+    ["cli.views"],
+    ["demo"],
+    ["cli.main"],
+]
+PLACE = {module: i for i, layer in enumerate(LAYERS) for module in layer}
+
+#: Imports within functions, each with its reason; there are no others.
+LAZY: dict[str, dict[str, str]] = {
+    "monitor": {
+        "builder": "a way to make one, and the only import against the direction: the builder makes Monitors",
+        "heartbeat": "needs the lake",
+        "lake": "duckdb and pyarrow, 0.2 s, not before a run starts or is asked",
+        "lake.compact": "needs pyarrow",
+        "lake.runs": "needs pyarrow",
+    },
+    "exporters": {
+        "exporters.text": "needs pyarrow",
+        "exporters.prometheus": "needs prometheus_client, for this format only",
+    },
+    "demo": {"cli.views": "rich tables, when there is something to show"},
+    "cli.main": {
+        "cli.views": "--help and completion answer at once",
+        "config": "the same",
+        "demo": "the same",
+        "exporters": "the same",
+        "exporters.text": "the same",
+        "lake": "the same: needs duckdb and pyarrow",
+    },
+}
+
+
+def modules(package: str, folder: Path) -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted((folder / package).rglob("*.py")):
+        parts = path.relative_to(folder / package).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(tree: ast.AST, lazily: bool = False) -> Iterator[tuple[str, bool]]:
+    """What is imported, as dotted names, and whether within a function; not what only types need."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, lazily) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            module = node.module or ""
+            for alias in node.names:
+                whole = f"{module}.{alias.name}"
+                yield (whole if whole.removeprefix("entrenar_otel.") in PLACE else module), lazily
+        yield from imports(node, lazily or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def test_public_names() -> None:
+    """`__all__` is what is public, at most 20, and everything in it has a docstring."""
+    public = {
+        name
+        for name, value in vars(entrenar_otel).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert set(entrenar_otel.__all__) == public | {"__version__"}
+    assert len(entrenar_otel.__all__) <= 20
+    assert list(entrenar_otel.__all__) == sorted(entrenar_otel.__all__)
+    for name in public:
+        assert getattr(entrenar_otel, name).__doc__, name
+
+
+def test_imports_go_one_way() -> None:
+    """Each module has a place, imports only from above it, and never the package root."""
+    found = dict(modules("entrenar_otel", ROOT))
+    assert set(found) == {*PLACE, ""}
+    lazy: dict[str, set[str]] = {}
+    for name, tree in found.items():
+        for target, within_function in imports(tree):
+            if target.split(".")[0] != "entrenar_otel":
+                continue
+            module = target.removeprefix("entrenar_otel").removeprefix(".")
+            assert module, f"{name} imports the package root"
+            assert module in PLACE, f"{name} imports {target}, which is no module"
+            if within_function:
+                lazy.setdefault(name, set()).add(module)
+            if name and (name, module) != ("monitor", "builder"):
+                assert PLACE[module] < PLACE[name], f"{name} imports {module}, which is not above it"
+    assert lazy == {name: set(reasons) for name, reasons in LAZY.items()}
+
+
+def test_the_import_check_sees_what_it_should() -> None:
+    """Every form of import is found, within functions as lazy, and types are left out."""
+    source = """
+import duckdb, entrenar_otel.lake
+from entrenar_otel import lake, Monitor
+from entrenar_otel.lake import Lake, runs
+if TYPE_CHECKING:
+    import pyarrow
+class A:
+    def f(self):
+        if 1:
+            from entrenar_otel.monitor import Monitor
+"""
+    assert list(imports(ast.parse(source))) == [
+        *[("duckdb", False), ("entrenar_otel.lake", False), ("entrenar_otel.lake", False)],
+        *[("entrenar_otel", False), ("entrenar_otel.lake", False), ("entrenar_otel.lake.runs", False)],
+        ("entrenar_otel.monitor", True),
+    ]
+
+
+def test_processors_know_only_numpy() -> None:
+    """They judge numbers wherever those come from: no entrenar_otel, no OpenTelemetry, no lake."""
+    found = {
+        target.split(".")[0]
+        for _, tree in modules("entrenar_processors", ROOT / "processors")
+        for target, _ in imports(tree)
+    }
+    assert found - set(sys.stdlib_module_names) == {"numpy", "entrenar_processors"}
+
+
+def test_import_is_light() -> None:
+    """The package, its test kit and the command load none of the heavy libraries."""
+    heavy = [
+        "duckdb",
+        "pyarrow",
+        "scipy",
+        "sklearn",
+        "matplotlib",
+        "grpc",
+        "pandas",
+        "torch",
+        "opentelemetry",
+    ]
+    for code in (
+        "import entrenar_otel",
+        "import entrenar_otel.testing, entrenar_otel.collector",
+        "from entrenar_otel.cli.main import app",
+    ):
+        program = f"import sys; {code}; print([m for m in {heavy} if m in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout == "[]\n", code
+
+
+def test_import_has_no_effects() -> None:
+    """Importing installs no log handler, signal handler or thread, and writes nothing."""
+    program = (
+        "import logging, os, signal, sys, threading\n"
+        "state = lambda: (signal.getsignal(signal.SIGTERM), sys.excepthook, dict(os.environ), "
+        "[*logging.root.handlers])\n"
+        "before = state()\n"
+        "import entrenar_otel\n"
+        "assert before == state()\n"
+        "assert threading.active_count() == 1 and os.listdir() == []\n"
+        "assert logging.getLogger('entrenar_otel').handlers == []\n"
+    )
+    Path("empty").mkdir()
+    subprocess.run([sys.executable, "-c", program], check=True, cwd="empty")
+
+
+def test_version_is_the_changelog_s() -> None:
+    """The newest heading of CHANGELOG.md names the version that the code has."""
+    headings = re.findall(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    assert headings[0] == entrenar_otel.__version__
+
+
+#: Files that may be longer than 600 lines, and how long.
+LONG = {"entrenar_otel/recorder.py": 700}  # the hot path and its careful twin belong beside each other
+
+
+def test_no_file_is_too_long() -> None:
+    """Nobody wants to read more than 600 lines to change one; a test file has at most 350."""
+    for folder in ("entrenar_otel", "processors", "tests", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            name = path.relative_to(ROOT).as_posix()
+            limit = 350 if folder == "tests" else LONG.get(name, 600)
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= limit, name
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)]
+    if importlib.util.find_spec("hatchling"):
+        command.append("--no-build-isolation")
+    subprocess.run(command, check=True, capture_output=True, timeout=200)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def test_the_wheel_has_both_packages_and_nothing_else(wheel: Path) -> None:
+    """Every module of both, py.typed for type checkers, the console script; no tests."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        info = next(name for name in names if name.endswith("entry_points.txt"))
+        scripts = archive.read(info).decode()
+    files = {name for name in names if ".dist-info/" not in name}
+    wanted = {
+        path.relative_to(base).as_posix()
+        for base, package in ((ROOT, "entrenar_otel"), (ROOT / "processors", "entrenar_processors"))
+        for path in (base / package).rglob("*")
+        if path.suffix == ".py" or path.name == "py.typed"
+    }
+    assert files == wanted
+    assert {"entrenar_otel/py.typed", "entrenar_processors/py.typed"} <= files
+    assert "entrenar-otel = entrenar_otel.cli.main:main" in scripts
+    assert f"-{entrenar_otel.__version__}-py3-none-any" in wheel.name
+
+
+def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    """Installed beside nothing but its dependencies, it records a run and the command shows it."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True, timeout=100)
+    python = str(venv / "bin" / "python")
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index"]
+    subprocess.run([*install, str(wheel)], check=True, capture_output=True, timeout=100)
+    env = os.environ | {"PYTHONPATH": sysconfig.get_path("purelib")}
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    program = (
+        "import entrenar_otel, entrenar_processors\n"
+        "with entrenar_otel.Monitor('r', quiet=True) as m: m.log(loss=0.5)\n"
+        "print(entrenar_otel.__file__, entrenar_processors.__file__)"
+    )
+    assert all(path.startswith(str(venv)) for path in run(python, "-c", program).split())
+    command = str(venv / "bin" / "entrenar-otel")
+    assert run(command, "--version") == f"entrenar-otel {entrenar_otel.__version__}\n"
+    assert (
+        run(command, "query", "-f", "csv", "SELECT metric, value FROM metrics") == "metric,value\nloss,0.5\n"
+    )
