@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,12 @@ class MonitorConfig:
     interval_seconds: float = 1.0
     retention_days: float | None = None
 
+    def choose_lake(self, given: str | os.PathLike[str] | None) -> str:
+        """The lake by precedence: code, environment, this file, the default."""
+        if given is not None:
+            return os.fspath(given)
+        return os.environ.get("ENTRENAR_LAKE") or self.lake or "entrenar-lake"
+
 
 def load_config(path: Path) -> MonitorConfig:
     """Read a renacer.toml. Raises ConfigError with the file, the key, what was expected and found."""
@@ -37,9 +44,11 @@ def load_config(path: Path) -> MonitorConfig:
     )
 
 
-def find_config() -> MonitorConfig:
-    """The configuration of the working folder, or the defaults."""
-    path = Path(FILE)
+def find_config(settings_file: str | os.PathLike[str] | None = FILE) -> MonitorConfig:
+    """The configuration in this file, or the defaults where there is none (or None is asked for)."""
+    if settings_file is None:
+        return MonitorConfig()
+    path = Path(settings_file)
     return load_config(path) if path.is_file() else MonitorConfig()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import threading
 import time
@@ -74,6 +75,15 @@ class Heartbeat:
                 with guard("housekeeping"):
                     self._housekeep()
             self.cpu_seconds = time.thread_time()
+        self._finish()  # on this thread, so that `stop` can leave a hanging emitter behind
+
+    def _finish(self) -> None:
+        with guard("last tick"):
+            self.collect()
+            self._emit()
+        for emitter in self._emitters:
+            with guard(f"emitter {type(emitter).__name__}"):
+                emitter.flush()
 
     def _housekeep(self) -> None:
         for found in self.lake.recover(thorough=False):
@@ -128,6 +138,7 @@ class Heartbeat:
             for segment in self.recorder.sealed():
                 hand_over(self.lake.storage, segment, self.record.day, self.record.owner)
                 self.recorder.release(segment, unlink=True)
+                _give_back_memory()
             return True
         except Exception as error:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
@@ -146,14 +157,21 @@ class Heartbeat:
     def stop(self, timeout_seconds: float = 5.0) -> None:
         """Stop beating and flush the emitters; bounded, also where one of them hangs."""
         self._stopping.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if not self._thread.is_alive():
+            self._finish()
+        elif self._thread is not threading.current_thread():
             self._thread.join(timeout_seconds)
+            if self._thread.is_alive():
+                logger.warning("the heartbeat did not stop within %g s (an emitter hangs?)", timeout_seconds)
         with guard("last tick"):
             self.collect()
-        if self._thread.is_alive():
-            logger.warning("the heartbeat did not stop within %g s (an emitter hangs?)", timeout_seconds)
-            return
-        self._emit()
-        for emitter in self._emitters:
-            with guard(f"emitter {type(emitter).__name__}"):
-                emitter.flush()
+
+
+def _give_back_memory() -> None:
+    """Return what a hand-over used for a moment (some 50 MB) to the system, where the libraries keep it."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries keep less
+    if trim is not None:
+        trim(0)

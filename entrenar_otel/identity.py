@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import secrets
+import socket
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -105,3 +106,9 @@ def process_started() -> datetime:
         return datetime.fromtimestamp(time.time() - age, UTC)
     except (OSError, ValueError, IndexError, AttributeError):
         return datetime.now(UTC)
+
+
+def new_process_name() -> str:
+    """A name that no other process ever has: host, pid, 64 random bits."""
+    host = "".join(c if c.isalnum() or c in "._" else "_" for c in socket.gethostname())[:64]
+    return f"{host or 'host'}-{os.getpid()}-{os.urandom(8).hex()}"

@@ -17,12 +17,12 @@ from entrenar_processors import Summary
 
 from entrenar_otel import identity, lifetime
 from entrenar_otel.batches import count_of, size_function
-from entrenar_otel.config import MonitorConfig, find_config
+from entrenar_otel.config import FILE, MonitorConfig, find_config
 from entrenar_otel.errors import AndonStop, ConfigError, EntrenarError, NotMeasured, RunError, guard
 from entrenar_otel.layout import ABSENT_32, describe
 from entrenar_otel.names import Metric
 from entrenar_otel.progress import Progress
-from entrenar_otel.recorder import Recorder, new_process_name, no_op
+from entrenar_otel.recorder import Recorder, no_op
 from entrenar_otel.records import MetricRecord, MetricsEmitter
 from entrenar_otel.segment import ProcessLock
 
@@ -65,6 +65,7 @@ class Monitor:
         interval_seconds: of the heartbeat.
         emitters: further receivers of every sample, called by the heartbeat.
         quiet: no line at the start, no progress.
+        settings_file: whose `[monitor]` is read, where it exists; None reads none.
 
     Raises:
         ConfigError, LakeError, RunError: at construction only.
@@ -94,6 +95,7 @@ class Monitor:
         interval_seconds: float | None = None,
         emitters: Sequence[MetricsEmitter] = (),
         quiet: bool = False,
+        settings_file: str | os.PathLike[str] | None = FILE,
     ) -> None:
         _check_choice("resume", resume, ("allow", "never", "must"))
         _check_choice("on_bad_value", on_bad_value, ("warn", "raise"))
@@ -118,15 +120,16 @@ class Monitor:
         self._record: RunRecord | None = None
         self._process_lock: ProcessLock | None = None
         self._closed = False
+        self._measured: tuple[Callable[..., None], Callable[..., None]] | None = None
         self._step = 0
         self._recorder = Recorder(
             begin=self.start, stop_line=self._stop_line, raise_on_bad_value=on_bad_value == "raise"
         )
         self.log = self._recorder.log
         self._progress = Progress(self._current)
-        file = find_config()
+        file = find_config(settings_file)
         self._settings = MonitorConfig(
-            lake=_choose_lake(lake, file),
+            lake=file.choose_lake(lake),
             interval_seconds=interval_seconds or file.interval_seconds,
             # retention acts by itself only on the run's own lake, where it is written
             retention_days=file.retention_days if lake is None else None,
@@ -155,6 +158,11 @@ class Monitor:
         What cannot be had is warned of and done without.
         """
         try:
+            try:
+                find_config(settings.get("settings_file", FILE))
+            except ConfigError as error:
+                logger.warning("%s; recording with the defaults", error)
+                settings["settings_file"] = None
             return cls(**settings)
         except (EntrenarError, OSError) as error:
             logger.warning("monitoring is off: %s", error)
@@ -191,7 +199,7 @@ class Monitor:
         from entrenar_otel.heartbeat import Heartbeat
         from entrenar_otel.lake.runs import claim, new_record
 
-        lake, process = self.lake, new_process_name()
+        lake, process = self.lake, identity.new_process_name()
         # The lock comes first: a record that says `running` without one is a crashed run.
         self._process_lock = ProcessLock(lake.live, process)
         record = new_record(
@@ -299,7 +307,7 @@ class Monitor:
         self.model_id = self.version = self._config = self._live = self._lake = None
         self._emitters, self._quiet, self._step = (), True, 0
         self._start_lock = threading.RLock()
-        self._heartbeat = self._record = self._process_lock = None
+        self._heartbeat = self._record = self._process_lock = self._measured = None
         self._recorder = Recorder(begin=lambda: None, stop_line=no_op)
         self._progress = Progress(dict)
         self._settings = MonitorConfig()
@@ -336,18 +344,17 @@ class Monitor:
             yield from batches
             return
         self._recorder.set_coordinates(epoch=epoch)
-        progress, set_coordinates = self._progress, self._recorder.set_coordinates
+        progress, move_to = self._progress, self._recorder.move_to
         progress.batches = count_of(batches)
         progress.begin()
         size_of: Callable[[Any], int] | None = None
-        timed = self.bind("step_duration", "data_wait")
-        counted = self.bind("step_duration", "data_wait", "samples")
+        timed, counted = self._step_writers()
         clock = time.perf_counter
         begun = clock()
         try:
             for index, batch in enumerate(batches):
                 arrived = clock()
-                set_coordinates(None, index, self._step)
+                move_to(index, self._step)
                 progress.batch = index + 1
                 yield batch
                 done = clock()
@@ -363,7 +370,14 @@ class Monitor:
                 self._step += 1
                 progress.steps += 1
         finally:
-            set_coordinates(None, ABSENT_32, None)
+            self._recorder.set_coordinates(batch=ABSENT_32)
+
+    def _step_writers(self) -> tuple[Callable[..., None], Callable[..., None]]:
+        """What records a step's times, without and with its number of samples; made once."""
+        if self._measured is None:
+            times = ("step_duration", "data_wait")
+            self._measured = self.bind(*times), self.bind(*times, "samples")
+        return self._measured
 
     # -- asking ---------------------------------------------------------------------------------
 
@@ -577,11 +591,3 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _choose_lake(lake: str | os.PathLike[str] | None, file: MonitorConfig) -> str:
-    return (
-        os.fspath(lake)
-        if lake is not None
-        else os.environ.get("ENTRENAR_LAKE") or file.lake or "entrenar-lake"
-    )

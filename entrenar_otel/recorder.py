@@ -23,7 +23,6 @@ import logging
 import math
 import operator
 import os
-import socket
 import sys
 import threading
 import time
@@ -37,6 +36,8 @@ from entrenar_processors import Samples, Series
 
 from entrenar_otel.decode import count_records, decode
 from entrenar_otel.errors import BadInput, ConfigError, guard
+from entrenar_otel.identity import new_process_name
+from entrenar_otel.inputs import name_problem, number_of, tags_problem
 from entrenar_otel.layout import (
     ABSENT_32,
     ABSENT_64,
@@ -55,7 +56,10 @@ logger = logging.getLogger("entrenar_otel")
 MAX_LAYOUTS = 1024
 #: Every segment begins with all layouts; they may take a quarter of it, about 60,000 names.
 MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
-MAX_NAME = 1000
+#: Pages are mapped ahead of the loop: twice what the last tick used, and not the whole segment, since
+#: a sync writes all mapped pages out and makes the loop's next write to each of them fault.
+_PREFAULT_AT_LEAST = 128 << 10
+_PREFAULT_FIRST = 1 << 20
 
 
 if TYPE_CHECKING:  # the recorder's namespace, in which the hot path runs (see Recorder.__init__)
@@ -90,15 +94,19 @@ def _log(
                 STEP if step is None else step,
                 *metrics.values(),
             )
-            if watched is not None:
-                value = metrics[watched]
-                broken = value - value
             write(seal(record, adler32(record)))
         except Exception:  # noqa: S110 - nothing was written: again, with care
             pass
         else:
-            if watched is not None and broken:
-                stop_line(value, epoch, batch, step)
+            if watched is None:
+                return
+            value = metrics[watched]
+            try:
+                if not value - value:
+                    return
+            except Exception:  # numpy's bool cannot be subtracted, and is finite
+                return
+            stop_line(value, epoch, batch, step)
             return
     slow(epoch, batch, step, metrics, tags, values)
 
@@ -132,6 +140,8 @@ class Recorder:
         self._drain_lock = threading.RLock()
         self._segment: Segment | None = None
         self._standby: Segment | None = None
+        self._prepared: Segment | None = None
+        self._prepared_to = 0
         self._sealed: list[Segment] = []
         self._layouts: dict[tuple[Series, ...], Layout] = {}
         self._by_id: dict[int, Layout] = {}
@@ -175,7 +185,7 @@ class Recorder:
             "clock_ns": time.time_ns() - time.monotonic_ns(),
         }
         segment = self._create()
-        segment.prefault(1 << 20)
+        segment.prefault(0, _PREFAULT_FIRST)
         with self._lock:
             self._install(segment, 0)
 
@@ -277,13 +287,17 @@ class Recorder:
         segment = self._segment
         if segment is None:
             return
-        segment.prefault()
-        if self._standby is None and segment.position() > segment.size // 2:
+        position = segment.position()
+        used = position - self._prepared_to if segment is self._prepared else position
+        self._prepared, self._prepared_to = segment, position
+        ahead = max(2 * used, _PREFAULT_AT_LEAST)
+        segment.prefault(position, ahead)
+        if self._standby is None and position > segment.size // 2:
             try:
                 standby = self._create()
             except OSError:
                 return  # `roll` tries again, and says so
-            standby.prefault()
+            standby.prefault(0, max(ahead, _PREFAULT_FIRST))
             with self._lock:
                 if self._segment is not None and self._standby is None:
                     self._standby = standby
@@ -369,6 +383,12 @@ class Recorder:
         if step is not None:
             namespace["STEP"] = step
 
+    def move_to(self, batch: int, step: int) -> None:
+        """The next step, for `steps()`: as `set_coordinates`, without its questions."""
+        namespace = self._namespace
+        namespace["BATCH"] = batch
+        namespace["STEP"] = step
+
     def clear_coordinates(self) -> None:
         self._namespace.update(EPOCH=ABSENT_32, BATCH=ABSENT_32, STEP=ABSENT_64)
 
@@ -377,14 +397,14 @@ class Recorder:
         if not metrics:
             raise ConfigError("bind() needs at least one metric name, as in bind('loss', 'accuracy')")
         for metric in metrics:
-            if problem := _name_problem(metric):
+            if problem := name_problem(metric):
                 raise ConfigError(f"bind(): {problem}")
         if len(set(metrics)) < len(metrics):
             raise ConfigError(f"bind() got a metric twice: {', '.join(metrics)}")
         if tags is not None and not isinstance(tags, Mapping):
             raise ConfigError(f"bind(): tags must be a mapping of text to text, got {describe(tags)}")
         series = tuple(Series.of(metric, tags) for metric in metrics)
-        if problem := _tags_problem(series[0]):
+        if problem := tags_problem(series[0]):
             raise ConfigError(f"bind(): tags {describe(tags)}: {problem}")
         number, self._bound = self._bound, self._bound + 1
         pack, seal = packers(len(series))
@@ -467,13 +487,13 @@ class Recorder:
             tags = None
         numbers: dict[str, float] = {}
         for name, value in metrics.items():
-            if problem := _name_problem(name):
+            if problem := name_problem(name):
                 self._reject(f"name {describe(name)}", problem, problems)
             elif (number := self._number_of(name, value, problems)) is not None:
                 numbers[name] = number
         if numbers:
             series = tuple(Series.of(name, tags) for name in numbers)
-            if bad := _tags_problem(series[0]):
+            if bad := tags_problem(series[0]):
                 self._reject("tags", f"tags {describe(tags)}: {bad}", problems)
                 series = tuple(Series(name) for name in numbers)
             self._write(series, tuple(numbers.values()), coordinates, problems, fast=not tags)
@@ -579,12 +599,6 @@ class Recorder:
 
     def _number_of(self, name: str, value: Any, problems: list[str]) -> float | None:
         try:
-            if isinstance(value, (str, bytes, bytearray)):
-                raise TypeError("text")
-            if getattr(getattr(value, "dtype", None), "kind", "") == "c":  # numpy would take its real part
-                raise TypeError("complex")
-            if getattr(value, "requires_grad", False):
-                value = value.detach()
             if getattr(value, "is_cuda", False):
                 self._warn_once(
                     "cuda",
@@ -592,9 +606,7 @@ class Recorder:
                     f"{name} is a CUDA tensor: reading it waits for the GPU (synchronises) on every "
                     "log. Log it less often, or pass a value that is already on the CPU",
                 )
-            if getattr(value, "ndim", 0):
-                value = value.item()  # one element of any shape, else an error
-            return float(value)
+            return number_of(value)
         except Exception:
             self._reject(name, f"{name} must be one number, got {describe(value)}; not recorded", problems)
             return None
@@ -630,12 +642,6 @@ class Recorder:
         self._stop_line(float(value), *where)
 
 
-def new_process_name() -> str:
-    """A name that no other process ever has: host, pid, 64 random bits."""
-    host = "".join(c if c.isalnum() or c in "._" else "_" for c in socket.gethostname())[:64]
-    return f"{host or 'host'}-{os.getpid()}-{os.urandom(8).hex()}"
-
-
 class _AnyLayout(dict[Any, Any]):
     """In a forked child every combination of names is recorded to nowhere."""
 
@@ -650,30 +656,6 @@ def _discard(*_args: Any) -> bytes:
 def _stops_the_line(series: Series) -> bool:
     """Training loss: façade `loss`, split absent or train (renacer.toml's default)."""
     return series.metric == "loss" and dict(series.tags).get("split", "train") == "train"
-
-
-def _text_problem(text: str) -> str | None:
-    if len(text) > MAX_NAME:
-        return f"at most {MAX_NAME} characters, got {len(text)}"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return f"cannot be written as UTF-8: {describe(text)}"
-    return None
-
-
-def _tags_problem(series: Series) -> str | None:
-    texts = (text for pair in series.tags for text in pair)
-    return next(filter(None, map(_text_problem, texts)), None)
-
-
-def _name_problem(name: Any) -> str | None:
-    if not isinstance(name, str):
-        return f"a metric's name must be text, got {describe(name)}"
-    if not name.strip():
-        return f"a metric's name must not be empty, got {name!r}"
-    problem = _text_problem(name)
-    return f"a metric's name: {problem}" if problem else None
 
 
 def _with_globals(function: Any, namespace: dict[str, Any], name: str) -> Callable[..., None]:

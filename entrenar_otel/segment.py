@@ -73,7 +73,6 @@ class Segment:
         self.drained_rows = 0  # records before `drained_to`
         self.end: int | None = None  # where the records end, once sealed
         self.opened_at = time.monotonic()
-        self._prefaulted = 0
 
     @classmethod
     def create(cls, folder: Path, name: str, header: dict[str, Any], size: int = SEGMENT_BYTES) -> Segment:
@@ -125,23 +124,18 @@ class Segment:
         self.path.rename(visible)
         self.path = visible
 
-    def prefault(self, up_to: int | None = None) -> None:
-        """Have the kernel map pages before the loop touches them (1 ms of faults per 4 MB).
+    def prefault(self, start: int, length: int) -> None:
+        """Have the kernel map these bytes before the loop touches them (1 ms of faults per 4 MB).
 
         In pieces, since Python holds the GIL meanwhile.
         """
-        limit = self.size if up_to is None else min(up_to, self.size)
-        while self._prefaulted < limit and not self.map.closed:
+        at, stop = start // mmap.PAGESIZE * mmap.PAGESIZE, min(start + length, self.size)
+        while at < stop:
             try:
-                self.map.madvise(
-                    _MADV_POPULATE_WRITE,
-                    self._prefaulted,
-                    min(_PREFAULT_CHUNK, self.size - self._prefaulted),
-                )
-            except (OSError, ValueError):  # a kernel before 5.14 faults page by page instead
-                self._prefaulted = self.size
+                self.map.madvise(_MADV_POPULATE_WRITE, at, min(_PREFAULT_CHUNK, stop - at))
+            except (OSError, ValueError):  # a kernel before 5.14 faults page by page; or just closed
                 return
-            self._prefaulted += _PREFAULT_CHUNK
+            at += _PREFAULT_CHUNK
             time.sleep(0)
 
     def words(self) -> NDArray[np.uint64]:

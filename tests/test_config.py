@@ -47,15 +47,15 @@ def test_defaults_and_a_whole_file() -> None:
 def test_a_wrong_file_is_named_and_never_fails_auto(
     text: str, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """File, key, what was expected and found: raised by Monitor(), warned of by auto()."""
+    """File, key, what was expected and found: raised by Monitor(); auto() records with the defaults."""
     path = write_toml(text)
     for make in (lambda: load_config(path), find_config, Monitor):
         with pytest.raises(ConfigError, match=told):
             make()
     with Monitor.auto() as monitor:
         monitor.log(loss=1.0)
-    assert not monitor.enabled
-    assert re.search(f"monitoring is off: .*{told}", caplog.text)
+    assert monitor.sample_count("loss") == 1
+    assert re.search(f"{told}.*recording with the defaults", caplog.text)
 
 
 def test_a_file_that_is_no_text() -> None:

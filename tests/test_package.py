@@ -24,7 +24,7 @@ ROOT = Path(entrenar_otel.__file__).parents[1]
 LAYERS: list[list[str]] = [
     ["_version", "errors", "names"],
     ["identity", "layout", "records", "batches"],
-    ["config", "segment"],
+    ["config", "segment", "inputs"],
     ["decode"],
     ["recorder"],
     # the lake: from the table's form, over the places of files, to the store

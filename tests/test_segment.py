@@ -207,15 +207,13 @@ def test_prefault_maps_without_changing_anything(tmp_path: Path) -> None:
     segment = make(tmp_path, size=3 << 20)
     segment.write(RECORD)
     before = bytes(segment.map[:])
-    segment.prefault(1 << 20)
-    assert segment._prefaulted == 1 << 20
-    segment.prefault()
-    assert segment._prefaulted >= segment.size
+    segment.prefault(5000, 1 << 20)
+    segment.prefault(1 << 20, 1 << 30)
+    segment.prefault(1 << 30, 1)
     assert bytes(segment.map[:]) == before
     assert segment.position() == HEADER_BYTES + len(RECORD)
     segment.close()
-    segment._prefaulted = 0
-    segment.prefault()
+    segment.prefault(0, 1 << 20)
 
 
 def test_the_lock_tells_the_living_from_the_dead(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from entrenar_processors import Block, Samples, Series
 
 from entrenar_otel.errors import NotMeasured, RunError
+from entrenar_otel.identity import new_process_name
 from entrenar_otel.lake.catalog import list_metrics, run_folder
 from entrenar_otel.lake.compact import compact
 from entrenar_otel.lake.live import usable_live
@@ -22,7 +23,6 @@ from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import METRICS, Owner, metric_tables
 from entrenar_otel.lake.storage import open_storage
-from entrenar_otel.recorder import new_process_name
 from entrenar_otel.records import MetricRecord
 
 DEFAULT_LAKE = "entrenar-lake"

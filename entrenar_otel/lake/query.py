@@ -40,7 +40,8 @@ def check_sql(sql: str, connection: duckdb.DuckDBPyConnection) -> None:
         inner = re.match(r"\s*EXPLAIN\s+(?=(?:SELECT|WITH|FROM|VALUES)\b)", statements[0].query, flags=re.I)
         if inner is None:
             raise QueryError(
-                "expected EXPLAIN SELECT …; EXPLAIN ANALYZE and options are not accepted: they run the statement"
+                "expected EXPLAIN SELECT …; EXPLAIN ANALYZE and options are not accepted: "
+                "they run the statement"
             )
         check_sql(statements[0].query[inner.end() :], connection)
     elif kind != duckdb.StatementType.SELECT:

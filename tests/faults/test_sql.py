@@ -120,7 +120,9 @@ def test_what_is_no_select_is_refused_and_writes_nothing(lake, tmp_path, sql):
     assert lake.query("SELECT count(*) FROM metrics").column(0).to_pylist() == [10]
 
 
-@pytest.mark.parametrize("function", ["read_text", "read_blob", "read_csv", "read_json", "read_parquet", "glob"])
+@pytest.mark.parametrize(
+    "function", ["read_text", "read_blob", "read_csv", "read_json", "read_parquet", "glob"]
+)
 @pytest.mark.parametrize("path", UNREADABLE)
 def test_what_is_outside_the_lake_is_not_read(lake, tmp_path, function, path):
     where = path.format(lake=lake.url, tmp=tmp_path)
@@ -156,7 +158,10 @@ def test_wrong_sql_shows_what_duckdb_says(lake, sql, message):
     [
         ("WITH a AS (SELECT value FROM metrics) SELECT max(value) FROM a", [9.0]),
         ("SELECT 1 UNION ALL SELECT count(*) FROM metrics ORDER BY 1", [1, 10]),
-        ("SELECT value - lag(value) OVER (ORDER BY seq) AS d FROM metrics WHERE seq < 2 ORDER BY seq", [None, 1.0]),
+        (
+            "SELECT value - lag(value) OVER (ORDER BY seq) AS d FROM metrics WHERE seq < 2 ORDER BY seq",
+            [None, 1.0],
+        ),
         ("FROM metrics SELECT min(value)", [0.0]),
         ("VALUES (1)", [1]),
         ("SELECT sum(value) FROM METRICS -- a comment; with a semicolon", [45.0]),
@@ -174,7 +179,21 @@ def test_explain_of_a_select_works(lake, sql):
     assert "physical_plan" in str(lake.query(sql).to_pylist())
 
 
-RUN_IDS = ["007", "../up", "a'b", "x" * 300, "läuft-学習-🚂", ".", "..", "a/b\\c", "%2E", "a[1]*?", "1=1", "nul\x01", " "]
+RUN_IDS = [
+    "007",
+    "../up",
+    "a'b",
+    "x" * 300,
+    "läuft-学習-🚂",
+    ".",
+    "..",
+    "a/b\\c",
+    "%2E",
+    "a[1]*?",
+    "1=1",
+    "nul\x01",
+    " ",
+]
 
 
 def test_run_ids_that_are_trouble(tmp_path, caplog):
@@ -188,7 +207,9 @@ def test_run_ids_that_are_trouble(tmp_path, caplog):
         assert only.to_pylist() == [{"run_id": run_id, "n": i + 1}]
         found = lake.query("SELECT count(*) FROM metrics WHERE run_id = ?", [run_id])
         assert found.column(0).to_pylist() == [i + 1]
-    outside = [path for path in tmp_path.rglob("*.parquet") if not path.is_relative_to(tmp_path / "lake" / "metrics")]
+    outside = [
+        path for path in tmp_path.rglob("*.parquet") if not path.is_relative_to(tmp_path / "lake" / "metrics")
+    ]
     assert outside == []
 
 
@@ -198,14 +219,19 @@ def test_a_monitor_records_under_such_an_id(tmp_path, run_id):
         monitor.log(loss=0.5)
         assert monitor.curve("loss").column("value").to_pylist() == [0.5]
     lake = Lake(tmp_path / "lake")
-    assert lake.query("SELECT run_id, value FROM metrics").to_pylist() == [{"run_id": monitor.run_id, "value": 0.5}]
+    assert lake.query("SELECT run_id, value FROM metrics").to_pylist() == [
+        {"run_id": monitor.run_id, "value": 0.5}
+    ]
     assert [(record.run_id, record.state) for record in lake.runs()] == [(monitor.run_id, "completed")]
     assert lake.find_run(monitor.run_id) == monitor.run_id
     assert monitor.run_id == run_id or len(run_id) > 200
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "live"]
 
 
-@pytest.mark.parametrize("name", ["a lake", "it's", 'say "so"', "[ab]*?", "{a,b}", "ä-学", "a\\b", "$HOME", "~", "%20", "a;b", "-x"])
+@pytest.mark.parametrize(
+    "name",
+    ["a lake", "it's", 'say "so"', "[ab]*?", "{a,b}", "ä-学", "a\\b", "$HOME", "~", "%20", "a;b", "-x"],
+)
 def test_lakes_whose_path_is_trouble(tmp_path, name):
     with Monitor("one", lake=tmp_path / name / "lake", quiet=True, interval_seconds=60) as monitor:
         monitor.log(loss=0.5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 
-
 import pytest
 
 #: A run of several segments, left by kill -9, or ended without compaction.
@@ -39,7 +38,8 @@ def test_eight_ranks_of_one_run(place):
                 monitor.log(loss=i + monitor.rank / 8, step=i)
     """
     ranks = [
-        place.make_child(script, ENTRENAR_RUN_ID="shared", RANK=str(rank), WORLD_SIZE="8") for rank in range(8)
+        place.make_child(script, ENTRENAR_RUN_ID="shared", RANK=str(rank), WORLD_SIZE="8")
+        for rank in range(8)
     ]
     for child in ranks:
         child.expect("ready")
@@ -50,7 +50,8 @@ def test_eight_ranks_of_one_run(place):
     assert [one.returncode for one in ended] == [0] * 8, [one.stderr for one in ended]
     assert [len(one.stderr.splitlines()) for one in ended] == [1] + [0] * 7  # only rank 0 says anything
     rows = place.lake.query(
-        "SELECT rank, attempt, count(*) AS n, count(DISTINCT seq) AS seqs, sum(value) AS total, max(seq) AS last "
+        "SELECT rank, attempt, count(*) AS n, count(DISTINCT seq) AS seqs, sum(value) AS total, "
+        "max(seq) AS last "
         "FROM metrics GROUP BY ALL ORDER BY rank"
     ).to_pylist()
     assert rows == [
@@ -78,7 +79,9 @@ def test_four_recoveries_at_once(place):
     for child in carers:
         done = child.end()
         assert done.returncode == 0, done.stderr
-    sql = "SELECT count(*), count(DISTINCT (run_id, metric, seq)), count(DISTINCT (run_id, value)) FROM metrics"
+    sql = (
+        "SELECT count(*), count(DISTINCT (run_id, metric, seq)), count(DISTINCT (run_id, value)) FROM metrics"
+    )
     assert list(place.lake.query(sql).to_pylist()[0].values()) == [60_000, 60_000, 12 * 4999]
     assert place.states() == {f"run-{i}": ["crashed" if i % 2 else "completed"] for i in range(12)}
     assert not list(place.live.iterdir())
@@ -131,7 +134,9 @@ def test_two_claims_at_once_get_different_attempts(place):
     assert place.value("SELECT count(DISTINCT attempt) FROM metrics") == 6
 
 
-@pytest.mark.parametrize("garbage", [b"\0" * 64, b"{not json", b"[]", b"\xff\xfe"], ids=["zeros", "torn", "list", "bytes"])
+@pytest.mark.parametrize(
+    "garbage", [b"\0" * 64, b"{not json", b"[]", b"\xff\xfe"], ids=["zeros", "torn", "list", "bytes"]
+)
 def test_a_damaged_lock_does_not_stop_recovery(place, garbage):
     """A machine that died leaves files whose content was not written."""
     place.make_nursery(RUNS).fork(run_id="dead", end="kill")
@@ -142,5 +147,3 @@ def test_a_damaged_lock_does_not_stop_recovery(place, garbage):
     assert place.states() == {"dead": ["crashed"]}
     assert place.count() == 5000
     assert not list(place.live.iterdir())
-
-
