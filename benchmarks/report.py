@@ -46,16 +46,16 @@ this run can be believed; run it again when the machine is quiet."""
 #: Why a row falls short, by the beginning of its name; measured where it does not say otherwise.
 REASONS = {
     "`log`, 5 metrics by keyword": (
-        "Of its time the check for a non-finite training loss is about 5 % and page faults of a segment "
-        "that was not mapped ahead 2 to 3 %; the rest is keyword passing, two packs and one write."
+        "Of its time the check for a non-finite training loss is about 4 %; the rest is keyword passing, "
+        "two packs and one write."
     ),
     "`log` at a steady": (
-        "Two causes: each 4 kB page of the segment (51 records) faults once, since the tick's sync "
-        "makes it read-only again; and the machine, see five gauges in the same loop."
+        "A thread that sleeps between calls finds cold caches, and wakes beside whatever else the machine "
+        "does: see five gauges in the same loop."
     ),
     "whole cost": (
         "After a millisecond of other work the caches are cold: a call takes three to five times what it "
-        "takes in a tight loop, five gauges too. `steps()` also compiles its bound functions each epoch."
+        "takes in a tight loop, five gauges too. A third of it is the heartbeat."
     ),
     "worst stall": (
         "Not yet traced. Most likely waits for the GIL, up to CPython's switch interval of 5 ms each: a "

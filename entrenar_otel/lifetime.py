@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from entrenar_otel import identity
 from entrenar_otel.errors import AndonStop, guard
+from entrenar_otel.segment import let_go_after_fork
 
 if TYPE_CHECKING:
     from entrenar_otel.monitor import Monitor
@@ -21,21 +22,22 @@ if TYPE_CHECKING:
 _TERM_SECONDS = 4.0
 
 _open: list[Monitor] = []
-_hooks_set = False
+_hooks_set_in = 0  # pid
 _term_set = False
 
 
 def opened(monitor: Monitor) -> None:
     """A run has started in this process."""
-    global _hooks_set
+    global _hooks_set_in
     _open.append(monitor)
     identity.mark_recording(monitor.rank)
-    if not _hooks_set:
-        _hooks_set = True
+    if not _hooks_set_in:
         atexit.register(close_all)
-        # A multiprocessing child leaves by os._exit, past atexit, but runs finalizers.
-        multiprocessing.util.Finalize(None, close_all, exitpriority=10)
         os.register_at_fork(after_in_child=_after_fork)
+    if _hooks_set_in != os.getpid():
+        # A multiprocessing child leaves by os._exit, past atexit, but runs finalizers: its own only.
+        multiprocessing.util.Finalize(None, close_all, exitpriority=10)
+        _hooks_set_in = os.getpid()
     _set_term()
 
 
@@ -73,7 +75,8 @@ def state_of(error: BaseException | None) -> tuple[str, str | None]:
 
 def close_all() -> None:
     """Close what was left open, at exit."""
-    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    # A multiprocessing child is here while its error is on the way up.
+    error = sys.exc_info()[1] or getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     state, reason = state_of(error)
     for monitor in tuple(_open):
         with guard("exit"):
@@ -86,6 +89,7 @@ def _after_fork() -> None:
         for monitor in _open:
             monitor.abandon()
         _open.clear()
+        let_go_after_fork()
         _unset_term()
 
 

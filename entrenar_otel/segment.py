@@ -102,7 +102,7 @@ class Segment:
             return cls(path, fd, size, header)
         except BaseException:
             path.unlink(missing_ok=True)  # a failed allocation would leave the disk full
-            os.close(fd)
+            _let_go(fd)
             raise
 
     def install(self, name: str, number: int, first_seq: int) -> None:
@@ -175,7 +175,7 @@ class Segment:
         with contextlib.suppress(BufferError):  # a view is still alive: freed with it
             self.map.close()
         if self.fd >= 0:
-            os.close(self.fd)
+            _let_go(self.fd)
             self.fd = -1
 
 
@@ -239,7 +239,7 @@ class ProcessLock:
         if unlink:
             self.path.unlink(missing_ok=True)
         if self._fd >= 0:
-            os.close(self._fd)
+            _let_go(self._fd)
             self._fd = -1
 
 
@@ -249,8 +249,24 @@ def _create_locked(path: Path) -> int:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
         if os.fstat(fd).st_nlink:
+            _held.add(fd)
             return fd
         os.close(fd)  # between open and lock, somebody's recovery took it for a dead process's
+
+
+#: Descriptors of this process's own locks.
+_held: set[int] = set()
+
+
+def _let_go(fd: int) -> None:
+    _held.discard(fd)
+    os.close(fd)
+
+
+def let_go_after_fork() -> None:
+    """In a forked child, close also what another thread of the parent had in its hands just then."""
+    for fd in tuple(_held):
+        _let_go(fd)
 
 
 def try_lock(path: Path) -> int | None:
