@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
-from entrenar_otel.lake.schema import METRICS, METRICS_IN_MEMORY
+from entrenar_otel.lake.schema import METRICS, METRICS_IN_MEMORY, ROW_GROUP
 from entrenar_otel.lake.storage import Storage
 
 #: An ending run compacts at once what costs it under a second or so; `recover` does the rest.
@@ -68,35 +71,47 @@ def _rows(storage: Storage, files: list[DataFile]) -> int:
 
 
 def _merged(storage: Storage, files: list[DataFile]) -> Iterator[pa.RecordBatch]:
-    """One metric at a time, so that memory holds one metric's rows, not the run's."""
+    """In whole row groups, a metric at a time: memory holds one metric's rows, not the run's."""
     opened = [_open(storage, file) for file in files]
     try:
-        metrics = sorted({metric for file in opened for metric in _metrics_of(file)})
-        for metric in metrics:
-            parts = [part for file in opened for part in _rows_of(file, metric)]
-            table = pa.concat_tables(parts).combine_chunks()
-            yield from _sorted_by_tags(table).cast(METRICS_IN_MEMORY).to_batches()
+        waiting: list[pa.Table] = []
+        held = 0
+        by_metric = itemgetter(0)
+        pieces = heapq.merge(*map(_pieces, opened), key=by_metric)  # of one metric, in the files' order
+        for _, same in groupby(pieces, key=by_metric):
+            table = _sorted_by_tags(pa.concat_tables(piece for _, piece in same).combine_chunks())
+            at = 0
+            while len(table) - at >= ROW_GROUP - held:
+                waiting.append(table.slice(at, ROW_GROUP - held))
+                at += ROW_GROUP - held
+                yield from _batches(waiting)
+                waiting, held = [], 0
+            if at < len(table):
+                waiting.append(table.slice(at))
+                held += len(table) - at
+        if waiting:
+            yield from _batches(waiting)
     finally:
         for file in opened:
             file.close()
 
 
-def _metrics_of(file: pq.ParquetFile) -> set[str]:
-    column = file.read(["metric"]).column("metric")
-    return set(pc.unique(column).to_pylist())
+def _pieces(file: pq.ParquetFile) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of a file as (metric, rows), each row group read once; the file is sorted by metric."""
+    for i in range(file.num_row_groups):
+        table = file.read_row_group(i)
+        runs = pc.run_end_encode(table.column("metric").combine_chunks())
+        start = 0
+        for stop, metric in zip(runs.run_ends.to_pylist(), runs.values.to_pylist(), strict=True):
+            yield metric, table.slice(start, stop - start)
+            start = stop
 
 
-def _rows_of(file: pq.ParquetFile, metric: str) -> list[pa.Table]:
-    index = file.schema_arrow.names.index("metric")
-    groups = []
-    for i in range(file.metadata.num_row_groups):
-        statistics = file.metadata.row_group(i).column(index).statistics
-        if statistics is None or not statistics.has_min_max or statistics.min <= metric <= statistics.max:
-            groups.append(i)
-    if not groups:
-        return []
-    table = file.read_row_groups(groups)
-    return [table.filter(pc.equal(table.column("metric"), metric))]
+def _batches(tables: list[pa.Table]) -> list[pa.RecordBatch]:
+    batches: list[pa.RecordBatch] = (
+        pa.concat_tables(tables).combine_chunks().cast(METRICS_IN_MEMORY).to_batches()
+    )
+    return batches
 
 
 def _sorted_by_tags(table: pa.Table) -> pa.Table:

@@ -23,6 +23,8 @@ from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES, in_memory_tabl
 from entrenar_otel.lake.storage import Storage, walk
 
 _TRIES = 8
+#: How a file that is gone may show; what Arrow reads (object storage) fails as invalid input.
+_MISSING = (duckdb.IOException, duckdb.HTTPException, duckdb.InvalidInputException)
 _VIEWS = ("metrics", "runs", "curves", "summaries")
 
 
@@ -63,7 +65,7 @@ def run_query(
             _make_views(connection, storage, live, sql, run_id)
             _lock(connection, storage)
             return connection.sql(sql, params=parameters or []).to_arrow_table()
-        except (duckdb.IOException, duckdb.HTTPException, FileNotFoundError) as error:
+        except (*_MISSING, FileNotFoundError) as error:
             # A listed file was compacted or pruned before it was opened: look again.
             if attempt == _TRIES - 1 or (
                 "No files found" not in str(error) and "No such file" not in str(error)

@@ -33,7 +33,9 @@ def read_only(tmp_path):
 def test_a_read_only_working_folder(place, read_only, form):
     """The default lake cannot be there: it lies beside the live segments, which is said once."""
     del place.environment["ENTRENAR_LAKE"]
-    done = place.run(f"import os; os.chdir({str(read_only)!r})\n" + textwrap.dedent(LOG.replace("{arguments}", form)))
+    done = place.run(
+        f"import os; os.chdir({str(read_only)!r})\n" + textwrap.dedent(LOG.replace("{arguments}", form))
+    )
     where = place.live.parent / "lake"
     assert done.stdout.split() == [str(where)]
     lines = done.stderr.splitlines()
@@ -59,7 +61,8 @@ def test_a_working_folder_that_is_gone(place):
     del place.environment["ENTRENAR_LAKE"]
     (place.root / "gone").mkdir()
     done = place.run(
-        "os.chdir('gone'); os.rmdir('../gone')\n" + textwrap.dedent(LOG.replace("{arguments}", ".auto(quiet=True)"))
+        "os.chdir('gone'); os.rmdir('../gone')\n"
+        + textwrap.dedent(LOG.replace("{arguments}", ".auto(quiet=True)"))
     )
     assert len(done.stderr.splitlines()) <= 1, done.stderr
 
@@ -118,7 +121,9 @@ def test_a_second_start_of_the_same_run_is_its_second_attempt(place):
     for _ in range(3):
         done = place.run(LOG.replace("{arguments}", "('same')"))
     assert "attempt 3" in done.stderr
-    rows = place.lake.query("SELECT attempt, count(*) AS n, count(DISTINCT seq) AS s FROM metrics GROUP BY 1 ORDER BY 1")
+    rows = place.lake.query(
+        "SELECT attempt, count(*) AS n, count(DISTINCT seq) AS s FROM metrics GROUP BY 1 ORDER BY 1"
+    )
     assert rows.to_pylist() == [{"attempt": a, "n": 100, "s": 100} for a in (1, 2, 3)]
     assert place.states() == {"same": ["completed"] * 3}
 
@@ -197,7 +202,9 @@ def test_two_monitors_of_one_script_are_two_runs(place):
             second.log(loss=2.0)
     """)
     assert done.stderr == ""
-    assert place.lake.query("SELECT run_id, sum(value) AS s FROM metrics GROUP BY 1 ORDER BY 1").to_pylist() == [
+    assert place.lake.query(
+        "SELECT run_id, sum(value) AS s FROM metrics GROUP BY 1 ORDER BY 1"
+    ).to_pylist() == [
         {"run_id": "first", "s": 100.0},
         {"run_id": "second", "s": 200.0},
     ]

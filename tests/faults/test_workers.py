@@ -13,9 +13,8 @@ import pytest
 def module(place, body, name="job"):
     """A script as a file, which spawned children can import."""
     path = place.root / f"{name}.py"
-    head = "import json, multiprocessing as mp, os, signal, sys, threading, time\nfrom entrenar_otel import Monitor\n"
+    head = "import json, multiprocessing as mp, os, sys, threading\nfrom entrenar_otel import Monitor\n"
     path.write_text(head + textwrap.dedent(body))
-
 
 
 def run_file(place, body, **environment):
@@ -23,7 +22,7 @@ def run_file(place, body, **environment):
     module(place, body)
     script = f"""
         import subprocess
-        sys.exit(subprocess.run([sys.executable, {str(place.root / 'job.py')!r}]).returncode)
+        sys.exit(subprocess.run([sys.executable, {str(place.root / "job.py")!r}]).returncode)
     """
     return place.run(script, **environment)
 
@@ -95,17 +94,24 @@ def test_bound_and_log_taken_before_the_fork_record_nothing_in_the_child(place):
             assert os.waitpid(pid, 0)[1] == 0
             log(loss=2.0)
     """)
-    assert place.lake.query("SELECT value FROM metrics ORDER BY seq").column(0).to_pylist() == [0.0, 1.0, 1.0, 2.0]
+    assert place.lake.query("SELECT value FROM metrics ORDER BY seq").column(0).to_pylist() == [
+        0.0,
+        1.0,
+        1.0,
+        2.0,
+    ]
     assert place.states() == {"run": ["completed"]}
 
 
 @pytest.mark.parametrize("when", ["any time", "while an emitter has samples", "while segments roll"])
 def test_a_killed_parents_lock_is_free_though_a_worker_lives_on(place, when):
-    place.make_child({
-        "any time": "emit, segment = 0, 0",
-        "while an emitter has samples": "emit, segment = 1, 0",
-        "while segments roll": "emit, segment = 0, 64 << 10",
-    }[when] + """
+    place.make_child(
+        {
+            "any time": "emit, segment = 0, 0",
+            "while an emitter has samples": "emit, segment = 1, 0",
+            "while segments roll": "emit, segment = 0, 64 << 10",
+        }[when]
+        + """
 class Slow:
     def emit(self, record): pass
     def flush(self): pass
@@ -132,7 +138,8 @@ for _ in range(10 if segment else 1):
             time.sleep(0.01)
 print(logged, flush=True)
 time.sleep(60)
-""")
+"""
+    )
     (child,) = place.children
     logged = int(child.hear())
     assert place.states() == {"run": ["running"]}
@@ -179,14 +186,17 @@ def test_children_with_a_rank_of_their_own_record(place, method):
             main()
         """.replace("METHOD", method),
     )
-    rows = place.lake.query("SELECT rank, count(*) AS n, sum(value) AS total FROM metrics GROUP BY 1 ORDER BY 1")
+    rows = place.lake.query(
+        "SELECT rank, count(*) AS n, sum(value) AS total FROM metrics GROUP BY 1 ORDER BY 1"
+    )
     assert rows.to_pylist() == [{"rank": r, "n": 100, "total": 4950.0 + 25 * r} for r in range(4)]
     assert place.states() == {"run": ["completed"] * 4}
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize(
-    ("ending", "state"), [("pass", "completed"), ("raise ValueError('bad')", "crashed"), ("sys.exit(3)", "crashed")]
+    ("ending", "state"),
+    [("pass", "completed"), ("raise ValueError('bad')", "crashed"), ("sys.exit(3)", "crashed")],
 )
 def test_a_rank_that_leaves_its_monitor_open(place, method, ending, state):
     """A multiprocessing child skips atexit; it ends as it should all the same."""
@@ -239,7 +249,7 @@ def test_a_program_that_a_run_starts_is_no_worker(place):
         import subprocess
         with Monitor("train", quiet=True) as monitor:
             monitor.log(loss=1.0)
-            script = "from entrenar_otel import Monitor\\nwith Monitor('eval', quiet=True) as m: m.log(score=2.0)"
+            script = "import entrenar_otel as e\\nwith e.Monitor('eval', quiet=True) as m: m.log(score=2.0)"
             subprocess.run([sys.executable, "-c", script], check=True)
     """)
     rows = place.lake.query("SELECT run_id, value FROM metrics ORDER BY 1").to_pylist()
