@@ -12,6 +12,7 @@ class Kind(StrEnum):
 
     GAUGE = "gauge"
     COUNTER = "counter"
+    UP_DOWN_COUNTER = "up_down_counter"
     HISTOGRAM = "histogram"
 
 
@@ -40,14 +41,37 @@ INSTRUMENTS = {
     "tokens": Instrument("training.tokens", Kind.COUNTER, "{token}", "Tokens trained on"),
 }
 
+#: What our instruments begin with; the rest of the name is the façade's.
+PREFIX = "training."
+
+#: Attributes that say where in the run a sample was taken; never the identity of a series.
+COORDINATES = frozenset({"epoch", "batch", "step"})
+
+#: What the run reports of itself: instrument → kind, unit, description.
+STATE = {
+    "training.progress.epoch": (Kind.GAUGE, "", "Epoch of the latest sample"),
+    "training.progress.step": (Kind.GAUGE, "", "Step of the latest sample"),
+    "training.run.state": (
+        Kind.GAUGE,
+        "",
+        "0 starting, 1 running, 2 paused, 3 stopped, 4 completed, 5 crashed",
+    ),
+    "training.last_step.timestamp": (Kind.GAUGE, "s", "Unix time of the latest sample"),
+    "training.nonfinite": (Kind.COUNTER, "{sample}", "Samples that were NaN or infinite"),
+    "entrenar.recorder.samples": (Kind.COUNTER, "{sample}", "Samples recorded"),
+    "entrenar.recorder.dropped": (Kind.COUNTER, "{sample}", "Samples that could not be kept"),
+    "entrenar.tick.duration": (Kind.HISTOGRAM, "s", "Time of a heartbeat"),
+    "entrenar.overhead": (Kind.GAUGE, "", "Share of wall time spent in monitoring"),
+    "entrenar.export.failures": (Kind.COUNTER, "{failure}", "Exports that failed"),
+}
+
+#: Values of `training.run.state`.
+RUN_STATES = {"starting": 0, "running": 1, "paused": 2, "stopped": 3, "completed": 4, "crashed": 5}
+
 #: Instruments that are not to be had by a user's metric.
 RESERVED = frozenset(
     {
-        "training.progress.epoch",
-        "training.progress.step",
-        "training.run.state",
-        "training.last_step.timestamp",
-        "training.nonfinite",
+        *STATE,
         "training.anomalies",
         "training.drift.p_value",
         "training.alert.active",
@@ -63,6 +87,9 @@ DURATION_BOUNDS_SECONDS = (
     *(float(f"{digit}e{exponent}") for exponent in range(-4, 3) for digit in (1, 2, 5)),
     1000.0,
 )
+
+#: OpenTelemetry's own default, for histograms of anything but time.
+DEFAULT_BOUNDS = (0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1e3, 2.5e3, 5e3, 7.5e3, 1e4)
 
 _MAX_INSTRUMENT = 200
 
@@ -82,6 +109,18 @@ class Metric(StrEnum):
     DATA_WAIT = "data_wait"
     SAMPLES = "samples"
     TOKENS = "tokens"
+
+
+_FACADE = {instrument.name: metric for metric, instrument in INSTRUMENTS.items()}
+
+
+def metric_of(instrument: str) -> str:
+    """The façade name of an instrument: what the lake's `metric` column holds.
+
+    >>> metric_of("training.gradient.norm"), metric_of("training.temperature"), metric_of("my.gauge")
+    ('gradient_norm', 'temperature', 'my.gauge')
+    """
+    return _FACADE.get(instrument) or instrument.removeprefix(PREFIX)
 
 
 def instrument_of(metric: str) -> Instrument:

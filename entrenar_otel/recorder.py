@@ -60,6 +60,7 @@ MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
 #: a sync writes all mapped pages out and makes the loop's next write to each of them fault.
 _PREFAULT_AT_LEAST = 128 << 10
 _PREFAULT_FIRST = 1 << 20
+_FORKED = "forked"
 
 
 if TYPE_CHECKING:  # the recorder's namespace, in which the hot path runs (see Recorder.__init__)
@@ -135,6 +136,7 @@ class Recorder:
     ) -> None:
         self._begin = begin
         self._stop_line = stop_line
+        self._held: tuple[float, int | None, int | None, int | None] | None = None
         self._raise = raise_on_bad_value
         self._lock = threading.RLock()
         self._drain_lock = threading.RLock()
@@ -158,11 +160,14 @@ class Recorder:
         self.recorded = 0  # samples drained
         self.dropped = 0
         self.bad = 0
-        self._namespace: dict[str, Any] = {
+        #: Where `log`, the bound functions and those of instruments run. `put` is `write` for those
+        #: that must not raise: a held line changes only `write`.
+        self.namespace: dict[str, Any] = {
             "__name__": __name__,
             "now": time.monotonic_ns,
             "adler32": adler32,
             "write": _not_ready,
+            "put": _not_ready,
             "writers": {},
             "slow": self._log_slowly,
             "stop_line": self._stop,
@@ -170,7 +175,7 @@ class Recorder:
             "BATCH": ABSENT_32,
             "STEP": ABSENT_64,
         }
-        self.log: Callable[..., None] = _with_globals(_log, self._namespace, "log")
+        self.log: Callable[..., None] = _with_globals(_log, self.namespace, "log")
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -198,11 +203,16 @@ class Recorder:
     def is_open(self) -> bool:
         return self._segment is not None
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether this is the no-op twin in a forked child."""
+        return self._ended == _FORKED
+
     def end(self, why: str) -> None:
         """Seal the last segment; later calls of `log` are counted, and warned of once."""
         with self._lock:
             self._ended = why
-            self._namespace["write"] = _not_ready
+            self.namespace["write"] = self.namespace["put"] = _not_ready
             if self._segment is not None:
                 self._seal(self._segment)
                 self._segment = None
@@ -212,17 +222,17 @@ class Recorder:
 
     def abandon(self) -> None:
         """Become the no-op twin, in a forked child: nothing of the parent's is touched."""
-        for name in ("write", "slow", "stop_line"):
-            self._namespace[name] = no_op
+        for name in ("write", "put", "slow", "stop_line"):
+            self.namespace[name] = no_op
         for i in range(self._bound):
-            self._namespace[f"slow_{i}"] = no_op
-        self._namespace["writers"] = _AnyLayout()
+            self.namespace[f"slow_{i}"] = no_op
+        self.namespace["writers"] = _AnyLayout()
         self._lock = threading.RLock()
         self._drain_lock = threading.RLock()
         segments = [self._segment, self._standby, *self._sealed]
         self._segment = self._standby = None
         self._sealed = []
-        self._ended = "forked"
+        self._ended = _FORKED
         for segment in segments:
             if segment is not None:  # the lock lives as long as any copy of the descriptor
                 segment.close()
@@ -242,7 +252,9 @@ class Recorder:
         if not getattr(sys, "_is_gil_enabled", lambda: True)():
             write = _locked(write)
         self._segment = segment
-        self._namespace["write"] = write
+        self.namespace["put"] = write
+        if self._held is None:
+            self.namespace["write"] = write
 
     def _seal(self, segment: Segment) -> int:
         """Seal, queue for the lake, and return the `seq` that follows its last record."""
@@ -375,7 +387,7 @@ class Recorder:
         self, epoch: int | None = None, batch: int | None = None, step: int | None = None
     ) -> None:
         """What `log` uses where the caller gives no coordinates; None keeps the current one."""
-        namespace = self._namespace
+        namespace = self.namespace
         if epoch is not None:
             namespace["EPOCH"] = epoch
         if batch is not None:
@@ -385,12 +397,12 @@ class Recorder:
 
     def move_to(self, batch: int, step: int) -> None:
         """The next step, for `steps()`: as `set_coordinates`, without its questions."""
-        namespace = self._namespace
+        namespace = self.namespace
         namespace["BATCH"] = batch
         namespace["STEP"] = step
 
     def clear_coordinates(self) -> None:
-        self._namespace.update(EPOCH=ABSENT_32, BATCH=ABSENT_32, STEP=ABSENT_64)
+        self.namespace.update(EPOCH=ABSENT_32, BATCH=ABSENT_32, STEP=ABSENT_64)
 
     def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
         """A function made for exactly these metrics. Raises ConfigError on names that cannot be."""
@@ -408,7 +420,7 @@ class Recorder:
             raise ConfigError(f"bind(): tags {describe(tags)}: {problem}")
         number, self._bound = self._bound, self._bound + 1
         pack, seal = packers(len(series))
-        namespace = self._namespace
+        namespace = self.namespace
 
         def slowly(epoch: Any, batch: Any, step: Any, *values: Any) -> None:
             given = dict(zip(metrics, values, strict=True))
@@ -424,7 +436,7 @@ class Recorder:
                 f"pack_{number}": pack,
                 f"seal_{number}": seal,
                 f"head_{number}": None,
-                f"slow_{number}": slowly if self._namespace["slow"] is not no_op else no_op,
+                f"slow_{number}": slowly if self.namespace["slow"] is not no_op else no_op,
             }
         )
         watched = next((i for i, s in enumerate(series) if _stops_the_line(s)), None)
@@ -454,8 +466,52 @@ class Recorder:
             stop = self._record(epoch, batch, step, given, tags, problems)
         if stop is not None:
             self._stop(*stop)
+        if self._held is not None:
+            self.obey()
         if problems:
             raise BadInput("; ".join(problems))
+
+    def record_one(
+        self, series: Series, value: Any, epoch: Any, batch: Any, step: Any, *, time_ns: int | None = None
+    ) -> int | None:
+        """Record one value with care, for an instrument; returns its layout's head, for the next ones.
+
+        `time_ns` is wall time, by default now. A value that must stop the line holds it: instruments do
+        not raise.
+        """
+        problems: list[str] = []
+        if self._segment is None and self._ended is None:
+            self._begin()
+        number = self._number_of(series.metric, value, problems)
+        if number is not None:
+            at = None if time_ns is None else max(0, time_ns - self.clock_ns)
+            coordinates = self._coordinates(epoch, batch, step, problems)
+            self._write((series,), (number,), coordinates, problems, fast=False, monotonic_ns=at)
+            if not math.isfinite(number):
+                self.hold_line(series, number, epoch, batch, step)
+        for problem in problems:
+            self._warn_once("bad", series.metric, problem)
+        layout = self._layouts.get((series,))
+        return layout.head if layout is not None else None
+
+    def refuse(self, key: str, message: str) -> None:
+        """Count bad input, and warn of it once a key."""
+        self.bad += 1
+        self._warn_once("bad", key, message)
+
+    def hold_line(self, series: Series, value: Any, epoch: Any, batch: Any, step: Any) -> None:
+        """Stop the line at the next `log` or `obey()` if this series' non-finite value must."""
+        if self._held is None and _stops_the_line(series):
+            self._held = (float(value), *self._where(epoch, batch, step))
+            self.namespace["write"] = _not_ready
+
+    def obey(self) -> None:
+        """Raise what holds the line, once. Does nothing when nothing does."""
+        with self._lock:
+            held, self._held = self._held, None
+            self.namespace["write"] = self.namespace["put"]
+        if held is not None:
+            self._stop_line(*held)
 
     def _merged(self, values: Any, metrics: Mapping[str, Any], problems: list[str]) -> dict[Any, Any]:
         if values is None:
@@ -477,11 +533,7 @@ class Recorder:
         """Record what can be recorded; returns a value that must stop the line, and where."""
         if self._segment is None and self._ended is None:
             self._begin()
-        coordinates = (
-            self._coordinate("epoch", epoch, 0x7FFF_FFFF, problems),
-            self._coordinate("batch", batch, 0x7FFF_FFFF, problems),
-            self._coordinate("step", step, 0x7FFF_FFFF_FFFF_FFFF, problems),
-        )
+        coordinates = self._coordinates(epoch, batch, step, problems)
         if tags is not None and not isinstance(tags, Mapping):
             self._reject("tags", f"tags must be a mapping of text to text, got {describe(tags)}", problems)
             tags = None
@@ -510,6 +562,7 @@ class Recorder:
         problems: list[str],
         *,
         fast: bool,
+        monotonic_ns: int | None = None,
     ) -> None:
         if self._ended is not None:
             self._drop(len(values))
@@ -526,13 +579,14 @@ class Recorder:
                 self._write((one,), (value,), coordinates, problems, fast=False)
             return
         pack, seal = packers(len(series))
-        record = pack(layout.head, time.monotonic_ns(), *coordinates, *values)
+        now = self.namespace["now"]() if monotonic_ns is None else monotonic_ns
+        record = pack(layout.head, now, *coordinates, *values)
         if not self._put(seal(record, adler32(record))):
             self._drop(len(values))
         elif fast:
             watched = next((s.metric for s in series if _stops_the_line(s)), None)
             names = tuple(s.metric for s in series)
-            self._namespace["writers"][names] = (pack, layout.head, seal, watched)
+            self.namespace["writers"][names] = (pack, layout.head, seal, watched)
 
     def _layout(self, series: tuple[Series, ...], problems: list[str]) -> Layout | None:
         """The layout of these series, defined in the segment; None: record them one by one."""
@@ -570,16 +624,23 @@ class Recorder:
         with self._lock:
             for _ in range(3):
                 try:
-                    self._namespace["write"](record)
+                    self.namespace["put"](record)
                     return True
                 except ValueError:
                     if not self.roll():
                         break
         return False
 
+    def _coordinates(self, epoch: Any, batch: Any, step: Any, problems: list[str]) -> tuple[int, int, int]:
+        return (
+            self._coordinate("epoch", epoch, 0x7FFF_FFFF, problems),
+            self._coordinate("batch", batch, 0x7FFF_FFFF, problems),
+            self._coordinate("step", step, 0x7FFF_FFFF_FFFF_FFFF, problems),
+        )
+
     def _coordinate(self, name: str, value: Any, limit: int, problems: list[str]) -> int:
         if value is None:
-            return int(self._namespace[name.upper()])
+            return int(self.namespace[name.upper()])
         absent = ABSENT_64 if name == "step" else ABSENT_32
         try:
             try:
@@ -631,15 +692,25 @@ class Recorder:
         self.dropped += samples
 
     def _stop(self, value: Any, epoch: Any, batch: Any, step: Any) -> None:
-        where = []
-        for name, given, absent in (
-            ("EPOCH", epoch, ABSENT_32),
-            ("BATCH", batch, ABSENT_32),
-            ("STEP", step, ABSENT_64),
-        ):
-            at = self._namespace[name] if given is None else given
-            where.append(None if at == absent else int(at))
-        self._stop_line(float(value), *where)
+        self._stop_line(float(value), *self._where(epoch, batch, step))
+
+    def coordinates(self) -> tuple[int | None, int | None, int | None]:
+        """Epoch, batch and step as `epochs()` and `steps()` have set them."""
+        return self._where(None, None, None)
+
+    def _where(self, epoch: Any, batch: Any, step: Any) -> tuple[int | None, int | None, int | None]:
+        def known(name: str, given: Any, absent: int) -> int | None:
+            at = self.namespace[name] if given is None else given
+            try:
+                return None if at == absent else int(at)
+            except (TypeError, ValueError, OverflowError):  # refused where it was recorded
+                return None
+
+        return (
+            known("EPOCH", epoch, ABSENT_32),
+            known("BATCH", batch, ABSENT_32),
+            known("STEP", step, ABSENT_64),
+        )
 
 
 class _AnyLayout(dict[Any, Any]):

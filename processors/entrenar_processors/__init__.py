@@ -3,6 +3,7 @@
 It never imports OpenTelemetry, and nothing of `entrenar_otel`.
 """
 
+from entrenar_processors.histogram import ExplicitHistogram, ExponentialHistogram
 from entrenar_processors.samples import ABSENT, Block, Column, Samples, Series
 from entrenar_processors.sketch import QuantileSketch
 from entrenar_processors.summary import Summaries, Summary
@@ -11,6 +12,8 @@ __all__ = [
     "ABSENT",
     "Block",
     "Column",
+    "ExplicitHistogram",
+    "ExponentialHistogram",
     "QuantileSketch",
     "Samples",
     "Series",

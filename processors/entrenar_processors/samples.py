@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -56,6 +56,10 @@ class Block:
 
     def __len__(self) -> int:
         return len(self.seq)
+
+    def copy(self) -> Block:
+        """The same rows in memory of their own; the tuple of series is shared."""
+        return replace(self, values=np.array(self.values))
 
     @cached_property
     def column_of(self) -> dict[Series, int]:
@@ -194,6 +198,10 @@ class Samples:
                     present[rows, j] = True
             start += len(block)
         return seq[order], values[order], present[order]
+
+    def copy(self) -> Samples:
+        """A copy that outlives the segment which the values may be a view of."""
+        return Samples(block.copy() for block in self.blocks)
 
     @classmethod
     def concat(cls, parts: Iterable[Samples]) -> Samples:

@@ -1,0 +1,142 @@
+"""Registry: which instrument a metric of the run is, whoever reported it, and under which attributes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from entrenar_processors import Series
+
+from entrenar_otel.names import (
+    INSTRUMENTS,
+    PREFIX,
+    RESERVED,
+    Instrument,
+    instrument_of,
+    metric_of,
+    prometheus_name,
+)
+
+logger = logging.getLogger("entrenar_otel")
+
+
+class Scope(NamedTuple):
+    """Which meter an instrument belongs to (OpenTelemetry's instrumentation scope)."""
+
+    name: str
+    version: str | None = None
+    schema_url: str | None = None
+    attributes: tuple[tuple[str, Any], ...] = ()
+
+
+#: Of metrics that came through `monitor.log`, and of the run's own state.
+OURS = Scope("entrenar_otel")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A metric of the lake and the instrument that others know it by.
+
+    `bounds` are a histogram's (None: those for durations). `exported` is False for a second metric
+    whose instrument name is taken: it keeps its rows in the lake.
+    """
+
+    metric: str
+    instrument: Instrument
+    scope: Scope = OURS
+    bounds: tuple[float, ...] | None = None
+    exported: bool = True
+
+
+class Registry:
+    """The metrics of one run. What `log` reports is declared when it is first seen.
+
+    >>> registry = Registry()
+    >>> registry.declared("loss").instrument.name
+    'training.loss'
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_metric: dict[str, Declared] = {}
+        self._by_prometheus: dict[str, str] = {}
+        self._attributes: dict[Series, Mapping[str, Any]] = {}
+
+    def declared(self, metric: str) -> Declared:
+        """The instrument of a metric; a façade name that is new gets the one of names.py."""
+        found = self._by_metric.get(metric)
+        if found is not None:
+            return found
+        with self._lock:
+            return self._by_metric.get(metric) or self._add(metric, instrument_of(metric), OURS, None)
+
+    def declare(
+        self, instrument: Instrument, scope: Scope, bounds: tuple[float, ...] | None = None
+    ) -> Declared:
+        """An instrument that a meter made. Made again with one kind and unit, it is the same metric.
+
+        A reserved name becomes `training.user.…`; one that is taken by another kind or unit gets a
+        metric of its own, such as `x.counter`. Both are warned of.
+        """
+        table = INSTRUMENTS.get(metric_of(instrument.name))
+        if table is None and instrument.name in RESERVED:
+            reserved = instrument.name
+            instrument = instrument._replace(name=f"{PREFIX}user.{reserved.removeprefix(PREFIX)}")
+            logger.warning("%s is the monitor's own instrument; yours is %s", reserved, instrument.name)
+        metric = metric_of(instrument.name)
+        with self._lock:
+            for name in (
+                metric,
+                f"{metric}.{instrument.kind}",
+                f"{metric}.{instrument.kind}.{instrument.unit}",
+            ):
+                known = self._by_metric.get(name)
+                holder = known.instrument if known else table if name == metric else None
+                if known is not None and _same(known.instrument, instrument):
+                    return known
+                if holder is None or _same(holder, instrument):
+                    break
+            if name != metric:
+                logger.warning(
+                    "%s is two instruments: one of %s, and now a %s of unit %r, whose rows are the metric %r",
+                    instrument.name, self._kinds_of(metric, table), instrument.kind, instrument.unit, name,
+                )  # fmt: skip
+            if not instrument.description and table is not None and name == metric:
+                instrument = instrument._replace(description=table.description)
+            return self._add(name, instrument, scope, bounds)
+
+    def _kinds_of(self, metric: str, table: Instrument | None) -> str:
+        known = self._by_metric.get(metric)
+        first = known.instrument if known else table
+        return f"kind {first.kind}, unit {first.unit!r}" if first else "another kind"
+
+    def _add(
+        self, metric: str, instrument: Instrument, scope: Scope, bounds: tuple[float, ...] | None
+    ) -> Declared:
+        shown = prometheus_name(instrument)
+        other = self._by_prometheus.setdefault(shown, metric)
+        if other != metric:
+            logger.warning(
+                "metrics %r and %r are both %s in Prometheus; %r keeps its rows in the lake and is not "
+                "exported. Rename one of them", other, metric, shown, metric,
+            )  # fmt: skip
+        declared = Declared(metric, instrument, scope, bounds, exported=other == metric)
+        self._by_metric[metric] = declared
+        return declared
+
+    def attributes(self, series: Series) -> Mapping[str, Any]:
+        """A series' attributes with the types they were reported with."""
+        found = self._attributes.get(series)
+        return found if found is not None else dict(series.tags)
+
+    def keep_attributes(self, series: Series, attributes: Mapping[str, Any]) -> None:
+        """Remember the types of a series' attributes, which its tags (text) do not have."""
+        if dict(series.tags) != attributes:
+            self._attributes.setdefault(series, dict(attributes))
+
+
+def _same(one: Instrument, other: Instrument) -> bool:
+    return one.kind is other.kind and one.unit == other.unit

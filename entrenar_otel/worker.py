@@ -1,0 +1,111 @@
+"""Worker: a thread for what may hang. Nothing that belongs to others runs on the heartbeat."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from entrenar_otel.errors import guard
+
+
+class Worker:
+    """Calls `work` every `interval_seconds` and whenever it is woken, on a daemon thread of its own.
+
+    `work` may raise (logged once, counted) and may hang: then `flush` and `stop` give up at their
+    deadline and leave the thread behind. `finish` runs after the last `work`. The thread starts
+    when it is first needed, and never in a forked child.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], None],
+        interval_seconds: float | None = None,
+        finish: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.name = name
+        self.cpu_seconds = 0.0
+        self._work = work
+        self._finish = finish
+        self._interval = interval_seconds
+        self._change = threading.Condition()
+        self._asked = 0  # rounds asked for, and
+        self._done = 0  # the last of them that is over
+        self._stopping = False
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a copy in a forked child, where its thread does not exist."""
+        return self._pid != os.getpid()
+
+    def start(self) -> None:
+        """Start the thread, where it does not run yet."""
+        if not self.is_forked:
+            with self._change:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+                    self._thread.start()
+
+    def wake(self) -> int:
+        """Ask for a round now; returns its number."""
+        if self.is_forked:
+            return 0
+        self.start()
+        with self._change:
+            self._asked += 1
+            self._change.notify_all()
+            return self._asked
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """A round now, and wait for it; False where it was not over in time."""
+        if self.is_forked or self._stopped:
+            return False
+        number = self.wake()
+        with self._change:
+            return self._change.wait_for(lambda: self._done >= number, timeout_seconds)
+
+    def begin_stop(self) -> None:
+        """Ask for the last round; `stop` waits for it."""
+        if not self.is_forked:
+            self._stopping = True
+            self.wake()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """A last round, then no more; False where the thread hangs and is left behind."""
+        if self.is_forked:
+            return False
+        self.begin_stop()
+        with self._change:
+            return self._change.wait_for(lambda: self._stopped, timeout_seconds)
+
+    def _run(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._asked > self._done, self._interval)
+                number, last = self._asked, self._stopping
+            with guard(self.name):
+                self._work()
+            if last:
+                with guard(self.name):
+                    self._finish()
+            self.cpu_seconds = time.thread_time()
+            with self._change:
+                self._done = number
+                self._stopped = last
+                self._change.notify_all()
+            if last:
+                return
+
+
+def stop_all(workers: Iterable[Worker], timeout_seconds: float) -> list[str]:
+    """Stop them side by side within one deadline; returns the names of those that hang."""
+    chosen = list(workers)
+    for worker in chosen:
+        worker.begin_stop()
+    deadline = time.monotonic() + timeout_seconds
+    return [one.name for one in chosen if not one.stop(max(0.0, deadline - time.monotonic()))]
