@@ -24,14 +24,15 @@ ROOT = Path(entrenar_otel.__file__).parents[1]
 LAYERS: list[list[str]] = [
     ["_version", "errors", "names"],
     ["identity", "layout", "records", "batches"],
-    ["config", "segment", "inputs"],
+    ["config", "segment", "inputs", "notes"],
     ["decode"],
     ["recorder"],
     # the lake: from the table's form, over the places of files, to the store
     ["lake.schema"],
-    ["lake.storage"],
+    ["lake.storage", "lake.journal"],
     ["lake.catalog"],
     ["lake.live", "lake.runs"],
+    ["lake.views"],
     ["lake.query", "lake.compact"],
     ["lake.recover", "lake.prune"],
     ["lake.lake"],
