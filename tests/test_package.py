@@ -47,6 +47,8 @@ LAYERS: list[list[str]] = [
     # the command
     ["cli"],
     ["cli.views"],
+    ["cli.events"],
+    ["cli.spans"],
     ["demo"],
     ["cli.main"],
 ]
@@ -68,6 +70,8 @@ LAZY: dict[str, dict[str, str]] = {
     "demo": {"cli.views": "rich tables, when there is something to show"},
     "cli.main": {
         "cli.views": "--help and completion answer at once",
+        "cli.events": "the same",
+        "cli.spans": "the same",
         "config": "the same",
         "demo": "the same",
         "exporters": "the same",
