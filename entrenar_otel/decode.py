@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from zlib import adler32
 
 import numpy as np
@@ -10,6 +11,7 @@ from entrenar_processors import Block, Samples
 from numpy.typing import NDArray
 
 from entrenar_otel.layout import FIXED_WORDS, MAGIC, Layout, parse_definition
+from entrenar_otel.notes import EVENT, FIRST_TEXT, MARK, SPAN_STARTED, Note, parse_note
 
 Words = NDArray[np.uint64]
 #: Records checked at once: few enough to stay in the cache.
@@ -31,7 +33,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Rows, how many records they and the damaged ones are, and where the last valid one ends."""
+    """Rows, how many records they and the damaged ones are, where the last valid one ends, and notes."""
 
     samples: Samples
     records: int
@@ -39,6 +41,13 @@ class Decoded:
     damage: tuple[Damage, ...]
     #: Coordinates that no INT32 or INT64 holds; they are decoded as absent.
     out_of_range: int = 0
+    #: The notes as they stand in the segment (views of it); most who decode do not ask for them.
+    note_words: tuple[Words, ...] = ()
+
+    @cached_property
+    def notes(self) -> tuple[Note, ...]:
+        """The notes, in order."""
+        return tuple(parse_note(words.tobytes()) for words in self.note_words)
 
 
 def decode(
@@ -74,15 +83,20 @@ def decode(
     good, size = heads[valid], lengths[valid]
     ids = (words[good] & np.uint64(0xFFFF_FFFF)).astype(np.int64)
     is_data = ids != 0
+    notes: list[Words] = []
     for at, length in zip(good[~is_data].tolist(), size[~is_data].tolist(), strict=True):
-        layout = parse_definition(words[at : at + length - 1].tobytes())
-        layouts[layout.id] = layout
+        body = words[at : at + length - 1]
+        if int(body[1]) >> 32 == MARK:
+            notes.append(body)
+        else:
+            layout = parse_definition(body.tobytes())
+            layouts[layout.id] = layout
     damage, lost_before = _gaps(words, heads, good, size, first, last, layouts)
     seq = first_seq + np.arange(int(is_data.sum())) + lost_before[is_data]
     blocks, out_of_range = _blocks(words, good[is_data], ids[is_data], seq, layouts, clock_ns)
     lost = int(lost_before[-1]) if len(good) else 0
     stop = int(good[-1] + size[-1]) * 8 if len(good) else start
-    return Decoded(Samples(blocks), len(seq) + lost, stop, tuple(damage), out_of_range)
+    return Decoded(Samples(blocks), len(seq) + lost, stop, tuple(damage), out_of_range, tuple(notes))
 
 
 def count_records(words: Words, start: int, end: int) -> int:
@@ -125,6 +139,12 @@ def _checksums_agree(
 ) -> NDArray[np.bool_]:
     agree = np.zeros(len(heads), dtype=bool)
     possible = (lengths >= 4) & (heads + lengths <= last)
+    # Definitions and notes are of all lengths, so one by one; samples are of few, so by length.
+    other = possible & (words[heads] & np.uint64(0xFFFF_FFFF) == 0)
+    for i in np.flatnonzero(other).tolist():
+        at, check = int(heads[i]), int(heads[i] + lengths[i]) - 1
+        agree[i] = adler32(words[at:check].data) == words[check]
+    possible &= ~other
     for length in np.flatnonzero(np.bincount(lengths[possible])).tolist():
         of_length = np.flatnonzero(possible & (lengths == length))
         rows = max(1, min(_CHECK_ROWS, (1 << 21) // length))
@@ -178,7 +198,8 @@ def _gaps(
         gap = Damage(low * 8, (high - low) * 8, tail)
         damage.append(gap)
         if not tail:
-            before = int(size[i - 1]) if i else 0
+            samples = np.flatnonzero(words[good[:i]] & np.uint64(0xFFFF_FFFF))
+            before = int(size[samples[-1]]) if len(samples) else 0
             lost[i:] += _lost_records(words, heads, low, high, before, layouts)
     return damage, lost
 
@@ -189,7 +210,7 @@ def _lost_records(
     """Damaged records still count in `seq`, or the identity of those behind them would move.
 
     Exact for a damaged byte, and wherever heads are left: a record's length is in its head and in
-    its layout. Where both are gone, records are taken to be as long as the one before them.
+    its layout. Where both are gone, records are taken to be as long as the last sample before them.
     """
     lost = 0
     begins = set(heads[np.searchsorted(heads, low) : np.searchsorted(heads, high)].tolist()) | {high}
@@ -200,27 +221,33 @@ def _lost_records(
         lengths.sort(key=lambda n: low + n != high)
         length = next((n for n in lengths if n and low + n in begins), 0)
         if length:
-            lost += not _is_definition(words, low, length)
+            lost += _is_sample(words, low, length)
         else:
             length = min(b for b in begins if b > low) - low
-            if not _is_definition(words, low, length):
+            if _is_sample(words, low, length):
                 lost += length // before if before and length % before == 0 else 1
         low += length
     return lost
 
 
-def _is_definition(words: Words, low: int, length: int) -> bool:
-    """Whether a damaged record was a layout's definition: three of its four signs are left."""
+def _is_sample(words: Words, low: int, length: int) -> bool:
+    """Whether a damaged record counts in `seq`: of a definition or a note three of four signs are left."""
     if length < 5:
-        return False
+        return True
     head, second, third, text = (int(word) for word in words[low : low + 4])
-    signs = (
+    both = (
         head & 0xFFFF_FFFF == 0,
-        second < 1 << 32,  # a layout's id; of a data record, nanoseconds since the boot
         4 + -(-third // 8) == length,  # the text's length
+    )
+    definition = (
+        second < 1 << 32,  # a layout's id; of a sample, nanoseconds since the boot
         text & 0xFF_FFFF == 0x22_5B5B,  # the text's beginning: [["
     )
-    return sum(signs) >= 3
+    note = (
+        MARK << 32 | SPAN_STARTED <= second <= MARK << 32 | EVENT,
+        text == FIRST_TEXT,
+    )
+    return max(sum(both + definition), sum(both + note)) < 3
 
 
 def _blocks(

@@ -10,7 +10,7 @@ Invariants, on which speed and safety rest:
    a run not yet begun or already ended. The `except` leads to `_log_slowly`, which does it again
    with care. The fast path has no branch for any of it.
 3. A layout's definition is in the segment before its first record. So a new segment begins with
-   all of them, before `write` is pointed at it.
+   all of them, and with the spans still open, before `write` is pointed at it.
 4. `log` and the bound functions share one namespace, the only thing that changes when a segment is
    replaced, when a fork makes this the no-op twin, or when a cord must be obeyed.
 """
@@ -47,6 +47,7 @@ from entrenar_otel.layout import (
     describe,
     packers,
 )
+from entrenar_otel.notes import OpenSpans, note_record
 from entrenar_otel.segment import HEADER_BYTES, SEGMENT_BYTES, Segment
 
 logger = logging.getLogger("entrenar_otel")
@@ -148,6 +149,7 @@ class Recorder:
         self._layouts: dict[tuple[Series, ...], Layout] = {}
         self._by_id: dict[int, Layout] = {}
         self._layout_bytes = 0
+        self._open_spans = OpenSpans()
         self._checked_devices: set[str] = set()
         self._warned: set[tuple[str, str]] = set()
         self._folder = Path()
@@ -159,6 +161,7 @@ class Recorder:
         self.process = ""
         self.recorded = 0  # samples drained
         self.dropped = 0
+        self.notes_dropped = 0
         self.bad = 0
         #: Where `log`, the bound functions and those of instruments run. `put` is `write` for those
         #: that must not raise: a held line changes only `write`.
@@ -244,10 +247,10 @@ class Recorder:
         return Segment.create(self._folder, hidden, self._header)
 
     def _install(self, segment: Segment, first_seq: int) -> None:
-        segment.install(f"{self.process}-{self._number:06d}", self._number, first_seq)
+        layouts = b"".join(layout.definition for layout in self._layouts.values())
+        spans = self._open_spans.records(segment.size - HEADER_BYTES)
+        segment.install(f"{self.process}-{self._number:06d}", self._number, first_seq, layouts + spans)
         self._number += 1
-        for layout in self._layouts.values():
-            segment.write(layout.definition)
         write: Callable[[bytes], Any] = segment.write
         if not getattr(sys, "_is_gil_enabled", lambda: True)():
             write = _locked(write)
@@ -318,9 +321,9 @@ class Recorder:
 
     @property
     def age_seconds(self) -> float:
-        """Age of the current segment; 0 while it holds no record."""
+        """Age of the current segment; 0 while it holds nothing new."""
         segment = self._segment
-        if segment is None or segment.count == 0:
+        if segment is None or segment.count == segment.notes == 0:
             return 0.0
         return time.monotonic() - segment.opened_at
 
@@ -380,6 +383,26 @@ class Recorder:
         with self._lock:
             self._sealed.remove(segment)
         segment.close(unlink=unlink)
+
+    # -- notes ------------------------------------------------------------------------------------
+
+    def note(self, kind: int, document: Mapping[str, Any]) -> bool:
+        """Put a note (notes.py) into the segment, as safe as a sample; False: dropped, and counted.
+
+        Raises ValueError where its text is too long.
+        """
+        if self._ended == "forked":
+            return False
+        record = note_record(kind, document)
+        if self._segment is None and self._ended is None:
+            self._begin()
+        with self._lock:
+            if self._put(record) and self._segment is not None:
+                self._segment.notes += 1
+                self._open_spans.saw(kind, document, record)
+                return True
+            self.notes_dropped += 1
+            return False
 
     # -- coordinates and bound functions ----------------------------------------------------------
 
@@ -627,8 +650,10 @@ class Recorder:
                     self.namespace["put"](record)
                     return True
                 except ValueError:
-                    if not self.roll():
+                    if not self.roll() or self._segment is None:
                         break
+                    if len(record) > self._segment.size - self._segment.position():
+                        break  # not even into an empty one
         return False
 
     def _coordinates(self, epoch: Any, batch: Any, step: Any, problems: list[str]) -> tuple[int, int, int]:

@@ -52,7 +52,7 @@ class MetricsStore(Protocol):
         """Keep the records durably."""
 
     def query(self, sql: str) -> pa.Table:
-        """Answer one SELECT over `metrics` and `runs`."""
+        """Answer one SELECT over `metrics`, `runs`, `events` and `spans`."""
 
     def range(self, start: datetime, end: datetime) -> pa.Table:
         """The metrics with start <= timestamp < end, in time order."""

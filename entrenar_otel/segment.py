@@ -69,6 +69,7 @@ class Segment:
         self.first_seq = 0
         self.counted_to = HEADER_BYTES  # records before this offset are in `count`
         self.count = 0
+        self.notes = 0  # written by the owner, not counting what it begins with
         self.drained_to = HEADER_BYTES
         self.drained_rows = 0  # records before `drained_to`
         self.end: int | None = None  # where the records end, once sealed
@@ -105,10 +106,12 @@ class Segment:
             _let_go(fd)
             raise
 
-    def install(self, name: str, number: int, first_seq: int) -> None:
-        """Write the header and make the file visible as `NAME.seg`.
+    def install(self, name: str, number: int, first_seq: int, beginning: bytes = b"") -> None:
+        """Write the header and the first records, then make the file visible as `NAME.seg`.
 
-        Numbers are given here, not at creation, so that those of a process have no gaps.
+        In this order: the last segment of a dead process must have the spans that were open, and
+        killed in between, the one before it is still the last. Numbers are given here, not at
+        creation, so that those of a process have no gaps.
         """
         self.header = {**self.header, "number": number, "bytes": self.size}
         text = json.dumps(self.header).encode()
@@ -120,6 +123,7 @@ class Segment:
             _HEADER.pack(_MAGIC, first_seq, HEADER_BYTES, len(text), _checksum(first_seq, text)) + text
         )
         self.map.seek(HEADER_BYTES)
+        self.write(beginning)
         visible = self.path.with_name(f"{name}.seg")
         self.path.rename(visible)
         self.path = visible

@@ -24,14 +24,15 @@ ROOT = Path(entrenar_otel.__file__).parents[1]
 LAYERS: list[list[str]] = [
     ["_version", "errors", "names"],
     ["identity", "layout", "records", "batches"],
-    ["config", "segment", "inputs"],
+    ["config", "segment", "inputs", "notes"],
     ["decode"],
     ["recorder"],
     # the lake: from the table's form, over the places of files, to the store
     ["lake.schema"],
-    ["lake.storage"],
+    ["lake.storage", "lake.journal"],
     ["lake.catalog"],
     ["lake.live", "lake.runs"],
+    ["lake.views"],
     ["lake.query", "lake.compact"],
     ["lake.recover", "lake.prune"],
     ["lake.lake"],
@@ -46,6 +47,8 @@ LAYERS: list[list[str]] = [
     # the command
     ["cli"],
     ["cli.views"],
+    ["cli.events"],
+    ["cli.spans"],
     ["demo"],
     ["cli.main"],
 ]
@@ -67,6 +70,8 @@ LAZY: dict[str, dict[str, str]] = {
     "demo": {"cli.views": "rich tables, when there is something to show"},
     "cli.main": {
         "cli.views": "--help and completion answer at once",
+        "cli.events": "the same",
+        "cli.spans": "the same",
         "config": "the same",
         "demo": "the same",
         "exporters": "the same",

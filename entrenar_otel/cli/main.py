@@ -154,11 +154,49 @@ def show(run: Run = None) -> None:
 
 
 @app.command()
+def spans(run: Run = None) -> None:
+    """Show what a run did when: its spans as a tree, with their events, beside a time line.
+
+    [dim]Examples:[/dim] entrenar-otel spans · entrenar-otel spans digits-7 --json
+    """
+    from entrenar_otel.cli.spans import show_spans, spans_of
+
+    lake = open_lake()
+    run_id = lake.find_run(run)
+    found = spans_of(lake, run_id)
+    if Options.json:
+        print_json(found)
+    else:
+        show_spans(run_id, found, Console())
+
+
+@app.command()
+def events(
+    run: Run = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", help="The newest N.", min=1)] = 50,
+) -> None:
+    """Show what happened in a run: findings, alerts, warnings and whatever else was noted, newest last.
+
+    [dim]Example:[/dim] entrenar-otel events digits-7 -n 20
+    """
+    from entrenar_otel.cli.events import events_of, events_table, span_names
+
+    lake = open_lake()
+    run_id = lake.find_run(run)
+    found = events_of(lake, run_id, limit)
+    if Options.json:
+        print_json(found)
+    else:
+        console = Console()
+        console.print(events_table(found, span_names(lake, run_id), console.width))
+
+
+@app.command()
 def query(
     sql: Annotated[
         str,
         typer.Argument(
-            help="One SELECT over metrics, runs, curves, summaries; - reads it from standard input."
+            help="One SELECT over metrics, runs, events, spans, curves, summaries; - reads standard input."
         ),
     ],
     form: Annotated[QueryFormat, typer.Option("--format", "-f", help="How to print it.")] = QueryFormat.TABLE,
@@ -218,6 +256,8 @@ def recover() -> None:
         typer.echo(
             f"recovered {one.rows:,} rows of run {one.run_id} (attempt {one.attempt}, rank {one.rank})"
         )
+        if one.spans:
+            typer.echo(f"  ended {len(one.spans):,} spans that were open when the process died")
         if one.damage:
             typer.secho(f"  damaged: {one.damage}", fg=typer.colors.YELLOW)
     if not done:

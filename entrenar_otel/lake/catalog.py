@@ -43,7 +43,7 @@ def run_folder(table: str, day: str, run_id: str) -> str:
 
 @dataclass(frozen=True)
 class DataFile:
-    """A Parquet file of `metrics/` and the segments whose rows it holds."""
+    """A Parquet file of `metrics/`, `events/` or `spans/`, and the segments whose rows it holds."""
 
     name: str
     process: str
@@ -99,12 +99,17 @@ def _list_whole(storage: Storage, folder: str) -> list[str]:
     return names
 
 
-def list_metrics(storage: Storage, run_id: str | None = None) -> list[DataFile]:
-    """The files of all runs, or of one."""
+def list_files(storage: Storage, table: str, run_id: str | None = None) -> list[DataFile]:
+    """The files of a table, of all runs or of one."""
     wanted = None if run_id is None else encode_run(run_id)
     return [
         file
-        for day, run in walk(storage, "metrics")
+        for day, run in walk(storage, table)
         if wanted in (None, run)
-        for file in list_folder(storage, f"metrics/day={day}/run={run}")
+        for file in list_folder(storage, f"{table}/day={day}/run={run}")
     ]
+
+
+def list_metrics(storage: Storage, run_id: str | None = None) -> list[DataFile]:
+    """The files with full-rate rows, of all runs or of one."""
+    return list_files(storage, "metrics", run_id)

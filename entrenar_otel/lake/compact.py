@@ -13,11 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
+from entrenar_otel.lake.journal import SORTED_BY, TABLES
 from entrenar_otel.lake.schema import METRICS, METRICS_IN_MEMORY, ROW_GROUP
 from entrenar_otel.lake.storage import Storage
 
 #: An ending run compacts at once what costs it under a second or so; `recover` does the rest.
 MAX_ROWS_AT_CLOSE = 5_000_000
+#: Events and spans are merged in memory.
+_MAX_JOURNAL_ROWS = 1_000_000
 
 
 def compact(storage: Storage, day: str, run_id: str, process: str, max_rows: int | None = None) -> int:
@@ -26,18 +29,31 @@ def compact(storage: Storage, day: str, run_id: str, process: str, max_rows: int
     The new file's name says what it replaces, so that no reader counts a row twice between its
     rename and the removal of the others.
     """
-    folder = run_folder("metrics", day, run_id)
+    replaced = _compact_table(storage, "metrics", day, run_id, process, max_rows)
+    limit = _MAX_JOURNAL_ROWS if max_rows is None else min(max_rows, _MAX_JOURNAL_ROWS)
+    return replaced + sum(_compact_table(storage, one, day, run_id, process, limit) for one in TABLES)
+
+
+def _compact_table(
+    storage: Storage, table: str, day: str, run_id: str, process: str, max_rows: int | None
+) -> int:
+    folder = run_folder(table, day, run_id)
     for left in list_replaced(storage, folder):  # by a compaction that was killed
         if left.process == process:
             storage.remove(left.name)
     replaced = 0
     mine = [file for file in list_folder(storage, folder) if file.process == process]
-    for files in consecutive(mine):
+    whole: list[DataFile] = []
+    if table in TABLES and len(mine) > 1:  # a segment without spans has no file of them, which is no gap
+        metrics = list_folder(storage, run_folder("metrics", day, run_id))
+        whole = [file for file in metrics if file.process == process]
+    for files in consecutive(mine, whole):
         name = f"{folder}/{process}-{files[0].first:06d}_{files[-1].last:06d}.parquet"
         try:
             if len(files) < 2 or (max_rows is not None and _rows(storage, files) > max_rows):
                 continue
-            storage.write(name, METRICS, _merged(storage, files))
+            rows = _joined(storage, table, files) if table in TABLES else _merged(storage, files)
+            storage.write(name, TABLES.get(table, METRICS), rows)
         except FileNotFoundError:
             continue  # somebody else has compacted or pruned them meanwhile
         for file in files:
@@ -46,16 +62,35 @@ def compact(storage: Storage, day: str, run_id: str, process: str, max_rows: int
     return replaced
 
 
-def consecutive(files: list[DataFile]) -> Iterator[list[DataFile]]:
-    """Stretches without a gap: a segment that is still somewhere else must not seem to be held."""
+def consecutive(files: list[DataFile], whole: list[DataFile] | None = None) -> Iterator[list[DataFile]]:
+    """Stretches without a gap: a segment that is still somewhere else must not seem to be held.
+
+    `whole` are files of metrics, which are written last: their segments are nowhere else.
+    """
     stretch: list[DataFile] = []
     for file in files:
-        if stretch and file.first != stretch[-1].last + 1:
-            yield stretch
-            stretch = []
+        if stretch:
+            at = stretch[-1].last + 1
+            for one in whole or ():  # in order
+                at = max(at, one.last + 1) if one.first <= at else at
+            if at < file.first:
+                yield stretch
+                stretch = []
         stretch.append(file)
     if stretch:
         yield stretch
+
+
+def _joined(storage: Storage, table: str, files: list[DataFile]) -> list[pa.RecordBatch]:
+    """Events or spans of all files, sorted like each of them."""
+    tables = []
+    for file in files:
+        with _open(storage, file) as opened:
+            tables.append(opened.read())
+    rows = pa.concat_tables(tables).combine_chunks()
+    order = pc.sort_indices(rows, sort_keys=[(SORTED_BY[table], "ascending")])
+    batches: list[pa.RecordBatch] = rows.take(order).cast(TABLES[table]).combine_chunks().to_batches()
+    return batches
 
 
 def _open(storage: Storage, file: DataFile) -> pq.ParquetFile:

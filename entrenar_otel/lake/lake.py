@@ -49,9 +49,10 @@ class Lake:
     # -- asking ---------------------------------------------------------------------------------
 
     def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
-        """Answer one SELECT over the views `metrics`, `runs`, `curves` and `summaries`.
+        """Answer one SELECT over `metrics`, `runs`, `events`, `spans`, `curves` and `summaries`.
 
-        What was recorded before the call is in the answer, from other processes of this host too.
+        A span that is still open has no `end_time`. What was recorded before the call is in the
+        answer, from other processes of this host too.
         `run_id` narrows the views to one run, which is quicker. Raises QueryError.
         """
         return run_query(self.storage, self.live, sql, parameters, run_id)
@@ -139,6 +140,8 @@ class Lake:
     def recover(self, *, thorough: bool = True) -> list[Recovered]:
         """Bring in what dead processes left on this host, and close their runs as `crashed`.
 
+        Spans that they had open end as errors; `Recovered.spans` has them.
+
         `thorough` also looks at every run of the lake: for records that were left open, and for
         files to compact.
         """
@@ -163,7 +166,7 @@ class Lake:
         return list(find_prunable(self.storage, older_than, run_id))
 
     def prune(self, older_than: timedelta = timedelta(days=7), run_id: str | None = None) -> list[Prunable]:
-        """Remove the full-rate rows of old runs; summaries, down-sampled curves and records stay."""
+        """Remove the full-rate rows of old runs; summaries, curves, events, spans and records stay."""
         found = self.prunable(older_than, run_id)
         for run in found:
             prune(self.storage, run)

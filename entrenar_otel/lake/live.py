@@ -7,18 +7,21 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from entrenar_processors import Samples
 
-from entrenar_otel.decode import Damage, decode
+from entrenar_otel.decode import Decoded, decode
+from entrenar_otel.lake.journal import Journal
 from entrenar_otel.lake.schema import Owner, metric_tables
 from entrenar_otel.layout import Layout
 from entrenar_otel.segment import HEADER_BYTES, SegmentError, Snapshot, owner_is_alive
 
 logger = logging.getLogger("entrenar_otel")
+_TRIES = 8
 
 
 def default_live() -> Path:
@@ -51,9 +54,17 @@ class LiveSegment:
     """A decoded segment: whose it is, its rows, and what of it is damaged."""
 
     snapshot: Snapshot
-    samples: Samples
-    damage: tuple[Damage, ...]
+    decoded: Decoded
     damage_note: str | None
+
+    @property
+    def samples(self) -> Samples:
+        return self.decoded.samples
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Its spans and events. Raises ValueError on a note that is no JSON."""
+        return Journal.of(self.decoded.notes)
 
     @property
     def owner(self) -> Owner:
@@ -94,29 +105,43 @@ def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
     if any(one.tail for one in decoded.damage) and (lost_tail or not owner_is_alive(snapshot.path)):
         notes += [str(one) for one in decoded.damage if one.tail]
     note = f"{snapshot.path}: {'; '.join(notes)}" if notes else None
-    return LiveSegment(snapshot, decoded.samples, decoded.damage, note)
+    return LiveSegment(snapshot, decoded, note)
 
 
 def read_live(live: Path, url: str, run_id: str | None = None) -> list[LiveSegment]:
-    """The segments whose rows belong into the lake at `url` (of one run), as they are now."""
+    """The segments whose rows belong into the lake at `url` (of one run), as they are now.
+
+    Where one was handed over between listing and reading, its rows are in the catalog, which is read
+    next. But the spans still open are in its successor, which may be newer than the listing: so the
+    folder is listed again.
+    """
 
     def wanted(header: dict[str, Any]) -> bool:
         return header["lake"] == url and run_id in (None, header["run_id"])
 
-    found = []
-    for path in segment_paths(live):
-        try:
-            snapshot = Snapshot.read(path, wanted)
-        except FileNotFoundError:
-            continue  # handed over since it was listed: the catalog, which is read next, has it
-        except (SegmentError, OSError, ValueError) as error:
-            logger.warning("%s; run `entrenar-otel recover`", error)
-            continue
-        if snapshot is not None:
-            segment = decode_snapshot(snapshot)
-            if segment.damage_note:
-                logger.warning("%s", segment.damage_note)
-            found.append(segment)
+    found: list[LiveSegment] = []
+    seen: set[Path] = set()
+    for _ in range(_TRIES):
+        complete = True
+        for path in segment_paths(live):
+            if path in seen:
+                continue
+            seen.add(path)
+            try:
+                snapshot = Snapshot.read(path, wanted)
+            except FileNotFoundError:
+                complete = False
+                continue
+            except (SegmentError, OSError, ValueError) as error:
+                logger.warning("%s; run `entrenar-otel recover`", error)
+                continue
+            if snapshot is not None:
+                segment = decode_snapshot(snapshot)
+                if segment.damage_note:
+                    logger.warning("%s", segment.damage_note)
+                found.append(segment)
+        if complete:
+            break
     return found
 
 

@@ -16,16 +16,18 @@ import duckdb
 import pyarrow as pa
 
 from entrenar_otel.errors import QueryError
-from entrenar_otel.lake.catalog import DataFile, encode_run, list_metrics
-from entrenar_otel.lake.live import is_alive, read_live
+from entrenar_otel.lake.catalog import encode_run, list_metrics
+from entrenar_otel.lake.live import LiveSegment, is_alive, read_live
 from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, records_table
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES, in_memory_table
 from entrenar_otel.lake.storage import Storage, walk
+from entrenar_otel.lake.views import not_held, sql_text, view_events, view_files, view_spans
 
 _TRIES = 8
 #: How a file that is gone may show; what Arrow reads (object storage) fails as invalid input.
 _MISSING = (duckdb.IOException, duckdb.HTTPException, duckdb.InvalidInputException)
-_VIEWS = ("metrics", "runs", "curves", "summaries")
+_LIVE = ("metrics", "events", "spans")
+_VIEWS = (*_LIVE, "runs", "curves", "summaries")
 
 
 def check_sql(sql: str, connection: duckdb.DuckDBPyConnection) -> None:
@@ -96,7 +98,7 @@ def _lock(connection: duckdb.DuckDBPyConnection, storage: Storage) -> None:
     """Nothing outside the lake can be read, and nothing can be written at all (`check_sql`)."""
     connection.execute("SET temp_directory=''")
     if storage.is_local:
-        connection.execute(f"SET allowed_directories=[{_text(storage.url)}]")
+        connection.execute(f"SET allowed_directories=[{sql_text(storage.url)}]")
     connection.execute("SET enable_external_access=false")
     connection.execute("SET lock_configuration=true")
 
@@ -105,13 +107,18 @@ def _make_views(
     connection: duckdb.DuckDBPyConnection, storage: Storage, live: Path, sql: str, run_id: str | None
 ) -> None:
     mentioned = {view for view in _VIEWS if re.search(rf"\b{view}\b", sql, flags=re.I)}
+    segments = read_live(live, storage.url, run_id) if mentioned.intersection(_LIVE) else []  # first
     if "metrics" in mentioned:
-        _view_metrics(connection, storage, live, run_id)
+        _view_metrics(connection, storage, segments, run_id)
+    if "events" in mentioned:
+        view_events(connection, storage, segments, run_id)
+    if "spans" in mentioned:
+        view_spans(connection, storage, segments, run_id)
     if "runs" in mentioned:
         connection.register("runs", runs_table(storage, run_id))
     for view, schema in (("curves", CURVES), ("summaries", SUMMARIES)):
         if view in mentioned:
-            _view_files(connection, storage, view, list_table(storage, view, run_id), schema)
+            view_files(connection, storage, view, list_table(storage, view, run_id), schema)
 
 
 def list_table(storage: Storage, table: str, run_id: str | None) -> list[str]:
@@ -128,61 +135,17 @@ def list_table(storage: Storage, table: str, run_id: str | None) -> list[str]:
 
 
 def _view_metrics(
-    connection: duckdb.DuckDBPyConnection, storage: Storage, live: Path, run_id: str | None
+    connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
 ) -> None:
-    segments = read_live(live, storage.url, run_id)  # first
     files = list_metrics(storage, run_id)  # second
-    held = _Held(files)
-    batches = [
-        batch
-        for segment in segments
-        if not held.has(segment.snapshot.process, segment.snapshot.number)
-        for batch in segment.tables()
-    ]
-    _view_files(connection, storage, "metrics_files", [file.name for file in files], METRICS)
+    batches = [batch for segment in not_held(segments, files) for batch in segment.tables()]
+    view_files(connection, storage, "metrics_files", [file.name for file in files], METRICS)
     if batches:
         connection.register("metrics_live", in_memory_table(batches))
         source = "SELECT * FROM metrics_files UNION ALL SELECT * FROM metrics_live"
     else:
         source = "SELECT * FROM metrics_files"
     connection.execute(f"CREATE TEMP VIEW metrics AS {source}")
-
-
-class _Held:
-    """Which segments are in files already."""
-
-    def __init__(self, files: list[DataFile]) -> None:
-        self._by_process: dict[str, list[DataFile]] = {}
-        for file in files:
-            self._by_process.setdefault(file.process, []).append(file)
-
-    def has(self, process: str, number: int) -> bool:
-        return any(file.holds(process, number) for file in self._by_process.get(process, ()))
-
-
-def _view_files(
-    connection: duckdb.DuckDBPyConnection, storage: Storage, view: str, names: list[str], schema: pa.Schema
-) -> None:
-    if not names:
-        connection.register(view, schema.empty_table())
-    elif storage.is_local and not set("[*?") & set(storage.url):  # which DuckDB would take for a glob
-        listed = ", ".join(_text(storage.location(name)) for name in names)
-        connection.execute(
-            f"CREATE TEMP VIEW {view} AS SELECT * FROM "
-            f"read_parquet([{listed}], hive_partitioning=false, union_by_name=false)"
-        )
-    else:
-        import pyarrow.dataset as dataset
-
-        paths = [storage.location(name) for name in names]
-        filesystem = getattr(storage, "filesystem", None)
-        connection.register(
-            view, dataset.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
-        )
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 def runs_table(storage: Storage, run_id: str | None = None) -> pa.Table:

@@ -1,7 +1,8 @@
-"""Hand-over and recovery: a segment becomes a Parquet file of the same name, then goes.
+"""Hand-over and recovery: a segment becomes Parquet files of the same name, then goes.
 
-Temporary file, fsync, rename, fsync of the folder, and only then is the segment unlinked. Killed
-anywhere in between, the same steps lead to the same file again.
+One file a table: events, spans, and metrics last, so that a file of metrics says that all of its
+segment is in the lake. Temporary file, fsync, rename, fsync of the folder, and only then is the segment
+unlinked. Killed anywhere in between, the same steps lead to the same files again.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+
 from entrenar_otel.decode import decode
 from entrenar_otel.lake.catalog import list_folder, run_folder
+from entrenar_otel.lake.journal import TABLES, Document, Journal, close_span, event_rows, span_rows
 from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
 from entrenar_otel.lake.query import is_dead
 from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, write_record
@@ -25,6 +29,8 @@ from entrenar_otel.layout import Layout
 from entrenar_otel.segment import HEADER_BYTES, Segment, SegmentError, Snapshot, try_lock
 
 logger = logging.getLogger("entrenar_otel")
+#: Why a dead process's run and spans ended.
+_REASON = "the process ended without closing its run"
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,13 @@ class Recovered:
     rank: int
     rows: int
     damage: str | None
+    #: Spans that the process had open when it died, as documents, with the end that they were given.
+    spans: tuple[Document, ...] = ()
 
 
-def data_name(day: str, run_id: str, process: str, number: int) -> str:
-    """The name of the file that a segment becomes."""
-    return f"{run_folder('metrics', day, run_id)}/{process}-{number:06d}.parquet"
+def data_name(table: str, day: str, run_id: str, process: str, number: int) -> str:
+    """The name of the file of a table that a segment becomes."""
+    return f"{run_folder(table, day, run_id)}/{process}-{number:06d}.parquet"
 
 
 def hand_over(storage: Storage, segment: Segment, day: str, owner: Owner) -> int:
@@ -59,9 +67,18 @@ def hand_over(storage: Storage, segment: Segment, day: str, owner: Owner) -> int
         clock_ns=int(segment.header["clock_ns"]),
         verify=False,
     )
+    process, number = segment.header["process"], int(segment.header["number"])
+
+    def write(table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        storage.write(data_name(table, day, owner.run_id, process, number), schema, batches)
+
+    journal = Journal.of(decoded.notes)
+    if journal.events:
+        write("events", TABLES["events"], event_rows(journal.events, owner).to_batches())
+    if journal.ended:  # those still open are in the next segment
+        write("spans", TABLES["spans"], span_rows(journal.ended, owner).to_batches())
     if len(decoded.samples):
-        name = data_name(day, owner.run_id, segment.header["process"], int(segment.header["number"]))
-        storage.write(name, METRICS, metric_tables(decoded.samples, owner))
+        write("metrics", METRICS, metric_tables(decoded.samples, owner))
     return decoded.samples.n_values
 
 
@@ -101,27 +118,64 @@ def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | N
     if snapshot is None:
         return None
     segment = decode_snapshot(snapshot)
-    header, owner = snapshot.header, segment.owner
-    folder = run_folder("metrics", header["day"], owner.run_id)
-    there = any(f.holds(snapshot.process, snapshot.number) for f in list_folder(storage, folder))
-    if not there and len(segment.samples):
-        name = data_name(header["day"], owner.run_id, snapshot.process, snapshot.number)
-        storage.write(name, METRICS, segment.tables())
+    header, owner, journal = snapshot.header, segment.owner, segment.journal
+    closed: list[Document] = []
+    if journal.open and _is_last(storage, snapshot):
+        closed = [close_span(one, _last_ns(segment), _REASON) for one in journal.open]
+
+    def write(table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], again: bool = False) -> None:
+        folder = run_folder(table, header["day"], owner.run_id)
+        there = [f for f in list_folder(storage, folder) if f.holds(snapshot.process, snapshot.number)]
+        if not there or (again and there[0].first == there[0].last):
+            name = data_name(table, header["day"], owner.run_id, snapshot.process, snapshot.number)
+            storage.write(name, schema, batches)
+
+    if journal.events:
+        write("events", TABLES["events"], event_rows(journal.events, owner).to_batches())
+    if spans := journal.ended + closed:
+        # again: the file may be of its owner's own hand-over, which knows of no spans closed here
+        write("spans", TABLES["spans"], span_rows(spans, owner).to_batches(), again=bool(closed))
+    if len(segment.samples):
+        write("metrics", METRICS, segment.tables())
     if segment.damage_note:
         logger.warning("%s", segment.damage_note)
         path.with_suffix(".damaged").unlink(missing_ok=True)
         os.link(path, path.with_suffix(".damaged"))  # evidence, and perhaps more can be read from it
     path.unlink(missing_ok=True)
     done = Recovered(
-        path, owner.run_id, owner.attempt, owner.rank, segment.samples.n_values, segment.damage_note
+        path,
+        owner.run_id,
+        owner.attempt,
+        owner.rank,
+        segment.samples.n_values,
+        segment.damage_note,
+        tuple(closed),
     )
-    return done, _last_time(segment)
+    return done, datetime.fromtimestamp(_last_ns(segment) / 1e9, UTC)
 
 
-def _last_time(segment: LiveSegment) -> datetime:
-    times = [int(block.time_ns.max()) for block in segment.samples.blocks]
-    at = max(times, default=0)
-    return datetime.fromtimestamp(at / 1e9, UTC)
+def _last_ns(segment: LiveSegment) -> int:
+    """The last sign of life in a segment."""
+    return max([segment.journal.last_ns, *(int(block.time_ns.max()) for block in segment.samples.blocks)])
+
+
+def _is_last(storage: Storage, snapshot: Snapshot) -> bool:
+    """Whether the process wrote no later segment: not in the live folder, nor in the lake since.
+
+    In this order. Somebody else may recover the later one meanwhile; then the spans open here have
+    their ends in its file, and only if it had none it left no file.
+    """
+    process, number = snapshot.process, snapshot.number
+    for path in segment_paths(snapshot.path.parent):
+        name, _, other = path.stem.rpartition("-")
+        if name == process and other.isdecimal() and int(other) > number:
+            return False
+    header = snapshot.header
+    return not any(
+        file.process == process and file.last > number
+        for table in ("spans", "events", "metrics")
+        for file in list_folder(storage, run_folder(table, header["day"], header["run_id"]))
+    )
 
 
 def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> None:
@@ -160,5 +214,4 @@ def close_all_dead(storage: Storage) -> None:
 def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime]) -> None:
     if record.state == RUNNING:
         at = max(ended.get(record.process, record.started_at), record.started_at)
-        reason = "the process ended without closing its run"
-        write_record(storage, record.ended(CRASHED, at, reason))
+        write_record(storage, record.ended(CRASHED, at, _REASON))

@@ -1,0 +1,114 @@
+"""The events of a run as a table, and what of an event's or a span's attributes tells the most."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from entrenar_otel.cli.views import number
+from entrenar_otel.exporters.text import rows
+
+if TYPE_CHECKING:
+    from entrenar_otel.lake import Lake
+
+SEVERITIES = {"INFO": "blue", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red reverse"}
+#: These come first, in this order; the others as they were given.
+_TELLING = (
+    *("message", "reason", "metric", "detector", "level", "epoch", "step", "loss", "accuracy"),
+    *("value", "expected", "score"),
+)
+
+_EVENTS = "SELECT * FROM events ORDER BY timestamp DESC LIMIT ?"
+_SPAN_NAMES = "SELECT DISTINCT span_id, name FROM spans"
+
+
+def events_of(lake: Lake, run_id: str, limit: int) -> list[dict[str, Any]]:
+    """The newest events of a run, the newest last."""
+    return list(rows(lake.query(_EVENTS, [limit], run_id=run_id)))[::-1]
+
+
+def span_names(lake: Lake, run_id: str) -> dict[str, str]:
+    """What the spans of a run are called."""
+    return dict(zip(*lake.query(_SPAN_NAMES, run_id=run_id).to_pydict().values(), strict=True))
+
+
+def events_table(events: list[dict[str, Any]], names: dict[str, str], width: int = 100) -> Table | Text:
+    """Events as a table, one a line; the day where there are several, the span where it is known."""
+    if not events:
+        return Text("no events were recorded", style="dim")
+    times = [datetime.fromisoformat(one["timestamp"]) for one in events]
+    days = len({time.date() for time in times}) > 1
+    spans = any(one["span_id"] for one in events) and width >= 90
+    table = Table(box=None, pad_edge=False, header_style="bold", width=width)
+    table.add_column("time (UTC)", no_wrap=True)
+    table.add_column("severity", no_wrap=True)
+    table.add_column("name", overflow="fold", min_width=14)
+    table.add_column("what", ratio=1, overflow="fold")
+    if spans:
+        table.add_column("span", no_wrap=True, max_width=24, style="dim")
+    for one, time in zip(events, times, strict=True):
+        severity = str(one["severity"])
+        cells = [
+            Text(f"{time:%m-%d }{_clock(time)}" if days else _clock(time), style="dim"),
+            Text(severity.lower(), style=SEVERITIES.get(severity, "")),
+            Text(clean(one["name"])),
+            what_of(one),
+        ]
+        if spans:
+            cells.append(Text(clean(names.get(one["span_id"]) or (one["span_id"] or "")[:8])))
+        table.add_row(*cells)
+    return table
+
+
+def _clock(time: datetime) -> str:
+    return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d}"
+
+
+def what_of(event: dict[str, Any], known: dict[str, Any] | None = None) -> Text:
+    """What an event says: its body, where in the training it was, its attributes; not what is `known`."""
+    text = Text(clean(event.get("body") or ""))
+    where = {name: event[name] for name in ("epoch", "batch", "step") if event.get(name) is not None}
+    given = {key: value for key, value in event["attributes"].items() if short(key) not in where}
+    for fact in (facts(where, known), facts(given, known)):
+        if fact:
+            text.append(("  " if text else "") + fact, style="dim")
+    return text
+
+
+def facts(attributes: dict[str, Any], known: dict[str, Any] | None = None) -> str:
+    """Attributes in one line, the most telling first, without those that are `known` already.
+
+    >>> facts({"training.run.id": "a", "z": "0.123456", "epoch": "3"}, {"training.run.id": "a"})
+    'epoch=3 z=0.1235'
+    """
+    there = {(short(key), str(value)) for key, value in (known or {}).items()}
+    fresh = {
+        short(key): value
+        for key, value in attributes.items()
+        if value not in (None, "", "null") and (short(key), str(value)) not in there
+    }
+    first = [key for key in _TELLING if key in fresh]
+    keys = [*first, *(key for key in fresh if key not in first)]
+    return " ".join(f"{clean(key)}={_value(fresh[key])}" for key in keys)
+
+
+def short(key: str) -> str:
+    """An attribute's name without the prefix that all of ours have."""
+    return key.removeprefix("training.")
+
+
+def _value(value: Any) -> str:
+    text = clean(str(value))
+    try:
+        rounded = text if "_" in text or len(text) < 7 else number(float(text))
+    except (ValueError, OverflowError):
+        rounded = text
+    return f'"{rounded}"' if " " in rounded else rounded
+
+
+def clean(text: str) -> str:
+    """A text in one line that does nothing to the terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,0 +1,256 @@
+"""The spans of a run as a tree beside a time line: what ran within what, when, for how long, how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from entrenar_otel.cli.events import SEVERITIES, clean, facts, what_of
+from entrenar_otel.exporters.text import rows
+
+if TYPE_CHECKING:
+    from entrenar_otel.lake import Lake
+
+#: More siblings of one name than this are folded, to so many at each end.
+FOLD_ABOVE, FOLD_TO = 30, 5
+#: Events shown below a span: the most severe, and of those the first.
+MAX_EVENTS = 20
+_STYLES = {"OK": "green", "ERROR": "red", "UNSET": "cyan"}
+_SPANS = "SELECT * FROM spans ORDER BY attempt, rank, start_time, span_id"
+_EVENTS = "SELECT * FROM events WHERE span_id IS NOT NULL ORDER BY timestamp"
+
+
+@dataclass
+class Node:
+    """A span, its events by time, and the spans below it."""
+
+    row: dict[str, Any]
+    events: list[dict[str, Any]] = field(default_factory=list)
+    children: list[Node] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return str(self.row["name"])
+
+    @property
+    def start(self) -> float:
+        return _seconds(self.row["start_time"])
+
+    @property
+    def end(self) -> float | None:
+        return None if self.row["end_time"] is None else _seconds(self.row["end_time"])
+
+
+@dataclass
+class Fold:
+    """Siblings that are not shown."""
+
+    nodes: list[Node]
+
+
+def _severity(event: dict[str, Any]) -> int:
+    return [*SEVERITIES].index(event["severity"]) if event.get("severity") in SEVERITIES else 0
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def spans_of(lake: Lake, run_id: str) -> list[dict[str, Any]]:
+    """The spans of a run, each with its events: its own, and those of the table that name it."""
+    found = list(rows(lake.query(_SPANS, run_id=run_id)))
+    by_span: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    if found:
+        for event in rows(lake.query(_EVENTS, run_id=run_id)):
+            by_span[event["trace_id"], event["span_id"]].append(event)
+    for span in found:
+        for event in (*span["events"], *span["links"]):
+            event["attributes"] = dict(event["attributes"] or {})
+        noted = [*by_span[span["trace_id"], span["span_id"]], *by_span[None, span["span_id"]]]
+        # A finding is both, and the one of the table says more
+        there = {(event["name"], event["timestamp"]) for event in noted}
+        own = [event for event in span["events"] if (event["name"], event["timestamp"]) not in there]
+        span["events"] = sorted(own + noted, key=lambda event: str(event["timestamp"]))
+    return found
+
+
+def forest(spans: Iterable[dict[str, Any]]) -> list[Node]:
+    """The spans below each other; one whose parent is not there is a root."""
+    nodes = {(span["trace_id"], span["span_id"]): Node(span, span["events"]) for span in spans}
+    roots: list[Node] = []
+    for (trace, span), node in nodes.items():
+        parent = above = nodes.get((trace, node.row["parent_span_id"]))
+        seen = {span}
+        while above is not None and (one := above.row["span_id"]) not in seen:
+            seen.add(one)
+            above = nodes.get((trace, above.row["parent_span_id"]))
+        # `above` is left where ids, which are somebody's, lead in a circle
+        (roots if parent is None or above is not None else parent.children).append(node)
+    return roots
+
+
+def folded(children: list[Node]) -> Iterator[Node | Fold]:
+    """The children in order; of very many with one name the first, how many more, and the last."""
+    many = {name: n for name, n in Counter(node.name for node in children).items() if n > FOLD_ABOVE}
+    hidden = {name: [node for node in children if node.name == name][FOLD_TO:-FOLD_TO] for name in many}
+    hidden_ids = {id(node) for nodes in hidden.values() for node in nodes}
+    for node in children:
+        if id(node) not in hidden_ids:
+            yield node
+        elif node is hidden[node.name][0]:
+            yield Fold(hidden[node.name])
+
+
+def show_spans(run_id: str, spans: list[dict[str, Any]], console: Console) -> None:
+    """Print the tree, one a process where several recorded."""
+    failed = sum(span["status"] == "ERROR" for span in spans)
+    events = sum(len(span["events"]) for span in spans)
+    head = Text.assemble((clean(run_id), "bold"), f"  {_count(len(spans), 'span')}")
+    head.append(f", {_count(events, 'event')}" if events else "")
+    head.append(f", {failed:,} failed" if failed else "", style="red")
+    console.print(head)
+    if not spans:
+        console.print(Text("no spans were recorded", style="dim"))
+    groups = [list(same) for _, same in groupby(spans, key=lambda span: (span["attempt"], span["rank"]))]
+    for group in groups:
+        console.print()
+        if len(groups) > 1:
+            console.print(Text(f"attempt {group[0]['attempt']}, rank {group[0]['rank']}", style="bold dim"))
+        console.print(_Picture(group, console.width).table())
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' if n != 1 else ''}"
+
+
+class _Picture:
+    """A process's spans, drawn for a width."""
+
+    def __init__(self, spans: list[dict[str, Any]], width: int) -> None:
+        self.spans = spans
+        self.width = width
+        self.bar = 24 if width >= 120 else 14 if width >= 96 else 0
+        times = [_seconds(t) for s in spans for t in (s["start_time"], s["end_time"]) if t]
+        times += [_seconds(event["timestamp"]) for span in spans for event in span["events"]]
+        self.start = min(times)
+        living = any(span["end_time"] is None and span["status"] != "ERROR" for span in spans)
+        self.end = max(*times, time.time()) if living else max(times)
+
+    def table(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold", width=self.width)
+        table.add_column("span", no_wrap=True, max_width=max(24, self.width * 2 // 5))
+        table.add_column("start", justify="right", no_wrap=True)
+        table.add_column("took", justify="right", no_wrap=True)
+        if self.bar:
+            table.add_column("", no_wrap=True, min_width=self.bar)
+        table.add_column("", no_wrap=True, ratio=1, overflow="ellipsis")
+        for cells in self._lines(forest(self.spans), "", {}, root=True):
+            table.add_row(*(cells if self.bar else (*cells[:3], cells[4])))
+        return table
+
+    def _lines(
+        self,
+        nodes: list[Node],
+        guide: str,
+        known: dict[str, Any],
+        events: list[dict[str, Any]] | None = None,
+        root: bool = False,
+    ) -> Iterator[tuple[Text, ...]]:
+        """The lines below a span, its events and children by time."""
+        shown = sorted(events or (), key=lambda e: -_severity(e))[:MAX_EVENTS]
+        items: list[tuple[float, Any]] = [(_seconds(e["timestamp"]), e) for e in shown]
+        for one in folded(nodes):
+            items.append((one.nodes[0].start if isinstance(one, Fold) else one.start, one))
+        items.sort(key=lambda item: item[0])
+        if (left := len(events or ()) - MAX_EVENTS) > 0:
+            last = max(i for i, (_, one) in enumerate(items) if isinstance(one, dict))
+            items.insert(last + 1, (0.0, left))
+        for i, (at, one) in enumerate(items):
+            is_last = i == len(items) - 1
+            branch, below = ("", "") if root else ("└─ ", "   ") if is_last else ("├─ ", "│  ")
+            prefix = Text(guide + branch, style="dim")
+            if isinstance(one, Node):
+                yield self._span(prefix, one, known)
+                inner = {**known, **one.row["attributes"]}
+                yield from self._lines(one.children, guide + below, inner, one.events)
+            elif isinstance(one, Fold):
+                yield self._fold(prefix, one)
+            elif isinstance(one, int):
+                yield prefix.append(f"… and {one:,} more", style="dim italic"), Text(), Text(), Text(), Text()
+            else:
+                yield self._event(prefix, at, one, known)
+
+    def _span(self, prefix: Text, node: Node, known: dict[str, Any]) -> tuple[Text, ...]:
+        row, style = node.row, _STYLES.get(node.row["status"], "")
+        took = Text("open", style=style if row["status"] == "ERROR" else "cyan")
+        if node.end is not None:
+            took = Text(span_time(row["duration_seconds"]), style="" if style == "cyan" else style)
+        told = Text()
+        if row["status"] == "ERROR":
+            told.append("✗ " + (clean(row["status_message"] or "") or "failed"), style="red")
+        if n := len(node.events):
+            told.append(("  " if told else "") + _count(n, "event"), style="dim")
+        if fact := facts(row["attributes"], known):
+            told.append(("  " if told else "") + fact)
+        name = prefix.append(clean(node.name) or "–", style="bold" if node.children else "not dim")
+        return name, self._start(node.start), took, self._bar(node.start, node.end, style), told
+
+    def _fold(self, prefix: Text, fold: Fold) -> tuple[Text, ...]:
+        nodes = fold.nodes
+        took = [node.row["duration_seconds"] for node in nodes if node.end is not None]
+        failed = sum(node.row["status"] == "ERROR" for node in nodes)
+        told = Text(f"{span_time(sum(took) / len(took))} each" if took else "", style="dim")
+        told.append(f"  {failed:,} failed" if failed else "", style="red")
+        if n := sum(len(node.events) for node in nodes):
+            told.append(f"  {_count(n, 'event')}", style="dim")
+        ends = [node.end for node in nodes if node.end is not None]
+        bar = self._bar(nodes[0].start, max(ends, default=None), "dim")
+        name = prefix.append(f"… {len(nodes):,} more {clean(nodes[0].name)}", style="dim italic")
+        return name, Text(), Text(span_time(sum(took)), style="dim"), bar, told
+
+    def _event(
+        self, prefix: Text, at: float, event: dict[str, Any], known: dict[str, Any]
+    ) -> tuple[Text, ...]:
+        style = SEVERITIES.get(str(event.get("severity")), "blue").removesuffix(" reverse")
+        name = prefix.append("◆ ", style=style).append(clean(event["name"]), style="not dim")
+        mark = Text(" " * self._cell(at)).append("◆", style=style)
+        return name, self._start(at), Text(), mark, what_of(event, known)
+
+    def _start(self, at: float) -> Text:
+        return Text(f"+{span_time(at - self.start)}", style="dim")
+
+    def _cell(self, at: float) -> int:
+        whole = self.end - self.start
+        return min(self.bar - 1, int((at - self.start) / whole * self.bar)) if whole > 0 and self.bar else 0
+
+    def _bar(self, start: float, end: float | None, style: str) -> Text:
+        first, last = self._cell(start), self._cell(self.end if end is None else end)
+        line = "━" * (last - first) + ("━" if end is not None else "▸")
+        return Text(" " * first).append(line, style=style)
+
+
+def span_time(seconds: float) -> str:
+    """A time span at a glance.
+
+    >>> [span_time(s) for s in (0, 0.00042, 0.0123, 1.234, 75, 3725)]
+    ['0 s', '420 µs', '12.3 ms', '1.23 s', '1:15', '1:02:05']
+    """
+    if seconds < 5e-7:
+        return "0 s"
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,0 +1,206 @@
+"""Journal: the notes of a segment as rows of the tables `events` and `spans`.
+
+Notes are what somebody's code handed in. A field that is missing or cannot be gets a default here: a
+row that could not be written would keep its whole segment out of the lake for ever.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from entrenar_otel.lake.schema import Owner
+from entrenar_otel.notes import EVENT, SPAN_ENDED, SPAN_STARTED, Note
+
+Document = dict[str, Any]
+
+_TIME = pa.timestamp("us", tz="UTC")
+_TEXT = pa.string()
+_ATTRIBUTES = pa.map_(pa.string(), pa.string())
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+_OWNER = (_required("run_id", _TEXT), _required("attempt", pa.int32()), _required("rank", pa.int32()))
+
+EVENTS = pa.schema(
+    [
+        _required("timestamp", _TIME),
+        *_OWNER,
+        _required("name", _TEXT),
+        _required("severity", _TEXT),
+        pa.field("body", _TEXT),
+        pa.field("epoch", pa.int32()),
+        pa.field("batch", pa.int32()),
+        pa.field("step", pa.int64()),
+        pa.field("trace_id", _TEXT),
+        pa.field("span_id", _TEXT),
+        _required("attributes", _ATTRIBUTES),
+    ]
+)
+SPANS = pa.schema(
+    [
+        _required("start_time", _TIME),
+        pa.field("end_time", _TIME),
+        pa.field("duration_seconds", pa.float64()),
+        *_OWNER,
+        _required("name", _TEXT),
+        _required("kind", _TEXT),
+        _required("trace_id", _TEXT),
+        _required("span_id", _TEXT),
+        pa.field("parent_span_id", _TEXT),
+        _required("status", _TEXT),
+        pa.field("status_message", _TEXT),
+        _required("scope", _TEXT),
+        _required("attributes", _ATTRIBUTES),
+        _required(
+            "events",
+            pa.list_(pa.struct([("timestamp", _TIME), ("name", _TEXT), ("attributes", _ATTRIBUTES)])),
+        ),
+        _required(
+            "links",
+            pa.list_(pa.struct([("trace_id", _TEXT), ("span_id", _TEXT), ("attributes", _ATTRIBUTES)])),
+        ),
+    ]
+)
+#: The tables that a segment's notes go into, and the column by which each is sorted.
+TABLES = {"events": EVENTS, "spans": SPANS}
+SORTED_BY = {"events": "timestamp", "spans": "start_time"}
+
+
+@dataclass(frozen=True)
+class Journal:
+    """A segment's notes by what they say."""
+
+    events: list[Document]
+    ended: list[Document]
+    #: Started in (or before) this segment and not ended in it.
+    open: list[Document]
+    last_ns: int
+
+    @classmethod
+    def of(cls, notes: Iterable[Note]) -> Journal:
+        events, ended, started, last = [], [], {}, 0
+        for note in notes:
+            document = note.document
+            last = max(last, *(_whole(document.get(key)) or 0 for key in ("start_ns", "end_ns", "time_ns")))
+            if note.kind == EVENT:
+                events.append(document)
+            elif note.kind == SPAN_STARTED:
+                started[span_key(document)] = document
+            elif note.kind == SPAN_ENDED:
+                ended.append(document)
+                started.pop(span_key(document), None)
+        return cls(events, ended, list(started.values()), last)
+
+
+def span_key(document: Document) -> tuple[str, str]:
+    """What a span is known by, in all its notes and rows."""
+    return _text(document.get("trace_id")) or "", _text(document.get("span_id")) or ""
+
+
+def close_span(document: Document, at_ns: int, reason: str) -> Document:
+    """The end that a dead process could not write."""
+    end = max(at_ns, _whole(document.get("start_ns")) or 0)
+    return {**document, "end_ns": end, "status": "ERROR", "status_message": reason, "events": []}
+
+
+def event_rows(documents: Iterable[Document], owner: Owner) -> pa.Table:
+    """Events as rows of `events`, in the order of their times."""
+    rows = [
+        {
+            "timestamp": _time(one.get("time_ns")),
+            **_owner(owner),
+            "name": _text(one.get("name")) or "",
+            "severity": _text(one.get("severity")) or "INFO",
+            "body": _text(one.get("body")),
+            "epoch": _whole(one.get("epoch"), 31),
+            "batch": _whole(one.get("batch"), 31),
+            "step": _whole(one.get("step")),
+            "trace_id": _text(one.get("trace_id")),
+            "span_id": _text(one.get("span_id")),
+            "attributes": _attributes(one),
+        }
+        for one in documents
+    ]
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["timestamp"]), schema=EVENTS)
+
+
+def span_rows(documents: Iterable[Document], owner: Owner) -> pa.Table:
+    """Started or ended spans as rows of `spans`, in the order of their starts."""
+    rows = []
+    for one in documents:
+        start, end = _whole(one.get("start_ns")) or 0, _whole(one.get("end_ns"))
+        trace_id, span_id = span_key(one)
+        rows.append(
+            {
+                "start_time": _time(start),
+                "end_time": None if end is None else _time(end),
+                "duration_seconds": None if end is None else (end - start) / 1e9,
+                **_owner(owner),
+                "name": _text(one.get("name")) or "",
+                "kind": _text(one.get("kind")) or "INTERNAL",
+                "trace_id": trace_id,
+                "span_id": span_id,
+                "parent_span_id": _text(one.get("parent_span_id")),
+                "status": _text(one.get("status")) or "UNSET",
+                "status_message": _text(one.get("status_message")),
+                "scope": _text(one.get("scope")) or "",
+                "attributes": _attributes(one),
+                "events": [
+                    {
+                        "timestamp": _time(event.get("time_ns")),
+                        "name": _text(event.get("name")) or "",
+                        "attributes": _attributes(event),
+                    }
+                    for event in _documents(one.get("events"))
+                ],
+                "links": [
+                    dict(zip(("trace_id", "span_id"), span_key(link), strict=True))
+                    | {"attributes": _attributes(link)}
+                    for link in _documents(one.get("links"))
+                ],
+            }
+        )
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["start_time"]), schema=SPANS)
+
+
+def _owner(owner: Owner) -> dict[str, Any]:
+    return {"run_id": owner.run_id, "attempt": owner.attempt, "rank": owner.rank}
+
+
+def _whole(value: Any, bits: int = 63) -> int | None:
+    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << bits
+    return value if fits else None
+
+
+def _time(value: Any) -> int:
+    """Nanoseconds as the column's microseconds."""
+    return (_whole(value) or 0) // 1000
+
+
+def _text(value: Any) -> str | None:
+    """Text as it is, anything else as JSON text; UTF-8 in any case."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value.encode("utf-8", "backslashreplace").decode()  # type: ignore[no-any-return]
+
+
+def _attributes(document: Document) -> list[tuple[str, str]]:
+    given = document.get("attributes")
+    if not isinstance(given, dict):
+        return []
+    pairs = {_text(key) or "": _text(value) for key, value in given.items()}
+    return [(key, "null" if value is None else value) for key, value in pairs.items()]
+
+
+def _documents(value: Any) -> Iterator[Document]:
+    return (one for one in value if isinstance(one, dict)) if isinstance(value, list) else iter(())

@@ -1,0 +1,125 @@
+"""Views: the lake's files and live segments as tables of a DuckDB connection."""
+
+from __future__ import annotations
+
+import logging
+
+import duckdb
+import pyarrow as pa
+
+from entrenar_otel.lake.catalog import DataFile, list_files
+from entrenar_otel.lake.journal import TABLES, Document, event_rows, span_key, span_rows
+from entrenar_otel.lake.live import LiveSegment, is_alive
+from entrenar_otel.lake.storage import Storage
+from entrenar_otel.segment import Snapshot, owner_is_alive
+
+logger = logging.getLogger("entrenar_otel")
+
+
+def view_files(
+    connection: duckdb.DuckDBPyConnection, storage: Storage, view: str, names: list[str], schema: pa.Schema
+) -> None:
+    """Make a view over these files: by DuckDB itself, elsewhere through Arrow."""
+    if not names:
+        connection.register(view, schema.empty_table())
+    elif storage.is_local and not set("[*?") & set(storage.url):  # which DuckDB would take for a glob
+        listed = ", ".join(sql_text(storage.location(name)) for name in names)
+        connection.execute(
+            f"CREATE TEMP VIEW {view} AS SELECT * FROM "
+            f"read_parquet([{listed}], hive_partitioning=false, union_by_name=false)"
+        )
+    else:
+        import pyarrow.dataset as dataset
+
+        paths = [storage.location(name) for name in names]
+        filesystem = getattr(storage, "filesystem", None)
+        connection.register(
+            view, dataset.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
+        )
+
+
+def sql_text(value: str) -> str:
+    """A text as a literal of SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def not_held(segments: list[LiveSegment], files: list[DataFile]) -> list[LiveSegment]:
+    """The segments whose rows are in no file yet."""
+    by_process: dict[str, list[DataFile]] = {}
+    for file in files:
+        by_process.setdefault(file.process, []).append(file)
+
+    def is_held(snapshot: Snapshot) -> bool:
+        return any(f.holds(snapshot.process, snapshot.number) for f in by_process.get(snapshot.process, ()))
+
+    return [segment for segment in segments if not is_held(segment.snapshot)]
+
+
+def view_events(
+    connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
+) -> None:
+    """Events in files, and those of live segments that no file holds."""
+    segments = _readable(segments)
+    files = list_files(storage, "events", run_id)  # second
+    rows = [event_rows(one.journal.events, one.owner) for one in not_held(segments, files)]
+    view_files(connection, storage, "events_files", [file.name for file in files], TABLES["events"])
+    connection.register("events_live", pa.concat_tables([TABLES["events"].empty_table(), *rows]))
+    connection.execute(
+        "CREATE TEMP VIEW events AS SELECT * FROM events_files UNION ALL SELECT * FROM events_live"
+    )
+
+
+def view_spans(
+    connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
+) -> None:
+    """Ended spans like all rows. An open one may be in several segments, and in a file by now as ended."""
+    segments = _readable(segments)
+    still_open = _open_spans(segments)  # also of segments that are held: only their ended spans are in files
+    files = list_files(storage, "spans", run_id)  # second
+    empty = TABLES["spans"].empty_table()
+    ended = [span_rows(one.journal.ended, one.owner) for one in not_held(segments, files)]
+    view_files(connection, storage, "spans_files", [file.name for file in files], TABLES["spans"])
+    connection.register("spans_live", pa.concat_tables([empty, *ended]))
+    source = "SELECT * FROM spans_files UNION ALL SELECT * FROM spans_live"
+    if still_open:
+        living = {segment.snapshot.process for segment in segments}
+        recent = [file.name for file in files if file.process in living]
+        view_files(connection, storage, "spans_recent", recent, TABLES["spans"])
+        connection.register("spans_open", pa.concat_tables(still_open))
+        source += (
+            " UNION ALL SELECT * FROM spans_open WHERE (trace_id, span_id) NOT IN"
+            " (SELECT (trace_id, span_id) FROM spans_recent)"
+        )
+    connection.execute(f"CREATE TEMP VIEW spans AS {source}")
+
+
+def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
+    """Spans without an end in any of the segments, each once; of a dead process they are errors."""
+    ended = {span_key(one) for segment in segments for one in segment.journal.ended}
+    found = []
+    for segment in segments:
+        fresh = [one for one in segment.journal.open if span_key(one) not in ended]
+        if not fresh:
+            continue
+        ended.update(map(span_key, fresh))
+        path = segment.snapshot.path
+        # Asked before the files are listed: a process that ends its spans and then itself is no crash
+        dead = not owner_is_alive(path) and not is_alive(str(path.parent), segment.snapshot.process)
+        state: Document = (
+            {"status": "ERROR", "status_message": "the process is gone; not recovered yet"} if dead else {}
+        )
+        found.append(span_rows([one | state for one in fresh], segment.owner))
+    return found
+
+
+def _readable(segments: list[LiveSegment]) -> list[LiveSegment]:
+    """Without those that have a note which is none: its checksum agrees, so nobody but us wrote it."""
+    good = []
+    for segment in segments:
+        try:
+            _ = segment.journal
+        except ValueError as error:
+            logger.warning("%s: %s; run `entrenar-otel recover`", segment.snapshot.path, error)
+        else:
+            good.append(segment)
+    return good
