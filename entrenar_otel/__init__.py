@@ -13,6 +13,7 @@
 from entrenar_otel._version import __version__
 from entrenar_otel.builder import MonitorBuilder
 from entrenar_otel.collector import MetricsCollector
+from entrenar_otel.configure import configure, raise_if_stopped, wrap
 from entrenar_otel.errors import (
     AndonStop,
     BadInput,
@@ -44,4 +45,7 @@ __all__ = [
     "QueryError",
     "RunError",
     "__version__",
+    "configure",
+    "raise_if_stopped",
+    "wrap",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from zlib import adler32
 
 import numpy as np
@@ -90,10 +91,10 @@ def decode(
             notes.append(body)
         else:
             layout = parse_definition(body.tobytes())
-            layouts[layout.id] = layout
+            layouts.setdefault(layout.id, layout)  # the owner's own stay the same objects
     damage, lost_before = _gaps(words, heads, good, size, first, last, layouts)
     seq = first_seq + np.arange(int(is_data.sum())) + lost_before[is_data]
-    blocks, out_of_range = _blocks(words, good[is_data], ids[is_data], seq, layouts, clock_ns)
+    blocks, out_of_range = _blocks(words, good[is_data], size[is_data], ids[is_data], seq, layouts, clock_ns)
     lost = int(lost_before[-1]) if len(good) else 0
     stop = int(good[-1] + size[-1]) * 8 if len(good) else start
     return Decoded(Samples(blocks), len(seq) + lost, stop, tuple(damage), out_of_range, tuple(notes))
@@ -253,34 +254,36 @@ def _is_sample(words: Words, low: int, length: int) -> bool:
 def _blocks(
     words: Words,
     heads: NDArray[np.int64],
+    lengths: NDArray[np.int64],
     ids: NDArray[np.int64],
     seq: NDArray[np.int64],
     layouts: dict[int, Layout],
     clock_ns: int,
 ) -> tuple[list[Block], int]:
-    if not len(heads):
-        return [], 0
-    order = np.argsort(ids, kind="stable")
-    cuts = np.flatnonzero(np.diff(ids[order])) + 1
+    """A block a layout. All records of one length are taken apart at once: instruments with many
+    series make many layouts of one value, and a numpy call costs a microsecond whatever it gets."""
     blocks: list[Block] = []
     out_of_range = 0
-    for rows in np.split(order, cuts):
-        layout = layouts.get(int(ids[rows[0]]))
-        if layout is None:  # its definition is damaged: without names there are no values
-            continue
-        table = _gather(words, heads[rows], FIXED_WORDS + len(layout.series))
+    for length in np.flatnonzero(np.bincount(lengths)).tolist() if len(lengths) else ():
+        rows = np.flatnonzero(lengths == length)
+        rows = rows[np.argsort(ids[rows], kind="stable")]
+        found = ids[rows]
+        table = _gather(words, heads[rows], length)
         halves = np.ascontiguousarray(table[:, 2]).view("<i4")
         steps = np.ascontiguousarray(table[:, 3]).view("<i8")
         out_of_range += int(np.count_nonzero(halves < -1) + np.count_nonzero(steps < -1))
-        blocks.append(
-            Block(
-                series=layout.series,
-                time_ns=table[:, 1].astype(np.int64) + clock_ns,
-                epoch=np.maximum(halves[0::2], -1),
-                batch=np.maximum(halves[1::2], -1),
-                step=np.maximum(steps, -1),
-                seq=seq[rows],
-                values=table[:, 4:-1].view("<f8"),
-            )
+        columns = (
+            table[:, 1].astype(np.int64) + clock_ns,
+            np.maximum(halves[0::2], -1),
+            np.maximum(halves[1::2], -1),
+            np.maximum(steps, -1),
+            seq[rows],
+            table[:, 4:-1].view("<f8"),
         )
+        cuts = [0, *(np.flatnonzero(np.diff(found)) + 1).tolist(), len(rows)]
+        for (low, high), layout_id in zip(pairwise(cuts), found[cuts[:-1]].tolist(), strict=True):
+            layout = layouts.get(layout_id)
+            if layout is not None:  # else its definition is damaged: without names there are no values
+                parts = columns if len(cuts) == 2 else [column[low:high] for column in columns]
+                blocks.append(Block(layout.series, *parts))
     return blocks, out_of_range

@@ -1,4 +1,4 @@
-"""Heartbeat: once a second, on its own thread, what was recorded is drained, summed up and made safe."""
+"""Heartbeat: once a second, on its own thread, what was recorded is drained, judged and made safe."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
-from entrenar_processors import Summaries
+from entrenar_processors import Samples, Summaries
 
 from entrenar_otel.errors import guard
 from entrenar_otel.lake.lake import Lake
-from entrenar_otel.lake.recover import hand_over
+from entrenar_otel.lake.recover import Recovered, hand_over
 from entrenar_otel.lake.runs import RunRecord
+from entrenar_otel.outbox import Outbox
 from entrenar_otel.recorder import Recorder
-from entrenar_otel.records import MetricRecord, MetricsEmitter, records_of
+from entrenar_otel.worker import stop_all
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -27,10 +28,13 @@ _RETRY_SECONDS = 10.0
 
 
 class Heartbeat:
-    """Drain → sum up → emit → make durable → roll if due.
+    """Pull → drain → judge → make durable → roll if due, on a thread of its own.
 
-    `on_tick` (progress on the terminal) runs last. `housekeeping` is what a new run does for the
-    lake it shares, in the background: recovery of dead runs, and retention where it is written.
+    `before` brings in what others hold (the SDK's data), `consumers` are ours and quick: they get the
+    samples of every tick. `outboxes` pass them to what is not ours, and may be slow. `after(seconds,
+    values)` comes last, with the tick's length and how many values it drained. `housekeeping` is what a
+    new run does for the lake it shares, in the background: recovery of dead runs, and retention where it
+    is written.
     """
 
     def __init__(
@@ -41,8 +45,11 @@ class Heartbeat:
         *,
         interval_seconds: float = 1.0,
         retention_days: float | None = None,
-        emitters: Sequence[MetricsEmitter] = (),
-        on_tick: Callable[[], None] = lambda: None,
+        before: Callable[[], object] = lambda: None,
+        consumers: Sequence[Callable[[Samples], None]] = (),
+        outboxes: Sequence[Outbox] = (),
+        after: Callable[[float, int], None] = lambda _seconds, _rows: None,
+        on_recovered: Callable[[Recovered], None] = lambda _found: None,
     ) -> None:
         self.recorder = recorder
         self.lake = lake
@@ -51,9 +58,12 @@ class Heartbeat:
         self.cpu_seconds = 0.0
         self._interval = interval_seconds
         self._retention_days = retention_days
-        self._emitters = tuple(emitters)
-        self._outbox: list[MetricRecord] = []  # drained, and not emitted yet
-        self._on_tick = on_tick
+        self._before = before
+        self._consumers = (self.summaries.update, *consumers)
+        self._outboxes = tuple(outboxes)
+        self._after = after
+        self._on_recovered = on_recovered
+        self._rows = 0
         self._tick_lock = threading.RLock()
         self._hand_over_lock = threading.Lock()
         self._retry_at = 0.0
@@ -75,42 +85,41 @@ class Heartbeat:
                 with guard("housekeeping"):
                     self._housekeep()
             self.cpu_seconds = time.thread_time()
-        self._finish()  # on this thread, so that `stop` can leave a hanging emitter behind
-
-    def _finish(self) -> None:
-        with guard("last tick"):
-            self.collect()
-            self._emit()
-        for emitter in self._emitters:
-            with guard(f"emitter {type(emitter).__name__}"):
-                emitter.flush()
 
     def _housekeep(self) -> None:
         for found in self.lake.recover(thorough=False):
             logger.info("recovered %d rows of run %s from %s", found.rows, found.run_id, found.path.name)
+            self._on_recovered(found)
         if self._retention_days is not None:
             self.lake.prune(timedelta(days=self._retention_days))
 
     def tick(self) -> None:
-        """One beat; also called by whoever needs the sums to be current."""
+        """One beat; also called by whoever needs everything to be current."""
+        begun = time.perf_counter()
+        with guard("pull"):
+            self._before()
         self.collect()
-        self._emit()
         self.recorder.sync()
         self.recorder.prepare()
         if self.recorder.age_seconds >= ROLL_SECONDS:
             self.recorder.roll()
         self.hand_over()
-        with guard("progress"):
-            self._on_tick()
+        rows, self._rows = self._rows, 0
+        with guard("after the tick"):
+            self._after(time.perf_counter() - begun, rows)
 
     def collect(self) -> None:
-        """Drain into the summaries, and into the outbox of the emitters."""
+        """Drain into the consumers, and into the outboxes."""
         with self._tick_lock:
             samples = self.recorder.drain()
-            self.summaries.update(samples)
-            if self._emitters and len(samples):
-                one = self.record.owner
-                self._outbox += records_of(samples, run_id=one.run_id, rank=one.rank, attempt=one.attempt)
+            if not len(samples):
+                return
+            self._rows += len(samples)
+            for consume in self._consumers:
+                with guard(f"consumer {getattr(consume, '__qualname__', consume)}"):
+                    consume(samples)
+            for outbox in self._outboxes:
+                outbox.put(samples)
 
     @contextlib.contextmanager
     def sums(self) -> Iterator[Summaries]:
@@ -118,15 +127,6 @@ class Heartbeat:
         with self._tick_lock:
             self.collect()
             yield self.summaries
-
-    def _emit(self) -> None:
-        with self._tick_lock:
-            records, self._outbox = self._outbox, []
-        if not records:
-            return
-        for emitter in self._emitters:
-            with guard(f"emitter {type(emitter).__name__}"):
-                emitter.emit_batch(records)
 
     def hand_over(self, *, final: bool = False) -> bool:
         """Bring complete segments into the lake; False while some could not be. Tried again later."""
@@ -155,16 +155,18 @@ class Heartbeat:
             self._hand_over_lock.release()
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
-        """Stop beating and flush the emitters; bounded, also where one of them hangs."""
+        """Stop beating, drain the rest, empty the outboxes; bounded, also where a receiver hangs."""
+        deadline = time.monotonic() + timeout_seconds
         self._stopping.set()
-        if not self._thread.is_alive():
-            self._finish()
-        elif self._thread is not threading.current_thread():
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout_seconds)
             if self._thread.is_alive():
-                logger.warning("the heartbeat did not stop within %g s (an emitter hangs?)", timeout_seconds)
+                logger.warning("the heartbeat did not stop within %g s", timeout_seconds)
         with guard("last tick"):
             self.collect()
+        left = max(0.1, deadline - time.monotonic())
+        for name in stop_all((outbox.worker for outbox in self._outboxes), left):
+            logger.warning("%s hangs: left behind after %g s; the lake has it all", name, timeout_seconds)
 
 
 def _give_back_memory() -> None:

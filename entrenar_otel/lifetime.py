@@ -22,8 +22,22 @@ if TYPE_CHECKING:
 _TERM_SECONDS = 4.0
 
 _open: list[Monitor] = []
+_made: Monitor | None = None
 _hooks_set_in = 0  # pid
 _term_set = False
+
+
+def made(monitor: Monitor) -> None:
+    """A monitor exists that may not have started yet."""
+    global _made
+    _made = monitor
+
+
+def latest() -> Monitor | None:
+    """The run that plain meters record into: the one made last that is not over, or None."""
+    if _made is not None and not _made.is_closed:
+        return _made
+    return _open[-1] if _open else None
 
 
 def opened(monitor: Monitor) -> None:

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, NoOpMeter, UpDownCounter
@@ -212,7 +213,7 @@ def _bounds(name: str, advisory: Any) -> tuple[float, ...] | None:
         return None
     try:
         bounds = tuple(float(bound) for bound in advisory)
-        if all(low < high for low, high in zip(bounds, bounds[1:], strict=False)):
+        if all(low < high for low, high in pairwise(bounds)):
             return bounds
     except (TypeError, ValueError):
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
@@ -9,31 +10,33 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from entrenar_processors import Summary
-
 from entrenar_otel import identity, lifetime
+from entrenar_otel.answers import Answers
 from entrenar_otel.batches import count_of, size_function
 from entrenar_otel.config import FILE, MonitorConfig, find_config
-from entrenar_otel.errors import AndonStop, ConfigError, EntrenarError, NotMeasured, RunError, guard
+from entrenar_otel.errors import AndonStop, ConfigError, EntrenarError, RunError, guard
 from entrenar_otel.layout import ABSENT_32, describe
 from entrenar_otel.names import Metric
 from entrenar_otel.progress import Progress
 from entrenar_otel.recorder import Recorder, no_op
-from entrenar_otel.records import MetricRecord, MetricsEmitter
+from entrenar_otel.records import MetricsEmitter
+from entrenar_otel.registry import Registry
 from entrenar_otel.segment import ProcessLock
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    from entrenar_processors import Series
+    from opentelemetry.sdk.metrics.export import MetricExporter
 
     from entrenar_otel.builder import MonitorBuilder
     from entrenar_otel.heartbeat import Heartbeat
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.runs import RunRecord
+    from entrenar_otel.providers import Front
+    from entrenar_otel.run import OpenRun
+    from entrenar_otel.sdk_reader import SdkReader
+    from entrenar_otel.tracing import RunTracing
 
 logger = logging.getLogger("entrenar_otel")
 T = TypeVar("T")
@@ -42,7 +45,7 @@ Resume = Literal["allow", "never", "must"]
 OnBadValue = Literal["warn", "raise"]
 
 
-class Monitor:
+class Monitor(Answers):
     """Records a training run: every sample, durably, at almost no cost to the loop.
 
     ::
@@ -63,7 +66,10 @@ class Monitor:
         on_bad_value: `"warn"` warns once a name, counts, and goes on; `"raise"` raises BadInput,
             after what was good in that call is recorded.
         interval_seconds: of the heartbeat.
-        emitters: further receivers of every sample, called by the heartbeat.
+        emitters: further receivers of every sample, as records, each on a thread of its own.
+        consumers: the same, as blocks: objects with `consume(samples)`, or functions.
+        exporters: OpenTelemetry metric exporters, in addition to those that `OTEL_*` names.
+        step_spans: a `training.step` span for each step of `steps()`, which costs some 40 µs.
         quiet: no line at the start, no progress.
         settings_file: whose `[monitor]` is read, where it exists; None reads none.
 
@@ -94,9 +100,14 @@ class Monitor:
         on_bad_value: OnBadValue = "warn",
         interval_seconds: float | None = None,
         emitters: Sequence[MetricsEmitter] = (),
+        consumers: Sequence[Any] = (),
+        exporters: Sequence[MetricExporter] = (),
+        step_spans: bool = False,
         quiet: bool = False,
         settings_file: str | os.PathLike[str] | None = FILE,
     ) -> None:
+        if self.__dict__.get("_heartbeat") is not None:  # configure()'s, and it records already
+            return
         _check_choice("resume", resume, ("allow", "never", "must"))
         _check_choice("on_bad_value", on_bad_value, ("warn", "raise"))
         if interval_seconds is not None and not (_is_number(interval_seconds) and 0 < interval_seconds < 1e6):
@@ -113,9 +124,15 @@ class Monitor:
         self.model_id = model_id
         self.version = version
         self._config = config
-        self._emitters = tuple(emitters)
+        self._emitters, self._consumers = tuple(emitters), tuple(consumers)
+        self._exporters = tuple(exporters)
+        self._step_spans = step_spans
         self._quiet = quiet or self.rank > 0
         self._start_lock = threading.RLock()
+        self._registry = Registry()
+        self._fronts: list[Front] = []
+        self._source: SdkReader | None = None
+        self._run: OpenRun | None = None
         self._heartbeat: Heartbeat | None = None
         self._record: RunRecord | None = None
         self._process_lock: ProcessLock | None = None
@@ -147,8 +164,45 @@ class Monitor:
             self._check_lake(explicit=False)
         self._check_resume(resume)
         lifetime.supersede(self)
+        lifetime.made(self)
 
     # -- ways to make one -----------------------------------------------------------------------
+
+    #: Whether `configure()` made it: then `Monitor()` is this one.
+    _configured = False
+    #: Whether OpenTelemetry's global providers become ours.
+    _global = True
+
+    def __new__(cls, run_id: str | None = None, **settings: Any) -> Self:
+        known = lifetime.latest()
+        if isinstance(known, cls) and known._configured and run_id in (None, known.run_id):
+            if settings and known._heartbeat is not None:
+                logger.warning("run %s is being recorded since configure(); its settings stay", known.run_id)
+            return known
+        return super().__new__(cls)
+
+    @classmethod
+    def current(cls, **settings: Any) -> Monitor:
+        """The run that this process records, or a new one; plain OpenTelemetry meters record into it.
+
+        This is `entrenar_otel.configure`. Raises what the constructor raises.
+        """
+        known = lifetime.latest()
+        if known is None:
+            known = cls(**settings)
+            known._configured = True
+        elif settings:
+            logger.warning("run %s is there already; its settings stay", known.run_id)
+        known._install()
+        return known
+
+    @classmethod
+    def for_reader(cls, reader: SdkReader, **settings: Any) -> Monitor:
+        """A started run whose samples come from a reader on a provider that the user owns."""
+        monitor = cls(**settings)
+        monitor._global, monitor._source = False, reader
+        reader.route(monitor._recorder, monitor._registry)
+        return monitor.start()
 
     @classmethod
     def auto(cls, **settings: Any) -> Monitor:
@@ -166,7 +220,7 @@ class Monitor:
             return cls(**settings)
         except (EntrenarError, OSError) as error:
             logger.warning("monitoring is off: %s", error)
-            disabled = cls.__new__(cls)
+            disabled = object.__new__(cls)
             disabled._become_disabled(settings.get("run_id") or "disabled")
             return disabled
 
@@ -196,8 +250,8 @@ class Monitor:
         return self
 
     def _start(self) -> None:
-        from entrenar_otel.heartbeat import Heartbeat
         from entrenar_otel.lake.runs import claim, new_record
+        from entrenar_otel.run import OpenRun
 
         lake, process = self.lake, identity.new_process_name()
         # The lock comes first: a record that says `running` without one is a crashed run.
@@ -223,54 +277,76 @@ class Monitor:
             "day": record.day,
         }
         self._recorder.open(lake.live, header, process)
-        self._heartbeat = Heartbeat(
+        self._install()
+        run = self._run = OpenRun(
             self._recorder,
             lake,
             record,
+            self._registry,
+            self._fronts,
             interval_seconds=self._settings.interval_seconds,
             retention_days=self._settings.retention_days,
             emitters=self._emitters,
+            consumers=self._consumers,
+            exporters=self._exporters,
+            source=self._source,
+            step_spans=self._step_spans,
+            is_global=self._global,
             on_tick=(lambda: None) if self._quiet else self._progress.draw,
         )
+        self._heartbeat = run.heartbeat
         lifetime.opened(self)
-        self._heartbeat.start()
+        run.start(self.log)
         if not self._quiet:
             again = f", attempt {record.attempt}" if record.attempt > 1 else ""
             self._say(f"recording run {self.run_id}{again} into {lake.url}")
 
+    def _install(self) -> None:
+        """Plain meters record into this run from now on."""
+        if not self.enabled or not self._global:
+            return
+        with guard("providers"):
+            from entrenar_otel import providers
+
+            if (front := providers.install()) is not None:
+                self.adopt(front)
+
+    def adopt(self, front: Front) -> None:
+        """Let a meter provider of ours record into this run."""
+        if self.enabled:
+            if front not in self._fronts:
+                self._fronts.append(front)
+            front.route(self._recorder, self._registry)
+
+    def flush(self, timeout_seconds: float = 10.0) -> bool:
+        """Drain, make durable and export what is there now; False where that was not done in time."""
+        return self._run is None or self._run.flush(timeout_seconds)
+
     def close(self, state: str = "completed", reason: str | None = None) -> None:
         """End the run: everything recorded goes into the lake. Idempotent; atexit does it too.
 
-        `state` is completed, stopped or crashed (else ConfigError). Bounded: a hanging emitter is left
-        behind after five seconds, and a lake that cannot be written is caught up with by the next run.
+        `state` is completed, stopped or crashed (else ConfigError). Bounded: a hanging emitter or
+        exporter is left behind after some seconds, a hanging lake after a minute, and what is not in the
+        lake then is caught up with by the next run.
         """
         _check_choice("state", state, ("completed", "stopped", "crashed"))
         with self._start_lock:
             if self._closed:
                 return
             self._closed = True
-            heartbeat, record = self._heartbeat, self._record
+            run = self._run
+            if run is not None:
+                with guard("close"):
+                    run.prepare_end(state, reason)
             self._recorder.end(reason or state)
-            if heartbeat is None or record is None:
+            for front in self._fronts:
+                front.cut(self._recorder)
+            if run is None:
                 return
             self._progress.clear()
-            with guard("close"):
-                heartbeat.stop()
-            with guard("close"):
-                if heartbeat.hand_over(final=True):
-                    self._compact(record)
-            with guard("close"):
-                from entrenar_otel.lake.runs import write_record
-
-                dropped = self._recorder.dropped
-                write_record(self.lake.storage, record.ended(state, datetime.now(UTC), reason, dropped))
+            run.end(state, reason)
             self._release_process()
             lifetime.closed(self)
-
-    def _compact(self, record: RunRecord) -> None:
-        from entrenar_otel.lake.compact import MAX_ROWS_AT_CLOSE, compact
-
-        compact(self.lake.storage, record.day, record.run_id, record.process, MAX_ROWS_AT_CLOSE)
 
     def _release_process(self) -> None:
         if self._process_lock is not None:
@@ -289,11 +365,13 @@ class Monitor:
     def abandon(self) -> None:
         """Become the no-op twin, in a forked child: the parent's files and locks are not touched."""
         self._recorder.abandon()
+        if self._run is not None:
+            self._run.abandon()
         if self._process_lock is not None:
             self._process_lock.release(unlink=False)
             self._process_lock = None
         self._start_lock = threading.RLock()
-        self._heartbeat = None
+        self._heartbeat = self._run = None
         self._disable()
 
     def _disable(self) -> None:
@@ -305,7 +383,9 @@ class Monitor:
         """Fill in what `__init__` would have, for a twin that never looks at lake or settings."""
         self.run_id, self.rank, self.world_size = run_id, 0, 1
         self.model_id = self.version = self._config = self._live = self._lake = None
-        self._emitters, self._quiet, self._step = (), True, 0
+        self._emitters, self._consumers, self._exporters, self._fronts = (), (), (), []
+        self._quiet, self._step, self._step_spans, self._registry = True, 0, False, Registry()
+        self._run = self._source = None
         self._start_lock = threading.RLock()
         self._heartbeat = self._record = self._process_lock = self._measured = None
         self._recorder = Recorder(begin=lambda: None, stop_line=no_op)
@@ -327,12 +407,67 @@ class Monitor:
         self.log({str(metric): value}, **coordinates)
 
     def epochs(self, count: int, start: int = 0) -> Iterator[int]:
-        """Count epochs from `start` up to `count`, and set the epoch of whatever is logged meanwhile."""
+        """Count epochs from `start` up to `count`, each a `training.epoch` span.
+
+        Whatever is logged meanwhile has this epoch.
+        """
         for epoch in range(start, count):
             self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
             self._progress.begin_epoch(epoch, count)
-            yield epoch
+            first = self._step
+            if (tracing := self._live_tracing()) is not None:
+                tracing.begin_epoch(epoch)
+            try:
+                yield epoch
+            finally:
+                if tracing is not None:
+                    tracing.end_epoch(steps=self._step - first)
         self._recorder.clear_coordinates()
+
+    def _live_tracing(self) -> RunTracing | None:
+        """The run's spans; a run that has not begun begins here."""
+        if self.enabled and self._run is None:
+            self.start()
+        return self._run.tracing if self._run is not None and self.enabled else None
+
+    @contextlib.contextmanager
+    def span(self, name: str, **attributes: Any) -> Iterator[Any]:
+        """A span of this run around a block: `with monitor.span("evaluate", split="validation"): …`.
+
+        It is in the lake's `spans` and goes to the trace exporters; what is raised within is recorded
+        with it. Yields OpenTelemetry's span.
+        """
+        if (tracing := self._live_tracing()) is None:
+            from opentelemetry.trace import INVALID_SPAN
+
+            yield INVALID_SPAN
+            return
+        with tracing.span(name, **attributes) as span:
+            yield span
+
+    def event(self, name: str, attributes: Mapping[str, Any] | None = None, **more: Any) -> None:
+        """Something that happened: an event of the innermost span, and a row of the lake's `events`.
+
+        `severity=` (INFO, WARNING, ERROR, CRITICAL) and `body=` (text) may be given.
+        """
+        with guard("event"):
+            if (tracing := self._live_tracing()) is not None:
+                tracing.event(name, attributes, **more)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The innermost span in W3C form, for `TRACEPARENT` of a child process; None when disabled."""
+        tracing = self._live_tracing()
+        return tracing.traceparent if tracing is not None else None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the run is over."""
+        return self._closed
+
+    def raise_if_stopped(self) -> None:
+        """Raise AndonStop if the line is stopped, as the next `log` would."""
+        self._recorder.obey()
 
     def steps(self, batches: Iterable[T], *, epoch: int | None = None) -> Iterator[T]:
         """Hand out the batches, and measure `step_duration`, `data_wait` (s) and `samples` of each.
@@ -378,101 +513,6 @@ class Monitor:
             times = ("step_duration", "data_wait")
             self._measured = self.bind(*times), self.bind(*times, "samples")
         return self._measured
-
-    # -- asking ---------------------------------------------------------------------------------
-
-    @property
-    def lake(self) -> Lake:
-        """The lake that this run is recorded into."""
-        if self._lake is None:
-            from entrenar_otel.lake import Lake
-
-            try:
-                self._lake = Lake(self._settings.lake or "entrenar-lake", self._live)
-            except PermissionError as error:
-                raise ConfigError(str(error)) from None
-        return self._lake
-
-    @property
-    def attempt(self) -> int | None:
-        """Which start of this run this is, from 1; None before it is started."""
-        return self._record.attempt if self._record else None
-
-    def summary(self, metric: str | None = None, **tags: str) -> Any:
-        """The statistics of one metric, or of all (a dict by series name).
-
-        With tags: the series that has exactly these, else all that carry them, merged. Raises
-        NotMeasured.
-        """
-        if metric is None:
-            return {str(series): summary for series, summary in self._current().items()}
-        if self._heartbeat is not None:
-            with self._heartbeat.sums() as sums:
-                if found := sums.select(str(metric), tags):
-                    return _copy_of(found)
-        known = ", ".join(str(series) for series in self._current()) or "nothing"
-        wanted = f"{metric} with {tags}" if tags else str(metric)
-        raise NotMeasured(f"{wanted} was not measured; measured so far: {known}")
-
-    def _current(self) -> dict[Series, Summary]:
-        if self._heartbeat is None:
-            return {}
-        with self._heartbeat.sums() as sums:
-            return {series: _copy_of(summary) for series, summary in sums.current().items()}
-
-    def is_measured(self, metric: str) -> bool:
-        """Whether any value of this metric was reported (a NaN counts as reported)."""
-        return self.sample_count(metric) > 0
-
-    def sample_count(self, metric: str, **tags: str) -> int:
-        """How many values of this metric were reported, over all series that carry the tags."""
-        if self._heartbeat is None:
-            return 0
-        wanted = {(key, str(value)) for key, value in tags.items()}
-        with self._heartbeat.sums() as sums:
-            return sum(
-                summary.count
-                for series, summary in sums.current().items()
-                if series.metric == metric and wanted <= set(series.tags)
-            )
-
-    def curve(self, metric: str, **tags: str) -> pa.Table:
-        """One metric of this run in recording order: timestamp, coordinates, tags, value.
-
-        Raises NotMeasured.
-        """
-        texts = {key: str(value) for key, value in tags.items()}
-        return self.lake.curve(str(metric), self.run_id, texts)
-
-    def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
-        """Answer one SELECT over the whole lake, this run up to now included. Raises QueryError."""
-        return self.lake.query(sql, parameters, run_id=run_id)
-
-    def range(self, start: datetime, end: datetime) -> pa.Table:
-        """This run's metrics with start <= timestamp < end, in time order."""
-        return self.lake.range(start, end, run_id=self.run_id)
-
-    def to_records(self) -> list[MetricRecord]:
-        """Everything this process recorded, in recording order. Of a long run, ask by `query`."""
-        if self._record is None:
-            return []
-        owner = self._record.owner
-        table = self.lake.query(
-            "SELECT * FROM metrics WHERE attempt = ? AND rank = ? ORDER BY seq, metric",
-            [owner.attempt, owner.rank],
-            run_id=owner.run_id,
-        )
-        return [MetricRecord(**{**row, "tags": dict(row["tags"])}) for row in table.to_pylist()]
-
-    @property
-    def dropped(self) -> int:
-        """Samples that could not be kept (no room on the disk, logged after the end)."""
-        return self._recorder.dropped
-
-    @property
-    def bad_values(self) -> int:
-        """Values, names and coordinates that were refused."""
-        return self._recorder.bad
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -571,15 +611,8 @@ class Monitor:
         return f"<Monitor {self.run_id} rank {self.rank} of {self.world_size}, {state}>"
 
 
-def _copy_of(summary: Summary) -> Summary:
-    """A copy that the heartbeat does not change while somebody reads it."""
-    twin = Summary()
-    twin.merge(summary)
-    return twin
-
-
 def _disabled_twin(run_id: str) -> Monitor:
-    twin = Monitor.__new__(Monitor)
+    twin = object.__new__(Monitor)
     twin._become_disabled(run_id)
     return twin
 

@@ -51,8 +51,8 @@ class Outbox:
                 self._values -= lost
                 if not self.dropped:
                     logger.warning(
-                        "%s is too slow: samples that wait for it are dropped, oldest first, and counted. The "
-                        "lake has them all",
+                        "%s is too slow: samples that wait for it are dropped, oldest first, and counted. "
+                        "The lake has them all",
                         self._name,
                     )
                 self.dropped += lost

@@ -155,7 +155,7 @@ class Recorder:
         self._folder = Path()
         self._header: dict[str, Any] = {}
         self._number = 0
-        self._bound = 0
+        self.bound_functions: list[Callable[..., None]] = []
         self._retry_at = 0.0
         self._ended: str | None = None
         self.process = ""
@@ -227,7 +227,7 @@ class Recorder:
         """Become the no-op twin, in a forked child: nothing of the parent's is touched."""
         for name in ("write", "put", "slow", "stop_line"):
             self.namespace[name] = no_op
-        for i in range(self._bound):
+        for i in range(len(self.bound_functions)):
             self.namespace[f"slow_{i}"] = no_op
         self.namespace["writers"] = _AnyLayout()
         self._lock = threading.RLock()
@@ -441,7 +441,7 @@ class Recorder:
         series = tuple(Series.of(metric, tags) for metric in metrics)
         if problem := tags_problem(series[0]):
             raise ConfigError(f"bind(): tags {describe(tags)}: {problem}")
-        number, self._bound = self._bound, self._bound + 1
+        number = len(self.bound_functions)
         pack, seal = packers(len(series))
         namespace = self.namespace
 
@@ -469,6 +469,7 @@ class Recorder:
         local: dict[str, Any] = {}
         exec(compile(source, filename, "exec"), namespace, local)  # noqa: S102 - names are checked
         bound: Callable[..., None] = local["bound"]
+        self.bound_functions.append(bound)
         return bound
 
     # -- the careful path -------------------------------------------------------------------------

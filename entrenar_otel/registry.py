@@ -86,6 +86,8 @@ class Registry:
             reserved = instrument.name
             instrument = instrument._replace(name=f"{PREFIX}user.{reserved.removeprefix(PREFIX)}")
             logger.warning("%s is the monitor's own instrument; yours is %s", reserved, instrument.name)
+        if table is not None and table.kind is instrument.kind and not instrument.unit:
+            instrument = instrument._replace(unit=table.unit)
         metric = metric_of(instrument.name)
         with self._lock:
             for name in (

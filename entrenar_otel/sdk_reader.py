@@ -14,16 +14,16 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from entrenar_processors import Series
 from opentelemetry.sdk.metrics.export import Gauge, Metric, MetricReader, MetricsData, ScopeMetrics, Sum
 
 from entrenar_otel.errors import guard
 from entrenar_otel.meter import PATTERNS
 from entrenar_otel.names import COORDINATES, Instrument, Kind
-from entrenar_otel.registry import Declared, Registry, Scope
 from entrenar_otel.recorder import Recorder
+from entrenar_otel.registry import Declared, Registry, Scope
 from entrenar_otel.shapes import text_of
 from entrenar_otel.worker import Worker
-from entrenar_processors import Series
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -49,6 +49,11 @@ class SdkReader(MetricReader):
         self._scopes: list[ScopeMetrics] = []
         self._values: dict[tuple[str, str], float] = {}
         self._warned_of_exemplars = False
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a copy in a forked child."""
+        return self._worker.is_forked
 
     # -- the heartbeat's side ---------------------------------------------------------------------
 
@@ -79,7 +84,7 @@ class SdkReader(MetricReader):
     def _receive_metrics(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> None:
-        if self._worker.is_forked:
+        if self.is_forked:
             return
         with self._lock:
             route = self._route
@@ -99,11 +104,11 @@ class SdkReader(MetricReader):
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Never raises, whatever hangs or fails: it is called by `provider.force_flush`."""
-        return self._worker.is_forked or self.pull(timeout_millis / 1000)
+        return self.is_forked or self.pull(timeout_millis / 1000)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """Bounded; a second call does nothing."""
-        if not self._worker.is_forked:
+        if not self.is_forked:
             self._worker.stop(timeout_millis / 1000)
 
     # -- samples among the data ---------------------------------------------------------------------
@@ -116,6 +121,7 @@ class SdkReader(MetricReader):
         for point in metric.data.data_points:
             attributes = dict(point.attributes or {})
             if point.exemplars:
+                self._values[declared.metric, text_of(attributes)] = _total(point)
                 for exemplar in point.exemplars:
                     found = {**attributes, **(exemplar.filtered_attributes or {})}
                     self._write(declared, found, exemplar.value, exemplar.time_unix_nano, recorder, registry)
@@ -125,12 +131,10 @@ class SdkReader(MetricReader):
                     self._write(declared, attributes, value, point.time_unix_nano, recorder, registry)
 
     def _news(self, declared: Declared, point: Any, identity: str) -> float | None:
-        """What a point without exemplars says: an asynchronous instrument's, or one whose samples are lost."""
+        """What a point without samples says: an asynchronous one, or one whose samples are lost."""
         kind = declared.instrument.kind
-        if kind is Kind.HISTOGRAM:
-            value, known = float(point.count), None
-        else:
-            value, known = point.value, point.value
+        value = _total(point)
+        known = None if kind is Kind.HISTOGRAM else value
         before = self._values.get((declared.metric, identity))
         self._values[declared.metric, identity] = value
         if value != before and self._exemplars_expected and not self._warned_of_exemplars:
@@ -161,6 +165,12 @@ class SdkReader(MetricReader):
         registry.keep_attributes(series, identity)
         places = (attributes.get(name) for name in ("epoch", "batch", "step"))
         recorder.record_one(series, value, *places, time_ns=time_ns)
+
+
+def _total(point: Any) -> float:
+    """What changes when a point got a sample: a number's value, a histogram's count."""
+    count: float | None = getattr(point, "count", None)
+    return float(point.value) if count is None else float(count)
 
 
 def _instrument(metric: Metric) -> Instrument:

@@ -30,3 +30,36 @@ def suppressed_instrumentation() -> Iterator[None]:
         yield
     finally:
         context.detach(token)
+
+
+def extend_resource(provider: Any, attributes: Mapping[str, Any]) -> None:
+    """`MeterProvider._sdk_config.resource`: say whose run it is in a resource that is somebody else's.
+
+    Gone: their resource stays as it is, and their backend cannot tell runs apart.
+    """
+    config = getattr(provider, "_sdk_config", None)
+    resource = getattr(config, "resource", None)
+    if config is not None and resource is not None:
+        with contextlib.suppress(AttributeError, TypeError):
+            config.resource = resource.merge(type(resource)(dict(attributes)))
+
+
+def replace_global_meter_provider(provider: Any) -> bool:
+    """`opentelemetry.metrics._internal._METER_PROVIDER`: put ours in front of one that is set already.
+
+    The API allows one `set_meter_provider`. Gone: False, and the caller says what to do instead.
+    """
+    from opentelemetry.metrics import _internal
+
+    if not hasattr(_internal, "_METER_PROVIDER"):
+        return False
+    _internal._METER_PROVIDER = provider
+    return True
+
+
+def is_unset(provider: Any) -> bool:
+    """`opentelemetry.metrics._internal._ProxyMeterProvider`: what is there until somebody sets one.
+
+    Gone: told by the name of its class.
+    """
+    return type(provider).__name__ == "_ProxyMeterProvider"

@@ -61,13 +61,16 @@ class Worker:
             self._change.notify_all()
             return self._asked
 
+    def wait(self, number: int, timeout_seconds: float) -> bool:
+        """Wait for a round to be over; False where it was not in time."""
+        if self.is_forked:
+            return False
+        with self._change:
+            return self._change.wait_for(lambda: self._done >= number or self._stopped, timeout_seconds)
+
     def flush(self, timeout_seconds: float) -> bool:
         """A round now, and wait for it; False where it was not over in time."""
-        if self.is_forked or self._stopped:
-            return False
-        number = self.wake()
-        with self._change:
-            return self._change.wait_for(lambda: self._done >= number, timeout_seconds)
+        return self.wait(self.wake(), timeout_seconds)
 
     def begin_stop(self) -> None:
         """Ask for the last round; `stop` waits for it."""

@@ -41,7 +41,8 @@ DEAD = """
 OLD = """
     small_segments(64 << 10)
     import entrenar_otel.monitor, datetime
-    Monitor._compact = lambda *_: None
+    from entrenar_otel.run import OpenRun
+    OpenRun._compact = lambda *_: None
     with Monitor("old", quiet=True) as monitor:
         for i in range(4000):
             monitor.log(loss=float(i), step=i)

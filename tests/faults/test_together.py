@@ -9,7 +9,8 @@ import pytest
 #: A run of several segments, left by kill -9, or ended without compaction.
 RUNS = """
     small_segments(64 << 10)
-    Monitor._compact = lambda *_: None
+    from entrenar_otel.run import OpenRun
+    OpenRun._compact = lambda *_: None
 
     def run(run_id, end):
         monitor = Monitor(run_id, quiet=True, interval_seconds=60).start()

@@ -52,8 +52,8 @@ class Kit(Recorder):
         def slow(*given: Any) -> None:
             raise AssertionError(f"not the fast path: {given}")
 
-        for name in [n for n in self._namespace if n.startswith("slow")]:
-            self._namespace[name] = slow
+        for name in [n for n in self.namespace if n.startswith("slow")]:
+            self.namespace[name] = slow
 
 
 @pytest.fixture

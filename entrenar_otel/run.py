@@ -1,0 +1,199 @@
+"""Run: the parts of a run that is being recorded, and the order in which they begin and end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from entrenar_otel import identity
+from entrenar_otel.environment import resource_of, span_exporters
+from entrenar_otel.errors import guard
+from entrenar_otel.heartbeat import Heartbeat
+from entrenar_otel.lake import compact as compaction
+from entrenar_otel.lake.runs import RunRecord, write_record
+from entrenar_otel.outbox import outbox_of_consumer, outbox_of_emitter
+from entrenar_otel.telemetry import Telemetry
+from entrenar_otel.tracing import RunTracing
+from entrenar_otel.warnings_capture import WarningCapture
+from entrenar_otel.worker import Worker
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricExporter
+
+    from entrenar_otel.lake import Lake
+    from entrenar_otel.providers import Front
+    from entrenar_otel.recorder import Recorder
+    from entrenar_otel.records import MetricsEmitter
+    from entrenar_otel.registry import Registry
+    from entrenar_otel.sdk_reader import SdkReader
+
+logger = logging.getLogger("entrenar_otel")
+
+#: How long the lake may take at the end of a run. What is not in it then is safe, and recovered.
+_KEEP_SECONDS = 60.0
+
+
+class OpenRun:
+    """A run in progress: recorder → heartbeat → aggregates, exporters, spans, the lake."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        lake: Lake,
+        record: RunRecord,
+        registry: Registry,
+        fronts: Sequence[Front],
+        *,
+        interval_seconds: float,
+        retention_days: float | None,
+        emitters: Sequence[MetricsEmitter],
+        consumers: Sequence[Any],
+        exporters: Sequence[MetricExporter],
+        source: SdkReader | None,
+        step_spans: bool,
+        is_global: bool,
+        on_tick: Callable[[], None],
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.record = record
+        self._recorder = recorder
+        self._lake = lake
+        self._fronts = fronts
+        self._source = source
+        self._is_global = is_global
+        self._on_tick = on_tick
+        owner = record.owner
+        resource = resource_of(
+            run_id=owner.run_id,
+            attempt=owner.attempt,
+            rank=owner.rank,
+            world_size=record.world_size,
+            model_id=record.model_id,
+            version=record.version,
+            process_created=identity.process_started(),
+            environ=environ,
+        )
+        wrapped = [front.publisher for front in fronts if front.publisher is not None]
+        self.telemetry = Telemetry(
+            recorder=recorder,
+            registry=registry,
+            resource=resource,
+            source=self._sdk_reader,
+            exporters=exporters,
+            from_environment=not wrapped,  # else theirs export already
+            environ=environ,
+        )
+        self.tracing = RunTracing(
+            note=recorder.note,
+            resource=resource,
+            coordinates=recorder.coordinates,
+            step_spans=step_spans,
+            exporters=span_exporters(environ),
+            environ=environ,
+        )
+        self._capture = WarningCapture(self.tracing.warn)
+        outboxes = [outbox_of_consumer(consumer) for consumer in (*consumers, *wrapped)]
+        outboxes += [
+            outbox_of_emitter(emitter, run_id=owner.run_id, rank=owner.rank, attempt=owner.attempt)
+            for emitter in emitters
+        ]
+        self.heartbeat = Heartbeat(
+            recorder,
+            lake,
+            record,
+            interval_seconds=interval_seconds,
+            retention_days=retention_days,
+            before=self.telemetry.pull,
+            consumers=[self.telemetry.consume],
+            outboxes=outboxes,
+            after=self._after_tick,
+            on_recovered=lambda found: self.tracing.export_recovered(found.spans),
+        )
+
+    def start(self, log: Callable[..., None]) -> None:
+        """Everybody may begin; `log` is the function whose cost is measured."""
+        self.telemetry.overhead.watch([log])
+        self.telemetry.start(serve=self.record.rank == 0)
+        if self._is_global:
+            self.tracing.install_global()
+        for front in self._fronts:
+            front.show(self.telemetry)
+        self.tracing.start(self._attributes())
+        self._capture.install()
+        self.heartbeat.start()
+
+    def _attributes(self) -> dict[str, Any]:
+        record = self.record
+        known = {
+            "training.config": record.config,
+            "training.config.hash": record.config_hash,
+            "vcs.ref.head.revision": record.git_commit,
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _sdk_reader(self) -> SdkReader | None:
+        """The reader of the SDK's instruments, once there are any."""
+        if self._source is not None:
+            return self._source
+        return next((front.reader for front in self._fronts if front.reader is not None), None)
+
+    def _after_tick(self, seconds: float, rows: int) -> None:
+        self.telemetry.overhead.watch(self._recorder.bound_functions)
+        self.telemetry.after_tick(seconds, rows, self.heartbeat.cpu_seconds)
+        with guard("progress"):
+            self._on_tick()
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Drain, make durable and export what is there now; False where that was not done in time."""
+        deadline = time.monotonic() + timeout_seconds
+        with guard("flush"):
+            self.heartbeat.tick()
+            return self.telemetry.flush(max(0.0, deadline - time.monotonic()))
+        return False
+
+    def prepare_end(self, state: str, reason: str | None) -> None:
+        """What needs a segment to be recorded in: the SDK's last samples, the end of the run's spans."""
+        with guard("pull"):
+            self.telemetry.pull()
+        self._capture.uninstall()
+        self.tracing.end(state, reason)
+
+    def end(self, state: str, reason: str | None) -> None:
+        """Drain the rest, export the final state, bring everything into the lake. Bounded."""
+        with guard("close"):
+            self.heartbeat.stop()
+        with guard("close"):
+            for name in self.telemetry.close(state):
+                logger.warning("%s hangs: left behind; the lake has everything", name)
+        keeper = Worker("entrenar-close", lambda: self._keep(state, reason))
+        if not keeper.stop(_KEEP_SECONDS):
+            logger.warning(
+                "%s does not answer: the last samples of run %s stay in %s, and the next run or "
+                "`entrenar-otel recover` brings them in",
+                self._lake.url, self.record.run_id, self._lake.live,
+            )  # fmt: skip
+
+    def _keep(self, state: str, reason: str | None) -> None:
+        """The last segments and the end of the run go into the lake."""
+        record, storage = self.record, self._lake.storage
+        with guard("close"):
+            if self.heartbeat.hand_over(final=True):
+                self._compact()
+        with guard("close"):
+            write_record(storage, record.ended(state, datetime.now(UTC), reason, self._recorder.dropped))
+
+    def _compact(self) -> None:
+        one = self.record
+        compaction.compact(
+            self._lake.storage, one.day, one.run_id, one.process, compaction.MAX_ROWS_AT_CLOSE
+        )
+
+    def abandon(self) -> None:
+        """In a forked child: no span, no export, no warning of the child's is the run's."""
+        self._capture.uninstall()
+        self.tracing.abandon()
+        self.telemetry.overhead.stop()
