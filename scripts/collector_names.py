@@ -1,6 +1,6 @@
 """Ask the real OpenTelemetry Collector how it names things for Prometheus, and write down its answers.
 
-    PYTHONPATH=.:processors python scripts/collector_names.py path/to/otelcol
+    python scripts/collector_names.py path/to/otelcol
 
 needs opentelemetry-exporter-otlp (the dev extra) and a Collector v0.155 with the receiver `otlp` and
 the exporter `prometheus` (collector-config/ says how one is built). It runs the Collector on loopback,
@@ -117,10 +117,10 @@ VALUES: tuple[Any, ...] = (
     ),
     *([["a"], [1]], [None, "a"], {"z": {"y": True}}, None, [math.nan], [b"ab"], {"é": 1, "z": 2, "Z": 3}),
 )
-POINTS = {"NaN": math.nan, "+Inf": math.inf, "-Inf": -math.inf, "0": 0.0, "-0": -0.0, "1": 1,
-          "int": 2**53 + 1, "half": 0.5, "tiny": 5e-324, "huge": 1.7976931348623157e308, "third": 1 / 3,
-          "million": 1e6, "micro": 1e-6, "e20": 1e20, "e21": 1e21, "e22": 1e22, "1234567": 1234567.0, "e-5": 1e-5,
-          "123456789": 123456789.0}  # fmt: skip
+POINTS = (
+    *(math.nan, math.inf, -math.inf, 0.0, -0.0, 1, 2**53 + 1, 0.5, 5e-324, 1.7976931348623157e308, 1 / 3),
+    *(1e6, 1e-6, 1e20, 1e21, 1e22, 1234567.0, 1e-5, 123456789.0),
+)
 _CASE = re.compile(r'\bcase="(\d+)"')
 
 
@@ -144,9 +144,9 @@ def main() -> None:
         found["values"].append(
             [_plain(VALUES[i]), type(VALUES[i]).__name__, got[1].get("k", "") if got else None]
         )
-    points = [metric("gauge", "p", "", {"case": str(i)}, value) for i, value in enumerate(POINTS.values())]
+    points = [metric("gauge", "p", "", {"case": str(i)}, value) for i, value in enumerate(POINTS)]
     shown = ask(binary, points)
-    found["points"] = [[_plain(value), shown[i][2]] for i, value in enumerate(POINTS.values())]
+    found["points"] = [[_plain(value), shown[i][2]] for i, value in enumerate(POINTS)]
     lines = [f'"collector": {json.dumps(" ".join(version))}', f'"columns": {json.dumps(COLUMNS)}']
     for part, rows in found.items():
         body = ",\n".join(json.dumps(row) for row in rows)
