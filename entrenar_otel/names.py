@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import math
 import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -91,7 +97,22 @@ DURATION_BOUNDS_SECONDS = (
 #: OpenTelemetry's own default, for histograms of anything but time.
 DEFAULT_BOUNDS = (0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1e3, 2.5e3, 5e3, 7.5e3, 1e4)
 
+#: Resource attribute → the label on every series that says the same, on every route to Prometheus.
+RESOURCE_LABELS = {
+    "training.run.id": "run_id",
+    "training.model.id": "model_id",
+    "training.process.rank": "rank",
+}
+
 _MAX_INSTRUMENT = 200
+#: UCUM unit → Prometheus word, and the words after `per_`: the Collector's tables.
+_UNITS = {"d": "days", "h": "hours", "min": "minutes", "s": "seconds", "ms": "milliseconds",
+          "us": "microseconds", "ns": "nanoseconds", "By": "bytes", "KiBy": "kibibytes",
+          "MiBy": "mebibytes", "GiBy": "gibibytes", "TiBy": "tibibytes", "KBy": "kilobytes",
+          "MBy": "megabytes", "GBy": "gigabytes", "TBy": "terabytes", "m": "meters", "V": "volts",
+          "A": "amperes", "J": "joules", "W": "watts", "g": "grams", "Cel": "celsius", "Hz": "hertz",
+          "%": "percent", "1": ""}  # fmt: skip
+_PER_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
 
 
 class Metric(StrEnum):
@@ -139,11 +160,95 @@ def instrument_of(metric: str) -> Instrument:
     return Instrument(name, Kind.GAUGE, "", f"{metric}, as reported by the training loop")
 
 
+@lru_cache(4096)
 def prometheus_name(instrument: Instrument) -> str:
-    """The name that Prometheus shows, on every route (units: `s` becomes `_seconds`, `{…}` nothing).
+    """The name that Prometheus shows, on every route: the OpenTelemetry Collector's rules (v0.155).
+
+    The unit becomes a suffix unless the name has that word already, a counter ends in `_total`, and a
+    gauge of unit `1` in `_ratio`. Nothing is left of some names (`"損失"`): the answer is `""`, and
+    such a metric is not shown. Histograms get `_bucket`, `_sum` and `_count` after it.
 
     >>> prometheus_name(INSTRUMENTS["step_duration"])
     'training_step_duration_seconds'
+    >>> prometheus_name(Instrument("hw.network.io", Kind.COUNTER, "By/s", ""))
+    'hw_network_io_bytes_per_second_total'
     """
-    name = re.sub(r"[^a-zA-Z0-9_:]", "_", instrument.name)
-    return f"{name}_seconds" if instrument.unit == "s" else name
+    words: list[str] = re.findall(r"[a-zA-Z0-9:]+", instrument.name)
+    unit, per = _unit_words(instrument.unit)
+    words += [word for word in (unit, per) if word and word not in words]
+    last = {Kind.COUNTER: "total"}.get(instrument.kind)
+    if instrument.kind is Kind.GAUGE and instrument.unit == "1":
+        last = "ratio"
+    if last:
+        words = [*(word for word in words if word != last), last]
+    name = "_".join(words)
+    return f"_{name}" if name[:1].isdigit() else name
+
+
+def _unit_words(unit: str) -> tuple[str, str]:
+    """The two suffixes of a unit: `By/s` is `bytes` and `per_second`; either may be empty."""
+    main, _, below = (part.strip() for part in unit.partition("/"))
+    main = "" if {*main} & {*"{}"} else _UNITS.get(main, main)
+    below = "" if {*below} & {*"{}"} else _PER_UNITS.get(below, below)
+    main, per = (re.sub(r"[^a-zA-Z0-9:]+", "_", one).removeprefix("_") for one in (main, f"per_{below}"))
+    per = per.removesuffix("_")
+    if not below or per == "per":
+        return main, ""
+    return main.removesuffix("_"), per
+
+
+@lru_cache(4096)
+def prometheus_label(key: str) -> str:
+    """The label that the Collector makes of an attribute's key; `""` where it shows no such series.
+
+    >>> prometheus_label("http.method"), prometheus_label("1st"), prometheus_label("__x")
+    ('http_method', 'key_1st', '')
+    """
+    label = re.sub(r"[^a-zA-Z0-9_]", "_", key)
+    if label[:1].isdigit():
+        label = f"key_{label}"
+    return "" if label.startswith("__") or label == "_" else label
+
+
+def prometheus_label_value(value: object) -> str:
+    """An attribute's value as the Collector writes it into a label: JSON, but for text and bytes.
+
+    >>> prometheus_label_value(True), prometheus_label_value(1.0), prometheus_label_value(["a", 1e-7])
+    ('true', '1', '["a",1e-7]')
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bytes | float):
+        return _go_text(value)
+    try:
+        return _go_json(value)
+    except ValueError:  # a NaN within a list, which JSON does not have: the Collector writes nothing
+        return ""
+
+
+def _go_text(value: bytes | float) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if value and not 1e-6 <= abs(value) < 1e21:
+        return repr(value).replace("e-0", "e-")
+    return format(Decimal(repr(value)), "f").removesuffix(".0")
+
+
+def _go_json(value: object) -> str:
+    if isinstance(value, Mapping):
+        pairs = sorted((str(key), one) for key, one in value.items())
+        return "{" + ",".join(f"{_go_json(key)}:{_go_json(one)}" for key, one in pairs) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return "[" + ",".join(map(_go_json, value)) + "]"
+    if isinstance(value, bytes):
+        return f'"{_go_text(value)}"'
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("not JSON")
+        return _go_text(value)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -188,9 +188,7 @@ class OpenRun:
 
     def _compact(self) -> None:
         one = self.record
-        compaction.compact(
-            self._lake.storage, one.day, one.run_id, one.process, compaction.MAX_ROWS_AT_CLOSE
-        )
+        compaction.compact(self._lake.storage, one.day, one.run_id, one.process, compaction.MAX_ROWS_AT_CLOSE)
 
     def abandon(self) -> None:
         """In a forked child: no span, no export, no warning of the child's is the run's."""

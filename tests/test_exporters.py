@@ -129,7 +129,7 @@ def test_prometheus_values(run: tuple[Lake, list[MetricRecord]]) -> None:
     assert math.isnan(values("training_nothing")[0][1])
     assert values("training_val_loss") == [({"split": "val", "a__b__": "ü,'\\"}, 0.1)]
     assert values("training_user_loss") == [({"split": "val", "a__b__": "ü,'\\"}, 1.1)]
-    assert found["training_two_lines__"].documentation == "two\nlines\r\n, as reported by the training loop"
+    assert found["training_two_lines"].documentation == "two\nlines\r\n, as reported by the training loop"
     assert values("training_samples") == [({"tag_rank": ""}, 71.0), ({"tag_rank": "other"}, 5.0)]
     assert values("training_tokens") == [({}, 7100.0)]
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import math
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,10 +17,18 @@ from entrenar_otel.names import (
     DURATION_BOUNDS_SECONDS,
     INSTRUMENTS,
     RESERVED,
+    Instrument,
     Kind,
     Metric,
     instrument_of,
+    prometheus_label,
+    prometheus_label_value,
     prometheus_name,
+)
+
+#: What a real Collector showed (scripts/collector_names.py asks it).
+COLLECTOR: dict[str, Any] = json.loads(
+    (Path(__file__).parent / "data/collector_prometheus_names.json").read_text(encoding="utf-8")
 )
 
 # The instrument name syntax of the OpenTelemetry specification, which its SDK enforces.
@@ -27,7 +40,7 @@ def test_every_name_of_its_own_has_an_instrument() -> None:
     """The enumeration and the table are the same names, and each is usable as plain text."""
     assert {metric.value for metric in Metric} == INSTRUMENTS.keys()
     assert f"{Metric.GRADIENT_NORM}" == "gradient_norm"
-    assert {instrument.kind for instrument in INSTRUMENTS.values()} == set(Kind) - {Kind.UP_DOWN_COUNTER}
+    assert {instrument.kind for instrument in INSTRUMENTS.values()} == {*Kind} - {Kind.UP_DOWN_COUNTER}
     names = [instrument.name for instrument in INSTRUMENTS.values()]
     assert len(set(names)) == len(names)
     assert set(names) <= RESERVED
@@ -38,10 +51,10 @@ def test_every_name_of_its_own_has_an_instrument() -> None:
     [
         ("loss", "training.loss", "training_loss"),
         ("step_duration", "training.step.duration", "training_step_duration_seconds"),
-        ("tokens", "training.tokens", "training_tokens"),
+        ("tokens", "training.tokens", "training_tokens_total"),
         ("val/loss", "training.val_loss", "training_val_loss"),
         ("Top-5 Accuracy", "training.top-5_accuracy", "training_top_5_accuracy"),
-        ("損失", "training.__", "training___"),
+        ("損失", "training.__", "training"),
         ("anomalies", "training.user.anomalies", "training_user_anomalies"),
         ("LOSS", "training.user.loss", "training_user_loss"),
         ("budget.usage", "training.user.budget.usage", "training_user_budget_usage"),
@@ -72,3 +85,38 @@ def test_duration_bounds_are_1_2_5_per_decade() -> None:
     assert DURATION_BOUNDS_SECONDS[:4] == (0.0001, 0.0002, 0.0005, 0.001)
     assert DURATION_BOUNDS_SECONDS[-2:] == (500.0, 1000.0)
     assert list(DURATION_BOUNDS_SECONDS) == sorted(set(DURATION_BOUNDS_SECONDS))
+
+
+def test_every_name_is_the_collector_s() -> None:
+    """Name, kind and unit give the name that the Collector gave, or none where it showed none."""
+    kinds = [Kind(kind) for kind in COLLECTOR["columns"]["names"][2:]]
+    assert {*kinds} == {*Kind}
+    assert len(COLLECTOR["names"]) > 900
+    for name, unit, *shown in COLLECTOR["names"]:
+        found = [prometheus_name(Instrument(name, kind, unit, "")) or None for kind in kinds]
+        assert found == shown, (name, unit)
+
+
+def test_every_label_is_the_collector_s() -> None:
+    """Keys and values of every type of attribute."""
+    for key, label in COLLECTOR["labels"]:
+        assert (prometheus_label(key) or None) == label, key
+    for written, kind, label in COLLECTOR["values"]:
+        value = _read(written, kind)
+        assert type(value).__name__ == kind
+        assert prometheus_label_value(value) == label, value
+
+
+def _read(written: Any, kind: str) -> Any:
+    if kind in ("str", "int", "bool", "NoneType"):
+        return written
+    if kind == "float":
+        return float(written)
+    return [math.nan] if written == "[nan]" else ast.literal_eval(written)
+
+
+@given(st.text(), st.sampled_from(Kind), st.text())
+def test_any_name_and_unit_is_valid_in_prometheus_or_nothing(name: str, kind: Kind, unit: str) -> None:
+    """As is any label."""
+    assert PROMETHEUS_NAME.fullmatch(prometheus_name(Instrument(name, kind, unit, "")) or "x")
+    assert re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", prometheus_label(name) or "x")

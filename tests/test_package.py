@@ -37,8 +37,10 @@ LAYERS: list[list[str]] = [
     ["lake.recover", "lake.prune"],
     ["lake.lake"],
     ["lake"],
-    # what goes out of it
-    ["exporters.text", "exporters.prometheus"],
+    # what goes out of it, and the page
+    ["exporters.naming"],
+    ["exporters.text", "exporters.prometheus", "exporters.exposition", "exporters.page_server"],
+    ["exporters.page"],
     ["exporters"],
     # the life of a run
     ["heartbeat", "progress", "lifetime"],

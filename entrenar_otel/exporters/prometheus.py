@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 
 from entrenar_otel.errors import RunError
+from entrenar_otel.exporters.naming import Names, label_names
 from entrenar_otel.lake.lake import Lake
 from entrenar_otel.names import (
     DURATION_BOUNDS_SECONDS,
@@ -21,14 +21,6 @@ from entrenar_otel.names import (
     prometheus_name,
 )
 
-logger = logging.getLogger("entrenar_otel")
-
-#: What a family of each kind calls its lines.
-_SUFFIXES = {
-    Kind.GAUGE: ("",),
-    Kind.COUNTER: ("", "_total"),
-    Kind.HISTOGRAM: ("", "_bucket", "_sum", "_count"),
-}
 _LAST = """
 SELECT metric, tags, rank, arg_max(value, (attempt, seq)) AS last,
        sum(value) FILTER (isfinite(value) AND value > 0) AS total
@@ -69,21 +61,16 @@ class _RunCollector:
         by_metric: dict[str, list[dict[str, Any]]] = {}
         for row in sorted(self._rows, key=lambda row: row["metric"] not in INSTRUMENTS):
             by_metric.setdefault(row["metric"], []).append(row)
-        taken: dict[str, str] = {}
+        names = Names()
         for metric, rows in by_metric.items():
             instrument = instrument_of(metric)
             name = prometheus_name(instrument)
-            names = [name + suffix for suffix in _SUFFIXES[instrument.kind]]
-            if clash := next((one for one in names if one in taken), None):
-                logger.warning("%r and %r are both %s in Prometheus; the second is left out",
-                               taken[clash], metric, clash)  # fmt: skip
-                continue
-            taken |= dict.fromkeys(names, metric)
-            yield self._family(metric, name, instrument, rows)
+            if names.claim(metric, name, instrument.kind):
+                yield self._family(metric, name, instrument, rows)
 
     def _family(self, metric: str, name: str, instrument: Instrument, rows: list[dict[str, Any]]) -> Metric:
         keys = sorted({key for row in rows for key, _ in row["tags"]})
-        labels = _label_names([*self._labels, "rank"], keys)
+        labels = label_names([*self._labels, "rank"], keys, instrument.kind)
         help_text = instrument.description
 
         def values(row: dict[str, Any]) -> list[str]:
@@ -123,16 +110,3 @@ class _RunCollector:
                 buckets.append((f"{bound:g}", float(running)))
             buckets.append(("+Inf", float(running + counts.get(None, 0))))
             yield row, buckets, totals.get(key, 0.0)
-
-
-def _label_names(ours: list[str], keys: list[str]) -> list[str]:
-    """Our labels, then one for each tag; a tag that would clash or is reserved becomes `tag_…`."""
-    labels = list(ours)
-    for key in keys:
-        safe = "".join(c if c.isascii() and c.isalnum() else "_" for c in key)
-        if safe in (*labels, "le", "quantile") or not safe or safe[0].isdigit() or safe.startswith("__"):
-            safe = f"tag_{safe}"
-        while safe in labels:
-            safe += "_"
-        labels.append(safe)
-    return labels
