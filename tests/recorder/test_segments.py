@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from entrenar_otel import recorder as module
+from entrenar_otel import chain as module
 from entrenar_otel.decode import decode
 from entrenar_otel.segment import HEADER_BYTES, Segment, Snapshot, owner_is_alive
 
