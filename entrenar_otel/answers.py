@@ -10,6 +10,7 @@ from entrenar_processors import Summary
 
 from entrenar_otel.config import MonitorConfig
 from entrenar_otel.errors import ConfigError, NotMeasured
+from entrenar_otel.progress import SHOWN
 from entrenar_otel.records import MetricRecord
 
 if TYPE_CHECKING:
@@ -71,6 +72,13 @@ class Answers:
             return {}
         with self._heartbeat.sums() as sums:
             return {series: _copy_of(summary) for series, summary in sums.current().items()}
+
+    def _shown(self) -> dict[Series, Summary]:
+        """What the progress line shows; asked for at every heartbeat, so nothing is copied."""
+        if self._heartbeat is None:
+            return {}
+        with self._heartbeat.sums() as sums:
+            return sums.of(SHOWN)
 
     def is_measured(self, metric: str) -> bool:
         """Whether any value of this metric was reported (a NaN counts as reported)."""

@@ -19,6 +19,7 @@ from zlib import adler32
 
 from entrenar_processors import Samples, Series
 
+from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.decode import count_records, decode
 from entrenar_otel.identity import new_process_name
 from entrenar_otel.layout import Layout
@@ -49,7 +50,8 @@ class SegmentChain:
     `begin` is called once, by whoever records first; it must call `open`.
     """
 
-    def __init__(self, begin: Callable[[], object]) -> None:
+    def __init__(self, begin: Callable[[], object], clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
         self._begin = begin
         self._held: tuple[float, int | None, int | None, int | None] | None = None  # what stops the line
         self._lock = threading.RLock()
@@ -78,7 +80,7 @@ class SegmentChain:
         #: that must not raise: a held line changes only `write`.
         self.namespace: dict[str, Any] = {
             "__name__": __name__,
-            "now": time.monotonic_ns,
+            "now": clock.monotonic_ns,
             "adler32": adler32,
             "write": not_ready,
             "put": not_ready,
@@ -94,7 +96,7 @@ class SegmentChain:
             **header,
             "process": self.process,
             "pid": os.getpid(),
-            "clock_ns": time.time_ns() - time.monotonic_ns(),
+            "clock_ns": self._clock.time_ns() - self._clock.monotonic_ns(),
         }
         segment = self._create()
         segment.prefault(0, _PREFAULT_FIRST)

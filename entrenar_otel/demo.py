@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,11 @@ def load_digits() -> tuple[Any, Any, Any, Any]:
 
 
 def train(monitor: Monitor, epochs: int) -> float:
-    """Train under the monitor; returns the validation accuracy."""
+    """Train under the monitor; returns the validation accuracy.
+
+    Most is reported by `log`, the norms of the updates by a plain OpenTelemetry gauge.
+    """
+    from opentelemetry import metrics
     from sklearn.metrics import log_loss
     from sklearn.neural_network import MLPClassifier
 
@@ -44,7 +50,8 @@ def train(monitor: Monitor, epochs: int) -> float:
     generator = np.random.default_rng(0)
     classes = np.unique(y_train)
     accuracy = 0.0
-    for _epoch in monitor.epochs(epochs):
+    update_norm = metrics.get_meter("demo").create_gauge("training.update_norm")
+    for epoch in monitor.epochs(epochs):
         order = generator.permutation(len(x_train))
         batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
         for rows in monitor.steps(batches):
@@ -55,18 +62,27 @@ def train(monitor: Monitor, epochs: int) -> float:
                 loss=model.loss_,
                 accuracy=np.mean(model.predict(x) == y),
                 learning_rate=LEARNING_RATE,
-                update_norm=_distance(before, model.coefs_),
             )
-        predicted = model.predict_proba(x_validation)
-        accuracy = float(np.mean(classes[predicted.argmax(axis=1)] == y_validation))
-        monitor.log(loss=log_loss(y_validation, predicted), accuracy=accuracy, tags={"split": "validation"})
+            for layer, (old, new) in enumerate(zip(before or (), model.coefs_, strict=False)):
+                update_norm.set(float(np.linalg.norm(new - old)), {"epoch": epoch, "layer": layer})
+        with monitor.span("evaluate", split="validation"):
+            predicted = model.predict_proba(x_validation)
+            accuracy = float(np.mean(classes[predicted.argmax(axis=1)] == y_validation))
+            loss = log_loss(y_validation, predicted)
+            monitor.log(loss=loss, accuracy=accuracy, tags={"split": "validation"})
     return accuracy
 
 
-def _distance(before: list[Any] | None, after: list[Any]) -> float:
-    if before is None:
-        return 0.0
-    return float(np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(after, before, strict=True))))
+#: What of /metrics the demo shows: a gauge, a plain meter's gauge, a counter, a histogram, the run's state.
+_TELLING = re.compile(
+    r"training_(loss\{|update_norm|samples_total|step_duration_seconds_(sum|count)|run_state)|entrenar_overhead"
+)
+
+
+def read_page(url: str) -> list[str]:
+    """The telling lines of the page that Prometheus would scrape."""
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own page
+        return [line for line in answer.read().decode().splitlines() if _TELLING.match(line)]
 
 
 def command() -> str:
@@ -77,17 +93,25 @@ def command() -> str:
 
 def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
     """Train, then show the run, an answer in SQL, and where everything lies."""
+    from entrenar_otel.cli.spans import show_spans, spans_of
     from entrenar_otel.cli.views import print_table, run_details, show_run
 
     load_digits()
     console.print(Rule("training a digit classifier under the monitor", align="left"))
     config = {"hidden": 64, "batch": BATCH, "learning_rate": LEARNING_RATE, "momentum": 0.9, "epochs": epochs}
     started = time.perf_counter()
+    os.environ.setdefault("OTEL_METRICS_EXPORTER", "prometheus")
+    os.environ.setdefault("OTEL_EXPORTER_PROMETHEUS_PORT", "0")  # any that is free
+    page: list[str] = []
     with Monitor(
         model_id="digits-mlp", version="1.0.0", config=config, lake=lake, interval_seconds=0.25
     ) as monitor:
         accuracy = train(monitor, epochs)
         samples = sum(summary.count for summary in monitor.summary().values())
+        url = monitor.metrics_url
+        if url is not None:
+            monitor.flush()
+            page = read_page(url)
     seconds = time.perf_counter() - started
     console.print(
         f"{samples:,} samples in {seconds:.1f} s; "
@@ -103,6 +127,14 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
     console.print(Rule(f"{command()} query --lake {lake} --run {monitor.run_id} …", align="left"))
     console.print(sql, style="dim", highlight=False)
     print_table(monitor.query(sql, run_id=monitor.run_id), console)
+    console.print()
+    console.print(Rule(f"{command()} spans {monitor.run_id} --lake {lake}", align="left"))
+    show_spans(monitor.run_id, spans_of(monitor.lake, monitor.run_id), console)
+    if page:
+        console.print()
+        console.print(Rule(f"{url} while it ran, in part", align="left"))
+        for line in page:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print()
     console.print(Rule("where everything lies", align="left"))
     for path in sorted(Path(monitor.lake.url).glob(f"*/*/run={monitor.run_id}/*.parquet")):

@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 
 from entrenar_otel.errors import guard
 from entrenar_otel.points import Temporality
-from entrenar_otel.sdk_seams import preferred_temporality, suppressed_instrumentation
+from entrenar_otel.sdk_seams import preferred_temporality, suppress_instrumentation
 from entrenar_otel.worker import Worker
 
 logger = logging.getLogger("entrenar_otel")
@@ -48,7 +48,7 @@ class Export:
         if converted is None:
             return
         try:
-            with suppressed_instrumentation():
+            with suppress_instrumentation():
                 result = self._exporter.export(converted, timeout_millis=self._timeout_millis)
             problem = None if result is MetricExportResult.SUCCESS else f"it returned {result}"
         except Exception as error:

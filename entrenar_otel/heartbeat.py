@@ -60,7 +60,7 @@ class Heartbeat:
         self._retention_days = retention_days
         self._before = before
         self._consumers = (self.summaries.update, *consumers)
-        self._outboxes = tuple(outboxes)
+        self.outboxes = tuple(outboxes)
         self._after = after
         self._on_recovered = on_recovered
         self._rows = 0
@@ -118,7 +118,7 @@ class Heartbeat:
             for consume in self._consumers:
                 with guard(f"consumer {getattr(consume, '__qualname__', consume)}"):
                     consume(samples)
-            for outbox in self._outboxes:
+            for outbox in self.outboxes:
                 outbox.put(samples)
 
     @contextlib.contextmanager
@@ -165,7 +165,7 @@ class Heartbeat:
         with guard("last tick"):
             self.collect()
         left = max(0.1, deadline - time.monotonic())
-        for name in stop_all((outbox.worker for outbox in self._outboxes), left):
+        for name in stop_all((outbox.worker for outbox in self.outboxes), left):
             logger.warning("%s hangs: left behind after %g s; the lake has it all", name, timeout_seconds)
 
 

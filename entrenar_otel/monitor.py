@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from entrenar_otel import identity, lifetime
 from entrenar_otel.answers import Answers
-from entrenar_otel.batches import count_of, size_function
+from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.config import FILE, MonitorConfig, find_config
 from entrenar_otel.errors import AndonStop, ConfigError, EntrenarError, RunError, guard
-from entrenar_otel.layout import ABSENT_32, describe
+from entrenar_otel.layout import describe
+from entrenar_otel.loop import Loop
 from entrenar_otel.names import Metric
 from entrenar_otel.progress import Progress
 from entrenar_otel.recorder import Recorder, no_op
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from entrenar_otel.providers import Front
     from entrenar_otel.run import OpenRun
     from entrenar_otel.sdk_reader import SdkReader
-    from entrenar_otel.tracing import RunTracing
 
 logger = logging.getLogger("entrenar_otel")
 T = TypeVar("T")
@@ -45,7 +44,7 @@ Resume = Literal["allow", "never", "must"]
 OnBadValue = Literal["warn", "raise"]
 
 
-class Monitor(Answers):
+class Monitor(Loop, Answers):
     """Records a training run: every sample, durably, at almost no cost to the loop.
 
     ::
@@ -71,6 +70,7 @@ class Monitor(Answers):
         exporters: OpenTelemetry metric exporters, in addition to those that `OTEL_*` names.
         step_spans: a `training.step` span for each step of `steps()`, which costs some 40 µs.
         quiet: no line at the start, no progress.
+        clock: of samples and step durations; tests give one that they move themselves.
         settings_file: whose `[monitor]` is read, where it exists; None reads none.
 
     Raises:
@@ -104,6 +104,7 @@ class Monitor(Answers):
         exporters: Sequence[MetricExporter] = (),
         step_spans: bool = False,
         quiet: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
         settings_file: str | os.PathLike[str] | None = FILE,
     ) -> None:
         if self.__dict__.get("_heartbeat") is not None:  # configure()'s, and it records already
@@ -127,6 +128,7 @@ class Monitor(Answers):
         self._emitters, self._consumers = tuple(emitters), tuple(consumers)
         self._exporters = tuple(exporters)
         self._step_spans = step_spans
+        self._seconds = _seconds_of(clock)
         self._quiet = quiet or self.rank > 0
         self._start_lock = threading.RLock()
         self._registry = Registry()
@@ -140,10 +142,13 @@ class Monitor(Answers):
         self._measured: tuple[Callable[..., None], Callable[..., None]] | None = None
         self._step = 0
         self._recorder = Recorder(
-            begin=self.start, stop_line=self._stop_line, raise_on_bad_value=on_bad_value == "raise"
+            begin=self.start,
+            stop_line=self._stop_line,
+            raise_on_bad_value=on_bad_value == "raise",
+            clock=clock,
         )
         self.log = self._recorder.log
-        self._progress = Progress(self._current)
+        self._progress = Progress(self._shown)
         file = find_config(settings_file)
         self._settings = MonitorConfig(
             lake=file.choose_lake(lake),
@@ -299,7 +304,8 @@ class Monitor(Answers):
         run.start(self.log)
         if not self._quiet:
             again = f", attempt {record.attempt}" if record.attempt > 1 else ""
-            self._say(f"recording run {self.run_id}{again} into {lake.url}")
+            page = f"; {self.metrics_url}" if self.metrics_url else ""
+            self._say(f"recording run {self.run_id}{again} into {lake.url}{page}")
 
     def _install(self) -> None:
         """Plain meters record into this run from now on."""
@@ -317,6 +323,12 @@ class Monitor(Answers):
             if front not in self._fronts:
                 self._fronts.append(front)
             front.route(self._recorder, self._registry)
+
+    @property
+    def metrics_url(self) -> str | None:
+        """Where `/metrics` is served (`OTEL_METRICS_EXPORTER=prometheus`), or None."""
+        page = self._run.telemetry.page if self._run is not None else None
+        return page.url if page is not None else None
 
     def flush(self, timeout_seconds: float = 10.0) -> bool:
         """Drain, make durable and export what is there now; False where that was not done in time."""
@@ -385,6 +397,7 @@ class Monitor(Answers):
         self.model_id = self.version = self._config = self._live = self._lake = None
         self._emitters, self._consumers, self._exporters, self._fronts = (), (), (), []
         self._quiet, self._step, self._step_spans, self._registry = True, 0, False, Registry()
+        self._seconds = _seconds_of(SYSTEM_CLOCK)
         self._run = self._source = None
         self._start_lock = threading.RLock()
         self._heartbeat = self._record = self._process_lock = self._measured = None
@@ -406,60 +419,6 @@ class Monitor(Answers):
         """Record one metric by name; `coordinates` are those of `log`, and `tags`."""
         self.log({str(metric): value}, **coordinates)
 
-    def epochs(self, count: int, start: int = 0) -> Iterator[int]:
-        """Count epochs from `start` up to `count`, each a `training.epoch` span.
-
-        Whatever is logged meanwhile has this epoch.
-        """
-        for epoch in range(start, count):
-            self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
-            self._progress.begin_epoch(epoch, count)
-            first = self._step
-            if (tracing := self._live_tracing()) is not None:
-                tracing.begin_epoch(epoch)
-            try:
-                yield epoch
-            finally:
-                if tracing is not None:
-                    tracing.end_epoch(steps=self._step - first)
-        self._recorder.clear_coordinates()
-
-    def _live_tracing(self) -> RunTracing | None:
-        """The run's spans; a run that has not begun begins here."""
-        if self.enabled and self._run is None:
-            self.start()
-        return self._run.tracing if self._run is not None and self.enabled else None
-
-    @contextlib.contextmanager
-    def span(self, name: str, **attributes: Any) -> Iterator[Any]:
-        """A span of this run around a block: `with monitor.span("evaluate", split="validation"): …`.
-
-        It is in the lake's `spans` and goes to the trace exporters; what is raised within is recorded
-        with it. Yields OpenTelemetry's span.
-        """
-        if (tracing := self._live_tracing()) is None:
-            from opentelemetry.trace import INVALID_SPAN
-
-            yield INVALID_SPAN
-            return
-        with tracing.span(name, **attributes) as span:
-            yield span
-
-    def event(self, name: str, attributes: Mapping[str, Any] | None = None, **more: Any) -> None:
-        """Something that happened: an event of the innermost span, and a row of the lake's `events`.
-
-        `severity=` (INFO, WARNING, ERROR, CRITICAL) and `body=` (text) may be given.
-        """
-        with guard("event"):
-            if (tracing := self._live_tracing()) is not None:
-                tracing.event(name, attributes, **more)
-
-    @property
-    def traceparent(self) -> str | None:
-        """The innermost span in W3C form, for `TRACEPARENT` of a child process; None when disabled."""
-        tracing = self._live_tracing()
-        return tracing.traceparent if tracing is not None else None
-
     @property
     def is_closed(self) -> bool:
         """Whether the run is over."""
@@ -468,51 +427,6 @@ class Monitor(Answers):
     def raise_if_stopped(self) -> None:
         """Raise AndonStop if the line is stopped, as the next `log` would."""
         self._recorder.obey()
-
-    def steps(self, batches: Iterable[T], *, epoch: int | None = None) -> Iterator[T]:
-        """Hand out the batches, and measure `step_duration`, `data_wait` (s) and `samples` of each.
-
-        A step lasts from the request for its batch to the request for the next one. `batch` counts
-        from 0 in every call, `step` over all of them.
-        """
-        if not self.enabled:
-            yield from batches
-            return
-        self._recorder.set_coordinates(epoch=epoch)
-        progress, move_to = self._progress, self._recorder.move_to
-        progress.batches = count_of(batches)
-        progress.begin()
-        size_of: Callable[[Any], int] | None = None
-        timed, counted = self._step_writers()
-        clock = time.perf_counter
-        begun = clock()
-        try:
-            for index, batch in enumerate(batches):
-                arrived = clock()
-                move_to(index, self._step)
-                progress.batch = index + 1
-                yield batch
-                done = clock()
-                try:
-                    size_of = size_of or size_function(batch)
-                    size = size_of(batch)
-                except Exception:  # nothing with a length, or an array without dimensions
-                    size_of = None
-                    timed(done - begun, arrived - begun)
-                else:
-                    counted(done - begun, arrived - begun, size)
-                begun = done
-                self._step += 1
-                progress.steps += 1
-        finally:
-            self._recorder.set_coordinates(batch=ABSENT_32)
-
-    def _step_writers(self) -> tuple[Callable[..., None], Callable[..., None]]:
-        """What records a step's times, without and with its number of samples; made once."""
-        if self._measured is None:
-            times = ("step_duration", "data_wait")
-            self._measured = self.bind(*times), self.bind(*times, "samples")
-        return self._measured
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -609,6 +523,11 @@ class Monitor(Answers):
     def __repr__(self) -> str:
         state = "disabled" if not self.enabled else "closed" if self._closed else "open"
         return f"<Monitor {self.run_id} rank {self.rank} of {self.world_size}, {state}>"
+
+
+def _seconds_of(clock: Clock) -> Callable[[], float]:
+    """A clock for durations: `perf_counter`, which costs less than an integer divided."""
+    return time.perf_counter if clock is SYSTEM_CLOCK else lambda: clock.monotonic_ns() / 1e9
 
 
 def _disabled_twin(run_id: str) -> Monitor:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from entrenar_processors import Series, Summary
 
 
+#: Metrics whose last values are in the line.
+SHOWN = ("loss", "accuracy")
+
+
 class Progress:
     """One line: epoch, batch, rate, time left, last values. On a terminal it is redrawn in place.
 
@@ -89,7 +93,7 @@ class Progress:
             left = (self.epochs - self.epoch) * self.batches - self.batch
             yield f"{_duration(left * seconds / self.steps)} left"
         for series, summary in self._summaries().items():
-            if series.metric in ("loss", "accuracy"):
+            if series.metric in SHOWN:
                 split = f" ({', '.join(v for _, v in series.tags)})" if series.tags else ""
                 yield f"{series.metric}{split} {summary.last:.4g}"
 

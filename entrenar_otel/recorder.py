@@ -29,6 +29,7 @@ from zlib import adler32
 from entrenar_processors import Series
 
 from entrenar_otel.chain import SegmentChain, no_op, not_ready
+from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.errors import BadInput, ConfigError, guard
 from entrenar_otel.inputs import name_problem, number_of, tags_problem
 from entrenar_otel.layout import (
@@ -112,8 +113,9 @@ class Recorder(SegmentChain):
         begin: Callable[[], object],
         stop_line: Callable[[float, int | None, int | None, int | None], None],
         raise_on_bad_value: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        super().__init__(begin)
+        super().__init__(begin, clock)
         self._stop_line = stop_line
         self._raise = raise_on_bad_value
         self._checked_devices: set[str] = set()

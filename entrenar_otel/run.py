@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from entrenar_otel import identity
-from entrenar_otel.environment import resource_of, span_exporters
+from entrenar_otel.environment import span_export_settings, span_exporters
 from entrenar_otel.errors import guard
+from entrenar_otel.global_tracing import foreign_provider
 from entrenar_otel.heartbeat import Heartbeat
 from entrenar_otel.lake import compact as compaction
 from entrenar_otel.lake.runs import RunRecord, write_record
 from entrenar_otel.outbox import outbox_of_consumer, outbox_of_emitter
+from entrenar_otel.resource import resource_of
 from entrenar_otel.telemetry import Telemetry
 from entrenar_otel.tracing import RunTracing
 from entrenar_otel.warnings_capture import WarningCapture
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
 
     from entrenar_otel.lake import Lake
+    from entrenar_otel.lake.recover import Recovered
     from entrenar_otel.providers import Front
     from entrenar_otel.recorder import Recorder
     from entrenar_otel.records import MetricsEmitter
@@ -64,7 +67,6 @@ class OpenRun:
         self._lake = lake
         self._fronts = fronts
         self._source = source
-        self._is_global = is_global
         self._on_tick = on_tick
         owner = record.owner
         resource = resource_of(
@@ -87,15 +89,19 @@ class OpenRun:
             from_environment=not wrapped,  # else theirs export already
             environ=environ,
         )
+        # A tracer provider that is somebody else's has exporters of its own: they get our spans too.
+        has_other = is_global and foreign_provider() is not None
         self.tracing = RunTracing(
-            note=recorder.note,
-            resource=resource,
-            coordinates=recorder.coordinates,
+            recorder.note,
+            resource,
+            recorder.coordinates,
             step_spans=step_spans,
-            exporters=span_exporters(environ),
+            exporters=() if has_other else span_exporters(environ),
             environ=environ,
+            set_global=is_global,
+            export_settings=span_export_settings(environ),
         )
-        self._capture = WarningCapture(self.tracing.warn)
+        self._capture = WarningCapture(self._warn)
         outboxes = [outbox_of_consumer(consumer) for consumer in (*consumers, *wrapped)]
         outboxes += [
             outbox_of_emitter(emitter, run_id=owner.run_id, rank=owner.rank, attempt=owner.attempt)
@@ -111,15 +117,13 @@ class OpenRun:
             consumers=[self.telemetry.consume],
             outboxes=outboxes,
             after=self._after_tick,
-            on_recovered=lambda found: self.tracing.export_recovered(found.spans),
+            on_recovered=self._export_recovered,
         )
 
     def start(self, log: Callable[..., None]) -> None:
         """Everybody may begin; `log` is the function whose cost is measured."""
         self.telemetry.overhead.watch([log])
         self.telemetry.start(serve=self.record.rank == 0)
-        if self._is_global:
-            self.tracing.install_global()
         for front in self._fronts:
             front.show(self.telemetry)
         self.tracing.start(self._attributes())
@@ -134,6 +138,30 @@ class OpenRun:
             "vcs.ref.head.revision": record.git_commit,
         }
         return {name: value for name, value in known.items() if value is not None}
+
+    def _warn(self, attributes: dict[str, Any]) -> None:
+        """A warning of Python's, or a log line from WARNING on, was seen during the run."""
+        level = str(attributes.get("level", "WARNING"))
+        self.tracing.event(
+            "training.warning",
+            attributes,
+            severity=level if level in ("ERROR", "CRITICAL") else "WARNING",
+            body=str(attributes.get("message", "")),
+        )
+
+    def _export_recovered(self, found: Recovered) -> None:
+        """The spans of a dead run, which recovery has ended, leave from here with the ids they had."""
+        resource = resource_of(
+            run_id=found.run_id,
+            attempt=found.attempt,
+            rank=found.rank,
+            world_size=max(self.record.world_size, found.rank + 1),
+            model_id=None,
+            version=None,
+            process_created=self.record.started_at,
+            environ=os.environ,
+        )
+        self.tracing.export_documents(found.spans, resource)
 
     def _sdk_reader(self) -> SdkReader | None:
         """The reader of the SDK's instruments, once there are any."""

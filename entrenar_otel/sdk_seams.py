@@ -1,30 +1,61 @@
-"""Seams: the only file that touches names which the OpenTelemetry SDK keeps private.
+"""The private names of OpenTelemetry that we use: here, and nowhere else.
 
-Each function says which name, and what happens where it is gone: a poorer answer, never an error.
-`tests/test_sdk_seams.py` looks at each of them, with the lowest and the newest supported minor.
+Each function says which name, since when, and what is done without it. A test for each minor of the
+SDK guards them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from opentelemetry import context
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
+
+logger = logging.getLogger("entrenar_otel")
+_warned: set[str] = set()
 
 
-def preferred_temporality(exporter: Any) -> Mapping[type, Any] | None:
-    """`MetricExporter._preferred_temporality`: by instrument class. Gone: cumulative."""
-    return getattr(exporter, "_preferred_temporality", None)
+def _warn_once(name: str, consequence: str) -> None:
+    if name not in _warned:
+        _warned.add(name)
+        logger.warning("this version of OpenTelemetry has no %s: %s", name, consequence)
+
+
+def span_processor_of(provider: Any) -> SpanProcessor | None:
+    """Everything that was added to somebody's tracer provider, as one processor, later ones included.
+
+    `TracerProvider._active_span_processor`, in the SDK since 1.0. There is no public way to ask a
+    provider for its processors, and its own tracers cannot be used: they obey its sampler, which may
+    drop the run's span. Without it None is returned, and run spans go to the environment's exporters
+    only.
+    """
+    processor = getattr(provider, "_active_span_processor", None)
+    if callable(getattr(processor, "on_start", None)) and callable(getattr(processor, "on_end", None)):
+        return cast("SpanProcessor", processor)
+    _warn_once(
+        f"{type(provider).__name__}._active_span_processor",
+        "the run's own spans do not reach the span processors of the global tracer provider",
+    )
+    return None
 
 
 @contextlib.contextmanager
-def suppressed_instrumentation() -> Iterator[None]:
-    """`opentelemetry.context._SUPPRESS_INSTRUMENTATION_KEY`: an exporter's own calls make no spans.
+def suppress_instrumentation() -> Iterator[None]:
+    """Within it, instrumented HTTP and gRPC clients make no spans: of an export, spans would never end.
 
-    Gone: the key's text, which instrumentations of other packages use too.
+    `opentelemetry.context._SUPPRESS_INSTRUMENTATION_KEY`, since 1.0. Without it exports are traced
+    like any other request of the process.
     """
-    key = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
+    from opentelemetry import context
+
+    key = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", None)
+    if not isinstance(key, str):
+        _warn_once("context._SUPPRESS_INSTRUMENTATION_KEY", "our exports may be traced by instrumentation")
+        yield
+        return
     token = context.attach(context.set_value(key, True))
     try:
         yield
@@ -32,22 +63,47 @@ def suppressed_instrumentation() -> Iterator[None]:
         context.detach(token)
 
 
-def extend_resource(provider: Any, attributes: Mapping[str, Any]) -> None:
-    """`MeterProvider._sdk_config.resource`: say whose run it is in a resource that is somebody else's.
+def preferred_temporality(exporter: Any) -> Mapping[type, Any] | None:
+    """How an exporter wants its data, by instrument class.
 
-    Gone: their resource stays as it is, and their backend cannot tell runs apart.
+    `MetricExporter._preferred_temporality`, since 1.14: only the SDK's own reader may ask otherwise.
+    Without it everything is cumulative.
+    """
+    if not hasattr(exporter, "_preferred_temporality"):
+        _warn_once(f"{type(exporter).__name__}._preferred_temporality", "it gets cumulative data")
+        return None
+    return cast("Mapping[type, Any] | None", exporter._preferred_temporality)
+
+
+def extend_resource(provider: Any, attributes: Mapping[str, Any]) -> None:
+    """Say whose run it is in the resource of a provider that is somebody else's.
+
+    `MeterProvider._sdk_config.resource`, since 1.14. Without it the resource stays as it is, and their
+    backend cannot tell runs apart.
     """
     config = getattr(provider, "_sdk_config", None)
     resource = getattr(config, "resource", None)
-    if config is not None and resource is not None:
-        with contextlib.suppress(AttributeError, TypeError):
-            config.resource = resource.merge(type(resource)(dict(attributes)))
+    if config is None or not callable(getattr(resource, "merge", None)):
+        _warn_once(
+            f"{type(provider).__name__}._sdk_config.resource", "its exporters do not say which run it is"
+        )
+        return
+    config.resource = resource.merge(type(resource)(dict(attributes)))
+
+
+def is_unset(provider: Any) -> bool:
+    """Whether this is what stands for the global meter provider until somebody sets one.
+
+    `opentelemetry.metrics._internal._ProxyMeterProvider`, since 1.12, told by the name of its class.
+    """
+    return type(provider).__name__ == "_ProxyMeterProvider"
 
 
 def replace_global_meter_provider(provider: Any) -> bool:
-    """`opentelemetry.metrics._internal._METER_PROVIDER`: put ours in front of one that is set already.
+    """Put ours in front of a global meter provider that is set already: the API allows one setting.
 
-    The API allows one `set_meter_provider`. Gone: False, and the caller says what to do instead.
+    `opentelemetry.metrics._internal._METER_PROVIDER`, since 1.12. Without it False is returned, and the
+    caller says what to do instead.
     """
     from opentelemetry.metrics import _internal
 
@@ -55,11 +111,3 @@ def replace_global_meter_provider(provider: Any) -> bool:
         return False
     _internal._METER_PROVIDER = provider
     return True
-
-
-def is_unset(provider: Any) -> bool:
-    """`opentelemetry.metrics._internal._ProxyMeterProvider`: what is there until somebody sets one.
-
-    Gone: told by the name of its class.
-    """
-    return type(provider).__name__ == "_ProxyMeterProvider"

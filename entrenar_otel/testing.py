@@ -1,14 +1,24 @@
-"""The public test kit: emitters that keep or drop, and failures of monitoring that raise."""
+"""The public test kit: a clock that you move, emitters that keep or drop, failures that raise.
+
+With pytest, `pytest_plugins = ["entrenar_otel.pytest_plugin"]` in your `conftest.py` gives the fixture
+`training_kit`, which is what `kit()` yields.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from entrenar_otel.errors import set_strict
+from entrenar_otel.monitor import Monitor
 from entrenar_otel.records import MetricRecord
 
-__all__ = ["InMemoryEmitter", "NoOpEmitter", "strict"]
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricsData
+
+__all__ = ["FakeClock", "InMemoryEmitter", "Kit", "NoOpEmitter", "Point", "kit", "strict"]
 
 
 class NoOpEmitter:
@@ -47,6 +57,114 @@ class InMemoryEmitter:
 
     def flush(self) -> None:
         self.flushes += 1
+
+
+class FakeClock:
+    """A clock that stands still until `advance` moves it; it begins at `start_seconds` since 1970.
+
+    >>> clock = FakeClock(start_seconds=1000.0)
+    >>> clock.advance(0.5)
+    >>> clock.time_ns()
+    1000500000000
+    """
+
+    def __init__(self, start_seconds: float = 1_700_000_000.0) -> None:
+        self._start_ns = round(start_seconds * 1e9)
+        self._passed_ns = 1_000_000_000
+
+    def monotonic_ns(self) -> int:
+        return self._passed_ns
+
+    def time_ns(self) -> int:
+        return self._start_ns + self._passed_ns - 1_000_000_000
+
+    def advance(self, seconds: float) -> None:
+        """Move on; raises ValueError on a step back."""
+        if seconds < 0:
+            raise ValueError(f"expected seconds of at least 0, got {seconds!r}")
+        self._passed_ns += round(seconds * 1e9)
+
+
+class Point(NamedTuple):
+    """A data point as an exporter sees it: attributes, and a number or a histogram's count."""
+
+    attributes: dict[str, Any]
+    value: float
+
+
+class Kit:
+    """A run of which the test moves the clock and the heartbeat.
+
+    `monitor` is started, with a lake in a folder of its own; `clock` gives its times; `records` are all
+    samples up to the last `tick`.
+    """
+
+    def __init__(self, monitor: Monitor, clock: FakeClock, emitter: InMemoryEmitter) -> None:
+        self.monitor = monitor
+        self.clock = clock
+        self._emitter = emitter
+
+    @property
+    def records(self) -> list[MetricRecord]:
+        """Every sample recorded up to now."""
+        self.tick()
+        return self._emitter.records
+
+    def tick(self) -> None:
+        """One beat of the heart, receivers included."""
+        run = self.monitor._run
+        if run is not None:
+            run.heartbeat.tick()
+            for outbox in run.heartbeat.outboxes:
+                outbox.worker.flush(10.0)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and the heart beat."""
+        self.clock.advance(seconds)
+        self.tick()
+
+    def metric_data(self) -> MetricsData:
+        """What OpenTelemetry exporters would be given now."""
+        run = self.monitor._run
+        if run is None:
+            raise RuntimeError("the run of this kit has not started, or monitoring is disabled")
+        self.tick()
+        return run.telemetry.collect()
+
+    def points(self, instrument: str) -> list[Point]:
+        """The points of one instrument, such as `training.loss`, as exporters would see them now."""
+        return [
+            Point(dict(point.attributes or {}), getattr(point, "value", getattr(point, "count", None)))
+            for resource in self.metric_data().resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == instrument
+            for point in metric.data.data_points
+        ]
+
+
+@contextlib.contextmanager
+def kit(folder: str | os.PathLike[str], **settings: Any) -> Iterator[Kit]:
+    """A Kit whose lake and live segments lie in `folder`; `settings` are further keywords of Monitor.
+
+    >>> with kit(tmp_path) as one:
+    ...     one.monitor.log(loss=0.5)
+    ...     one.advance(1.0)
+    ...     one.points("training.loss")
+    [Point(attributes={}, value=0.5)]
+    """
+    clock, emitter = FakeClock(), InMemoryEmitter()
+    emitters = (emitter, *settings.pop("emitters", ()))
+    given = {
+        "run_id": "kit",
+        "lake": os.path.join(folder, "lake"),
+        "live": os.path.join(folder, "live"),
+        "quiet": True,
+        "settings_file": None,
+        "interval_seconds": 1e5,  # the test beats
+    } | settings
+    with strict(), Monitor(**given, clock=clock, emitters=emitters) as monitor:
+        yield Kit(monitor, clock, emitter)
 
 
 @contextlib.contextmanager

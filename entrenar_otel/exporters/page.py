@@ -60,6 +60,13 @@ class MetricsPage:
         """The port it listens on; before `start`, the one asked for."""
         return self._port
 
+    @property
+    def url(self) -> str:
+        """The page's address."""
+        scheme = "https" if self._certfile else "http"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{scheme}://{host}:{self._port}/metrics"
+
     def start(self) -> bool:
         """Listen and serve on threads of its own. Where that cannot be, say so and return False."""
         if self._server is not None:

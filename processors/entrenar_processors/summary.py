@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,12 @@ class Summaries:
         """All summaries, sorted by series; they are live, so copy (merge) what must not move."""
         self._flush_all()
         return dict(sorted(self._by_series.items()))
+
+    def of(self, metrics: Collection[str]) -> dict[Series, Summary]:
+        """The summaries of some metrics, sorted by series; those of others may go on waiting."""
+        for key in [key for key in self._waiting if any(series.metric in metrics for series in key)]:
+            self._flush(key)
+        return {series: one for series, one in sorted(self._by_series.items()) if series.metric in metrics}
 
     def select(self, metric: str, tags: dict[str, str]) -> Summary | None:
         """The series with exactly these tags; else all of the metric that carry them, merged."""

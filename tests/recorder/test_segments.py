@@ -143,7 +143,8 @@ def test_eight_threads_log_while_others_roll_drain_and_prepare(
 
     def roll() -> None:
         while running.is_set():
-            assert recorder.roll()
+            if len(recorder._sealed) < 1000:  # each is an open file until it is released
+                assert recorder.roll()
 
     def tick() -> None:
         while running.is_set():

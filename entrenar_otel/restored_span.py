@@ -1,0 +1,44 @@
+"""Restored span: a span from its note, for exporters, when the process that made it is dead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+
+def restored(document: Mapping[str, Any], resource: Resource) -> ReadableSpan:
+    """The span of a SPAN_ENDED note, ids and times as they were; the inverse of `span_journal.ended`."""
+    parent = document.get("parent_span_id")
+    return ReadableSpan(
+        name=document["name"],
+        context=_context(document["trace_id"], document["span_id"]),
+        parent=_context(document["trace_id"], parent) if parent else None,
+        resource=resource,
+        attributes=document.get("attributes"),
+        events=[
+            Event(one["name"], one.get("attributes"), one["time_ns"]) for one in document.get("events", ())
+        ],
+        links=[
+            trace.Link(_context(one["trace_id"], one["span_id"]), one.get("attributes"))
+            for one in document.get("links", ())
+        ],
+        kind=trace.SpanKind[document.get("kind", "INTERNAL")],
+        status=trace.Status(
+            trace.StatusCode[document.get("status", "UNSET")],
+            document.get("status_message") if document.get("status") == "ERROR" else None,
+        ),
+        start_time=document["start_ns"],
+        end_time=document["end_ns"],
+        instrumentation_scope=InstrumentationScope(document.get("scope") or "", None),
+    )
+
+
+def _context(trace_id: str, span_id: str) -> trace.SpanContext:
+    return trace.SpanContext(
+        int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=trace.TraceFlags(1)
+    )
