@@ -22,7 +22,7 @@ ROOT = Path(entrenar_otel.__file__).parents[1]
 
 #: Who may import whom: a module imports from layers above its own line only.
 LAYERS: list[list[str]] = [
-    ["_version", "errors", "names"],
+    ["_version", "errors", "names", "attributes"],
     ["identity", "layout", "records", "batches"],
     ["config", "segment", "inputs"],
     ["decode"],
@@ -39,6 +39,11 @@ LAYERS: list[list[str]] = [
     # what goes out of it
     ["exporters.text", "exporters.prometheus"],
     ["exporters"],
+    # OpenTelemetry's side
+    ["sdk_seams", "environment", "resource", "warnings_capture", "span_journal", "open_span"],
+    ["span_export"],
+    ["global_tracing"],
+    ["tracing"],
     # the life of a run
     ["heartbeat", "progress", "lifetime"],
     ["monitor"],
