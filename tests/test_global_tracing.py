@@ -83,6 +83,8 @@ class Bad(SpanProcessor):
     def on_end(self, span):
         if span.name == "training.epoch":
             raise ValueError("bad processor")
+    def force_flush(self, timeout_millis=30000):
+        return True
 memory = InMemorySpanExporter()
 provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(memory))
