@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -304,7 +303,7 @@ def test_a_forked_child_does_nothing(make: Make, notes: Notes, memory: InMemoryS
     tracing = make()
     tracing.start()
     tracing.begin_epoch(0)
-    inside: AbstractContextManager[trace.Span] = tracing.span("across")
+    inside = tracing.span("across")
     with inside:
         known = len(notes)
         if (pid := os.fork()) == 0:
