@@ -19,7 +19,16 @@ import numpy as np
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from benchmarks.harness import BY_HAND, Row, describe_ns, heartbeat_of, interleave, median_ratio, started, temporary
+from benchmarks.harness import (
+    BY_HAND,
+    Row,
+    describe_ns,
+    heartbeat_of,
+    interleave,
+    median_ratio,
+    started,
+    temporary,
+)
 from entrenar_otel import Monitor
 from entrenar_otel.providers import Front
 
@@ -97,7 +106,7 @@ def _ticks() -> Iterator[Row]:
             LIMIT_TICK_MS,
             float(np.median(found)),
             "ms",
-            f"{10 * SERIES:,} samples; min {found.min():.1f}, worst {found.max():.1f} ms (when a segment becomes "
+            f"{10 * SERIES:,} samples; min {found.min():.1f}, worst {found.max():.1f} ms (a segment becomes "
             f"Parquet); collecting for an exporter {1e3 * collect:.1f} ms",
         )
 

@@ -22,11 +22,14 @@ ROOT = Path(entrenar_otel.__file__).parents[1]
 
 #: Who may import whom: a module imports from layers above its own line only.
 LAYERS: list[list[str]] = [
-    ["_version", "errors", "names"],
-    ["identity", "layout", "records", "batches"],
-    ["config", "segment", "inputs", "notes"],
+    ["_version", "errors", "names", "attributes", "clock"],
+    ["identity", "layout", "records", "batches", "worker", "registry"],
+    ["config", "segment", "inputs", "notes", "outbox"],
     ["decode"],
+    # the hot path
+    ["chain"],
     ["recorder"],
+    ["shapes"],
     # the lake: from the table's form, over the places of files, to the store
     ["lake.schema"],
     ["lake.storage", "lake.journal"],
@@ -42,10 +45,32 @@ LAYERS: list[list[str]] = [
     ["exporters.text", "exporters.prometheus", "exporters.exposition", "exporters.page_server"],
     ["exporters.page"],
     ["exporters"],
+    # OpenTelemetry's spans
+    [
+        "sdk_seams",
+        "environment",
+        "resource",
+        "warnings_capture",
+        "restored_span",
+        "span_journal",
+        "open_span",
+    ],
+    ["span_export"],
+    ["global_tracing"],
+    ["tracing"],
+    # OpenTelemetry's metrics
+    ["instruments", "aggregate", "overhead"],
+    ["meter", "points"],
+    ["views", "sdk_reader", "state", "export"],
+    ["telemetry"],
+    ["publisher"],
     # the life of a run
     ["heartbeat", "progress", "lifetime"],
+    ["providers"],
+    ["run", "loop", "answers"],
     ["monitor"],
-    ["builder", "collector", "testing"],
+    ["builder", "collector", "configure", "reader", "testing"],
+    ["sdk", "pytest_plugin"],
     # the command
     ["cli"],
     ["cli.views"],
@@ -60,16 +85,19 @@ PLACE = {module: i for i, layer in enumerate(LAYERS) for module in layer}
 LAZY: dict[str, dict[str, str]] = {
     "monitor": {
         "builder": "a way to make one, and the only import against the direction: the builder makes Monitors",
-        "heartbeat": "needs the lake",
         "lake": "duckdb and pyarrow, 0.2 s, not before a run starts or is asked",
-        "lake.compact": "needs pyarrow",
         "lake.runs": "needs pyarrow",
+        "providers": "OpenTelemetry's SDK, 0.1 s, not before a run starts",
+        "run": "needs the lake and OpenTelemetry",
     },
+    "answers": {"lake": "duckdb and pyarrow"},
+    "configure": {"providers": "OpenTelemetry's SDK"},
+    "telemetry": {"exporters.page": "only where it is asked for"},
     "exporters": {
         "exporters.text": "needs pyarrow",
         "exporters.prometheus": "needs prometheus_client, for this format only",
     },
-    "demo": {"cli.views": "rich tables, when there is something to show"},
+    "demo": {"cli.views": "rich tables, when there is something to show", "cli.spans": "the same"},
     "cli.main": {
         "cli.views": "--help and completion answer at once",
         "cli.events": "the same",
