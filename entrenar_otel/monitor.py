@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from entrenar_otel import identity, lifetime
 from entrenar_otel.answers import Answers
+from entrenar_otel.chain import no_op
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.config import FILE, MonitorConfig, find_config
 from entrenar_otel.errors import AndonStop, ConfigError, EntrenarError, RunError, guard
@@ -21,7 +22,7 @@ from entrenar_otel.layout import describe
 from entrenar_otel.loop import Loop
 from entrenar_otel.names import Metric
 from entrenar_otel.progress import Progress
-from entrenar_otel.recorder import Recorder, no_op
+from entrenar_otel.recorder import Recorder
 from entrenar_otel.records import MetricsEmitter
 from entrenar_otel.registry import Registry
 from entrenar_otel.segment import ProcessLock

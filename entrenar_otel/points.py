@@ -196,7 +196,8 @@ class Temporality:
                 points.append(changed)
         if not points:
             return None
-        return replace(metric, data=replace(data, data_points=points, aggregation_temporality=DELTA))
+        differences: dict[str, Any] = {"data_points": points, "aggregation_temporality": DELTA}
+        return replace(metric, data=replace(data, **differences))
 
 
 def _identity(attributes: Any) -> Any:

@@ -82,7 +82,7 @@ def extend_resource(provider: Any, attributes: Mapping[str, Any]) -> None:
     backend cannot tell runs apart.
     """
     config = getattr(provider, "_sdk_config", None)
-    resource = getattr(config, "resource", None)
+    resource: Any = getattr(config, "resource", None)
     if config is None or not callable(getattr(resource, "merge", None)):
         _warn_once(
             f"{type(provider).__name__}._sdk_config.resource", "its exporters do not say which run it is"

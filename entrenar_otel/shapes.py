@@ -42,14 +42,14 @@ _numbers = itertools.count()
 
 _SOURCE = """\
 def write_shape(amount, attributes):
-{unpack}{check}    record = pack_1(
+{unpack}{check}    record = pack_one(
         {head}, now(),
         {epoch},
         {batch},
         {step},
         amount
     )
-{watch}    put(seal_1(record, adler32(record)))
+{watch}    put(seal_one(record, adler32(record)))
 {stop}"""
 _CHECKS = {
     Kind.COUNTER: "    if not amount >= 0:\n        raise ValueError\n",
@@ -140,7 +140,7 @@ class Shapes(dict[tuple[str, ...], Writer]):
         number = next(_numbers)
         namespace = self._recorder.namespace
         pack, seal = packers(1)
-        namespace |= {"pack_1": pack, "seal_1": seal, f"heads_{number}": heads, f"hold_{number}": self._hold}
+        namespace |= {"pack_one": pack, "seal_one": seal, f"heads_{number}": heads, f"hold_{number}": self._hold}
         variables = [name if name in COORDINATES else f"a_{i}" for i, name in enumerate(names)]
         identity = [variable for variable in variables if variable not in COORDINATES]
         if names in self._typed:

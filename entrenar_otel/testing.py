@@ -134,13 +134,17 @@ class Kit:
     def points(self, instrument: str) -> list[Point]:
         """The points of one instrument, such as `training.loss`, as exporters would see them now."""
         return [
-            Point(dict(point.attributes or {}), getattr(point, "value", getattr(point, "count", None)))
+            Point(dict(point.attributes or {}), _number(point))
             for resource in self.metric_data().resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
             if metric.name == instrument
             for point in metric.data.data_points
         ]
+
+
+def _number(point: Any) -> float:
+    return float(point.value) if hasattr(point, "value") else float(point.count)
 
 
 @contextlib.contextmanager
@@ -155,7 +159,7 @@ def kit(folder: str | os.PathLike[str], **settings: Any) -> Iterator[Kit]:
     """
     clock, emitter = FakeClock(), InMemoryEmitter()
     emitters = (emitter, *settings.pop("emitters", ()))
-    given = {
+    given: dict[str, Any] = {
         "run_id": "kit",
         "lake": os.path.join(folder, "lake"),
         "live": os.path.join(folder, "live"),

@@ -62,7 +62,7 @@ def training_views(
         return lambda **_kwargs: SampleReservoir(max_samples)
 
     return [
-        View(instrument_name=pattern, attribute_keys=keys, exemplar_reservoir_factory=factory)  # type: ignore[arg-type]
+        View(instrument_name=pattern, attribute_keys=keys, exemplar_reservoir_factory=factory)
         for pattern in patterns
     ]
 

@@ -115,7 +115,8 @@ def _indexes(values: Floats, scale: int) -> NDArray[np.int64]:
     exponent = exponent.astype(np.int64) - 1
     exact = mantissa == 0.5
     if scale <= 0:
-        return (exponent - exact) >> -scale
+        whole: NDArray[np.int64] = (exponent - exact) >> -scale
+        return whole
     fraction = np.ceil(np.log2(mantissa * 2) * 2.0**scale).astype(np.int64) - 1
     fraction = np.clip(fraction, 0, (1 << scale) - 1)
     indexes: NDArray[np.int64] = (exponent << scale) + np.where(exact, -1, fraction)
