@@ -1,0 +1,52 @@
+"""Every Python example of the README runs as it stands there, and leaves what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from entrenar_otel.lake import Lake
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), flags=re.M | re.S)
+#: What is in the lake after each: metric, tags, number of samples.
+LEFT = [
+    [("gradient_norm", "{}", 900), ("loss", "{}", 900), ("val/loss", "{split=validation}", 3)],
+    [("loss", "{split=train}", 300)],
+    [("loss", "{}", 1)],
+    [("loss", "{split=train}", 100)],
+]
+
+
+def test_every_example_is_tried() -> None:
+    """An example that is added gets a line in LEFT."""
+    assert len(BLOCKS) == len(LEFT)
+
+
+@pytest.mark.parametrize("number", range(len(LEFT)))
+def test_an_example_runs_and_records(number: int, tmp_path: Path) -> None:
+    """As a script, in an empty folder, with warnings as errors."""
+    script = tmp_path / "example.py"
+    script.write_text(BLOCKS[number])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "ENTRENAR_LIVE": str(tmp_path / "live")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if not line.startswith("entrenar: ")] == []
+    found = Lake(tmp_path / "entrenar-lake", tmp_path / "live").query(
+        "SELECT metric, CAST(tags AS VARCHAR) AS tags, count(*) AS n FROM metrics GROUP BY ALL ORDER BY 1, 2"
+    )
+    rows = [(row["metric"], row["tags"], row["n"]) for row in found.to_pylist()]
+    assert [row for row in rows if row in LEFT[number]] == LEFT[number]
+    runs = Lake(tmp_path / "entrenar-lake", tmp_path / "live").runs()
+    assert [run.state for run in runs] == ["completed"]
