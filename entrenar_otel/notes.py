@@ -56,15 +56,31 @@ class _TooLong(ValueError):
 
 def note_record(kind: int, document: Mapping[str, Any]) -> bytes:
     """A note as a record. Odd values become text; only one that is too long raises ValueError."""
-    values = _plain(document, 0, [_MAX_VALUES])
-    if not isinstance(values, dict):  # it cannot even be looked through
-        values = {"value": values}
-    text = _LEAD + json.dumps(values, separators=(",", ":")).encode()
+    text = _LEAD + (_quickly(document) or _carefully(document)).encode()
     if len(text) > MAX_TEXT:
         raise _too_long(f"{len(text):,} bytes")
     padded = text + b" " * (-len(text) % 8)
     body = struct.pack("<QQQ", head_word(4 + len(padded) // 8, 0), MARK << 32 | kind, len(text)) + padded
     return body + struct.pack("<Q", adler32(body))
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _quickly(document: Mapping[str, Any]) -> str | None:
+    """The text of a document that has nothing odd in it, as ours have; None where that is not sure."""
+    try:
+        text = _encode(document)
+    except Exception:
+        return None
+    return text if text[0] == "{" and text.count("{") + text.count("[") <= _MAX_DEPTH else None
+
+
+def _carefully(document: Mapping[str, Any]) -> str:
+    values = _plain(document, 0, [_MAX_VALUES])
+    if not isinstance(values, dict):  # it cannot even be looked through
+        values = {"value": values}
+    return _encode(values)
 
 
 def parse_note(body: bytes) -> Note:

@@ -140,7 +140,12 @@ class Shapes(dict[tuple[str, ...], Writer]):
         number = next(_numbers)
         namespace = self._recorder.namespace
         pack, seal = packers(1)
-        namespace |= {"pack_one": pack, "seal_one": seal, f"heads_{number}": heads, f"hold_{number}": self._hold}
+        namespace |= {
+            "pack_one": pack,
+            "seal_one": seal,
+            f"heads_{number}": heads,
+            f"hold_{number}": self._hold,
+        }
         variables = [name if name in COORDINATES else f"a_{i}" for i, name in enumerate(names)]
         identity = [variable for variable in variables if variable not in COORDINATES]
         if names in self._typed:

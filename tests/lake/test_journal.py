@@ -47,6 +47,12 @@ def event(number: int, **more: Any) -> dict[str, Any]:
     return {"name": "training.finding", "time_ns": START + number, "severity": "WARNING"} | more
 
 
+@pytest.fixture(autouse=True)
+def no_spans_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's own spans and events would be among those that are counted here."""
+    monkeypatch.setattr("entrenar_otel.tracing.RunTracing.start", lambda *_: None)
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "lake")
