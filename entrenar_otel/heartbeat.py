@@ -155,8 +155,7 @@ class Heartbeat:
             self._hand_over_lock.release()
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
-        """Stop beating, drain the rest, empty the outboxes; bounded, also where a receiver hangs."""
-        deadline = time.monotonic() + timeout_seconds
+        """Stop beating and drain the rest; bounded."""
         self._stopping.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout_seconds)
@@ -164,8 +163,10 @@ class Heartbeat:
                 logger.warning("the heartbeat did not stop within %g s", timeout_seconds)
         with guard("last tick"):
             self.collect()
-        left = max(0.1, deadline - time.monotonic())
-        for name in stop_all((outbox.worker for outbox in self.outboxes), left):
+
+    def empty_outboxes(self, timeout_seconds: float = 5.0) -> None:
+        """Deliver what waits and flush the receivers; one that hangs is left behind."""
+        for name in stop_all((outbox.worker for outbox in self.outboxes), timeout_seconds):
             logger.warning("%s hangs: left behind after %g s; the lake has it all", name, timeout_seconds)
 
 

@@ -41,10 +41,6 @@ class Recorded:
         self._carefully = shapes.record_carefully
         self._shapes = shapes
 
-    def cut(self) -> None:
-        """From now on, record to nowhere."""
-        self._shapes, self._carefully = {}, _to_nowhere
-
 
 class TrainingGauge(Recorded, Gauge):
     """A gauge of which every value set is kept, NaN and Inf too."""
@@ -95,4 +91,4 @@ CLASSES: dict[Kind, Any] = {
 
 
 def _to_nowhere(_amount: Any, _attributes: Any) -> None:
-    """Before there is a run, and after there was one."""
+    """Before there is a run."""

@@ -42,7 +42,7 @@ class TrainingMeterProvider(MeterProvider):
         others: makes the provider of all other instruments, when the first of them is made.
         patterns: of instrument names that are recorded, as in a shell (`training.*`, `model.loss`).
 
-    `route(recorder, registry)` says into which run; before that, and after `cut()`, samples go nowhere.
+    `route(recorder, registry)` says into which run; before that, samples go nowhere.
     """
 
     def __init__(self, others: Callable[[], MeterProvider], *, patterns: Sequence[str] = PATTERNS) -> None:
@@ -102,14 +102,6 @@ class TrainingMeterProvider(MeterProvider):
             self._route = recorder, registry
             for instrument in self._instruments():
                 instrument.route(recorder, registry)
-
-    def cut(self, recorder: Recorder) -> None:
-        """The run of this recorder is over: record to nowhere, unless there is another one already."""
-        with self._lock:
-            if self._route is not None and self._route[0] is recorder:
-                self._route = None
-                for instrument in self._instruments():
-                    instrument.cut()
 
     def _instruments(self) -> list[Recorded]:
         return [one for meter in self._meters.values() for one in meter.instruments.values()]

@@ -256,6 +256,9 @@ class Monitor(Loop, Answers):
         return self
 
     def _start(self) -> None:
+        from entrenar_otel.sdk_seams import import_sdk
+
+        import_sdk()
         from entrenar_otel.lake.runs import claim, new_record
         from entrenar_otel.run import OpenRun
 
@@ -323,6 +326,8 @@ class Monitor(Loop, Answers):
         if self.enabled:
             if front not in self._fronts:
                 self._fronts.append(front)
+                if self._run is not None:
+                    self._run.join(front)
             front.route(self._recorder, self._registry)
 
     @property
@@ -360,6 +365,9 @@ class Monitor(Loop, Answers):
             run.end(state, reason)
             self._release_process()
             lifetime.closed(self)
+            if (other := lifetime.latest()) is not None:  # plain meters go on with the run that goes on
+                for front in self._fronts:
+                    other.adopt(front)
 
     def _release_process(self) -> None:
         if self._process_lock is not None:

@@ -57,8 +57,8 @@ class Front(TrainingMeterProvider):
             self.publisher.route(telemetry)
 
     def cut(self, recorder: Recorder) -> None:
-        super().cut(recorder)
-        if self.reader is not None and self._route is None:
+        """The run of this recorder is over. What instruments report still is dropped, and counted there."""
+        if self.reader is not None and self._route is not None and self._route[0] is recorder:
             self.reader.cut()
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:

@@ -183,6 +183,13 @@ class OpenRun:
             return self.telemetry.flush(max(0.0, deadline - time.monotonic()))
         return False
 
+    def join(self, front: Front) -> None:
+        """A provider that came when the run had begun: one behind it sees the run from now on."""
+        if front.publisher is not None:
+            front.show(self.telemetry)
+            outbox = outbox_of_consumer(front.publisher)
+            self.heartbeat.outboxes = (*self.heartbeat.outboxes, outbox)
+
     def prepare_end(self, state: str, reason: str | None) -> None:
         """What needs a segment to be recorded in: the SDK's last samples, the end of the run's spans."""
         with guard("pull"):
@@ -191,12 +198,10 @@ class OpenRun:
         self.tracing.end(state, reason)
 
     def end(self, state: str, reason: str | None) -> None:
-        """Drain the rest, export the final state, bring everything into the lake. Bounded."""
+        """Drain the rest, bring everything into the lake, then let go of those who may hang. Bounded."""
         with guard("close"):
             self.heartbeat.stop()
-        with guard("close"):
-            for name in self.telemetry.close(state):
-                logger.warning("%s hangs: left behind; the lake has everything", name)
+        self.telemetry.state.name = state
         keeper = Worker("entrenar-close", lambda: self._keep(state, reason))
         if not keeper.stop(_KEEP_SECONDS):
             logger.warning(
@@ -204,6 +209,11 @@ class OpenRun:
                 "`entrenar-otel recover` brings them in",
                 self._lake.url, self.record.run_id, self._lake.live,
             )  # fmt: skip
+        with guard("close"):
+            self.heartbeat.empty_outboxes()
+        with guard("close"):
+            for name in self.telemetry.close(state):
+                logger.warning("%s hangs: left behind; the lake has everything", name)
 
     def _keep(self, state: str, reason: str | None) -> None:
         """The last segments and the end of the run go into the lake."""

@@ -7,7 +7,9 @@ SDK guards them.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +24,30 @@ def _warn_once(name: str, consequence: str) -> None:
     if name not in _warned:
         _warned.add(name)
         logger.warning("this version of OpenTelemetry has no %s: %s", name, consequence)
+
+
+def import_sdk() -> None:
+    """Import the SDK, where a limit in the environment that is no number makes its import fail.
+
+    `opentelemetry.sdk.trace` reads OTEL_*_LIMIT when it is imported, and raises ValueError. Then those
+    that are no numbers are taken out for the time of the import, and that is said.
+    """
+    try:
+        importlib.import_module("opentelemetry.sdk.trace")
+        return
+    except ValueError as error:
+        logger.warning("%s: OpenTelemetry's default is used", error)
+    odd = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("OTEL_") and name.endswith("_LIMIT") and not value.strip().isdigit()
+    }
+    try:
+        for name in odd:
+            del os.environ[name]
+        importlib.import_module("opentelemetry.sdk.trace")
+    finally:
+        os.environ.update(odd)
 
 
 def span_processor_of(provider: Any) -> SpanProcessor | None:

@@ -89,6 +89,7 @@ LAZY: dict[str, dict[str, str]] = {
         "lake.runs": "needs pyarrow",
         "providers": "OpenTelemetry's SDK, 0.1 s, not before a run starts",
         "run": "needs the lake and OpenTelemetry",
+        "sdk_seams": "needs OpenTelemetry",
     },
     "answers": {"lake": "duckdb and pyarrow"},
     "configure": {"providers": "OpenTelemetry's SDK"},
