@@ -288,14 +288,14 @@ class SegmentChain:
 
     # -- notes ------------------------------------------------------------------------------------
 
-    def note(self, kind: int, document: Mapping[str, Any]) -> bool:
+    def note(self, kind: int, document: Mapping[str, Any], *, clean: bool = False) -> bool:
         """Put a note (notes.py) into the segment, as safe as a sample; False: dropped, and counted.
 
         Raises ValueError where its text is too long.
         """
         if self._ended == FORKED:
             return False
-        record = note_record(kind, document)
+        record = note_record(kind, document, clean=clean)
         if self._segment is None and self._ended is None:
             self._begin()
         with self._lock:

@@ -54,9 +54,12 @@ class _TooLong(ValueError):
     """Past every guard against odd values: there is too much of it."""
 
 
-def note_record(kind: int, document: Mapping[str, Any]) -> bytes:
-    """A note as a record. Odd values become text; only one that is too long raises ValueError."""
-    text = _LEAD + (_quickly(document) or _carefully(document)).encode()
+def note_record(kind: int, document: Mapping[str, Any], *, clean: bool = False) -> bytes:
+    """A note as a record. Odd values become text; only one that is too long raises ValueError.
+
+    `clean`: there are no odd values, as far as the caller knows; it is a third quicker.
+    """
+    text = _LEAD + ((_quickly(document) if clean else None) or _carefully(document)).encode()
     if len(text) > MAX_TEXT:
         raise _too_long(f"{len(text):,} bytes")
     padded = text + b" " * (-len(text) % 8)
@@ -68,7 +71,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _quickly(document: Mapping[str, Any]) -> str | None:
-    """The text of a document that has nothing odd in it, as ours have; None where that is not sure."""
+    """The text of a document that has nothing odd in it; None where it has, or is deep."""
     try:
         text = _encode(document)
     except Exception:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entrenar_otel import identity
@@ -92,7 +93,7 @@ class OpenRun:
         # A tracer provider that is somebody else's has exporters of its own: they get our spans too.
         has_other = is_global and foreign_provider() is not None
         self.tracing = RunTracing(
-            recorder.note,
+            partial(recorder.note, clean=True),
             resource,
             recorder.coordinates,
             step_spans=step_spans,

@@ -42,7 +42,10 @@ def test_recover_after_kill_9(monkeypatch: pytest.MonkeyPatch) -> None:
     count = "entrenar-otel query -f csv 'SELECT count(*) n, sum(value) s FROM metrics'"
     assert shell(count) == (0, "n,s\n2000,500000.0\n", "")
     assert re.search(r"killed +crashed +– +\S+ \S+ +–", shell("entrenar-otel ls").out)
-    assert shell("entrenar-otel recover").out == "recovered 2,000 rows of run killed (attempt 1, rank 0)\n"
+    assert shell("entrenar-otel recover").out == (
+        "recovered 2,000 rows of run killed (attempt 1, rank 0)\n"
+        "  ended 1 spans that were open when the process died\n"
+    )
     assert shell("entrenar-otel recover").out.startswith("nothing to recover")
     assert shell(count).out == "n,s\n2000,500000.0\n"
     assert "the process ended without closing its run" in shell("entrenar-otel show").out
@@ -59,7 +62,10 @@ def test_demo_trains_and_shows() -> None:
     (run,) = Lake("demo-lake").runs()
     assert done.out.count(run.run_id) >= 4
     assert (run.state, run.model_id) == ("completed", "digits-mlp")
-    assert done.err == f"entrenar: recording run {run.run_id} into {Path.cwd()}/demo-lake\n"
+    where = re.escape(f"entrenar: recording run {run.run_id} into {Path.cwd()}/demo-lake")
+    assert re.fullmatch(where + r"; http://localhost:\d+/metrics\n", done.err)
+    assert re.search(r"^training_samples_total\{.*\} \d+", done.out, flags=re.M)
+    assert re.search(r"^training.run +\+0 s ", done.out, flags=re.M)
     shown = json.loads(shell("entrenar-otel demo --epochs 1 --json").out)
     assert {one["metric"] for one in shown["metrics"]} >= {"loss", "accuracy", "step_duration", "samples"}
 

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from entrenar_otel import AndonStop
-from entrenar_otel.span_journal import EVENT, SPAN_ENDED, SPAN_STARTED
+from entrenar_otel.notes import EVENT, SPAN_ENDED, SPAN_STARTED
 from entrenar_otel.tracing import RunTracing
 
 Notes = list[tuple[int, dict[str, Any]]]

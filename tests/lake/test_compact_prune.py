@@ -32,6 +32,12 @@ def record(lake: Path, segments: int, run_id: str = "one") -> list[float]:
     return losses
 
 
+@pytest.fixture(autouse=True)
+def no_spans_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of the run's own spans and events would be counted too."""
+    monkeypatch.setattr("entrenar_otel.tracing.RunTracing.start", lambda *_: None)
+
+
 @pytest.fixture
 def uncompacted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("entrenar_otel.lake.compact.MAX_ROWS_AT_CLOSE", 0)
