@@ -25,6 +25,7 @@ class State:
     series: Series
     declared: Declared
     start_ns: int
+    seq: int = -1  # of the last value
     value: float = 0.0
     histogram: AnyHistogram | None = None
 
@@ -54,6 +55,7 @@ class Aggregates:
         self.last_sample_ns = 0
         self.epoch: int | None = None
         self.step: int | None = None
+        self._said = {"epoch": -1, "step": -1}  # seq of the rows that did
         self._histogram_kind = histogram_kind
         self._states: dict[Series, State] = {}
         # Blocks of one layout share their tuple of series: its identity is a quicker key than its value.
@@ -79,7 +81,8 @@ class Aggregates:
             self.nonfinite[state.series.metric] += 1
         kind = state.declared.instrument.kind
         if kind is Kind.GAUGE:
-            state.value = value
+            if (seq := int(block.seq[-1])) > state.seq:
+                state.value, state.seq = value, seq
         elif finite and state.histogram is not None:
             state.histogram.update(block.values.ravel())
         elif finite and (kind is Kind.UP_DOWN_COUNTER or value > 0):
@@ -94,9 +97,10 @@ class Aggregates:
                 bad = int(np.count_nonzero(~finite[:, column]))
                 self.nonfinite[columns.series[column].metric] += bad
         if columns.gauges:
-            last = values[-1].tolist()
+            last, seq = values[-1].tolist(), int(block.seq[-1])
             for column in columns.gauges:
-                states[column].value = last[column]
+                if seq > (state := states[column]).seq:  # blocks are in the order of their layouts
+                    state.value, state.seq = last[column], seq
         for column in columns.sums:
             mine = values[:, column] if whole else values[finite[:, column], column]
             if states[column].declared.instrument.kind is Kind.COUNTER:
@@ -108,13 +112,15 @@ class Aggregates:
                 histogram.update(values[:, column] if whole else values[finite[:, column], column])
 
     def _see(self, block: Block) -> None:
-        time_ns = int(block.time_ns[-1])
-        if time_ns >= self.last_sample_ns:
-            self.last_sample_ns = time_ns
-            if (epoch := int(block.epoch[-1])) >= 0:
-                self.epoch = epoch
-            if (step := int(block.step[-1])) >= 0:
-                self.step = step
+        self.last_sample_ns = max(self.last_sample_ns, int(block.time_ns[-1]))
+        for name, column in (("epoch", block.epoch), ("step", block.step)):
+            row = len(column) - 1
+            if column[row] < 0 and row:
+                said = np.flatnonzero(column >= 0)
+                row = int(said[-1]) if len(said) else row
+            if column[row] >= 0 and (seq := int(block.seq[row])) > self._said[name]:
+                self._said[name] = seq
+                setattr(self, name, int(column[row]))
 
     def _new_columns(self, block: Block) -> _Columns:
         start = int(block.time_ns[0])

@@ -207,7 +207,8 @@ class Monitor(Loop, Answers):
         """A started run whose samples come from a reader on a provider that the user owns."""
         monitor = cls(**settings)
         monitor._global, monitor._source = False, reader
-        reader.route(monitor._recorder, monitor._registry)
+        if monitor.enabled:
+            reader.route(monitor._recorder, monitor._registry)
         return monitor.start()
 
     @classmethod

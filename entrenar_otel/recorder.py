@@ -433,6 +433,15 @@ class Recorder(SegmentChain):
     def _stop(self, value: Any, epoch: Any, batch: Any, step: Any) -> None:
         self._stop_line(float(value), *self._where(epoch, batch, step))
 
+    def places(self, epoch: int | None, batch: int | None, step: int | None) -> tuple[int, int, int]:
+        """Coordinates as a record has them; those that are not given are the current ones."""
+        at = self.namespace
+        return (
+            at["EPOCH"] if epoch is None else epoch,
+            at["BATCH"] if batch is None else batch,
+            at["STEP"] if step is None else step,
+        )
+
     def coordinates(self) -> tuple[int | None, int | None, int | None]:
         """Epoch, batch and step as `epochs()` and `steps()` have set them."""
         return self._where(None, None, None)

@@ -41,6 +41,10 @@ logger = logging.getLogger("entrenar_otel")
 _KEEP_SECONDS = 60.0
 
 
+#: How long the SDK may take for the last samples of a user's own provider.
+_LAST_PULL_SECONDS = 5.0
+
+
 class OpenRun:
     """A run in progress: recorder → heartbeat → aggregates, exporters, spans, the lake."""
 
@@ -194,7 +198,7 @@ class OpenRun:
     def prepare_end(self, state: str, reason: str | None) -> None:
         """What needs a segment to be recorded in: the SDK's last samples, the end of the run's spans."""
         with guard("pull"):
-            self.telemetry.pull()
+            self.telemetry.pull(_LAST_PULL_SECONDS)
         self._capture.uninstall()
         self.tracing.end(state, reason)
 

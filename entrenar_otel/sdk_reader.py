@@ -8,21 +8,25 @@ outside our patterns), and, on a provider that a user built with `training_views
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
+from zlib import adler32
 
 from entrenar_processors import Series
 from opentelemetry.sdk.metrics.export import Gauge, Metric, MetricReader, MetricsData, ScopeMetrics, Sum
 
 from entrenar_otel.errors import guard
+from entrenar_otel.layout import packers
 from entrenar_otel.meter import PATTERNS
 from entrenar_otel.names import COORDINATES, Instrument, Kind
 from entrenar_otel.recorder import Recorder
 from entrenar_otel.registry import Declared, Registry, Scope
 from entrenar_otel.shapes import text_of
+from entrenar_otel.views import Sample
 from entrenar_otel.worker import Worker
 
 logger = logging.getLogger("entrenar_otel")
@@ -120,15 +124,55 @@ class SdkReader(MetricReader):
         declared = registry.declare(_instrument(metric), _scope(scope), _bounds(metric))
         for point in metric.data.data_points:
             attributes = dict(point.attributes or {})
-            if point.exemplars:
-                self._values[declared.metric, text_of(attributes)] = _total(point)
-                for exemplar in point.exemplars:
-                    found = {**attributes, **(exemplar.filtered_attributes or {})}
-                    self._write(declared, found, exemplar.value, exemplar.time_unix_nano, recorder, registry)
-            else:
-                value = self._news(declared, point, text_of(attributes))
-                if value is not None:
-                    self._write(declared, attributes, value, point.time_unix_nano, recorder, registry)
+            if self._are_samples(declared, point, text_of(attributes)):
+                self._record_samples(declared, attributes, point.exemplars, recorder, registry)
+            elif (value := self._news(declared, point, text_of(attributes))) is not None:
+                self._write(declared, attributes, value, point.time_unix_nano, recorder, registry)
+
+    def _are_samples(self, declared: Declared, point: Any, identity: str) -> bool:
+        """Whether a point's exemplars are all that was recorded.
+
+        Other reservoirs than that of our views keep one of many, and of an asynchronous sum they are totals.
+        """
+        if not _has_samples(point):
+            return False
+        if declared.instrument.kind in (Kind.COUNTER, Kind.UP_DOWN_COUNTER):
+            change = point.value - self._values.get((declared.metric, identity), 0.0)
+            total = sum(exemplar.value for exemplar in point.exemplars)
+            if point.exemplars[-1].value == point.value and not math.isclose(total, change, abs_tol=1e-12):
+                return False
+        self._values[declared.metric, identity] = _total(point)
+        return True
+
+    def _record_samples(
+        self,
+        declared: Declared,
+        attributes: Mapping[str, Any],
+        exemplars: Sequence[Any],
+        recorder: Recorder,
+        registry: Registry,
+    ) -> None:
+        """The samples of one series. What a view took out of its identity, coordinates aside, is gone."""
+        head: int | None = None
+        pack, seal = packers(1)
+        for exemplar in exemplars:
+            places = exemplar.filtered_attributes or {}
+            time_ns, value = exemplar.time_unix_nano, exemplar.value
+            if head is not None and value - value == 0.0:
+                try:
+                    record = pack(
+                        head,
+                        time_ns - recorder.clock_ns,
+                        *recorder.places(places.get("epoch"), places.get("batch"), places.get("step")),
+                        value,
+                    )
+                    recorder.namespace["put"](seal(record, adler32(record)))
+                    continue
+                except Exception:  # noqa: S110 - nothing was written: again, with care
+                    pass
+            head = self._write(
+                declared, {**attributes, **places}, value, time_ns, recorder, registry, attributes
+            )
 
     def _news(self, declared: Declared, point: Any, identity: str) -> float | None:
         """What a point without samples says: an asynchronous one, or one whose samples are lost."""
@@ -137,7 +181,8 @@ class SdkReader(MetricReader):
         known = None if kind is Kind.HISTOGRAM else value
         before = self._values.get((declared.metric, identity))
         self._values[declared.metric, identity] = value
-        if value != before and self._exemplars_expected and not self._warned_of_exemplars:
+        missed = self._exemplars_expected and not _has_samples(point)
+        if missed and value != before and not self._warned_of_exemplars:
             self._warned_of_exemplars = True
             logger.warning(
                 "%s comes without its samples: of those between two heartbeats the lake has one value at "
@@ -159,12 +204,18 @@ class SdkReader(MetricReader):
         time_ns: int,
         recorder: Recorder,
         registry: Registry,
-    ) -> None:
-        identity = {k: v for k, v in attributes.items() if k not in COORDINATES and k != "seq"}
+        identity_of: Mapping[str, Any] | None = None,
+    ) -> int | None:
+        of = attributes if identity_of is None else identity_of
+        identity = {k: v for k, v in of.items() if k not in COORDINATES and k != "seq"}
         series = Series.of(declared.metric, {k: text_of(v) for k, v in identity.items()})
         registry.keep_attributes(series, identity)
         places = (attributes.get(name) for name in ("epoch", "batch", "step"))
-        recorder.record_one(series, value, *places, time_ns=time_ns)
+        return recorder.record_one(series, value, *places, time_ns=time_ns)
+
+
+def _has_samples(point: Any) -> bool:
+    return bool(point.exemplars) and isinstance(point.exemplars[-1], Sample)
 
 
 def _total(point: Any) -> float:

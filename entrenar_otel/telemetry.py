@@ -14,6 +14,7 @@ from entrenar_otel.errors import guard
 from entrenar_otel.export import Export
 from entrenar_otel.overhead import Overhead
 from entrenar_otel.points import metrics_data, scopes_of
+from entrenar_otel.sdk_reader import PULL_SECONDS, SdkReader
 from entrenar_otel.state import RunState
 from entrenar_otel.worker import Worker, stop_all
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from entrenar_otel.exporters.page import MetricsPage
     from entrenar_otel.recorder import Recorder
     from entrenar_otel.registry import Registry
-    from entrenar_otel.sdk_reader import SdkReader
 
 
 class Telemetry:
@@ -92,10 +92,10 @@ class Telemetry:
 
     # -- the heartbeat's side -----------------------------------------------------------------------
 
-    def pull(self) -> None:
-        """Bring in what the SDK holds, within its time limit."""
+    def pull(self, limit_seconds: float = PULL_SECONDS) -> None:
+        """Bring in what the SDK holds, within a time limit."""
         if (source := self._source()) is not None:
-            source.pull()
+            source.pull(limit_seconds)
 
     def consume(self, samples: Samples) -> None:
         """The samples of a tick."""

@@ -17,6 +17,7 @@ samples since the last heartbeat as exemplars, and take the coordinates out of t
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from opentelemetry.sdk.metrics import Exemplar, ExemplarReservoir
 from opentelemetry.sdk.metrics.view import View
 
 from entrenar_otel.errors import ConfigError
+from entrenar_otel.identity import is_disabled
 from entrenar_otel.meter import PATTERNS
 from entrenar_otel.names import COORDINATES
 
@@ -48,7 +50,7 @@ def training_views(
         max_samples: that one series may have between two heartbeats.
 
     Raises ConfigError. Non-finite values never reach a view: the SDK drops them before. Our own
-    provider (`configure()`) keeps them.
+    provider (`configure()`) keeps them. None are made where monitoring is disabled.
     """
     if isinstance(keep, str) or (keep is not None and not all(isinstance(name, str) for name in keep)):
         raise ConfigError(f"expected keep to be a set of attribute names, got {keep!r}")
@@ -56,6 +58,8 @@ def training_views(
         raise ConfigError(f"expected patterns to be a list of names such as 'training.*', got {patterns!r}")
     if type(max_samples) is not int or max_samples < 1:
         raise ConfigError(f"expected max_samples to be a whole number from 1, got {max_samples!r}")
+    if is_disabled(os.environ):
+        return []
     keys: Any = AllButCoordinates() if keep is None else set(keep) - COORDINATES
 
     def factory(_aggregation: type) -> Callable[..., ExemplarReservoir]:
@@ -72,6 +76,10 @@ class AllButCoordinates(set[str]):
 
     def __contains__(self, name: object) -> bool:
         return name not in COORDINATES
+
+
+class Sample(Exemplar):
+    """One of all samples, where an exemplar of other reservoirs is one of many."""
 
 
 class SampleReservoir(ExemplarReservoir):
@@ -102,8 +110,6 @@ class SampleReservoir(ExemplarReservoir):
             samples, self._samples = self._samples, []
         held = point_attributes or {}
         return [
-            Exemplar(
-                {k: v for k, v in (attributes or {}).items() if k not in held}, value, time_ns, None, None
-            )
+            Sample({k: v for k, v in (attributes or {}).items() if k not in held}, value, time_ns, None, None)
             for value, time_ns, attributes in samples
         ]

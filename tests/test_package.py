@@ -61,7 +61,8 @@ LAYERS: list[list[str]] = [
     # OpenTelemetry's metrics
     ["instruments", "aggregate", "overhead"],
     ["meter", "points"],
-    ["views", "sdk_reader", "state", "export"],
+    ["views", "state", "export"],
+    ["sdk_reader"],
     ["telemetry"],
     ["publisher"],
     # the life of a run
