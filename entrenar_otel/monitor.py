@@ -108,7 +108,7 @@ class Monitor(Loop, Answers):
         clock: Clock = SYSTEM_CLOCK,
         settings_file: str | os.PathLike[str] | None = FILE,
     ) -> None:
-        if self.__dict__.get("_heartbeat") is not None:  # configure()'s, and it records already
+        if "_configured" in self.__dict__:  # the one that configure() made: see __new__
             return
         _check_choice("resume", resume, ("allow", "never", "must"))
         _check_choice("on_bad_value", on_bad_value, ("warn", "raise"))
@@ -182,8 +182,8 @@ class Monitor(Loop, Answers):
     def __new__(cls, run_id: str | None = None, **settings: Any) -> Self:
         known = lifetime.latest()
         if isinstance(known, cls) and known._configured and run_id in (None, known.run_id):
-            if settings and known._heartbeat is not None:
-                logger.warning("run %s is being recorded since configure(); its settings stay", known.run_id)
+            if settings:
+                logger.warning("run %s is there since configure(); its settings stay", known.run_id)
             return known
         return super().__new__(cls)
 

@@ -137,7 +137,8 @@ class Registry:
     def keep_attributes(self, series: Series, attributes: Mapping[str, Any]) -> None:
         """Remember the types of a series' attributes, which its tags (text) do not have."""
         if dict(series.tags) != attributes:
-            self._attributes.setdefault(series, dict(attributes))
+            kept = {key: tuple(v) if isinstance(v, list) else v for key, v in attributes.items()}
+            self._attributes.setdefault(series, kept)
 
 
 def _same(one: Instrument, other: Instrument) -> bool:
