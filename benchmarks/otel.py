@@ -30,7 +30,7 @@ from benchmarks.harness import (
     temporary,
 )
 from entrenar_otel import Monitor
-from entrenar_otel.providers import Front
+from entrenar_otel.metering.providers import Front
 
 SERIES, TICKS = 2_000, 30
 LIMIT_RATIO, LIMIT_TICK_MS = 0.25, 30.0

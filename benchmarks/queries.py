@@ -15,7 +15,7 @@ from benchmarks.storage import write
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.query import connect
 from entrenar_otel.lake.schema import Owner
-from entrenar_otel.segment import HEADER_BYTES, SEGMENT_BYTES
+from entrenar_otel.recording.segment import HEADER_BYTES, SEGMENT_BYTES
 
 GROUPING = "SELECT metric, COUNT(*), AVG(value), STDDEV(value) FROM metrics GROUP BY metric"
 CURVE = "SELECT step, value FROM metrics WHERE metric = 'loss' ORDER BY seq"

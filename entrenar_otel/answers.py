@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from entrenar_otel.heartbeat import Heartbeat
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.runs import RunRecord
-    from entrenar_otel.recorder import Recorder
+    from entrenar_otel.recording.recorder import Recorder
 
 
 class Answers:

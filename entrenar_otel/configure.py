@@ -37,7 +37,7 @@ def wrap(provider: MeterProvider) -> MeterProvider:
     Your exporters go on seeing all of them. The run is the current one (see `configure`), or a new one.
     Raises ConfigError on what is no provider.
     """
-    from entrenar_otel import providers
+    from entrenar_otel.metering import providers
 
     front = providers.wrap(provider)
     Monitor.current().adopt(front)

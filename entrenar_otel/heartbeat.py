@@ -17,7 +17,7 @@ from entrenar_otel.lake.lake import Lake
 from entrenar_otel.lake.recover import Recovered, hand_over
 from entrenar_otel.lake.runs import RunRecord
 from entrenar_otel.outbox import Outbox
-from entrenar_otel.recorder import Recorder
+from entrenar_otel.recording.recorder import Recorder
 from entrenar_otel.worker import stop_all
 
 logger = logging.getLogger("entrenar_otel")

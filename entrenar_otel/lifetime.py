@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from entrenar_otel import identity
 from entrenar_otel.errors import AndonStop, guard
-from entrenar_otel.segment import let_go_after_fork
+from entrenar_otel.recording.segment import let_go_after_fork
 
 if TYPE_CHECKING:
     from entrenar_otel.monitor import Monitor

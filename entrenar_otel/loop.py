@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from entrenar_otel.batches import count_of, size_function
 from entrenar_otel.errors import guard
-from entrenar_otel.layout import ABSENT_32
 from entrenar_otel.progress import Progress
-from entrenar_otel.recorder import Recorder
+from entrenar_otel.recording.layout import ABSENT_32
+from entrenar_otel.recording.recorder import Recorder
 
 if TYPE_CHECKING:
     from entrenar_otel.run import OpenRun
-    from entrenar_otel.tracing import RunTracing
+    from entrenar_otel.tracing.run_tracing import RunTracing
 
 T = TypeVar("T")
 

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from entrenar_otel import identity, lifetime
 from entrenar_otel.answers import Answers
-from entrenar_otel.chain import no_op
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.config import FILE, MonitorConfig, find_config
 from entrenar_otel.errors import AndonStop, ConfigError, EntrenarError, RunError, guard
-from entrenar_otel.layout import describe
 from entrenar_otel.loop import Loop
+from entrenar_otel.metering.registry import Registry
 from entrenar_otel.names import Metric
 from entrenar_otel.progress import Progress
-from entrenar_otel.recorder import Recorder
+from entrenar_otel.recording.chain import no_op
+from entrenar_otel.recording.layout import describe
+from entrenar_otel.recording.recorder import Recorder
+from entrenar_otel.recording.segment import ProcessLock
 from entrenar_otel.records import MetricsEmitter
-from entrenar_otel.registry import Registry
-from entrenar_otel.segment import ProcessLock
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from entrenar_otel.heartbeat import Heartbeat
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.runs import RunRecord
-    from entrenar_otel.providers import Front
+    from entrenar_otel.metering.providers import Front
+    from entrenar_otel.metering.sdk_reader import SdkReader
     from entrenar_otel.run import OpenRun
-    from entrenar_otel.sdk_reader import SdkReader
 
 logger = logging.getLogger("entrenar_otel")
 T = TypeVar("T")
@@ -317,7 +317,7 @@ class Monitor(Loop, Answers):
         if not self.enabled or not self._global:
             return
         with guard("providers"):
-            from entrenar_otel import providers
+            from entrenar_otel.metering import providers
 
             if (front := providers.install()) is not None:
                 self.adopt(front)

@@ -16,9 +16,9 @@ from typing import Any
 
 from opentelemetry.sdk.metrics.export import MetricExporter
 
-from entrenar_otel.meter import PATTERNS
+from entrenar_otel.metering.meter import PATTERNS
+from entrenar_otel.metering.sdk_reader import SdkReader
 from entrenar_otel.monitor import Monitor
-from entrenar_otel.sdk_reader import SdkReader
 
 
 class TrainingMetricReader(SdkReader):

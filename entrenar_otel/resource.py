@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from entrenar_otel.attributes import clean_attributes
+from entrenar_otel.tracing.attributes import clean_attributes
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource

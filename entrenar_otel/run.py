@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from entrenar_otel import identity
 from entrenar_otel.environment import span_export_settings, span_exporters
 from entrenar_otel.errors import guard
-from entrenar_otel.global_tracing import foreign_provider
 from entrenar_otel.heartbeat import Heartbeat
 from entrenar_otel.lake import compact as compaction
 from entrenar_otel.lake.runs import RunRecord, write_record
+from entrenar_otel.metering.telemetry import Telemetry
 from entrenar_otel.outbox import outbox_of_consumer, outbox_of_emitter
 from entrenar_otel.resource import resource_of
-from entrenar_otel.telemetry import Telemetry
-from entrenar_otel.tracing import RunTracing
-from entrenar_otel.warnings_capture import WarningCapture
+from entrenar_otel.tracing.global_tracing import foreign_provider
+from entrenar_otel.tracing.run_tracing import RunTracing
+from entrenar_otel.tracing.warnings_capture import WarningCapture
 from entrenar_otel.worker import Worker
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.recover import Recovered
-    from entrenar_otel.providers import Front
-    from entrenar_otel.recorder import Recorder
+    from entrenar_otel.metering.providers import Front
+    from entrenar_otel.metering.registry import Registry
+    from entrenar_otel.metering.sdk_reader import SdkReader
+    from entrenar_otel.recording.recorder import Recorder
     from entrenar_otel.records import MetricsEmitter
-    from entrenar_otel.registry import Registry
-    from entrenar_otel.sdk_reader import SdkReader
 
 logger = logging.getLogger("entrenar_otel")
 

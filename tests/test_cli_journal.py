@@ -14,7 +14,7 @@ from entrenar_otel import Monitor
 from entrenar_otel.cli.events import clean, events_table, facts
 from entrenar_otel.cli.main import main
 from entrenar_otel.cli.spans import Fold, folded, forest
-from entrenar_otel.notes import EVENT, SPAN_ENDED, SPAN_STARTED
+from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
 
 START = 1_790_000_000_000_000_000
 TRACE = "cd" * 16
@@ -52,7 +52,7 @@ class Script:
 @pytest.fixture(autouse=True)
 def no_spans_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run's own spans and events would be among those that are counted here."""
-    monkeypatch.setattr("entrenar_otel.tracing.RunTracing.start", lambda *_: None)
+    monkeypatch.setattr("entrenar_otel.tracing.run_tracing.RunTracing.start", lambda *_: None)
 
 
 @pytest.fixture

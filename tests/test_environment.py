@@ -215,7 +215,7 @@ def test_it_is_light() -> None:
     """Asking for settings loads nothing of OpenTelemetry."""
     program = (
         "import sys\nfrom entrenar_otel.environment import *\nfrom entrenar_otel.resource import *\n"
-        "import entrenar_otel.warnings_capture\n"
+        "import entrenar_otel.tracing.warnings_capture\n"
         "span_export_settings({}), exporter_names('traces', {}), wants_prometheus({})\n"
         "assert 'opentelemetry' not in sys.modules"
     )

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from entrenar_otel.lake.schema import Owner
-from entrenar_otel.notes import EVENT, SPAN_ENDED, SPAN_STARTED, Note
+from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED, Note
 
 Document = dict[str, Any]
 

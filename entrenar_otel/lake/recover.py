@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from entrenar_otel.decode import decode
 from entrenar_otel.lake.catalog import list_folder, run_folder
 from entrenar_otel.lake.journal import TABLES, Document, Journal, close_span, event_rows, span_rows
 from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
@@ -25,8 +24,9 @@ from entrenar_otel.lake.query import is_dead
 from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, write_record
 from entrenar_otel.lake.schema import METRICS, Owner, metric_tables
 from entrenar_otel.lake.storage import Storage
-from entrenar_otel.layout import Layout
-from entrenar_otel.segment import HEADER_BYTES, Segment, SegmentError, Snapshot, try_lock
+from entrenar_otel.recording.decode import decode
+from entrenar_otel.recording.layout import Layout
+from entrenar_otel.recording.segment import HEADER_BYTES, Segment, SegmentError, Snapshot, try_lock
 
 logger = logging.getLogger("entrenar_otel")
 #: Why a dead process's run and spans ended.

@@ -11,7 +11,7 @@ from entrenar_otel.lake.catalog import DataFile, list_files
 from entrenar_otel.lake.journal import TABLES, Document, event_rows, span_key, span_rows
 from entrenar_otel.lake.live import LiveSegment, is_alive
 from entrenar_otel.lake.storage import Storage
-from entrenar_otel.segment import Snapshot, owner_is_alive
+from entrenar_otel.recording.segment import Snapshot, owner_is_alive
 
 logger = logging.getLogger("entrenar_otel")
 

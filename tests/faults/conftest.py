@@ -24,10 +24,10 @@ from entrenar_otel.lake import Lake
 
 PRELUDE = """\
 import contextlib, json, mmap, os, signal, struct, sys, threading, time, traceback
-import entrenar_otel.segment, entrenar_otel.lake, pyarrow.parquet, duckdb
+import entrenar_otel.recording.segment, entrenar_otel.lake, pyarrow.parquet, duckdb
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.segment import Segment
+from entrenar_otel.recording.segment import Segment
 
 def say(word):
     os.write(1, f"{word}\\n".encode())  # also within a signal handler, where print may be in print

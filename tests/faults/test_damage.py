@@ -10,7 +10,7 @@ import signal
 import pyarrow.parquet as pq
 import pytest
 
-from entrenar_otel.segment import HEADER_BYTES
+from entrenar_otel.recording.segment import HEADER_BYTES
 
 #: 60 records of 2 metrics, in the middle a second layout of 3; the last tick has synced all.
 SCRIPT = """

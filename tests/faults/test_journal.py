@@ -8,7 +8,7 @@ import pytest
 
 #: Spans of one step each under a run span; ends and events right before the kill, segments of 64 kB.
 SCRIPT = """
-    from entrenar_otel.notes import EVENT, SPAN_ENDED, SPAN_STARTED
+    from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
     small_segments(64 << 10)
 
     def span(number, parent=None):
@@ -42,7 +42,10 @@ SCRIPT = """
         os.kill(os.getpid(), signal.SIGKILL)
 """
 #: Without those that the run has of itself.
-SPANS = "SELECT span_id, status, status_message, start_time, end_time FROM spans WHERE scope = 'test' ORDER BY span_id"
+SPANS = (
+    "SELECT span_id, status, status_message, start_time, end_time FROM spans "
+    "WHERE scope = 'test' ORDER BY span_id"
+)
 EVENTS = "SELECT step FROM events WHERE name = 'e' ORDER BY step"
 GONE = "the process is gone; not recovered yet"
 REASON = "the process ended without closing its run"

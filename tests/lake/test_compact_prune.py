@@ -35,7 +35,7 @@ def record(lake: Path, segments: int, run_id: str = "one") -> list[float]:
 @pytest.fixture(autouse=True)
 def no_spans_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The files of the run's own spans and events would be counted too."""
-    monkeypatch.setattr("entrenar_otel.tracing.RunTracing.start", lambda *_: None)
+    monkeypatch.setattr("entrenar_otel.tracing.run_tracing.RunTracing.start", lambda *_: None)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from entrenar_otel.lake import views as views_module
 from entrenar_otel.lake.journal import EVENTS, SPANS, event_rows, span_rows
 from entrenar_otel.lake.live import read_live
 from entrenar_otel.lake.schema import Owner
-from entrenar_otel.notes import EVENT, SPAN_ENDED, SPAN_STARTED
+from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
 
 START = 1_790_000_000_000_000_000
 TRACE = "ab" * 16
@@ -50,7 +50,7 @@ def event(number: int, **more: Any) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def no_spans_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run's own spans and events would be among those that are counted here."""
-    monkeypatch.setattr("entrenar_otel.tracing.RunTracing.start", lambda *_: None)
+    monkeypatch.setattr("entrenar_otel.tracing.run_tracing.RunTracing.start", lambda *_: None)
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_what_is_not_asked_for_costs_nothing(
     list_folder = lake.storage.list
     monkeypatch.setattr(lake.storage, "list", lambda name: listed.append(name) or list_folder(name))
     with monkeypatch.context() as patch:
-        patch.setattr("entrenar_otel.decode.parse_note", lambda _: pytest.fail("parsed"))
+        patch.setattr("entrenar_otel.recording.decode.parse_note", lambda _: pytest.fail("parsed"))
         assert lake.query("SELECT count(*) FROM metrics, runs").column(0).to_pylist() == [1]
     assert not [name for name in listed if name.startswith(("events", "spans"))]
 

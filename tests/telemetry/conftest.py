@@ -23,7 +23,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from entrenar_otel import Monitor
-from entrenar_otel.providers import Front
+from entrenar_otel.metering.providers import Front
 
 DELTAS = dict.fromkeys((Counter, UpDownCounter, Histogram), AggregationTemporality.DELTA)
 

@@ -14,9 +14,9 @@ from entrenar_processors import Block, ExplicitHistogram, ExponentialHistogram, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrenar_otel.aggregate import Aggregates
+from entrenar_otel.metering.aggregate import Aggregates
+from entrenar_otel.metering.registry import OURS, Registry
 from entrenar_otel.names import DEFAULT_BOUNDS, DURATION_BOUNDS_SECONDS, Instrument, Kind
-from entrenar_otel.registry import OURS, Registry
 
 NAN, INF = math.nan, math.inf
 GAUGE, COUNTER, UP_DOWN, HISTOGRAM = "a", "samples", "balance", "step_duration"

@@ -19,10 +19,10 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
-from entrenar_otel.aggregate import Aggregates
+from entrenar_otel.metering.aggregate import Aggregates
+from entrenar_otel.metering.points import Temporality, metrics_data, scopes_of
+from entrenar_otel.metering.registry import OURS, Registry, Scope
 from entrenar_otel.names import DURATION_BOUNDS_SECONDS, Instrument, Kind
-from entrenar_otel.points import Temporality, metrics_data, scopes_of
-from entrenar_otel.registry import OURS, Registry, Scope
 
 CUMULATIVE, DELTA = AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA
 DELTAS = {Counter: DELTA, UpDownCounter: DELTA, Histogram: DELTA}

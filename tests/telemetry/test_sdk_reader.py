@@ -92,7 +92,7 @@ def test_three_ways_in_one_lake(make: Make, start: Any, front: Any) -> None:
         waits = meter.create_histogram("training.data_wait.duration", "s")
         for i in range(30):
             at = {"epoch": i // 10, "batch": i % 10, "step": i}
-            for name, gauge in gauges.items():
+            for gauge in gauges.values():
                 gauge.set(i / 8, {**at, "split": "train" if i % 2 else "validation"})
             tokens.add(64 + i, at)
             waits.record(i / 16, at)

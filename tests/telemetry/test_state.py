@@ -7,10 +7,10 @@ import pytest
 from entrenar_processors import Samples
 
 from entrenar_otel._version import __version__
-from entrenar_otel.aggregate import Aggregates
+from entrenar_otel.metering.aggregate import Aggregates
+from entrenar_otel.metering.registry import Registry
+from entrenar_otel.metering.state import RunState
 from entrenar_otel.names import RUN_STATES, STATE, Kind
-from entrenar_otel.registry import Registry
-from entrenar_otel.state import RunState
 
 
 def told(state: RunState, aggregates: Aggregates | None = None) -> dict[str, dict[str, object]]:

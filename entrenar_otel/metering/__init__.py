@@ -1,0 +1,1 @@
+"""OpenTelemetry's metrics: instruments in front of the recorder, aggregates and exporters behind it."""

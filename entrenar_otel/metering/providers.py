@@ -1,0 +1,118 @@
+"""Providers: OpenTelemetry's global meter provider, and which run it records into.
+
+The API lets a process set one provider, once; runs come and go. So there is one of ours, and each run
+that starts takes it over.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
+
+from entrenar_otel import lifetime
+from entrenar_otel.errors import ConfigError
+from entrenar_otel.metering.meter import PATTERNS, TrainingMeterProvider
+from entrenar_otel.metering.publisher import Publisher
+from entrenar_otel.metering.sdk_reader import SdkReader
+from entrenar_otel.sdk_seams import is_unset, replace_global_meter_provider
+
+if TYPE_CHECKING:
+    from entrenar_otel.metering.registry import Registry
+    from entrenar_otel.metering.telemetry import Telemetry
+    from entrenar_otel.recording.recorder import Recorder
+
+logger = logging.getLogger("entrenar_otel")
+
+_lock = threading.Lock()
+_installed: Front | None = None
+
+
+class Front(TrainingMeterProvider):
+    """Our provider with what stands behind it: the SDK's own, or somebody else's (`behind`)."""
+
+    def __init__(self, behind: Any = None, patterns: Sequence[str] = PATTERNS) -> None:
+        self.reader: SdkReader | None = None
+        self.publisher: Publisher | None = Publisher(behind) if behind is not None else None
+        super().__init__((lambda: behind) if behind is not None else self._make_sdk, patterns=patterns)
+
+    def _make_sdk(self) -> SdkMeterProvider:
+        self.reader = SdkReader(self._patterns)
+        if self._route is not None:
+            self.reader.route(*self._route)
+        return SdkMeterProvider(metric_readers=[self.reader], shutdown_on_exit=False)
+
+    def route(self, recorder: Recorder, registry: Registry) -> None:
+        super().route(recorder, registry)
+        if self.reader is not None:
+            self.reader.route(recorder, registry)
+
+    def show(self, telemetry: Telemetry) -> None:
+        """Give this run's metrics to the provider behind, where that is somebody else's."""
+        if self.publisher is not None:
+            self.publisher.route(telemetry)
+
+    def cut(self, recorder: Recorder) -> None:
+        """The run of this recorder is over. What instruments report still is dropped, and counted there."""
+        if self.reader is not None and self._route is not None and self._route[0] is recorder:
+            self.reader.cut()
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Record and export what is there; never raises."""
+        monitor = lifetime.latest()
+        return monitor is None or monitor.flush(timeout_millis / 1000)
+
+    def shutdown(self, timeout_millis: float = 30_000) -> None:
+        """End the current run, as `Monitor.close` does."""
+        if (monitor := lifetime.latest()) is not None:
+            monitor.close()
+
+
+def installed() -> Front | None:
+    """Our provider, where it is OpenTelemetry's global one."""
+    return _installed
+
+
+def install(patterns: Sequence[str] = PATTERNS) -> Front | None:
+    """Make our provider the global one. One that is set already is put behind ours, and that is said."""
+    global _installed
+    with _lock:
+        current = metrics.get_meter_provider()
+        if isinstance(current, Front):
+            _installed = current
+        elif _installed is None and is_unset(current):
+            front = Front(patterns=patterns)
+            metrics.set_meter_provider(front)
+            _installed = front
+        elif not is_unset(current):
+            front = wrap(current)
+            if not replace_global_meter_provider(front):
+                logger.warning(
+                    "a %s is set as the meter provider, and this version of OpenTelemetry does not let it be "
+                    "replaced: set entrenar_otel.wrap(provider) instead of it",
+                    type(current).__name__,
+                )
+                return None
+            logger.warning(
+                "the %s that was set as meter provider is wrapped: training.* instruments are recorded, its "
+                "exporters go on. Meters taken from it before keep to it: call configure() first",
+                type(current).__name__,
+            )
+            _installed = front
+        return _installed
+
+
+def wrap(provider: Any, patterns: Sequence[str] = PATTERNS) -> Front:
+    """Somebody else's meter provider behind ours: `training.*` is recorded, the rest is theirs.
+
+    Their exporters see all metrics of the run as before. Raises ConfigError on what is no provider.
+    """
+    if isinstance(provider, Front):
+        return provider
+    if not callable(getattr(provider, "get_meter", None)):
+        raise ConfigError(f"expected an OpenTelemetry MeterProvider, got {provider!r}")
+    return Front(provider, patterns)

@@ -1,0 +1,289 @@
+"""decode: the one reader of segment records, for the live process, other processes and recovery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from zlib import adler32
+
+import numpy as np
+from entrenar_processors import Block, Samples
+from numpy.typing import NDArray
+
+from entrenar_otel.recording.layout import FIXED_WORDS, MAGIC, Layout, parse_definition
+from entrenar_otel.recording.notes import EVENT, FIRST_TEXT, MARK, SPAN_STARTED, Note, parse_note
+
+Words = NDArray[np.uint64]
+#: Records checked at once: few enough to stay in the cache.
+_CHECK_ROWS = 1 << 13
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Bytes of a segment that are no record. `tail`: nothing valid follows, so it may be in flight."""
+
+    offset: int
+    length: int
+    tail: bool
+
+    def __str__(self) -> str:
+        what = "incomplete or damaged last record" if self.tail else "damaged records, skipped"
+        return f"{what}: {self.length} bytes at offset {self.offset}"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Rows, how many records they and the damaged ones are, where the last valid one ends, and notes."""
+
+    samples: Samples
+    records: int
+    end: int
+    damage: tuple[Damage, ...]
+    #: Coordinates that no INT32 or INT64 holds; they are decoded as absent.
+    out_of_range: int = 0
+    #: The notes as they stand in the segment (views of it); most who decode do not ask for them.
+    note_words: tuple[Words, ...] = ()
+
+    @cached_property
+    def notes(self) -> tuple[Note, ...]:
+        """The notes, in order."""
+        return tuple(parse_note(words.tobytes()) for words in self.note_words)
+
+
+def decode(
+    words: Words,
+    layouts: dict[int, Layout],
+    *,
+    start: int,
+    end: int | None = None,
+    first_seq: int = 0,
+    clock_ns: int = 0,
+    verify: bool = True,
+) -> Decoded:
+    """Decode the records in `words` (the whole segment) from byte `start` to byte `end`.
+
+    `layouts` is extended by the definitions met. `clock_ns` is added to the records' monotonic
+    times. `first_seq` belongs to the first record at `start`. With `verify` every word that looks
+    like a head is a candidate and those whose checksum agrees are the records; what lies between
+    them is damage. Without (the process reads what it wrote itself), lengths are followed.
+    """
+    first, last = start // 8, len(words) if end is None else end // 8
+    heads = _heads(words, first, last)
+    lengths = _lengths(words, heads)
+    if not verify:
+        stops = heads + lengths
+        whole = len(heads) == 0 or (
+            heads[0] == first and stops[-1] == last and np.array_equal(heads[1:], stops[:-1])
+        )
+        if not whole:  # a value that looks like a head: let the checksums decide
+            return decode(words, layouts, start=start, end=end, first_seq=first_seq, clock_ns=clock_ns)
+        valid = np.ones(len(heads), dtype=bool)
+    else:
+        valid = _checksums_agree(words, heads, lengths, last)
+    good, size = heads[valid], lengths[valid]
+    ids = (words[good] & np.uint64(0xFFFF_FFFF)).astype(np.int64)
+    is_data = ids != 0
+    notes: list[Words] = []
+    for at, length in zip(good[~is_data].tolist(), size[~is_data].tolist(), strict=True):
+        body = words[at : at + length - 1]
+        if int(body[1]) >> 32 == MARK:
+            notes.append(body)
+        else:
+            layout = parse_definition(body.tobytes())
+            layouts.setdefault(layout.id, layout)  # the owner's own stay the same objects
+    damage, lost_before = _gaps(words, heads, good, size, first, last, layouts)
+    seq = first_seq + np.arange(int(is_data.sum())) + lost_before[is_data]
+    blocks, out_of_range = _blocks(words, good[is_data], size[is_data], ids[is_data], seq, layouts, clock_ns)
+    lost = int(lost_before[-1]) if len(good) else 0
+    stop = int(good[-1] + size[-1]) * 8 if len(good) else start
+    return Decoded(Samples(blocks), len(seq) + lost, stop, tuple(damage), out_of_range, tuple(notes))
+
+
+def count_records(words: Words, start: int, end: int) -> int:
+    """How many data records the owner wrote between two byte offsets."""
+    return decode_count(_heads(words, start // 8, end // 8), words, start // 8)
+
+
+def decode_count(heads: NDArray[np.int64], words: Words, first: int) -> int:
+    """How many of these heads begin data records."""
+    stops = heads + _lengths(words, heads)
+    if len(heads) and (heads[0] != first or not np.array_equal(heads[1:], stops[:-1])):
+        valid, at = [], first  # a value that looks like a head: follow the lengths one by one
+        for head, stop in zip(heads.tolist(), stops.tolist(), strict=True):
+            if head == at:
+                valid.append(head)
+                at = stop
+        heads = np.asarray(valid, dtype=np.int64)
+    return int(np.count_nonzero(words[heads] & np.uint64(0xFFFF_FFFF)))
+
+
+def _heads(words: Words, first: int, last: int) -> NDArray[np.int64]:
+    """Indices of the words that look like a record's head."""
+    top = words[first:last].view("<u2")[3::4]
+    return np.flatnonzero(top == MAGIC) + first
+
+
+def _lengths(words: Words, heads: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Length in words of each candidate; a definition wider than the field has its own."""
+    found = words[heads]
+    lengths = (found >> np.uint64(32) & np.uint64(0xFFFF)).astype(np.int64)
+    wide = np.flatnonzero((lengths == 0xFFFF) & (found & np.uint64(0xFFFF_FFFF) == 0))
+    for i in wide.tolist():
+        if heads[i] + 2 < len(words):
+            lengths[i] = 4 + -(-int(words[heads[i] + 2]) // 8) if words[heads[i] + 2] < 1 << 32 else 0
+    return lengths
+
+
+def _checksums_agree(
+    words: Words, heads: NDArray[np.int64], lengths: NDArray[np.int64], last: int
+) -> NDArray[np.bool_]:
+    agree = np.zeros(len(heads), dtype=bool)
+    possible = (lengths >= 4) & (heads + lengths <= last)
+    # Definitions and notes are of all lengths, so one by one; samples are of few, so by length.
+    other = possible & (words[heads] & np.uint64(0xFFFF_FFFF) == 0)
+    for i in np.flatnonzero(other).tolist():
+        at, check = int(heads[i]), int(heads[i] + lengths[i]) - 1
+        agree[i] = adler32(words[at:check].data) == words[check]
+    possible &= ~other
+    for length in np.flatnonzero(np.bincount(lengths[possible])).tolist():
+        of_length = np.flatnonzero(possible & (lengths == length))
+        rows = max(1, min(_CHECK_ROWS, (1 << 21) // length))
+        for chunk in np.array_split(of_length, -(-len(of_length) // rows)):
+            records = _gather(words, heads[chunk], length)
+            stored = records[:, -1]
+            bodies = np.ascontiguousarray(records[:, :-1]).view(f"V{8 * (length - 1)}").ravel().tolist()
+            sums = np.fromiter(map(adler32, bodies), dtype=np.uint64, count=len(chunk))
+            agree[chunk] = sums == stored
+    # A record's values may look like a head with a checksum of its own only by intent; the outer wins.
+    good = np.flatnonzero(agree)
+    inside = heads[good][1:] < np.maximum.accumulate((heads + lengths)[good])[:-1]
+    agree[good[1:][inside]] = False
+    return agree
+
+
+def _gather(words: Words, heads: NDArray[np.int64], length: int) -> Words:
+    """The records at `heads` as rows `(n, length)`: a view where they lie at even distances."""
+    if len(heads) > 1:
+        stride = int(heads[1] - heads[0])
+        even = heads[-1] - heads[0] == stride * (len(heads) - 1) and np.all(np.diff(heads) == stride)
+        if even and stride >= length:
+            return np.lib.stride_tricks.as_strided(
+                words[heads[0] :], (len(heads), length), (8 * stride, 8), writeable=False
+            )
+    gathered: Words = words[heads[:, None] + np.arange(length)]
+    return gathered
+
+
+def _gaps(
+    words: Words,
+    heads: NDArray[np.int64],
+    good: NDArray[np.int64],
+    size: NDArray[np.int64],
+    first: int,
+    last: int,
+    layouts: dict[int, Layout],
+) -> tuple[list[Damage], NDArray[np.int64]]:
+    """Damage, and for each valid record how many were lost before it."""
+    stops = np.concatenate([[first], good + size])
+    starts = np.concatenate([good, [last]])
+    lost = np.zeros(len(good), dtype=np.int64)
+    damage = []
+    for i in np.flatnonzero(starts != stops).tolist():
+        low, high, tail = int(stops[i]), int(starts[i]), i == len(good)
+        if tail:
+            used = np.flatnonzero(words[low:high])
+            if not len(used):
+                continue
+            high = low + int(used[-1]) + 1
+        gap = Damage(low * 8, (high - low) * 8, tail)
+        damage.append(gap)
+        if not tail:
+            samples = np.flatnonzero(words[good[:i]] & np.uint64(0xFFFF_FFFF))
+            before = int(size[samples[-1]]) if len(samples) else 0
+            lost[i:] += _lost_records(words, heads, low, high, before, layouts)
+    return damage, lost
+
+
+def _lost_records(
+    words: Words, heads: NDArray[np.int64], low: int, high: int, before: int, layouts: dict[int, Layout]
+) -> int:
+    """Damaged records still count in `seq`, or the identity of those behind them would move.
+
+    Exact for a damaged byte, and wherever heads are left: a record's length is in its head and in
+    its layout. Where both are gone, records are taken to be as long as the last sample before them.
+    """
+    lost = 0
+    begins = set(heads[np.searchsorted(heads, low) : np.searchsorted(heads, high)].tolist()) | {high}
+    while low < high:
+        head = int(words[low])
+        layout = layouts.get(head & 0xFFFF_FFFF)
+        lengths = [head >> 32 & 0xFFFF, FIXED_WORDS + len(layout.series) if layout else 0]
+        lengths.sort(key=lambda n: low + n != high)
+        length = next((n for n in lengths if n and low + n in begins), 0)
+        if length:
+            lost += _is_sample(words, low, length)
+        else:
+            length = min(b for b in begins if b > low) - low
+            if _is_sample(words, low, length):
+                lost += length // before if before and length % before == 0 else 1
+        low += length
+    return lost
+
+
+def _is_sample(words: Words, low: int, length: int) -> bool:
+    """Whether a damaged record counts in `seq`: of a definition or a note three of four signs are left."""
+    if length < 5:
+        return True
+    head, second, third, text = (int(word) for word in words[low : low + 4])
+    both = (
+        head & 0xFFFF_FFFF == 0,
+        4 + -(-third // 8) == length,  # the text's length
+    )
+    definition = (
+        second < 1 << 32,  # a layout's id; of a sample, nanoseconds since the boot
+        text & 0xFF_FFFF == 0x22_5B5B,  # the text's beginning: [["
+    )
+    note = (
+        MARK << 32 | SPAN_STARTED <= second <= MARK << 32 | EVENT,
+        text == FIRST_TEXT,
+    )
+    return max(sum(both + definition), sum(both + note)) < 3
+
+
+def _blocks(
+    words: Words,
+    heads: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    seq: NDArray[np.int64],
+    layouts: dict[int, Layout],
+    clock_ns: int,
+) -> tuple[list[Block], int]:
+    """A block a layout. All records of one length are taken apart at once: instruments with many
+    series make many layouts of one value, and a numpy call costs a microsecond whatever it gets."""
+    blocks: list[Block] = []
+    out_of_range = 0
+    for length in np.flatnonzero(np.bincount(lengths)).tolist() if len(lengths) else ():
+        rows = np.flatnonzero(lengths == length)
+        rows = rows[np.argsort(ids[rows], kind="stable")]
+        found = ids[rows]
+        table = _gather(words, heads[rows], length)
+        halves = np.ascontiguousarray(table[:, 2]).view("<i4")
+        steps = np.ascontiguousarray(table[:, 3]).view("<i8")
+        out_of_range += int(np.count_nonzero(halves < -1) + np.count_nonzero(steps < -1))
+        columns = (
+            table[:, 1].astype(np.int64) + clock_ns,
+            np.maximum(halves[0::2], -1),
+            np.maximum(halves[1::2], -1),
+            np.maximum(steps, -1),
+            seq[rows],
+            table[:, 4:-1].view("<f8"),
+        )
+        cuts = [0, *(np.flatnonzero(np.diff(found)) + 1).tolist(), len(rows)]
+        for (low, high), layout_id in zip(pairwise(cuts), found[cuts[:-1]].tolist(), strict=True):
+            layout = layouts.get(layout_id)
+            if layout is not None:  # else its definition is damaged: without names there are no values
+                parts = columns if len(cuts) == 2 else [column[low:high] for column in columns]
+                blocks.append(Block(layout.series, *parts))
+    return blocks, out_of_range

@@ -1,0 +1,55 @@
+"""Inputs: what a loop may hand in as a name, a tag, a number; everything else is named and refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from entrenar_processors import Series
+
+from entrenar_otel.recording.layout import describe
+
+MAX_NAME = 1000
+
+
+def text_problem(text: str) -> str | None:
+    """What is wrong with a text that shall be kept, or None."""
+    if len(text) > MAX_NAME:
+        return f"at most {MAX_NAME} characters, got {len(text)}"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return f"cannot be written as UTF-8: {describe(text)}"
+    return None
+
+
+def tags_problem(series: Series) -> str | None:
+    """What is wrong with the tags of a series, or None."""
+    texts = (text for pair in series.tags for text in pair)
+    return next(filter(None, map(text_problem, texts)), None)
+
+
+def name_problem(name: Any) -> str | None:
+    """What is wrong with a metric's name, or None."""
+    if not isinstance(name, str):
+        return f"a metric's name must be text, got {describe(name)}"
+    if not name.strip():
+        return f"a metric's name must not be empty, got {name!r}"
+    problem = text_problem(name)
+    return f"a metric's name: {problem}" if problem else None
+
+
+def number_of(value: Any) -> float:
+    """One number: Python's, numpy's, or a tensor of one element. Raises whatever its conversion raises.
+
+    >>> number_of(np.float32(0.5))
+    0.5
+    """
+    if isinstance(value, str | bytes | bytearray):
+        raise TypeError("text")
+    if getattr(getattr(value, "dtype", None), "kind", "") == "c":  # numpy would take its real part
+        raise TypeError("complex")
+    if getattr(value, "requires_grad", False):
+        value = value.detach()
+    if getattr(value, "ndim", 0):
+        value = value.item()  # one element of any shape, else an error
+    return float(value)

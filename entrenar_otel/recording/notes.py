@@ -1,0 +1,171 @@
+"""Notes: what a segment says besides samples, a span's start and end, and events.
+
+A note is a record like a layout's definition, with layout id 0 in its head (layout.py):
+
+    head      0xFFF5 · length in words · 0
+    kind      1 in the high half, which no layout's id has; the kind in the low half
+    length    of the JSON text in bytes
+    text      padded to words
+    checksum  Adler-32 of everything before it
+
+Notes do not count in `seq`. Their text begins with seven spaces, so that its first word is one that no
+sample has in that place: `decode` must tell a damaged note, which moves no `seq`, from a damaged sample.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from zlib import adler32
+
+from entrenar_otel.recording.layout import describe, head_word
+
+SPAN_STARTED, SPAN_ENDED, EVENT = 1, 2, 3
+#: The high half of a note's second word; a definition has 0 there.
+MARK = 1
+#: So its words fit into the length field, and the smallest segment into a nearly full disk.
+MAX_TEXT = 256_000
+_LEAD = b" " * 7
+#: The first word of every note's text.
+FIRST_TEXT = int.from_bytes(_LEAD + b"{", "little")
+#: Deeper nesting is cut: whoever reads the text recurses as deep.
+_MAX_DEPTH = 32
+#: More values than this are longer than MAX_TEXT in any case.
+_MAX_VALUES = MAX_TEXT // 2
+
+#: Open spans that the next segment begins with: so many, and one part in four of it.
+MAX_OPEN = 1_000
+OPEN_SHARE = 4
+
+
+@dataclass(frozen=True)
+class Note:
+    """A span's start, its end, or an event, as a document (docs/architecture.md has the fields)."""
+
+    kind: int
+    document: dict[str, Any]
+
+
+class _TooLong(ValueError):
+    """Past every guard against odd values: there is too much of it."""
+
+
+def note_record(kind: int, document: Mapping[str, Any], *, clean: bool = False) -> bytes:
+    """A note as a record. Odd values become text; only one that is too long raises ValueError.
+
+    `clean`: there are no odd values, as far as the caller knows; it is a third quicker.
+    """
+    text = _LEAD + ((_quickly(document) if clean else None) or _carefully(document)).encode()
+    if len(text) > MAX_TEXT:
+        raise _too_long(f"{len(text):,} bytes")
+    padded = text + b" " * (-len(text) % 8)
+    body = struct.pack("<QQQ", head_word(4 + len(padded) // 8, 0), MARK << 32 | kind, len(text)) + padded
+    return body + struct.pack("<Q", adler32(body))
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _quickly(document: Mapping[str, Any]) -> str | None:
+    """The text of a document that has nothing odd in it; None where it has, or is deep."""
+    try:
+        text = _encode(document)
+    except Exception:
+        return None
+    return text if text[0] == "{" and text.count("{") + text.count("[") <= _MAX_DEPTH else None
+
+
+def _carefully(document: Mapping[str, Any]) -> str:
+    values = _plain(document, 0, [_MAX_VALUES])
+    if not isinstance(values, dict):  # it cannot even be looked through
+        values = {"value": values}
+    return _encode(values)
+
+
+def parse_note(body: bytes) -> Note:
+    """The note of a record (without its checksum word). Raises ValueError where it is no JSON object."""
+    _, kind, length = struct.unpack_from("<QQQ", body)
+    document = json.loads(body[24 : 24 + length])
+    if not isinstance(document, dict):
+        raise ValueError("a note is no JSON object")
+    return Note(kind & 0xFFFF_FFFF, document)
+
+
+def _too_long(size: str) -> _TooLong:
+    return _TooLong(f"a note may have {MAX_TEXT:,} bytes of JSON text, this one has {size}: shorten it")
+
+
+def _plain(value: Any, depth: int, left: list[int]) -> Any:
+    """A value as JSON can say it and read it back, whatever it is; `left` counts down over all values."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise _too_long(f"more than {_MAX_VALUES:,} values")
+    if value is None or isinstance(value, str | bool):
+        return value
+    try:
+        if isinstance(value, int):  # Python reads no more than 4,300 digits
+            return int(value) if value.bit_length() < 8192 else f"{value:#x}"
+        if isinstance(value, float):
+            return float(value)
+        if isinstance(value, Mapping | list | tuple | set | frozenset):
+            if depth >= _MAX_DEPTH:
+                return describe(value)
+            if isinstance(value, Mapping):
+                pairs = list(value.items())  # at once: another thread may be adding to it
+                return {_text(key): _plain(one, depth + 1, left) for key, one in pairs}
+            return [_plain(one, depth + 1, left) for one in list(value)]
+        if math.prod(getattr(value, "shape", (2,))) == 1:  # a scalar of numpy or torch
+            return _plain(value.item(), _MAX_DEPTH, left)
+    except _TooLong:
+        raise
+    except Exception:
+        return describe(value)
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return describe(value)
+
+
+class OpenSpans:
+    """The start notes of spans still open, with which every new segment begins.
+
+    So the last segment of a dead process has them all, and recovery can end what the process could not.
+    Where there are too many, spans with a parent go first, the oldest of them first: the run's own span
+    is worth more than one of a thousand that nobody ended.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[str, tuple[bool, bytes]] = {}  # by span id, in the order of their starts
+
+    def saw(self, kind: int, document: Mapping[str, Any], record: bytes) -> None:
+        """Follow a note that was written."""
+        if kind == EVENT or (span := document.get("span_id")) is None:
+            return
+        if kind == SPAN_STARTED:
+            self._records[str(span)] = (document.get("parent_span_id") is not None, record)
+            if len(self._records) > MAX_OPEN:
+                del self._records[self._by_worth()[-1]]
+        else:
+            self._records.pop(str(span), None)
+
+    def _by_worth(self) -> list[str]:
+        newest_first = reversed(self._records)
+        return sorted(newest_first, key=lambda span: self._records[span][0])  # stable: parentless first
+
+    def records(self, segment_bytes: int) -> bytes:
+        """Those that fit into a quarter of the segment, in the order of their starts."""
+        kept, room = set(), segment_bytes // OPEN_SHARE
+        for span in self._by_worth():
+            size = len(self._records[span][1])
+            if size <= room:
+                room -= size
+                kept.add(span)
+        return b"".join(record for span, (_, record) in self._records.items() if span in kept)

@@ -1,0 +1,484 @@
+"""Recorder: the hot path. One call of `log` is one record in one memory-mapped segment.
+
+Invariants, on which speed and safety rest:
+
+1. `write` is the current segment's own `mmap.write`: it checks, copies and advances in one C call
+   under the GIL. So there is no lock, no reserved slot and no hole; where there is no GIL, a lock
+   is put around it.
+2. Whatever is unusual raises before anything is written: an unknown combination of names
+   (KeyError), no number (struct.error, TypeError), a full, sealed or closed segment (ValueError),
+   a run not yet begun or already ended. The `except` leads to `_log_slowly`, which does it again
+   with care. The fast path has no branch for any of it.
+3. A layout's definition is in the segment before its first record. So a new segment begins with
+   all of them, and with the spans still open, before `write` is pointed at it.
+4. `log` and the bound functions share one namespace, the only thing that changes when a segment is
+   replaced, when a fork makes this the no-op twin, or when a cord must be obeyed.
+"""
+
+from __future__ import annotations
+
+import linecache
+import logging
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+from zlib import adler32
+
+from entrenar_processors import Series
+
+from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.errors import BadInput, ConfigError, guard
+from entrenar_otel.recording.chain import SegmentChain, no_op, not_ready
+from entrenar_otel.recording.inputs import name_problem, number_of, tags_problem
+from entrenar_otel.recording.layout import (
+    ABSENT_32,
+    ABSENT_64,
+    MAX_VALUES,
+    Layout,
+    bound_source,
+    describe,
+    packers,
+)
+from entrenar_otel.recording.segment import SEGMENT_BYTES
+
+logger = logging.getLogger("entrenar_otel")
+
+#: Beyond this many combinations of names, a new one is recorded series by series: a loop that
+#: reports a different subset each step (active experts, say) must not make layouts without end.
+MAX_LAYOUTS = 1024
+#: Every segment begins with all layouts; they may take a quarter of it, about 60,000 names.
+MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
+
+if TYPE_CHECKING:  # the recorder's namespace, in which the hot path runs (see Recorder.__init__)
+    EPOCH: int
+    BATCH: int
+    STEP: int
+    writers: dict[tuple[str, ...], tuple[Callable[..., bytes], int, Callable[..., bytes], str | None]]
+    now: Callable[[], int]
+    write: Callable[[bytes], Any]
+    slow: Callable[..., None]
+    stop_line: Callable[..., None]
+
+
+def _log(
+    values: Any = None,
+    /,
+    *,
+    epoch: Any = None,
+    batch: Any = None,
+    step: Any = None,
+    tags: Any = None,
+    **metrics: Any,
+) -> None:
+    if values is None is tags:
+        try:
+            pack, head, seal, watched = writers[(*metrics,)]
+            record = pack(
+                head,
+                now(),
+                EPOCH if epoch is None else epoch,
+                BATCH if batch is None else batch,
+                STEP if step is None else step,
+                *metrics.values(),
+            )
+            write(seal(record, adler32(record)))
+        except Exception:  # noqa: S110 - nothing was written: again, with care
+            pass
+        else:
+            if watched is None:
+                return
+            value = metrics[watched]
+            try:
+                if not value - value:
+                    return
+            except Exception:  # numpy's bool cannot be subtracted, and is finite
+                return
+            stop_line(value, epoch, batch, step)
+            return
+    slow(epoch, batch, step, metrics, tags, values)
+
+
+class Recorder(SegmentChain):
+    """Takes samples from the loop's threads and gives them to the heartbeat.
+
+    `begin` is called once, by whoever records first; it must call `open`. `stop_line(value, epoch,
+    batch, step)` is called after a non-finite training loss was recorded, and raises.
+    """
+
+    def __init__(
+        self,
+        *,
+        begin: Callable[[], object],
+        stop_line: Callable[[float, int | None, int | None, int | None], None],
+        raise_on_bad_value: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        super().__init__(begin, clock)
+        self._stop_line = stop_line
+        self._raise = raise_on_bad_value
+        self._checked_devices: set[str] = set()
+        self.bound_functions: list[Callable[..., None]] = []
+        self.bad = 0
+        self.namespace |= {
+            "slow": self._log_slowly,
+            "stop_line": self._stop,
+            "writers": {},
+            "EPOCH": ABSENT_32,
+            "BATCH": ABSENT_32,
+            "STEP": ABSENT_64,
+        }
+        self.log: Callable[..., None] = _with_globals(_log, self.namespace, "log")
+
+    def abandon(self) -> None:
+        super().abandon()
+        for name in ("slow", "stop_line", *(f"slow_{i}" for i in range(len(self.bound_functions)))):
+            self.namespace[name] = no_op
+        self.namespace["writers"] = _AnyLayout()
+
+    # -- coordinates and bound functions ----------------------------------------------------------
+
+    def set_coordinates(
+        self, epoch: int | None = None, batch: int | None = None, step: int | None = None
+    ) -> None:
+        """What `log` uses where the caller gives no coordinates; None keeps the current one."""
+        namespace = self.namespace
+        if epoch is not None:
+            namespace["EPOCH"] = epoch
+        if batch is not None:
+            namespace["BATCH"] = batch
+        if step is not None:
+            namespace["STEP"] = step
+
+    def move_to(self, batch: int, step: int) -> None:
+        """The next step, for `steps()`: as `set_coordinates`, without its questions."""
+        namespace = self.namespace
+        namespace["BATCH"] = batch
+        namespace["STEP"] = step
+
+    def clear_coordinates(self) -> None:
+        self.namespace.update(EPOCH=ABSENT_32, BATCH=ABSENT_32, STEP=ABSENT_64)
+
+    def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
+        """A function made for exactly these metrics. Raises ConfigError on names that cannot be."""
+        if not metrics:
+            raise ConfigError("bind() needs at least one metric name, as in bind('loss', 'accuracy')")
+        for metric in metrics:
+            if problem := name_problem(metric):
+                raise ConfigError(f"bind(): {problem}")
+        if len(set(metrics)) < len(metrics):
+            raise ConfigError(f"bind() got a metric twice: {', '.join(metrics)}")
+        if tags is not None and not isinstance(tags, Mapping):
+            raise ConfigError(f"bind(): tags must be a mapping of text to text, got {describe(tags)}")
+        series = tuple(Series.of(metric, tags) for metric in metrics)
+        if problem := tags_problem(series[0]):
+            raise ConfigError(f"bind(): tags {describe(tags)}: {problem}")
+        number = len(self.bound_functions)
+        pack, seal = packers(len(series))
+        namespace = self.namespace
+
+        def slowly(epoch: Any, batch: Any, step: Any, *values: Any) -> None:
+            given = dict(zip(metrics, values, strict=True))
+            self._log_slowly(epoch, batch, step, given, tags)
+            layout = self._layouts.get(series)
+            if layout is not None:
+                namespace[f"head_{number}"] = layout.head
+
+        # head is None until the first call: struct.error leads it through `slowly`, where the
+        # layout is defined and the values' types are looked at once
+        namespace.update(
+            {
+                f"pack_{number}": pack,
+                f"seal_{number}": seal,
+                f"head_{number}": None,
+                f"slow_{number}": slowly if self.namespace["slow"] is not no_op else no_op,
+            }
+        )
+        watched = next((i for i, s in enumerate(series) if _stops_the_line(s)), None)
+        source = bound_source(metrics, number, watched)
+        filename = f"<entrenar_otel bind {number}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+        local: dict[str, Any] = {}
+        exec(compile(source, filename, "exec"), namespace, local)  # noqa: S102 - names are checked
+        bound: Callable[..., None] = local["bound"]
+        self.bound_functions.append(bound)
+        return bound
+
+    # -- the careful path -------------------------------------------------------------------------
+
+    def _log_slowly(
+        self,
+        epoch: Any,
+        batch: Any,
+        step: Any,
+        metrics: Mapping[str, Any],
+        tags: Mapping[str, Any] | None,
+        values: Mapping[str, Any] | None = None,
+    ) -> None:
+        stop: tuple[float, int, int, int] | None = None
+        problems: list[str] = []  # meant for the loop: past the guard
+        with guard("log"):
+            given = self._merged(values, metrics, problems)
+            stop = self._record(epoch, batch, step, given, tags, problems)
+        if stop is not None:
+            self._stop(*stop)
+        if self._held is not None:
+            self.obey()
+        if problems:
+            raise BadInput("; ".join(problems))
+
+    def record_one(
+        self, series: Series, value: Any, epoch: Any, batch: Any, step: Any, *, time_ns: int | None = None
+    ) -> int | None:
+        """Record one value with care, for an instrument; returns its layout's head, for the next ones.
+
+        `time_ns` is wall time, by default now. A value that must stop the line holds it: instruments do
+        not raise.
+        """
+        problems: list[str] = []
+        if self._segment is None and self._ended is None:
+            self._begin()
+        number = self._number_of(series.metric, value, problems)
+        if number is not None:
+            at = None if time_ns is None else max(0, time_ns - self.clock_ns)
+            coordinates = self._coordinates(epoch, batch, step, problems)
+            self._write((series,), (number,), coordinates, problems, fast=False, monotonic_ns=at)
+            if not math.isfinite(number):
+                self.hold_line(series, number, epoch, batch, step)
+        for problem in problems:
+            self._warn_once("bad", series.metric, problem)
+        layout = self._layouts.get((series,))
+        return layout.head if layout is not None else None
+
+    def refuse(self, key: str, message: str) -> None:
+        """Count bad input, and warn of it once a key."""
+        self.bad += 1
+        self._warn_once("bad", key, message)
+
+    def hold_line(self, series: Series, value: Any, epoch: Any, batch: Any, step: Any) -> None:
+        """Stop the line at the next `log` or `obey()` if this series' non-finite value must."""
+        if self._held is None and _stops_the_line(series):
+            self._held = (float(value), *self._where(epoch, batch, step))
+            self.namespace["write"] = not_ready
+
+    def obey(self) -> None:
+        """Raise what holds the line, once. Does nothing when nothing does."""
+        with self._lock:
+            held, self._held = self._held, None
+            self.namespace["write"] = self.namespace["put"]
+        if held is not None:
+            self._stop_line(*held)
+
+    def _merged(self, values: Any, metrics: Mapping[str, Any], problems: list[str]) -> dict[Any, Any]:
+        if values is None:
+            return dict(metrics)
+        if not isinstance(values, Mapping):
+            self._reject(
+                "values",
+                f"log() takes a mapping of names to numbers, or keywords; got {describe(values)}",
+                problems,
+            )
+            return dict(metrics)
+        for name in values.keys() & metrics.keys():
+            self._reject(name, f"log() got {name!r} twice; the keyword's value was kept", problems)
+        return {**values, **metrics}
+
+    def _record(
+        self, epoch: Any, batch: Any, step: Any, metrics: Mapping[Any, Any], tags: Any, problems: list[str]
+    ) -> tuple[float, int, int, int] | None:
+        """Record what can be recorded; returns a value that must stop the line, and where."""
+        if self._segment is None and self._ended is None:
+            self._begin()
+        coordinates = self._coordinates(epoch, batch, step, problems)
+        if tags is not None and not isinstance(tags, Mapping):
+            self._reject("tags", f"tags must be a mapping of text to text, got {describe(tags)}", problems)
+            tags = None
+        numbers: dict[str, float] = {}
+        for name, value in metrics.items():
+            if problem := name_problem(name):
+                self._reject(f"name {describe(name)}", problem, problems)
+            elif (number := self._number_of(name, value, problems)) is not None:
+                numbers[name] = number
+        if numbers:
+            series = tuple(Series.of(name, tags) for name in numbers)
+            if bad := tags_problem(series[0]):
+                self._reject("tags", f"tags {describe(tags)}: {bad}", problems)
+                series = tuple(Series(name) for name in numbers)
+            self._write(series, tuple(numbers.values()), coordinates, problems, fast=not tags)
+            for one, value in zip(series, numbers.values(), strict=True):
+                if _stops_the_line(one) and not math.isfinite(value):
+                    return value, *coordinates
+        return None
+
+    def _write(
+        self,
+        series: tuple[Series, ...],
+        values: tuple[float, ...],
+        coordinates: tuple[int, int, int],
+        problems: list[str],
+        *,
+        fast: bool,
+        monotonic_ns: int | None = None,
+    ) -> None:
+        if self._ended is not None:
+            self._drop(len(values))
+            self._warn_once(
+                "ended",
+                "",
+                f"log() after the run ended ({self._ended}): dropped and counted. "
+                "Make a new Monitor for a new run",
+            )
+            return
+        layout = self._layout(series, problems)
+        if layout is None:
+            for one, value in zip(series, values, strict=True) if len(series) > 1 else ():
+                self._write((one,), (value,), coordinates, problems, fast=False)
+            return
+        pack, seal = packers(len(series))
+        now = self.namespace["now"]() if monotonic_ns is None else monotonic_ns
+        record = pack(layout.head, now, *coordinates, *values)
+        if not self._put(seal(record, adler32(record))):
+            self._drop(len(values))
+        elif fast:
+            watched = next((s.metric for s in series if _stops_the_line(s)), None)
+            names = tuple(s.metric for s in series)
+            self.namespace["writers"][names] = (pack, layout.head, seal, watched)
+
+    def _layout(self, series: tuple[Series, ...], problems: list[str]) -> Layout | None:
+        """The layout of these series, defined in the segment; None: record them one by one."""
+        if (known := self._layouts.get(series)) is not None:
+            return known
+        with self._lock:
+            if (known := self._layouts.get(series)) is not None:
+                return known
+            if len(series) > MAX_VALUES or (len(series) > 1 and len(self._layouts) >= MAX_LAYOUTS):
+                return None
+            layout = Layout(len(self._layouts) + 1, series)
+            size = len(layout.definition)
+            room = min(MAX_LAYOUT_BYTES, self._segment.size // 4 if self._segment else 0)
+            if self._layout_bytes + size > room:
+                if len(series) == 1:
+                    self._reject(
+                        "too many names",
+                        f"more than {len(self._layouts):,} different names or tags, "
+                        f"so {describe(str(series[0]))} is not recorded. A part of the name seems to "
+                        "change with every call: put it into step=, epoch= or batch=",
+                        problems,
+                    )
+                return None
+            if not self._put(layout.definition):
+                if len(series) == 1:  # several are tried one by one
+                    self._drop(1)
+                return None
+            self._layouts[series] = layout
+            self._by_id[layout.id] = layout
+            self._layout_bytes += size
+            return layout
+
+    def _coordinates(self, epoch: Any, batch: Any, step: Any, problems: list[str]) -> tuple[int, int, int]:
+        return (
+            self._coordinate("epoch", epoch, 0x7FFF_FFFF, problems),
+            self._coordinate("batch", batch, 0x7FFF_FFFF, problems),
+            self._coordinate("step", step, 0x7FFF_FFFF_FFFF_FFFF, problems),
+        )
+
+    def _coordinate(self, name: str, value: Any, limit: int, problems: list[str]) -> int:
+        if value is None:
+            return int(self.namespace[name.upper()])
+        absent = ABSENT_64 if name == "step" else ABSENT_32
+        try:
+            try:
+                number = operator.index(value)
+            except TypeError:
+                number = math.floor(value)
+            if 0 <= number <= limit:
+                return number
+        except Exception:  # noqa: S110 - rejected below
+            pass
+        self._reject(
+            name,
+            f"{name} must be a whole number from 0 to {limit}, got {describe(value)}; left empty",
+            problems,
+        )
+        return absent
+
+    def _number_of(self, name: str, value: Any, problems: list[str]) -> float | None:
+        try:
+            if getattr(value, "is_cuda", False):
+                self._warn_once(
+                    "cuda",
+                    name,
+                    f"{name} is a CUDA tensor: reading it waits for the GPU (synchronises) on every "
+                    "log. Log it less often, or pass a value that is already on the CPU",
+                )
+            return number_of(value)
+        except Exception:
+            self._reject(name, f"{name} must be one number, got {describe(value)}; not recorded", problems)
+            return None
+
+    def _reject(self, key: str, message: str, problems: list[str] | None = None) -> None:
+        """Bad input: counted; warned of once a name, or raised once what was good is recorded."""
+        self.bad += 1
+        if self._raise:
+            if problems is None:
+                raise BadInput(message)
+            problems.append(message)
+        else:
+            self._warn_once("bad", key, message)
+
+    def _drop(self, samples: int) -> None:
+        self.dropped += samples
+
+    def _stop(self, value: Any, epoch: Any, batch: Any, step: Any) -> None:
+        self._stop_line(float(value), *self._where(epoch, batch, step))
+
+    def places(self, epoch: int | None, batch: int | None, step: int | None) -> tuple[int, int, int]:
+        """Coordinates as a record has them; those that are not given are the current ones."""
+        at = self.namespace
+        return (
+            at["EPOCH"] if epoch is None else epoch,
+            at["BATCH"] if batch is None else batch,
+            at["STEP"] if step is None else step,
+        )
+
+    def coordinates(self) -> tuple[int | None, int | None, int | None]:
+        """Epoch, batch and step as `epochs()` and `steps()` have set them."""
+        return self._where(None, None, None)
+
+    def _where(self, epoch: Any, batch: Any, step: Any) -> tuple[int | None, int | None, int | None]:
+        def known(name: str, given: Any, absent: int) -> int | None:
+            at = self.namespace[name] if given is None else given
+            try:
+                return None if at == absent else int(at)
+            except (TypeError, ValueError, OverflowError):  # refused where it was recorded
+                return None
+
+        return (
+            known("EPOCH", epoch, ABSENT_32),
+            known("BATCH", batch, ABSENT_32),
+            known("STEP", step, ABSENT_64),
+        )
+
+
+class _AnyLayout(dict[Any, Any]):
+    """In a forked child every combination of names is recorded to nowhere."""
+
+    def __missing__(self, key: Any) -> Any:
+        return _discard, 0, _discard, None
+
+
+def _discard(*_args: Any) -> bytes:
+    return b""
+
+
+def _stops_the_line(series: Series) -> bool:
+    """Training loss: façade `loss`, split absent or train (renacer.toml's default)."""
+    return series.metric == "loss" and dict(series.tags).get("split", "train") == "train"
+
+
+def _with_globals(function: Any, namespace: dict[str, Any], name: str) -> Callable[..., None]:
+    """The same code, with the recorder's namespace as its globals."""
+    copy = FunctionType(function.__code__, namespace, name, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy

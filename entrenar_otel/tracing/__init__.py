@@ -1,0 +1,1 @@
+"""OpenTelemetry's spans: a run, its epochs and what happens in them, noted and exported."""

@@ -1,0 +1,74 @@
+"""A recorder that begins by itself, and what came out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from entrenar_processors import Samples
+
+from entrenar_otel.recording.recorder import Recorder
+from entrenar_otel.recording.segment import Segment
+
+Stop = tuple[float, int | None, int | None, int | None]
+
+
+class Kit(Recorder):
+    """A recorder of its own folder, which notes its stops and keeps what was drained."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__(begin=self.start, stop_line=lambda *stop: self.stops.append(stop), **options)
+        self.folder = folder
+        self.stops: list[Stop] = []
+        self.drained: dict[int, tuple[int, int, int, dict[str, float]]] = {}
+
+    def start(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self.open(self.folder, {"run_id": "r"})
+
+    def keep(self, samples: Samples) -> None:
+        for block in samples.blocks:
+            coordinates = (block.epoch.tolist(), block.batch.tolist(), block.step.tolist())
+            rows = zip(block.seq.tolist(), *coordinates, block.values.tolist(), strict=True)
+            for seq, epoch, batch, step, values in rows:
+                assert seq not in self.drained, "a row came out twice"
+                named = dict(zip(map(str, block.series), values, strict=True))
+                self.drained[seq] = (epoch, batch, step, named)
+
+    def rows(self) -> list[tuple[int, int, int, dict[str, float]]]:
+        """All rows so far, in order of their seq, which has no gap."""
+        self.keep(self.drain())
+        assert sorted(self.drained) == list(range(len(self.drained)))
+        return [self.drained[seq] for seq in range(len(self.drained))]
+
+    def values(self) -> list[dict[str, float]]:
+        return [row[3] for row in self.rows()]
+
+    def without_slow_path(self) -> None:
+        """From here on, whatever is not the fast path fails the test."""
+
+        def slow(*given: Any) -> None:
+            raise AssertionError(f"not the fast path: {given}")
+
+        for name in [n for n in self.namespace if n.startswith("slow")]:
+            self.namespace[name] = slow
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Kit]:
+    """Makes a recorder; `raise_on_bad_value` is an option."""
+    return lambda **options: Kit(tmp_path / "live", **options)
+
+
+@pytest.fixture
+def recorder(make: Callable[..., Kit]) -> Kit:
+    return make()
+
+
+@pytest.fixture
+def segment_size(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets the size of the segments made from now on."""
+    create = Segment.create.__func__  # type: ignore[attr-defined]
+    return lambda size: monkeypatch.setattr(create, "__defaults__", (size,))
