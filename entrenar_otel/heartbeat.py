@@ -93,11 +93,12 @@ class Heartbeat:
         if self._retention_days is not None:
             self.lake.prune(timedelta(days=self._retention_days))
 
-    def tick(self) -> None:
+    def tick(self, *, pull: bool = True) -> None:
         """One beat; also called by whoever needs everything to be current."""
         begun = time.perf_counter()
-        with guard("pull"):
-            self._before()
+        if pull:
+            with guard("pull"):
+                self._before()
         self.collect()
         self.recorder.sync()
         self.recorder.prepare()

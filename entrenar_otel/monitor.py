@@ -360,6 +360,8 @@ class Monitor(Loop, Answers):
             self._recorder.end(reason or state)
             for front in self._fronts:
                 front.cut(self._recorder)
+            if self._source is not None:
+                self._source.cut()
             if run is None:
                 return
             self._progress.clear()

@@ -62,5 +62,5 @@ class TrainingMetricReader(SdkReader):
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """End the run. Bounded; a second call does nothing."""
         if not self.is_forked:
-            self.monitor.close()
-            super().shutdown(timeout_millis, **kwargs)
+            self.monitor.close()  # which has waited for the SDK already
+            super().shutdown(min(timeout_millis, 1000.0), **kwargs)

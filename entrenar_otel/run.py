@@ -184,7 +184,9 @@ class OpenRun:
         """Drain, make durable and export what is there now; False where that was not done in time."""
         deadline = time.monotonic() + timeout_seconds
         with guard("flush"):
-            self.heartbeat.tick()
+            if not self.telemetry.pull(timeout_seconds):
+                return False
+            self.heartbeat.tick(pull=False)
             return self.telemetry.flush(max(0.0, deadline - time.monotonic()))
         return False
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from opentelemetry import context, trace
 
 
+_OPENED = context.create_key("entrenar-open-span")
+
+
 class OpenSpan:
     """A span of ours, current in the context where it was started, until `leave`.
 
     It is not left with `context.detach`: a generator may be finalised in another context, whose token
     is then not this one's, and OpenTelemetry logs an error. Instead the former context comes back
-    where this span is still the current one, and nothing happens where it is not.
+    where this span is still the current one, and nothing happens where it is not. Where the span that
+    was current then has ended since (another run's), the context before that one comes back.
     """
 
     __slots__ = ("before", "key", "span", "within")
@@ -19,21 +23,33 @@ class OpenSpan:
         self.span = span
         self.key = key
         self.before = context.get_current()
-        self.within = context.set_value(key, span, trace.set_span_in_context(span, self.before))
+        within = context.set_value(key, span, trace.set_span_in_context(span, self.before))
+        self.within = context.set_value(_OPENED, self, within)
         context.attach(self.within)
 
     def leave(self) -> None:
         current = context.get_current()
         if current is self.within:
-            context.attach(self.before)
+            context.attach(self._outer())
             return
         # Somebody has set another value since, or a span within this one was ended from elsewhere.
         span = trace.get_current_span(current)
         is_stale = span is context.get_value(self.key, current) and not span.is_recording()
         if span is self.span or is_stale:
-            outer = context.get_value(self.key, self.before)
-            span = trace.get_current_span(self.before)
-            context.attach(context.set_value(self.key, outer, trace.set_span_in_context(span, current)))
+            before = self._outer()
+            within = trace.set_span_in_context(trace.get_current_span(before), current)
+            for key in (self.key, _OPENED):
+                within = context.set_value(key, context.get_value(key, before), within)
+            context.attach(within)
+
+    def _outer(self) -> context.Context:
+        """The context from before this span, and before those in it that have ended."""
+        before = self.before
+        while isinstance(opened := context.get_value(_OPENED, before), OpenSpan):
+            if opened.span.is_recording():
+                break
+            before = opened.before
+        return before
 
 
 def live(within: context.Context) -> trace.Span | None:

@@ -120,10 +120,10 @@ def test_what_was_measured_just_before_the_end_is_there(make: Make) -> None:
     """However much of it: it is waited for, as the last chance there is."""
     provider, reader = make()
     gauge = provider.get_meter("mine").create_gauge("training.accuracy")
-    for i in range(60_000):
+    for i in range(90_000):
         gauge.set(i)
     provider.shutdown()
-    assert count() == 60_000
+    assert count() == 90_000
     assert reader.monitor.dropped == 0
 
 
@@ -131,12 +131,12 @@ def test_force_flush_is_over_when_all_is_recorded(make: Make) -> None:
     """True says so: a query after it sees everything."""
     provider, reader = make()
     gauge = provider.get_meter("mine").create_gauge("training.accuracy")
-    for i in range(60_000):
+    for i in range(90_000):
         gauge.set(i)
     assert provider.force_flush(30_000)
-    assert reader.monitor.sample_count("accuracy") == 60_000
+    assert reader.monitor.sample_count("accuracy") == 90_000
     provider.shutdown()
-    assert count() == 60_000
+    assert count() == 90_000
 
 
 def test_sixteen_threads(make: Make) -> None:
@@ -237,18 +237,19 @@ def test_other_instruments_reach_our_exporters(make: Make, keeper: Any, points: 
 def test_asynchronous_training_instruments(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """Each observation is a row of the lake; of totals it is the change."""
     provider, _reader = make()
-    values = iter([5, 5, 8, 8])
-    totals = iter([10.0, 30.0, 30.0, 31.0])
+    values, totals = iter([5, 5, 8]), iter([10.0, 30.0, 30.0, 31.0])
     meter = provider.get_meter("mine")
-    meter.create_observable_gauge("training.temperature", [lambda _: [Observation(next(values), {"gpu": 0})]])
-    meter.create_observable_counter("training.energy", [lambda _: [Observation(next(totals))]])
+    meter.create_observable_gauge(
+        "training.temperature", [lambda _: [Observation(next(values, 9), {"gpu": 0})]]
+    )
+    meter.create_observable_counter("training.energy", [lambda _: [Observation(next(totals, 31.0))]])
     for _ in range(3):
         provider.force_flush()
     provider.shutdown()
     assert [row[1] for row in rows(where="metric = 'energy'")] == [1.0, 10.0, 20.0]
     temperatures = rows(where="metric = 'temperature'")
-    assert [row[1:3] for row in temperatures] == [(v, "[('gpu', '0')]") for v in (5.0, 5.0, 8.0, 8.0)]
-    assert "samples" not in caplog.text
+    assert [row[1:3] for row in temperatures] == [(v, "[('gpu', '0')]") for v in (5.0, 5.0, 8.0, 9.0)]
+    assert not [record for record in caplog.records if record.name == "entrenar_otel"]
 
 
 def test_a_callback_that_hangs(make: Make, wait_until: Any) -> None:
@@ -274,7 +275,7 @@ def test_a_callback_that_hangs(make: Make, wait_until: Any) -> None:
         provider.force_flush(500)
         assert time.monotonic() - begun < 10
         begun = time.monotonic()
-        provider.shutdown(timeout_millis=3000)
+        provider.shutdown()
         assert time.monotonic() - begun < 15
         assert Lake("lake").runs()[0].state == "completed"
         assert count() == 2
@@ -294,6 +295,20 @@ def test_a_callback_that_raises(make: Make, caplog: pytest.LogCaptureFixture) ->
         provider.force_flush()
     provider.shutdown()
     assert [row[1] for row in rows()] == [0.0, 1.0, 2.0]
+
+
+def test_a_run_that_ends_before_its_provider(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """What is set afterwards is said once to be dropped, or not at all; nothing fails."""
+    provider, reader = make(views={"max_samples": 50})
+    gauge = provider.get_meter("mine").create_gauge("training.accuracy")
+    gauge.set(1.0)
+    reader.monitor.close()
+    for i in range(200):
+        gauge.set(i)
+    provider.force_flush()
+    provider.shutdown()
+    assert [row[1] for row in rows()] == [1.0]
+    assert len([record for record in caplog.records if record.name == "entrenar_otel"]) <= 1
 
 
 def test_disabled(make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
