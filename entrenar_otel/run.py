@@ -106,6 +106,7 @@ class OpenRun:
             set_global=is_global,
             export_settings=span_export_settings(environ),
         )
+        self.tracing.spent = self.telemetry.overhead.spent
         self._capture = WarningCapture(self._warn)
         outboxes = [outbox_of_consumer(consumer) for consumer in (*consumers, *wrapped)]
         outboxes += [

@@ -84,6 +84,8 @@ class RunTracing:
         # Span events that are still to be added to their spans, see `event`.
         self._events: deque[tuple[trace.Span, str, dict[str, Any], int]] = deque(maxlen=20_000)
         self._ended = False
+        #: Told how many seconds the beginnings and ends of spans take, for `entrenar.overhead`.
+        self.spent: Callable[[float], None] = lambda _seconds: None
 
     @property
     def shortened(self) -> int:
@@ -314,12 +316,16 @@ class RunTracing:
         self, name: str, attributes: Mapping[str, Any], parent: context.Context | None = None
     ) -> OpenSpan:
         assert self._tracer is not None
+        begun = time.perf_counter()
         span = self._tracer.start_span(name, parent or self._parent(), attributes=attributes)
-        return OpenSpan(span, self._key)
+        opened = OpenSpan(span, self._key)
+        self.spent(time.perf_counter() - begun)
+        return opened
 
     def _close(self, opened: OpenSpan) -> None:
         if self._pid != os.getpid():
             return
+        begun = time.perf_counter()
         try:
             if self._events:
                 self._add_events()
@@ -330,6 +336,7 @@ class RunTracing:
                 raise
         finally:
             opened.leave()
+            self.spent(time.perf_counter() - begun)
 
     def _add_events(self) -> None:
         while self._events:

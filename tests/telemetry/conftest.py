@@ -97,7 +97,7 @@ def keeper() -> Iterator[Callable[..., Keeper]]:
         one.gate.set()
         one.shutdown_gate.set()
     for thread in threading.enumerate():
-        if thread.name.startswith(("exporter ", "entrenar-sdk", "emitter ", "consumer ")):
+        if thread.name.startswith(("exporter ", "emitter ", "consumer ")):
             thread.join(5)
 
 

@@ -298,17 +298,17 @@ def test_a_callback_that_raises(make: Make, caplog: pytest.LogCaptureFixture) ->
 
 
 def test_a_run_that_ends_before_its_provider(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    """What is set afterwards is said once to be dropped, or not at all; nothing fails."""
+    """What is set afterwards goes nowhere, and nothing fails."""
     provider, reader = make(views={"max_samples": 50})
     gauge = provider.get_meter("mine").create_gauge("training.accuracy")
     gauge.set(1.0)
     reader.monitor.close()
-    for i in range(200):
+    for i in range(20):
         gauge.set(i)
     provider.force_flush()
     provider.shutdown()
     assert [row[1] for row in rows()] == [1.0]
-    assert len([record for record in caplog.records if record.name == "entrenar_otel"]) <= 1
+    assert not [record for record in caplog.records if record.name == "entrenar_otel"]
 
 
 def test_disabled(make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
