@@ -15,7 +15,7 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 
 from entrenar_otel import lifetime
-from entrenar_otel.errors import ConfigError
+from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.metering.meter import PATTERNS, TrainingMeterProvider
 from entrenar_otel.metering.publisher import Publisher
 from entrenar_otel.metering.sdk_reader import SdkReader
@@ -62,14 +62,25 @@ class Front(TrainingMeterProvider):
             self.reader.cut()
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Record and export what is there; never raises."""
+        """Record and export what is there, the provider behind included; never raises."""
         monitor = lifetime.latest()
-        return monitor is None or monitor.flush(timeout_millis / 1000)
+        done = monitor is None or monitor.flush(timeout_millis / 1000)
+        return self._pass_on("force_flush", timeout_millis) and done
 
     def shutdown(self, timeout_millis: float = 30_000) -> None:
-        """End the current run, as `Monitor.close` does."""
+        """End the current run, as `Monitor.close` does, and shut down the provider behind."""
         if (monitor := lifetime.latest()) is not None:
             monitor.close()
+        self._pass_on("shutdown", timeout_millis)
+
+    def _pass_on(self, call: str, timeout_millis: float) -> bool:
+        """Call the same of a provider that is somebody else's; our own has nothing that is not read."""
+        function = getattr(self.others, call, None) if self.publisher is not None else None
+        if not callable(function):
+            return True
+        with guard(f"{call} of the provider behind"):
+            return function(timeout_millis=timeout_millis) is not False
+        return False
 
 
 def installed() -> Front | None:
@@ -113,6 +124,6 @@ def wrap(provider: Any, patterns: Sequence[str] = PATTERNS) -> Front:
     """
     if isinstance(provider, Front):
         return provider
-    if not callable(getattr(provider, "get_meter", None)):
+    if isinstance(provider, type) or not callable(getattr(provider, "get_meter", None)):
         raise ConfigError(f"expected an OpenTelemetry MeterProvider, got {provider!r}")
     return Front(provider, patterns)

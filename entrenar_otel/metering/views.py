@@ -89,10 +89,13 @@ class SampleReservoir(ExemplarReservoir):
 
     def __init__(self, max_samples: int) -> None:
         self._max = max_samples
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._samples: list[tuple[float, int, Any]] = []
 
     def offer(self, value: float, time_unix_nano: int, attributes: Any, context: Any) -> None:
+        if self._pid != os.getpid():
+            return  # a forked worker's, which nobody collects
         with self._lock:
             if len(self._samples) < self._max:
                 self._samples.append((value, time_unix_nano, attributes))

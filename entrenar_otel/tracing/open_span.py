@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from opentelemetry import context, trace
 
-
 _OPENED = context.create_key("entrenar-open-span")
 
 
