@@ -138,8 +138,7 @@ class OpenRun:
 
     def _attributes(self) -> dict[str, Any]:
         record = self.record
-        known = {
-            "training.config": record.config,
+        known = {  # the configuration itself stays in the lake: it may hold what no backend should see
             "training.config.hash": record.config_hash,
             "vcs.ref.head.revision": record.git_commit,
         }

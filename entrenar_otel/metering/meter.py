@@ -53,14 +53,20 @@ class TrainingMeterProvider(MeterProvider):
         self._others = others
         self._provider: MeterProvider | None = None
         self._patterns = tuple(pattern.lower() for pattern in patterns)
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._meters: dict[Scope, TrainingMeter] = {}
         self._route: tuple[Recorder, Registry] | None = None
+
+    def after_fork(self) -> None:
+        """In a forked child: another thread of the parent may have held the lock just then."""
+        self.lock = threading.RLock()
+        if self._route is not None:
+            self._route[1].after_fork()
 
     @property
     def others(self) -> MeterProvider:
         """The provider of all other instruments; it is made here and now where it was not yet."""
-        with self._lock:
+        with self.lock:
             if self._provider is None:
                 self._provider = self._others()
             return self._provider
@@ -82,7 +88,7 @@ class TrainingMeterProvider(MeterProvider):
             return NoOpMeter(name, version=version, schema_url=schema_url)
         # The API passes "" where a user gave no version; the SDK tells the two apart in what it exports.
         scope = Scope(name, version, schema_url, tuple(sorted((attributes or {}).items(), key=str)))
-        with self._lock:
+        with self.lock:
             meter = self._meters.get(scope)
             if meter is None:
                 meter = self._meters[scope] = TrainingMeter(self, scope)
@@ -98,7 +104,7 @@ class TrainingMeterProvider(MeterProvider):
 
     def route(self, recorder: Recorder, registry: Registry) -> None:
         """From now on, record into this run."""
-        with self._lock:
+        with self.lock:
             self._route = recorder, registry
             for instrument in self._instruments():
                 instrument.route(recorder, registry)
@@ -119,14 +125,13 @@ class TrainingMeter(Meter):
         super().__init__(scope.name, version=scope.version, schema_url=scope.schema_url)
         self._provider = provider
         self._scope = scope
-        self._lock = provider._lock
         self._other: Meter | None = None
         self.instruments: dict[tuple[str, Kind, str], Recorded] = {}
 
     @property
     def other(self) -> Meter:
         """The other provider's meter of the same scope."""
-        with self._lock:
+        with self._provider.lock:
             if self._other is None:
                 scope = self._scope
                 self._other = self._provider.others.get_meter(
@@ -137,7 +142,7 @@ class TrainingMeter(Meter):
     def _make(
         self, kind: Kind, name: str, unit: str, description: str, bounds: tuple[float, ...] | None = None
     ) -> Any:
-        with self._lock:
+        with self._provider.lock:
             key = (name.lower(), kind, unit or "")
             instrument = self.instruments.get(key)
             if instrument is None:

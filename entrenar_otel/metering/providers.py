@@ -7,8 +7,10 @@ that starts takes it over.
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics
@@ -38,6 +40,7 @@ class Front(TrainingMeterProvider):
     def __init__(self, behind: Any = None, patterns: Sequence[str] = PATTERNS) -> None:
         self.reader: SdkReader | None = None
         self.publisher: Publisher | None = Publisher(behind) if behind is not None else None
+        os.register_at_fork(after_in_child=_after_fork(weakref.WeakMethod(self.after_fork)))
         super().__init__((lambda: behind) if behind is not None else self._make_sdk, patterns=patterns)
 
     def _make_sdk(self) -> SdkMeterProvider:
@@ -81,6 +84,14 @@ class Front(TrainingMeterProvider):
         with guard(f"{call} of the provider behind"):
             return function(timeout_millis=timeout_millis) is not False
         return False
+
+
+def _after_fork(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], None]:
+    def after() -> None:
+        if (found := method()) is not None:
+            found()
+
+    return after
 
 
 def installed() -> Front | None:

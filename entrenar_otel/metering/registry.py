@@ -129,6 +129,10 @@ class Registry:
         self._by_metric[metric] = declared
         return declared
 
+    def after_fork(self) -> None:
+        """In a forked child, where the lock may be held by a thread that does not exist."""
+        self._lock = threading.Lock()
+
     def attributes(self, series: Series) -> Mapping[str, Any]:
         """A series' attributes with the types they were reported with."""
         found = self._attributes.get(series)

@@ -161,11 +161,12 @@ def say(what):
 
 @pytest.fixture
 def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a script as a process of its own, to its end, which must be a good one."""
+    """Runs the parts of a script as a process of its own, to its end, which must be a good one."""
 
-    def run(script: str, timeout_seconds: float = 120.0, **environment: str) -> Any:
+    def run(*parts: str, timeout_seconds: float = 120.0, **environment: str) -> Any:
+        script = "".join(map(textwrap.dedent, (SCRIPT_PRELUDE, *parts)))
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", SCRIPT_PRELUDE + textwrap.dedent(script)],
+            [sys.executable, "-W", "error", "-c", script],
             capture_output=True,
             text=True,
             cwd=tmp_path,

@@ -43,8 +43,8 @@ def rows(lake: Any, run_id: str | None = None) -> list[tuple[Any, ...]]:
 def test_plain_meters_record(run_script: Any, tmp_path: Any) -> None:
     """Instruments made before and after configure(), until the process ends, without a call of ours."""
     done = run_script(
-        KEEP
-        + """
+        KEEP,
+        """
         early = metrics.get_meter("mine").create_gauge("training.a")
         early.set(-1.0)                     # before there is a run: to nowhere
         monitor = configure(run_id="r", quiet=True)
@@ -64,8 +64,8 @@ def test_one_run_whoever_asks(run_script: Any, tmp_path: Any) -> None:
     """configure() twice, Monitor() after it, Monitor() before it: the same object; settings that come
     too late are said to be."""
     done = run_script(
-        KEEP
-        + """
+        KEEP,
+        """
         first = configure(run_id="r", quiet=True)
         second = configure()
         third = Monitor()
@@ -90,8 +90,8 @@ def test_one_run_whoever_asks(run_script: Any, tmp_path: Any) -> None:
 def test_a_provider_that_is_set_already_is_wrapped(run_script: Any, tmp_path: Any) -> None:
     """It is said once; its reader goes on, sees the run and what is not training; new meters record."""
     done = run_script(
-        KEEP
-        + """
+        KEEP,
+        """
         theirs = MeterProvider([reader])
         metrics.set_meter_provider(theirs)
         requests = metrics.get_meter("app").create_counter("requests")
@@ -128,8 +128,8 @@ def test_their_exporter_goes_on(run_script: Any, tmp_path: Any) -> None:
     No exporter of the environment's is added, else there would be everything twice.
     """
     done = run_script(
-        KEEP
-        + """
+        KEEP,
+        """
         class Exporter(MetricExporter):
             def export(self, data, *args, **kwargs):
                 global last
@@ -161,8 +161,8 @@ def test_their_exporter_goes_on(run_script: Any, tmp_path: Any) -> None:
 def test_the_sdks_own_environment(run_script: Any, tmp_path: Any) -> None:
     """Without a provider of theirs, OTEL_METRICS_EXPORTER names ours, and all instruments go there."""
     done = run_script(
-        KEEP
-        + """
+        KEEP,
+        """
         configure(run_id="r", quiet=True)
         metrics.get_meter("mine").create_gauge("training.a").set(0.5)
         metrics.get_meter("mine").create_counter("requests").add(2)
@@ -189,8 +189,8 @@ def test_the_sdks_own_environment(run_script: Any, tmp_path: Any) -> None:
 def test_a_second_run_takes_over(run_script: Any, tmp_path: Any) -> None:
     """Instruments made in the first run record into the second; in between, to nowhere."""
     done = run_script(
-        KEEP
-        + """
+        KEEP,
+        """
         with configure(run_id="first", quiet=True):
             gauge = metrics.get_meter("mine").create_gauge("training.a")
             gauge.set(1.0)
@@ -211,8 +211,8 @@ def test_a_second_run_takes_over(run_script: Any, tmp_path: Any) -> None:
 def test_wrap_by_hand(run_script: Any, tmp_path: Any) -> None:
     """entrenar_otel.wrap makes a run where there is none; what it returns can be set as the global one."""
     done = run_script(
-        KEEP
-        + """
+        KEEP,
+        """
         wrapped = entrenar_otel.wrap(MeterProvider([reader]))
         say(entrenar_otel.wrap(wrapped) is wrapped)
         metrics.set_meter_provider(wrapped)
@@ -236,8 +236,8 @@ def test_wrap_by_hand(run_script: Any, tmp_path: Any) -> None:
 def test_a_loss_that_stops_the_line(run_script: Any, tmp_path: Any) -> None:
     """Plain meters do not raise; raise_if_stopped does, once the sample is in the lake."""
     done = run_script(
-        KEEP
-        + """
+        KEEP,
+        """
         monitor = configure(run_id="r", quiet=True)
         loss = metrics.get_meter("mine").create_gauge("training.loss")
         entrenar_otel.raise_if_stopped()

@@ -253,7 +253,7 @@ def test_wrapping() -> None:
     """Twice is once; what makes no meters is no provider."""
     wrapped = providers.wrap(NoOpMeterProvider())
     assert providers.wrap(wrapped) is wrapped
-    for wrong in (None, 7, "provider", object(), NoOpMeterProvider):
+    for wrong in (None, 7, "provider", object(), NoOpMeterProvider):  # the last is a class
         with pytest.raises(ConfigError, match="expected an OpenTelemetry MeterProvider, got"):
             entrenar_otel.wrap(wrong)  # type: ignore[arg-type]
 
