@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
-from entrenar_otel import lifetime
+from entrenar_otel import identity, lifetime
 from entrenar_otel.monitor import Monitor
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def configure(**settings: Any) -> Monitor:
         entrenar_otel.raise_if_stopped()
 
     `settings` are those of `Monitor`. Called again, or after a `Monitor` was made, it returns the one
-    that is there. The run starts with the first sample or span, and ends with the process, `close()` or
-    `with`. Instruments made before are recorded too. Raises what `Monitor` raises.
+    that is there. The run starts here, and ends with the process, `close()` or `with`. Instruments made
+    before are recorded too. Raises what `Monitor` raises.
     """
     return Monitor.current(**settings)
 
@@ -34,13 +35,16 @@ def configure(**settings: Any) -> Monitor:
 def wrap(provider: MeterProvider) -> MeterProvider:
     """Put our provider in front of yours: `training.*` instruments are recorded, the rest stays yours.
 
-    Your exporters go on seeing all of them. The run is the current one (see `configure`), or a new one.
-    Raises ConfigError on what is no provider.
+    Your exporters go on seeing all of them, as they are at each heartbeat. The run is the current one (see
+    `configure`), or a new one. Where no global provider is set, this is it. Raises ConfigError on what is
+    no provider.
     """
     from entrenar_otel.metering import providers
 
     front = providers.wrap(provider)
-    Monitor.current().adopt(front)
+    if not identity.is_disabled(os.environ):
+        providers.install(chosen=front)  # global where none is set: afterwards it could not be any more
+        Monitor.current().adopt(front)
     return front
 
 

@@ -116,14 +116,22 @@ class Loop:
         with tracing.span(name, **attributes) as span:
             yield span
 
-    def event(self, name: str, attributes: Mapping[str, Any] | None = None, **more: Any) -> None:
+    def event(
+        self,
+        name: str,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        severity: str = "INFO",
+        body: str | None = None,
+        **more: Any,
+    ) -> None:
         """Something that happened: an event of the innermost span, and a row of the lake's `events`.
 
-        `severity=` (INFO, WARNING, ERROR, CRITICAL) and `body=` (text) may be given.
+        `severity` is INFO, WARNING, ERROR or CRITICAL; `body` is text; other keywords are attributes.
         """
         with guard("event"):
             if (tracing := self._live_tracing()) is not None:
-                tracing.event(name, attributes, **more)
+                tracing.event(name, {**(attributes or {}), **more}, severity=severity, body=body)
 
     @property
     def traceparent(self) -> str | None:

@@ -199,8 +199,7 @@ class Monitor(Loop, Answers):
             known._configured = True
         elif settings:
             logger.warning("run %s is there already; its settings stay", known.run_id)
-        known._install()
-        return known
+        return known.start()
 
     @classmethod
     def for_reader(cls, reader: SdkReader, **settings: Any) -> Monitor:

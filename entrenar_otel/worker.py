@@ -33,6 +33,7 @@ class Worker:
         self._change = threading.Condition()
         self._asked = 0  # rounds asked for, and
         self._done = 0  # the last of them that is over
+        self._waited_for = 0  # the last that was not over in time
         self._stopping = False
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -66,7 +67,15 @@ class Worker:
         if self.is_forked:
             return False
         with self._change:
-            return self._change.wait_for(lambda: self._done >= number or self._stopped, timeout_seconds)
+            over = self._change.wait_for(lambda: self._done >= number or self._stopped, timeout_seconds)
+            if not over:
+                self._waited_for = number
+            return over
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a round that was waited for in vain still goes on."""
+        return self._waited_for > self._done
 
     def flush(self, timeout_seconds: float) -> bool:
         """A round now, and wait for it; False where it was not over in time."""

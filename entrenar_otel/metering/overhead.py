@@ -103,7 +103,7 @@ class Overhead:
         if timed:
             spent += calls * sum(probe.mean_ns for probe in timed) / len(timed) / 1e9
         if wall > 0:
-            share = (spent + cpu) / wall
+            share = min(1.0, (spent + cpu) / wall)
             self.ratio = share if self._first else 0.7 * self.ratio + 0.3 * share
             self._first = False
         for probe in self._probes.values():

@@ -32,6 +32,7 @@ logger = logging.getLogger("entrenar_otel")
 
 _lock = threading.Lock()
 _installed: Front | None = None
+_fronts: weakref.WeakValueDictionary[int, Front] = weakref.WeakValueDictionary()
 
 
 class Front(TrainingMeterProvider):
@@ -99,15 +100,15 @@ def installed() -> Front | None:
     return _installed
 
 
-def install(patterns: Sequence[str] = PATTERNS) -> Front | None:
-    """Make our provider the global one. One that is set already is put behind ours, and that is said."""
+def install(patterns: Sequence[str] = PATTERNS, *, chosen: Front | None = None) -> Front | None:
+    """Make our provider (or the `chosen` one) global. One that is set already is put behind ours: said."""
     global _installed
     with _lock:
         current = metrics.get_meter_provider()
         if isinstance(current, Front):
             _installed = current
         elif _installed is None and is_unset(current):
-            front = Front(patterns=patterns)
+            front = chosen or Front(patterns=patterns)
             metrics.set_meter_provider(front)
             _installed = front
         elif not is_unset(current):
@@ -121,7 +122,7 @@ def install(patterns: Sequence[str] = PATTERNS) -> Front | None:
                 return None
             logger.warning(
                 "the %s that was set as meter provider is wrapped: training.* instruments are recorded, its "
-                "exporters go on. Meters taken from it before keep to it: call configure() first",
+                "exporters go on. Meters taken from it before keep to it: take them after configure()",
                 type(current).__name__,
             )
             _installed = front
@@ -135,6 +136,9 @@ def wrap(provider: Any, patterns: Sequence[str] = PATTERNS) -> Front:
     """
     if isinstance(provider, Front):
         return provider
+    if (known := _fronts.get(id(provider))) is not None and known.others is provider:
+        return known  # a notebook's cell run again
     if isinstance(provider, type) or not callable(getattr(provider, "get_meter", None)):
         raise ConfigError(f"expected an OpenTelemetry MeterProvider, got {provider!r}")
-    return Front(provider, patterns)
+    front = _fronts[id(provider)] = Front(provider, patterns)
+    return front

@@ -96,24 +96,22 @@ class Registry:
                 f"{metric}.{instrument.kind}.{instrument.unit}",
             ):
                 known = self._by_metric.get(name)
-                holder = known.instrument if known else table if name == metric else None
-                if known is not None and _same(known.instrument, instrument):
-                    return known
-                if holder is None or _same(holder, instrument):
+                if known is None:
                     break
+                if _same(known.instrument, instrument):
+                    return known
             if name != metric:
                 logger.warning(
                     "%s is two instruments: one of %s, and now a %s of unit %r, whose rows are the metric %r",
-                    instrument.name, self._kinds_of(metric, table), instrument.kind, instrument.unit, name,
+                    instrument.name, self._kinds_of(metric), instrument.kind, instrument.unit, name,
                 )  # fmt: skip
             if not instrument.description and table is not None and name == metric:
                 instrument = instrument._replace(description=table.description)
             return self._add(name, instrument, scope, bounds)
 
-    def _kinds_of(self, metric: str, table: Instrument | None) -> str:
-        known = self._by_metric.get(metric)
-        first = known.instrument if known else table
-        return f"kind {first.kind}, unit {first.unit!r}" if first else "another kind"
+    def _kinds_of(self, metric: str) -> str:
+        first = self._by_metric[metric].instrument
+        return f"kind {first.kind}, unit {first.unit!r}"
 
     def _add(
         self, metric: str, instrument: Instrument, scope: Scope, bounds: tuple[float, ...] | None
@@ -146,4 +144,4 @@ class Registry:
 
 
 def _same(one: Instrument, other: Instrument) -> bool:
-    return one.kind is other.kind and one.unit == other.unit
+    return one.kind is other.kind and (one.unit == other.unit or bool({one.unit, other.unit} & {"", "1"}))

@@ -130,9 +130,10 @@ class Telemetry:
     def flush(self, timeout_seconds: float) -> bool:
         """Export now; False where an exporter was not done in time."""
         deadline = time.monotonic() + timeout_seconds
-        numbers = [(worker, worker.wake()) for worker in self._workers()]
+        # One that was waited for in vain is not waited for again while it hangs.
+        numbers = [(worker, worker.wake()) for worker in self._workers() if not worker.is_overdue]
         over = [worker.wait(number, max(0.0, deadline - time.monotonic())) for worker, number in numbers]
-        return all(over)
+        return all(over) and len(over) == len(self._exports)
 
     def close(self, state: str, timeout_seconds: float = 2.0) -> list[str]:
         """Export the final state, then no more; returns the exporters that hang and were left behind."""

@@ -98,7 +98,8 @@ class SampleReservoir(ExemplarReservoir):
             return  # a forked worker's, which nobody collects
         with self._lock:
             if len(self._samples) < self._max:
-                self._samples.append((value, time_unix_nano, attributes))
+                # A copy: an older SDK hands in the caller's own, who may use it again.
+                self._samples.append((value, time_unix_nano, dict(attributes) if attributes else None))
                 return
             SampleReservoir.dropped += 1
         if SampleReservoir.dropped == 1:

@@ -144,8 +144,10 @@ class WarningCapture:
                 lambda: {"source": "warnings", "category": category, "level": "WARNING", "message": message},
             )
             return
+        # The monitor says different things from one line; each of them once.
+        place = f"{record.name}.{_message_of(record)}" if record.name == "entrenar_otel" else record.name
         self._saw(
-            (record.name, record.pathname, record.lineno),
+            (place, record.pathname, record.lineno),
             lambda: {
                 "source": "logging",
                 "logger": record.name,

@@ -52,7 +52,7 @@ def test_plain_meters_record(run_script: Any, tmp_path: Any) -> None:
         metrics.get_meter("mine").create_gauge("training.a").set(2.0, {"epoch": 2})
         metrics.get_meter("other").create_counter("requests").add(1)
         say([type(metrics.get_meter_provider()).__name__, monitor.run_id])
-        """
+        """,
     )
     assert said(done) == [["Front", "r"]]
     assert rows(tmp_path) == [("r", "a", 1.0, 1), ("r", "a", 2.0, 2)]
@@ -80,7 +80,7 @@ def test_one_run_whoever_asks(run_script: Any, tmp_path: Any) -> None:
         new = configure(run_id="t", quiet=True)
         say([new is again, new.run_id])
         metrics.get_meter("mine").create_gauge("training.a").set(3)
-        """
+        """,
     )
     assert said(done) == [[True] * 4, [False, True], [False, "t"]]
     assert [row[:3] for row in rows(tmp_path)] == [("r", "a", 1.0), ("s", "a", 2.0), ("t", "a", 3.0)]
@@ -110,7 +110,7 @@ def test_a_provider_that_is_set_already_is_wrapped(run_script: Any, tmp_path: An
         say(values())
         monitor.close()
         say(values()["training.run.state"])
-        """
+        """,
     )
     assert said(done) == [
         {"requests": 3, "training.a": 0.5, "training.a2": 1.0, "training.run.state": 1},
@@ -198,7 +198,7 @@ def test_a_second_run_takes_over(run_script: Any, tmp_path: Any) -> None:
         with Monitor("second", quiet=True) as monitor:
             gauge.set(2.0)
             monitor.log(a=3.0)
-        """
+        """,
     )
     assert [row[:3] for row in rows(tmp_path)] == [
         ("first", "a", 1.0),
@@ -247,7 +247,7 @@ def test_a_loss_that_stops_the_line(run_script: Any, tmp_path: Any) -> None:
             entrenar_otel.raise_if_stopped()
         except entrenar_otel.AndonStop as stop:
             say([stop.metric, stop.epoch])
-        """
+        """,
     )
     assert said(done) == [["loss", 2]]
     found = rows(tmp_path)
