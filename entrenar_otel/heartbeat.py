@@ -93,7 +93,7 @@ class Heartbeat:
         if self._retention_days is not None:
             self.lake.prune(timedelta(days=self._retention_days))
 
-    def tick(self, *, pull: bool = True) -> None:
+    def tick(self, *, pull: bool = True, hand_over: bool = True) -> None:
         """One beat; also called by whoever needs everything to be current."""
         begun = time.perf_counter()
         if pull:
@@ -104,7 +104,9 @@ class Heartbeat:
         self.recorder.prepare()
         if self.recorder.age_seconds >= ROLL_SECONDS:
             self.recorder.roll()
-        self.hand_over()
+        self.recorder.say()
+        if hand_over:
+            self.hand_over()
         rows, self._rows = self._rows, 0
         with guard("after the tick"):
             self._after(time.perf_counter() - begun, rows)

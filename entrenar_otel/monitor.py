@@ -8,6 +8,7 @@ import shlex
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -252,6 +253,11 @@ class Monitor(Loop, Answers):
                 except Exception as error:
                     logger.warning("monitoring is off: %s: %s; training goes on", type(error).__name__, error)
                     self._release_process()
+                    self._recorder.end("monitoring is off")
+                    if self._run is not None:
+                        with guard("start"):
+                            self._run.prepare_end("crashed", str(error))
+                    lifetime.closed(self)
                     self._disable()
         return self
 
@@ -328,6 +334,7 @@ class Monitor(Loop, Answers):
                 self._fronts.append(front)
                 if self._run is not None:
                     self._run.join(front)
+            front.monitor = weakref.ref(self)
             front.route(self._recorder, self._registry)
 
     @property
@@ -367,7 +374,8 @@ class Monitor(Loop, Answers):
             run.end(state, reason)
             self._release_process()
             lifetime.closed(self)
-            if (other := lifetime.latest()) is not None:  # plain meters go on with the run that goes on
+            other = lifetime.latest()
+            if other is not None and other._global:  # plain meters go on with the run that goes on
                 for front in self._fronts:
                     other.adopt(front)
 

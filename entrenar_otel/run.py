@@ -186,7 +186,7 @@ class OpenRun:
         with guard("flush"):
             if not self.telemetry.pull(timeout_seconds):
                 return False
-            self.heartbeat.tick(pull=False)
+            self.heartbeat.tick(pull=False, hand_over=False)
             return self.telemetry.flush(max(0.0, deadline - time.monotonic()))
         return False
 
@@ -210,7 +210,12 @@ class OpenRun:
             self.heartbeat.stop()
         self.telemetry.state.name = state
         keeper = Worker("entrenar-close", lambda: self._keep(state, reason))
-        if not keeper.stop(_KEEP_SECONDS):
+        try:
+            kept = keeper.stop(_KEEP_SECONDS)
+        except RuntimeError:  # Python 3.12 starts no threads while it shuts down
+            self._keep(state, reason)
+            kept = True
+        if not kept:
             logger.warning(
                 "%s does not answer: the last samples of run %s stay in %s, and the next run or "
                 "`entrenar-otel recover` brings them in",

@@ -87,7 +87,8 @@ class TrainingMeterProvider(MeterProvider):
             logger.warning("a meter's name must not be empty, got %r: what it makes records nothing", name)
             return NoOpMeter(name, version=version, schema_url=schema_url)
         # The API passes "" where a user gave no version; the SDK tells the two apart in what it exports.
-        scope = Scope(name, version, schema_url, tuple(sorted((attributes or {}).items(), key=str)))
+        pairs = ((k, tuple(v) if isinstance(v, list) else v) for k, v in (attributes or {}).items())
+        scope = Scope(name, version, schema_url, tuple(sorted(pairs, key=str)))
         with self.lock:
             meter = self._meters.get(scope)
             if meter is None:

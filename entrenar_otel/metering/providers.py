@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 
-from entrenar_otel import lifetime
 from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.metering.meter import PATTERNS, TrainingMeterProvider
 from entrenar_otel.metering.publisher import Publisher
@@ -26,6 +25,7 @@ from entrenar_otel.sdk_seams import is_unset, replace_global_meter_provider
 if TYPE_CHECKING:
     from entrenar_otel.metering.registry import Registry
     from entrenar_otel.metering.telemetry import Telemetry
+    from entrenar_otel.monitor import Monitor
     from entrenar_otel.recording.recorder import Recorder
 
 logger = logging.getLogger("entrenar_otel")
@@ -40,6 +40,8 @@ class Front(TrainingMeterProvider):
 
     def __init__(self, behind: Any = None, patterns: Sequence[str] = PATTERNS) -> None:
         self.reader: SdkReader | None = None
+        #: The run that it records into.
+        self.monitor: Callable[[], Monitor | None] = lambda: None
         self.publisher: Publisher | None = Publisher(behind) if behind is not None else None
         os.register_at_fork(after_in_child=_after_fork(weakref.WeakMethod(self.after_fork)))
         super().__init__((lambda: behind) if behind is not None else self._make_sdk, patterns=patterns)
@@ -67,13 +69,13 @@ class Front(TrainingMeterProvider):
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Record and export what is there, the provider behind included; never raises."""
-        monitor = lifetime.latest()
+        monitor = self.monitor()
         done = monitor is None or monitor.flush(timeout_millis / 1000)
         return self._pass_on("force_flush", timeout_millis) and done
 
     def shutdown(self, timeout_millis: float = 30_000) -> None:
         """End the current run, as `Monitor.close` does, and shut down the provider behind."""
-        if (monitor := lifetime.latest()) is not None:
+        if (monitor := self.monitor()) is not None:
             monitor.close()
         self._pass_on("shutdown", timeout_millis)
 

@@ -9,6 +9,7 @@ a thread of ours.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -34,12 +35,19 @@ class Publisher:
         self._provider = provider
         self._lock = threading.Lock()
         self._telemetry: Telemetry | None = None
+        self._pid = os.getpid()
+        #: Of the runs before: a total that somebody has read must not fall. By instrument and attributes.
+        self._carried: dict[Any, dict[Any, tuple[float, dict[str, Any]]]] = {}
         self._published: set[tuple[Scope, str, Kind]] = set()
         self._histograms: dict[str, Any] = {}
 
     def route(self, telemetry: Telemetry) -> None:
         """Show this run from now on."""
         with self._lock:
+            if self._telemetry is not telemetry:
+                for key in self._published:
+                    if key[2] is not Kind.GAUGE:
+                        self._carried[key] = {_identity(a): (v, a) for v, a in self._totals(key)}
             self._telemetry = telemetry
             self._histograms = {}
         attributes = {k: v for k, v in telemetry.resource.attributes.items() if k.startswith("training.")}
@@ -90,13 +98,22 @@ class Publisher:
         }[one.kind]
 
         def observe(_options: CallbackOptions) -> Iterable[Observation]:
+            if self._pid != os.getpid():
+                return []  # a forked child: the run is its parent's
             return [
                 Observation(value, attributes)
-                for value, attributes in self._values(key)
+                for value, attributes in self._totals(key)
                 if math.isfinite(value)
             ]
 
         create(one.name, [observe], one.unit, one.description)
+
+    def _totals(self, key: tuple[Scope, str, Kind]) -> list[tuple[float, dict[str, Any]]]:
+        found = dict(self._carried.get(key, ()))
+        for value, attributes in self._values(key):
+            before = found[_identity(attributes)][0] if _identity(attributes) in found else 0.0
+            found[_identity(attributes)] = (before + value, attributes)
+        return list(found.values())
 
     def _meter(self, scope: Scope) -> Any:
         return self._provider.get_meter(
@@ -124,3 +141,7 @@ class Publisher:
             ]
         for value, series in found:
             yield value, dict(aggregates.registry.attributes(series))
+
+
+def _identity(attributes: dict[str, Any]) -> Any:
+    return tuple(sorted((key, repr(value)) for key, value in attributes.items()))

@@ -60,7 +60,8 @@ class Registry:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._unsaid: list[str] = []
         self._by_metric: dict[str, Declared] = {}
         self._by_prometheus: dict[str, str] = {}
         self._attributes: dict[Series, Mapping[str, Any]] = {}
@@ -71,7 +72,9 @@ class Registry:
         if found is not None:
             return found
         with self._lock:
-            return self._by_metric.get(metric) or self._add(metric, instrument_of(metric), OURS, None)
+            found = self._by_metric.get(metric) or self._add(metric, instrument_of(metric), OURS, None)
+        self._say()
+        return found
 
     def declare(
         self, instrument: Instrument, scope: Scope, bounds: tuple[float, ...] | None = None
@@ -88,26 +91,34 @@ class Registry:
             logger.warning("%s is the monitor's own instrument; yours is %s", reserved, instrument.name)
         if table is not None and table.kind is instrument.kind and not instrument.unit:
             instrument = instrument._replace(unit=table.unit)
-        metric = metric_of(instrument.name)
         with self._lock:
-            for name in (
-                metric,
-                f"{metric}.{instrument.kind}",
-                f"{metric}.{instrument.kind}.{instrument.unit}",
-            ):
-                known = self._by_metric.get(name)
-                if known is None:
-                    break
-                if _same(known.instrument, instrument):
-                    return known
-            if name != metric:
-                logger.warning(
-                    "%s is two instruments: one of %s, and now a %s of unit %r, whose rows are the metric %r",
-                    instrument.name, self._kinds_of(metric), instrument.kind, instrument.unit, name,
-                )  # fmt: skip
-            if not instrument.description and table is not None and name == metric:
-                instrument = instrument._replace(description=table.description)
-            return self._add(name, instrument, scope, bounds)
+            declared = self._declare(instrument, scope, bounds, table)
+        self._say()
+        return declared
+
+    def _declare(
+        self, instrument: Instrument, scope: Scope, bounds: tuple[float, ...] | None, table: Instrument | None
+    ) -> Declared:
+        metric = metric_of(instrument.name)
+        for name in (metric, f"{metric}.{instrument.kind}", f"{metric}.{instrument.kind}.{instrument.unit}"):
+            known = self._by_metric.get(name)
+            if known is None:
+                break
+            if _same(known.instrument, instrument):
+                return known
+        if name != metric:
+            self._unsaid.append(
+                f"{instrument.name} is two instruments: one of {self._kinds_of(metric)}, and now a "
+                f"{instrument.kind} of unit {instrument.unit!r}, whose rows are the metric {name!r}"
+            )
+        if not instrument.description and table is not None and name == metric:
+            instrument = instrument._replace(description=table.description)
+        return self._add(name, instrument, scope, bounds)
+
+    def _say(self) -> None:
+        """Log what came up, with no lock held: a handler of the user's may want an instrument."""
+        while self._unsaid:
+            logger.warning("%s", self._unsaid.pop(0))
 
     def _kinds_of(self, metric: str) -> str:
         first = self._by_metric[metric].instrument
@@ -119,17 +130,17 @@ class Registry:
         shown = prometheus_name(instrument)
         other = self._by_prometheus.setdefault(shown, metric)
         if other != metric:
-            logger.warning(
-                "metrics %r and %r are both %s in Prometheus; %r keeps its rows in the lake and is not "
-                "exported. Rename one of them", other, metric, shown, metric,
-            )  # fmt: skip
+            self._unsaid.append(
+                f"metrics {other!r} and {metric!r} are both {shown} in Prometheus; {metric!r} keeps its rows "
+                "in the lake and is not exported. Rename one of them"
+            )
         declared = Declared(metric, instrument, scope, bounds, exported=other == metric)
         self._by_metric[metric] = declared
         return declared
 
     def after_fork(self) -> None:
         """In a forked child, where the lock may be held by a thread that does not exist."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def attributes(self, series: Series) -> Mapping[str, Any]:
         """A series' attributes with the types they were reported with."""

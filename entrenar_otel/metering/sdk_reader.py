@@ -124,9 +124,10 @@ class SdkReader(MetricReader):
         declared = registry.declare(_instrument(metric), _scope(scope), _bounds(metric))
         for point in metric.data.data_points:
             attributes = dict(point.attributes or {})
-            if self._are_samples(declared, point, text_of(attributes)):
+            identity = f"{scope.scope.name}/{scope.scope.version}/{text_of(attributes)}"
+            if self._are_samples(declared, point, identity):
                 self._record_samples(declared, attributes, point.exemplars, recorder, registry)
-            elif (value := self._news(declared, point, text_of(attributes))) is not None:
+            elif (value := self._news(declared, point, identity)) is not None:
                 self._write(declared, attributes, value, point.time_unix_nano, recorder, registry)
 
     def _are_samples(self, declared: Declared, point: Any, identity: str) -> bool:
@@ -209,9 +210,11 @@ class SdkReader(MetricReader):
         of = attributes if identity_of is None else identity_of
         identity = {k: v for k, v in of.items() if k not in COORDINATES and k != "seq"}
         series = Series.of(declared.metric, {k: text_of(v) for k, v in identity.items()})
-        registry.keep_attributes(series, identity)
         places = (attributes.get(name) for name in ("epoch", "batch", "step"))
-        return recorder.record_one(series, value, *places, time_ns=time_ns)
+        head = recorder.record_one(series, value, *places, time_ns=time_ns)
+        if head is not None:
+            registry.keep_attributes(series, identity)
+        return head
 
 
 def _has_samples(point: Any) -> bool:

@@ -95,11 +95,11 @@ class Shapes(dict[tuple[str, ...], Writer]):
                     f"attributes of {self.declared.metric}", f"attributes {describe(identity)}: {problem}"
                 )
                 series, identity = Series(self.declared.metric), {}
-            if identity:
-                self._registry.keep_attributes(series, identity)
             places = (attributes.get(name) for name in ("epoch", "batch", "step"))
             head = self._recorder.record_one(series, amount, *places)
             if head is not None:
+                if identity:
+                    self._registry.keep_attributes(series, identity)
                 self._learn(attributes, identity, head)
 
     def _falls(self, amount: Any) -> bool:

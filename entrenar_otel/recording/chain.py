@@ -66,6 +66,7 @@ class SegmentChain:
         self._layout_bytes = 0
         self._open_spans = OpenSpans()
         self._warned: set[tuple[str, str]] = set()
+        self._unsaid: list[str] = []
         self._folder = Path()
         self._header: dict[str, Any] = {}
         self._number = 0
@@ -304,7 +305,8 @@ class SegmentChain:
                 self._open_spans.saw(kind, document, record)
                 return True
             self.notes_dropped += 1
-            return False
+        self.say()
+        return False
 
     def _put(self, record: bytes) -> bool:
         """Write with care: where this segment is full, into the next. Nobody else rolls meanwhile."""
@@ -324,7 +326,14 @@ class SegmentChain:
         # Names can be without number, and "no room" must still be heard behind a thousand of them.
         if (kind, key) not in self._warned and (len(self._warned) < 1000 or kind != "bad"):
             self._warned.add((kind, key))
-            logger.warning("%s", message)
+            self._unsaid.append(message)
+            if not self._lock._is_owned():  # type: ignore[attr-defined]  # as Condition asks it
+                self.say()
+
+    def say(self) -> None:
+        """Log what came up under the lock: a handler of the user's may record, in this thread or another."""
+        while self._unsaid:
+            logger.warning("%s", self._unsaid.pop(0))
 
 
 def _locked(write: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

@@ -120,6 +120,7 @@ class Recorder(SegmentChain):
         self._raise = raise_on_bad_value
         self._checked_devices: set[str] = set()
         self.bound_functions: list[Callable[..., None]] = []
+        self._bound: dict[tuple[Series, ...], Callable[..., None]] = {}
         self.bad = 0
         self.namespace |= {
             "slow": self._log_slowly,
@@ -133,6 +134,7 @@ class Recorder(SegmentChain):
 
     def abandon(self) -> None:
         super().abandon()
+        self._held = None
         for name in ("slow", "stop_line", *(f"slow_{i}" for i in range(len(self.bound_functions)))):
             self.namespace[name] = no_op
         self.namespace["writers"] = _AnyLayout()
@@ -174,6 +176,8 @@ class Recorder(SegmentChain):
         series = tuple(Series.of(metric, tags) for metric in metrics)
         if problem := tags_problem(series[0]):
             raise ConfigError(f"bind(): tags {describe(tags)}: {problem}")
+        if (known := self._bound.get(series)) is not None:
+            return known
         number = len(self.bound_functions)
         pack, seal = packers(len(series))
         namespace = self.namespace
@@ -203,6 +207,7 @@ class Recorder(SegmentChain):
         exec(compile(source, filename, "exec"), namespace, local)  # noqa: S102 - names are checked
         bound: Callable[..., None] = local["bound"]
         self.bound_functions.append(bound)
+        self._bound[series] = bound
         return bound
 
     # -- the careful path -------------------------------------------------------------------------
@@ -221,6 +226,7 @@ class Recorder(SegmentChain):
         with guard("log"):
             given = self._merged(values, metrics, problems)
             stop = self._record(epoch, batch, step, given, tags, problems)
+            self.say()
         if stop is not None:
             self._stop(*stop)
         if self._held is not None:
@@ -248,6 +254,7 @@ class Recorder(SegmentChain):
                 self.hold_line(series, number, epoch, batch, step)
         for problem in problems:
             self._warn_once("bad", series.metric, problem)
+        self.say()
         layout = self._layouts.get((series,))
         return layout.head if layout is not None else None
 
@@ -258,9 +265,12 @@ class Recorder(SegmentChain):
 
     def hold_line(self, series: Series, value: Any, epoch: Any, batch: Any, step: Any) -> None:
         """Stop the line at the next `log` or `obey()` if this series' non-finite value must."""
-        if self._held is None and _stops_the_line(series):
-            self._held = (float(value), *self._where(epoch, batch, step))
-            self.namespace["write"] = not_ready
+        if not _stops_the_line(series) or self.is_abandoned:
+            return
+        with self._lock:  # a roll puts `write` in place
+            if self._held is None:
+                self._held = (float(value), *self._where(epoch, batch, step))
+                self.namespace["write"] = not_ready
 
     def obey(self) -> None:
         """Raise what holds the line, once. Does nothing when nothing does."""

@@ -170,7 +170,7 @@ def install_global(journal: JournalProcessor, pipeline: SpanPipeline, resource: 
     if _installed is None and not _install(resource):
         return False
     before, _export_route.pipeline, _export_route.resource = _export_route.pipeline, pipeline, resource
-    if before is not None:
+    if before is not None and before.is_released:
         in_background(before.close)  # flushed when its run ended
     return True
 
@@ -193,6 +193,7 @@ def _install(resource: Resource) -> bool:
 def release(journal: JournalProcessor, pipeline: SpanPipeline) -> bool:
     """The run has ended; whether its pipeline stays open for the spans that users make after it."""
     _journal_route.leave(journal)
+    pipeline.is_released = True
     return _export_route.pipeline is pipeline and not _exiting
 
 

@@ -53,6 +53,7 @@ class SpanPipeline(SpanProcessor):
         self._lanes = [_Lane(one, delay_seconds, max_queue, max_batch) for one in exporters]
         self._pid = os.getpid()
         self._closed = False
+        self.is_released = False  # the run has ended
 
     @property
     def dropped(self) -> int:
