@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from entrenar_processors.samples import ABSENT, Column, Series
+from entrenar_processors.samples import ABSENT, Block, Column, Series
 
 
 class Severity(StrEnum):
@@ -41,7 +41,7 @@ class Coordinates(NamedTuple):
     seq: int = ABSENT
 
     @classmethod
-    def of(cls, column: Column, row: int) -> Coordinates:
+    def of(cls, column: Block | Column, row: int) -> Coordinates:
         """Those of one row, as Python integers."""
         return cls(
             int(column.time_ns[row]),
