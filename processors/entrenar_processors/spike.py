@@ -49,7 +49,7 @@ class _Spikes:
         self._firing[rows] = firing[-1]
         if len(before):
             self._before[:, rows] = np.concatenate([before, z])[-len(before) :]
-        return Hits.where(onset, np.digitize(smallest, (4.0, 5.0)) if onset.any() else 0, median, smallest)
+        return Hits.where(onset, median, smallest)
 
 
 class SpikeDetector(SeriesProcessor):

@@ -47,13 +47,13 @@ class Hits(NamedTuple):
         return cls(np.array(step), np.array(column), np.array(level), np.array(expected), np.array(score))
 
     @classmethod
-    def where(cls, fires: NDArray[np.bool_], level: Ints | int, expected: Floats, score: Floats) -> Hits:
-        """From tables `(n, k)`; a constant level may be one number."""
+    def where(cls, fires: NDArray[np.bool_], expected: Floats, score: Floats) -> Hits:
+        """From tables `(n, k)`, for scores in standard deviations: Low to 4, Medium to 5, High."""
         if not fires.any():
             return NOTHING
         step, column = np.nonzero(fires)
-        levels = level[step, column] if isinstance(level, np.ndarray) else np.full(len(step), level)
-        return cls(step, column, levels, expected[step, column], score[step, column])
+        scores = score[step, column]
+        return cls(step, column, np.digitize(np.abs(scores), (4.0, 5.0)), expected[step, column], scores)
 
 
 _NONE = np.empty(0, np.int64)

@@ -24,13 +24,16 @@ def moments(pivot: Floats, s1: Floats, s2: Floats, size: Ints | int) -> tuple[Fl
     >>> [one.tolist() for one in moments(np.zeros(2), np.array([6.0, 6.0]), np.array([14.0, 12.0]), 3)]
     [[2.0, 2.0], [1.0, 0.0]]
     """
-    offset = s1 / np.maximum(size, 1)
-    square = (s2 - s1 * offset) / np.maximum(size - 1, 1)
+    if not isinstance(size, int):
+        size = np.maximum(size, 1)
+    offset = s1 / size
+    squares = s2 - s1 * offset
     mean = pivot + offset
-    std = np.sqrt(np.maximum(square, 0.0))
-    flat = square <= _RESOLUTION * (s2 / np.maximum(size, 1))
+    flat = squares <= _RESOLUTION * s2
+    std = np.sqrt(np.maximum(squares, 0.0) / np.maximum(size - 1, 1))
     flat |= std <= np.maximum(_ULPS * np.abs(mean), _SMALLEST)
-    std[flat] = 0.0
+    if flat.any():
+        std[flat] = 0.0
     return mean, std
 
 
@@ -77,6 +80,8 @@ class RollingMoments:
         if n > k or max(n, k) < SCALAR_BELOW:
             one = self._along if n >= SCALAR_BELOW else self._one_by_one
             pairs = [one(row, values[:, i]) for i, row in enumerate(columns_of(rows))]
+            if k == 1:
+                return pairs[0][0][:, np.newaxis], pairs[0][1][:, np.newaxis]
             mean, std = (np.stack(part, axis=1) for part in zip(*pairs, strict=True))
             return mean, std
         counts = self.count[rows].copy()  # a slice gives a view, which the groups below would move
@@ -108,12 +113,14 @@ class RollingMoments:
             np.multiply(off[1:], off[1:], out=squares[1:])
             np.add.accumulate(off, axis=0, out=off)
             np.add.accumulate(squares, axis=0, out=squares)
-            size: Ints = np.minimum(count + np.arange(m), self.window)[:, np.newaxis]
+            size = self._sizes(count, m)
             s1 = self._suffix1[at : at + m, rows] + off[:-1]
             s2 = self._suffix2[at : at + m, rows] + squares[:-1]
-            mean[part], std[part] = moments(pivot, s1, s2, size)
+            mean[part], std[part] = moments(
+                pivot, s1, s2, size if isinstance(size, int) else size[:, np.newaxis]
+            )
             if count < self.min_samples:
-                std[part][(size < self.min_samples)[:, 0]] = math.nan
+                std[start : min(start + self.min_samples - count, n)] = math.nan
             self._block[at : at + m, rows] = values[part]
             self._prefix1[rows], self._prefix2[rows] = off[-1], squares[-1]
             count += m
@@ -145,21 +152,25 @@ class RollingMoments:
         medians = _medians(np.sort(table[:full], axis=1).T)
         first = self._pivot[row] if count else values[0]
         pivots = np.concatenate([[first], medians])[:blocks, np.newaxis]
-        before1, after1 = _sums(table - pivots)
-        before2, after2 = _sums(np.square(table - pivots))
+        off = table - pivots
+        before1, before2 = _sums_before(off), _sums_before(off * off)
         # The suffix sums of a block are about its own median, not about its predecessor's.
-        own = table[:full] - medians[:, np.newaxis]
-        for after, suffix, off in ((after1, self._suffix1, own), (after2, self._suffix2, own * own)):
-            after[0] = suffix[:, row]
-            ends = np.add.accumulate(off[:, ::-1], axis=1)[:, ::-1]
-            after[1:] = ends[: blocks - 1]
+        own = (table[:full] - medians[:, np.newaxis])[:, ::-1]
+        sums = []
+        for before, suffix, terms in (
+            (before1, self._suffix1, own),
+            (before2, self._suffix2, own * own),
+        ):
+            ends = np.add.accumulate(terms, axis=1)[:, ::-1]
+            total = np.empty_like(table)
+            np.add(before[0, :-1], suffix[:, row], out=total[0])
+            np.add(before[1:, :-1], ends[: blocks - 1], out=total[1:])
+            sums.append(total.reshape(-1)[at : at + n])
             if full:
                 suffix[:, row] = ends[-1]
-        size = np.minimum(count + np.arange(n), window)
-        new = slice(at, at + n)
-        s1, s2 = (before1[:, :-1] + after1).reshape(-1)[new], (before2[:, :-1] + after2).reshape(-1)[new]
-        mean, std = moments(np.repeat(pivots[:, 0], window)[new], s1, s2, size)
-        std[size < self.min_samples] = math.nan
+        pivot = np.repeat(pivots[:, 0], window)[at : at + n]
+        mean, std = moments(pivot, sums[0], sums[1], self._sizes(count, n))
+        std[: max(0, self.min_samples - count)] = math.nan
         self._keep(row, count + n, table, full, (before1, before2), first, medians)
         return mean, std
 
@@ -186,14 +197,15 @@ class RollingMoments:
         count, window = int(self.count[row]), self.window
         pivot = float(self._pivot[row] if count else values[0])
         prefix1, prefix2 = float(self._prefix1[row]), float(self._prefix2[row])
-        pivots, sums1, sums2, sizes = [], [], [], []
+        size = self._sizes(count, len(values))
+        short = max(0, self.min_samples - count)
+        pivots, sums1, sums2 = [], [], []
         self._pivot[row] = pivot
         for value in values.tolist():
             at = count % window
             pivots.append(pivot)
             sums1.append(float(self._suffix1[at, row]) + prefix1)
             sums2.append(float(self._suffix2[at, row]) + prefix2)
-            sizes.append(min(count, window))
             off = value - pivot
             prefix1, prefix2 = prefix1 + off, prefix2 + off * off
             self._block[at, row] = value
@@ -202,10 +214,13 @@ class RollingMoments:
                 self._turn(np.array([row]))
                 pivot, prefix1, prefix2 = float(self._pivot[row]), 0.0, 0.0
         self.count[row], self._prefix1[row], self._prefix2[row] = count, prefix1, prefix2
-        size = np.array(sizes)
         mean, std = moments(np.array(pivots), np.array(sums1), np.array(sums2), size)
-        std[size < self.min_samples] = math.nan
+        std[:short] = math.nan
         return mean, std
+
+    def _sizes(self, count: int, n: int) -> Ints | int:
+        """How many values the windows of the next n hold; one number once they are full."""
+        return self.window if count >= self.window else np.minimum(count + np.arange(n), self.window)
 
 
 def _medians(ordered: Floats) -> Floats:
@@ -215,8 +230,8 @@ def _medians(ordered: Floats) -> Floats:
     return middle
 
 
-def _sums(off: Floats) -> tuple[Floats, Floats]:
-    """Sums of each row up to every place, `(b, w + 1)`, and room for those of the block before."""
-    before = np.zeros((off.shape[0], off.shape[1] + 1))
-    np.add.accumulate(off, axis=1, out=before[:, 1:])
-    return before, np.empty_like(off)
+def _sums_before(terms: Floats) -> Floats:
+    """Sums of each row up to, not including, every place, `(b, w + 1)`."""
+    sums = np.zeros((terms.shape[0], terms.shape[1] + 1))
+    np.add.accumulate(terms, axis=1, out=sums[:, 1:])
+    return sums
