@@ -163,9 +163,9 @@ class DivergenceDetector(SeriesProcessor):
     """The slow layer that may pull the cord: finds +0.002 nat a step in about a hundred steps.
 
     An upward Page-Hinkley test on the z of `Residuals`, clipped so that no spike can carry it alone.
-    One finding for each change to a steeper slope: after it the test starts again, and takes the new
-    slope as its mean. The score is the sum that passed `threshold`, the expected value the weighted
-    mean of the metric. A gap in a flat series is no evidence and is left out.
+    Mostly one finding for a divergence: after it the test starts again and takes the new slope as its
+    mean, so who acts on it must not wait for a second. The score is the sum that passed `threshold`,
+    the expected value the weighted mean of the metric. Samples of a flat series are no evidence.
 
     >>> from entrenar_processors import Samples
     >>> loss = np.random.default_rng(7).normal(2.0, 0.1, 1000)

@@ -103,6 +103,9 @@ class SeriesProcessor:
         """A new core without any series."""
         raise NotImplementedError
 
+    def _added(self, row: int, series: Series) -> None:
+        """A series got its row; for detectors that have settings by metric."""
+
     def reset(self) -> None:
         self._cores = self._core()
         self._row: dict[Series, int] = {}
@@ -152,8 +155,11 @@ class SeriesProcessor:
         if (known := self._layouts.get(series)) is not None:
             return known
         columns = [i for i, one in enumerate(series) if one.metric in self._signs]
+        before = len(self._row)
         places = np.array([self._row.setdefault(series[i], len(self._row)) for i in columns], np.int64)
         self._cores.reserve(len(self._row))
+        for one, row in list(self._row.items())[before:]:
+            self._added(row, one)
         contiguous = len(places) and (np.diff(places) == 1).all()
         rows: Index = slice(int(places[0]), int(places[-1]) + 1) if contiguous else places
         if len(self._layouts) >= _LAYOUTS:
