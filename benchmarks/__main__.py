@@ -16,7 +16,10 @@ from rich.table import Table
 from benchmarks.harness import ROOT, Row
 from benchmarks.report import DOCUMENT, write_report
 
-GROUPS = ("hot_path", "peers", "loop_overhead", "tick", "storage", "queries", "memory", "startup", "page")
+GROUPS = (
+    *("hot_path", "peers", "loop_overhead", "tick", "storage", "queries", "memory", "startup", "page"),
+    *("detectors", "detector_quality"),
+)
 _GROUP_SECONDS = 300
 
 
