@@ -93,7 +93,8 @@ class RobustWindow:
         z, median, entry = np.full(values.shape, -math.inf), values.copy(), values.copy()
         ready = np.flatnonzero(size >= self._min_samples)
         if len(ready):
-            ordered = np.sort(self._ring[rows][ready], axis=1)
+            ordered = self._ring[rows][ready]  # a copy, sorted in place: a second megabyte would cost more
+            ordered.sort(axis=1)
             n, each = size[ready], np.arange(len(ready))
             middle = (ordered[each, (n - 1) // 2] + ordered[each, n // 2]) / 2
             scale = (ordered[each, 3 * n // 4] - ordered[each, n // 4]) / _IQR
