@@ -17,16 +17,8 @@ from benchmarks.harness import ROOT, Row
 from benchmarks.report import DOCUMENT, write_report
 
 GROUPS = (
-    "hot_path",
-    "peers",
-    "loop_overhead",
-    "tick",
-    "storage",
-    "queries",
-    "memory",
-    "startup",
-    "otel",
-    "page",
+    *("hot_path", "peers", "loop_overhead", "tick", "storage", "queries", "memory", "startup"),
+    *("otel", "page", "detectors", "detector_quality"),
 )
 _GROUP_SECONDS = 300
 

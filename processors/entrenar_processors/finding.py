@@ -1,0 +1,96 @@
+"""Finding: one sample that a detector judged abnormal, and how abnormal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from entrenar_processors.samples import ABSENT, Block, Column, Series
+
+
+class Severity(StrEnum):
+    """How abnormal; what is done about it is the policy's decision, not the detector's.
+
+    >>> Severity.of_sigma(4.2), Severity.HIGH == "high"
+    (<Severity.MEDIUM: 'medium'>, True)
+    """
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+    @classmethod
+    def of_sigma(cls, sigma: float) -> Severity:
+        """Low below 4 standard deviations, Medium below 5, High from there; the sign does not matter."""
+        size = abs(sigma)
+        return cls.LOW if size < 4 else cls.MEDIUM if size < 5 else cls.HIGH
+
+
+class Coordinates(NamedTuple):
+    """Where in the run a sample lies. `time_ns` is since 1970 UTC; what was not reported is -1.
+
+    >>> Coordinates(time_ns=1, seq=2).as_dict()
+    {'time_ns': 1, 'seq': 2}
+    """
+
+    time_ns: int = ABSENT
+    epoch: int = ABSENT
+    batch: int = ABSENT
+    step: int = ABSENT
+    seq: int = ABSENT
+
+    @classmethod
+    def of(cls, column: Block | Column, row: int) -> Coordinates:
+        """Those of one row, as Python integers."""
+        return cls(
+            int(column.time_ns[row]),
+            int(column.epoch[row]),
+            int(column.batch[row]),
+            int(column.step[row]),
+            int(column.seq[row]),
+        )
+
+    def as_dict(self) -> dict[str, int]:
+        """The reported ones only."""
+        return {name: value for name, value in self._asdict().items() if value != ABSENT}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A measurement, not an alarm: `detector` saw `value` in `series` where it expected `expected`.
+
+    `score` is in the detector's own unit (standard deviations, a cumulative sum, a p-value), signed
+    where the direction is known: positive is upward. All numbers are plain Python, so that a finding
+    can be serialised as it is.
+
+    >>> at = Coordinates(step=7, seq=7)
+    >>> Finding("zscore", Series("loss"), Severity.LOW, at, 2.5, 1.0, 3.1).as_dict()["metric"]
+    'loss'
+    """
+
+    detector: str
+    series: Series
+    severity: Severity
+    at: Coordinates
+    value: float
+    expected: float
+    score: float
+
+    @property
+    def order(self) -> tuple[int, Series, str]:
+        """Sort key: by place in the recording, then series, then detector."""
+        return (self.at.seq, self.series, self.detector)
+
+    def as_dict(self) -> dict[str, Any]:
+        """A flat dictionary of text and numbers, for JSON and event attributes."""
+        return {
+            "detector": self.detector,
+            "metric": self.series.metric,
+            "tags": dict(self.series.tags),
+            "severity": str(self.severity),
+            **self.at.as_dict(),
+            "value": self.value,
+            "expected": self.expected,
+            "score": self.score,
+        }

@@ -1,0 +1,167 @@
+"""SpikeDetector: a few samples in a row above what a robust window expects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entrenar_processors.quartiles import RobustWindow
+from entrenar_processors.samples import Floats, Series
+from entrenar_processors.stream import (
+    SCALAR_BELOW,
+    Core,
+    Hits,
+    Index,
+    SeriesProcessor,
+    columns_of,
+    grown,
+    require,
+)
+
+#: The direction that is bad, by metric; "up" or "down".
+SPIKES: Mapping[str, str] = {"loss": "up", "gradient_norm": "up", "accuracy": "down"}
+
+#: Excursions of a healthy gradient norm last longer than those of a loss: at 5.75 it would fire fifty
+#: times in 10,000 steps (one run measured, docs/detectors.md).
+THRESHOLDS: Mapping[str, float] = {"gradient_norm": 20.0}
+
+
+class Excess:
+    """A one-sided cumulative sum of clipped z that fires once for each excess, for many series.
+
+    `S = max(0, S + min(max(z, -c), c) - allowance)`; fires when `S >= threshold`. S is then 0, and
+    stays so until one z is below the allowance: the excess is over, and the next may be counted.
+
+    >>> excess = Excess(threshold=5.0, allowance=1.0, clip=3.0)
+    >>> excess.reserve(1)
+    >>> fires = excess.update(slice(0, 1), np.array([[9.0], [0.0], [0.0], [9.0], [9.0], [9.0], [9.0]]))
+    >>> fires[:, 0].nonzero()[0].tolist()
+    [5]
+    """
+
+    def __init__(self, threshold: float, allowance: float, clip: float) -> None:
+        self._default, self._allowance, self._clip = threshold, allowance, clip
+        #: By row; to be set after `reserve` for those that are to differ.
+        self.threshold = np.zeros(0)
+        self._sum = np.zeros(0)
+        self._over = np.zeros(0, np.bool_)
+
+    def reserve(self, n_series: int) -> None:
+        self.threshold = grown(self.threshold, n_series, self._default)
+        self._sum = grown(self._sum, n_series, 0.0)
+        self._over = grown(self._over, n_series, 0)
+
+    def update(self, rows: Index, z: Floats) -> NDArray[np.bool_]:
+        """At which of z `(n, k)` it fires."""
+        n, k = z.shape
+        fires = np.zeros(z.shape, dtype=bool)
+        clipped = np.minimum(np.maximum(z, -self._clip), self._clip)
+        if n <= k and k >= SCALAR_BELOW:
+            total, over, threshold = self._sum[rows], self._over[rows], self.threshold[rows]
+            for step in range(n):
+                over = over & (z[step] >= self._allowance)
+                total = np.maximum(0.0, total + clipped[step] - self._allowance)
+                total[over] = 0.0
+                fires[step] = total >= threshold
+                over = over | fires[step]
+                total[over] = 0.0
+            self._sum[rows], self._over[rows] = total, over
+        else:
+            for column, row in enumerate(columns_of(rows)):
+                fires[self._along(row, clipped[:, column].tolist()), column] = True
+        return fires
+
+    def _along(self, row: int, z: list[float]) -> list[int]:
+        """One series, value by value; the steps at which it fires."""
+        total, over, fires = float(self._sum[row]), bool(self._over[row]), []
+        threshold = float(self.threshold[row])
+        for step, one in enumerate(z):
+            if over:
+                if one >= self._allowance:
+                    continue
+                over = False
+            total += one - self._allowance
+            if total < 0.0:
+                total = 0.0
+            elif total >= threshold:
+                fires.append(step)
+                total, over = 0.0, True
+        self._sum[row], self._over[row] = total, over
+        return fires
+
+
+class _Spikes:
+    def __init__(self, window: RobustWindow, excess: Excess) -> None:
+        self._window, self.excess = window, excess
+
+    def reserve(self, n_series: int) -> None:
+        self._window.reserve(n_series)
+        self.excess.reserve(n_series)
+
+    def update(self, rows: Index, values: Floats) -> Hits:
+        z, median = self._window.update(rows, values)
+        return Hits.where(self.excess.update(rows, z), median, z)
+
+
+class SpikeDetector(SeriesProcessor):
+    """The spike layer that may pull the cord: quiet on heavy-tailed loss, two steps late.
+
+    A cumulative sum (`Excess`) of the robust z of each sample (`RobustWindow`), upward on loss and
+    gradient norm, downward on accuracy. A sample counts `clip` at most, less the `allowance`: with the
+    defaults two wild batches in a row are not enough, three samples at 3σ or six at 2σ are. One
+    finding a spike, at the sample that completes it; no future sample is needed. The score is the z
+    of that sample, by which it is Low to 4σ, Medium to 5σ, High from there; the expected value is the
+    median of the window. `thresholds` are those of single metrics.
+
+    The defaults were chosen on half of some published training curves and judged on the other half
+    (docs/detectors.md).
+
+    >>> from entrenar_processors import Samples
+    >>> loss = np.random.default_rng(7).normal(2.0, 0.1, 300)
+    >>> loss[100:102] += 2.0                    # two batches
+    >>> loss[200:210] += np.linspace(1, 0, 10)  # a spike
+    >>> [f.at.seq for f in SpikeDetector().update(Samples.from_columns({"loss": loss}))]
+    [202]
+    """
+
+    def __init__(
+        self,
+        window: int = 125,
+        min_samples: int = 30,
+        threshold: float = 5.75,
+        allowance: float = 1.0,
+        clip: float = 3.0,
+        metrics: Mapping[str, str] = SPIKES,
+        thresholds: Mapping[str, float] = THRESHOLDS,
+    ) -> None:
+        require("window", window, 4)
+        require("min_samples", min_samples, 4, window)
+        for metric, value in {"": threshold, **thresholds}.items():
+            require(f"threshold {metric}".strip(), value, 1e-9)
+        require("allowance", allowance, 0.0)
+        require("clip", clip, max(1.0, allowance))
+        self._window = (window, min_samples, clip)
+        self._rule = (threshold, allowance, clip)
+        self._thresholds = dict(thresholds)
+        super().__init__("spike", {metric: sign_of(direction) for metric, direction in metrics.items()})
+
+    def _core(self) -> Core:
+        self._spikes = _Spikes(RobustWindow(*self._window), Excess(*self._rule))
+        return self._spikes
+
+    def _added(self, row: int, series: Series) -> None:
+        if series.metric in self._thresholds:
+            self._spikes.excess.threshold[row] = self._thresholds[series.metric]
+
+
+def sign_of(direction: str) -> float:
+    """+1 for up, -1 for down.
+
+    >>> sign_of("down")
+    -1.0
+    """
+    if direction not in ("up", "down"):
+        raise ValueError(f"expected direction up or down, got {direction!r}: say which way is bad")
+    return 1.0 if direction == "up" else -1.0

@@ -1,0 +1,230 @@
+"""From samples to per-series state and back to findings: what the detectors of single series share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.samples import Block, Column, Floats, Ints, Samples, Series
+
+#: Rows of state arrays: a slice where they are contiguous (numpy then works in place), else indices.
+Index = slice | Ints
+
+#: Below this many elements a Python loop is faster than the 15–40 µs of a dozen numpy calls.
+SCALAR_BELOW = 32
+
+#: Statistics are of values clipped to this, so that squares and sums of 1e308 stay finite.
+LARGEST = 1e150
+
+_T = TypeVar("_T", bound=np.generic)
+_LEVELS = tuple(Severity)
+_LAYOUTS = 256
+
+
+class Hits(NamedTuple):
+    """What a core found in values `(n, k)`; every array is `(m,)`.
+
+    `step` and `column` index the values, `level` indexes the severities (0 low, 1 medium, 2 high).
+    """
+
+    step: Ints
+    column: Ints
+    level: Ints
+    expected: Floats
+    score: Floats
+
+    @classmethod
+    def of(cls, rows: list[tuple[int, int, int, float, float]]) -> Hits:
+        """From (step, column, level, expected, score) each."""
+        if not rows:
+            return NOTHING
+        step, column, level, expected, score = zip(*rows, strict=True)
+        return cls(np.array(step), np.array(column), np.array(level), np.array(expected), np.array(score))
+
+    @classmethod
+    def where(cls, fires: NDArray[np.bool_], expected: Floats, score: Floats) -> Hits:
+        """From tables `(n, k)`, for scores in standard deviations: Low to 4, Medium to 5, High."""
+        if not fires.any():
+            return NOTHING
+        step, column = np.nonzero(fires)
+        scores = score[step, column]
+        return cls(step, column, np.digitize(np.abs(scores), (4.0, 5.0)), expected[step, column], scores)
+
+
+_NONE = np.empty(0, np.int64)
+NOTHING = Hits(_NONE, _NONE, _NONE, np.empty(0), np.empty(0))
+
+
+class Core(Protocol):
+    """The numeric part of a detector: one array per quantity over the series."""
+
+    def reserve(self, n_series: int) -> None:
+        """Make room for series 0 … n - 1; those that are new start from nothing."""
+
+    def update(self, rows: Index, values: Floats) -> Hits:
+        """Judge finite values `(n, k)`: n steps of the k series whose state is in `rows`."""
+
+
+def columns_of(rows: Index) -> list[int]:
+    """The numbers of the series that an index names."""
+    if isinstance(rows, slice):
+        return list(range(rows.start, rows.stop))
+    return cast("list[int]", rows.tolist())
+
+
+def grown(array: NDArray[_T], n: int, fill: float, axis: int = 0) -> NDArray[_T]:
+    """The array with at least `n` places along `axis`, new ones holding `fill`; doubles, never shrinks."""
+    have = array.shape[axis]
+    if have >= n:
+        return array
+    shape = list(array.shape)
+    shape[axis] = max(n, 2 * have) - have
+    return np.concatenate([array, np.full(shape, fill, array.dtype)], axis=axis)
+
+
+class SeriesProcessor:
+    """A `Processor` that judges each series by itself: finds its rows, leaves out the non-finite.
+
+    `signs` names the metrics and their bad direction: +1 upward, -1 downward (the core then sees the
+    negated values, and a score comes back negative).
+    """
+
+    def __init__(self, name: str, signs: Mapping[str, float]) -> None:
+        self._name = name
+        self._signs = dict(signs)
+        self.reset()
+
+    def _core(self) -> Core:
+        """A new core without any series."""
+        raise NotImplementedError
+
+    def _added(self, row: int, series: Series) -> None:
+        """A series got its row; for detectors that have settings by metric."""
+
+    def reset(self) -> None:
+        self._cores = self._core()
+        self._row: dict[Series, int] = {}
+        self._layouts: dict[tuple[Series, ...], tuple[list[int], Index, Floats]] = {}
+        self._nonfinite: dict[Series, int] = {}
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        return frozenset(self._signs)
+
+    @property
+    def nonfinite(self) -> Mapping[Series, int]:
+        return dict(self._nonfinite)
+
+    def update(self, samples: Samples) -> list[Finding]:
+        findings: list[Finding] = []
+        for source, series, values in _tables(samples, self.metrics):
+            findings += self._judge(source, series, values)
+        findings.sort(key=lambda finding: finding.order)
+        return findings
+
+    def _judge(self, source: Block | Column, series: tuple[Series, ...], values: Floats) -> list[Finding]:
+        columns, rows, signs = self._layout(series)
+        chosen = values if len(columns) == len(series) else values[:, columns]
+        finite = np.isfinite(chosen)
+        if finite.all():
+            return self._run(source, None, series, columns, rows, signs, chosen)
+        for i in np.flatnonzero(~finite.all(axis=0)).tolist():
+            one = series[columns[i]]
+            self._nonfinite[one] = self._nonfinite.get(one, 0) + int(np.count_nonzero(~finite[:, i]))
+        kept = np.flatnonzero(finite.any(axis=1))
+        finite = finite[kept]
+        if finite.all():  # an overflowing step makes every gradient infinite: the row goes as a whole
+            return self._run(source, kept, series, columns, rows, signs, chosen[kept])
+        findings: list[Finding] = []
+        whole = finite.all(axis=0)
+        places = columns_of(rows)
+        groups = [np.flatnonzero(whole)] if whole.any() else []
+        for group in [*groups, *(np.array([i]) for i in np.flatnonzero(~whole))]:
+            mine = kept[finite[:, group[0]]]
+            names, index = [columns[i] for i in group], np.array([places[i] for i in group])
+            findings += self._run(source, mine, series, names, index, signs[group], chosen[mine][:, group])
+        return findings
+
+    def _layout(self, series: tuple[Series, ...]) -> tuple[list[int], Index, Floats]:
+        """The watched columns of a block, their rows of state and their signs."""
+        if (known := self._layouts.get(series)) is not None:
+            return known
+        columns = [i for i, one in enumerate(series) if one.metric in self._signs]
+        before = len(self._row)
+        places = np.array([self._row.setdefault(series[i], len(self._row)) for i in columns], np.int64)
+        self._cores.reserve(len(self._row))
+        for one, row in list(self._row.items())[before:]:
+            self._added(row, one)
+        contiguous = len(places) and (np.diff(places) == 1).all()
+        rows: Index = slice(int(places[0]), int(places[-1]) + 1) if contiguous else places
+        if len(self._layouts) >= _LAYOUTS:
+            self._layouts.clear()
+        signs = np.array([self._signs[series[i].metric] for i in columns])
+        self._layouts[series] = columns, rows, signs
+        return columns, rows, signs
+
+    def _run(
+        self,
+        source: Block | Column,
+        kept: Ints | None,
+        series: tuple[Series, ...],
+        columns: list[int],
+        rows: Index,
+        signs: Floats,
+        values: Floats,
+    ) -> list[Finding]:
+        if not values.size:
+            return []
+        signed = values if (signs == 1).all() else values * signs
+        hits = self._cores.update(rows, signed)
+        found = []
+        for step, column, level, expected, score in zip(*(one.tolist() for one in hits), strict=True):
+            row = step if kept is None else int(kept[step])
+            sign, value = float(signs[column]), float(values[step, column])
+            found.append(
+                Finding(
+                    self._name,
+                    series[columns[column]],
+                    _LEVELS[level],
+                    Coordinates.of(source, row),
+                    value,
+                    sign * expected,
+                    sign * score,
+                )
+            )
+        return found
+
+
+def _tables(
+    samples: Samples, metrics: frozenset[str]
+) -> Iterator[tuple[Block | Column, tuple[Series, ...], Floats]]:
+    """Dense tables with something to watch; the rows of a series always come in recording order."""
+    blocks = [block for block in samples.blocks if any(one.metric in metrics for one in block.series)]
+    if len(blocks) > 1:
+        watched = [one for block in blocks for one in block.series if one.metric in metrics]
+        if len(watched) != len(set(watched)):  # a series in two blocks: its rows are interleaved by seq
+            for one in sorted(set(watched)):
+                column = samples.column(one)
+                yield column, (one,), column.values[:, np.newaxis]
+            return
+    for block in blocks:
+        yield block, block.series, block.values
+
+
+def clipped(values: Floats) -> Floats:
+    """The values within what statistics can be made of; most often the same array."""
+    if values.size and max(float(values.max()), -float(values.min())) > LARGEST:
+        return np.clip(values, -LARGEST, LARGEST)
+    return values
+
+
+def require(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Refuse a setting outside [low, high]."""
+    if not low <= value <= high:
+        bounds = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+        raise ValueError(f"expected {name} {bounds}, got {value!r}: change the detector's settings")
