@@ -53,6 +53,10 @@ REASONS = {
         "A thread that sleeps between calls finds cold caches, and wakes beside whatever else the machine "
         "does: see five gauges in the same loop."
     ),
+    "whole cost of everything on": (
+        "As below for each call. An epoch of the digits is 28 steps, 28 ms: begun and ended, its span costs "
+        "0.07 ms with warm caches and 0.5 ms here, 1.9 % alone; a plain gauge's call 8 µs instead of 1."
+    ),
     "whole cost": (
         "After a millisecond of other work the caches are cold: a call takes three to five times what it "
         "takes in a tight loop, five gauges too. A third of it is the heartbeat."
