@@ -184,8 +184,8 @@ def text_of(value: Any) -> str:
     ('a', 'true', '3', '[1, 2]')
     """
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)  # of an enumeration of texts, its text
     try:
         return json.dumps(value, default=str)
-    except (TypeError, ValueError):
-        return str(value)
+    except Exception:  # circles, depth, a `__str__` that raises
+        return describe(value)
