@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -129,7 +130,10 @@ class DriftDetector:
         b, c = _scaled(baseline, current)
         if min(len(b), len(c)) < 2:
             return NoDrift(1.0)
-        result = ks_2samp(b, c)
+        with warnings.catch_warnings():
+            # Where the exact p-value cannot be computed it takes the asymptotic one, and says so.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            result = ks_2samp(b, c)
         found = Comparison(_p(result.pvalue), float(result.statistic), self._drop_ratio(b, c))
         return Drift(*found) if found.p_value < self.threshold else NoDrift(*found)
 
