@@ -16,17 +16,19 @@ class ForestMonitor:
 
     A row is what one call of `log` reported of the watched metrics; rows of the same set of series
     (at least two) share a forest. It is fitted on the first `min_samples` rows of finite values and
-    again on the latest `window` of them, but only after as many new rows and `refit_seconds` of the
-    samples' own time, since scikit-learn takes 0.1 s for it: at most 0.2 % of the run at 60 s.
+    again on the latest `window` of them: after as many new rows as it was fitted on, but not before
+    `refit_seconds` of the samples' own time have gone by or the rows are twice as many as then. A fit
+    takes scikit-learn 0.1 s, so this is one a minute (0.2 % of the run) and one a doubling.
 
     A finding needs `persistence` rows in succession above the `quantile` of the fitted rows' scores;
     single odd rows are ordinary in training (one batch). There is one finding until a row is below
     again. Its `score` is the lowest of these scores (0.5 is ordinary, 1 set apart), and it names the
-    series farthest from its median, in interquartile ranges: `value` against `expected`.
+    series farthest from its median, in interquartile ranges: `value` against `expected`. In a loop of
+    many steps a second the curve may leave a forest behind that is a minute old.
 
     >>> random = np.random.default_rng(0)
     >>> rows = random.normal(1.0, 0.1, (400, 2))
-    >>> rows[300:305, 1] += 2.0
+    >>> rows[300:305] += [0.5, 1.0]
     >>> samples = Samples.from_columns({"loss": rows[:, 0], "gradient_norm": rows[:, 1]})
     >>> [(f.series.metric, f.at.seq) for f in ForestMonitor().update(samples)]
     [('gradient_norm', 302)]
@@ -41,7 +43,7 @@ class ForestMonitor:
         min_samples: int = 256,
         window: int = 512,
         refit_seconds: float = 60.0,
-        quantile: float = 0.98,
+        quantile: float = 0.99,
         persistence: int = 3,
         seed: int = 0,
     ) -> None:
@@ -131,12 +133,13 @@ class ForestMonitor:
 
     def _rows_before_fit(self, group: _Group, time_ns: Ints) -> int:
         """How many of the rows to come are for the present forest (or none yet)."""
-        wanted = self._min_samples if group.forest is None else self._window
-        first = max(0, wanted - group.since_fit)
-        if group.forest is None or first >= len(time_ns):
-            return min(first, len(time_ns))
-        late = time_ns[first:] - group.fitted_ns >= self._refit_ns
-        return first + int(late.argmax()) if late.any() else len(time_ns)
+        if group.forest is None:
+            return min(self._min_samples - group.since_fit, len(time_ns))
+        first = max(0, group.fitted_rows - group.since_fit)
+        doubled = max(first, group.seen_at_fit - group.since_fit)
+        late = np.flatnonzero(time_ns[first:] - group.fitted_ns >= self._refit_ns)
+        due = min(first + int(late[0]), doubled) if len(late) else doubled
+        return min(due, len(time_ns))
 
     def _finding(
         self, series: tuple[Series, ...], group: _Group, rows: Column, row: int, score: float
@@ -160,7 +163,7 @@ class _Group:
     def __init__(self, k: int) -> None:
         self.forest: IsolationForest | None = None
         self.since_fit = 0
-        self.fitted_ns = 0
+        self.fitted_rows = self.seen_at_fit = self.fitted_ns = 0
         self.middle = self._quarter = np.zeros(k)
         self._latest = np.empty((0, k))
         self._odd: list[float] = []
@@ -172,7 +175,9 @@ class _Group:
 
     def fit(self, forest: IsolationForest, time_ns: int) -> None:
         self.forest = forest.fit(self._latest)
-        self.since_fit, self.fitted_ns = 0, time_ns
+        self.fitted_rows, self.fitted_ns = len(self._latest), time_ns
+        self.seen_at_fit += self.since_fit
+        self.since_fit = 0
         ordered = np.sort(self._latest, axis=0)
         n = len(ordered)
         self.middle = ordered[n // 2]
