@@ -1,0 +1,152 @@
+"""RiverAdapter: any drift or anomaly detector of river as a processor."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.samples import Samples, Series
+
+#: river sees values clipped to this: the squares of 1e308 would ruin its sums for good.
+_LARGEST = 1e150
+
+
+class RiverAdapter:
+    """One detector of river (`pip install 'entrenar-otel[river]'`) a series, made by `factory`.
+
+    river itself is not imported: whatever has `update(x)` and `drift_detected` is a drift detector
+    (ADWIN, KSWIN, HDDM_W …), whatever has `score_one` and `learn_one` an anomaly detector (it is
+    asked before it learns). An anomaly is what the detector's own `classify` says, where it has one
+    (`QuantileFilter`), else a score of at least `threshold`. A detector that wants a row of features
+    gets `{"value": x}`; one that wants features and a target gets `({}, x)`. Non-finite values are
+    counted and left out, since one NaN ruins many detectors for good.
+
+    `expected` is the mean of the series since its last finding (or the beginning). `score` is that of
+    an anomaly detector; of a drift detector, which has none, it is `value - expected`. The detector's
+    own warm-up applies.
+
+    >>> class Jump:  # as short as a drift detector can be; RiverAdapter(river.drift.ADWIN) is the use
+    ...     drift_detected, last = False, 0.0
+    ...     def update(self, x):
+    ...         self.drift_detected, self.last = x > self.last + 1, x
+    >>> adapter = RiverAdapter(Jump)
+    >>> found = adapter.update(Samples.from_columns({"loss": [0.5, 0.4, float("nan"), 2.4]}))
+    >>> [(f.detector, f.at.seq, f.value, f.expected) for f in found]
+    [('river.jump', 3, 2.4, 0.45)]
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], Any],
+        metrics: Collection[str] = ("loss",),
+        *,
+        threshold: float | None = None,
+        severity: Severity = Severity.MEDIUM,
+        name: str | None = None,
+    ) -> None:
+        if not callable(factory):
+            raise TypeError(
+                f"expected a function that makes a detector, got {factory!r}: every series needs one of "
+                f"its own, so pass {type(factory).__name__} or lambda: {type(factory).__name__}(…)"
+            )
+        detector = factory()
+        self._judge = _drift if hasattr(detector, "drift_detected") else _anomaly(detector, threshold)
+        if self._judge is _drift and threshold is not None:
+            raise ValueError(
+                f"expected no threshold for a drift detector, got {threshold}: set it in the factory"
+            )
+        self._factory = factory
+        self._metrics = frozenset(metrics)
+        self._severity = severity
+        self._name = f"river.{name or type(detector).__name__.lower()}"
+        self.reset()
+
+    def reset(self) -> None:
+        self._series: dict[Series, _State] = {}
+        self._nonfinite: dict[Series, int] = {}
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        return self._metrics
+
+    @property
+    def nonfinite(self) -> Mapping[Series, int]:
+        return dict(self._nonfinite)
+
+    def update(self, samples: Samples) -> list[Finding]:
+        findings: list[Finding] = []
+        for series in samples.series:
+            if series.metric not in self._metrics:
+                continue
+            column = samples.column(series)
+            if (state := self._series.get(series)) is None:
+                state = self._series[series] = _State(self._factory())
+            clipped = np.clip(column.values, -_LARGEST, _LARGEST).tolist()
+            lost = 0
+            for row, value in enumerate(column.values.tolist()):
+                if not math.isfinite(value):
+                    lost += 1
+                    continue
+                x = clipped[row]
+                found, score = self._judge(state.detector, x)
+                expected = state.mean if state.n else x
+                if found:
+                    at = Coordinates.of(column, row)
+                    score = x - expected if score is None else score
+                    findings.append(Finding(self._name, series, self._severity, at, value, expected, score))
+                    state.n = 0
+                state.n += 1
+                state.mean = x if state.n == 1 else state.mean + (x - state.mean) / state.n
+            if lost:
+                self._nonfinite[series] = self._nonfinite.get(series, 0) + lost
+        findings.sort(key=lambda finding: finding.order)
+        return findings
+
+
+class _State:
+    """The detector of one series, and the mean of what it has seen since its last finding."""
+
+    def __init__(self, detector: Any) -> None:
+        self.detector = detector
+        self.n = 0
+        self.mean = 0.0
+
+
+_Judge = Callable[[Any, float], tuple[bool, float | None]]
+
+
+def _drift(detector: Any, x: float) -> tuple[bool, float | None]:
+    detector.update(x)
+    return bool(detector.drift_detected), None
+
+
+def _anomaly(detector: Any, threshold: float | None) -> _Judge:
+    """How to ask and teach this kind of anomaly detector; decided once, not for every sample."""
+    missing = [name for name in ("score_one", "learn_one") if not hasattr(detector, name)]
+    if missing:
+        raise TypeError(
+            "expected a detector with drift_detected and update, or with score_one and learn_one, "
+            f"got {type(detector).__name__} without {' and '.join(missing)}"
+        )
+    classifies = hasattr(detector, "classify")
+    if threshold is None and not classifies:
+        raise ValueError(
+            f"expected a threshold for the scores of {type(detector).__name__}, got none: pass threshold=…"
+        )
+    # A filter passes on what the detector within it wants.
+    within = getattr(detector, "anomaly_detector", detector)
+    wants_target = "y" in inspect.signature(within.learn_one).parameters
+
+    def judge(one: Any, x: float) -> tuple[bool, float | None]:
+        sample: tuple[Any, ...] = ({}, x) if wants_target else ({"value": x},)
+        score = float(one.score_one(*sample))
+        found = bool(one.classify(score)) if threshold is None else score >= threshold
+        one.learn_one(*sample)
+        return found and math.isfinite(score), score
+
+    return judge

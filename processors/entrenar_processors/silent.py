@@ -1,0 +1,142 @@
+"""SilentMembers: one expert of eight went quiet, and the loss still looks fine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.samples import Block, Column, Samples, Series
+from entrenar_processors.silence import Group, Rules
+
+#: A group's table of rows and members is worked on in parts of about this many cells.
+_CELLS = 1 << 18
+_SEVERITY = {"stopped": Severity.HIGH, "nan": Severity.HIGH, "constant": Severity.MEDIUM}
+
+
+class SilentMembers:
+    """Members of a tag group that are silent while their siblings are not; a `Processor`.
+
+    A group is the series of one metric with the same tag keys, `expert_loss{expert="0"}`,
+    `{expert="1"}` …; the keys in `apart` separate groups (a validation split is no sibling of
+    training). Three causes, each with a detector name of its own:
+
+    - `silent.stopped`: no report for `stopped_after` rows of its group,
+    - `silent.nan`: `nan_after` reports in succession that are not finite,
+    - `silent.constant`: `constant_after` finite reports in succession that are the same number,
+
+    or, if that is longer, `patience` times as long as the member has ever been so before: what it
+    does by design is not found. At least half of those siblings that could have shown it must do
+    better since the silence began (have reported; are finite; have moved), so nothing is found when
+    the whole group stops, or when there is one member only. Asked again when the silence is 2, 4, 8 …
+    times as long. One finding until the member is back; `value` is the length of its silence (rows
+    or reports), `expected` its longest before, `score` the length in units of what is allowed.
+    Rows are counted where any member of the group reports, never by the clock.
+
+    >>> rows = np.random.default_rng(0).normal(size=(100, 3))
+    >>> rows[:, 1] = 0.25
+    >>> rows[60:, 2] = np.nan
+    >>> experts = [Series.of("loss", {"expert": i}) for i in range(3)]
+    >>> samples = Samples.from_columns(dict(zip(experts, rows.T)))
+    >>> [(f.detector, str(f.series), f.at.seq) for f in SilentMembers().update(samples)]
+    [('silent.constant', 'loss{expert="1"}', 29), ('silent.nan', 'loss{expert="2"}', 69)]
+    """
+
+    def __init__(
+        self,
+        metrics: Collection[str] = ("loss", "accuracy", "gradient_norm"),
+        *,
+        apart: Collection[str] = ("split", "phase"),
+        stopped_after: int = 5,
+        nan_after: int = 10,
+        constant_after: int = 30,
+        patience: int = 4,
+        min_samples: int = 10,
+    ) -> None:
+        for name, value in (
+            ("stopped_after", stopped_after),
+            ("nan_after", nan_after),
+            ("constant_after", constant_after),
+            ("patience", patience),
+            ("min_samples", min_samples),
+        ):
+            if value < 1:
+                raise ValueError(f"expected {name} of at least 1, got {value}")
+        self._metrics = frozenset(metrics)
+        self._apart = frozenset(apart)
+        self._rules = Rules(stopped_after, nan_after, constant_after, patience, min_samples)
+        self.reset()
+
+    def reset(self) -> None:
+        self._groups: dict[object, Group] = {}
+        self._group_of: dict[Series, Group] = {}
+        self._nonfinite: dict[Series, int] = {}
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        return self._metrics
+
+    @property
+    def nonfinite(self) -> Mapping[Series, int]:
+        return dict(self._nonfinite)
+
+    def update(self, samples: Samples) -> list[Finding]:
+        blocks: dict[int, tuple[Group, list[Block]]] = {}
+        for block in samples.blocks:
+            found = {id(group): group for one in block.series if (group := self._group(one)) is not None}
+            for key, group in found.items():
+                blocks.setdefault(key, (group, []))[1].append(block)
+        findings = [one for group, parts in blocks.values() for one in self._judge(group, parts)]
+        findings.sort(key=lambda finding: finding.order)
+        return findings
+
+    def _group(self, series: Series) -> Group | None:
+        if series.metric not in self._metrics or not series.tags:
+            return None
+        if (group := self._group_of.get(series)) is None:
+            key = series.metric, tuple(tag if tag[0] in self._apart else tag[0] for tag in series.tags)
+            group = self._groups.setdefault(key, Group(self._rules))
+            group.add(series)
+            self._group_of[series] = group
+        return group
+
+    def _judge(self, group: Group, blocks: list[Block]) -> Iterator[Finding]:
+        rows, present = _table(group, blocks)
+        lost = np.count_nonzero(present & ~np.isfinite(rows.values), axis=0)
+        for column in np.flatnonzero(lost).tolist():
+            series = group.members[column]
+            self._nonfinite[series] = self._nonfinite.get(series, 0) + int(lost[column])
+        step = max(1, _CELLS // len(group.members))
+        for start in range(0, len(rows.seq), step):
+            part = slice(start, start + step)
+            for hit in group.update(rows.values[part], present[part]):
+                yield Finding(
+                    f"silent.{hit.cause}",
+                    group.members[hit.column],
+                    _SEVERITY[hit.cause],
+                    Coordinates.of(rows, start + hit.row),
+                    float(hit.length),
+                    float(hit.longest),
+                    hit.length / hit.allowed,
+                )
+
+
+def _table(group: Group, blocks: list[Block]) -> tuple[Column, NDArray[np.bool_]]:
+    """The rows in which any member reports, in recording order: values `(n, k)` and their presence."""
+    parts, masks = [], []
+    for block in blocks:
+        here = [(i, group.column_of[one]) for i, one in enumerate(block.series) if one in group.column_of]
+        source, target = (list(side) for side in zip(*here, strict=True))
+        values = np.full((len(block), len(group.members)), np.nan)
+        values[:, target] = block.values[:, source]
+        mask = np.zeros(values.shape, dtype=bool)
+        mask[:, target] = True
+        masks.append(mask)
+        parts.append(Column(block.time_ns, block.epoch, block.batch, block.step, block.seq, values))
+    rows, present = Column.concat(parts), np.concatenate(masks)
+    if len(parts) > 1:
+        order = np.argsort(rows.seq, kind="stable")
+        return rows.take(order), present[order]
+    return rows, present
