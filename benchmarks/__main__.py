@@ -20,9 +20,9 @@ GROUPS = (
     *("hot_path", "peers", "loop_overhead", "tick", "storage", "queries", "memory", "startup"),
     *("otel", "page"),
 )
-#: Run by name only: what they say stands in docs/detectors.md.
-APART = ("detectors", "detector_quality")
-_GROUP_SECONDS = 300
+#: Run by name only: what they say stands in docs/detectors.md and docs/drift-and-forest.md.
+APART = ("detectors", "detector_quality", "forest", "drift_quality")
+_GROUP_SECONDS = 600
 
 
 def main() -> None:
