@@ -7,6 +7,7 @@ and every asynchronous one, is made by the provider behind it, usually the SDK's
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -210,10 +211,12 @@ def _bounds(name: str, advisory: Any) -> tuple[float, ...] | None:
     if advisory is None:
         return None
     try:
-        bounds = tuple(float(bound) for bound in advisory)
-        if all(low < high for low, high in pairwise(bounds)):
-            return bounds
-    except (TypeError, ValueError):
+        if not any(isinstance(one, str | bytes) for one in (advisory, *advisory)):
+            bounds = tuple(float(bound) for bound in advisory)
+            rising = all(low < high for low, high in pairwise(bounds))
+            if rising and all(map(math.isfinite, bounds)):
+                return bounds
+    except (TypeError, ValueError, OverflowError):
         pass
     logger.warning(
         "%s: expected explicit_bucket_boundaries_advisory to be rising numbers, got %r; using the defaults",

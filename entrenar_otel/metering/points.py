@@ -187,9 +187,11 @@ class Temporality:
             wanted = self._histograms
         if not wanted or data.aggregation_temporality is DELTA:
             return metric
+        # One name may be two instruments: of two units, or of two kinds.
+        of = scope, metric.name, metric.unit, type(data), getattr(data, "is_monotonic", None)
         points = []
         for point in data.data_points:
-            key = scope, metric.name, type(data), _identity(point.attributes)
+            key = (*of, _identity(point.attributes))
             before = self._taken.get(key)
             self._waiting[key] = point
             if (changed := _difference(point, before)) is not None:

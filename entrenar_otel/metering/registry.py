@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Mapping
@@ -30,6 +31,9 @@ class Scope(NamedTuple):
     version: str | None = None
     schema_url: str | None = None
     attributes: tuple[tuple[str, Any], ...] = ()
+
+    def __hash__(self) -> int:
+        return hash(self[:3])  # attributes may be lists and mappings
 
 
 #: Of metrics that came through `monitor.log`, and of the run's own state.
@@ -118,7 +122,8 @@ class Registry:
     def _say(self) -> None:
         """Log what came up, with no lock held: a handler of the user's may want an instrument."""
         while self._unsaid:
-            logger.warning("%s", self._unsaid.pop(0))
+            with contextlib.suppress(IndexError):  # another thread has said it
+                logger.warning("%s", self._unsaid.pop(0))
 
     def _kinds_of(self, metric: str) -> str:
         first = self._by_metric[metric].instrument
@@ -145,7 +150,13 @@ class Registry:
     def attributes(self, series: Series) -> Mapping[str, Any]:
         """A series' attributes with the types they were reported with."""
         found = self._attributes.get(series)
-        return found if found is not None else dict(series.tags)
+        if found is None:  # told once, it stays: else deltas would begin anew
+            found = self._attributes.setdefault(series, dict(series.tags))
+        return found
+
+    def forget_attributes(self, series: Series) -> None:
+        """Nothing of this series was recorded."""
+        self._attributes.pop(series, None)
 
     def keep_attributes(self, series: Series, attributes: Mapping[str, Any]) -> None:
         """Remember the types of a series' attributes, which its tags (text) do not have."""

@@ -211,9 +211,10 @@ class SdkReader(MetricReader):
         identity = {k: v for k, v in of.items() if k not in COORDINATES and k != "seq"}
         series = Series.of(declared.metric, {k: text_of(v) for k, v in identity.items()})
         places = (attributes.get(name) for name in ("epoch", "batch", "step"))
+        registry.keep_attributes(series, identity)  # first: a heartbeat may come before it is recorded
         head = recorder.record_one(series, value, *places, time_ns=time_ns)
-        if head is not None:
-            registry.keep_attributes(series, identity)
+        if head is None:
+            registry.forget_attributes(series)
         return head
 
 

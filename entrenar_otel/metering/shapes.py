@@ -96,10 +96,12 @@ class Shapes(dict[tuple[str, ...], Writer]):
                 )
                 series, identity = Series(self.declared.metric), {}
             places = (attributes.get(name) for name in ("epoch", "batch", "step"))
+            if identity:  # first: a heartbeat may come before the next line is over
+                self._registry.keep_attributes(series, identity)
             head = self._recorder.record_one(series, amount, *places)
-            if head is not None:
-                if identity:
-                    self._registry.keep_attributes(series, identity)
+            if head is None:
+                self._registry.forget_attributes(series)
+            else:
                 self._learn(attributes, identity, head)
 
     def _falls(self, amount: Any) -> bool:

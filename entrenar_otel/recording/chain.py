@@ -6,6 +6,7 @@ what is complete waits for the lake.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -333,7 +334,8 @@ class SegmentChain:
     def say(self) -> None:
         """Log what came up under the lock: a handler of the user's may record, in this thread or another."""
         while self._unsaid:
-            logger.warning("%s", self._unsaid.pop(0))
+            with contextlib.suppress(IndexError):  # another thread has said it
+                logger.warning("%s", self._unsaid.pop(0))
 
 
 def _locked(write: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
