@@ -184,7 +184,7 @@ class OpenRun:
         """Drain, make durable and export what is there now; False where that was not done in time."""
         deadline = time.monotonic() + timeout_seconds
         with guard("flush"):
-            if not self.telemetry.pull(timeout_seconds):
+            if not self.telemetry.pull(timeout_seconds, last=True):
                 return False
             self.heartbeat.tick(pull=False, hand_over=False)
             return self.telemetry.flush(max(0.0, deadline - time.monotonic()))
@@ -200,7 +200,7 @@ class OpenRun:
     def prepare_end(self, state: str, reason: str | None) -> None:
         """What needs a segment to be recorded in: the SDK's last samples, the end of the run's spans."""
         with guard("pull"):
-            self.telemetry.pull(_LAST_PULL_SECONDS)
+            self.telemetry.pull(_LAST_PULL_SECONDS, last=True)
         self._capture.uninstall()
         self.tracing.end(state, reason)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,7 +72,7 @@ class Aggregates:
                     self._take_one(block, columns.states[0])
                 else:
                     self._take(block, columns)
-                self._see(block)
+            self._see(samples.blocks)
 
     def _take_one(self, block: Block, state: State) -> None:
         value = block.values.item()
@@ -111,16 +111,20 @@ class Aggregates:
             if histogram is not None:
                 histogram.update(values[:, column] if whole else values[finite[:, column], column])
 
-    def _see(self, block: Block) -> None:
-        self.last_sample_ns = max(self.last_sample_ns, int(block.time_ns[-1]))
-        for name, column in (("epoch", block.epoch), ("step", block.step)):
-            row = len(column) - 1
-            if column[row] < 0 and row:
-                said = np.flatnonzero(column >= 0)
-                row = int(said[-1]) if len(said) else row
-            if column[row] >= 0 and (seq := int(block.seq[row])) > self._said[name]:
-                self._said[name] = seq
-                setattr(self, name, int(column[row]))
+    def _see(self, blocks: Sequence[Block]) -> None:
+        """The latest time, and the latest epoch and step that were said, over all blocks at once."""
+        if not blocks:
+            return
+        self.last_sample_ns = max(self.last_sample_ns, *(int(block.time_ns[-1]) for block in blocks))
+        seq = np.concatenate([block.seq for block in blocks])
+        for name in ("epoch", "step"):
+            column = np.concatenate([getattr(block, name) for block in blocks])
+            said = np.flatnonzero(column >= 0)
+            if len(said):
+                latest = said[np.argmax(seq[said])]
+                if seq[latest] > self._said[name]:
+                    self._said[name] = int(seq[latest])
+                    setattr(self, name, int(column[latest]))
 
     def _new_columns(self, block: Block) -> _Columns:
         start = int(block.time_ns[0])

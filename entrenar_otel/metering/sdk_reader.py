@@ -52,6 +52,9 @@ class SdkReader(MetricReader):
         self._route: tuple[Recorder, Registry] | None = None
         self._scopes: list[ScopeMetrics] = []
         self._values: dict[tuple[str, str], float] = {}
+        self._sampled: set[str] = set()  # metrics that come with their samples, and
+        self._sampleless: set[str] = set()  # those that do not
+        self._undecided: dict[str, list[Any]] = {}  # points met once, without samples
         self._warned_of_exemplars = False
 
     @property
@@ -71,9 +74,13 @@ class SdkReader(MetricReader):
         with self._lock:
             self._route = None
 
-    def pull(self, limit_seconds: float = PULL_SECONDS) -> bool:
-        """Collect from the SDK; False where it was not done in time (it goes on in its thread)."""
-        return self._worker.flush(limit_seconds)
+    def pull(self, limit_seconds: float = PULL_SECONDS, *, last: bool = False) -> bool:
+        """Collect from the SDK; False where it was not done in time (it goes on in its thread).
+
+        The `last` pull is done twice where that tells what a point without samples is.
+        """
+        done = self._worker.flush(limit_seconds)
+        return self._worker.flush(limit_seconds) if done and last and self._undecided else done
 
     def _pull(self) -> None:
         self.collect(timeout_millis=_COLLECT_MILLIS)
@@ -122,7 +129,22 @@ class SdkReader(MetricReader):
 
     def _record(self, scope: ScopeMetrics, metric: Metric, recorder: Recorder, registry: Registry) -> None:
         declared = registry.declare(_instrument(metric), _scope(scope), _bounds(metric))
-        for point in metric.data.data_points:
+        points: list[Any] = list(metric.data.data_points)
+        if self._exemplars_expected and declared.metric not in self._sampleless:
+            # The SDK sets a point's value first and offers its exemplar then: a point without samples may
+            # only have been met in between. So until the next pull it is not known what it is.
+            if any(_has_samples(point) for point in points):
+                self._sampled.add(declared.metric)
+                self._undecided.pop(declared.metric, None)
+            if declared.metric in self._sampled:
+                points = [point for point in points if _has_samples(point)]
+            elif (earlier := self._undecided.pop(declared.metric, None)) is None:
+                self._undecided[declared.metric] = points
+                return
+            else:
+                self._sampleless.add(declared.metric)
+                points = earlier + points
+        for point in points:
             attributes = dict(point.attributes or {})
             identity = f"{scope.scope.name}/{scope.scope.version}/{text_of(attributes)}"
             if self._are_samples(declared, point, identity):

@@ -92,10 +92,10 @@ class Telemetry:
 
     # -- the heartbeat's side -----------------------------------------------------------------------
 
-    def pull(self, limit_seconds: float = PULL_SECONDS) -> bool:
+    def pull(self, limit_seconds: float = PULL_SECONDS, *, last: bool = False) -> bool:
         """Bring in what the SDK holds, within a time limit; False where that was too short."""
         source = self._source()
-        return source is None or source.pull(limit_seconds)
+        return source is None or source.pull(limit_seconds, last=last)
 
     def consume(self, samples: Samples) -> None:
         """The samples of a tick."""
