@@ -148,16 +148,6 @@ def span_export_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     return settings
 
 
-def temporality_preference(environ: Mapping[str, str]) -> Literal["cumulative", "delta", "lowmemory"]:
-    """OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE, default cumulative."""
-    choices: dict[str, Literal["cumulative", "delta", "lowmemory"]] = {
-        "cumulative": "cumulative",
-        "delta": "delta",
-        "lowmemory": "lowmemory",
-    }
-    return _choice(environ, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", choices)
-
-
 def histogram_aggregation(environ: Mapping[str, str]) -> Literal["explicit", "exponential"]:
     """OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION, default explicit buckets."""
     choices: dict[str, Literal["explicit", "exponential"]] = {

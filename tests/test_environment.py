@@ -23,7 +23,6 @@ from entrenar_otel.environment import (
     metric_exporters,
     span_export_settings,
     span_exporters,
-    temporality_preference,
     wants_prometheus,
 )
 from entrenar_otel.resource import resource_of, service_name
@@ -124,13 +123,6 @@ def test_exporters_that_cannot_be_had(
     [
         (export_interval_seconds, "OTEL_METRIC_EXPORT_INTERVAL", "1500", 1.5, 5.0),
         (export_timeout_seconds, "OTEL_METRIC_EXPORT_TIMEOUT", "200", 0.2, 30.0),
-        (
-            temporality_preference,
-            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
-            "DELTA",
-            "delta",
-            "cumulative",
-        ),
         (
             histogram_aggregation,
             "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",

@@ -8,8 +8,8 @@ from entrenar_processors.ddm import DDMCore
 from entrenar_processors.page_hinkley import Mode, PageHinkleyCore
 from entrenar_processors.stream import Core
 from numpy.typing import NDArray
+from river import drift
 
-drift = pytest.importorskip("river.drift")
 STREAMS = 1000
 
 

@@ -11,25 +11,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
+    OTLPMetricExporter as GrpcExporter,
+)
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import (
+    OTLPMetricExporter as HttpExporter,
+)
+from opentelemetry.proto.collector.metrics.v1 import (
+    metrics_service_pb2 as messages,
+)
+from opentelemetry.proto.collector.metrics.v1 import (
+    metrics_service_pb2_grpc as service,
+)
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-
-grpc = pytest.importorskip("grpc")
-pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc")
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (  # noqa: E402
-    OTLPMetricExporter as GrpcExporter,
-)
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: E402
-    OTLPMetricExporter as HttpExporter,
-)
-from opentelemetry.proto.collector.metrics.v1 import (  # noqa: E402
-    metrics_service_pb2 as messages,
-)
-from opentelemetry.proto.collector.metrics.v1 import (  # noqa: E402
-    metrics_service_pb2_grpc as service,
-)
 
 Start = Callable[..., Monitor]
 DELTA, CUMULATIVE = 1, 2
