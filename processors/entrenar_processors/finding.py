@@ -76,6 +76,10 @@ class Finding:
     value: float
     expected: float
     score: float
+    #: Of detectors whose findings last: the state that an earlier finding began is over.
+    over: bool = False
+    #: How many abnormal samples it stands for.
+    count: int = 1
 
     @property
     def order(self) -> tuple[int, Series, str]:
@@ -93,4 +97,5 @@ class Finding:
             "value": self.value,
             "expected": self.expected,
             "score": self.score,
+            **({"over": True} if self.over else {}),
         }

@@ -1,0 +1,165 @@
+"""Alert: what was decided about one episode of findings, and what is to be done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from entrenar_processors.finding import Coordinates, Severity
+from entrenar_processors.samples import Series
+
+
+class Action(StrEnum):
+    """What is done, in the order of how much it takes from the training.
+
+    >>> Action.STOP.rank > Action.PAUSE.rank > Action.LOG.rank
+    True
+    """
+
+    LOG = "log"
+    NOTIFY = "notify"
+    REDUCE_LR = "reduce_lr"
+    PAUSE = "pause"
+    STOP = "stop"
+
+    @property
+    def rank(self) -> int:
+        return _ACTIONS.index(self)
+
+    @property
+    def is_for_loop(self) -> bool:
+        """Whether it happens on the loop's thread, inside the next `log`."""
+        return self.rank >= Action.REDUCE_LR.rank
+
+
+class Level(StrEnum):
+    """How urgent it is for a person: INFO and WARNING can wait, ERROR and CRITICAL cannot.
+
+    >>> Level.CRITICAL.rank > Level.ERROR.rank
+    True
+    """
+
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+    @property
+    def rank(self) -> int:
+        return _LEVELS.index(self)
+
+    @classmethod
+    def of(cls, action: Action) -> Level:
+        """The level of an action for which the file names none.
+
+        >>> Level.of(Action.NOTIFY)
+        <Level.WARNING: 'WARNING'>
+        """
+        if action is Action.LOG:
+            return cls.INFO
+        return cls.ERROR if action.rank >= Action.PAUSE.rank else cls.WARNING
+
+
+_ACTIONS = tuple(Action)
+_LEVELS = tuple(Level)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is done about the findings of one detector, threshold or budget.
+
+    `actions` are by severity. `lasting` findings say themselves when their episode is over
+    (`Finding.over`); an episode of the others ends when the series was quiet for a while. `factor` and
+    `min_factor` are those of reduce_lr. `after_steps` is a warm-up in which nothing more than logging
+    is done.
+    """
+
+    name: str
+    source: str
+    text: str
+    actions: Mapping[Severity, Action]
+    level: Level | None = None
+    lasting: bool = False
+    after_steps: int = 0
+    factor: float = 0.5
+    min_factor: float = 0.0625
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One episode of one rule on one series: it fires once, and is told once more when it is over.
+
+    `episode` identifies it within a process. `value`, `expected` and `score` are those of the finding
+    that began it; `peak` is the value of the largest score, `count` the number of abnormal samples so
+    far. `ended_ns` is None while it lasts. Times are nanoseconds since 1970 UTC.
+    """
+
+    name: str
+    source: str
+    level: Level
+    action: Action
+    summary: str
+    episode: str
+    started_ns: int
+    at: Coordinates = Coordinates()
+    series: Series | None = None
+    value: float | None = None
+    expected: float | None = None
+    score: float | None = None
+    peak: float | None = None
+    count: int = 1
+    ended_ns: int | None = None
+    factor: float | None = None
+    min_factor: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_over(self) -> bool:
+        return self.ended_ns is not None
+
+    @property
+    def state(self) -> str:
+        """`firing` or `resolved`, as Prometheus and Alertmanager call it."""
+        return "resolved" if self.is_over else "firing"
+
+    @property
+    def where(self) -> str:
+        """`epoch 3, batch 17, step 40`, as far as it was reported.
+
+        >>> Alert("a", "s", Level.INFO, Action.LOG, "", "1", 0, Coordinates(epoch=3, step=40)).where
+        'epoch 3, step 40'
+        """
+        known = self.at.as_dict()
+        return ", ".join(f"{name} {known[name]}" for name in ("epoch", "batch", "step") if name in known)
+
+    def as_dict(self) -> dict[str, Any]:
+        """A flat dictionary of text and numbers, without what is not known; for JSON and event attributes."""
+        found: dict[str, Any] = {
+            "name": self.name,
+            "source": self.source,
+            "level": str(self.level),
+            "action": str(self.action),
+            "state": self.state,
+            "summary": self.summary,
+            "episode": self.episode,
+            "started_ns": self.started_ns,
+            "ended_ns": self.ended_ns,
+            "metric": self.series.metric if self.series else None,
+            **({f"tag.{key}": value for key, value in self.series.tags} if self.series else {}),
+            **{key: value for key, value in self.at.as_dict().items() if key != "time_ns"},
+            "value": self.value,
+            "expected": self.expected,
+            "score": self.score,
+            "peak": self.peak,
+            "count": self.count,
+            "factor": self.factor,
+            "min_factor": self.min_factor,
+            **{f"label.{key}": value for key, value in self.labels.items()},
+            **{f"annotation.{key}": value for key, value in self.annotations.items()},
+        }
+        return {key: value for key, value in found.items() if value is not None}
