@@ -20,6 +20,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -59,13 +60,16 @@ class AndonStop(Exception):
     """The line is stopped. Save what you need, and let it leave the training loop.
 
     Attributes: `metric`, `value`, and where it happened: `epoch`, `batch`, `step` (None where
-    not reported). The sample itself is recorded before this is raised.
+    not reported); `alert`, what was judged (`entrenar_processors.Alert`), and `incident`, the folder
+    with everything that was known. The sample itself is recorded before this is raised.
     """
 
     def __init__(
         self,
         message: str,
         *,
+        alert: Any = None,
+        incident: str | None = None,
         metric: str | None = None,
         value: float | None = None,
         epoch: int | None = None,
@@ -73,6 +77,8 @@ class AndonStop(Exception):
         step: int | None = None,
     ) -> None:
         super().__init__(message)
+        self.alert = alert
+        self.incident = incident
         self.metric = metric
         self.value = value
         self.epoch = epoch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -30,6 +30,9 @@ class Storage(Protocol):
 
         `exclusive` raises FileExistsError where the name is taken (best effort on object stores).
         """
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Put a file with this content there, whole or not at all, durably."""
 
     def list(self, folder: str) -> list[str]:
         """Names of the folder's entries; none where it does not exist."""
@@ -94,6 +97,12 @@ class LocalStorage:
     def write(
         self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, exclusive: bool = False
     ) -> None:
+        self._put(name, lambda file: _write(file, schema, batches), exclusive=exclusive)
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        self._put(name, lambda file: file.write(data), exclusive=False)
+
+    def _put(self, name: str, fill: Callable[[Any], object], *, exclusive: bool) -> None:
         path = self.root / name
         self._make(path.parent)
         if exclusive and path.exists():
@@ -101,7 +110,7 @@ class LocalStorage:
         temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             with temporary.open("xb") as file:
-                _write(file, schema, batches)
+                fill(file)
                 file.flush()
                 os.fsync(file.fileno())
             if exclusive:
@@ -171,9 +180,13 @@ class ArrowStorage:
             raise FileExistsError(path)
         sink = pa.BufferOutputStream()  # built whole first: a failed upload must leave no part
         _write(sink, schema, batches)
+        self.write_bytes(name, sink.getvalue())
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        path = self._path(name)
         self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         with self.filesystem.open_output_stream(path) as stream:
-            stream.write(sink.getvalue())
+            stream.write(data)
 
     def list(self, folder: str) -> list[str]:
         selector = pafs.FileSelector(self._path(folder), allow_not_found=True)

@@ -171,7 +171,7 @@ class Shapes(dict[tuple[str, ...], Writer]):
         """A non-finite loss was recorded: the line stops at the next `log` or `raise_if_stopped()`."""
         at = attributes or {}
         series = Series.of("loss", {key: text_of(v) for key, v in at.items() if key not in COORDINATES})
-        self._recorder.hold_line(series, amount, at.get("epoch"), at.get("batch"), at.get("step"))
+        self._recorder.bad_loss(series, amount, at.get("epoch"), at.get("batch"), at.get("step"))
 
 
 def _key(values: list[Any], *, typed: bool) -> Any:

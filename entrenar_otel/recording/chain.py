@@ -54,7 +54,7 @@ class SegmentChain:
     def __init__(self, begin: Callable[[], object], clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._begin = begin
-        self._held: tuple[float, int | None, int | None, int | None] | None = None  # what stops the line
+        self._held = False  # the next `log` must do more than record
         self._lock = threading.RLock()
         self._drain_lock = threading.RLock()
         self._segment: Segment | None = None
@@ -160,7 +160,7 @@ class SegmentChain:
             write = _locked(write)
         self._segment = segment
         self.namespace["put"] = write
-        if self._held is None:
+        if not self._held:
             self.namespace["write"] = write
 
     def _seal(self, segment: Segment) -> int:

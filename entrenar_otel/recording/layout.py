@@ -110,7 +110,7 @@ def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> st
     It runs in the recorder's namespace; `watched` is the position of the value whose being
     non-finite stops the line.
     """
-    taken = _TAKEN | {f"{own}_{number}" for own in ("pack", "head", "seal", "slow")}
+    taken = _TAKEN | {f"{own}_{number}" for own in ("pack", "head", "seal", "slow", "series")}
     names: list[str] = []
     for i, metric in enumerate(metrics):
         name = unicodedata.normalize("NFKC", metric)  # as Python reads identifiers
@@ -123,7 +123,7 @@ def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> st
     if watched is not None:
         value = names[watched]
         watch = f"        broken = {value} - {value}\n"
-        stop = f"        if broken:\n            stop_line({value}, epoch, batch, step)\n"
+        stop = f"        if broken:\n            stop_line({value}, epoch, batch, step, series_{number})\n"
     return _BOUND.format(
         arguments=", ".join(names),
         values=", ".join(names) + ",",

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import adler32
 
 from entrenar_processors import Series
+from entrenar_processors.nonfinite import is_training_loss
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.errors import BadInput, ConfigError, guard
@@ -50,6 +51,7 @@ logger = logging.getLogger("entrenar_otel")
 MAX_LAYOUTS = 1024
 #: Every segment begins with all layouts; they may take a quarter of it, about 60,000 names.
 MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
+LOSS = Series("loss")
 
 if TYPE_CHECKING:  # the recorder's namespace, in which the hot path runs (see Recorder.__init__)
     EPOCH: int
@@ -103,20 +105,24 @@ def _log(
 class Recorder(SegmentChain):
     """Takes samples from the loop's threads and gives them to the heartbeat.
 
-    `begin` is called once, by whoever records first; it must call `open`. `stop_line(value, epoch,
-    batch, step)` is called after a non-finite training loss was recorded, and raises.
+    `begin` is called once, by whoever records first; it must call `open`. `on_bad_loss(series, value,
+    epoch, batch, step)` is called after a non-finite training loss was recorded; it may `hold` the line.
+    `on_held()` is what happens on a loop's thread, within its next `log`, while the line is held; it may
+    raise.
     """
 
     def __init__(
         self,
         *,
         begin: Callable[[], object],
-        stop_line: Callable[[float, int | None, int | None, int | None], None],
+        on_bad_loss: Callable[[Series, float, int | None, int | None, int | None], object],
+        on_held: Callable[[], object],
         raise_on_bad_value: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__(begin, clock)
-        self._stop_line = stop_line
+        self._on_bad_loss = on_bad_loss
+        self._on_held = on_held
         self._raise = raise_on_bad_value
         self._checked_devices: set[str] = set()
         self.bound_functions: list[Callable[..., None]] = []
@@ -134,7 +140,7 @@ class Recorder(SegmentChain):
 
     def abandon(self) -> None:
         super().abandon()
-        self._held = None
+        self._held = False
         for name in ("slow", "stop_line", *(f"slow_{i}" for i in range(len(self.bound_functions)))):
             self.namespace[name] = no_op
         self.namespace["writers"] = _AnyLayout()
@@ -189,6 +195,7 @@ class Recorder(SegmentChain):
             if layout is not None:
                 namespace[f"head_{number}"] = layout.head
 
+        watched = next((i for i, s in enumerate(series) if is_training_loss(s)), None)
         # head is None until the first call: struct.error leads it through `slowly`, where the
         # layout is defined and the values' types are looked at once
         namespace.update(
@@ -196,10 +203,10 @@ class Recorder(SegmentChain):
                 f"pack_{number}": pack,
                 f"seal_{number}": seal,
                 f"head_{number}": None,
+                f"series_{number}": None if watched is None else series[watched],
                 f"slow_{number}": slowly if self.namespace["slow"] is not no_op else no_op,
             }
         )
-        watched = next((i for i, s in enumerate(series) if _stops_the_line(s)), None)
         source = bound_source(metrics, number, watched)
         filename = f"<entrenar_otel bind {number}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
@@ -221,7 +228,7 @@ class Recorder(SegmentChain):
         tags: Mapping[str, Any] | None,
         values: Mapping[str, Any] | None = None,
     ) -> None:
-        stop: tuple[float, int, int, int] | None = None
+        stop: tuple[float, int, int, int, Series] | None = None
         problems: list[str] = []  # meant for the loop: past the guard
         with guard("log"):
             given = self._merged(values, metrics, problems)
@@ -229,7 +236,7 @@ class Recorder(SegmentChain):
             self.say()
         if stop is not None:
             self._stop(*stop)
-        if self._held is not None:
+        if self._held:
             self.obey()
         if problems:
             raise BadInput("; ".join(problems))
@@ -251,7 +258,7 @@ class Recorder(SegmentChain):
             coordinates = self._coordinates(epoch, batch, step, problems)
             self._write((series,), (number,), coordinates, problems, fast=False, monotonic_ns=at)
             if not math.isfinite(number):
-                self.hold_line(series, number, epoch, batch, step)
+                self.bad_loss(series, number, epoch, batch, step)
         for problem in problems:
             self._warn_once("bad", series.metric, problem)
         self.say()
@@ -263,22 +270,26 @@ class Recorder(SegmentChain):
         self.bad += 1
         self._warn_once("bad", key, message)
 
-    def hold_line(self, series: Series, value: Any, epoch: Any, batch: Any, step: Any) -> None:
-        """Stop the line at the next `log` or `obey()` if this series' non-finite value must."""
-        if not _stops_the_line(series) or self.is_abandoned:
-            return
+    def bad_loss(self, series: Series, value: Any, epoch: Any, batch: Any, step: Any) -> None:
+        """A non-finite value was recorded by somebody who does not raise: judge it if it is training loss."""
+        if is_training_loss(series) and not self.is_abandoned:
+            self._on_bad_loss(series, float(value), *self._where(epoch, batch, step))
+
+    def hold(self) -> None:
+        """Let the next `log` take the careful path, and with it `obey`."""
         with self._lock:  # a roll puts `write` in place
-            if self._held is None:
-                self._held = (float(value), *self._where(epoch, batch, step))
+            if not self._held and self._ended is None:
+                self._held = True
                 self.namespace["write"] = not_ready
 
     def obey(self) -> None:
-        """Raise what holds the line, once. Does nothing when nothing does."""
+        """Do what the line is held for, on this thread. Does nothing when nothing holds it."""
         with self._lock:
-            held, self._held = self._held, None
-            self.namespace["write"] = self.namespace["put"]
-        if held is not None:
-            self._stop_line(*held)
+            held, self._held = self._held, False
+            if held and self._ended is None:
+                self.namespace["write"] = self.namespace["put"]
+        if held:
+            self._on_held()
 
     def _merged(self, values: Any, metrics: Mapping[str, Any], problems: list[str]) -> dict[Any, Any]:
         if values is None:
@@ -296,8 +307,8 @@ class Recorder(SegmentChain):
 
     def _record(
         self, epoch: Any, batch: Any, step: Any, metrics: Mapping[Any, Any], tags: Any, problems: list[str]
-    ) -> tuple[float, int, int, int] | None:
-        """Record what can be recorded; returns a value that must stop the line, and where."""
+    ) -> tuple[float, int, int, int, Series] | None:
+        """Record what can be recorded; returns a training loss that is not finite, and where."""
         if self._segment is None and self._ended is None:
             self._begin()
         coordinates = self._coordinates(epoch, batch, step, problems)
@@ -317,8 +328,8 @@ class Recorder(SegmentChain):
                 series = tuple(Series(name) for name in numbers)
             self._write(series, tuple(numbers.values()), coordinates, problems, fast=not tags)
             for one, value in zip(series, numbers.values(), strict=True):
-                if _stops_the_line(one) and not math.isfinite(value):
-                    return value, *coordinates
+                if is_training_loss(one) and not math.isfinite(value):
+                    return value, *coordinates, one
         return None
 
     def _write(
@@ -351,7 +362,7 @@ class Recorder(SegmentChain):
         if not self._put(seal(record, adler32(record))):
             self._drop(len(values))
         elif fast:
-            watched = next((s.metric for s in series if _stops_the_line(s)), None)
+            watched = next((s.metric for s in series if is_training_loss(s)), None)
             names = tuple(s.metric for s in series)
             self.namespace["writers"][names] = (pack, layout.head, seal, watched)
 
@@ -440,8 +451,10 @@ class Recorder(SegmentChain):
     def _drop(self, samples: int) -> None:
         self.dropped += samples
 
-    def _stop(self, value: Any, epoch: Any, batch: Any, step: Any) -> None:
-        self._stop_line(float(value), *self._where(epoch, batch, step))
+    def _stop(self, value: Any, epoch: Any, batch: Any, step: Any, series: Series = LOSS) -> None:
+        self.bad_loss(series, value, epoch, batch, step)
+        if self._held:
+            self.obey()
 
     def places(self, epoch: int | None, batch: int | None, step: int | None) -> tuple[int, int, int]:
         """Coordinates as a record has them; those that are not given are the current ones."""
@@ -480,11 +493,6 @@ class _AnyLayout(dict[Any, Any]):
 
 def _discard(*_args: Any) -> bytes:
     return b""
-
-
-def _stops_the_line(series: Series) -> bool:
-    """Training loss: façade `loss`, split absent or train (renacer.toml's default)."""
-    return series.metric == "loss" and dict(series.tags).get("split", "train") == "train"
 
 
 def _with_globals(function: Any, namespace: dict[str, Any], name: str) -> Callable[..., None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from entrenar_processors.finding import Coordinates, Severity
+from entrenar_processors.finding import Coordinates, Severity, plain
 from entrenar_processors.samples import Series
 
 
@@ -63,12 +63,13 @@ class Level(StrEnum):
 
 
 _ACTIONS = tuple(Action)
+NOWHERE = Coordinates()
 _LEVELS = tuple(Level)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What is done about the findings of one detector, threshold or budget.
+    """What is done about the findings of `detector`: `name` is what a person calls it, `text` says it.
 
     `actions` are by severity. `lasting` findings say themselves when their episode is over
     (`Finding.over`); an episode of the others ends when the series was quiet for a while. `factor` and
@@ -76,6 +77,7 @@ class Rule:
     is done.
     """
 
+    detector: str
     name: str
     source: str
     text: str
@@ -105,7 +107,7 @@ class Alert:
     summary: str
     episode: str
     started_ns: int
-    at: Coordinates = Coordinates()
+    at: Coordinates = NOWHERE
     series: Series | None = None
     value: float | None = None
     expected: float | None = None
@@ -152,10 +154,10 @@ class Alert:
             "metric": self.series.metric if self.series else None,
             **({f"tag.{key}": value for key, value in self.series.tags} if self.series else {}),
             **{key: value for key, value in self.at.as_dict().items() if key != "time_ns"},
-            "value": self.value,
-            "expected": self.expected,
-            "score": self.score,
-            "peak": self.peak,
+            "value": None if self.value is None else plain(self.value),
+            "expected": None if self.expected is None else plain(self.expected),
+            "score": None if self.score is None else plain(self.score),
+            "peak": None if self.peak is None else plain(self.peak),
             "count": self.count,
             "factor": self.factor,
             "min_factor": self.min_factor,

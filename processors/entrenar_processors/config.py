@@ -175,6 +175,11 @@ class Threshold(Section):
     labels: dict[Text, str] = {}
     annotations: dict[Text, str] = {}
 
+    @property
+    def for_seconds(self) -> float:
+        """`for` in seconds; 0 without."""
+        return duration_seconds(self.for_) if self.for_ is not None else 0.0
+
     @model_validator(mode="after")
     def _has_a_limit(self) -> Threshold:
         if self.min is self.max is self.max_drop_ratio is self.max_ratio is None:
@@ -182,7 +187,9 @@ class Threshold(Section):
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"expected min <= max, found min {self.min:g} above max {self.max:g}")
         if self.min_factor > self.factor:
-            raise ValueError(f"expected min_factor <= factor, found {self.min_factor:g} above {self.factor:g}")
+            raise ValueError(
+                f"expected min_factor <= factor, found {self.min_factor:g} above {self.factor:g}"
+            )
         if self.for_ is not None and self.for_samples > 1:
             raise ValueError("expected either for or for_samples, found both")
         return self
@@ -279,7 +286,9 @@ class GradientExplosion(Section):
     @model_validator(mode="after")
     def _fits(self) -> GradientExplosion:
         if self.min_factor > self.factor:
-            raise ValueError(f"expected min_factor <= factor, found {self.min_factor:g} above {self.factor:g}")
+            raise ValueError(
+                f"expected min_factor <= factor, found {self.min_factor:g} above {self.factor:g}"
+            )
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -56,6 +57,17 @@ class Coordinates(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value != ABSENT}
 
 
+def plain(value: float) -> float | str:
+    """A number that JSON can say; what is not finite as text.
+
+    >>> plain(0.5), plain(float("nan")), plain(float("-inf"))
+    (0.5, 'NaN', '-Infinity')
+    """
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A measurement, not an alarm: `detector` saw `value` in `series` where it expected `expected`.
@@ -94,8 +106,8 @@ class Finding:
             "tags": dict(self.series.tags),
             "severity": str(self.severity),
             **self.at.as_dict(),
-            "value": self.value,
-            "expected": self.expected,
-            "score": self.score,
+            "value": plain(self.value),
+            "expected": plain(self.expected),
+            "score": plain(self.score),
             **({"over": True} if self.over else {}),
         }

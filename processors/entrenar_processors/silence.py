@@ -32,7 +32,10 @@ class Rules(NamedTuple):
 
 
 class Silence(NamedTuple):
-    """`length` of the silence, the member's `longest` before, and how long would be `allowed`."""
+    """`length` of the silence, the member's `longest` before, and how long would be `allowed`.
+
+    With `over` it is the end of a silence that was told.
+    """
 
     cause: str
     row: int
@@ -40,6 +43,7 @@ class Silence(NamedTuple):
     length: int
     longest: int
     allowed: int
+    over: bool = False
 
 
 class Group:
@@ -58,6 +62,7 @@ class Group:
         # Rows: see the names; counts begin at 0, ticks at -1.
         self._state = np.empty((len(_START), 0), np.int64)
         self._told = {cause: np.empty(0, np.int64) for cause in CAUSES}
+        self._open: dict[str, set[int]] = {cause: set() for cause in CAUSES}
 
     def add(self, series: Series) -> None:
         """A member that has reported nothing so far."""
@@ -118,12 +123,22 @@ class Group:
         known_enough = ~present & (reports >= rules.min_samples)
         at = {name: table[1:] for name, table in last.items()}
         found: list[Silence] = []
-        # cause, where, length, longest before, allowed at least; silent since, siblings better, siblings able
-        for cause, where, length, longest, least, since, better, able in (
-            ("stopped", known_enough, gap, longest_gap, rules.stopped_after, "reported", "reported", None),
-            ("nan", bad, bad_run, longest_bad, rules.nan_after, "was_finite", "was_finite", "reported"),
-            ("constant", finite, run, longest_run, rules.constant_after, "began", "moved", "was_finite"),
+        # cause, where, length, longest before, allowed at least; silent since, siblings better and able; back
+        for cause, where, length, longest, least, since, better, able, back in (
+            (
+                *("stopped", known_enough, gap, longest_gap, rules.stopped_after),
+                *("reported", "reported", None, present),
+            ),
+            (
+                *("nan", bad, bad_run, longest_bad, rules.nan_after),
+                *("was_finite", "was_finite", "reported", finite),
+            ),
+            (
+                *("constant", finite, run, longest_run, rules.constant_after),
+                *("began", "moved", "was_finite", changed),
+            ),
         ):
+            told: dict[int, list[int]] = {}
             allowed = np.maximum(least, rules.patience * longest[1:])
             row, column = np.nonzero(where & (length >= allowed))
             times, rest = np.divmod(length[row, column], allowed[row, column])
@@ -139,6 +154,21 @@ class Group:
                     self._told[cause][m] = int(tick[i, 0])
                     longest_before = int(longest[i + 1, m])
                     found.append(Silence(cause, i, m, int(length[i, m]), longest_before, limit))
+                    told.setdefault(m, []).append(i)
+            found += self._ends(cause, told, back)
+        return found
+
+    def _ends(self, cause: str, told: dict[int, list[int]], back: NDArray[np.bool_]) -> list[Silence]:
+        """Where the silences of one cause that were told, now or before, are over."""
+        found = []
+        for m in sorted({*told, *self._open[cause]}):
+            is_open = m in self._open[cause]
+            silent = [(row, False) for row in told.get(m, ())]
+            for row, is_back in sorted(silent + [(row, True) for row in np.flatnonzero(back[:, m]).tolist()]):
+                if is_back and is_open:
+                    found.append(Silence(cause, row, m, 0, 0, 1, over=True))
+                is_open = not is_back
+            (self._open[cause].add if is_open else self._open[cause].discard)(m)
         return found
 
 

@@ -122,7 +122,7 @@ class SeriesProcessor:
 
     def update(self, samples: Samples) -> list[Finding]:
         findings: list[Finding] = []
-        for source, series, values in _tables(samples, self.metrics):
+        for source, series, values in tables(samples, self.metrics):
             findings += self._judge(source, series, values)
         findings.sort(key=lambda finding: finding.order)
         return findings
@@ -200,7 +200,7 @@ class SeriesProcessor:
         return found
 
 
-def _tables(
+def tables(
     samples: Samples, metrics: frozenset[str]
 ) -> Iterator[tuple[Block | Column, tuple[Series, ...], Floats]]:
     """Dense tables with something to watch; the rows of a series always come in recording order."""

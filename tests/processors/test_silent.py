@@ -39,7 +39,9 @@ def healthy(n: int, members: int = 4, seed: int = 0) -> list[Call]:
 
 def told(found: list[Finding]) -> list[tuple[str, str, int]]:
     return [
-        (one.detector.removeprefix("silent."), dict(one.series.tags)["expert"], one.at.seq) for one in found
+        (one.detector.removeprefix("silent."), dict(one.series.tags)["expert"], one.at.seq)
+        for one in found
+        if not one.over
     ]
 
 

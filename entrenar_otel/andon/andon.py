@@ -1,0 +1,305 @@
+"""Andon: the cord. Alerts that ask for something of the loop wait here until its next `log`.
+
+Deciding is the policy's, on the heartbeat's thread; acting happens here, on the thread that calls `log`,
+inside that call: callbacks, pause, AndonStop. So a callback may touch model and optimizer.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn, Protocol
+
+from entrenar_processors.alert import Action, Alert, Level
+
+from entrenar_otel.andon.control import Command, Request
+from entrenar_otel.errors import AndonStop, ConfigError
+
+logger = logging.getLogger("entrenar_otel")
+
+#: What `monitor.on` takes: the actions, `alert` for every one that begins, and the end of a pause.
+OCCASIONS = ("alert", "reduce_lr", "pause", "resume", "stop")
+#: How often a paused loop looks for a command.
+_LOOK_SECONDS = 0.2
+
+Callback = Callable[..., object]
+
+
+class Surroundings(Protocol):
+    """What the cord needs of its run."""
+
+    world_size: int
+    quiet: bool
+
+    def hold(self) -> None:
+        """Let the next `log` call `act`."""
+
+    def event(self, action: str, alert: Alert, **attributes: Any) -> None:
+        """Note a `training.action`."""
+
+    def set_state(self, state: str) -> None:
+        """`running` or `paused`."""
+
+    def keep_incident(self, alert: Alert) -> str | None:
+        """Write the incident of a stop, now and bounded; returns where it is."""
+
+    def stop_message(self, alert: Alert, incident: str | None) -> str:
+        """What AndonStop says."""
+
+    def resume_command(self) -> str:
+        """What to type so that a paused run goes on."""
+
+    def take_command(self) -> Request | None:
+        """A command of another process, if one waits."""
+
+    def say(self, line: str) -> None:
+        """A line for the person at the terminal."""
+
+
+@dataclass(frozen=True)
+class _Registered:
+    call: Callback
+    is_local: bool
+
+
+class Andon:
+    """Collects what is to be done, and does it when the loop calls `act`.
+
+    `pull` may be called from any thread, `act` and `decide_together` from a loop's.
+    """
+
+    def __init__(
+        self,
+        around: Surroundings,
+        *,
+        pause_timeout_seconds: float = 300.0,
+        after_pause: str = "stop",
+        agree: Callable[[bool], bool] | None = None,
+    ) -> None:
+        self._around = around
+        self._timeout = pause_timeout_seconds
+        self._after_pause = after_pause
+        self._agree = agree if around.world_size > 1 else None
+        self._lock = threading.Lock()
+        self._acting = threading.local()
+        self._pending: list[Alert] = []
+        self._callbacks: dict[str, list[_Registered]] = {name: [] for name in OCCASIONS}
+        self._resumed = threading.Event()
+        self._reduced: dict[tuple[str, object], float] = {}
+        self._stopped_for: set[str] = set()
+        #: Callbacks that raised, by occasion.
+        self.failures: Counter[str] = Counter()
+        #: How long the loop was paused in all.
+        self.paused_seconds = 0.0
+        self.is_paused = False
+
+    # -- callbacks ------------------------------------------------------------------------------
+
+    def on(self, occasion: str, call: Callback, *, local: bool = False) -> None:
+        """Register a callback. Raises ConfigError."""
+        if occasion not in OCCASIONS:
+            raise ConfigError(f"expected one of {', '.join(OCCASIONS)}, got {occasion!r}")
+        if not callable(call):
+            raise ConfigError(f"expected a function to call on {occasion}, got {call!r}")
+        self._callbacks[occasion].append(_Registered(call, local))
+
+    def _call(self, occasion: str, *arguments: object, local_only: bool = False) -> bool:
+        """Call what is registered; one that raises is logged, counted, and hinders nothing."""
+        called = False
+        for one in self._callbacks[occasion]:
+            if local_only and not one.is_local:
+                logger.warning(
+                    "a callback on %s is not called: it may wait for other ranks, which have not agreed. "
+                    "Register it with local=True if it does not, or give AndonConfig(agree=…)",
+                    occasion,
+                )
+                continue
+            called = True
+            try:
+                one.call(*arguments)
+            except AndonStop:
+                raise
+            except Exception as error:
+                self.failures[occasion] += 1
+                logger.warning("a callback on %s failed: %s: %s", occasion, type(error).__name__, error)
+        return called
+
+    # -- any thread -----------------------------------------------------------------------------
+
+    def pull(self, alert: Alert) -> None:
+        """Something is to be done about this alert, at the loop's next `log`."""
+        wanted = alert.action.is_for_loop or bool(self._callbacks["alert"])
+        if not wanted or alert.is_over:
+            return
+        with self._lock:
+            self._pending.append(alert)
+            del self._pending[:-1000]
+        if self._agree is None or alert.action is not Action.STOP:
+            self._around.hold()
+
+    def command(self, request: Request) -> None:
+        """Another process asks for something."""
+        if request.command is Command.RESUME:
+            self._resumed.set()
+            return
+        action = Action.STOP if request.command is Command.STOP else Action.PAUSE
+        now = time.time_ns()
+        self.pull(
+            Alert(
+                name=str(request.command),
+                source="control",
+                level=Level.ERROR,
+                action=action,
+                summary=str(request),
+                episode=f"control-{now}",
+                started_ns=now,
+            )
+        )
+
+    # -- the loop's thread ----------------------------------------------------------------------
+
+    def act(self) -> None:
+        """Do what waits, the mildest first. Raises AndonStop."""
+        if getattr(self._acting, "now", False):  # a callback logs something
+            return
+        with self._lock:
+            deferred = [one for one in self._pending if self._agree and one.action is Action.STOP]
+            due = sorted((one for one in self._pending if one not in deferred), key=lambda a: a.action.rank)
+            self._pending = deferred
+        self._acting.now = True
+        try:
+            for alert in due:
+                self._do(alert)
+        finally:
+            self._acting.now = False
+
+    def decide_together(self) -> None:
+        """Ask all ranks; if any wants to stop, all do, at this point. Raises AndonStop."""
+        self.act()
+        if self._agree is None:
+            return
+        with self._lock:
+            mine = next((one for one in self._pending if one.action is Action.STOP), None)
+        if self._agree(mine is not None):
+            with self._lock:
+                self._pending = [one for one in self._pending if one.action is not Action.STOP]
+            now = time.time_ns()
+            other = Alert(
+                name="stop",
+                source="control",
+                level=Level.ERROR,
+                action=Action.STOP,
+                summary="Another rank stopped the line",
+                episode=f"agreed-{now}",
+                started_ns=now,
+            )
+            self._stop(mine or other, agreed=True)
+
+    def _do(self, alert: Alert) -> None:
+        if alert.episode not in self._stopped_for:
+            self._call("alert", alert, local_only=self._around.world_size > 1)
+        if alert.action is Action.REDUCE_LR:
+            self._reduce(alert)
+        elif alert.action is Action.PAUSE:
+            self._pause(alert)
+        elif alert.action is Action.STOP:
+            self._stop(alert)
+
+    def _reduce(self, alert: Alert) -> None:
+        factor = alert.factor or 0.5
+        key = (alert.name, alert.series)
+        so_far = self._reduced.get(key, 1.0)
+        least = alert.min_factor or 0.0
+        factor = max(factor, least / so_far) if so_far > 0 else 1.0
+        if factor >= 1.0:
+            logger.warning("%s: the learning rate is at its floor (%g of its start)", alert.summary, so_far)
+            self._around.event("reduce_lr", alert, outcome="at the floor", factor=1.0, total_factor=so_far)
+            return
+        if not self._callbacks["reduce_lr"]:
+            logger.warning(
+                "%s: the learning rate should be multiplied by %g, but nothing is registered with "
+                "monitor.on('reduce_lr', …); notified only",
+                alert.summary,
+                factor,
+            )
+            self._around.event("reduce_lr", alert, outcome="no callback", factor=factor)
+            return
+        failed = self.failures["reduce_lr"]
+        called = self._call("reduce_lr", alert, factor, local_only=self._around.world_size > 1)
+        done = called and self.failures["reduce_lr"] == failed
+        if done:
+            self._reduced[key] = so_far * factor
+        self._around.event(
+            "reduce_lr",
+            alert,
+            outcome="done" if done else "failed" if called else "not called",
+            factor=factor,
+            total_factor=self._reduced.get(key, 1.0),
+        )
+
+    def _pause(self, alert: Alert) -> None:
+        around = self._around
+        if around.world_size > 1:  # the others would wait for this rank in a collective
+            logger.warning("%s: a pause is a stop where there are %d ranks", alert.summary, around.world_size)
+            self._stop(replace(alert, action=Action.STOP))
+        begun = time.monotonic()
+        self._resumed.clear()
+        self.is_paused = True
+        around.set_state("paused")
+        around.event("pause", alert)
+        at = f" at {alert.where}" if alert.where else ""
+        around.say(f"paused: {alert.summary}{at}")
+        around.say(f"go on with `{around.resume_command()}`")
+        around.say(f"in {self._timeout:g} s the run will {self._after_pause} by itself")
+        outcome = self._after_pause
+        try:
+            self._call("pause", alert)
+            while time.monotonic() - begun < self._timeout:
+                request = around.take_command()
+                if request is not None:
+                    if request.command is Command.STOP:
+                        outcome = "stop"
+                        break
+                    if request.command is Command.RESUME:
+                        self._resumed.set()
+                if self._resumed.wait(min(_LOOK_SECONDS, self._timeout)):
+                    outcome = "resume"
+                    break
+            else:
+                around.say(f"nobody answered for {self._timeout:g} s: {self._after_pause}")
+        finally:
+            self.paused_seconds += time.monotonic() - begun
+            self.is_paused = False
+            around.set_state("running")
+        if outcome == "stop":
+            self._stop(replace(alert, action=Action.STOP))
+        around.event("resume", alert)
+        around.say("resumed")
+        self._call("resume", alert)
+
+    def _stop(self, alert: Alert, *, agreed: bool = False) -> NoReturn:
+        again = alert.episode in self._stopped_for
+        incident = None
+        if not again:
+            self._stopped_for.add(alert.episode)
+            incident = self._around.keep_incident(alert)
+            self._around.event("stop", alert, incident=incident)
+            self._call("stop", alert, local_only=self._around.world_size > 1 and not agreed)
+        raise AndonStop(
+            self._around.stop_message(alert, incident),
+            alert=alert,
+            incident=incident,
+            metric=alert.series.metric if alert.series is not None else None,
+            value=alert.value,
+            epoch=_known(alert.at.epoch),
+            batch=_known(alert.at.batch),
+            step=_known(alert.at.step),
+        )
+
+
+def _known(coordinate: int) -> int | None:
+    return None if coordinate < 0 else coordinate

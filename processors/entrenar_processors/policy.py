@@ -1,0 +1,196 @@
+"""Policy: from findings to alerts, one an episode, at the level and with the action of its rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from entrenar_processors.alert import Action, Alert, Level, Rule
+from entrenar_processors.finding import Finding, plain
+from entrenar_processors.samples import ABSENT, Series
+
+#: Series of one rule that have episodes of their own at a time. What more are abnormal at once (all
+#: layers of a network) share one: nobody reads two thousand alerts.
+MAX_OPEN = 50
+
+_Key = tuple[str, Series | None]
+
+
+@dataclass(slots=True)
+class _Episode:
+    """An alert that fires, and what ends it."""
+
+    alert: Alert
+    rule: Rule
+    last_ns: int
+    #: Lasting findings that have not said `over`; with none it ends after a quiet time. One of count 0
+    #: only announces what the same sample will be found to be, and holds nothing.
+    holding: int
+    top_score: float
+
+
+class Policy:
+    """Decides about findings; pure: what it returns depends on what it was given, and on no clock.
+
+    The first finding of a rule on a series begins an episode, which fires once, and once more where a
+    later finding calls for more (a stronger action). The episode is over when no finding came for
+    `quiet_seconds`; while a lasting state holds (`Rule.lasting`) it is not. An episode that begins
+    again within that time is the same one: hysteresis, for values that waver about a limit.
+
+    Findings of detectors without a rule are not decided about; they stay measurements.
+
+    >>> from entrenar_processors import Coordinates, Severity
+    >>> rule = Rule("spike", "spike", "spike", "Spike", dict.fromkeys(Severity, Action.NOTIFY))
+    >>> policy = Policy([rule], quiet_seconds=60)
+    >>> at = [Coordinates(time_ns=second * 10**9, step=second) for second in (1, 2)]
+    >>> findings = [Finding("spike", Series("loss"), Severity.LOW, one, 9.0, 1.0, 3.5) for one in at]
+    >>> [(a.summary, a.state, a.count) for a in policy.decide(findings, now_ns=2 * 10**9)]
+    [('Spike: loss is 9, expected 1', 'firing', 2)]
+    >>> [(a.state, a.count) for a in policy.decide([], now_ns=63 * 10**9)]
+    [('resolved', 2)]
+    """
+
+    def __init__(self, rules: Iterable[Rule], *, quiet_seconds: float = 60.0) -> None:
+        self._rules = {rule.detector: rule for rule in rules}
+        self._quiet_ns = round(quiet_seconds * 1e9)
+        self._open: dict[_Key, _Episode] = {}
+        self._open_of: dict[str, int] = {}
+        self._number = 0
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """All rules, in the order given."""
+        return tuple(self._rules.values())
+
+    @property
+    def active(self) -> list[Alert]:
+        """The alerts that fire now, as they stand."""
+        return [episode.alert for episode in self._open.values()]
+
+    def rule_of(self, detector: str) -> Rule | None:
+        """The rule of a detector, or of the family before its dot.
+
+        >>> rule = Rule("silent", "silent", "silent", "", {})
+        >>> Policy([rule]).rule_of("silent.nan") is rule
+        True
+        """
+        return self._rules.get(detector) or self._rules.get(detector.partition(".")[0])
+
+    def decide(self, findings: Iterable[Finding], now_ns: int) -> list[Alert]:
+        """Alerts that begin, call for more, or are over, in that order of the findings."""
+        told: dict[_Key, None] = {}
+        for finding in findings:
+            rule = self.rule_of(finding.detector)
+            if rule is not None and (key := self._take(finding, rule, now_ns)) is not None:
+                told[key] = None
+        alerts = [self._open[key].alert for key in told]
+        return alerts + self._end(now_ns)
+
+    def finish(self, now_ns: int) -> list[Alert]:
+        """End all episodes: the run is over."""
+        return self._close(list(self._open), now_ns)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _take(self, finding: Finding, rule: Rule, now_ns: int) -> _Key | None:
+        """Count the finding in; returns the episode's key where that is to be told."""
+        key = self._key(finding, rule)
+        episode = self._open.get(key)
+        time_ns = finding.at.time_ns if finding.at.time_ns != ABSENT else now_ns
+        if finding.over:
+            if episode is not None:
+                episode.holding = max(0, episode.holding - 1)
+                episode.last_ns = max(episode.last_ns, time_ns)
+                episode.alert = replace(episode.alert, count=episode.alert.count + finding.count)
+            return None
+        action = self._action(finding, rule)
+        if episode is None:
+            self._begin(key, finding, rule, action, time_ns)
+            return key
+        episode.last_ns = max(episode.last_ns, time_ns)
+        episode.holding += rule.lasting and finding.count > 0
+        alert, stronger = episode.alert, action.rank > episode.alert.action.rank
+        score = abs(finding.score)
+        if not math.isfinite(score):
+            score = math.inf
+        if score > episode.top_score:
+            episode.top_score = score
+            alert = replace(alert, peak=finding.value)
+        if stronger:
+            alert = replace(alert, action=action, level=self._level(rule, action))
+        episode.alert = replace(alert, count=alert.count + finding.count)
+        return key if stronger else None
+
+    def _key(self, finding: Finding, rule: Rule) -> _Key:
+        key: _Key = (rule.detector, finding.series)
+        if key not in self._open and self._open_of.get(rule.detector, 0) >= MAX_OPEN:
+            return rule.detector, None
+        return key
+
+    def _action(self, finding: Finding, rule: Rule) -> Action:
+        action = rule.actions.get(finding.severity, Action.LOG)
+        step = finding.at.step if finding.at.step != ABSENT else finding.at.seq
+        return Action.LOG if ABSENT != step < rule.after_steps else action
+
+    @staticmethod
+    def _level(rule: Rule, action: Action) -> Level:
+        return Level.of(action) if rule.level is None or action is Action.LOG else rule.level
+
+    def _begin(self, key: _Key, finding: Finding, rule: Rule, action: Action, time_ns: int) -> None:
+        self._number += 1
+        self._open_of[rule.detector] = self._open_of.get(rule.detector, 0) + 1
+        series = key[1]
+        alert = Alert(
+            name=rule.name,
+            source=rule.source,
+            level=self._level(rule, action),
+            action=action,
+            summary=_summary(rule, finding, series),
+            episode=str(self._number),
+            started_ns=time_ns,
+            at=finding.at,
+            series=series,
+            value=finding.value,
+            expected=finding.expected,
+            score=finding.score,
+            peak=finding.value,
+            count=finding.count,
+            factor=rule.factor if action is Action.REDUCE_LR else None,
+            min_factor=rule.min_factor if action is Action.REDUCE_LR else None,
+            labels=rule.labels,
+            annotations=rule.annotations,
+        )
+        self._open[key] = _Episode(
+            alert, rule, time_ns, int(rule.lasting and finding.count > 0), abs(finding.score)
+        )
+
+    def _end(self, now_ns: int) -> list[Alert]:
+        over = [
+            key
+            for key, episode in self._open.items()
+            if not episode.holding and now_ns - episode.last_ns >= self._quiet_ns
+        ]
+        return self._close(over, None)
+
+    def _close(self, keys: list[_Key], at_ns: int | None) -> list[Alert]:
+        closed = []
+        for key in keys:
+            episode = self._open.pop(key)
+            self._open_of[episode.rule.detector] -= 1
+            closed.append(replace(episode.alert, ended_ns=max(episode.last_ns, at_ns or 0)))
+        return closed
+
+
+def _summary(rule: Rule, finding: Finding, series: Series | None) -> str:
+    if series is None:
+        return f"{rule.text}: {finding.series} and further series at the same time"
+    value, expected = (_short(number) for number in (finding.value, finding.expected))
+    if not math.isfinite(finding.value):
+        return f"{rule.text}: {series} is {value}"
+    return f"{rule.text}: {series} is {value}, expected {expected}"
+
+
+def _short(number: float) -> str:
+    shown = plain(number)
+    return shown if isinstance(shown, str) else f"{shown:.6g}"

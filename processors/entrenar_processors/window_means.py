@@ -1,0 +1,61 @@
+"""Means of successive windows of a series, against the best such mean so far."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from entrenar_processors.samples import Floats
+
+#: Means are of values clipped to this, so that sums of 1e308 stay finite.
+_LARGEST = 1e150
+
+
+class BestMean:
+    """Windows of `size` values that do not overlap; a window of 1 is each value as it is.
+
+    >>> best = BestMean(2)
+    >>> best.means(np.array([1.0, 3.0, 1.0])), best.means(np.array([0.0]))
+    ([(1, 2.0, 0.0)], [(0, 0.5, 2.0)])
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._best = 0.0
+        self._filling: list[float] = []
+        self.windows = 0
+
+    def means(self, values: Floats) -> list[tuple[int, float, float]]:
+        """(index of its last value, mean, best mean before it) of each window that `values` complete."""
+        found = []
+        for end, mean in self._complete(values):
+            found.append((end, mean, self._best))
+            self._best = max(self._best, mean)
+            self.windows += 1
+        return found
+
+    def _complete(self, values: Floats) -> list[tuple[int, float]]:
+        if self._size == 1:
+            return list(enumerate(values.tolist()))
+        waiting = len(self._filling)
+        filled = [*self._filling, *values.tolist()]
+        whole = len(filled) // self._size * self._size
+        self._filling = filled[whole:]
+        return [
+            (start + self._size - 1 - waiting, _mean(filled[start : start + self._size]))
+            for start in range(0, whole, self._size)
+        ]
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.clip(values, -_LARGEST, _LARGEST).mean())
+
+
+def drop_ratio(best: float, value: float) -> float:
+    """The share of the best that is lost: at most all of it, since no accuracy is below 0.
+
+    To nine digits, so that 0.81 is 10 % below 0.9 though floating point falls a little short of it.
+
+    >>> drop_ratio(0.9, 0.81)
+    0.1
+    """
+    return round(max(-1.0, min(1.0, 1 - value / best)), 9)
