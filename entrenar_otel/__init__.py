@@ -27,6 +27,7 @@ from entrenar_otel.errors import (
 from entrenar_otel.monitor import Monitor
 from entrenar_otel.names import Metric
 from entrenar_otel.records import MetricRecord, MetricsEmitter, MetricsStore
+from entrenar_otel.scale_lr import scale_lr
 
 __all__ = [
     "AndonStop",
@@ -47,5 +48,6 @@ __all__ = [
     "__version__",
     "configure",
     "raise_if_stopped",
+    "scale_lr",
     "wrap",
 ]

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from entrenar_otel.monitor import Monitor
 from entrenar_otel.records import MetricsEmitter
+
+if TYPE_CHECKING:
+    from entrenar_processors import DriftDetector
+
+    from entrenar_otel.andon import AndonConfig
 
 
 class MonitorBuilder:
@@ -39,6 +44,22 @@ class MonitorBuilder:
     def emitter(self, emitter: MetricsEmitter) -> Self:
         """A further receiver of every sample."""
         self._emitters.append(emitter)
+        return self
+
+    def assertions(self, file: str | os.PathLike[str]) -> Self:
+        """The renacer.toml with budgets and thresholds; it must exist."""
+        self._settings["settings_file"] = file
+        self._settings["settings_required"] = True
+        return self
+
+    def drift_detector(self, detector: DriftDetector) -> Self:
+        """Watch accuracy for drift with this test."""
+        self._settings["drift_detector"] = detector
+        return self
+
+    def alerting(self, alerting: AndonConfig) -> Self:
+        """Who is told of alerts, and how several ranks stop together."""
+        self._settings["alerting"] = alerting
         return self
 
     def build(self) -> Monitor:

@@ -30,6 +30,7 @@ class Loop:
     _recorder: Recorder
     _run: OpenRun | None
     _seconds: Callable[[], float]
+    _paused_seconds: float
     _step: int
     _step_spans: bool
 
@@ -68,7 +69,7 @@ class Loop:
         timed, counted = self._step_writers()
         tracing = self._live_tracing() if self._step_spans else None
         clock = self._seconds
-        begun = clock()
+        begun, paused = clock(), self._paused_seconds
         try:
             for index, batch in enumerate(batches):
                 arrived = clock()
@@ -78,6 +79,9 @@ class Loop:
                     tracing.begin_step(*self._recorder.coordinates())
                 yield batch
                 done = clock()
+                if paused != self._paused_seconds:  # a pause is no part of the step
+                    paused, lost = self._paused_seconds, self._paused_seconds - paused
+                    begun, arrived = begun + lost, arrived + lost
                 try:
                     size_of = size_of or size_function(batch)
                     size = size_of(batch)

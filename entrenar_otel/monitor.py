@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -17,7 +17,7 @@ from entrenar_otel import identity, lifetime
 from entrenar_otel.answers import Answers
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.config import FILE, MonitorConfig, find_config
-from entrenar_otel.errors import AndonStop, ConfigError, EntrenarError, RunError, guard
+from entrenar_otel.errors import ConfigError, EntrenarError, RunError, guard
 from entrenar_otel.loop import Loop
 from entrenar_otel.metering.registry import Registry
 from entrenar_otel.names import Metric
@@ -29,8 +29,12 @@ from entrenar_otel.recording.segment import ProcessLock
 from entrenar_otel.records import MetricsEmitter
 
 if TYPE_CHECKING:
+    from entrenar_processors import DriftDetector, Series
+    from entrenar_processors.alert import Alert
     from opentelemetry.sdk.metrics.export import MetricExporter
 
+    from entrenar_otel.andon import AndonConfig
+    from entrenar_otel.andon.line import Line
     from entrenar_otel.builder import MonitorBuilder
     from entrenar_otel.heartbeat import Heartbeat
     from entrenar_otel.lake import Lake
@@ -73,7 +77,10 @@ class Monitor(Loop, Answers):
         step_spans: a `training.step` span for each step of `steps()`, which costs some 40 µs.
         quiet: no line at the start, no progress.
         clock: of samples and step durations; tests give one that they move themselves.
-        settings_file: whose `[monitor]` is read, where it exists; None reads none.
+        settings_file: the renacer.toml with budgets and thresholds, where it exists; None reads none.
+        settings_required: raise ConfigError where it does not exist.
+        alerting: who is told of alerts, and how several ranks stop together.
+        drift_detector: watch accuracy for drift with this test.
 
     Raises:
         ConfigError, LakeError, RunError: at construction only.
@@ -108,6 +115,9 @@ class Monitor(Loop, Answers):
         quiet: bool = False,
         clock: Clock = SYSTEM_CLOCK,
         settings_file: str | os.PathLike[str] | None = FILE,
+        settings_required: bool = False,
+        alerting: AndonConfig | None = None,
+        drift_detector: DriftDetector | None = None,
     ) -> None:
         if "_configured" in self.__dict__:  # the one that configure() made: see __new__
             return
@@ -145,14 +155,21 @@ class Monitor(Loop, Answers):
         self._step = 0
         self._recorder = Recorder(
             begin=self.start,
-            stop_line=self._stop_line,
+            on_bad_loss=self._on_bad_loss,
+            on_held=self._act,
             raise_on_bad_value=on_bad_value == "raise",
             clock=clock,
         )
         self.log = self._recorder.log
         self._progress = Progress(self._shown)
+        if settings_required and settings_file is not None and not os.path.isfile(settings_file):
+            raise ConfigError(f"{settings_file}: expected a file with budgets and thresholds, found none")
         file = find_config(settings_file)
-        self._settings = MonitorConfig(
+        self._alerting, self._drift_detector = alerting, drift_detector
+        self._callbacks: list[tuple[str, Callable[..., object], bool]] = []
+        self._clock = clock
+        self._settings = replace(
+            file,
             lake=file.choose_lake(lake),
             interval_seconds=interval_seconds or file.interval_seconds,
             # retention acts by itself only on the run's own lake, where it is written
@@ -308,7 +325,11 @@ class Monitor(Loop, Answers):
             step_spans=self._step_spans,
             is_global=self._global,
             on_tick=(lambda: None) if self._quiet else self._progress.draw,
+            line=self._make_line,
         )
+        if run.line is not None:
+            for occasion, call, local in self._callbacks:
+                run.line.andon.on(occasion, call, local=local)
         self._heartbeat = run.heartbeat
         lifetime.opened(self)
         run.start(self.log)
@@ -417,10 +438,11 @@ class Monitor(Loop, Answers):
         self._emitters, self._consumers, self._exporters, self._fronts = (), (), (), []
         self._quiet, self._step, self._step_spans, self._registry = True, 0, False, Registry()
         self._seconds = _seconds_of(SYSTEM_CLOCK)
-        self._run = self._source = None
+        self._run = self._source = self._alerting = self._drift_detector = None
+        self._callbacks, self._clock = [], SYSTEM_CLOCK
         self._start_lock = threading.RLock()
         self._heartbeat = self._record = self._process_lock = self._measured = None
-        self._recorder = Recorder(begin=lambda: None, stop_line=no_op)
+        self._recorder = Recorder(begin=lambda: None, on_bad_loss=no_op, on_held=no_op)
         self._progress = Progress(dict)
         self._settings = MonitorConfig()
         self._disable()
@@ -446,37 +468,68 @@ class Monitor(Loop, Answers):
     def raise_if_stopped(self) -> None:
         """Raise AndonStop if the line is stopped, as the next `log` would."""
         self._recorder.obey()
+        if (line := self._line) is not None:
+            line.andon.decide_together()
+
+    # -- when something is abnormal ---------------------------------------------------------------
+
+    def on(self, occasion: str, call: Callable[..., object], *, local: bool = False) -> None:
+        """Call this on the loop's thread, inside its next `log`, when something is abnormal.
+
+        `occasion` is `alert` (any that begins: `call(alert)`), `reduce_lr` (`call(alert, factor)`, see
+        `scale_lr`), `pause`, `resume` or `stop` (`call(alert)`, before AndonStop reaches the loop). One
+        that raises is logged, and hinders nothing. `local` says that it waits for no other rank: only
+        then it is called where several ranks train together and have not agreed (`AndonConfig.agree`).
+        Raises ConfigError.
+        """
+        from entrenar_otel.andon.andon import check_callback
+
+        check_callback(occasion, call)
+        self._callbacks.append((occasion, call, local))
+        if (line := self._line) is not None:
+            line.andon.on(occasion, call, local=local)
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """The alerts that fire now."""
+        return self._line.judge.active if self._line is not None else []
+
+    @property
+    def _line(self) -> Line | None:
+        return self._run.line if self._run is not None else None
+
+    @property
+    def _paused_seconds(self) -> float:  # type: ignore[override]
+        return self._line.andon.paused_seconds if self._line is not None else 0.0
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _stop_line(self, value: float, epoch: int | None, batch: int | None, step: int | None) -> None:
-        self._recorder.sync()
-        at = ", ".join(
-            f"{name} {number}"
-            for name, number in (("epoch", epoch), ("batch", batch), ("step", step))
-            if number is not None
+    def _make_line(self, run: OpenRun) -> Line:
+        from entrenar_otel.andon.line import Line
+        from entrenar_otel.andon.settings import AndonConfig
+
+        return Line(
+            self._recorder,
+            self.lake,
+            run.record,
+            run.tracing,
+            run.telemetry.state,
+            self._settings.full(),
+            self._alerting or AndonConfig(),
+            drift_detector=self._drift_detector,
+            clock=self._clock,
         )
-        before = ""
-        with guard("stop"):
-            table = self.lake.query(
-                "SELECT value FROM metrics WHERE metric = 'loss' AND isfinite(value) AND rank = ? "
-                "AND coalesce(tags['split'], 'train') = 'train' ORDER BY attempt DESC, seq DESC LIMIT 3",
-                [self.rank],
-                run_id=self.run_id,
-            )
-            last = [f"{number:.6g}" for number in reversed(table.column(0).to_pylist())]
-            before = f" The last finite values were {', '.join(last)}." if last else ""
-        look = shlex.join(["entrenar-otel", "show", self.run_id, "--lake", self.lake.url])
-        raise AndonStop(
-            f"Training diverged: loss is {value} at {at or 'an unknown step'}.{before} The sample is "
-            f"recorded. Look at it with `{look}`; then lower the learning "
-            "rate, clip gradients, or look for bad data in that batch.",
-            metric="loss",
-            value=value,
-            epoch=epoch,
-            batch=batch,
-            step=step,
-        )
+
+    def _on_bad_loss(
+        self, series: Series, value: float, epoch: int | None, batch: int | None, step: int | None
+    ) -> None:
+        if (line := self._line) is not None:
+            with guard("stop"):
+                line.bad_loss(series, value, epoch, batch, step)
+
+    def _act(self) -> None:
+        if (line := self._line) is not None:
+            line.andon.act()
 
     def _choose_run_id(self, run_id: str | None, on_bad_value: OnBadValue) -> str:
         if run_id is not None and not isinstance(run_id, str):

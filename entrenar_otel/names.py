@@ -64,6 +64,12 @@ STATE = {
     ),
     "training.last_step.timestamp": (Kind.GAUGE, "s", "Unix time of the latest sample"),
     "training.nonfinite": (Kind.COUNTER, "{sample}", "Samples that were NaN or infinite"),
+    "training.anomalies": (Kind.COUNTER, "{anomaly}", "Samples that a detector judged abnormal"),
+    "training.drift.p_value": (Kind.GAUGE, "", "p-value of the latest drift that was found"),
+    "training.alert.active": (Kind.GAUGE, "", "1 while an alert fires, else 0"),
+    "training.alerts": (Kind.COUNTER, "{alert}", "Alerts that began"),
+    "training.budget.usage": (Kind.GAUGE, "", "Use of a budget: value over limit"),
+    "training.budget.limit": (Kind.GAUGE, "", "Limit of a budget, in its unit"),
     "entrenar.recorder.samples": (Kind.COUNTER, "{sample}", "Samples recorded"),
     "entrenar.recorder.dropped": (Kind.COUNTER, "{sample}", "Samples that could not be kept"),
     "entrenar.tick.duration": (Kind.HISTOGRAM, "s", "Time of a heartbeat"),
@@ -78,12 +84,6 @@ RUN_STATES = {"starting": 0, "running": 1, "paused": 2, "stopped": 3, "completed
 RESERVED = frozenset(
     {
         *STATE,
-        "training.anomalies",
-        "training.drift.p_value",
-        "training.alert.active",
-        "training.alerts",
-        "training.budget.usage",
-        "training.budget.limit",
         *(instrument.name for instrument in INSTRUMENTS.values()),
     }
 )

@@ -27,6 +27,7 @@ from entrenar_otel.worker import Worker
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
 
+    from entrenar_otel.andon.line import Line
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.recover import Recovered
     from entrenar_otel.metering.providers import Front
@@ -40,6 +41,9 @@ logger = logging.getLogger("entrenar_otel")
 #: How long the lake may take at the end of a run. What is not in it then is safe, and recovered.
 _KEEP_SECONDS = 60.0
 
+
+#: How long incidents and handlers may take at the end of a run.
+_LINE_SECONDS = 10.0
 
 #: How long the SDK may take for the last samples of a user's own provider.
 _LAST_PULL_SECONDS = 5.0
@@ -65,6 +69,7 @@ class OpenRun:
         step_spans: bool,
         is_global: bool,
         on_tick: Callable[[], None],
+        line: Callable[[OpenRun], Line] | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.record = record
@@ -108,6 +113,7 @@ class OpenRun:
         )
         self.tracing.spent = self.telemetry.overhead.spent
         self._capture = WarningCapture(self._warn)
+        self.line = line_of(line, self) if line is not None else None
         outboxes = [outbox_of_consumer(consumer) for consumer in (*consumers, *wrapped)]
         outboxes += [
             outbox_of_emitter(emitter, run_id=owner.run_id, rank=owner.rank, attempt=owner.attempt)
@@ -120,7 +126,7 @@ class OpenRun:
             interval_seconds=interval_seconds,
             retention_days=retention_days,
             before=self.telemetry.pull,
-            consumers=[self.telemetry.consume],
+            consumers=[self.telemetry.consume, *([self.line.consume] if self.line is not None else ())],
             outboxes=outboxes,
             after=self._after_tick,
             on_recovered=self._export_recovered,
@@ -177,6 +183,9 @@ class OpenRun:
     def _after_tick(self, seconds: float, rows: int) -> None:
         self.telemetry.overhead.watch(self._recorder.bound_functions)
         self.telemetry.after_tick(seconds, rows, self.heartbeat.cpu_seconds)
+        if self.line is not None:
+            with guard("line"):
+                self.line.on_tick()
         with guard("progress"):
             self._on_tick()
 
@@ -202,6 +211,10 @@ class OpenRun:
         with guard("pull"):
             self.telemetry.pull(_LAST_PULL_SECONDS, last=True)
         self._capture.uninstall()
+        if self.line is not None:
+            with guard("line"):
+                self.heartbeat.collect()  # the last samples are judged like all others
+                self.line.close()
         self.tracing.end(state, reason)
 
     def end(self, state: str, reason: str | None) -> None:
@@ -221,6 +234,9 @@ class OpenRun:
                 "`entrenar-otel recover` brings them in",
                 self._lake.url, self.record.run_id, self._lake.live,
             )  # fmt: skip
+        if self.line is not None:
+            with guard("line"):
+                self.line.wait(_LINE_SECONDS)
         with guard("close"):
             self.heartbeat.empty_outboxes()
         with guard("close"):
@@ -245,3 +261,10 @@ class OpenRun:
         self._capture.uninstall()
         self.tracing.abandon()
         self.telemetry.overhead.stop()
+
+
+def line_of(make: Callable[[OpenRun], Line], run: OpenRun) -> Line | None:
+    """The line, or None where it cannot be made: a run that nobody judges is better than none."""
+    with guard("line"):
+        return make(run)
+    return None

@@ -47,7 +47,7 @@ class Surroundings(Protocol):
     def keep_incident(self, alert: Alert) -> str | None:
         """Write the incident of a stop, now and bounded; returns where it is."""
 
-    def stop_message(self, alert: Alert, incident: str | None) -> str:
+    def stop_message(self, alert: Alert) -> str:
         """What AndonStop says."""
 
     def resume_command(self) -> str:
@@ -101,10 +101,7 @@ class Andon:
 
     def on(self, occasion: str, call: Callback, *, local: bool = False) -> None:
         """Register a callback. Raises ConfigError."""
-        if occasion not in OCCASIONS:
-            raise ConfigError(f"expected one of {', '.join(OCCASIONS)}, got {occasion!r}")
-        if not callable(call):
-            raise ConfigError(f"expected a function to call on {occasion}, got {call!r}")
+        check_callback(occasion, call)
         self._callbacks[occasion].append(_Registered(call, local))
 
     def _call(self, occasion: str, *arguments: object, local_only: bool = False) -> bool:
@@ -289,8 +286,8 @@ class Andon:
             incident = self._around.keep_incident(alert)
             self._around.event("stop", alert, incident=incident)
             self._call("stop", alert, local_only=self._around.world_size > 1 and not agreed)
-        raise AndonStop(
-            self._around.stop_message(alert, incident),
+        stop = AndonStop(
+            self._around.stop_message(alert),
             alert=alert,
             incident=incident,
             metric=alert.series.metric if alert.series is not None else None,
@@ -299,6 +296,17 @@ class Andon:
             batch=_known(alert.at.batch),
             step=_known(alert.at.step),
         )
+        if incident is not None:
+            stop.add_note(f"Everything that was known then is in {incident}")
+        raise stop
+
+
+def check_callback(occasion: str, call: Callback) -> None:
+    """Raise ConfigError where this cannot be a callback."""
+    if occasion not in OCCASIONS:
+        raise ConfigError(f"expected one of {', '.join(OCCASIONS)}, got {occasion!r}")
+    if not callable(call):
+        raise ConfigError(f"expected a function to call on {occasion}, got {call!r}")
 
 
 def _known(coordinate: int) -> int | None:

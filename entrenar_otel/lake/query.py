@@ -21,12 +21,12 @@ from entrenar_otel.lake.live import LiveSegment, is_alive, read_live
 from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, records_table
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES, in_memory_table
 from entrenar_otel.lake.storage import Storage, walk
-from entrenar_otel.lake.views import not_held, sql_text, view_events, view_files, view_spans
+from entrenar_otel.lake.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
 
 _TRIES = 8
 #: How a file that is gone may show; what Arrow reads (object storage) fails as invalid input.
 _MISSING = (duckdb.IOException, duckdb.HTTPException, duckdb.InvalidInputException)
-_LIVE = ("metrics", "events", "spans")
+_LIVE = ("metrics", "events", "spans", "alerts")
 _VIEWS = (*_LIVE, "runs", "curves", "summaries")
 
 
@@ -110,8 +110,10 @@ def _make_views(
     segments = read_live(live, storage.url, run_id) if mentioned.intersection(_LIVE) else []  # first
     if "metrics" in mentioned:
         _view_metrics(connection, storage, segments, run_id)
-    if "events" in mentioned:
+    if mentioned & {"events", "alerts"}:
         view_events(connection, storage, segments, run_id)
+    if "alerts" in mentioned:
+        connection.execute(ALERTS)
     if "spans" in mentioned:
         view_spans(connection, storage, segments, run_id)
     if "runs" in mentioned:

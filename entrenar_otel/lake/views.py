@@ -123,3 +123,41 @@ def _readable(segments: list[LiveSegment]) -> list[LiveSegment]:
         else:
             good.append(segment)
     return good
+
+
+#: Alerts, one row an episode, from their events; and the start and end of each run, as INFO.
+ALERTS = """
+CREATE TEMP VIEW alerts AS
+WITH told AS (
+    SELECT *, attributes['episode'] AS episode, attributes['state'] AS state
+    FROM events WHERE name = 'training.alert'
+), episodes AS (
+    SELECT
+        run_id, attempt, rank, episode,
+        min(timestamp) AS started_at,
+        max(timestamp) FILTER (state = 'resolved') AS ended_at,
+        arg_max(severity, timestamp) FILTER (state = 'firing') AS level,
+        arg_max(attributes, timestamp) AS last,
+        arg_min(attributes, timestamp) AS first,
+        max(attributes['incident']) AS incident
+    FROM told GROUP BY run_id, attempt, rank, episode
+)
+SELECT
+    started_at, ended_at, run_id, attempt, rank, first['name'] AS name,
+    coalesce(level, 'INFO') AS level, last['source'] AS source, last['action'] AS action,
+    CASE WHEN ended_at IS NULL THEN 'firing' ELSE 'resolved' END AS state,
+    first['summary'] AS summary, first['metric'] AS metric,
+    map_from_entries([(e.key[5:], e.value) FOR e IN map_entries(first) IF starts_with(e.key, 'tag.')]) AS tags,
+    try_cast(first['epoch'] AS INTEGER) AS epoch, try_cast(first['batch'] AS INTEGER) AS batch,
+    try_cast(first['step'] AS BIGINT) AS step, try_cast(first['value'] AS DOUBLE) AS value,
+    try_cast(first['expected'] AS DOUBLE) AS expected, try_cast(first['score'] AS DOUBLE) AS score,
+    try_cast(last['peak'] AS DOUBLE) AS peak, try_cast(last['count'] AS BIGINT) AS count,
+    incident, episode
+FROM episodes
+UNION ALL
+SELECT
+    timestamp, timestamp, run_id, attempt, rank, name, 'INFO', 'run', 'log', 'resolved',
+    coalesce(body, name), NULL, MAP {}, epoch, batch, step, NULL, NULL, NULL, NULL, 1, NULL,
+    name
+FROM events WHERE name IN ('training.run.started', 'training.run.ended')
+"""

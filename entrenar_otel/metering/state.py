@@ -36,6 +36,8 @@ class RunState:
     name: str = "starting"
     overhead_ratio: float = 0.0
     failures: Counter[str] = field(default_factory=Counter)
+    #: Further instruments and their points: what the line knows of findings and alerts.
+    more: Callable[[], Mapping[str, list[tuple[Mapping[str, Any], float]]]] = dict
     tick_seconds: ExplicitHistogram = field(default_factory=_durations)
     start_ns: int = field(default_factory=time.time_ns)
 
@@ -53,6 +55,7 @@ class RunState:
             "entrenar.overhead": [({}, self.overhead_ratio)] if self.tick_seconds.count else [],
             "entrenar.export.failures": [({"exporter": e}, n) for e, n in sorted(self.failures.items())],
         }
+        values.update(self.more())
         metrics = [self._metric(name, points, now_ns) for name, points in values.items() if points]
         if self.tick_seconds.count:
             point = histogram_point(self.tick_seconds, {}, self.start_ns, now_ns)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -24,6 +24,7 @@ Text = Annotated[str, Field(strict=True, min_length=1, max_length=200)]
 Flag = Annotated[bool, Field(strict=True)]
 Metrics = Annotated[tuple[Text, ...], Field(min_length=1)]
 
+_T = TypeVar("_T")
 _DURATION = re.compile(r"(?:\d+(?:ms|s|m|h|d|w|y))+")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
 
@@ -52,7 +53,7 @@ def _regex(text: str) -> str:
     return text
 
 
-def _samples_fit(section: Any, min_samples: int, window: int) -> Any:
+def _samples_fit(section: _T, min_samples: int, window: int) -> _T:
     if min_samples > window:
         raise ValueError(f"expected min_samples <= window, found {min_samples} above {window}")
     return section

@@ -122,7 +122,7 @@ def _limits(settings: MonitorSettings) -> Iterator[Limit]:
 def rules_of(config: Config) -> list[Rule]:
     """A rule for everything that may be found.
 
-    >>> {rule.name: str(rule.actions[Severity.HIGH]) for rule in rules_of(Config())}["nonfinite.loss"]
+    >>> {rule.detector: str(rule.actions[Severity.HIGH]) for rule in rules_of(Config())}["nonfinite.loss"]
     'stop'
     """
     settings = config.monitor
@@ -192,6 +192,7 @@ def _threshold_rule(one: Threshold) -> Rule:
     )
     return Rule(
         f"threshold.{one.name}",
+        one.name,
         "threshold",
         text,
         _always(one.action),

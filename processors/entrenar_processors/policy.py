@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from entrenar_processors.alert import Action, Alert, Level, Rule
-from entrenar_processors.finding import Finding, plain
+from entrenar_processors.finding import Finding
 from entrenar_processors.samples import ABSENT, Series
 
 #: Series of one rule that have episodes of their own at a time. What more are abnormal at once (all
@@ -28,6 +28,7 @@ class _Episode:
     #: only announces what the same sample will be found to be, and holds nothing.
     holding: int
     top_score: float
+    announced: bool = False
 
 
 class Policy:
@@ -119,7 +120,9 @@ class Policy:
             alert = replace(alert, peak=finding.value)
         if stronger:
             alert = replace(alert, action=action, level=self._level(rule, action))
-        episode.alert = replace(alert, count=alert.count + finding.count)
+        more = finding.count - episode.announced if finding.count else 0
+        episode.announced = episode.announced and not finding.count
+        episode.alert = replace(alert, count=alert.count + more)
         return key if stronger else None
 
     def _key(self, finding: Finding, rule: Rule) -> _Key:
@@ -146,7 +149,7 @@ class Policy:
             source=rule.source,
             level=self._level(rule, action),
             action=action,
-            summary=_summary(rule, finding, series),
+            summary=summary_of(rule, finding, series),
             episode=str(self._number),
             started_ns=time_ns,
             at=finding.at,
@@ -155,15 +158,15 @@ class Policy:
             expected=finding.expected,
             score=finding.score,
             peak=finding.value,
-            count=finding.count,
+            count=max(1, finding.count),
             factor=rule.factor if action is Action.REDUCE_LR else None,
             min_factor=rule.min_factor if action is Action.REDUCE_LR else None,
             labels=rule.labels,
             annotations=rule.annotations,
         )
-        self._open[key] = _Episode(
-            alert, rule, time_ns, int(rule.lasting and finding.count > 0), abs(finding.score)
-        )
+        is_real = finding.count > 0
+        holding = int(rule.lasting and is_real)
+        self._open[key] = _Episode(alert, rule, time_ns, holding, abs(finding.score), announced=not is_real)
 
     def _end(self, now_ns: int) -> list[Alert]:
         over = [
@@ -182,7 +185,8 @@ class Policy:
         return closed
 
 
-def _summary(rule: Rule, finding: Finding, series: Series | None) -> str:
+def summary_of(rule: Rule, finding: Finding, series: Series | None) -> str:
+    """What an alert of this rule says about a finding."""
     if series is None:
         return f"{rule.text}: {finding.series} and further series at the same time"
     value, expected = (_short(number) for number in (finding.value, finding.expected))
@@ -192,5 +196,4 @@ def _summary(rule: Rule, finding: Finding, series: Series | None) -> str:
 
 
 def _short(number: float) -> str:
-    shown = plain(number)
-    return shown if isinstance(shown, str) else f"{shown:.6g}"
+    return f"{number:.6g}"

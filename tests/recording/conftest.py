@@ -19,7 +19,12 @@ class Kit(Recorder):
     """A recorder of its own folder, which notes its stops and keeps what was drained."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
-        super().__init__(begin=self.start, stop_line=lambda *stop: self.stops.append(stop), **options)
+        super().__init__(
+            begin=self.start,
+            on_bad_loss=lambda _series, *stop: self.stops.append(stop),
+            on_held=lambda: None,
+            **options,
+        )
         self.folder = folder
         self.stops: list[Stop] = []
         self.drained: dict[int, tuple[int, int, int, dict[str, float]]] = {}

@@ -141,11 +141,11 @@ def test_the_stop_goes_before_the_complaint(make: Callable[..., Any]) -> None:
     """A broken loss is the graver of the two, and bad coordinates cannot hide it."""
     recorder = make(raise_on_bad_value=True)
 
-    def stop_line(*stop: Any) -> None:
+    def note_stop(_series: Any, *stop: Any) -> None:
         recorder.stops.append(stop)
         raise AndonStop("stopped")
 
-    recorder._stop_line = stop_line
+    recorder._on_bad_loss = note_stop
     with pytest.raises(AndonStop):
         recorder.log(loss=math.inf, lr="x", epoch=math.nan, batch="y", step=3)
     assert recorder.stops == [(math.inf, None, None, 3)]

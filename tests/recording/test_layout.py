@@ -79,7 +79,8 @@ def bind(metrics: list[str], watched: int | None = None) -> tuple[Any, list[tupl
         "BATCH": 200,
         "STEP": 300,
         "slow_4": lambda *given: calls.append(("slow", *given)),
-        "stop_line": lambda *given: calls.append(("stop", *given)),
+        "series_4": "series",
+        "stop_line": lambda *given: calls.append(("stop", *given[:-1])),
     }
     local: dict[str, Any] = {}
     exec(compile(bound_source(metrics, 4, watched), "<bound>", "exec"), namespace, local)

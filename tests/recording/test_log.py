@@ -220,11 +220,11 @@ def test_a_non_finite_loss_stops_the_line_once_it_is_recorded(recorder: Any, val
     bound = recorder.bind(["accuracy", "loss"], None)
     recorded_when_stopped = []
 
-    def stop_line(*stop: Any) -> None:
+    def note_stop(_series: Any, *stop: Any) -> None:
         recorder.stops.append(stop)
         recorded_when_stopped.append(len(recorder.rows()))
 
-    recorder._stop_line = stop_line
+    recorder._on_bad_loss = note_stop
     for _ in range(2):
         if way == "bind":
             bound(1, value, step=5)

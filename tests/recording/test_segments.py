@@ -305,7 +305,9 @@ FORK = """
 import os, pathlib, sys
 from entrenar_otel.recording.recorder import Recorder
 folder = pathlib.Path(sys.argv[1])
-recorder = Recorder(begin=lambda: recorder.open(folder, {}), stop_line=lambda *_: os._exit(9))
+recorder = Recorder(
+    begin=lambda: recorder.open(folder, {}), on_bad_loss=lambda *_: os._exit(9), on_held=lambda: None
+)
 bound = recorder.bind(["loss"], None)
 recorder.log(loss=1); bound(2)
 view = recorder.drain()  # such a view keeps the mapping, and must not keep the lock

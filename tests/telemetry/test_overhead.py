@@ -137,7 +137,7 @@ def test_eight_threads(probe: Probe) -> None:
 
 def test_log_and_bound_functions_are_what_is_timed(start: Any) -> None:
     """Every sample is recorded while they are; at the end their code is their own again."""
-    plain = Recorder(begin=lambda: None, stop_line=lambda *_: None).log.__code__
+    plain = Recorder(begin=lambda: None, on_bad_loss=lambda *_: None, on_held=lambda: None).log.__code__
     with start(interval_seconds=0.002) as monitor:
         fast = monitor.bind("b")
         bound_code = fast.__code__

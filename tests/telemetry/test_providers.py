@@ -26,7 +26,7 @@ def values(reader=reader):
         for scope in resource.scope_metrics
         for metric in scope.metrics
         for point in metric.data.data_points
-        if hasattr(point, "value") and metric.name.startswith(("training.a", "training.run", "req"))
+        if metric.name in ("training.a", "training.a2", "training.run.state", "requests")
     }
 """
 

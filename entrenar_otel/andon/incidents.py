@@ -1,0 +1,174 @@
+"""Incidents: for each alert that matters, a folder in the lake with everything that was known.
+
+`incidents/day=…/run=…/TIME-NAME-EPISODE/` holds `alert.json`, `config.json` (the thresholds in force),
+`environment.json` and `window.parquet`: all metrics of the run at full rate, from before the alert to
+after it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import platform
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from entrenar_processors.alert import Alert
+
+from entrenar_otel._version import __version__
+from entrenar_otel.errors import guard
+from entrenar_otel.lake import Lake
+from entrenar_otel.lake.catalog import encode_run, run_folder
+from entrenar_otel.lake.runs import RunRecord
+from entrenar_otel.worker import Worker
+
+logger = logging.getLogger("entrenar_otel")
+
+#: How long the incident of a stop may keep the loop waiting.
+_STOP_SECONDS = 10.0
+#: Libraries whose versions are noted where they are installed.
+_LIBRARIES = ("numpy", "torch", "jax", "tensorflow", "scikit-learn", "opentelemetry-sdk", "duckdb", "pyarrow")
+
+
+@dataclass
+class _Due:
+    alert: Alert
+    folder: str
+    at_ns: int
+    begun: bool = False
+
+
+class Incidents:
+    """Writes incidents on a thread of its own; the first `limit` of a run.
+
+    What came after the alert is known `after_seconds` later, so the window is written twice: at once, and
+    then, or when the run ends.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        record: RunRecord,
+        config: Mapping[str, Any],
+        *,
+        limit: int = 20,
+        before_seconds: float = 120.0,
+        after_seconds: float = 30.0,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._lake, self._record, self._config = lake, record, config
+        self._limit = limit
+        self._before, self._after = timedelta(seconds=before_seconds), timedelta(seconds=after_seconds)
+        self._now_ns = now_ns
+        self._lock = threading.Lock()
+        self._written = 0
+        self._due: list[_Due] = []
+        self.worker = Worker("entrenar-incidents", self._work)
+
+    def begin(self, alert: Alert) -> str | None:
+        """Write the incident soon; returns its folder, or None beyond the limit."""
+        due = self._new(alert)
+        if due is not None:
+            self.worker.wake()
+        return self._url(due)
+
+    def keep(self, alert: Alert) -> str | None:
+        """Write the incident now, but keep nobody waiting for longer than some seconds."""
+        due = self._new(alert)
+        if due is not None and not self.worker.flush(_STOP_SECONDS):
+            logger.warning("the incident of %r is not written yet: the lake is slow", alert.name)
+        return self._url(due)
+
+    def on_tick(self) -> None:
+        """Write the windows whose time has come."""
+        now = self._now_ns()
+        with self._lock:
+            ripe = any(one.begun and one.at_ns <= now for one in self._due)
+        if ripe:
+            self.worker.wake()
+
+    def close(self, timeout_seconds: float = _STOP_SECONDS) -> bool:
+        """Write what waits, with what there is; False where that was not done in time."""
+        with self._lock:
+            for one in self._due:
+                one.at_ns = 0
+            if not self._due:
+                return True
+        return self.worker.stop(timeout_seconds)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _new(self, alert: Alert) -> _Due | None:
+        with self._lock:
+            if self._written >= self._limit:
+                return None
+            self._written += 1
+            at = datetime.fromtimestamp(alert.started_ns / 1e9, UTC)
+            name = f"{at:%Y%m%dT%H%M%S}-{encode_run(alert.name)}-{encode_run(alert.episode)}"
+            record = self._record
+            folder = f"{run_folder('incidents', record.day, record.run_id)}/{name}-{record.process}"
+            due = _Due(alert, folder, alert.started_ns + round(self._after.total_seconds() * 1e9))
+            self._due.append(due)
+            return due
+
+    def _url(self, due: _Due | None) -> str | None:
+        return None if due is None else f"{self._lake.url.rstrip('/')}/{due.folder}"
+
+    def _work(self) -> None:
+        now = self._now_ns()
+        with self._lock:
+            chosen = [one for one in self._due if not one.begun or one.at_ns <= now]
+        for one in chosen:
+            with guard("incident"):
+                if not one.begun:
+                    self._write_documents(one)
+                self._write_window(one)
+            one.begun = True
+        with self._lock:
+            self._due = [one for one in self._due if not (one.begun and one.at_ns <= now)]
+
+    def _write_documents(self, due: _Due) -> None:
+        for name, document in (
+            ("alert", due.alert.as_dict()),
+            ("config", self._config),
+            ("environment", environment_of(self._record)),
+        ):
+            text = json.dumps(document, indent=2, default=str, allow_nan=False)
+            self._lake.storage.write_bytes(f"{due.folder}/{name}.json", text.encode())
+
+    def _write_window(self, due: _Due) -> None:
+        at = datetime.fromtimestamp(due.alert.started_ns / 1e9, UTC)
+        table = self._lake.range(at - self._before, at + self._after, run_id=self._record.run_id)
+        self._lake.storage.write(f"{due.folder}/window.parquet", table.schema, table.to_batches())
+
+
+def environment_of(record: RunRecord) -> dict[str, Any]:
+    """Where and with what the run is: nothing of the environment variables, which may hold secrets."""
+    return {
+        "run_id": record.run_id,
+        "attempt": record.attempt,
+        "rank": record.rank,
+        "world_size": record.world_size,
+        "model_id": record.model_id,
+        "version": record.version,
+        "git_commit": record.git_commit,
+        "config_hash": record.config_hash,
+        "host": record.host,
+        "pid": record.pid,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "entrenar_otel": __version__,
+        "libraries": {name: version for name in _LIBRARIES if (version := _version(name)) is not None},
+    }
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,118 @@
+"""Judge: every sample of every tick goes past the processors, and what they find past the policy."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from entrenar_processors import Finding, Processor, Samples
+from entrenar_processors.alert import Alert, Level
+from entrenar_processors.policy import Policy
+
+from entrenar_otel.errors import guard
+
+#: What is counted by name keeps to this many names; the rest is counted together.
+_MAX_NAMES = 2000
+#: Alerts that no rule makes: what a person asks for.
+CONTROL = "control"
+
+Points = list[tuple[Mapping[str, Any], float]]
+
+
+class Judge:
+    """Processors and policy, and the counts of what they found. Thread-safe.
+
+    A processor that fails is guarded by itself: the others judge on.
+    """
+
+    def __init__(self, processors: Iterable[Processor], policy: Policy) -> None:
+        self.processors = tuple(processors)
+        self.policy = policy
+        self._lock = threading.RLock()
+        self._anomalies: Counter[tuple[str, str, str]] = Counter()
+        self._alerts: Counter[tuple[str, str]] = Counter()
+        self._p_values: dict[tuple[str, str], float] = {}
+        # Every combination starts at 0: an increase from nothing is invisible to Prometheus.
+        sources = {CONTROL, *(rule.source for rule in policy.rules)}
+        for source in sorted(sources):
+            for level in Level:
+                self._alerts[level, source] = 0
+        self._known = {
+            (rule.name, rule.level or Level.of(action))
+            for rule in policy.rules
+            for action in rule.actions.values()
+        }
+
+    def judge(self, samples: Samples) -> list[Finding]:
+        """What the processors find in the samples of a tick, in the order of the recording."""
+        found: list[Finding] = []
+        for processor in self.processors:
+            with guard(f"detector {type(processor).__name__}"):
+                found += processor.update(samples)
+        found.sort(key=lambda finding: finding.order)
+        return found
+
+    def decide(self, findings: Sequence[Finding], now_ns: int) -> list[Alert]:
+        """The alerts that begin, call for more, or are over."""
+        with self._lock:
+            for one in findings:
+                if not one.over and one.count:
+                    self._count(one)
+            alerts = self.policy.decide(findings, now_ns)
+            for alert in alerts:
+                self._saw(alert)
+            return alerts
+
+    def finish(self, now_ns: int) -> list[Alert]:
+        """The alerts that still fire, ended: the run is over."""
+        with self._lock:
+            return self.policy.finish(now_ns)
+
+    def saw(self, alert: Alert) -> None:
+        """Count an alert that was not decided here: a person's."""
+        with self._lock:
+            self._saw(alert)
+
+    @property
+    def active(self) -> list[Alert]:
+        """The alerts that fire now."""
+        with self._lock:
+            return self.policy.active
+
+    def metrics(self) -> dict[str, Points]:
+        """What is exported of all this: instrument → points."""
+        with self._lock:
+            firing = {(alert.name, alert.level) for alert in self.policy.active}
+            self._known |= firing
+            return {
+                "training.anomalies": [
+                    ({"metric": metric, "detector": detector, "severity": severity}, n)
+                    for (metric, detector, severity), n in sorted(self._anomalies.items())
+                ],
+                "training.drift.p_value": [
+                    ({"metric": metric, "detector": detector}, p)
+                    for (metric, detector), p in sorted(self._p_values.items())
+                ],
+                "training.alert.active": [
+                    ({"name": name, "level": str(level)}, float((name, level) in firing))
+                    for name, level in sorted(self._known)
+                ],
+                "training.alerts": [
+                    ({"level": str(level), "source": source}, n)
+                    for (level, source), n in sorted(self._alerts.items())
+                ],
+            }
+
+    def _saw(self, alert: Alert) -> None:
+        if not alert.is_over:
+            self._alerts[alert.level, alert.source] += 1
+
+    def _count(self, finding: Finding) -> None:
+        key = finding.series.metric, finding.detector, str(finding.severity)
+        if key not in self._anomalies and len(self._anomalies) >= _MAX_NAMES:
+            key = "(others)", finding.detector, str(finding.severity)
+        self._anomalies[key] += 1
+        if finding.detector == "drift":
+            self._p_values[finding.series.metric, finding.detector] = finding.score
