@@ -30,7 +30,12 @@ class Loop:
     _recorder: Recorder
     _run: OpenRun | None
     _seconds: Callable[[], float]
-    _paused_seconds: float
+
+    if TYPE_CHECKING:
+
+        @property
+        def _paused_seconds(self) -> float: ...
+
     _step: int
     _step_spans: bool
 

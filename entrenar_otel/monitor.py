@@ -17,6 +17,7 @@ from entrenar_otel import identity, lifetime
 from entrenar_otel.answers import Answers
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.config import FILE, MonitorConfig, find_config
+from entrenar_otel.cord import Cord
 from entrenar_otel.errors import ConfigError, EntrenarError, RunError, guard
 from entrenar_otel.loop import Loop
 from entrenar_otel.metering.registry import Registry
@@ -29,12 +30,10 @@ from entrenar_otel.recording.segment import ProcessLock
 from entrenar_otel.records import MetricsEmitter
 
 if TYPE_CHECKING:
-    from entrenar_processors import DriftDetector, Series
-    from entrenar_processors.alert import Alert
+    from entrenar_processors import DriftDetector
     from opentelemetry.sdk.metrics.export import MetricExporter
 
     from entrenar_otel.andon import AndonConfig
-    from entrenar_otel.andon.line import Line
     from entrenar_otel.builder import MonitorBuilder
     from entrenar_otel.heartbeat import Heartbeat
     from entrenar_otel.lake import Lake
@@ -50,7 +49,7 @@ Resume = Literal["allow", "never", "must"]
 OnBadValue = Literal["warn", "raise"]
 
 
-class Monitor(Loop, Answers):
+class Monitor(Loop, Cord, Answers):
     """Records a training run: every sample, durably, at almost no cost to the loop.
 
     ::
@@ -327,9 +326,7 @@ class Monitor(Loop, Answers):
             on_tick=(lambda: None) if self._quiet else self._progress.draw,
             line=self._make_line,
         )
-        if run.line is not None:
-            for occasion, call, local in self._callbacks:
-                run.line.andon.on(occasion, call, local=local)
+        self._connect_callbacks()
         self._heartbeat = run.heartbeat
         lifetime.opened(self)
         run.start(self.log)
@@ -465,71 +462,7 @@ class Monitor(Loop, Answers):
         """Whether the run is over."""
         return self._closed
 
-    def raise_if_stopped(self) -> None:
-        """Raise AndonStop if the line is stopped, as the next `log` would."""
-        self._recorder.obey()
-        if (line := self._line) is not None:
-            line.andon.decide_together()
-
-    # -- when something is abnormal ---------------------------------------------------------------
-
-    def on(self, occasion: str, call: Callable[..., object], *, local: bool = False) -> None:
-        """Call this on the loop's thread, inside its next `log`, when something is abnormal.
-
-        `occasion` is `alert` (any that begins: `call(alert)`), `reduce_lr` (`call(alert, factor)`, see
-        `scale_lr`), `pause`, `resume` or `stop` (`call(alert)`, before AndonStop reaches the loop). One
-        that raises is logged, and hinders nothing. `local` says that it waits for no other rank: only
-        then it is called where several ranks train together and have not agreed (`AndonConfig.agree`).
-        Raises ConfigError.
-        """
-        from entrenar_otel.andon.andon import check_callback
-
-        check_callback(occasion, call)
-        self._callbacks.append((occasion, call, local))
-        if (line := self._line) is not None:
-            line.andon.on(occasion, call, local=local)
-
-    @property
-    def alerts(self) -> list[Alert]:
-        """The alerts that fire now."""
-        return self._line.judge.active if self._line is not None else []
-
-    @property
-    def _line(self) -> Line | None:
-        return self._run.line if self._run is not None else None
-
-    @property
-    def _paused_seconds(self) -> float:  # type: ignore[override]
-        return self._line.andon.paused_seconds if self._line is not None else 0.0
-
     # -- inside ---------------------------------------------------------------------------------
-
-    def _make_line(self, run: OpenRun) -> Line:
-        from entrenar_otel.andon.line import Line
-        from entrenar_otel.andon.settings import AndonConfig
-
-        return Line(
-            self._recorder,
-            self.lake,
-            run.record,
-            run.tracing,
-            run.telemetry.state,
-            self._settings.full(),
-            self._alerting or AndonConfig(),
-            drift_detector=self._drift_detector,
-            clock=self._clock,
-        )
-
-    def _on_bad_loss(
-        self, series: Series, value: float, epoch: int | None, batch: int | None, step: int | None
-    ) -> None:
-        if (line := self._line) is not None:
-            with guard("stop"):
-                line.bad_loss(series, value, epoch, batch, step)
-
-    def _act(self) -> None:
-        if (line := self._line) is not None:
-            line.andon.act()
 
     def _choose_run_id(self, run_id: str | None, on_bad_value: OnBadValue) -> str:
         if run_id is not None and not isinstance(run_id, str):

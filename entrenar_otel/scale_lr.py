@@ -62,7 +62,7 @@ def _all(scheduler: Any) -> Iterable[Any]:
 
 def _scale_attribute(optimizer: Any, factor: float) -> float:
     for name in ("learning_rate", "lr", "learning_rate_init"):
-        value = getattr(optimizer, name, None)
+        value: Any = getattr(optimizer, name, None)
         if hasattr(value, "assign"):  # a Keras variable
             value.assign(float(value) * factor)
             return float(value)

@@ -58,6 +58,9 @@ class ExportFormat(StrEnum):
 Run = Annotated[
     str | None, typer.Argument(help="A run id or a unique beginning of one; the latest by default.")
 ]
+OneRun = Annotated[str, typer.Argument(help="A run id or a unique beginning of one.")]
+Reason = Annotated[str, typer.Option(help="Why; it is kept with the run.")]
+Wait = Annotated[float, typer.Option(help="Seconds to wait for the run to take the command.", min=0.0)]
 
 
 def _version(wanted: bool) -> None:
@@ -262,6 +265,71 @@ def recover() -> None:
             typer.secho(f"  damaged: {one.damage}", fg=typer.colors.YELLOW)
     if not done:
         typer.echo(f"nothing to recover for {lake.url} in {lake.live}")
+
+
+@app.command()
+def alerts(
+    run: Run = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", help="The newest N.", min=1)] = 100,
+) -> None:
+    """Show what was abnormal in a run: when, where, what was done, and where its incidents lie.
+
+    [dim]Example:[/dim] entrenar-otel alerts digits-7
+    """
+    from entrenar_otel.cli.alerts import alerts_of, alerts_table, incidents_of
+
+    lake = open_lake()
+    found = alerts_of(lake, lake.find_run(run), limit)
+    if Options.json:
+        print_json(found)
+        return
+    console = Console()
+    console.print(alerts_table(found, console.width))
+    for incident in incidents_of(found):
+        console.print(f"incident: {incident}", highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
+def stop(run: OneRun, reason: Reason = "", wait: Wait = 10.0) -> None:
+    """Stop a run of this host: its next `log` raises AndonStop, and what it recorded is kept.
+
+    [dim]Example:[/dim] entrenar-otel stop digits-7 --reason "wrong data"
+    """
+    _command("stop", run, reason, wait)
+
+
+@app.command()
+def pause(run: OneRun, reason: Reason = "", wait: Wait = 10.0) -> None:
+    """Pause a run of this host at its next `log`, until `resume`, `stop` or its time limit.
+
+    [dim]Example:[/dim] entrenar-otel pause digits-7
+    """
+    _command("pause", run, reason, wait)
+
+
+@app.command()
+def resume(run: OneRun, reason: Reason = "", wait: Wait = 10.0) -> None:
+    """Let a paused run go on.
+
+    [dim]Example:[/dim] entrenar-otel resume digits-7
+    """
+    _command("resume", run, reason, wait)
+
+
+def _command(name: str, run: str, reason: str, wait: float) -> None:
+    from entrenar_otel.andon.control import Command
+    from entrenar_otel.cli.control import give
+
+    lake = open_lake()
+    run_id = lake.find_run(run)
+    answers = give(lake, run_id, Command(name), reason, wait)
+    if Options.json:
+        print_json([{"run_id": run_id, "command": name, **vars(one)} for one in answers])
+    for one in answers if not Options.json else ():
+        said = "took it" if one.taken else f"has not taken it within {wait:g} s"
+        typer.echo(f"{name}: run {run_id}, rank {one.rank} {said}")
+    if not all(one.taken for one in answers):
+        raise typer.Exit(1)
 
 
 @app.command()

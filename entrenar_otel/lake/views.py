@@ -147,7 +147,9 @@ SELECT
     coalesce(level, 'INFO') AS level, last['source'] AS source, last['action'] AS action,
     CASE WHEN ended_at IS NULL THEN 'firing' ELSE 'resolved' END AS state,
     first['summary'] AS summary, first['metric'] AS metric,
-    map_from_entries([(e.key[5:], e.value) FOR e IN map_entries(first) IF starts_with(e.key, 'tag.')]) AS tags,
+    map_from_entries(
+        [(e.key[5:], e.value) FOR e IN map_entries(first) IF starts_with(e.key, 'tag.')]
+    ) AS tags,
     try_cast(first['epoch'] AS INTEGER) AS epoch, try_cast(first['batch'] AS INTEGER) AS batch,
     try_cast(first['step'] AS BIGINT) AS step, try_cast(first['value'] AS DOUBLE) AS value,
     try_cast(first['expected'] AS DOUBLE) AS expected, try_cast(first['score'] AS DOUBLE) AS score,
@@ -156,8 +158,10 @@ SELECT
 FROM episodes
 UNION ALL
 SELECT
-    timestamp, timestamp, run_id, attempt, rank, name, 'INFO', 'run', 'log', 'resolved',
-    coalesce(body, name), NULL, MAP {}, epoch, batch, step, NULL, NULL, NULL, NULL, 1, NULL,
-    name
+    timestamp, timestamp, run_id, attempt, rank, replace(name[10:], '.', '_'),
+    'INFO', 'run', 'log', 'resolved',
+    CASE name WHEN 'training.run.started' THEN 'run started'
+        ELSE 'run ended: ' || coalesce(attributes['training.run.state'], '?') END,
+    NULL, MAP {}, epoch, batch, step, NULL, NULL, NULL, NULL, 1, NULL, name
 FROM events WHERE name IN ('training.run.started', 'training.run.ended')
 """

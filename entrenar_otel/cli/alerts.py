@@ -1,0 +1,73 @@
+"""The alerts of a run as a table: what was found, what was done, and where everything about it lies."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from entrenar_otel.cli.events import SEVERITIES, clean
+from entrenar_otel.cli.views import number
+from entrenar_otel.exporters.text import rows
+
+if TYPE_CHECKING:
+    from entrenar_otel.lake import Lake
+
+_ALERTS = "SELECT * FROM alerts ORDER BY started_at DESC LIMIT ?"
+_STATES = {"firing": "bold red", "resolved": "green"}
+
+
+def alerts_of(lake: Lake, run_id: str, limit: int) -> list[dict[str, Any]]:
+    """The newest alerts of a run, the newest last."""
+    return list(rows(lake.query(_ALERTS, [limit], run_id=run_id)))[::-1]
+
+
+def alerts_table(alerts: list[dict[str, Any]], width: int = 100) -> Table | Text:
+    """Alerts, one an episode; the start and end of the run among them."""
+    if not alerts:
+        return Text("no alerts, and no start of a run, were recorded", style="dim")
+    named = width >= 100
+    ranks = any(one["rank"] for one in alerts)
+    table = Table(box=None, pad_edge=False, header_style="bold", width=width)
+    table.add_column("time (UTC)", no_wrap=True)
+    table.add_column("level", no_wrap=True)
+    if named:
+        table.add_column("alert", no_wrap=True, max_width=28)
+    table.add_column("what", ratio=1, overflow="fold")
+    table.add_column("did", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for one in alerts:
+        level = str(one["level"])
+        at = datetime.fromisoformat(one["started_at"])
+        is_run = one["source"] == "run"
+        cells = [
+            Text(f"{at:%H:%M:%S}", style="dim"),
+            Text(level.lower(), style=SEVERITIES.get(level, "")),
+            *([Text(clean(one["name"] or ""), style="dim" if is_run else "")] if named else []),
+            _what(one, ranks=ranks),
+            Text("" if is_run else str(one["action"]).replace("_", " ")),
+            Text("" if is_run else one["state"], style=_STATES.get(one["state"], "")),
+        ]
+        table.add_row(*cells)
+    return table
+
+
+def incidents_of(alerts: list[dict[str, Any]]) -> list[str]:
+    """The incident folders of these alerts."""
+    return [str(one["incident"]) for one in alerts if one["incident"]]
+
+
+def _what(alert: dict[str, Any], *, ranks: bool) -> Text:
+    text = Text(clean(alert["summary"] or ""))
+    where = [f"{name} {alert[name]}" for name in ("epoch", "batch", "step") if alert[name] is not None]
+    facts = [", ".join(where)] if where else []
+    if alert["count"] and alert["count"] > 1:
+        peak = f", peak {number(alert['peak'])}" if alert["peak"] is not None else ""
+        facts.append(f"{alert['count']:,} samples{peak}")
+    if ranks:
+        facts.append(f"rank {alert['rank']}")
+    if facts:
+        text.append(f"  {'; '.join(facts)}", style="dim")
+    return text

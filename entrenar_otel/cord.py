@@ -1,0 +1,109 @@
+"""Cord: the half of a Monitor that is told when something is abnormal, and that stops the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from entrenar_otel.clock import Clock
+from entrenar_otel.config import MonitorConfig
+from entrenar_otel.errors import guard
+from entrenar_otel.recording.recorder import Recorder
+
+if TYPE_CHECKING:
+    from entrenar_processors import DriftDetector, Series
+    from entrenar_processors.alert import Alert
+
+    from entrenar_otel.andon import AndonConfig
+    from entrenar_otel.andon.line import Line
+    from entrenar_otel.lake import Lake
+    from entrenar_otel.run import OpenRun
+
+
+class Cord:
+    """`on`, `raise_if_stopped`, and what the recorder calls when it is held."""
+
+    _alerting: AndonConfig | None
+    _callbacks: list[tuple[str, Callable[..., object], bool]]
+    _clock: Clock
+    _drift_detector: DriftDetector | None
+    _recorder: Recorder
+    _run: OpenRun | None
+    _settings: MonitorConfig
+
+    if TYPE_CHECKING:
+
+        @property
+        def lake(self) -> Lake: ...
+
+    def on(self, occasion: str, call: Callable[..., object], *, local: bool = False) -> None:
+        """Call this on the loop's thread, inside its next `log`, when something is abnormal.
+
+        `occasion` is `alert` (any that begins: `call(alert)`), `reduce_lr` (`call(alert, factor)`, see
+        `scale_lr`), `pause`, `resume` or `stop` (`call(alert)`, before AndonStop reaches the loop). One
+        that raises is logged, and hinders nothing. `local` says that it waits for no other rank: only
+        then it is called where several ranks train together and have not agreed (`AndonConfig.agree`).
+        Raises ConfigError.
+        """
+        from entrenar_otel.andon.andon import check_callback
+
+        check_callback(occasion, call)
+        self._callbacks.append((occasion, call, local))
+        if (line := self._line) is not None:
+            line.andon.on(occasion, call, local=local)
+
+    def raise_if_stopped(self) -> None:
+        """Raise AndonStop if the line is stopped, as the next `log` would.
+
+        Where several ranks stop together (`AndonConfig.agree`), every rank must call this after every step.
+        """
+        self._recorder.obey()
+        if (line := self._line) is not None:
+            line.andon.decide_together()
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """The alerts that fire now."""
+        return self._line.judge.active if self._line is not None else []
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    @property
+    def _line(self) -> Line | None:
+        return self._run.line if self._run is not None else None
+
+    @property
+    def _paused_seconds(self) -> float:
+        return self._line.andon.paused_seconds if self._line is not None else 0.0
+
+    def _make_line(self, run: OpenRun) -> Line:
+        from entrenar_otel.andon.line import Line
+        from entrenar_otel.andon.settings import AndonConfig
+
+        return Line(
+            self._recorder,
+            self.lake,
+            run.record,
+            run.tracing,
+            run.telemetry.state,
+            self._settings.full(),
+            self._alerting or AndonConfig(),
+            drift_detector=self._drift_detector,
+            clock=self._clock,
+        )
+
+    def _connect_callbacks(self) -> None:
+        if (line := self._line) is not None:
+            for occasion, call, local in self._callbacks:
+                line.andon.on(occasion, call, local=local)
+
+    def _on_bad_loss(
+        self, series: Series, value: float, epoch: int | None, batch: int | None, step: int | None
+    ) -> None:
+        if (line := self._line) is not None:
+            with guard("stop"):
+                line.bad_loss(series, value, epoch, batch, step)
+
+    def _act(self) -> None:
+        if (line := self._line) is not None:
+            line.andon.act()
