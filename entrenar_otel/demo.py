@@ -1,4 +1,4 @@
-"""The demo: a small real training on scikit-learn's digits, watched, then asked about."""
+"""The demo: a small real training, watched, then asked about; and one that explodes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.rule import Rule
 
-from entrenar_otel.errors import ConfigError
+from entrenar_otel.errors import AndonStop, ConfigError
 from entrenar_otel.monitor import Monitor
 
 BATCH = 16
@@ -71,6 +72,54 @@ def train(monitor: Monitor, epochs: int) -> float:
             loss = log_loss(y_validation, predicted)
             monitor.log(loss=loss, accuracy=accuracy, tags={"split": "validation"})
     return accuracy
+
+
+def explode(monitor: Monitor, steps: int = 400) -> None:
+    """A network of two layers in plain numpy, whose warm-up of the learning rate never ends."""
+    x_train, _, digits, _ = load_digits()
+    x, target = x_train.astype(np.float32), np.eye(10, dtype=np.float32)[digits]
+    generator = np.random.default_rng(0)
+    first = generator.normal(0, 0.2, (64, 256)).astype(np.float32)
+    second = generator.normal(0, 0.1, (256, 10)).astype(np.float32)
+    learning_rate = 0.1
+    with np.errstate(all="ignore"):
+        for _ in monitor.steps(range(steps)):
+            hidden = np.maximum(x @ first, 0)
+            logits = hidden @ second
+            logits -= logits.max(axis=1, keepdims=True)
+            share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            loss = -np.mean(np.log(share[target == 1]))
+            error = (share - target) / len(x)
+            back = (error @ second.T) * (hidden > 0)
+            gradients = x.T @ back, hidden.T @ error
+            norm = np.sqrt(sum(float((one * one).sum()) for one in gradients))
+            monitor.log(loss=loss, gradient_norm=norm, learning_rate=learning_rate)
+            first -= learning_rate * gradients[0]
+            second -= learning_rate * gradients[1]
+            learning_rate *= 1.02  # it should stop at some point
+
+
+def show_explosion(lake: str, console: Console) -> None:
+    """A second run that goes wrong: the line stops, and says why and where."""
+    from entrenar_otel.cli.alerts import alerts_of, alerts_table, incidents_of
+
+    console.print()
+    console.print(Rule("a second run, whose learning rate grows and grows", align="left"))
+    monitor = Monitor(
+        model_id="digits-mlp", version="1.1.0", lake=lake, interval_seconds=0.1, settings_file=None
+    )
+    monitor.on("stop", lambda alert: console.print(f"on stop: saving a checkpoint, at {alert.where}"))
+    try:
+        with monitor:
+            explode(monitor)
+    except AndonStop as stop:
+        console.print(f"[bold red]AndonStop:[/bold red] {escape(str(stop))}", highlight=False, soft_wrap=True)
+    console.print()
+    console.print(Rule(f"{command()} alerts {monitor.run_id} --lake {lake}", align="left"))
+    alerts = alerts_of(monitor.lake, monitor.run_id, 20)
+    console.print(alerts_table(alerts, console.width))
+    for incident in incidents_of(alerts):
+        console.print(f"incident: {incident}", highlight=False, soft_wrap=True, markup=False)
 
 
 #: What of /metrics the demo shows: a gauge, a plain meter's gauge, a counter, a histogram, the run's state.
@@ -135,6 +184,7 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
         console.print(Rule(f"{url} while it ran, in part", align="left"))
         for line in page:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+    show_explosion(lake, console)
     console.print()
     console.print(Rule("where everything lies", align="left"))
     for path in sorted(Path(monitor.lake.url).glob(f"*/*/run={monitor.run_id}/*.parquet")):

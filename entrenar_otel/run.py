@@ -159,6 +159,8 @@ class OpenRun:
             severity=level if level in ("ERROR", "CRITICAL") else "WARNING",
             body=str(attributes.get("message", "")),
         )
+        if self.line is not None:
+            self.line.warned(attributes)
 
     def _export_recovered(self, found: Recovered) -> None:
         """The spans of a dead run, which recovery has ended, leave from here with the ids they had."""

@@ -65,7 +65,7 @@ LAYERS: list[list[str]] = [
     ["metering.telemetry"],
     ["metering.publisher"],
     # what happens when something is abnormal
-    ["andon.settings", "andon.control"],
+    ["andon.settings", "andon.control", "andon.warned"],
     ["andon", "andon.andon", "andon.judge", "andon.incidents"],
     ["andon.line"],
     # the life of a run
@@ -108,7 +108,11 @@ LAZY: dict[str, dict[str, str]] = {
         "exporters.text": "needs pyarrow",
         "exporters.prometheus": "needs prometheus_client, for this format only",
     },
-    "demo": {"cli.views": "rich tables, when there is something to show", "cli.spans": "the same"},
+    "demo": {
+        "cli.alerts": "rich tables, when there is something to show",
+        "cli.views": "the same",
+        "cli.spans": "the same",
+    },
     "cli.main": {
         "andon.control": "--help and completion answer at once",
         "cli.alerts": "the same",

@@ -9,7 +9,8 @@ import logging
 import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from entrenar_otel.andon.control import ControlFile, Request
 from entrenar_otel.andon.incidents import Incidents
 from entrenar_otel.andon.judge import Judge
 from entrenar_otel.andon.settings import AndonConfig
+from entrenar_otel.andon.warned import finding_of, is_numerical
 from entrenar_otel.clock import Clock
 from entrenar_otel.errors import guard
 
@@ -92,6 +94,7 @@ class Line:
             after_seconds=settings.incident_after_seconds,
             now_ns=clock.time_ns,
         )
+        self._warned: deque[Finding] = deque(maxlen=1000)
         state.more = self.judge.metrics
 
     # -- the heartbeat's side -------------------------------------------------------------------
@@ -111,8 +114,16 @@ class Line:
         for alert in self.judge.decide(findings, self._clock.time_ns()):
             self._tell(alert)
 
+    def warned(self, warning: Mapping[str, Any]) -> None:
+        """A warning was raised in the run, on this thread; judged at the next tick."""
+        if is_numerical(warning):
+            epoch, batch, step = (-1 if at is None else at for at in self._recorder.coordinates())
+            at = Coordinates(self._clock.time_ns(), epoch, batch, step)
+            self._warned.append(finding_of(warning, self._tracing.current_attributes(), at))
+
     def on_tick(self) -> None:
-        """What is due without new samples: episodes that end, commands, windows of incidents."""
+        """What is due without new samples: warnings, episodes that end, commands, windows of incidents."""
+        self._judge_warned()
         for alert in self.judge.decide([], self._clock.time_ns()):
             self._tell(alert)
         if not self.andon.is_paused:  # else the paused loop looks itself, and sooner
@@ -121,8 +132,14 @@ class Line:
                     self.andon.command(request)
         self._incidents.on_tick()
 
+    def _judge_warned(self) -> None:
+        found = [self._warned.popleft() for _ in range(len(self._warned))]
+        if found:
+            self.found(found)
+
     def close(self) -> None:
         """The run ends: so do all episodes."""
+        self._judge_warned()
         for alert in self.judge.finish(self._clock.time_ns()):
             self._tell(alert)
         self._control.remove()

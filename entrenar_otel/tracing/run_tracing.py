@@ -305,6 +305,15 @@ class RunTracing:
             return trace.set_span_in_context(opened.span, current)
         return current
 
+    def current_attributes(self) -> dict[str, Any]:
+        """The attributes of the innermost span that a block made; none outside of one."""
+        span = context.get_value(self._key)
+        if not isinstance(span, trace.Span) or not span.is_recording():
+            return {}
+        if any(opened is not None and opened.span is span for opened in (self._run, self._epoch, self._step)):
+            return {}
+        return dict(getattr(span, "attributes", None) or {})
+
     def _innermost(self) -> trace.Span | None:
         span = context.get_value(self._key)
         if isinstance(span, trace.Span) and span.is_recording():

@@ -92,6 +92,8 @@ class Finding:
     over: bool = False
     #: How many abnormal samples it stands for.
     count: int = 1
+    #: What a person should read, where the numbers do not say it.
+    text: str = ""
 
     @property
     def order(self) -> tuple[int, Series, str]:
@@ -110,4 +112,5 @@ class Finding:
             "expected": plain(self.expected),
             "score": plain(self.score),
             **({"over": True} if self.over else {}),
+            **({"text": self.text} if self.text else {}),
         }

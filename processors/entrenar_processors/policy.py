@@ -189,6 +189,8 @@ def summary_of(rule: Rule, finding: Finding, series: Series | None) -> str:
     """What an alert of this rule says about a finding."""
     if series is None:
         return f"{rule.text}: {finding.series} and further series at the same time"
+    if finding.text:
+        return f"{rule.text}: {finding.text}"
     value, expected = (_short(number) for number in (finding.value, finding.expected))
     if not math.isfinite(finding.value):
         return f"{rule.text}: {series} is {value}"
