@@ -141,6 +141,12 @@ WITH told AS (
         arg_min(attributes, timestamp) AS first,
         max(attributes['incident']) AS incident
     FROM told GROUP BY run_id, attempt, rank, episode
+), acted AS (
+    SELECT
+        run_id, attempt, rank, attributes['episode'] AS episode,
+        max(attributes['incident']) AS incident,
+        arg_max(coalesce(attributes['outcome'], attributes['action']), timestamp) AS outcome
+    FROM events WHERE name = 'training.action' GROUP BY ALL
 )
 SELECT
     started_at, ended_at, run_id, attempt, rank, first['name'] AS name,
@@ -154,14 +160,14 @@ SELECT
     try_cast(first['step'] AS BIGINT) AS step, try_cast(first['value'] AS DOUBLE) AS value,
     try_cast(first['expected'] AS DOUBLE) AS expected, try_cast(first['score'] AS DOUBLE) AS score,
     try_cast(last['peak'] AS DOUBLE) AS peak, try_cast(last['count'] AS BIGINT) AS count,
-    incident, episode
-FROM episodes
+    coalesce(acted.incident, episodes.incident) AS incident, outcome, episode
+FROM episodes LEFT JOIN acted USING (run_id, attempt, rank, episode)
 UNION ALL
 SELECT
     timestamp, timestamp, run_id, attempt, rank, replace(name[10:], '.', '_'),
     'INFO', 'run', 'log', 'resolved',
     CASE name WHEN 'training.run.started' THEN 'run started'
         ELSE 'run ended: ' || coalesce(attributes['training.run.state'], '?') END,
-    NULL, MAP {}, epoch, batch, step, NULL, NULL, NULL, NULL, 1, NULL, name
+    NULL, MAP {}, epoch, batch, step, NULL, NULL, NULL, NULL, 1, NULL, NULL, name
 FROM events WHERE name IN ('training.run.started', 'training.run.ended')
 """
