@@ -7,6 +7,7 @@
     │   ├── BadInput      (also ValueError)   a value, name or coordinate, when on_bad_value="raise"
     │   ├── QueryError    (also ValueError)   SQL that is refused or wrong
     │   ├── NotMeasured   (also KeyError)     a metric that was never reported
+    │   ├── DeliveryError                     an alert that a handler could not deliver; stays on its thread
     │   └── LakeError                         the lake cannot be read or written
     └── AndonStop                             the line is stopped: not an error of ours, and never swallowed
 
@@ -50,6 +51,10 @@ class NotMeasured(EntrenarError, KeyError):
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return str(self.args[0])
+
+
+class DeliveryError(EntrenarError):
+    """An alert that a handler could not deliver: to whom, why. Never with a URL's secrets."""
 
 
 class LakeError(EntrenarError):

@@ -25,6 +25,13 @@ LAYERS: list[list[str]] = [
     ["_version", "errors", "names", "clock"],
     ["identity", "records", "batches", "config", "worker", "scale_lr"],
     ["outbox"],
+    # who is told of an alert
+    ["handlers.shown"],
+    ["handlers.handler"],
+    ["handlers.log", "handlers.endpoint"],
+    ["handlers.payload"],
+    ["handlers.webhook", "handlers.alertmanager", "handlers.apprise"],
+    ["handlers"],
     # the hot path: from the record's form to the recorder
     ["recording"],
     ["recording.layout"],

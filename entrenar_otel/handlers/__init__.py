@@ -1,0 +1,56 @@
+"""Who is told of an alert: the log, a webhook, Alertmanager, chats and pagers, a function of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from entrenar_otel.handlers.alertmanager import Alertmanager
+from entrenar_otel.handlers.apprise import Apprise
+from entrenar_otel.handlers.handler import Deliveries, Handler, Notice, RunInfo, as_handler
+from entrenar_otel.handlers.log import Log, one_line
+from entrenar_otel.handlers.webhook import Webhook
+
+__all__ = [
+    "Alertmanager",
+    "Apprise",
+    "Deliveries",
+    "Handler",
+    "Log",
+    "Notice",
+    "RunInfo",
+    "Webhook",
+    "as_handler",
+    "from_environment",
+    "one_line",
+]
+
+
+class Variables(Protocol):
+    """What of `[monitor.andon]` is used here: the names of variables."""
+
+    @property
+    def webhook_env(self) -> str: ...
+    @property
+    def alertmanager_env(self) -> str: ...
+
+
+def from_environment(environ: Mapping[str, str], settings: Variables) -> list[Handler]:
+    """The handlers that the environment asks for. Raises ConfigError where one cannot be made.
+
+    >>> from entrenar_processors.config import Andon
+    >>> from_environment({"ENTRENAR_WEBHOOK_URL": "http://localhost:8000/hook"}, Andon())
+    [Webhook(http://localhost:8000)]
+    """
+
+    def is_set(name: str) -> bool:
+        return bool(environ.get(name, "").strip())
+
+    chosen: list[Handler] = []
+    if is_set(settings.webhook_env):
+        chosen.append(Webhook(env=settings.webhook_env, environ=environ))
+    if is_set(settings.alertmanager_env):
+        chosen.append(Alertmanager(env=settings.alertmanager_env, environ=environ))
+    if is_set("ENTRENAR_APPRISE_URLS"):
+        chosen.append(Apprise(environ=environ))
+    return chosen

@@ -1,0 +1,119 @@
+"""Alertmanager: posts alerts as Prometheus does, and again while they fire."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from entrenar_processors.alert import Level
+
+from entrenar_otel.handlers.endpoint import Endpoint, bearer, checked_seconds, checked_url, from_variable
+from entrenar_otel.handlers.handler import Notice, checked_level
+from entrenar_otel.handlers.payload import annotations_of, fingerprint, generator_url, labels_of, time_text
+
+_PATH = "/api/v2/alerts"
+_BATCH = 64  # alerts in a request, as Prometheus has it
+_MAX_ACTIVE = 1000
+_TRIED_FOR_NS = 15 * 60 * 1_000_000_000  # an end that nobody accepted, as Prometheus has it
+
+
+@dataclass
+class _Active:
+    notice: Notice
+    due: float = 0.0  # on the monotonic clock
+
+
+class Alertmanager:
+    """POSTs to `/api/v2/alerts`, and what fires again every `repeat_seconds`.
+
+    Alertmanager takes an alert of which it hears no more for over. So each post says that it ends four
+    repeats from now, as Prometheus does; the last one has the real end. An alert that still fires when
+    the process is gone is over four minutes later. What could not be posted goes with the next repeat.
+
+    >>> Alertmanager("http://localhost:9093")
+    Alertmanager(http://localhost:9093)
+    """
+
+    name = "alertmanager"
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        env: str = "ENTRENAR_ALERTMANAGER_URL",
+        token_env: str = "ENTRENAR_ALERTMANAGER_TOKEN",  # noqa: S107 - a variable's name
+        timeout_seconds: float = 5.0,
+        deadline_seconds: float = 60.0,
+        repeat_seconds: float = 60.0,
+        min_level: Level | str = Level.WARNING,
+        headers: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        environ = os.environ if environ is None else environ
+        self.min_level = checked_level(min_level)
+        self._repeat = checked_seconds("repeat_seconds", repeat_seconds)
+        self.tick_seconds = repeat_seconds / 4
+        source = env if url is None else "Alertmanager(url)"
+        given = from_variable(env, environ, "Alertmanager's URL") if url is None else url
+        parts = urlsplit(checked_url(given, source))
+        path = parts.path.rstrip("/").removesuffix(_PATH) + _PATH
+        self._endpoint = Endpoint(
+            parts._replace(path=path).geturl(),
+            source=source,
+            headers={**bearer(token_env, environ), **(headers or {})},
+            timeout_seconds=timeout_seconds,
+            deadline_seconds=deadline_seconds,
+        )
+        self._active: dict[str, _Active] = {}
+
+    def handle(self, notice: Notice) -> None:
+        key = fingerprint(labels_of(notice))
+        known = self._active.get(key)
+        if notice.alert.is_over and known and known.notice.alert.episode != notice.alert.episode:
+            return  # the same labels fire anew, and Alertmanager knows one alert by them
+        self._active.pop(key, None)
+        if len(self._active) >= _MAX_ACTIVE:
+            del self._active[next(iter(self._active))]  # it will be over by itself
+        self._active[key] = _Active(notice)
+        self._post([key])
+
+    def repeat(self) -> None:
+        """Post again what fires, and the ends that were not accepted."""
+        now_ns = time.time_ns()
+        for key, one in list(self._active.items()):
+            ended = one.notice.alert.ended_ns
+            if ended is not None and ended + _TRIED_FOR_NS < now_ns:
+                del self._active[key]
+        due = [key for key, one in self._active.items() if one.due <= time.monotonic()]
+        for start in range(0, len(due), _BATCH):
+            self._post(due[start : start + _BATCH])
+
+    def _post(self, keys: list[str]) -> None:
+        expires_ns = time.time_ns() + int(4 * self._repeat * 1e9)
+        body = [_posted(self._active[key].notice, expires_ns) for key in keys]
+        for key in keys:
+            self._active[key].due = time.monotonic() + self._repeat
+        self._endpoint.post(json.dumps(body).encode())
+        for key in keys:
+            if self._active[key].notice.alert.is_over:
+                del self._active[key]
+
+    def __repr__(self) -> str:
+        return f"Alertmanager({self._endpoint!r})"
+
+
+def _posted(notice: Notice, expires_ns: int) -> dict[str, Any]:
+    alert, link = notice.alert, generator_url(notice)
+    ends_ns = expires_ns if alert.ended_ns is None else alert.ended_ns
+    return {
+        "labels": labels_of(notice),
+        "annotations": annotations_of(notice),
+        "startsAt": time_text(alert.started_ns),
+        "endsAt": time_text(max(ends_ns, alert.started_ns)),
+        **({"generatorURL": link} if link else {}),
+    }

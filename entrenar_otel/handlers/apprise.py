@@ -1,0 +1,108 @@
+"""Apprise: chats, mail and pagers, by the URLs of the apprise package."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from entrenar_processors.alert import Alert, Level
+
+from entrenar_otel.errors import ConfigError
+from entrenar_otel.handlers.endpoint import (
+    Temporary,
+    checked_seconds,
+    from_variable,
+    retrying,
+    unobserved,
+)
+from entrenar_otel.handlers.handler import Notice, checked_level
+from entrenar_otel.handlers.log import one_line
+from entrenar_otel.handlers.shown import shown, without_credentials
+
+#: Who logs URLs, at DEBUG; and apprise its failures, which are told as ours.
+_TALKERS = ("apprise", "urllib3.connectionpool")
+
+
+class Apprise:
+    """Sends each alert to every URL, by default to those in ENTRENAR_APPRISE_URLS (`slack://… mailto://…`).
+
+    A service that fails is tried again until `deadline_seconds`; the others are not told twice. All of
+    such a URL can be secret: only its scheme is shown. Needs the extra `apprise`.
+    """
+
+    name = "apprise"
+
+    def __init__(
+        self,
+        *urls: str,
+        env: str = "ENTRENAR_APPRISE_URLS",
+        deadline_seconds: float = 60.0,
+        min_level: Level | str = Level.WARNING,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.min_level = checked_level(min_level)
+        self._deadline = checked_seconds("deadline_seconds", deadline_seconds)
+        source = "Apprise(urls)" if urls else env
+        environ = os.environ if environ is None else environ
+        given = urls or _split(from_variable(env, environ, "apprise's URLs"))
+        self._services = [(url.partition(":")[0], _service(url, source)) for url in given]
+
+    def handle(self, notice: Notice) -> None:
+        failed = []
+        for scheme, service in self._services:
+            try:
+                retrying(self._deadline)(_notify, scheme, service, notice)
+            except Temporary:
+                failed.append(f"{scheme}://")
+        if failed:
+            raise Temporary(f"not delivered to {', '.join(failed)} (of {len(self._services)} services)")
+
+    def __repr__(self) -> str:
+        return f"Apprise({', '.join(scheme for scheme, _ in self._services)})"
+
+
+def _split(text: str) -> list[str]:
+    """URLs that are separated by spaces or commas, which they may also hold."""
+    return re.split(r"[\s,]+(?=[A-Za-z0-9+.-]+://)", text.strip(" ,"))
+
+
+def _service(url: str, source: str) -> Any:
+    try:
+        import apprise
+    except ImportError:
+        raise ConfigError(
+            "the Apprise handler needs the apprise package: pip install 'entrenar-otel[apprise]'"
+        ) from None
+    # On this thread, or its requests would be made where they are observed.
+    service = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False, app_id="entrenar-otel"))
+    with unobserved(*_TALKERS):
+        is_one = service.add(url) and len(service) == 1
+    if not is_one:
+        raise ConfigError(
+            f"{source}: expected one of apprise's URLs (https://appriseit.com), got {shown(url)} "
+            "that is none; several are separated by spaces"
+        )
+    return service
+
+
+def _notify(scheme: str, service: Any, notice: Notice) -> None:
+    alert = notice.alert
+    incident = f"\n{without_credentials(notice.incident)}" if notice.incident else ""
+    title = f"{'RESOLVED' if alert.is_over else alert.level} {alert.name} in run {notice.run.run_id}"
+    body, is_sent = f"{one_line(alert)}{incident}", False
+    with unobserved(*_TALKERS), contextlib.suppress(Exception):  # its text can hold the URL
+        is_sent = bool(service.notify(body, title=title, notify_type=_kind(alert), body_format="text"))
+    if not is_sent:
+        raise Temporary(f"the {scheme}:// service did not take it")
+
+
+def _kind(alert: Alert) -> Any:
+    from apprise import NotifyType
+
+    if alert.is_over:
+        return NotifyType.SUCCESS
+    urgent = alert.level.rank >= Level.ERROR.rank
+    return NotifyType.FAILURE if urgent else getattr(NotifyType, alert.level.value)

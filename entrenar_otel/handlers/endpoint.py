@@ -1,0 +1,216 @@
+"""Endpoint: an address that is POSTed to, again until a deadline, and shown as scheme://host only."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from entrenar_otel._version import __version__
+from entrenar_otel.errors import ConfigError, DeliveryError
+from entrenar_otel.handlers.shown import shown, without_secrets
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+    from tenacity import RetryCallState, Retrying
+
+#: Waits between attempts: half a second, doubling, with jitter, at most this.
+_MAX_WAIT_SECONDS = 10.0
+
+
+class Temporary(DeliveryError):
+    """It may go better in a while; `after_seconds` is what the other side asked for."""
+
+    def __init__(self, message: str, after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds
+
+
+class Endpoint:
+    """Where to POST. Raises ConfigError where the URL or a header cannot be."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        source: str,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = 5.0,
+        deadline_seconds: float = 60.0,
+    ) -> None:
+        self._url = checked_url(url, source)
+        self._headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"entrenar-otel/{__version__}",
+            **{name: checked_header(name, value) for name, value in (headers or {}).items()},
+        }
+        self._timeout = checked_seconds("timeout_seconds", timeout_seconds)
+        self._deadline = checked_seconds("deadline_seconds", deadline_seconds)
+
+    def __repr__(self) -> str:
+        return shown(self._url)
+
+    def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """POST these bytes until they are accepted. Raises DeliveryError: refused, or too late."""
+        import httpx
+
+        sent = {**self._headers, **(headers or {})}
+        with (
+            unobserved("httpx"),
+            httpx.Client(verify=self._context, timeout=self._timeout, headers=sent) as client,
+        ):
+            retrying(self._deadline)(self._attempt, client, body)
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        import httpx
+
+        return httpx.create_ssl_context()  # reading the certificates takes longer than a request
+
+    def _attempt(self, client: httpx.Client, body: bytes) -> None:
+        import httpx
+
+        status, after, went = 0, 0.0, ""
+        try:
+            with client.stream("POST", self._url, content=body, follow_redirects=False) as response:
+                status = response.status_code
+                after = retry_after_seconds(response.headers.get("Retry-After", ""))
+                went = response.headers.get("Location", "")
+        except httpx.ConnectError as error:
+            went = without_secrets(f"{type(error).__name__}: {error}")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:  # its text can hold headers
+            went = type(error).__name__
+        # Raised here, not above: an httpx error has the request with it.
+        if not status:
+            raise Temporary(f"{self!r} cannot be reached: {went}")
+        if 200 <= status < 300:
+            return
+        answer = f"{self!r} answered {_phrase(status)}"
+        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500:
+            raise Temporary(answer, after)
+        if 300 <= status < 400:
+            target = f" to {shown(went)}" if "://" in went else ""
+            raise DeliveryError(f"{answer}{target}: redirects are not followed, give the final URL")
+        raise DeliveryError(f"{answer}: it will not be accepted, and is not sent again")
+
+
+def retrying(deadline_seconds: float) -> Retrying:
+    """Again after `Temporary`, until the deadline; then that error is raised."""
+    import tenacity
+
+    backoff = tenacity.wait_exponential_jitter(initial=0.5, max=_MAX_WAIT_SECONDS, jitter=0.5)
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return max(backoff(state), error.after_seconds if isinstance(error, Temporary) else 0.0)
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Temporary),
+        stop=tenacity.stop_before_delay(deadline_seconds),
+        wait=wait,
+        reraise=True,
+    )
+
+
+def retry_after_seconds(text: str) -> float:
+    """A Retry-After header: seconds, or a date; 0 where it is neither.
+
+    >>> retry_after_seconds("120"), retry_after_seconds("Wed, 21 Oct 2015 07:28:00 GMT")
+    (120.0, 0.0)
+    """
+    if text.strip().isascii() and text.strip().isdigit():
+        return float(text[:20])
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return 0.0
+    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def checked_url(url: str, source: str) -> str:
+    """An http(s) URL with a host. Raises ConfigError that shows none of its secrets."""
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or not url.isprintable() or " " in url:
+        raise ConfigError(f"{source}: expected a URL such as https://host/path, got {shown(url)}")
+    return url
+
+
+def checked_header(name: str, value: str) -> str:
+    """A header's value. Raises ConfigError that does not show it."""
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise ConfigError(f"headers: expected a header's name, got {name!r}")
+    if not (value.isascii() and value.isprintable() and value.strip()):
+        raise ConfigError(f"{name}: expected printable ASCII text, got {len(value)} characters that are not")
+    return value.strip()
+
+
+def checked_seconds(name: str, value: float) -> float:
+    """A time that can be waited. Raises ConfigError."""
+    if not 0 < value < 1e6:
+        raise ConfigError(f"{name}: expected seconds above 0, got {value!r}")
+    return value
+
+
+def from_variable(name: str, environ: Mapping[str, str], what: str) -> str:
+    """What a variable holds. Raises ConfigError where it is not set."""
+    given = environ.get(name, "").strip()
+    if not given:
+        raise ConfigError(f"expected {what} in the environment variable {name}, found none: set it")
+    return given
+
+
+def bearer(name: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The header of a token, if the variable holds one."""
+    token = environ.get(name, "").strip()
+    return {"Authorization": f"Bearer {checked_header(name, token)}"} if token else {}
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+# -- libraries that tell the whole URL ---------------------------------------------------------------
+
+_here = threading.local()
+
+
+def _is_another_s(record: logging.LogRecord) -> bool:
+    return not getattr(_here, "posting", False)
+
+
+@contextlib.contextmanager
+def unobserved(*loggers: str) -> Iterator[None]:
+    """On this thread, nothing of a request reaches these loggers or OpenTelemetry's instrumentation.
+
+    httpx logs the whole URL at INFO, and for a chat's webhook the URL is the secret.
+    """
+    from opentelemetry import context
+
+    for name in loggers:
+        logging.getLogger(name).addFilter(_is_another_s)  # added once, however often
+    key: Any = context._SUPPRESS_INSTRUMENTATION_KEY
+    token = context.attach(context.set_value(key, True))
+    _here.posting = True
+    try:
+        yield
+    finally:
+        _here.posting = False
+        context.detach(token)

@@ -1,0 +1,67 @@
+"""Log: one line when an alert fires, one when it is over, through Python's logging."""
+
+from __future__ import annotations
+
+import logging
+
+from entrenar_processors.alert import Alert, Level
+
+from entrenar_otel.handlers.handler import Notice
+
+logger = logging.getLogger("entrenar_otel.alert")
+
+_LEVELS = {
+    Level.INFO: logging.INFO,
+    Level.WARNING: logging.WARNING,
+    Level.ERROR: logging.ERROR,
+    Level.CRITICAL: logging.CRITICAL,
+}
+
+
+class Log:
+    """Logs to `entrenar_otel.alert`, at the alert's level; that it is over is an INFO line."""
+
+    name = "log"
+    min_level = Level.INFO
+
+    def handle(self, notice: Notice) -> None:
+        alert = notice.alert
+        level = logging.INFO if alert.is_over else _LEVELS[alert.level]
+        incident = f" [{clean(notice.incident)}]" if notice.incident else ""
+        logger.log(level, "%s%s", one_line(alert), incident)
+
+    def __repr__(self) -> str:
+        return "Log()"
+
+
+def one_line(alert: Alert) -> str:
+    """The alert in one line of text.
+
+    >>> from entrenar_processors import Series
+    >>> from entrenar_processors.alert import Action
+    >>> from entrenar_processors.finding import Coordinates
+    >>> one_line(Alert("spike", "spike", Level.WARNING, Action.NOTIFY, "Loss spike", "1", 0,
+    ...                Coordinates(epoch=3, batch=17), Series("loss"), 3.21, 1.02))
+    'ALERT spike WARNING loss 3.21 (expected 1.02) at epoch 3, batch 17: Loss spike'
+    """
+    parts = ["RESOLVED" if alert.is_over else "ALERT", alert.name, alert.level.value]
+    if alert.series is not None:
+        parts.append(str(alert.series))
+    if alert.value is not None:
+        parts.append(f"{alert.value:.4g}")
+    if alert.expected is not None:
+        parts.append(f"(expected {alert.expected:.4g})")
+    if alert.where:
+        parts.append(f"at {alert.where}")
+    if alert.ended_ns is not None:
+        parts.append(f"over after {(alert.ended_ns - alert.started_ns) / 1e9:.4g} s")
+    return clean(" ".join(parts) + (f": {alert.summary}" if alert.summary else ""))
+
+
+def clean(text: str) -> str:
+    """Text that stays on one line of a log or terminal, whatever a name or summary holds.
+
+    >>> clean("two\\nlines \\x1b[31m")
+    'two lines ?[31m'
+    """
+    return "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))

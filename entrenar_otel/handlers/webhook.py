@@ -1,0 +1,81 @@
+"""Webhook: POSTs what Alertmanager's webhook receivers understand, straight from the process that trains."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Mapping
+
+from entrenar_processors.alert import Level
+
+from entrenar_otel.handlers.endpoint import Endpoint, bearer, checked_header, from_variable
+from entrenar_otel.handlers.handler import Notice, checked_level
+from entrenar_otel.handlers.payload import webhook_body
+
+
+class Webhook:
+    """One POST an alert that fires, one when it is over, in the JSON of Alertmanager's webhook, version 4.
+
+    A request is repeated after 429, 5xx and connection errors until `deadline_seconds`, with the same
+    bytes and the same `Idempotency-Key`. Secrets come from the environment only: with `secret_env` the
+    body is signed as GitHub does it (`X-Entrenar-Signature: sha256=<HMAC-SHA256 in hex>`), `token_env`
+    holds a bearer token. The URL may hold secrets too: it is shown as scheme://host.
+
+    >>> Webhook("https://hooks.example.com/T0/B0")
+    Webhook(https://hooks.example.com)
+    """
+
+    name = "webhook"
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        env: str = "ENTRENAR_WEBHOOK_URL",
+        secret_env: str = "ENTRENAR_WEBHOOK_SECRET",  # noqa: S107 - a variable's name
+        token_env: str = "ENTRENAR_WEBHOOK_TOKEN",  # noqa: S107 - a variable's name
+        timeout_seconds: float = 5.0,
+        deadline_seconds: float = 60.0,
+        min_level: Level | str = Level.WARNING,
+        headers: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        environ = os.environ if environ is None else environ
+        self.min_level = checked_level(min_level)
+        self._secret = environ.get(secret_env, "").encode()
+        if self._secret:
+            checked_header(secret_env, self._secret.decode())
+        self._endpoint = Endpoint(
+            from_variable(env, environ, "the webhook's URL") if url is None else url,
+            source=env if url is None else "Webhook(url)",
+            headers={**bearer(token_env, environ), **(headers or {})},
+            timeout_seconds=timeout_seconds,
+            deadline_seconds=deadline_seconds,
+        )
+
+    def handle(self, notice: Notice) -> None:
+        body = json.dumps(webhook_body(notice)).encode()
+        headers = {"Idempotency-Key": _key(notice)}
+        if self._secret:
+            headers["X-Entrenar-Signature"] = signature(self._secret, body)
+        self._endpoint.post(body, headers)
+
+    def __repr__(self) -> str:
+        return f"Webhook({self._endpoint!r})"
+
+
+def signature(secret: bytes, body: bytes) -> str:
+    """What a receiver that knows the secret compares, in constant time, with the header.
+
+    >>> signature(b"It's a Secret to Everybody", b"Hello, World!")  # the example of GitHub's documentation
+    'sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17'
+    """
+    return f"sha256={hmac.new(secret, body, hashlib.sha256).hexdigest()}"
+
+
+def _key(notice: Notice) -> str:
+    run, alert = notice.run, notice.alert
+    text = "\0".join((run.run_id, str(run.attempt), str(run.rank), alert.name, alert.episode, alert.state))
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
