@@ -71,7 +71,7 @@ LAYERS: list[list[str]] = [
     ["metering.sdk_reader"],
     ["metering.telemetry"],
     ["metering.publisher"],
-    # what happens when something is abnormal
+    # what happens when something is abnormal (its handlers are above)
     ["andon.settings", "andon.control", "andon.warned"],
     ["andon", "andon.andon", "andon.judge", "andon.incidents"],
     ["andon.line"],

@@ -33,7 +33,6 @@ class Surroundings(Protocol):
     """What the cord needs of its run."""
 
     world_size: int
-    quiet: bool
 
     def hold(self) -> None:
         """Let the next `log` call `act`."""

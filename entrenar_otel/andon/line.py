@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shlex
 import sys
 from collections import deque
@@ -29,6 +30,7 @@ from entrenar_otel.andon.settings import AndonConfig
 from entrenar_otel.andon.warned import finding_of, is_numerical
 from entrenar_otel.clock import Clock
 from entrenar_otel.errors import guard
+from entrenar_otel.handlers import Deliveries, Log, Notice, RunInfo, from_environment
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("entrenar_otel")
 
+#: How long handlers may take at the end of a run.
+_HANDLERS_SECONDS = 5.0
 #: Findings of one tick that become events of their own; the rest is counted.
 _MAX_EVENTS = 20
 _ADVICE = {
@@ -68,10 +72,10 @@ class Line:
         *,
         drift_detector: DriftDetector | None = None,
         clock: Clock,
-        quiet: bool = False,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
         settings = config.monitor.andon
-        self.world_size, self.quiet = record.world_size, quiet
+        self.world_size = record.world_size
         self._recorder, self._lake, self._record = recorder, lake, record
         self._tracing, self._state, self._clock = tracing, state, clock
         self.judge = Judge(
@@ -95,6 +99,15 @@ class Line:
             now_ns=clock.time_ns,
         )
         self._warned: deque[Finding] = deque(maxlen=1000)
+        self._run = RunInfo(
+            record.run_id, record.attempt, record.rank, record.world_size, record.model_id, lake.url
+        )
+        handlers: list[Any] = []
+        if record.rank == 0:  # the others page nobody, and print nothing
+            handlers.append(Log())
+            if settings.page_via == "process":
+                handlers += [*from_environment(environ, settings), *alerting.handlers]
+        self.deliveries = Deliveries(handlers, failures=state.failures)
         state.more = self.judge.metrics
 
     # -- the heartbeat's side -------------------------------------------------------------------
@@ -148,17 +161,24 @@ class Line:
         """Let incidents and handlers finish; bounded."""
         if not self._incidents.close(timeout_seconds):
             logger.warning("incidents of run %s are not all written", self._record.run_id)
+        for name in self.deliveries.close(min(timeout_seconds, _HANDLERS_SECONDS)):
+            logger.warning("the alert handler %s hangs: left behind", name)
 
     def _tell(self, alert: Alert) -> None:
         with guard("alert"):
             incident = None
-            matters = alert.action is not Action.LOG and not alert.is_over
-            if matters and alert.action is not Action.STOP:  # that of a stop is written when it happens
+            waits = alert.action is Action.STOP and not alert.is_over  # for its incident, see keep_incident
+            if alert.action is not Action.LOG and not waits and not alert.is_over:
                 incident = self._incidents.begin(alert)
             attributes = alert.as_dict() | ({"incident": incident} if incident else {})
             severity = "INFO" if alert.is_over else str(alert.level)
             self._tracing.event("training.alert", attributes, severity=severity, body=alert.summary)
+            if not waits:
+                self._send(alert, incident)
         self.andon.pull(alert)
+
+    def _send(self, alert: Alert, incident: str | None) -> None:
+        self.deliveries.send(Notice(alert, self._run, incident))
 
     # -- the loop's side ------------------------------------------------------------------------
 
@@ -197,9 +217,11 @@ class Line:
         self._recorder.sync()
         if alert.source == "control":
             self.judge.saw(alert)
-            attributes = alert.as_dict()
-            self._tracing.event("training.alert", attributes, severity=str(Level.ERROR), body=alert.summary)
-        return self._incidents.keep(alert)
+            document = alert.as_dict()
+            self._tracing.event("training.alert", document, severity=str(Level.ERROR), body=alert.summary)
+        incident = self._incidents.keep(alert)
+        self._send(alert, incident)
+        return incident
 
     def take_command(self) -> Request | None:
         return self._control.take()

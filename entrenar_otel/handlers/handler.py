@@ -118,8 +118,9 @@ class Deliveries:
         handlers: Iterable[Handler | Callable[[Alert], object]],
         *,
         max_waiting: int = MAX_WAITING,
+        failures: Counter[str] | None = None,
     ) -> None:
-        self.failures: Counter[str] = Counter()
+        self.failures = Counter() if failures is None else failures
         self.dropped: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._channels = [_Channel(as_handler(one), self._count, max_waiting) for one in handlers]

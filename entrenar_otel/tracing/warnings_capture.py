@@ -22,6 +22,8 @@ from entrenar_otel.errors import guard
 #: Of places that are told apart, of events a second, of seconds between two of the same place.
 MAX_PLACES, MAX_A_SECOND, REPEAT_SECONDS = 1_000, 20, 60.0
 MAX_MESSAGE = 2_000
+#: Where our alerts are logged.
+ALERT_LOGGER = "entrenar_otel.alert"
 
 #: How `logging.captureWarnings` writes a warning: the line of source below it is left out.
 _CAPTURED = re.compile(
@@ -136,6 +138,8 @@ class WarningCapture:
         return record
 
     def _saw_record(self, record: logging.LogRecord) -> None:
+        if record.name == ALERT_LOGGER:  # they are events already
+            return
         captured = _CAPTURED.match(_message_of(record)) if record.name == "py.warnings" else None
         if captured is not None:
             category, message = captured["category"], captured["message"]
