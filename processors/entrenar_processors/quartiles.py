@@ -60,31 +60,72 @@ class RobustWindow:
 
     def _along(self, row: int, values: list[float]) -> tuple[list[float], list[float]]:
         """One series, value by value, on plain lists."""
-        count, window, clip = int(self._count[row]), self._window, self._winsorise
+        count, window = int(self._count[row]), self._window
         ring = self._ring[row].tolist()
         size = min(count, window)
         ordered = sorted(ring)[:size]
-        zs, medians = [], []
-        for value in values:
-            z, median, entry = -math.inf, value, value
-            if size >= self._min_samples:
-                median = (ordered[(size - 1) // 2] + ordered[size // 2]) / 2
-                scale = (ordered[3 * size // 4] - ordered[size // 4]) / _IQR
-                if scale > _ULPS * abs(median) and scale > _SMALLEST:
-                    z = (value - median) / scale
-                    entry = min(max(value, median - clip * scale), median + clip * scale)
-            at = count % window
-            if size == window:
-                del ordered[bisect_left(ordered, ring[at])]
-            else:
-                size += 1
+        zs: list[float] = []
+        medians: list[float] = []
+        filling = max(0, min(window - size, len(values)))
+        for value in values[:filling]:
+            z, median, entry = self._judge(value, ordered, size) if size >= self._min_samples else (
+                -math.inf, value, value
+            )  # fmt: skip
+            size += 1
             insort(ordered, entry)
-            ring[at] = entry
+            ring[count % window] = entry
             count += 1
             zs.append(z)
             medians.append(median)
+        if filling < len(values):
+            at = count % window
+            count += len(values) - filling
+            self._slide(values[filling:], ordered, ring, at, zs, medians)
         self._count[row], self._ring[row] = count, ring
         return zs, medians
+
+    def _judge(self, value: float, ordered: list[float], size: int) -> tuple[float, float, float]:
+        """z, median, and what enters the window."""
+        clip = self._winsorise
+        median = (ordered[(size - 1) // 2] + ordered[size // 2]) / 2
+        scale = (ordered[3 * size // 4] - ordered[size // 4]) / _IQR
+        if not (scale > _ULPS * abs(median) and scale > _SMALLEST):
+            return -math.inf, median, value
+        entry = min(max(value, median - clip * scale), median + clip * scale)
+        return (value - median) / scale, median, entry
+
+    def _slide(
+        self,
+        values: list[float],
+        ordered: list[float],
+        ring: list[float],
+        at: int,
+        zs: list[float],
+        medians: list[float],
+    ) -> None:
+        """`_judge` of a full window for many values: the one loop whose cost is felt."""
+        window, clip = self._window, self._winsorise
+        low, high = window // 4, 3 * window // 4
+        below, above = (window - 1) // 2, window // 2
+        surely_within = 0.99 * clip
+        for value in values:
+            median = (ordered[below] + ordered[above]) / 2
+            scale = (ordered[high] - ordered[low]) / _IQR
+            entry = value
+            if scale > _SMALLEST and scale > _ULPS * (median if median > 0 else -median):
+                z = (value - median) / scale
+                if not -surely_within < z < surely_within:
+                    entry = min(max(value, median - clip * scale), median + clip * scale)
+            else:
+                z = -math.inf
+            del ordered[bisect_left(ordered, ring[at])]
+            insort(ordered, entry)
+            ring[at] = entry
+            at += 1
+            if at == window:
+                at = 0
+            zs.append(z)
+            medians.append(median)
 
     def _across(self, rows: Index, values: Floats) -> tuple[Floats, Floats]:
         """One step of many series: numpy along the series."""
