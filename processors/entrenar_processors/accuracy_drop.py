@@ -17,8 +17,8 @@ class AccuracyDrop:
     came before it. Where a metric has no validation values, the means of successive windows of
     `window` training values are judged against the best such mean: on single batches (64 samples,
     accuracy 0.85) this rule would flag 97 % of healthy steps, on these means none. One finding when it
-    fell, one more (`over`) when it has recovered. It is Low from 5 %, Medium from 10 %, High from 20 %;
-    its score is the drop, negative: downward.
+    fell, one more (`over`) when it has recovered, whose `count` is how many more were low in between.
+    It is Low from 5 %, Medium from 10 %, High from 20 %; its score is the drop, negative: downward.
 
     >>> accuracy = Series.of("accuracy", {"split": "validation"})
     >>> samples = Samples.from_columns({accuracy: [0.70, 0.80, 0.85, 0.84, 0.80, 0.79]})
@@ -65,13 +65,15 @@ class AccuracyDrop:
                 seen, state.seen = state.seen, state.seen + 1
                 drop = drop_ratio(best, value) if best > 0 else 0.0
                 low = drop >= self._max_drop_ratio
-                if seen < needed or low == state.is_down:
+                if seen < needed or low == (state.n_low > 0):
+                    state.n_low += state.n_low > 0
                     continue
-                state.is_down = low
+                count = 1 if low else state.n_low - 1
+                state.n_low = int(low)
                 severity = Severity.HIGH if drop >= 0.2 else Severity.MEDIUM if drop >= 0.1 else Severity.LOW
                 at = Coordinates.of(column, end)
                 findings.append(
-                    Finding("accuracy_drop", series, severity, at, value, best, -drop, over=not low)
+                    Finding("accuracy_drop", series, severity, at, value, best, -drop, not low, count)
                 )
         findings.sort(key=lambda finding: finding.order)
         return findings
@@ -84,4 +86,4 @@ class _State:
         self.best = BestMean(window)
         self.is_whole = window == 1
         self.seen = 0
-        self.is_down = False
+        self.n_low = 0  # values judged low in succession, up to now

@@ -311,6 +311,14 @@ class Andon(Section):
     incident_before_seconds: Positive = 120.0
     incident_after_seconds: Positive = 30.0
 
+    @model_validator(mode="after")
+    def _gradients_are_in_a_row(self) -> Andon:
+        if "gradients" in self.nonfinite:  # the rule of that name is about many in a row, and stops
+            raise ValueError(
+                "nonfinite: expected gradient_norm or stop_after_nonfinite_gradients, found gradients"
+            )
+        return self
+
 
 class MonitorSettings(Section):
     """`[monitor]`. What is None is off."""
@@ -353,9 +361,10 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Config:
+        explosion = ["gradient_explosion"] if self.monitor.andon.gradient_explosion is not None else []
         for table, names in (
             ("assertion", [one.name for one in self.assertion]),
-            ("monitor.threshold", [one.name for one in self.monitor.threshold]),
+            ("monitor.threshold", [*(one.name for one in self.monitor.threshold), *explosion]),
         ):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:

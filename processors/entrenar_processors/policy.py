@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from entrenar_processors.alert import Action, Alert, Level, Rule
 from entrenar_processors.finding import Finding
@@ -96,15 +97,15 @@ class Policy:
 
     def _take(self, finding: Finding, rule: Rule, now_ns: int) -> _Key | None:
         """Count the finding in; returns the episode's key where that is to be told."""
-        key = self._key(finding, rule)
-        episode = self._open.get(key)
         time_ns = finding.at.time_ns if finding.at.time_ns != ABSENT else now_ns
         if finding.over:
-            if episode is not None:
+            if (episode := self._begun(finding, rule)) is not None:
                 episode.holding = max(0, episode.holding - 1)
                 episode.last_ns = max(episode.last_ns, time_ns)
                 episode.alert = replace(episode.alert, count=episode.alert.count + finding.count)
             return None
+        key = self._key(finding, rule)
+        episode = self._open.get(key)
         action = self._action(finding, rule)
         if episode is None:
             self._begin(key, finding, rule, action, time_ns)
@@ -112,14 +113,11 @@ class Policy:
         episode.last_ns = max(episode.last_ns, time_ns)
         episode.holding += rule.lasting and finding.count > 0
         alert, stronger = episode.alert, action.rank > episode.alert.action.rank
-        score = abs(finding.score)
-        if not math.isfinite(score):
-            score = math.inf
-        if score > episode.top_score:
+        if (score := _size(finding.score)) > episode.top_score:
             episode.top_score = score
             alert = replace(alert, peak=finding.value)
         if stronger:
-            alert = replace(alert, action=action, level=self._level(rule, action))
+            alert = replace(alert, level=self._level(rule, action), **_done(rule, action))
         more = finding.count - episode.announced if finding.count else 0
         episode.announced = episode.announced and not finding.count
         episode.alert = replace(alert, count=alert.count + more)
@@ -130,6 +128,16 @@ class Policy:
         if key not in self._open and self._open_of.get(rule.detector, 0) >= MAX_OPEN:
             return rule.detector, None
         return key
+
+    def _begun(self, finding: Finding, rule: Rule) -> _Episode | None:
+        """The episode in which the state began that is over now: the series' own, or the shared one.
+
+        A series that began in the shared one stays in it, also when there is room for its own by now.
+        """
+        own, shared = self._open.get((rule.detector, finding.series)), self._open.get((rule.detector, None))
+        if own is None or (shared is not None and shared.holding and not own.holding):
+            return shared
+        return own
 
     def _action(self, finding: Finding, rule: Rule) -> Action:
         action = rule.actions.get(finding.severity, Action.LOG)
@@ -148,7 +156,6 @@ class Policy:
             name=rule.name,
             source=rule.source,
             level=self._level(rule, action),
-            action=action,
             summary=summary_of(rule, finding, series),
             episode=str(self._number),
             started_ns=time_ns,
@@ -159,14 +166,14 @@ class Policy:
             score=finding.score,
             peak=finding.value,
             count=max(1, finding.count),
-            factor=rule.factor if action is Action.REDUCE_LR else None,
-            min_factor=rule.min_factor if action is Action.REDUCE_LR else None,
             labels=rule.labels,
             annotations=rule.annotations,
+            **_done(rule, action),
         )
         is_real = finding.count > 0
         holding = int(rule.lasting and is_real)
-        self._open[key] = _Episode(alert, rule, time_ns, holding, abs(finding.score), announced=not is_real)
+        top_score = _size(finding.score)
+        self._open[key] = _Episode(alert, rule, time_ns, holding, top_score, announced=not is_real)
 
     def _end(self, now_ns: int) -> list[Alert]:
         over = [
@@ -183,6 +190,21 @@ class Policy:
             self._open_of[episode.rule.detector] -= 1
             closed.append(replace(episode.alert, ended_ns=max(episode.last_ns, at_ns or 0)))
         return closed
+
+
+def _done(rule: Rule, action: Action) -> dict[str, Any]:
+    """The fields of an alert that say what is done."""
+    reduces = action is Action.REDUCE_LR
+    return {
+        "action": action,
+        "factor": rule.factor if reduces else None,
+        "min_factor": rule.min_factor if reduces else None,
+    }
+
+
+def _size(score: float) -> float:
+    """How abnormal; what is no number is more so than any."""
+    return math.inf if math.isnan(score) else abs(score)
 
 
 def summary_of(rule: Rule, finding: Finding, series: Series | None) -> str:

@@ -31,9 +31,9 @@ class SilentMembers:
     does by design is not found. At least half of those siblings that could have shown it must do
     better since the silence began (have reported; are finite; have moved), so nothing is found when
     the whole group stops, or when there is one member only. Asked again when the silence is 2, 4, 8 …
-    times as long. One finding when it falls silent, one more (`over`) when it is back; `value` is the
-    length of its silence (rows or reports), `expected` its longest before, `score` the length in units of
-    what is allowed.
+    times as long. One finding when it falls silent, one more (`over`, of count 0) when it is back;
+    `value` is the length of its silence (rows or reports), `expected` its longest before, `score` the
+    length in units of what is allowed.
     Rows are counted where any member of the group reports, never by the clock.
 
     >>> rows = np.random.default_rng(0).normal(size=(100, 3))
@@ -122,6 +122,7 @@ class SilentMembers:
                     float(hit.longest),
                     hit.length / hit.allowed,
                     over=hit.over,
+                    count=0 if hit.over else 1,
                 )
 
 

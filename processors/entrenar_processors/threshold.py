@@ -13,7 +13,7 @@ from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.preferred import is_validation
 from entrenar_processors.quartiles import RobustWindow
 from entrenar_processors.samples import ABSENT, Block, Column, Floats, Samples, Series
-from entrenar_processors.stream import require, tables
+from entrenar_processors.stream import clipped, require, tables
 from entrenar_processors.window_means import BestMean, drop_ratio
 
 #: Excess over the running median enters it as this many scales at most, so that it stays a median of
@@ -151,7 +151,7 @@ class _Bounds:
             _, median = self._median.update(slice(0, 1), values[:, np.newaxis])
             with np.errstate(over="ignore"):
                 most = median[:, 0] * limit.max_ratio
-            high = (values > most) & (median[:, 0] > 0)
+            high = (clipped(values) > most) & (median[:, 0] > 0)
             limits = most if self._ratio_only else np.where(high, most, limits)
             bad |= high
         if is_bad or bad.any():
