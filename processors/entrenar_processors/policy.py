@@ -20,7 +20,7 @@ _Key = tuple[str, Series | None]
 
 @dataclass(slots=True)
 class _Episode:
-    """An alert that fires, and what ends it."""
+    """An alert that fires, and what ends it; `count` and `peak` are brought into the alert by `told`."""
 
     alert: Alert
     rule: Rule
@@ -29,7 +29,13 @@ class _Episode:
     #: only announces what the same sample will be found to be, and holds nothing.
     holding: int
     top_score: float
+    count: int
+    peak: float
     announced: bool = False
+
+    def told(self, ended_ns: int | None = None) -> Alert:
+        """The alert as it stands."""
+        return replace(self.alert, count=self.count, peak=self.peak, ended_ns=ended_ns)
 
 
 class Policy:
@@ -68,7 +74,7 @@ class Policy:
     @property
     def active(self) -> list[Alert]:
         """The alerts that fire now, as they stand."""
-        return [episode.alert for episode in self._open.values()]
+        return [episode.told() for episode in self._open.values()]
 
     def rule_of(self, detector: str) -> Rule | None:
         """The rule of a detector, or of the family before its dot.
@@ -86,7 +92,7 @@ class Policy:
             rule = self.rule_of(finding.detector)
             if rule is not None and (key := self._take(finding, rule, now_ns)) is not None:
                 told[key] = None
-        alerts = [self._open[key].alert for key in told]
+        alerts = [self._open[key].told() for key in told]
         return alerts + self._end(now_ns)
 
     def finish(self, now_ns: int) -> list[Alert]:
@@ -102,7 +108,7 @@ class Policy:
             if (episode := self._begun(finding, rule)) is not None:
                 episode.holding = max(0, episode.holding - 1)
                 episode.last_ns = max(episode.last_ns, time_ns)
-                episode.alert = replace(episode.alert, count=episode.alert.count + finding.count)
+                episode.count += finding.count
             return None
         key = self._key(finding, rule)
         episode = self._open.get(key)
@@ -112,16 +118,16 @@ class Policy:
             return key
         episode.last_ns = max(episode.last_ns, time_ns)
         episode.holding += rule.lasting and finding.count > 0
-        alert, stronger = episode.alert, action.rank > episode.alert.action.rank
         if (score := _size(finding.score)) > episode.top_score:
-            episode.top_score = score
-            alert = replace(alert, peak=finding.value)
-        if stronger:
-            alert = replace(alert, level=self._level(rule, action), **_done(rule, action))
-        more = finding.count - episode.announced if finding.count else 0
-        episode.announced = episode.announced and not finding.count
-        episode.alert = replace(alert, count=alert.count + more)
-        return key if stronger else None
+            episode.top_score, episode.peak = score, finding.value
+        if finding.count:
+            episode.count += finding.count - episode.announced
+            episode.announced = False
+        now = episode.alert.action
+        if action is now or action.rank <= now.rank:
+            return None
+        episode.alert = replace(episode.alert, level=self._level(rule, action), **_done(rule, action))
+        return key
 
     def _key(self, finding: Finding, rule: Rule) -> _Key:
         key: _Key = (rule.detector, finding.series)
@@ -164,16 +170,22 @@ class Policy:
             value=finding.value,
             expected=finding.expected,
             score=finding.score,
-            peak=finding.value,
-            count=max(1, finding.count),
             labels=rule.labels,
             annotations=rule.annotations,
             **_done(rule, action),
         )
         is_real = finding.count > 0
         holding = int(rule.lasting and is_real)
-        top_score = _size(finding.score)
-        self._open[key] = _Episode(alert, rule, time_ns, holding, top_score, announced=not is_real)
+        self._open[key] = _Episode(
+            alert,
+            rule,
+            last_ns=time_ns,
+            holding=holding,
+            top_score=_size(finding.score),
+            count=max(1, finding.count),
+            peak=finding.value,
+            announced=not is_real,
+        )
 
     def _end(self, now_ns: int) -> list[Alert]:
         over = [
@@ -188,7 +200,7 @@ class Policy:
         for key in keys:
             episode = self._open.pop(key)
             self._open_of[episode.rule.detector] -= 1
-            closed.append(replace(episode.alert, ended_ns=max(episode.last_ns, at_ns or 0)))
+            closed.append(episode.told(max(episode.last_ns, at_ns or 0)))
         return closed
 
 

@@ -70,23 +70,37 @@ class Excess:
             self._sum[rows], self._over[rows] = total, over
         else:
             for column, row in enumerate(columns_of(rows)):
-                fires[self._along(row, clipped[:, column].tolist()), column] = True
+                fires[self._along(row, clipped[:, column]), column] = True
         return fires
 
-    def _along(self, row: int, z: list[float]) -> list[int]:
-        """One series, value by value; the steps at which it fires."""
+    def _along(self, row: int, z: Floats) -> list[int]:
+        """One series, value by value; the steps at which it fires.
+
+        While the sum is 0 nothing happens before the next value above the allowance.
+        """
         total, over, fires = float(self._sum[row]), bool(self._over[row]), []
-        threshold = float(self.threshold[row])
-        for step, one in enumerate(z):
+        threshold, allowance = float(self.threshold[row]), self._allowance
+        above = np.flatnonzero(z >= allowance).tolist()
+        values = z.tolist()
+        step, n, next_above = 0, len(values), 0
+        while step < n:
+            if total == 0.0 and not over:
+                while next_above < len(above) and above[next_above] < step:
+                    next_above += 1
+                if next_above == len(above):
+                    break
+                step = above[next_above]
+            one = values[step]
+            step += 1
             if over:
-                if one >= self._allowance:
+                if one >= allowance:
                     continue
                 over = False
-            total += one - self._allowance
+            total += one - allowance
             if total < 0.0:
                 total = 0.0
             elif total >= threshold:
-                fires.append(step)
+                fires.append(step - 1)
                 total, over = 0.0, True
         self._sum[row], self._over[row] = total, over
         return fires
