@@ -112,7 +112,7 @@ class OpenRun:
             export_settings=span_export_settings(environ),
         )
         self.tracing.spent = self.telemetry.overhead.spent
-        self._capture = WarningCapture(self._warn)
+        self._capture = WarningCapture(self._warn, span=self.tracing.current_attributes)
         self.line = line_of(line, self) if line is not None else None
         outboxes = [outbox_of_consumer(consumer) for consumer in (*consumers, *wrapped)]
         outboxes += [

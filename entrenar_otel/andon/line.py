@@ -132,7 +132,7 @@ class Line:
         if is_numerical(warning):
             epoch, batch, step = (-1 if at is None else at for at in self._recorder.coordinates())
             at = Coordinates(self._clock.time_ns(), epoch, batch, step)
-            self._warned.append(finding_of(warning, self._tracing.current_attributes(), at))
+            self._warned.append(finding_of(warning, at))
 
     def on_tick(self) -> None:
         """What is due without new samples: warnings, episodes that end, commands, windows of incidents."""

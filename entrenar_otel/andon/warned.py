@@ -26,7 +26,7 @@ _CATEGORIES = frozenset(
 #: What other warnings say when they are.
 _WORDS = re.compile(
     r"overflow|underflow|divi(de|sion) by zero|invalid value|\bnans?\b|non-?finite|\binf(inite)?\b|"
-    r"mean of empty|degrees of freedom|singular|ill-conditioned|rank.?deficien|converge",
+    r"mean of empty|degrees of freedom|singular|collinear|ill-conditioned|rank.?deficien|converge",
     re.IGNORECASE,
 )
 _MAX_TEXT = 200
@@ -50,14 +50,15 @@ def is_numerical(warning: Mapping[str, Any]) -> bool:
     )
 
 
-def finding_of(warning: Mapping[str, Any], span: Mapping[str, Any], at: Coordinates) -> Finding:
+def finding_of(warning: Mapping[str, Any], at: Coordinates) -> Finding:
     """The warning as a finding; the attributes of the span that it was raised in say whose it is.
 
-    >>> warning = {"category": "LinAlgWarning", "message": "Ill-conditioned matrix", "count": 2}
-    >>> found = finding_of(warning, {"expert": 1}, Coordinates(epoch=3))
+    >>> warning = {"category": "LinAlgWarning", "message": "Ill-conditioned matrix", "span.expert": "1"}
+    >>> found = finding_of(warning | {"count": 2}, Coordinates(epoch=3))
     >>> str(found.series), found.text, found.count
     ('LinAlgWarning{expert="1"}', 'expert=1: Ill-conditioned matrix (LinAlgWarning)', 2)
     """
+    span = {key[5:]: value for key, value in warning.items() if key.startswith("span.")}
     category = str(warning.get("category", "Warning"))
     message = " ".join(str(warning.get("message", "")).split())[:_MAX_TEXT]
     where = ", ".join(f"{key}={value}" for key, value in span.items())

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -22,6 +22,7 @@ from entrenar_otel.errors import guard
 #: Of places that are told apart, of events a second, of seconds between two of the same place.
 MAX_PLACES, MAX_A_SECOND, REPEAT_SECONDS = 1_000, 20, 60.0
 MAX_MESSAGE = 2_000
+_MAX_SPAN_ATTRIBUTES = 8
 #: Where our alerts are logged.
 ALERT_LOGGER = "entrenar_otel.alert"
 
@@ -29,6 +30,10 @@ ALERT_LOGGER = "entrenar_otel.alert"
 _CAPTURED = re.compile(
     r"^(?P<file>.+?):(?P<line>\d+): (?P<category>\w+): (?P<message>.*?)(\n  [^\n]*)?\n?$", re.DOTALL
 )
+
+
+#: Category or logger, file, line, attributes of the span.
+_Key = tuple[str, str, int, tuple[tuple[str, str], ...]]
 
 
 @dataclass
@@ -48,6 +53,8 @@ class WarningCapture:
         emit: takes source ("warnings" or "logging"), category or logger, level, message, file, line,
             count. It may be called in any thread, and within any log call.
         clock: seconds.
+        span: the attributes of the current span; what is warned of within different ones is told apart,
+            and has them as `span.…`.
 
     The first warning of a place is emitted at once, then one a minute with the count of those since;
     the rest at `flush`. `total` counts all.
@@ -63,12 +70,16 @@ class WarningCapture:
     """
 
     def __init__(
-        self, emit: Callable[[dict[str, Any]], None], clock: Callable[[], float] = time.monotonic
+        self,
+        emit: Callable[[dict[str, Any]], None],
+        clock: Callable[[], float] = time.monotonic,
+        span: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.total = 0
         self._emit = emit
         self._clock = clock
-        self._places: dict[tuple[str, str, int], _Place] = {}
+        self._span = span
+        self._places: dict[_Key, _Place] = {}
         self._left_out = 0  # of places that found no room, or in seconds that were full
         self._second = float("-inf")
         self._in_second = 0
@@ -121,7 +132,7 @@ class WarningCapture:
         if not busy and self._is_on():
             name = category.__name__
             self._saw(
-                (name, filename, lineno),
+                (name, filename, lineno, ()),
                 lambda: {"source": "warnings", "category": name, "level": "WARNING", "message": str(message)},
             )
         self._busy.value = True  # logging.captureWarnings may be next, and is not to count it again
@@ -144,14 +155,14 @@ class WarningCapture:
         if captured is not None:
             category, message = captured["category"], captured["message"]
             self._saw(
-                (category, captured["file"], int(captured["line"])),
+                (category, captured["file"], int(captured["line"]), ()),
                 lambda: {"source": "warnings", "category": category, "level": "WARNING", "message": message},
             )
             return
         # The monitor says different things from one line; each of them once.
         place = f"{record.name}.{_message_of(record)}" if record.name == "entrenar_otel" else record.name
         self._saw(
-            (place, record.pathname, record.lineno),
+            (place, record.pathname, record.lineno, ()),
             lambda: {
                 "source": "logging",
                 "logger": record.name,
@@ -169,10 +180,13 @@ class WarningCapture:
 
     # -- counting and reporting -----------------------------------------------------------------
 
-    def _saw(self, key: tuple[str, str, int], describe: Callable[[], dict[str, Any]]) -> None:
+    def _saw(self, key: _Key, describe: Callable[[], dict[str, Any]]) -> None:
         self._busy.value = True
         try:
             with guard("warning capture"):
+                if attributes := self._span():
+                    inner = tuple(sorted((str(k), str(v)) for k, v in attributes.items()))
+                    key = (*key[:3], inner[:_MAX_SPAN_ATTRIBUTES])
                 # Not within the lock: it calls __str__ of users' objects, which may wait for their locks.
                 new = self._place(key, describe) if key not in self._places and self._is_open() else None
                 with self._lock:
@@ -182,8 +196,9 @@ class WarningCapture:
         finally:
             self._busy.value = False
 
-    def _place(self, key: tuple[str, str, int], describe: Callable[[], dict[str, Any]]) -> _Place:
+    def _place(self, key: _Key, describe: Callable[[], dict[str, Any]]) -> _Place:
         attributes = describe() | {"file": key[1], "line": key[2]}
+        attributes |= {f"span.{name}": value for name, value in key[3]}
         attributes["message"] = attributes["message"][:MAX_MESSAGE]
         # What we say ourselves may be about the events that this makes.
         return _Place(attributes, once=key[0].partition(".")[0] == "entrenar_otel")
@@ -191,7 +206,7 @@ class WarningCapture:
     def _is_open(self) -> bool:
         return len(self._places) < MAX_PLACES and self._has_room(self._clock())
 
-    def _count(self, key: tuple[str, str, int], new: _Place | None) -> dict[str, Any] | None:
+    def _count(self, key: _Key, new: _Place | None) -> dict[str, Any] | None:
         """Count one; the event, where one is due."""
         self.total += 1
         now = self._clock()

@@ -86,7 +86,8 @@ class DriftMonitor:
                     p_value, severity = found
                     at = Coordinates.of(column, end)
                     mean = float(window.mean())
-                    findings.append(Finding("drift", series, severity, at, mean, best, p_value))
+                    text = f"{series} went from {best:.6g} to {mean:.6g} (p = {p_value:.2g})"
+                    findings.append(Finding("drift", series, severity, at, mean, best, p_value, text=text))
         findings.sort(key=lambda finding: finding.order)
         return findings
 

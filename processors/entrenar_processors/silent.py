@@ -13,6 +13,11 @@ from entrenar_processors.silence import Group, Rules
 
 #: A group's table of rows and members is worked on in parts of about this many cells.
 _CELLS = 1 << 18
+_TEXTS = {
+    "stopped": "{} has not reported for {} rows, its siblings have",
+    "nan": "{} was not finite {} times in a row, its siblings were",
+    "constant": "{} was the same number {} times in a row, its siblings moved",
+}
 _SEVERITY = {"stopped": Severity.HIGH, "nan": Severity.HIGH, "constant": Severity.MEDIUM}
 
 
@@ -123,6 +128,7 @@ class SilentMembers:
                     hit.length / hit.allowed,
                     over=hit.over,
                     count=0 if hit.over else 1,
+                    text="" if hit.over else _TEXTS[hit.cause].format(group.members[hit.column], hit.length),
                 )
 
 
