@@ -20,6 +20,7 @@ LEFT = [
     [("loss", "{split=train}", 300)],
     [("loss", "{}", 1)],
     [("loss", "{split=train}", 100)],
+    [("accuracy", "{}", 200), ("loss", "{}", 200)],
 ]
 
 
