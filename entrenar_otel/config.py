@@ -31,6 +31,13 @@ class MonitorConfig:
 
         return self.file if self.file is not None else Config()
 
+    @property
+    def otlp(self) -> tuple[str | None, str | None]:
+        """`[otlp]`: endpoint and service name."""
+        return (
+            (self.file.otlp.endpoint, self.file.otlp.service_name) if self.file is not None else (None, None)
+        )
+
     def choose_lake(self, given: str | os.PathLike[str] | None) -> str:
         """The lake by precedence: code, environment, this file, the default."""
         if given is not None:

@@ -6,9 +6,11 @@ The exporters themselves (endpoints, headers, timeouts) read `os.environ`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -23,6 +25,22 @@ Signal = Literal["traces", "metrics"]
 
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 _INSTALL = "pip install 'entrenar-otel[otlp]'"
+
+
+@contextlib.contextmanager
+def assumed(endpoint: str | None, service_name: str | None) -> Iterator[None]:
+    """Within it, `[otlp]` of renacer.toml is in the environment where that does not say otherwise.
+
+    For the time in which a run's exporters are made: they read `os.environ` themselves.
+    """
+    file = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_SERVICE_NAME": service_name}
+    new = {name: value for name, value in file.items() if value is not None and name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            os.environ.pop(name, None)
 
 
 def exporter_names(signal: Signal, environ: Mapping[str, str]) -> list[str]:

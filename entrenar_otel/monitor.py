@@ -281,8 +281,8 @@ class Monitor(Loop, Cord, Answers):
         from entrenar_otel.sdk_seams import import_sdk
 
         import_sdk()
+        from entrenar_otel.environment import assumed
         from entrenar_otel.lake.runs import claim, new_record
-        from entrenar_otel.run import OpenRun
 
         lake, process = self.lake, identity.new_process_name()
         # The lock comes first: a record that says `running` without one is a crashed run.
@@ -309,9 +309,23 @@ class Monitor(Loop, Cord, Answers):
         }
         self._recorder.open(lake.live, header, process)
         self._install()
-        run = self._run = OpenRun(
+        with assumed(*self._settings.otlp):
+            run = self._run = self._make_run(record)
+        self._connect_callbacks()
+        self._heartbeat = run.heartbeat
+        lifetime.opened(self)
+        run.start(self.log)
+        if not self._quiet:
+            again = f", attempt {record.attempt}" if record.attempt > 1 else ""
+            page = f"; {self.metrics_url}" if self.metrics_url else ""
+            self._say(f"recording run {self.run_id}{again} into {lake.url}{page}")
+
+    def _make_run(self, record: RunRecord) -> OpenRun:
+        from entrenar_otel.run import OpenRun
+
+        return OpenRun(
             self._recorder,
-            lake,
+            self.lake,
             record,
             self._registry,
             self._fronts,
@@ -326,14 +340,6 @@ class Monitor(Loop, Cord, Answers):
             on_tick=(lambda: None) if self._quiet else self._progress.draw,
             line=self._make_line,
         )
-        self._connect_callbacks()
-        self._heartbeat = run.heartbeat
-        lifetime.opened(self)
-        run.start(self.log)
-        if not self._quiet:
-            again = f", attempt {record.attempt}" if record.attempt > 1 else ""
-            page = f"; {self.metrics_url}" if self.metrics_url else ""
-            self._say(f"recording run {self.run_id}{again} into {lake.url}{page}")
 
     def _install(self) -> None:
         """Plain meters record into this run from now on."""

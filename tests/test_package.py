@@ -99,6 +99,7 @@ LAZY: dict[str, dict[str, str]] = {
         "builder": "a way to make one, and the only import against the direction: the builder makes Monitors",
         "lake": "duckdb and pyarrow, 0.2 s, not before a run starts or is asked",
         "lake.runs": "needs pyarrow",
+        "environment": "not before a run starts",
         "metering.providers": "OpenTelemetry's SDK, 0.1 s, not before a run starts",
         "run": "needs the lake and OpenTelemetry",
         "sdk_seams": "needs OpenTelemetry",
