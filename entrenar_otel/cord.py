@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from entrenar_otel.clock import Clock
 from entrenar_otel.config import MonitorConfig
@@ -13,9 +13,11 @@ from entrenar_otel.recording.recorder import Recorder
 if TYPE_CHECKING:
     from entrenar_processors import DriftDetector, Series
     from entrenar_processors.alert import Alert
+    from entrenar_processors.budgets import Violation
 
     from entrenar_otel.andon import AndonConfig
     from entrenar_otel.andon.line import Line
+    from entrenar_otel.budget_watch import BudgetWatch
     from entrenar_otel.lake import Lake
     from entrenar_otel.run import OpenRun
 
@@ -24,12 +26,15 @@ class Cord:
     """`on`, `raise_if_stopped`, and what the recorder calls when it is held."""
 
     _alerting: AndonConfig | None
+    _budgets: BudgetWatch | None
     _callbacks: list[tuple[str, Callable[..., object], bool]]
     _clock: Clock
     _drift_detector: DriftDetector | None
     _recorder: Recorder
     _run: OpenRun | None
     _settings: MonitorConfig
+
+    start: Callable[[], Any]
 
     if TYPE_CHECKING:
 
@@ -61,6 +66,27 @@ class Cord:
         if (line := self._line) is not None:
             line.andon.decide_together()
 
+    def check_latency(self, name: str, seconds: float) -> Violation | None:
+        """Judge how long something took against the `critical_path` budgets of its name.
+
+        Returns the violation, or None. With `fail_on_violation` the line stops at the next `log`.
+        """
+        return self._check("check_latency", name, seconds)
+
+    def check_memory(self, name: str, bytes_: float) -> Violation | None:
+        """Judge the size of something in bytes against the `memory_usage` budgets, as `check_latency`."""
+        return self._check("check_memory", name, bytes_)
+
+    def _check(self, method: str, name: str, value: float) -> Violation | None:
+        with guard("budgets"):
+            self.start()
+            line = self._line
+            if line is not None and line.budgets is not None:
+                violation: Violation | None = getattr(line.budgets, method)(name, value)
+                line.judge_budgets()
+                return violation
+        return None
+
     @property
     def alerts(self) -> list[Alert]:
         """The alerts that fire now."""
@@ -78,6 +104,7 @@ class Cord:
 
     def _make_line(self, run: OpenRun) -> Line:
         from entrenar_otel.andon.line import Line
+    from entrenar_otel.budget_watch import BudgetWatch
         from entrenar_otel.andon.settings import AndonConfig
 
         return Line(
@@ -88,9 +115,18 @@ class Cord:
             run.telemetry.state,
             self._settings.full(),
             self._alerting or AndonConfig(),
+            budgets=self._budgets,
             drift_detector=self._drift_detector,
             clock=self._clock,
         )
+
+    def _make_budgets(self) -> BudgetWatch | None:
+        assertions = self._settings.assertions
+        if not assertions:
+            return None
+        from entrenar_otel.budget_watch import BudgetWatch
+
+        return BudgetWatch(assertions)
 
     def _connect_callbacks(self) -> None:
         if (line := self._line) is not None:

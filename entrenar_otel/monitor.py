@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
 
     from entrenar_otel.andon import AndonConfig
+    from entrenar_otel.budget_watch import BudgetWatch
     from entrenar_otel.builder import MonitorBuilder
     from entrenar_otel.heartbeat import Heartbeat
     from entrenar_otel.lake import Lake
@@ -166,6 +167,7 @@ class Monitor(Loop, Cord, Answers):
         file = find_config(settings_file)
         self._alerting, self._drift_detector = alerting, drift_detector
         self._callbacks: list[tuple[str, Callable[..., object], bool]] = []
+        self._budgets: BudgetWatch | None = None
         self._clock = clock
         self._settings = replace(
             file,
@@ -250,7 +252,8 @@ class Monitor(Loop, Cord, Answers):
     @classmethod
     def builder(cls) -> MonitorBuilder:
         """The specification's builder: `Monitor.builder().storage("lake").build()`."""
-        from entrenar_otel.builder import MonitorBuilder
+        from entrenar_otel.budget_watch import BudgetWatch
+    from entrenar_otel.builder import MonitorBuilder
 
         return MonitorBuilder()
 
@@ -323,6 +326,8 @@ class Monitor(Loop, Cord, Answers):
     def _make_run(self, record: RunRecord) -> OpenRun:
         from entrenar_otel.run import OpenRun
 
+        with guard("budgets"):
+            self._budgets = self._make_budgets()
         return OpenRun(
             self._recorder,
             self.lake,
@@ -339,6 +344,7 @@ class Monitor(Loop, Cord, Answers):
             is_global=self._global,
             on_tick=(lambda: None) if self._quiet else self._progress.draw,
             line=self._make_line,
+            budgets=self._budgets,
         )
 
     def _install(self) -> None:
@@ -442,7 +448,7 @@ class Monitor(Loop, Cord, Answers):
         self._quiet, self._step, self._step_spans, self._registry = True, 0, False, Registry()
         self._seconds = _seconds_of(SYSTEM_CLOCK)
         self._run = self._source = self._alerting = self._drift_detector = None
-        self._callbacks, self._clock = [], SYSTEM_CLOCK
+        self._callbacks, self._clock, self._budgets = [], SYSTEM_CLOCK, None
         self._start_lock = threading.RLock()
         self._heartbeat = self._record = self._process_lock = self._measured = None
         self._recorder = Recorder(begin=lambda: None, on_bad_loss=no_op, on_held=no_op)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
 
     from entrenar_otel.andon.line import Line
+    from entrenar_otel.budget_watch import BudgetWatch
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.recover import Recovered
     from entrenar_otel.metering.providers import Front
@@ -70,6 +71,7 @@ class OpenRun:
         is_global: bool,
         on_tick: Callable[[], None],
         line: Callable[[OpenRun], Line] | None = None,
+        budgets: BudgetWatch | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.record = record
@@ -110,6 +112,7 @@ class OpenRun:
             environ=environ,
             set_global=is_global,
             export_settings=span_export_settings(environ),
+            processors=() if budgets is None else [budgets.span_processor],
         )
         self.tracing.spent = self.telemetry.overhead.spent
         self._capture = WarningCapture(self._warn, span=self.tracing.current_attributes)
@@ -131,6 +134,8 @@ class OpenRun:
             after=self._after_tick,
             on_recovered=self._export_recovered,
         )
+        if self.line is not None:
+            self.line.summaries = self.heartbeat.summaries
 
     def start(self, log: Callable[..., None]) -> None:
         """Everybody may begin; `log` is the function whose cost is measured."""

@@ -15,24 +15,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from entrenar_processors import Coordinates, Finding, Samples, Series, Severity
+from entrenar_processors import Coordinates, Finding, Samples, Series, Severity, Summaries
 from entrenar_processors.alert import Action, Alert, Level
 from entrenar_processors.config import Config
 from entrenar_processors.drift_test import DriftDetector
+from entrenar_processors.expression import Lookup, lookup_in
 from entrenar_processors.jidoka import processors_of, rules_of
 from entrenar_processors.policy import Policy, summary_of
 
 from entrenar_otel.andon.andon import Andon
 from entrenar_otel.andon.control import ControlFile, Request
 from entrenar_otel.andon.incidents import Incidents
-from entrenar_otel.andon.judge import Judge
+from entrenar_otel.andon.judge import Judge, Points
 from entrenar_otel.andon.settings import AndonConfig
 from entrenar_otel.andon.warned import finding_of, is_numerical
 from entrenar_otel.clock import Clock
 from entrenar_otel.errors import guard
 from entrenar_otel.handlers import Deliveries, Log, Notice, RunInfo, from_environment
+from entrenar_otel.names import BUDGET_FACTS
 
 if TYPE_CHECKING:
+    from entrenar_processors.budgets import Violation
+
+    from entrenar_otel.budget_watch import BudgetWatch
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.runs import RunRecord
     from entrenar_otel.metering.state import RunState
@@ -70,6 +75,7 @@ class Line:
         config: Config,
         alerting: AndonConfig,
         *,
+        budgets: BudgetWatch | None = None,
         drift_detector: DriftDetector | None = None,
         clock: Clock,
         environ: Mapping[str, str] = os.environ,
@@ -108,7 +114,10 @@ class Line:
             if settings.page_via == "process":
                 handlers += [*from_environment(environ, settings), *alerting.handlers]
         self.deliveries = Deliveries(handlers, failures=state.failures)
-        state.more = self.judge.metrics
+        self.budgets = budgets
+        #: The run's summaries, for budgets over them.
+        self.summaries: Summaries | None = None
+        state.more = self._metrics
 
     # -- the heartbeat's side -------------------------------------------------------------------
 
@@ -137,6 +146,9 @@ class Line:
     def on_tick(self) -> None:
         """What is due without new samples: warnings, episodes that end, commands, windows of incidents."""
         self._judge_warned()
+        if self.budgets is not None:
+            self.budgets.on_tick(self._lookup())
+            self.judge_budgets()
         for alert in self.judge.decide([], self._clock.time_ns()):
             self._tell(alert)
         if not self.andon.is_paused:  # else the paused loop looks itself, and sooner
@@ -150,9 +162,31 @@ class Line:
         if found:
             self.found(found)
 
+    def judge_budgets(self) -> None:
+        """Findings of what exceeded its budget since the last time."""
+        violations = self.budgets.new_violations() if self.budgets is not None else []
+        if violations:
+            epoch, batch, step = (-1 if at is None else at for at in self._recorder.coordinates())
+            at = Coordinates(self._clock.time_ns(), epoch, batch, step)
+            self.found([_finding_of(one, at) for one in violations])
+
+    def _lookup(self) -> Lookup | None:
+        return lookup_in(self.summaries) if self.summaries is not None else None
+
+    def _metrics(self) -> dict[str, Points]:
+        usage = self.budgets.usage() if self.budgets is not None else []
+        return self.judge.metrics() | {
+            "training.budget.usage": [({"budget": one.budget}, one.usage) for one in usage],
+            "training.budget.limit": [({"budget": one.budget, "unit": one.unit}, one.limit) for one in usage],
+        }
+
     def close(self) -> None:
         """The run ends: so do all episodes."""
         self._judge_warned()
+        if self.budgets is not None:
+            self.budgets.on_tick(self._lookup())
+            self.judge_budgets()
+            self._tracing.event(BUDGET_FACTS, self.budgets.attributes())
         for alert in self.judge.finish(self._clock.time_ns()):
             self._tell(alert)
         self._control.remove()
@@ -161,6 +195,8 @@ class Line:
         """Let incidents and handlers finish; bounded."""
         if not self._incidents.close(timeout_seconds):
             logger.warning("incidents of run %s are not all written", self._record.run_id)
+        if self.budgets is not None:
+            self.budgets.close()
         for name in self.deliveries.close(min(timeout_seconds, _HANDLERS_SECONDS)):
             logger.warning("the alert handler %s hangs: left behind", name)
 
@@ -256,3 +292,16 @@ class Line:
         )
         last = [f"{number:.6g}" for number in reversed(table.column(0).to_pylist())]
         return f"The last finite values were {', '.join(last)}. " if last else ""
+
+
+def _finding_of(violation: Violation, at: Coordinates) -> Finding:
+    return Finding(
+        f"budget.{violation.budget}",
+        Series.of("budget", {"budget": violation.budget}),
+        Severity.HIGH,
+        at,
+        math.nan if violation.value is None else violation.value,
+        math.nan if violation.limit is None else violation.limit,
+        1.0 if violation.usage is None else violation.usage,
+        text=violation.message,
+    )
