@@ -10,13 +10,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from entrenar_otel import identity, lifetime
 from entrenar_otel.answers import Answers
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
-from entrenar_otel.config import FILE, MonitorConfig, find_config
+from entrenar_otel.config import FILE, MonitorConfig
 from entrenar_otel.errors import AndonStop, ConfigError, EntrenarError, RunError, guard
 from entrenar_otel.loop import Loop
 from entrenar_otel.metering.registry import Registry
@@ -151,8 +152,9 @@ class Monitor(Loop, Answers):
         )
         self.log = self._recorder.log
         self._progress = Progress(self._shown)
-        file = find_config(settings_file)
-        self._settings = MonitorConfig(
+        file = MonitorConfig.find(settings_file)
+        self._settings = replace(
+            file,
             lake=file.choose_lake(lake),
             interval_seconds=interval_seconds or file.interval_seconds,
             # retention acts by itself only on the run's own lake, where it is written
@@ -220,7 +222,7 @@ class Monitor(Loop, Answers):
         """
         try:
             try:
-                find_config(settings.get("settings_file", FILE))
+                MonitorConfig.find(settings.get("settings_file", FILE))
             except ConfigError as error:
                 logger.warning("%s; recording with the defaults", error)
                 settings["settings_file"] = None
