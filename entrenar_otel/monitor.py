@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from entrenar_otel import identity, lifetime
 from entrenar_otel.answers import Answers
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
-from entrenar_otel.config import FILE, MonitorConfig, find_config
+from entrenar_otel.config import FILE, MonitorConfig
 from entrenar_otel.cord import Cord
 from entrenar_otel.errors import ConfigError, EntrenarError, RunError, guard
 from entrenar_otel.loop import Loop
@@ -164,7 +164,7 @@ class Monitor(Loop, Cord, Answers):
         self._progress = Progress(self._shown)
         if settings_required and settings_file is not None and not os.path.isfile(settings_file):
             raise ConfigError(f"{settings_file}: expected a file with budgets and thresholds, found none")
-        file = find_config(settings_file)
+        file = MonitorConfig.find(settings_file)
         self._alerting, self._drift_detector = alerting, drift_detector
         self._callbacks: list[tuple[str, Callable[..., object], bool]] = []
         self._budgets: BudgetWatch | None = None
@@ -238,7 +238,7 @@ class Monitor(Loop, Cord, Answers):
         """
         try:
             try:
-                find_config(settings.get("settings_file", FILE))
+                MonitorConfig.find(settings.get("settings_file", FILE))
             except ConfigError as error:
                 logger.warning("%s; recording with the defaults", error)
                 settings["settings_file"] = None

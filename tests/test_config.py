@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from entrenar_processors.config import Config
 
 from entrenar_otel import ConfigError, LakeError, Monitor
 from entrenar_otel.config import MonitorConfig, find_config, load_config
@@ -23,25 +26,39 @@ def write_toml(text: str) -> Path:
 
 def test_defaults_and_a_whole_file() -> None:
     """No file and an empty one are the defaults; tables of other parts are left alone."""
-    assert find_config() == MonitorConfig(lake=None, interval_seconds=1.0, retention_days=None)
-    assert load_config(write_toml("[alerts]\nx = 1\n")) == MonitorConfig()
+    assert MonitorConfig.find() == MonitorConfig(lake=None, interval_seconds=1.0, retention_days=None)
+    assert find_config() == find_config(None) == Config() == MonitorConfig().full()
+    assert load_config(write_toml("[alerts]\nx = 1\n")) == Config()
     write_toml('[monitor]\nlake = "s3://b/l"\ninterval_seconds = 2\nretention_days = 0.5\n')
-    assert find_config() == MonitorConfig(lake="s3://b/l", interval_seconds=2.0, retention_days=0.5)
+    found = MonitorConfig.find()
+    assert (found.lake, found.interval_seconds, found.retention_days) == ("s3://b/l", 2.0, 0.5)
+    assert found == MonitorConfig.of(find_config())
+    assert found.full() is found.file
+    assert MonitorConfig.find(None) == MonitorConfig()
+
+
+def test_a_monitor_holds_the_whole_file() -> None:
+    """Where there is one; without, nothing is imported that only a file needs."""
+    program = "import sys, entrenar_otel; entrenar_otel.Monitor(quiet=True); print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    write_toml('[monitor.andon]\npage_via = "prometheus"\n[otlp]\nservice_name = "digits"\n')
+    file = Monitor(quiet=True, interval_seconds=3)._settings.full()
+    assert (file.monitor.andon.page_via, file.otlp.service_name) == ("prometheus", "digits")
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[monitor\n", "renacer.toml: .*line 1"),
-        ("monitor = 3\n", "renacer.toml: monitor: expected a table, got 3"),
-        ("[monitor]\nlake = 3\n", "monitor.lake: expected a folder or URL as text, got 3"),
-        ('[monitor]\nlake = ""\n', "monitor.lake: expected a folder or URL as text, got ''"),
-        ('[monitor]\ninterval_seconds = "1"\n', "interval_seconds: expected a number above 0, got '1'"),
-        ("[monitor]\ninterval_seconds = true\n", "interval_seconds: expected a number above 0, got True"),
-        ("[monitor]\ninterval_seconds = 0\n", "interval_seconds: expected a number above 0, got 0"),
-        ("[monitor]\nretention_days = -1\n", "retention_days: expected a number above 0, got -1"),
-        ("[monitor]\nretention_days = nan\n", "retention_days: expected a number above 0, got nan"),
-        ("[monitor]\nretention_days = inf\n", "retention_days: expected a number above 0, got inf"),
+        ("[monitor\n", "renacer.toml:1: expected TOML, found a mistake"),
+        ("monitor = 3\n", "renacer.toml:1: monitor: expected a table, found 3"),
+        ("[monitor]\nlake = 3\n", "renacer.toml:2: monitor.lake: expected text .*, found 3"),
+        ('[monitor]\nlake = ""\n', 'monitor.lake: expected text of 1 to 200 characters, found ""'),
+        (
+            "[monitor]\ninterval_seconds = true\n",
+            "interval_seconds: expected a number .*, found true",
+        ),
+        ("[monitor]\nretention_days = inf\n", "retention_days: expected a number above 0 .*, found inf"),
     ],
 )
 def test_a_wrong_file_is_named_and_never_fails_auto(
@@ -61,10 +78,13 @@ def test_a_wrong_file_is_named_and_never_fails_auto(
 def test_a_file_that_is_no_text() -> None:
     """Neither bytes that are not UTF-8 nor a file that is gone are a traceback."""
     Path("renacer.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match=r"renacer.toml: .*utf-8"):
+    with pytest.raises(ConfigError, match=r"renacer.toml:1: expected text in UTF-8, found UTF-16"):
         find_config()
     with pytest.raises(ConfigError, match=r"gone.toml: .*No such file"):
         load_config(Path("gone.toml"))
+    Path("folder.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"folder.toml: expected a file, found a folder"):
+        Monitor(settings_file="folder.toml")
 
 
 def test_code_goes_before_environment_before_file_before_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ LAYERS: list[list[str]] = [
     # the command
     ["cli"],
     ["cli.views"],
-    ["cli.events", "cli.control"],
+    ["cli.events", "cli.config", "cli.control"],
     ["cli.spans", "cli.alerts"],
     ["demo"],
     ["cli.main"],
@@ -128,6 +128,7 @@ LAZY: dict[str, dict[str, str]] = {
         "cli.views": "the same",
         "cli.events": "the same",
         "cli.spans": "the same",
+        "cli.config": "the same: needs pydantic",
         "config": "the same",
         "demo": "the same",
         "exporters": "the same",
@@ -213,21 +214,28 @@ class A:
     ]
 
 
+#: What reads the settings, and is imported by those only who have them.
+SETTINGS = {"jidoka"}
+
+
 def test_processors_know_only_numpy() -> None:
     """They judge numbers wherever those come from: no entrenar_otel, no OpenTelemetry, no lake.
 
-    scipy and scikit-learn come with an extra: only within the functions that need them.
+    scipy and scikit-learn come with an extra: only within the functions that need them. pydantic takes a
+    tenth of a second to import: only the modules of the settings know it, and nobody imports those.
     """
     found = {
-        (target.split(".")[0], lazily)
-        for _, tree in modules("entrenar_processors", ROOT / "processors")
+        (name.startswith("config"), target.split(".")[0], lazily)
+        for name, tree in modules("entrenar_processors", ROOT / "processors")
         for target, lazily in imports(tree)
     }
-    others = {one for one in found if one[0] not in sys.stdlib_module_names}
-    assert others == {
-        *(("numpy", False), ("entrenar_processors", False), ("scipy", True), ("sklearn", True)),
-        *(("pydantic", False), ("entrenar_processors", True)),  # in config.py and what reads it
-    }
+    others = {one[1:] for one in found if one[1] not in sys.stdlib_module_names and not one[0]}
+    assert others == {("numpy", False), ("entrenar_processors", False), ("scipy", True), ("sklearn", True)}
+    settings = {one[1] for one in found if one[0] and one[1] not in sys.stdlib_module_names}
+    assert settings == {"pydantic", "entrenar_processors"}
+    for name, tree in modules("entrenar_processors", ROOT / "processors"):
+        if name not in SETTINGS and not name.startswith("config"):
+            assert not [one for one, lazily in imports(tree) if ".config" in one and not lazily], name
 
 
 def test_import_is_light() -> None:
@@ -238,6 +246,7 @@ def test_import_is_light() -> None:
         "scipy",
         "sklearn",
         "matplotlib",
+        "pydantic",
         "grpc",
         "pandas",
         "torch",

@@ -29,6 +29,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+config_app = typer.Typer(
+    help="Check renacer.toml, the one home of thresholds, or print its JSON Schema.", no_args_is_help=True
+)
+app.add_typer(config_app, name="config")
+
 
 class Options:
     """What the global options said."""
@@ -88,10 +93,10 @@ def options(
 
 def open_lake(*, must_exist: bool = True) -> Lake:
     """The lake that the options, the environment or renacer.toml name. Raises ConfigError."""
-    from entrenar_otel.config import find_config
+    from entrenar_otel.config import MonitorConfig
     from entrenar_otel.lake import DEFAULT_LAKE, Lake
 
-    location = Options.lake or os.environ.get("ENTRENAR_LAKE") or find_config().lake or DEFAULT_LAKE
+    location = Options.lake or os.environ.get("ENTRENAR_LAKE") or MonitorConfig.find().lake or DEFAULT_LAKE
     lake = Lake(location)
     if must_exist and lake.storage.is_local and not os.path.isdir(lake.url):
         raise ConfigError(f"no lake at {lake.url}: name one with --lake, or record a run first")
@@ -362,6 +367,39 @@ def prune(
     total = sum(one.size_bytes for one in found)
     hint = "" if yes or not found else "; nothing was removed, do it with --yes"
     typer.echo(f"{len(found)} runs, {total:,} bytes{hint}")
+
+
+@config_app.command("check")
+def check_config(
+    file: Annotated[Path, typer.Argument(help="The file to check.")] = Path("renacer.toml"),
+) -> None:
+    """Check a renacer.toml: one line on what is in it, or every problem with its line, and exit code 2.
+
+    [dim]Examples:[/dim] entrenar-otel config check · entrenar-otel config check other.toml --json
+    """
+    from entrenar_otel.cli.config import checked, summary
+
+    told = checked(file)
+    if Options.json:
+        print_json(told)
+    elif told["ok"]:
+        typer.echo(summary(told))
+    else:
+        for problem in told["problems"]:
+            typer.echo(problem["message"], err=True)
+    if not told["ok"]:
+        raise typer.Exit(2)
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of renacer.toml, for editors.
+
+    [dim]Example:[/dim] entrenar-otel config schema > renacer.schema.json
+    """
+    from entrenar_processors.config import config_schema
+
+    print_json(config_schema())
 
 
 def parse_age(text: str) -> timedelta:
