@@ -182,9 +182,7 @@ class Threshold(Section):
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"expected min <= max, found min {self.min:g} above max {self.max:g}")
         if self.min_factor > self.factor:
-            raise ValueError(
-                f"expected min_factor <= factor, found {self.min_factor:g} above {self.factor:g}"
-            )
+            raise ValueError(f"expected min_factor <= factor, found {self.min_factor:g} above {self.factor:g}")
         if self.for_ is not None and self.for_samples > 1:
             raise ValueError("expected either for or for_samples, found both")
         return self
@@ -281,9 +279,7 @@ class GradientExplosion(Section):
     @model_validator(mode="after")
     def _fits(self) -> GradientExplosion:
         if self.min_factor > self.factor:
-            raise ValueError(
-                f"expected min_factor <= factor, found {self.min_factor:g} above {self.factor:g}"
-            )
+            raise ValueError(f"expected min_factor <= factor, found {self.min_factor:g} above {self.factor:g}")
         return self
 
 

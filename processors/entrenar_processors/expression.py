@@ -18,7 +18,7 @@ import operator
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from entrenar_processors.summary import Summaries, Summary
 
@@ -340,10 +340,9 @@ def statistic(summary: Summary, function: str) -> float | None:
         return None
     if function == "sum":
         return summary.mean * finite
-    found: Any = (
-        summary.quantile(QUANTILES[function]) if function in QUANTILES else getattr(summary, function)
-    )
-    return float(found)
+    if function in QUANTILES:
+        return summary.quantile(QUANTILES[function])
+    return float(getattr(summary, function))
 
 
 def lookup_in(summaries: Summaries) -> Lookup:
