@@ -104,7 +104,6 @@ class Cord:
 
     def _make_line(self, run: OpenRun) -> Line:
         from entrenar_otel.andon.line import Line
-    from entrenar_otel.budget_watch import BudgetWatch
         from entrenar_otel.andon.settings import AndonConfig
 
         return Line(

@@ -252,8 +252,7 @@ class Monitor(Loop, Cord, Answers):
     @classmethod
     def builder(cls) -> MonitorBuilder:
         """The specification's builder: `Monitor.builder().storage("lake").build()`."""
-        from entrenar_otel.budget_watch import BudgetWatch
-    from entrenar_otel.builder import MonitorBuilder
+        from entrenar_otel.builder import MonitorBuilder
 
         return MonitorBuilder()
 
