@@ -49,6 +49,7 @@ LAYERS: list[list[str]] = [
     ["lake.recover", "lake.prune"],
     ["lake.lake"],
     ["lake"],
+    ["lake.facts"],
     # what goes out of it, and the page
     ["exporters.naming"],
     ["exporters.text", "exporters.prometheus", "exporters.exposition", "exporters.page_server"],
@@ -61,6 +62,7 @@ LAYERS: list[list[str]] = [
     ["tracing.span_export", "tracing.warnings_capture"],
     ["tracing.global_tracing"],
     ["tracing.run_tracing"],
+    ["budget_watch"],
     # OpenTelemetry's metrics: from an instrument's call to what exporters get
     ["metering"],
     ["metering.registry"],
@@ -87,7 +89,7 @@ LAYERS: list[list[str]] = [
     ["cli"],
     ["cli.views"],
     ["cli.events", "cli.config", "cli.control"],
-    ["cli.spans", "cli.alerts"],
+    ["cli.spans", "cli.alerts", "cli.ci"],
     ["demo"],
     ["cli.main"],
 ]
@@ -129,6 +131,7 @@ LAZY: dict[str, dict[str, str]] = {
         "cli.events": "the same",
         "cli.spans": "the same",
         "cli.config": "the same: needs pydantic",
+        "cli.ci": "the same",
         "config": "the same",
         "demo": "the same",
         "exporters": "the same",
