@@ -110,6 +110,7 @@ LAZY: dict[str, dict[str, str]] = {
         "andon.andon": "not before a run starts, or there is something to call",
         "andon.line": "needs the settings of processors, with pydantic",
         "andon.settings": "the same",
+        "budget_watch": "only where there are budgets",
     },
     "answers": {"lake": "duckdb and pyarrow"},
     "configure": {"metering.providers": "OpenTelemetry's SDK"},
