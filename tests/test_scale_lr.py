@@ -144,7 +144,9 @@ SCHEDULERS: dict[str, Make] = {
 }
 
 
-def curves(name: str, optimizer_name: str, scale_at: int | None, *, tensor: bool = False) -> list[list[float]]:
+def curves(
+    name: str, optimizer_name: str, scale_at: int | None, *, tensor: bool = False
+) -> list[list[float]]:
     """The learning rates of every step, the optimizer's as it steps; scaled before step `scale_at`."""
     torch = pytest.importorskip("torch")
     layers = [torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)]
@@ -180,7 +182,9 @@ def test_the_rest_of_the_schedule_is_scaled(name: str, optimizer: str) -> None:
         assert scaled[:at] == plain[:at]
         for step in range(at, STEPS):
             expected = [FACTOR * rate for rate in plain[step]]
-            assert scaled[step] == pytest.approx(expected, rel=1e-9, abs=1e-15), f"step {step}, scaled at {at}"
+            assert scaled[step] == pytest.approx(expected, rel=1e-9, abs=1e-15), (
+                f"step {step}, scaled at {at}"
+            )
 
 
 @pytest.mark.parametrize("name", [one for one in SCHEDULERS if one != "MultiplicativeLR"])
