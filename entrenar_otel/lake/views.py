@@ -131,6 +131,9 @@ CREATE TEMP VIEW alerts AS
 WITH told AS (
     SELECT *, attributes['episode'] AS episode, attributes['state'] AS state
     FROM events WHERE name = 'training.alert'
+), stops AS (
+    SELECT run_id, attempt, rank, attributes['episode'] AS episode, max(attributes['incident']) AS kept
+    FROM events WHERE name = 'training.action' AND attributes['action'] = 'stop' GROUP BY ALL
 ), episodes AS (
     SELECT
         run_id, attempt, rank, episode,
@@ -154,8 +157,8 @@ SELECT
     try_cast(first['step'] AS BIGINT) AS step, try_cast(first['value'] AS DOUBLE) AS value,
     try_cast(first['expected'] AS DOUBLE) AS expected, try_cast(first['score'] AS DOUBLE) AS score,
     try_cast(last['peak'] AS DOUBLE) AS peak, try_cast(last['count'] AS BIGINT) AS count,
-    incident, episode
-FROM episodes
+    coalesce(incident, kept) AS incident, episode
+FROM episodes LEFT JOIN stops USING (run_id, attempt, rank, episode)
 UNION ALL
 SELECT
     timestamp, timestamp, run_id, attempt, rank, replace(name[10:], '.', '_'),
