@@ -78,6 +78,9 @@ class Loop:
         try:
             for index, batch in enumerate(batches):
                 arrived = clock()
+                if paused != self._paused_seconds:  # by what was recorded of the last step, or by the loader
+                    paused, lost = self._paused_seconds, self._paused_seconds - paused
+                    begun += lost
                 move_to(index, self._step)
                 progress.batch = index + 1
                 if tracing is not None:

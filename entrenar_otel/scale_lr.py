@@ -7,19 +7,21 @@ from typing import Any
 
 from entrenar_otel.errors import ConfigError
 
-#: What an optimizer's parameter groups hold of a learning rate; OneCycleLR keeps its bounds there.
-_GROUP_KEYS = ("lr", "initial_lr", "max_lr", "min_lr")
-#: What schedulers hold of it, by attribute.
-_SCHEDULER_LISTS = ("base_lrs", "max_lrs", "_last_lr")
+#: What an optimizer's parameter groups hold of a learning rate; OneCycleLR keeps its bounds there, SWALR
+#: where it goes to.
+_GROUP_KEYS = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
+#: What schedulers hold of it, by attribute: lists with an element for each group, and numbers
+#: (`eta_min` of the cosine schedules, `eps` below which ReduceLROnPlateau changes nothing).
+_SCHEDULER_VALUES = ("base_lrs", "max_lrs", "min_lrs", "_last_lr", "eta_min", "eps")
 
 
 def scale_lr(optimizer: Any, factor: float, scheduler: Any = None) -> list[float]:
     """Multiply the learning rate of every parameter group by `factor`; returns the new ones.
 
-    Schedulers compute the learning rate from where it began, so `initial_lr` of the groups and
-    `base_lrs` of the scheduler are scaled with it (of a chain or sequence of schedulers, each). PyTorch's
-    optimizers and whatever has `param_groups` like them are meant; of others `learning_rate` or `lr` is
-    set where it is a number. Raises ConfigError.
+    Schedulers compute the learning rate from where it began and to where it goes, so both are scaled with
+    it (of a chain or sequence of schedulers, each): the rest of the schedule is `factor` times what it
+    would have been. PyTorch's optimizers and whatever has `param_groups` like them are meant; of others
+    `learning_rate` or `lr` is set where it is a number. Raises ConfigError.
 
     >>> class Optimizer:
     ...     param_groups = [{"lr": 0.1, "initial_lr": 0.2}]
@@ -31,32 +33,48 @@ def scale_lr(optimizer: Any, factor: float, scheduler: Any = None) -> list[float
     groups = getattr(optimizer, "param_groups", None)
     if groups is None:
         return [_scale_attribute(optimizer, factor)]
+    scale = _Scale(factor)
     for group in groups:
         for key in _GROUP_KEYS:
             if key in group:
-                group[key] = _scaled(group[key], factor)
+                group[key] = scale(group[key])
     for one in _all(scheduler):
-        for name in _SCHEDULER_LISTS:
-            values = getattr(one, name, None)
-            if isinstance(values, list):
-                setattr(one, name, [_scaled(value, factor) for value in values])
+        for name in _SCHEDULER_VALUES:
+            value = getattr(one, name, None)
+            if isinstance(value, list | tuple):
+                setattr(one, name, [scale(element) for element in value])
+            elif value is not None:
+                setattr(one, name, scale(value))
     return [float(group["lr"]) for group in groups]
 
 
-def _scaled(value: Any, factor: float) -> Any:
-    """A number times the factor; a tensor in place, since a captured graph holds on to it."""
-    if hasattr(value, "mul_"):
-        value.mul_(factor)
+class _Scale:
+    """Multiplies numbers; a tensor in place, since a captured graph holds on to it, and only once:
+    groups that were given one tensor share it."""
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+        self._done: list[Any] = []
+
+    def __call__(self, value: Any) -> Any:
+        if not hasattr(value, "mul_"):
+            return value * self._factor
+        if not any(one is value for one in self._done):
+            self._done.append(value)
+            value.mul_(self._factor)
         return value
-    return value * factor
 
 
 def _all(scheduler: Any) -> Iterable[Any]:
-    """A scheduler and those within it (ChainedScheduler, SequentialLR)."""
+    """A scheduler and those within it (ChainedScheduler, SequentialLR), or those of a list."""
     if scheduler is None:
         return
-    yield scheduler
-    for one in getattr(scheduler, "_schedulers", ()):
+    if isinstance(scheduler, list | tuple):
+        inner: Iterable[Any] = scheduler
+    else:
+        yield scheduler
+        inner = getattr(scheduler, "_schedulers", ())
+    for one in inner:
         yield from _all(one)
 
 

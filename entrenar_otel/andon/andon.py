@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Protocol
 from entrenar_processors.alert import Action, Alert, Level
 
 from entrenar_otel.andon.control import Command, Request
-from entrenar_otel.errors import AndonStop, ConfigError
+from entrenar_otel.errors import AndonStop, ConfigError, guard
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -25,6 +25,8 @@ logger = logging.getLogger("entrenar_otel")
 OCCASIONS = ("alert", "reduce_lr", "pause", "resume", "stop")
 #: How often a paused loop looks for a command.
 _LOOK_SECONDS = 0.2
+#: Alerts that wait for a loop which does not log.
+_MAX_PENDING = 1000
 
 Callback = Callable[..., object]
 
@@ -78,21 +80,24 @@ class Andon:
         pause_timeout_seconds: float = 300.0,
         after_pause: str = "stop",
         agree: Callable[[bool], bool] | None = None,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._around = around
         self._timeout = pause_timeout_seconds
         self._after_pause = after_pause
         self._agree = agree if around.world_size > 1 else None
+        self._seconds = seconds
         self._lock = threading.Lock()
         self._acting = threading.local()
         self._pending: list[Alert] = []
         self._callbacks: dict[str, list[_Registered]] = {name: [] for name in OCCASIONS}
         self._resumed = threading.Event()
         self._reduced: dict[tuple[str, object], float] = {}
-        self._stopped_for: set[str] = set()
+        self._incidents: dict[str, str | None] = {}  # of the episodes that stopped the line
+        self._is_closed = False
         #: Callbacks that raised, by occasion.
         self.failures: Counter[str] = Counter()
-        #: How long the loop was paused in all.
+        #: How long the loop was paused in all, by the clock of its samples.
         self.paused_seconds = 0.0
         self.is_paused = False
 
@@ -131,47 +136,64 @@ class Andon:
         wanted = alert.action.is_for_loop or bool(self._callbacks["alert"])
         if not wanted or alert.is_over:
             return
+        size = self._around.world_size
+        if alert.action is Action.PAUSE and size > 1:  # the others would wait for this rank in a collective
+            logger.warning("%s: a pause is a stop where there are %d ranks", alert.summary, size)
+            alert = replace(alert, action=Action.STOP)
         with self._lock:
             self._pending.append(alert)
-            del self._pending[:-1000]
-        if self._agree is None or alert.action is not Action.STOP:
+            if len(self._pending) > _MAX_PENDING:  # the mildest go
+                self._pending = sorted(self._pending, key=_rank)[-_MAX_PENDING:]
+        if not self._is_deferred(alert):
             self._around.hold()
 
-    def command(self, request: Request) -> None:
-        """Another process asks for something."""
+    def close(self) -> None:
+        """The run is over: nobody is kept waiting any more."""
+        self._is_closed = True
+        self._resumed.set()
+
+    def _is_deferred(self, alert: Alert) -> bool:
+        """Whether it waits for `decide_together`."""
+        return self._agree is not None and alert.action is Action.STOP
+
+    def command(self, request: Request) -> Alert | None:
+        """Another process asks for something; returns what is to be pulled for it."""
         if request.command is Command.RESUME:
             self._resumed.set()
-            return
+            return None
         action = Action.STOP if request.command is Command.STOP else Action.PAUSE
         now = time.time_ns()
-        self.pull(
-            Alert(
-                name=str(request.command),
-                source="control",
-                level=Level.ERROR,
-                action=action,
-                summary=str(request),
-                episode=f"control-{now}",
-                started_ns=now,
-            )
+        return Alert(
+            name=str(request.command),
+            source="control",
+            level=Level.ERROR,
+            action=action,
+            summary=str(request),
+            episode=f"control-{now}",
+            started_ns=now,
         )
 
     # -- the loop's thread ----------------------------------------------------------------------
 
     def act(self) -> None:
-        """Do what waits, the mildest first. Raises AndonStop."""
+        """Do what waits, the mildest first; no pause where a stop follows. Raises AndonStop."""
         if getattr(self._acting, "now", False):  # a callback logs something
             return
         with self._lock:
-            deferred = [one for one in self._pending if self._agree and one.action is Action.STOP]
-            due = sorted((one for one in self._pending if one not in deferred), key=lambda a: a.action.rank)
-            self._pending = deferred
+            due = sorted((one for one in self._pending if not self._is_deferred(one)), key=_rank)
+            self._pending = [one for one in self._pending if self._is_deferred(one)]
+        stops = bool(due) and due[-1].action is Action.STOP
         self._acting.now = True
         try:
             for alert in due:
-                self._do(alert)
+                with guard("andon"):
+                    self._do(alert, pauses=not stops)
         finally:
             self._acting.now = False
+            with self._lock:  # pulled meanwhile, perhaps by what a callback logged
+                more = any(not self._is_deferred(one) for one in self._pending)
+            if more:
+                self._around.hold()
 
     def decide_together(self) -> None:
         """Ask all ranks; if any wants to stop, all do, at this point. Raises AndonStop."""
@@ -195,12 +217,12 @@ class Andon:
             )
             self._stop(mine or other, agreed=True)
 
-    def _do(self, alert: Alert) -> None:
-        if alert.episode not in self._stopped_for:
+    def _do(self, alert: Alert, *, pauses: bool) -> None:
+        if alert.episode not in self._incidents:
             self._call("alert", alert, local_only=self._around.world_size > 1)
         if alert.action is Action.REDUCE_LR:
             self._reduce(alert)
-        elif alert.action is Action.PAUSE:
+        elif alert.action is Action.PAUSE and pauses:
             self._pause(alert)
         elif alert.action is Action.STOP:
             self._stop(alert)
@@ -239,11 +261,10 @@ class Andon:
 
     def _pause(self, alert: Alert) -> None:
         around = self._around
-        if around.world_size > 1:  # the others would wait for this rank in a collective
-            logger.warning("%s: a pause is a stop where there are %d ranks", alert.summary, around.world_size)
-            self._stop(replace(alert, action=Action.STOP))
-        begun = time.monotonic()
+        begun, lost = time.monotonic(), self._seconds()
         self._resumed.clear()
+        if self._is_closed:
+            return
         self.is_paused = True
         around.set_state("paused")
         around.event("pause", alert)
@@ -255,9 +276,12 @@ class Andon:
         try:
             self._call("pause", alert)
             while time.monotonic() - begun < self._timeout:
-                request = around.take_command()
+                request = None
+                with guard("control"):
+                    request = around.take_command()
                 if request is not None:
                     if request.command is Command.STOP:
+                        alert = replace(alert, summary=f"{request} (paused: {alert.summary})")
                         outcome = "stop"
                         break
                     if request.command is Command.RESUME:
@@ -268,9 +292,12 @@ class Andon:
             else:
                 around.say(f"nobody answered for {self._timeout:g} s: {self._after_pause}")
         finally:
-            self.paused_seconds += time.monotonic() - begun
+            self.paused_seconds += self._seconds() - lost
             self.is_paused = False
-            around.set_state("running")
+            if not self._is_closed:
+                around.set_state("running")
+        if self._is_closed:
+            return
         if outcome == "stop":
             self._stop(replace(alert, action=Action.STOP))
         around.event("resume", alert)
@@ -278,15 +305,18 @@ class Andon:
         self._call("resume", alert)
 
     def _stop(self, alert: Alert, *, agreed: bool = False) -> NoReturn:
-        again = alert.episode in self._stopped_for
-        incident = None
-        if not again:
-            self._stopped_for.add(alert.episode)
-            incident = self._around.keep_incident(alert)
-            self._around.event("stop", alert, incident=incident)
+        incident, message = self._incidents.get(alert.episode), alert.summary
+        if alert.episode not in self._incidents:
+            self._incidents[alert.episode] = None
+            with guard("incident"):
+                incident = self._incidents[alert.episode] = self._around.keep_incident(alert)
+            with guard("stop"):
+                self._around.event("stop", alert, incident=incident)
             self._call("stop", alert, local_only=self._around.world_size > 1 and not agreed)
+        with guard("stop"):
+            message = self._around.stop_message(alert)
         stop = AndonStop(
-            self._around.stop_message(alert),
+            message,
             alert=alert,
             incident=incident,
             metric=alert.series.metric if alert.series is not None else None,
@@ -306,6 +336,10 @@ def check_callback(occasion: str, call: Callback) -> None:
         raise ConfigError(f"expected one of {', '.join(OCCASIONS)}, got {occasion!r}")
     if not callable(call):
         raise ConfigError(f"expected a function to call on {occasion}, got {call!r}")
+
+
+def _rank(alert: Alert) -> int:
+    return alert.action.rank
 
 
 def _known(coordinate: int) -> int | None:

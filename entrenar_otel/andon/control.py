@@ -74,15 +74,21 @@ class ControlFile:
     def take(self) -> Request | None:
         """The command that waits, once; None where there is none. Raises ValueError on what is none."""
         try:
-            with self._path.open("rb") as file:
+            with open(self._path, "rb", opener=_open_at_once) as file:
                 data = file.read(_MAX_BYTES + 1)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            self.remove()
+            raise ValueError(f"{self._path} is no command: {error.strerror}") from None
         self.remove()
         if len(data) > _MAX_BYTES:
             raise ValueError(f"{self._path} is no command: larger than {_MAX_BYTES} bytes")
-        document = json.loads(data)
-        if not isinstance(document, dict) or document.get("command") not in {str(one) for one in Command}:
+        try:
+            document = json.loads(data or b"null")
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict) or document.get("command") not in list(Command):
             raise ValueError(f"{self._path} is no command: expected one of {', '.join(Command)}")
         return Request(
             Command(document["command"]),
@@ -94,6 +100,11 @@ class ControlFile:
         """Take away what waits: the run is over, or it was read."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Without waiting for the other end, where somebody has put a pipe there."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _who() -> str:

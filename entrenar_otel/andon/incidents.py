@@ -35,12 +35,13 @@ _STOP_SECONDS = 10.0
 _LIBRARIES = ("numpy", "torch", "jax", "tensorflow", "scikit-learn", "opentelemetry-sdk", "duckdb", "pyarrow")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Due:
     alert: Alert
     folder: str
     at_ns: int
     begun: bool = False
+    written: bool = False
 
 
 class Incidents:
@@ -78,11 +79,13 @@ class Incidents:
         return self._url(due)
 
     def keep(self, alert: Alert) -> str | None:
-        """Write the incident now, but keep nobody waiting for longer than some seconds."""
+        """Write the incident now; None where that failed, or was not done in some seconds."""
         due = self._new(alert)
-        if due is not None and not self.worker.flush(_STOP_SECONDS):
-            logger.warning("the incident of %r is not written yet: the lake is slow", alert.name)
-        return self._url(due)
+        if due is None:
+            return None
+        if not self.worker.flush(_STOP_SECONDS):
+            logger.warning("the incident %s is not written yet: the lake is slow", self._url(due))
+        return self._url(due) if due.written else None
 
     def on_tick(self) -> None:
         """Write the windows whose time has come."""
@@ -123,14 +126,16 @@ class Incidents:
         now = self._now_ns()
         with self._lock:
             chosen = [one for one in self._due if not one.begun or one.at_ns <= now]
+            last = [one for one in chosen if one.at_ns <= now]
         for one in chosen:
             with guard("incident"):
                 if not one.begun:
                     self._write_documents(one)
                 self._write_window(one)
+                one.written = True
             one.begun = True
         with self._lock:
-            self._due = [one for one in self._due if not (one.begun and one.at_ns <= now)]
+            self._due = [one for one in self._due if one not in last]
 
     def _write_documents(self, due: _Due) -> None:
         for name, document in (

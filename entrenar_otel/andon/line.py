@@ -13,10 +13,11 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors import Coordinates, Finding, Samples, Series, Severity, Summaries
-from entrenar_processors.alert import Action, Alert, Level
+from entrenar_processors.alert import Action, Alert
 from entrenar_processors.config import Config
 from entrenar_processors.drift_test import DriftDetector
 from entrenar_processors.expression import Lookup, lookup_in
@@ -26,13 +27,14 @@ from entrenar_processors.policy import Policy, summary_of
 from entrenar_otel.andon.andon import Andon
 from entrenar_otel.andon.control import ControlFile, Request
 from entrenar_otel.andon.incidents import Incidents
-from entrenar_otel.andon.judge import Judge, Points
+from entrenar_otel.andon.judge import CONTROL, Judge, Points
 from entrenar_otel.andon.settings import AndonConfig
 from entrenar_otel.andon.warned import finding_of, is_numerical
 from entrenar_otel.clock import Clock
 from entrenar_otel.errors import guard
 from entrenar_otel.handlers import Deliveries, Log, Notice, RunInfo, from_environment
 from entrenar_otel.names import BUDGET_FACTS
+from entrenar_otel.worker import Worker
 
 if TYPE_CHECKING:
     from entrenar_processors.budgets import Violation
@@ -50,6 +52,8 @@ logger = logging.getLogger("entrenar_otel")
 _HANDLERS_SECONDS = 5.0
 #: Findings of one tick that become events of their own; the rest is counted.
 _MAX_EVENTS = 20
+#: How long a stop looks for the last finite values, which its message says.
+_LOOK_BACK_SECONDS = 3.0
 _ADVICE = {
     "nonfinite": "lower the learning rate, clip gradients, or look for bad data in that batch",
     "divergence": "lower the learning rate, clip gradients, or look for bad data in the last batches",
@@ -93,7 +97,9 @@ class Line:
             pause_timeout_seconds=alerting.pause_timeout_seconds or settings.pause_timeout_seconds,
             after_pause=alerting.after_pause or settings.after_pause,
             agree=alerting.agree,
+            seconds=lambda: clock.monotonic_ns() / 1e9,
         )
+        self._asked: dict[str, Alert] = {}  # what people asked for, as alerts, by episode
         self._control = ControlFile(str(lake.live), record.process)
         self._incidents = Incidents(
             lake,
@@ -154,7 +160,10 @@ class Line:
         if not self.andon.is_paused:  # else the paused loop looks itself, and sooner
             with guard("control"):
                 if (request := self.take_command()) is not None:
-                    self.andon.command(request)
+                    asked = self.andon.command(request)
+                    if asked is not None:
+                        self._hear(asked)
+                        self.andon.pull(asked)
         self._incidents.on_tick()
 
     def _judge_warned(self) -> None:
@@ -182,6 +191,7 @@ class Line:
 
     def close(self) -> None:
         """The run ends: so do all episodes."""
+        self.andon.close()
         self._judge_warned()
         if self.budgets is not None:
             self.budgets.on_tick(self._lookup())
@@ -189,6 +199,8 @@ class Line:
             self._tracing.event(BUDGET_FACTS, self.budgets.attributes())
         for alert in self.judge.finish(self._clock.time_ns()):
             self._tell(alert)
+        for alert in tuple(self._asked.values()):
+            self._hear(alert, over=True)
         self._control.remove()
 
     def wait(self, timeout_seconds: float) -> None:
@@ -200,18 +212,19 @@ class Line:
         for name in self.deliveries.close(min(timeout_seconds, _HANDLERS_SECONDS)):
             logger.warning("the alert handler %s hangs: left behind", name)
 
-    def _tell(self, alert: Alert) -> None:
+    def _tell(self, alert: Alert, *, keeps: bool = True) -> None:
         with guard("alert"):
             incident = None
             waits = alert.action is Action.STOP and not alert.is_over  # for its incident, see keep_incident
-            if alert.action is not Action.LOG and not waits and not alert.is_over:
+            if keeps and alert.action is not Action.LOG and not waits and not alert.is_over:
                 incident = self._incidents.begin(alert)
             attributes = alert.as_dict() | ({"incident": incident} if incident else {})
             severity = "INFO" if alert.is_over else str(alert.level)
             self._tracing.event("training.alert", attributes, severity=severity, body=alert.summary)
             if not waits:
                 self._send(alert, incident)
-        self.andon.pull(alert)
+        if keeps:
+            self.andon.pull(alert)
 
     def _send(self, alert: Alert, incident: str | None) -> None:
         self.deliveries.send(Notice(alert, self._run, incident))
@@ -232,7 +245,8 @@ class Line:
             return
         rule = self.judge.policy.rule_of(finding.detector)
         for alert in self.judge.active:  # the same episode: a loop that went on is stopped again
-            if rule and alert.name == rule.name and alert.series == series and alert.action is Action.STOP:
+            same = rule and alert.name == rule.name and alert.series in (series, None)
+            if rule and same and alert.action is Action.STOP:
                 summary = summary_of(rule, finding, series)
                 self.andon.pull(replace(alert, value=value, at=at, summary=summary))
 
@@ -245,16 +259,17 @@ class Line:
         known = {key: value for key, value in attributes.items() if value is not None}
         document = {"action": action, "alert": alert.name, "episode": alert.episode, **known}
         self._tracing.event("training.action", document, body=f"{action}: {alert.summary}")
+        if action == "resume" and alert.source == CONTROL:
+            self._hear(alert, over=True)
 
     def set_state(self, state: str) -> None:
         self._state.name = state
 
     def keep_incident(self, alert: Alert) -> str | None:
-        self._recorder.sync()
-        if alert.source == "control":
-            self.judge.saw(alert)
-            document = alert.as_dict()
-            self._tracing.event("training.alert", document, severity=str(Level.ERROR), body=alert.summary)
+        with guard("sync"):
+            self._recorder.sync()
+        if alert.source == CONTROL:
+            self._hear(alert)
         incident = self._incidents.keep(alert)
         self._send(alert, incident)
         return incident
@@ -267,31 +282,38 @@ class Line:
             print(f"entrenar: {line}", file=sys.stderr, flush=True)
 
     def resume_command(self) -> str:
-        return shlex.join(["entrenar-otel", "resume", self._record.run_id, "--lake", self._lake.url])
+        return self._command("resume")
+
+    def _command(self, name: str) -> str:
+        run_id = self._record.run_id
+        place = ["--lake", self._lake.url]
+        words = [name, *place, "--", run_id] if run_id.startswith("-") else [name, run_id, *place]
+        return shlex.join(["entrenar-otel", *words])
 
     def stop_message(self, alert: Alert) -> str:
         parts = [f"{alert.summary} at {alert.where or 'an unknown step'}."]
         if alert.series is not None and alert.value is not None and not math.isfinite(alert.value):
-            before = ""
-            with guard("stop"):
-                before = self._last_finite(alert.series)
-            parts.append(f"{before}The sample is recorded.")
-        look = shlex.join(["entrenar-otel", "show", self._record.run_id, "--lake", self._lake.url])
+            # Elsewhere and for some seconds only: the lake may hang.
+            last: list[str] = []
+            Worker("entrenar-stop", partial(self._last_finite, alert.series, last)).stop(_LOOK_BACK_SECONDS)
+            if last:
+                parts.append(f"The last finite values were {', '.join(last)}.")
+            parts.append("The sample is recorded.")
+        look = self._command("show")
         advice = _ADVICE.get(alert.source, "see what changed")
         parts.append(f"Look at it with `{look}`; then {advice}.")
         if self.world_size > 1:
             parts.append(f"This is rank {self._record.rank} of {self.world_size}.")
         return " ".join(parts)
 
-    def _last_finite(self, series: Series) -> str:
+    def _last_finite(self, series: Series, found: list[str]) -> None:
         table = self._lake.query(
             "SELECT value FROM metrics WHERE metric = ? AND isfinite(value) AND rank = ? AND tags = ? "
             "ORDER BY attempt DESC, seq DESC LIMIT 3",
             [series.metric, self._record.rank, dict(series.tags)],
             run_id=self._record.run_id,
         )
-        last = [f"{number:.6g}" for number in reversed(table.column(0).to_pylist())]
-        return f"The last finite values were {', '.join(last)}. " if last else ""
+        found += [f"{number:.6g}" for number in reversed(table.column(0).to_pylist())]
 
 
 def _finding_of(violation: Violation, at: Coordinates) -> Finding:

@@ -1,0 +1,314 @@
+"""A training loss that is not finite: AndonStop in that very call, with everything that was known."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from entrenar_otel import AndonStop, Monitor
+from entrenar_otel.lake import Lake
+from entrenar_otel.testing import Kit
+
+NAN, INF = math.nan, math.inf
+ALERTS = "SELECT * FROM alerts WHERE source <> 'run' ORDER BY started_at"
+
+
+def by_log(monitor: Monitor, value: Any) -> None:
+    monitor.log(loss=value, accuracy=0.5)
+
+
+def by_mapping(monitor: Monitor, value: Any) -> None:
+    monitor.log({"loss": value, "val/loss": 1.0})
+
+
+def by_bind(monitor: Monitor, value: Any) -> None:
+    monitor.bind("accuracy", "loss")(0.5, value)
+
+
+def by_tags(monitor: Monitor, value: Any) -> None:
+    monitor.log(loss=value, tags={"split": "train"})
+
+
+def by_record(monitor: Monitor, value: Any) -> None:
+    monitor.record("loss", value)
+
+
+def by_instrument(monitor: Monitor, value: Any) -> None:
+    from opentelemetry import metrics
+
+    metrics.get_meter("mine").create_gauge("training.loss").set(value)
+    monitor.raise_if_stopped()
+
+
+WAYS = [by_log, by_mapping, by_bind, by_tags, by_record, by_instrument]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_every_way_of_logging_stops(judged: Any, way: Callable[[Monitor, Any], None], value: float) -> None:
+    """In that very call, the callback before the loop hears of it, and the sample before the callback."""
+    heard: list[Any] = []
+    with judged() as one:
+        monitor = one.monitor
+
+        def stopped(alert: Any) -> None:
+            heard.append((alert.name, monitor.sample_count("loss")))
+
+        monitor.on("stop", stopped)
+        for number in (2.0, 1.0, 0.5):
+            way(monitor, number)
+        with pytest.raises(AndonStop, match="Training diverged: loss.* is -?(nan|inf)") as caught:
+            way(monitor, value)
+        assert heard == [("nonfinite_loss", 4)]
+        stop = caught.value
+        assert (stop.metric, repr(stop.value)) == ("loss", repr(value))
+        assert (stop.alert.name, str(stop.alert.level), str(stop.alert.action)) == (
+            "nonfinite_loss", "ERROR", "stop",
+        )  # fmt: skip
+        assert "The last finite values were 2, 1, 0.5. The sample is recorded." in str(stop)
+        assert stop.__notes__ == [f"Everything that was known then is in {stop.incident}"]
+
+
+@pytest.mark.parametrize(
+    "tags", [{"split": "validation"}, {"split": "test"}, {"split": "valid", "head": "a"}]
+)
+def test_a_validation_loss_does_not_stop(judged: Any, tags: dict[str, str]) -> None:
+    """It is notified of, once."""
+    with judged() as one:
+        for _ in range(5):
+            one.monitor.log(loss=NAN, tags=tags)
+            one.advance(1)
+        (alert,) = one.monitor.alerts
+        assert (alert.name, str(alert.level), alert.count) == ("nonfinite_other", "WARNING", 1)
+
+
+def test_the_incident_is_complete(judged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """alert, thresholds, environment without any variable's value, and all rows before at full rate."""
+    monkeypatch.setenv("ENTRENAR_WEBHOOK_URL", "https://hooks.example/very-secret")
+    monkeypatch.setenv("A_TOKEN", "tok-12345-secret")
+    with judged('[[monitor.threshold]]\nname = "floor"\nmetric = "accuracy"\nmin = 0.25\n') as one:
+        for _ in one.monitor.epochs(1):
+            for step in one.monitor.steps(range(200)):
+                one.clock.advance(0.01)
+                one.monitor.log(loss=1.0 / (1 + step), accuracy=0.5)
+                if step % 40 == 39:
+                    one.tick()
+            with pytest.raises(AndonStop) as caught:
+                one.monitor.log(loss=NAN, epoch=0, batch=7, step=200)
+            break
+        stop = caught.value
+        folder = Path(str(stop.incident))
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "alert.json", "config.json", "environment.json", "window.parquet",
+        ]  # fmt: skip
+        alert = json.loads((folder / "alert.json").read_text())
+        expected = {
+            "name": "nonfinite_loss", "source": "nonfinite", "level": "ERROR", "action": "stop",
+            "metric": "loss", "value": "NaN", "epoch": 0, "batch": 7, "step": 200, "state": "firing",
+        }  # fmt: skip
+        assert alert.items() >= expected.items()
+        assert (stop.epoch, stop.batch, stop.step) == (0, 7, 200)
+        config = json.loads((folder / "config.json").read_text())
+        assert config["monitor"]["threshold"][0]["name"] == "floor"
+        assert config["monitor"]["andon"]["nonfinite"]["loss"] == "stop"
+        text = "".join(path.read_text() for path in folder.glob("*.json"))
+        for name, value in os.environ.items():
+            if len(value) > 12 and name not in ("ENTRENAR_LIVE", "XDG_STATE_HOME", "PWD"):
+                assert value not in text, name
+        environment = json.loads((folder / "environment.json").read_text())
+        assert environment["run_id"] == "kit"
+        assert environment["pid"] == os.getpid()
+        rows = pq.read_table(folder / "window.parquet").to_pylist()
+        losses = [row["value"] for row in rows if row["metric"] == "loss"]
+        assert losses[:200] == [1.0 / (1 + step) for step in range(200)]
+        assert len(losses) == 201
+        assert math.isnan(losses[200])
+        assert sum(row["metric"] == "accuracy" for row in rows) == 200
+
+
+def test_the_window_has_what_came_after(judged: Any) -> None:
+    """It is written again when the time after the alert is over."""
+    with judged("[monitor.andon]\nincident_after_seconds = 5.0\n") as one:
+        one.monitor.log(loss=1.0)
+        with pytest.raises(AndonStop) as caught:
+            one.monitor.log(loss=NAN)
+        for _ in range(4):
+            one.clock.advance(1)
+            one.monitor.log(loss=0.5)
+        one.advance(2)
+        one.monitor._run.line._incidents.worker.flush(10)
+        rows = pq.read_table(Path(str(caught.value.incident)) / "window.parquet")
+        assert rows.num_rows == 6
+
+
+def test_a_loop_that_swallows_it_is_stopped_again_but_alerted_once(judged: Any) -> None:
+    """Every call with a NaN raises; it is one episode, one incident, one row, one call of the callback."""
+    heard, notes = [], []
+    with judged() as one:
+        one.monitor.on("stop", heard.append)
+        for step in range(10):
+            try:
+                one.monitor.log(loss=NAN, step=step)
+            except AndonStop as stop:
+                notes.append((stop.step, stop.incident))
+            if step == 4:
+                one.tick()
+        one.tick()
+        assert [step for step, _ in notes] == list(range(10))
+        assert len({incident for _, incident in notes}) == 1
+        assert len(heard) == 1
+        (row,) = one.monitor.query(ALERTS).to_pylist()
+        assert (row["name"], row["step"], row["state"]) == ("nonfinite_loss", 0, "firing")
+        assert len(list(Path("lake/incidents").glob("*/*/*"))) == 1
+        one.monitor.log(loss=1.0)
+        one.tick()
+        one.advance(61)
+        assert one.monitor.alerts == []
+        (row,) = one.monitor.query(ALERTS).to_pylist()
+        assert (row["state"], row["count"]) == ("resolved", 10)
+        with pytest.raises(AndonStop):  # a new episode
+            one.monitor.log(loss=NAN)
+        assert len(heard) == 2
+
+
+def test_one_nan_counts_one_after_the_tick(judged: Any) -> None:
+    """The call announces it, the heartbeat finds the same sample: it is counted once everywhere."""
+    with judged() as one:
+        with pytest.raises(AndonStop):
+            one.monitor.log(loss=NAN)
+        assert [alert.count for alert in one.monitor.alerts] == [1]
+        one.tick()
+        one.tick()
+        assert [alert.count for alert in one.monitor.alerts] == [1]
+        assert [point.value for point in one.points("training.anomalies")] == [1]
+        assert [point.value for point in one.points("training.nonfinite")] == [1]
+        alerts = {tuple(p.attributes.values()): p.value for p in one.points("training.alerts") if p.value}
+        assert alerts == {("ERROR", "nonfinite"): 1}
+
+
+@pytest.mark.parametrize("action", ["notify", "log"])
+def test_the_file_says_otherwise(judged: Any, action: str) -> None:
+    """`nonfinite.loss = notify` or `log`: the loop goes on."""
+    heard: list[Any] = []
+    with judged(f'[monitor.andon]\nnonfinite = {{ loss = "{action}" }}\n') as one:
+        one.monitor.on("stop", heard.append)
+        one.monitor.log(loss=NAN)
+        one.tick()
+        one.monitor.log(loss=NAN)
+        one.tick()
+        (alert,) = one.monitor.alerts
+        assert (alert.name, str(alert.action)) == ("nonfinite_loss", action)
+        assert str(alert.level) == {"notify": "WARNING", "log": "INFO"}[action]
+        assert heard == []
+        assert one.monitor.sample_count("loss") == 2
+
+
+def test_the_file_says_pause(judged: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """`nonfinite.loss = pause` holds that very call."""
+    toml = (
+        '[monitor.andon]\nnonfinite = { loss = "pause" }\npause_timeout_seconds = 0.3\nafter_pause = "resume"'
+    )
+    with judged(toml) as one:
+        one.monitor.log(loss=NAN)
+        said = capfd.readouterr().err
+        assert "entrenar: paused: Training diverged: loss is nan" in said
+        assert "entrenar: resumed" in said
+
+
+def test_a_callback_that_raises_does_not_prevent_the_stop(
+    judged: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others are called, it is counted, and AndonStop comes."""
+    heard: list[str] = []
+
+    def fail(_alert: Any) -> None:
+        heard.append("first")
+        raise OSError("no space for the checkpoint")
+
+    with judged() as one:
+        one.monitor.on("stop", fail)
+        one.monitor.on("stop", lambda _alert: heard.append("second"))
+        with pytest.raises(AndonStop):
+            one.monitor.log(loss=NAN)
+        assert heard == ["first", "second"]
+        assert one.monitor._run.line.andon.failures == {"stop": 1}
+    assert "a callback on stop failed: OSError: no space for the checkpoint" in caplog.text
+
+
+def test_a_callback_may_log(judged: Any) -> None:
+    """Also what is not finite: it stops no second time within the callback, but at the next log."""
+    with judged() as one:
+
+        def save(alert: Any) -> None:
+            one.monitor.log(saved=1.0)
+            if alert.series.tags == ():
+                one.monitor.log(loss=NAN, tags={"split": "train"})
+
+        one.monitor.on("stop", save)
+        with pytest.raises(AndonStop, match="loss is nan"):
+            one.monitor.log(loss=NAN)
+        with pytest.raises(AndonStop, match="split"):
+            one.monitor.log(other=1.0)
+        one.monitor.log(other=1.0)
+
+
+def test_with_never_swallows_it(tmp_path: Path, state_of: Any) -> None:
+    """It leaves `with`, `epochs` and `steps`, and the run's state is stopped with the reason."""
+    with pytest.raises(AndonStop):  # noqa: PT012 - it is to come through all of them
+        with Monitor("swallow", lake="lake", quiet=True, settings_file=None) as monitor:
+            for _ in monitor.epochs(2):
+                for step in monitor.steps(range(10)):
+                    monitor.log(loss=NAN if step == 3 else 1.0)
+    state, reason = state_of("swallow")
+    assert state == "stopped"
+    assert str(reason).startswith("AndonStop: Training diverged: loss is nan at epoch 0, batch 3, step 3.")
+    rows = Lake("lake").query(ALERTS, run_id="swallow").to_pylist()
+    assert [(row["name"], row["state"], row["batch"], row["count"]) for row in rows] == [
+        ("nonfinite_loss", "resolved", 3, 1)
+    ]
+    assert Path(rows[0]["incident"] or "", "window.parquet").is_file()
+
+
+# -- fp16 ----------------------------------------------------------------------------------------
+
+
+def test_fp16_loss_scaling_is_normal(judged: Any) -> None:
+    """Inf gradient norms in the first steps, as a loss scaler finds its scale: notified of once, no stop."""
+    told: list[str] = []
+    with judged() as one:
+        one.monitor.on("alert", lambda alert: told.append(alert.name))
+        for step in range(40):
+            one.clock.advance(0.1)
+            one.monitor.log(loss=1.0, gradient_norm=INF if step < 10 else 2.0, step=step)
+            if step % 4 == 3:
+                one.tick()
+        one.advance(1)
+        (row,) = one.monitor.query(ALERTS).to_pylist()
+        assert (row["name"], row["level"], row["count"]) == ("nonfinite_other", "WARNING", 1)
+        assert [alert.count for alert in one.monitor.alerts] == [10]
+        assert told == ["nonfinite_other"]
+
+
+def test_twenty_in_a_row_stop_at_the_next_log(judged: Any) -> None:
+    """The heartbeat finds them; the next log raises, and not an earlier one."""
+    with judged() as one:
+        for step in range(20):
+            one.monitor.log(loss=1.0, gradient_norm=INF, step=step)
+        one.tick()
+        with pytest.raises(AndonStop, match="20 non-finite gradients in a row") as caught:
+            one.monitor.log(loss=1.0, gradient_norm=1.0, step=20)
+        assert caught.value.step == 19
+        assert one.monitor.sample_count("loss") == 21
+        check(one)
+
+
+def check(one: Kit) -> None:
+    names = one.monitor.query(ALERTS).column("name").to_pylist()
+    assert sorted(names) == ["nonfinite_gradients", "nonfinite_other"]
