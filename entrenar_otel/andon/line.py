@@ -226,6 +226,19 @@ class Line:
         if keeps:
             self.andon.pull(alert)
 
+    def _hear(self, alert: Alert, *, over: bool = False) -> None:
+        """Tell of what a person asked for, once an action; `over`: it is done with."""
+        known = self._asked.pop(alert.episode, None)
+        if over:
+            if known is not None:
+                self._tell(replace(known, ended_ns=self._clock.time_ns()), keeps=False)
+            return
+        self._asked[alert.episode] = alert
+        if known is None:
+            self.judge.saw(alert)
+        if known is None or known.action is not alert.action:
+            self._tell(alert, keeps=False)
+
     def _send(self, alert: Alert, incident: str | None) -> None:
         self.deliveries.send(Notice(alert, self._run, incident))
 
