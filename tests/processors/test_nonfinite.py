@@ -200,7 +200,9 @@ def slowly(table: dict[Series, list[float]], stop_after: int, named: set[str]) -
 
 
 @given(
-    table=st.lists(st.lists(st.sampled_from([1.0, NAN, INF, INF, -INF]), min_size=4, max_size=4), max_size=40),
+    table=st.lists(
+        st.lists(st.sampled_from([1.0, NAN, INF, INF, -INF]), min_size=4, max_size=4), max_size=40
+    ),
     cuts=st.lists(st.integers(0, 40)),
     stop_after=st.integers(1, 4),
     named=st.sets(st.sampled_from(["gradient_norm", "accuracy"])),

@@ -160,7 +160,10 @@ def streams(draw: st.DrawFn) -> list[Finding]:
     held: set[tuple[int, str]] = set()
     for _ in range(draw(st.integers(0, 40))):
         seconds += draw(st.sampled_from([0, 0, 1, 5, QUIET - 1, QUIET, 3 * QUIET]))
-        i, detector = draw(st.integers(0, 5)), draw(st.sampled_from(["spike", "silent.nan", "silent.stopped"]))
+        i, detector = (
+            draw(st.integers(0, 5)),
+            draw(st.sampled_from(["spike", "silent.nan", "silent.stopped"])),
+        )
         severity = draw(st.sampled_from(list(Severity)))
         if (i, detector) in held:
             held.discard((i, detector))
