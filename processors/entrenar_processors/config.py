@@ -314,9 +314,7 @@ class Andon(Section):
     @model_validator(mode="after")
     def _gradients_are_in_a_row(self) -> Andon:
         if "gradients" in self.nonfinite:  # the rule of that name is about many in a row, and stops
-            raise ValueError(
-                "nonfinite: expected gradient_norm or stop_after_nonfinite_gradients, found gradients"
-            )
+            raise ValueError("nonfinite: expected gradient_norm, found gradients")
         return self
 
 

@@ -59,7 +59,7 @@ def test_an_alert_says_all_that_is_known() -> None:
 
 
 def test_one_alert_an_episode() -> None:
-    """Told when it begins and when it is over: the end is the last abnormal sample, not when it was noticed."""
+    """Told when it begins and when it is over: it ended with the last abnormal sample."""
     policy = Policy([rule()], quiet_seconds=60)
     assert decide(policy, 1, found(1)) == [("firing", "notify", "1", 1)]
     assert decide(policy, 2, found(2), found(2.5)) == []

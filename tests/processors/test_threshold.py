@@ -1,4 +1,4 @@
-"""ThresholdDetector: limits that a person wrote, on streams whose answer is known; see test_threshold_streams."""
+"""ThresholdDetector: limits that a person wrote, case by case; see test_threshold_streams."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_after_steps_by_step() -> None:
 
 
 def test_after_steps_by_count() -> None:
-    """Without steps, samples of the series are counted, over all chunks; those that are not finite are none."""
+    """Without steps, finite samples of the series are counted, over all chunks."""
     watch = detector(max=1.0, after_steps=3)
     assert watch.update(rows([2.0, NAN, 2.0])) == []
     assert told(watch.update(rows([INF, 2.0, 2.0]))) == [(2, False, 1)]

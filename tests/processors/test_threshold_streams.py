@@ -131,8 +131,11 @@ def test_windows_in_any_chunks(values: list[float], size: int, cuts: list[int]) 
 
 @pytest.mark.parametrize(
     ("best", "value", "drop"),
-    [(0.9, 0.81, 0.1), (0.8, 0.8, 0.0), (0.5, 0.75, -0.5), (0.5, 5.0, -1.0), (0.5, -3.0, 1.0)]
-    + [(5e-324, -1e150, 1.0), (5e-324, 1e150, -1.0), (0.9, 0.8100001, 0.099999889), (3.0, 2.0, 0.333333333)],
+    [
+        *((0.9, 0.81, 0.1), (0.8, 0.8, 0.0), (0.5, 0.75, -0.5), (0.5, 5.0, -1.0), (0.5, -3.0, 1.0)),
+        *((5e-324, -1e150, 1.0), (5e-324, 1e150, -1.0), (0.9, 0.8100001, 0.099999889)),
+        (3.0, 2.0, 0.333333333),
+    ],
 )
 def test_drop_ratio(best: float, value: float, drop: float) -> None:
     """At most all of it, and a gain of at most as much; to nine digits."""
