@@ -292,7 +292,7 @@ def test_announcements_of_a_loop_that_goes_on() -> None:
     assert decide(policy, 5, found(5, count=0)) == []
     assert decide(policy, 14.9) == []
     assert decide(policy, 15) == [("resolved", "notify", "1", 1)]
-    assert decide(policy, 20, found(20, count=0)) == [("firing", "notify", "2", 1)]
+    assert decide(policy, 20, found(20, count=0), found(20, count=0)) == [("firing", "notify", "2", 1)]
     assert decide(policy, 21, found(20, count=3)) == []
     assert [one.count for one in policy.active] == [3]
 
