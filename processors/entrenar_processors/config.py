@@ -377,6 +377,12 @@ class Andon(Section):
     incident_after_seconds: Positive = 30.0
     """How much of the time after an incident is kept with it."""
 
+    @model_validator(mode="after")
+    def _gradients_are_in_a_row(self) -> Andon:
+        if "gradients" in self.nonfinite:  # the rule of that name is about many in a row, and stops
+            raise Unfit("gradient_norm, the metric", "gradients", "nonfinite")
+        return self
+
 
 class MonitorSettings(Section):
     """`[monitor]`. What is None is off."""

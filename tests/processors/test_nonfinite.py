@@ -91,7 +91,7 @@ def test_what_it_is_of(series: Series, name: str) -> None:
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
 @pytest.mark.parametrize("chunk", [1, 2, 100])
 def test_so_many_gradients_in_a_row(n: int, chunk: int) -> None:
-    """Found at exactly the last of so many, across chunks as well; one fewer is none; again after recovery."""
+    """Found at exactly the last of so many, across chunks as well; one fewer is none; and again."""
     values = [1.0, *[INF] * (n - 1), 1.0, *[INF] * n, 1.0, *[NAN] * (n + 2), 1.0]
     detector, found = NonfiniteDetector(n), []
     for start in range(0, len(values), chunk):
@@ -176,6 +176,9 @@ def test_reset_and_what_is_refused() -> None:
         NonfiniteDetector(0)
 
 
+BAD = st.sampled_from([1.0, NAN, INF, INF, -INF])
+
+
 def slowly(table: dict[Series, list[float]], stop_after: int, named: set[str]) -> list[Told]:
     """The definition, value by value."""
     found: list[Told] = []
@@ -200,9 +203,7 @@ def slowly(table: dict[Series, list[float]], stop_after: int, named: set[str]) -
 
 
 @given(
-    table=st.lists(
-        st.lists(st.sampled_from([1.0, NAN, INF, INF, -INF]), min_size=4, max_size=4), max_size=40
-    ),
+    table=st.lists(st.lists(BAD, min_size=4, max_size=4), max_size=40),
     cuts=st.lists(st.integers(0, 40)),
     stop_after=st.integers(1, 4),
     named=st.sets(st.sampled_from(["gradient_norm", "accuracy"])),

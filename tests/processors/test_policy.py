@@ -59,7 +59,7 @@ def test_an_alert_says_all_that_is_known() -> None:
 
 
 def test_one_alert_an_episode() -> None:
-    """Told when it begins and when it is over: the end is the last abnormal sample, not when it was noticed."""
+    """Told when it begins and when it is over: it ended with the last abnormal sample."""
     policy = Policy([rule()], quiet_seconds=60)
     assert decide(policy, 1, found(1)) == [("firing", "notify", "1", 1)]
     assert decide(policy, 2, found(2), found(2.5)) == []
@@ -292,7 +292,7 @@ def test_announcements_of_a_loop_that_goes_on() -> None:
     assert decide(policy, 5, found(5, count=0)) == []
     assert decide(policy, 14.9) == []
     assert decide(policy, 15) == [("resolved", "notify", "1", 1)]
-    assert decide(policy, 20, found(20, count=0)) == [("firing", "notify", "2", 1)]
+    assert decide(policy, 20, found(20, count=0), found(20, count=0)) == [("firing", "notify", "2", 1)]
     assert decide(policy, 21, found(20, count=3)) == []
     assert [one.count for one in policy.active] == [3]
 

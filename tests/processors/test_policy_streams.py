@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 SECOND = 10**9
 QUIET = 10
 ACTIONS = dict(zip(Severity, (Action.LOG, Action.NOTIFY, Action.STOP), strict=True))
+DETECTORS = ["spike", "silent.nan", "silent.stopped"]
 RULES = [
     Rule("spike", "spike", "s", "Spike", ACTIONS),
     Rule("silent", "silent", "s", "Silent", ACTIONS, lasting=True),
@@ -162,7 +163,7 @@ def streams(draw: st.DrawFn) -> list[Finding]:
         seconds += draw(st.sampled_from([0, 0, 1, 5, QUIET - 1, QUIET, 3 * QUIET]))
         i, detector = (
             draw(st.integers(0, 5)),
-            draw(st.sampled_from(["spike", "silent.nan", "silent.stopped"])),
+            draw(st.sampled_from(DETECTORS)),
         )
         severity = draw(st.sampled_from(list(Severity)))
         if (i, detector) in held:
@@ -176,7 +177,7 @@ def streams(draw: st.DrawFn) -> list[Finding]:
 
 
 def told_of(stream: list[Finding], cuts: list[int], beats: bool = False) -> list[Alert]:
-    """All that is told of the stream, cut at these places; then long nothing. `beats`: also asked in between."""
+    """All that is told of the stream, cut there; then long nothing. `beats`: also asked in between."""
     policy, told = made(), []
     for start, end in itertools.pairwise([0, *sorted({c for c in cuts if c < len(stream)}), len(stream)]):
         if start < end:
@@ -249,7 +250,7 @@ def most_open(told: list[Alert]) -> int:
 @given(stream=streams())
 @settings(max_examples=200, deadline=None)
 def test_finding_by_finding_episodes_are_as_defined(stream: list[Finding]) -> None:
-    """Decided one by one, as by a heartbeat: an episode is findings of a key that are quiet no longer, or held."""
+    """Decided one by one, as by a heartbeat: an episode is what is never quiet so long, or held."""
     told = [one for one in told_of(stream, list(range(len(stream))), beats=True) if one.is_over]
     expected: list[tuple[str, Series, int, int, int]] = []
     for name in ("spike", "silent"):
