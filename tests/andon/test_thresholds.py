@@ -13,7 +13,7 @@ REDUCE = """
 [monitor.andon]
 quiet_seconds = 5.0
 gradient_explosion = { metric = "gradient_norm", max_ratio = 10.0, action = "reduce_lr", factor = 0.5, \
-min_factor = 0.125 }
+min_factor = 0.125, after_steps = 10 }
 """
 ACTIONS = (
     "SELECT attributes['outcome'] AS outcome, attributes['factor']::DOUBLE AS factor, "
@@ -98,13 +98,12 @@ def test_reduce_lr_whose_callback_raises(judged: Any, caplog: pytest.LogCaptureF
 
 
 ESCALATE = """
-[monitor.zscore]
-enabled = false
 [monitor.spike]
+enabled = false
+[monitor.divergence]
+enabled = false
+[monitor.zscore]
 metrics = ["loss"]
-window = 50
-min_samples = 20
-threshold = 3.0
 actions = { low = "log", medium = "notify", high = "stop" }
 """
 
@@ -120,9 +119,9 @@ def test_a_stronger_finding_escalates_the_episode(judged: Any) -> None:
         for size in (1.09, 5.0):
             one.monitor.log(loss=size)
             one.tick()
-        with pytest.raises(AndonStop, match="Spike: loss is"):
+        with pytest.raises(AndonStop, match="Unusual value: loss is"):
             one.monitor.log(loss=1.0)
-        (row,) = one.monitor.query("SELECT * FROM alerts WHERE source = 'spike'").to_pylist()
+        (row,) = one.monitor.query("SELECT * FROM alerts WHERE source = 'zscore'").to_pylist()
         assert (row["action"], row["level"], row["value"], row["peak"]) == ("stop", "ERROR", 1.09, 5.0)
         assert row["incident"]
     assert told[-1] == "stop"
