@@ -70,7 +70,9 @@ def test_stop_pause_and_resume(train: Train, command: Call, state_of: Any) -> No
     state, reason = state_of("run-1")
     assert (state, str(reason).startswith("AndonStop: stop asked for by")) == ("stopped", True)
     rows = Lake("lake").query("SELECT * FROM alerts WHERE source = 'control' ORDER BY started_at")
-    assert [(r["name"], r["level"], r["action"], r["state"], bool(r["incident"])) for r in rows.to_pylist()] == [
+    assert [
+        (r["name"], r["level"], r["action"], r["state"], bool(r["incident"])) for r in rows.to_pylist()
+    ] == [
         ("pause", "ERROR", "pause", "resolved", False),
         ("stop", "ERROR", "stop", "resolved", True),
     ]

@@ -25,7 +25,9 @@ action = "pause"
 pause_timeout_seconds = {timeout}
 after_pause = "{after}"
 """
-ACTIONS = "SELECT attributes['action'] AS action FROM events WHERE name = 'training.action' ORDER BY timestamp"
+ACTIONS = (
+    "SELECT attributes['action'] AS action FROM events WHERE name = 'training.action' ORDER BY timestamp"
+)
 
 
 def settings(timeout: float = 60.0, after: str = "stop") -> str:
@@ -98,7 +100,8 @@ def test_pause_and_resume(judged: Any, capfd: pytest.CaptureFixture[str]) -> Non
         said = capfd.readouterr().err.splitlines()
         lake = one.monitor.lake.url
         assert said == [
-            "entrenar: paused: Accuracy regression detected: accuracy is 0.5, expected 0.8 at epoch 1, batch 2",
+            "entrenar: paused: Accuracy regression detected: accuracy is 0.5, expected 0.8 "
+            "at epoch 1, batch 2",
             f"entrenar: go on with `entrenar-otel resume kit --lake {lake}`",
             "entrenar: in 60 s the run will stop by itself",
             "entrenar: resumed",
@@ -125,7 +128,7 @@ def test_nobody_answers_and_it_stops(judged: Any, capfd: pytest.CaptureFixture[s
     with judged(settings(0.3)) as one:
         one.monitor.on("stop", lambda alert: heard.append(alert.name))
         fall(one)
-        with pytest.raises(AndonStop, match="accuracy is 0.5, expected 0.8 at epoch 1, batch 2") as caught:
+        with pytest.raises(AndonStop, match=r"accuracy is 0\.5, expected 0\.8 at epoch 1, batch 2") as caught:
             one.monitor.log(accuracy=0.9)
         assert heard == ["floor"]
         assert caught.value.incident

@@ -17,7 +17,8 @@ min_factor = 0.125, after_steps = 10 }
 """
 ACTIONS = (
     "SELECT attributes['outcome'] AS outcome, attributes['factor']::DOUBLE AS factor, "
-    "attributes['total_factor']::DOUBLE AS total FROM events WHERE name = 'training.action' ORDER BY timestamp"
+    "attributes['total_factor']::DOUBLE AS total FROM events "
+    "WHERE name = 'training.action' ORDER BY timestamp"
 )
 
 
@@ -60,7 +61,9 @@ def test_reduce_lr_once_an_episode_down_to_its_floor(judged: Any) -> None:
         assert {(row["action"], row["level"], row["state"], row["count"]) for row in rows} == {
             ("reduce_lr", "WARNING", "resolved", 2)
         }
-        assert all(row["summary"].startswith("Gradient clipping triggered: gradient_norm is 50") for row in rows)
+        assert all(
+            row["summary"].startswith("Gradient clipping triggered: gradient_norm is 50") for row in rows
+        )
 
 
 def test_a_floor_between_two_factors(judged: Any) -> None:
@@ -128,7 +131,7 @@ def test_a_stronger_finding_escalates_the_episode(judged: Any) -> None:
 
 
 def test_alert_callbacks_hear_of_every_beginning(judged: Any) -> None:
-    """On the loop's thread, inside its next log; of the end nobody is told, and one that raises is counted."""
+    """On the loop's thread, inside its next log; of the end nobody is told; one that raises is counted."""
     toml = """
     [monitor.andon]
     quiet_seconds = 1.0
@@ -231,7 +234,9 @@ def test_metrics_start_at_zero(judged: Any) -> None:
         def active() -> list[float]:
             points = one.points("training.alert.active")
             return [
-                p.value for p in points if p.attributes.items() >= {"name": "floor", "level": "CRITICAL"}.items()
+                p.value
+                for p in points
+                if p.attributes.items() >= {"name": "floor", "level": "CRITICAL"}.items()
             ]
 
         assert active() == [0]
@@ -244,9 +249,7 @@ def test_metrics_start_at_zero(judged: Any) -> None:
             ("CRITICAL", "threshold"): 1
         }
         anomalies = [(p.attributes, p.value) for p in one.points("training.anomalies")]
-        assert anomalies == [
-            ({"metric": "accuracy", "detector": "threshold.floor", "severity": "high"}, 1)
-        ]
+        assert anomalies == [({"metric": "accuracy", "detector": "threshold.floor", "severity": "high"}, 1)]
         one.monitor.log(accuracy=0.9)
         one.advance(2)
         assert active() == [0]
