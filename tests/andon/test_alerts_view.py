@@ -121,7 +121,7 @@ HH:MM:SS    info      a_threshold_with_quite_a_lo…  The [bold]machine[/bold] i
                                                     expected 90  step 7
 HH:MM:SS    error     nonfinite_loss                Training diverged: loss is nan  epoch 2, batch 4,   stop    resolved
                                                     step 8
-HH:MM:SS    info      run_ended                     run ended: stopped"""
+HH:MM:SS    info      run_ended                     run ended: stopped"""  # noqa: E501
 
 AT_80 = """\
 time (UTC)  level     what                                      did     state
