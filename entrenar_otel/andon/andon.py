@@ -94,7 +94,7 @@ class Andon:
         self._resumed = threading.Event()
         self._reduced: dict[tuple[str, object], float] = {}
         self._incidents: dict[str, str | None] = {}  # of the episodes that stopped the line
-        self._is_closed = False
+        self.is_closed = False
         #: Callbacks that raised, by occasion.
         self.failures: Counter[str] = Counter()
         #: How long the loop was paused in all, by the clock of its samples.
@@ -134,7 +134,7 @@ class Andon:
     def pull(self, alert: Alert) -> None:
         """Something is to be done about this alert, at the loop's next `log`."""
         wanted = alert.action.is_for_loop or bool(self._callbacks["alert"])
-        if not wanted or alert.is_over:
+        if not wanted or alert.is_over or self.is_closed:
             return
         size = self._around.world_size
         if alert.action is Action.PAUSE and size > 1:  # the others would wait for this rank in a collective
@@ -149,7 +149,7 @@ class Andon:
 
     def close(self) -> None:
         """The run is over: nobody is kept waiting any more."""
-        self._is_closed = True
+        self.is_closed = True
         self._resumed.set()
 
     def _is_deferred(self, alert: Alert) -> bool:
@@ -263,7 +263,7 @@ class Andon:
         around = self._around
         begun, lost = time.monotonic(), self._seconds()
         self._resumed.clear()
-        if self._is_closed:
+        if self.is_closed:
             return
         self.is_paused = True
         around.set_state("paused")
@@ -294,9 +294,9 @@ class Andon:
         finally:
             self.paused_seconds += self._seconds() - lost
             self.is_paused = False
-            if not self._is_closed:
+            if not self.is_closed:
                 around.set_state("running")
-        if self._is_closed:
+        if self.is_closed:
             return
         if outcome == "stop":
             self._stop(replace(alert, action=Action.STOP))

@@ -248,6 +248,8 @@ class Line:
         self, series: Series, value: float, epoch: int | None, batch: int | None, step: int | None
     ) -> None:
         """A training loss that is not finite was just recorded: judged here, in the call that logged it."""
+        if self.andon.is_closed:  # nothing is recorded any more
+            return
         at = Coordinates(self._clock.time_ns(), *(-1 if one is None else one for one in (epoch, batch, step)))
         # Of count 0: the heartbeat will find the same sample, and counts it.
         finding = Finding("nonfinite.loss", series, Severity.HIGH, at, value, 0.0, 1.0, count=0)

@@ -13,11 +13,12 @@ REDUCE = """
 [monitor.andon]
 quiet_seconds = 5.0
 gradient_explosion = { metric = "gradient_norm", max_ratio = 10.0, action = "reduce_lr", factor = 0.5, \
-min_factor = 0.125 }
+min_factor = 0.125, after_steps = 10 }
 """
 ACTIONS = (
     "SELECT attributes['outcome'] AS outcome, attributes['factor']::DOUBLE AS factor, "
-    "attributes['total_factor']::DOUBLE AS total FROM events WHERE name = 'training.action' ORDER BY timestamp"
+    "attributes['total_factor']::DOUBLE AS total FROM events "
+    "WHERE name = 'training.action' ORDER BY timestamp"
 )
 
 
@@ -100,13 +101,12 @@ def test_reduce_lr_whose_callback_raises(judged: Any, caplog: pytest.LogCaptureF
 
 
 ESCALATE = """
-[monitor.zscore]
-enabled = false
 [monitor.spike]
+enabled = false
+[monitor.divergence]
+enabled = false
+[monitor.zscore]
 metrics = ["loss"]
-window = 50
-min_samples = 20
-threshold = 3.0
 actions = { low = "log", medium = "notify", high = "stop" }
 """
 
@@ -122,16 +122,16 @@ def test_a_stronger_finding_escalates_the_episode(judged: Any) -> None:
         for size in (1.09, 5.0):
             one.monitor.log(loss=size)
             one.tick()
-        with pytest.raises(AndonStop, match="Spike: loss is"):
+        with pytest.raises(AndonStop, match="Unusual value: loss is"):
             one.monitor.log(loss=1.0)
-        (row,) = one.monitor.query("SELECT * FROM alerts WHERE source = 'spike'").to_pylist()
+        (row,) = one.monitor.query("SELECT * FROM alerts WHERE source = 'zscore'").to_pylist()
         assert (row["action"], row["level"], row["value"], row["peak"]) == ("stop", "ERROR", 1.09, 5.0)
         assert row["incident"]
     assert told[-1] == "stop"
 
 
 def test_alert_callbacks_hear_of_every_beginning(judged: Any) -> None:
-    """On the loop's thread, inside its next log; of the end nobody is told, and one that raises is counted."""
+    """On the loop's thread, inside its next log; of the end nobody is told; one that raises is counted."""
     toml = """
     [monitor.andon]
     quiet_seconds = 1.0
