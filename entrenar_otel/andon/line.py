@@ -142,6 +142,7 @@ class Line:
         self._judge_warned()
         for alert in self.judge.finish(self._clock.time_ns()):
             self._tell(alert)
+        self.andon.close()
         self._control.remove()
 
     def wait(self, timeout_seconds: float) -> None:
@@ -184,6 +185,10 @@ class Line:
 
     def hold(self) -> None:
         self._recorder.hold()
+
+    def here(self) -> Coordinates:
+        where = self._recorder.coordinates()
+        return Coordinates(self._clock.time_ns(), *(-1 if one is None else one for one in where))
 
     def event(self, action: str, alert: Alert, **attributes: Any) -> None:
         known = {key: value for key, value in attributes.items() if value is not None}
