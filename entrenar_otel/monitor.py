@@ -133,8 +133,10 @@ class Monitor(Loop, Cord, Answers):
         env_rank, env_size = identity.rank_from(os.environ)
         self.rank = max(env_rank, 0) if rank is None else rank
         self.world_size = max(env_size if world_size is None else world_size, self.rank + 1)
-        if alerting is not None and alerting.agree and rank is not None and not world_size and env_size == 1:
-            raise ConfigError("expected world_size beside rank=: with agree, every rank must know of the others")
+        if alerting is not None and alerting.agree and env_size == 1 and rank is not None and not world_size:
+            raise ConfigError(
+                "expected world_size beside rank: with agree, every rank must know of the others"
+            )
         self.model_id = model_id
         self.version = version
         self._config = config

@@ -213,7 +213,7 @@ class Andon:
                     self.pull(replace(alert, action=Action.STOP, summary=str(stop)))
 
     def decide_together(self) -> None:
-        """Ask all ranks; if any wants to stop, all do, at this point. Raises AndonStop, or what `agree` does."""
+        """Ask all ranks; if any wants to stop, all do, here. Raises AndonStop, or what `agree` raises."""
         self.act()
         if self._agree is None or self._is_acting:
             return

@@ -163,7 +163,7 @@ def log(monitor: Monitor, case: str, step: int, loss: float) -> None:
     bad = ("nan on 1", "callback fails", "agree fails", "no lake on 0", "goes on", "raises")
     if step >= BAD and (case == "nan on both" or (case in bad and RANK == 1)):
         loss = float("nan")
-    low = step >= BAD and (case == "ruled" and RANK == 0 or case == "callback stops" and RANK == 1)
+    low = step >= BAD and ((case == "ruled" and RANK == 0) or (case == "callback stops" and RANK == 1))
     monitor.log(loss=loss, accuracy=0.1 if low else 0.9, step=step)
     if case in ("ruled", "command", "callback stops"):
         time.sleep(0.01)  # a tick comes by

@@ -1,6 +1,6 @@
 """Two ranks that train together, each waiting for the other: stops, pauses and callbacks hang neither.
 
-Each case runs in real processes, over PyTorch's gloo and, where PyTorch is missing, over a plain socket.
+Each case runs in real processes that are joined by a socket; the main ones over PyTorch's gloo as well.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -19,20 +20,20 @@ from typing import Any
 
 import pytest
 
+from entrenar_otel import Monitor
+from entrenar_otel.andon import AndonConfig
 from entrenar_otel.andon.control import Command
 from entrenar_otel.cli.control import give
+from entrenar_otel.errors import ConfigError
 from entrenar_otel.lake import Lake
 
 SCRIPT = Path(__file__).with_name("rank_script.py")
 #: Longer than any of it takes, shorter than a person would wait: beyond it, it hangs.
 LIMIT = 60.0
-NO_TORCH = "torch is missing: see CONTRIBUTING.md for how its CPU wheel gets into .venv"
-BACKENDS = [
-    "pipe",
-    pytest.param(
-        "gloo", marks=pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason=NO_TORCH)
-    ),
-]
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+NO_TORCH = "torch is missing: scripts/setup takes its CPU wheel from ../shared/wheels, where there is one"
+GLOO = pytest.param("gloo", marks=pytest.mark.skipif(not HAS_TORCH, reason=NO_TORCH))
+also_gloo = pytest.mark.parametrize("pair", ["pipe", GLOO], indirect=True)
 FLOOR = """
 [[monitor.threshold]]
 name = "floor"
@@ -66,7 +67,7 @@ class Pair:
         self.lake = Lake(folder / "lake", folder / "live")
         self._started: list[subprocess.Popen[str]] = []
 
-    def start(self, case: str, agreement: str = "alone") -> None:
+    def start(self, case: str, agreement: str = "alone", script: Path = SCRIPT) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
@@ -84,7 +85,7 @@ class Pair:
             }
             self._started.append(
                 subprocess.Popen(
-                    [sys.executable, str(SCRIPT), case, self.backend, agreement],
+                    [sys.executable, str(script), case, self.backend, agreement],
                     env=environment,
                     pass_fds=[ends[rank].fileno()],
                     stdout=subprocess.PIPE,
@@ -96,12 +97,19 @@ class Pair:
             end.close()
 
     def end(self) -> tuple[Rank, Rank]:
+        zero, one = (
+            Rank(code, [json.loads(line) for line in out.splitlines()], err)
+            for code, out, err in self.outputs()
+        )
+        return zero, one
+
+    def outputs(self) -> list[tuple[int, str, str]]:
         deadline = time.monotonic() + LIMIT
-        ranks = []
+        ended = []
         for process in self._started:
             out, err = process.communicate(timeout=max(0.1, deadline - time.monotonic()))
-            ranks.append(Rank(process.returncode, [json.loads(line) for line in out.splitlines()], err))
-        return ranks[0], ranks[1]
+            ended.append((process.returncode, out, err))
+        return ended
 
     def run(self, case: str, agreement: str = "alone") -> tuple[Rank, Rank]:
         self.start(case, agreement)
@@ -129,9 +137,9 @@ class Pair:
         return len(list((self.folder / "lake" / "incidents").rglob("alert.json")))
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture
 def pair(request, tmp_path):
-    pair = Pair(tmp_path, request.param)
+    pair = Pair(tmp_path, getattr(request, "param", "pipe"))
     yield pair
     pair.kill()
 
@@ -143,6 +151,7 @@ def states(pair: Pair) -> list[str]:
 # -- a rank stops alone -------------------------------------------------------------------------
 
 
+@also_gloo
 def test_a_rank_stops_alone_calls_only_what_is_local_and_the_other_does_not_hang(pair):
     zero, one = pair.run("nan on 1")
     step, message, incident = one.one("AndonStop")
@@ -152,7 +161,9 @@ def test_a_rank_stops_alone_calls_only_what_is_local_and_the_other_does_not_hang
     assert (Path(incident) / "alert.json").exists()
     assert zero.one("RuntimeError") == [6]
     assert states(pair) == ["crashed", "stopped"]
-    rows = pair.query("SELECT rank, max(step) AS last FROM metrics WHERE metric = 'loss' GROUP BY rank ORDER BY 1")
+    rows = pair.query(
+        "SELECT rank, max(step) AS last FROM metrics WHERE metric = 'loss' GROUP BY rank ORDER BY 1"
+    )
     assert rows == [{"rank": 0, "last": 5}, {"rank": 1, "last": 5}]  # the samples of both, also the last
     assert one.all("alone") == [["alert"], ["stop"]]
     assert one.all("together") == []
@@ -163,6 +174,7 @@ def test_a_rank_stops_alone_calls_only_what_is_local_and_the_other_does_not_hang
 # -- all ranks stop together --------------------------------------------------------------------
 
 
+@also_gloo
 @pytest.mark.parametrize("case", ["nan on 1", "nan on both"])
 def test_all_stop_at_the_same_step(pair, case):
     ranks = pair.run(case, "agree")
@@ -189,6 +201,7 @@ def test_a_loop_that_goes_on_is_stopped_again_and_callbacks_keep_step(pair):
         assert rank.all("together") == [["alert"], ["stop"]] * 2
 
 
+@also_gloo
 def test_a_callback_that_fails_on_one_rank_hangs_neither(pair):
     zero, one = pair.run("callback fails", "agree")
     assert zero.one("AndonStop")[0] == one.one("AndonStop")[0] == 5
@@ -245,9 +258,25 @@ def test_a_callback_that_stops_stops_all(pair):
     assert "a callback stops for floor" in one.one("AndonStop")[1]
 
 
+def test_who_is_no_rank_is_not_asked():
+    """With agree each rank must know of the others, and a forked data loader asks nobody."""
+    asked = []
+    alerting = AndonConfig(agree=lambda mine: asked.append(os.getpid()))
+    with pytest.raises(ConfigError, match="expected world_size beside rank"):
+        Monitor(rank=0, alerting=alerting)
+    with Monitor(rank=1, world_size=2, alerting=alerting) as monitor:
+        monitor.raise_if_stopped()
+        if (pid := os.fork()) == 0:
+            monitor.raise_if_stopped()
+            os._exit(len(asked))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    assert asked == [os.getpid()]
+
+
 # -- rules and commands -------------------------------------------------------------------------
 
 
+@also_gloo
 @pytest.mark.parametrize("agreement", ["alone", "agree"])
 def test_a_pause_is_a_stop_and_says_so(pair, agreement):
     (pair.folder / "renacer.toml").write_text(FLOOR.format(action="pause"))
@@ -258,9 +287,8 @@ def test_a_pause_is_a_stop_and_says_so(pair, agreement):
     assert "paused" not in zero.stderr
 
 
-@pytest.mark.parametrize(
-    ("word", "agreement"), [("stop", "alone"), ("stop", "agree"), ("pause", "agree")]
-)
+@also_gloo
+@pytest.mark.parametrize(("word", "agreement"), [("stop", "alone"), ("stop", "agree"), ("pause", "agree")])
 def test_a_command_stops_every_rank(pair, agreement, word):
     pair.start("command", agreement)
     pair.wait_for("logged")
@@ -288,3 +316,18 @@ def test_no_rank_reduces_its_learning_rate_by_what_waits_for_others(pair, agreem
     assert ["reduce_lr"] not in zero.all("together") + one.all("together")
     assert "a callback on reduce_lr is not called: it may wait for other ranks" in zero.stderr
     assert ["reduce_lr"] not in one.all("alone")
+
+
+@pytest.mark.parametrize("pair", [GLOO], indirect=True)
+def test_the_example_of_the_documentation(pair):
+    text = (Path(__file__).parents[2] / "docs" / "ranks.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)
+    script = pair.folder / "train.py"
+    script.write_text(example)
+    (pair.folder / "renacer.toml").write_text(FLOOR.format(action="reduce_lr").replace("0.5", "2"))
+    pair.start("documentation", script=script)
+    for number, (code, out, err) in enumerate(pair.outputs()):
+        assert code == 0, err
+        # each rank's rule asks once, perhaps not in the same step: halved once or twice, on both alike
+        assert re.fullmatch(rf"rank {number} stopped at step 500, learning rate 0.0(5|25)\n", out)
+    assert states(pair) == ["stopped", "stopped"]
