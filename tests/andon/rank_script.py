@@ -19,7 +19,7 @@ from typing import Any
 from entrenar_otel import AndonStop, Monitor
 from entrenar_otel.andon import AndonConfig
 
-RANK = int(os.environ["RANK"])
+RANK = int(os.environ.get("RANK", "0"))
 STEPS, BAD = 40, 5
 
 
