@@ -33,6 +33,8 @@ class Cord:
     _recorder: Recorder
     _run: OpenRun | None
     _settings: MonitorConfig
+    rank: int
+    world_size: int
 
     start: Callable[[], Any]
 
@@ -60,11 +62,14 @@ class Cord:
     def raise_if_stopped(self) -> None:
         """Raise AndonStop if the line is stopped, as the next `log` would.
 
-        Where several ranks stop together (`AndonConfig.agree`), every rank must call this after every step.
+        Where several ranks stop together (`AndonConfig.agree`), every rank must call this after every step,
+        as often as all others: it waits for them.
         """
         self._recorder.obey()
         if (line := self._line) is not None:
             line.andon.decide_together()
+        elif self.world_size > 1 and self._alerting is not None and self._alerting.agree is not None:
+            self._stand_by(self._alerting.agree)
 
     def check_latency(self, name: str, seconds: float) -> Violation | None:
         """Judge how long something took against the `critical_path` budgets of its name.
@@ -101,6 +106,16 @@ class Cord:
     @property
     def _paused_seconds(self) -> float:
         return self._line.andon.paused_seconds if self._line is not None else 0.0
+
+    def _stand_by(self, agree: Callable[[bool], bool]) -> None:
+        """Nothing is recorded on this rank (yet), but the others ask it too."""
+        from entrenar_otel.andon.andon import Andon
+        from entrenar_otel.andon.bystander import Bystander
+
+        andon = Andon(Bystander(self.rank, self.world_size), agree=agree)
+        for occasion, call, local in self._callbacks:
+            andon.on(occasion, call, local=local)
+        andon.decide_together()
 
     def _make_line(self, run: OpenRun) -> Line:
         from entrenar_otel.andon.line import Line

@@ -134,6 +134,10 @@ class Monitor(Loop, Cord, Answers):
         env_rank, env_size = identity.rank_from(os.environ)
         self.rank = max(env_rank, 0) if rank is None else rank
         self.world_size = max(env_size if world_size is None else world_size, self.rank + 1)
+        if alerting is not None and alerting.agree and env_size == 1 and rank is not None and not world_size:
+            raise ConfigError(
+                "expected world_size beside rank: with agree, every rank must know of the others"
+            )
         self.model_id = model_id
         self.version = version
         self._config = config
@@ -179,7 +183,10 @@ class Monitor(Loop, Cord, Answers):
         self._live = live
         self._lake: Lake | None = None
         self.run_id = self._choose_run_id(run_id, on_bad_value)
-        self.enabled = not (identity.is_disabled(os.environ) or identity.is_worker(self.rank))
+        is_worker = identity.is_worker(self.rank)
+        self.enabled = not (identity.is_disabled(os.environ) or is_worker)
+        if is_worker:
+            self._alerting = None  # it is no rank, and nobody asks it whether to stop
         if not self.enabled:
             self._disable()
             return
@@ -247,6 +254,10 @@ class Monitor(Loop, Cord, Answers):
             logger.warning("monitoring is off: %s", error)
             disabled = object.__new__(cls)
             disabled._become_disabled(settings.get("run_id") or "disabled")
+            rank, world_size = identity.rank_from(os.environ)
+            disabled.rank = settings.get("rank") or rank
+            disabled.world_size = settings.get("world_size") or world_size
+            disabled._alerting = settings.get("alerting")  # the other ranks still ask this one
             return disabled
 
     @classmethod
@@ -431,7 +442,7 @@ class Monitor(Loop, Cord, Answers):
             self._process_lock.release(unlink=False)
             self._process_lock = None
         self._start_lock = threading.RLock()
-        self._heartbeat = self._run = None
+        self._heartbeat = self._run = self._alerting = None
         self._disable()
 
     def _disable(self) -> None:

@@ -75,7 +75,7 @@ LAYERS: list[list[str]] = [
     ["metering.publisher"],
     # what happens when something is abnormal (its handlers are above)
     ["andon.settings", "andon.control", "andon.warned"],
-    ["andon", "andon.andon", "andon.judge", "andon.incidents"],
+    ["andon", "andon.andon", "andon.bystander", "andon.judge", "andon.incidents"],
     ["andon.line"],
     # the life of a run
     ["heartbeat", "progress", "lifetime"],
@@ -108,6 +108,7 @@ LAZY: dict[str, dict[str, str]] = {
     },
     "cord": {
         "andon.andon": "not before a run starts, or there is something to call",
+        "andon.bystander": "only where a rank without a run is asked",
         "andon.line": "needs the settings of processors, with pydantic",
         "andon.settings": "the same",
         "budget_watch": "only where there are budgets",

@@ -2,6 +2,10 @@
 
 Deciding is the policy's, on the heartbeat's thread; acting happens here, on the thread that calls `log`,
 inside that call: callbacks, pause, AndonStop. So a callback may touch model and optimizer.
+
+Where several ranks train together, each of them waits for the others in every collective. So no rank
+pauses (a pause is a stop), and a rank that acts alone calls only what waits for nobody. With `agree` no
+rank stops alone: a stop waits until all ranks are asked, which only `raise_if_stopped` does.
 """
 
 from __future__ import annotations
@@ -10,10 +14,12 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Protocol
 
+from entrenar_processors import Coordinates
 from entrenar_processors.alert import Action, Alert, Level
 
 from entrenar_otel.andon.control import Command, Request
@@ -38,6 +44,9 @@ class Surroundings(Protocol):
 
     def hold(self) -> None:
         """Let the next `log` call `act`."""
+
+    def here(self) -> Coordinates:
+        """Where the loop is."""
 
     def event(self, action: str, alert: Alert, **attributes: Any) -> None:
         """Note a `training.action`."""
@@ -90,10 +99,13 @@ class Andon:
         self._lock = threading.Lock()
         self._acting = threading.local()
         self._pending: list[Alert] = []
+        self._stops: list[Alert] = []  # those that wait until all ranks are asked
         self._callbacks: dict[str, list[_Registered]] = {name: [] for name in OCCASIONS}
         self._resumed = threading.Event()
         self._reduced: dict[tuple[str, object], float] = {}
         self._incidents: dict[str, str | None] = {}  # of the episodes that stopped the line
+        self._not_called: set[str] = set()
+        self._in_step = True  # with the other ranks, in an agreed stop
         self.is_closed = False
         #: Callbacks that raised, by occasion.
         self.failures: Counter[str] = Counter()
@@ -108,16 +120,16 @@ class Andon:
         check_callback(occasion, call)
         self._callbacks[occasion].append(_Registered(call, local))
 
-    def _call(self, occasion: str, *arguments: object, local_only: bool = False) -> bool:
-        """Call what is registered; one that raises is logged, counted, and hinders nothing."""
+    def _call(self, occasion: str, *arguments: object, agreed: bool = False) -> bool:
+        """Call what is registered; one that raises is logged, counted, and hinders nothing.
+
+        Where several ranks train together, one that is not `local` is called only if all of them call it.
+        """
         called = False
         for one in self._callbacks[occasion]:
-            if local_only and not one.is_local:
-                logger.warning(
-                    "a callback on %s is not called: it may wait for other ranks, which have not agreed. "
-                    "Register it with local=True if it does not, or give AndonConfig(agree=…)",
-                    occasion,
-                )
+            everywhere = self._around.world_size > 1 and not one.is_local
+            if everywhere and not (agreed and self._in_step):
+                self._say_not_called(occasion, agreed=agreed)
                 continue
             called = True
             try:
@@ -126,8 +138,22 @@ class Andon:
                 raise
             except Exception as error:
                 self.failures[occasion] += 1
+                # The others may wait for this rank within that call: one more would meet them there.
+                self._in_step = self._in_step and not everywhere
                 logger.warning("a callback on %s failed: %s: %s", occasion, type(error).__name__, error)
         return called
+
+    def _say_not_called(self, occasion: str, *, agreed: bool) -> None:
+        if agreed:
+            logger.warning("a callback on %s is not called: one before it failed on this rank", occasion)
+        elif occasion not in self._not_called:
+            self._not_called.add(occasion)
+            logger.warning(
+                "a callback on %s is not called: it may wait for other ranks, which have not agreed. "
+                "Register it with local=True if it does not%s",
+                occasion,
+                ", or give AndonConfig(agree=…)" if occasion == "stop" and self._agree is None else "",
+            )
 
     # -- any thread -----------------------------------------------------------------------------
 
@@ -138,23 +164,32 @@ class Andon:
             return
         size = self._around.world_size
         if alert.action is Action.PAUSE and size > 1:  # the others would wait for this rank in a collective
-            logger.warning("%s: a pause is a stop where there are %d ranks", alert.summary, size)
-            alert = replace(alert, action=Action.STOP)
+            summary = f"{alert.summary} (a pause is a stop where there are {size} ranks)"
+            alert = replace(alert, action=Action.STOP, summary=summary)
+        waits = self._agree is not None and alert.action is Action.STOP
         with self._lock:
-            self._pending.append(alert)
-            if len(self._pending) > _MAX_PENDING:  # the mildest go
-                self._pending = sorted(self._pending, key=_rank)[-_MAX_PENDING:]
-        if not self._is_deferred(alert):
+            queue = self._stops if waits else self._pending
+            if any(one.episode == alert.episode and one.action is alert.action for one in queue):
+                return
+            queue.append(alert)
+            if len(queue) > _MAX_PENDING:  # the mildest go
+                queue[:] = sorted(queue, key=_rank)[-_MAX_PENDING:]
+        if waits:
+            logger.warning("%s: all ranks stop in their next monitor.raise_if_stopped()", alert.summary)
+        else:
             self._around.hold()
 
     def close(self) -> None:
-        """The run is over: nobody is kept waiting any more."""
+        """The run is over: nobody waits any more, and a stop that no loop came to carry out is told."""
         self.is_closed = True
         self._resumed.set()
-
-    def _is_deferred(self, alert: Alert) -> bool:
-        """Whether it waits for `decide_together`."""
-        return self._agree is not None and alert.action is Action.STOP
+        with self._lock:
+            left = [one for one in (*self._stops, *self._pending) if one.action is Action.STOP]
+        if left and not self._incidents:
+            how = "its next log" if self._agree is None else "a monitor.raise_if_stopped() of all ranks"
+            logger.warning("%s: the run ended before %s", left[0].summary, how)
+            incident = self._around.keep_incident(left[0])
+            self._around.event("stop", left[0], outcome="the run ended first", incident=incident)
 
     def command(self, request: Request) -> Alert | None:
         """Another process asks for something; returns what is to be pulled for it."""
@@ -171,61 +206,91 @@ class Andon:
             summary=str(request),
             episode=f"control-{now}",
             started_ns=now,
+            at=self._around.here(),
         )
 
     # -- the loop's thread ----------------------------------------------------------------------
 
     def act(self) -> None:
         """Do what waits, the mildest first; no pause where a stop follows. Raises AndonStop."""
-        if getattr(self._acting, "now", False):  # a callback logs something
+        if self._is_acting:  # a callback logs something
             return
         with self._lock:
-            due = sorted((one for one in self._pending if not self._is_deferred(one)), key=_rank)
-            self._pending = [one for one in self._pending if self._is_deferred(one)]
+            due, self._pending = sorted(self._pending, key=_rank), []
         stops = bool(due) and due[-1].action is Action.STOP
-        self._acting.now = True
-        try:
+        with self._acts():
             for alert in due:
-                with guard("andon"):
-                    self._do(alert, pauses=not stops)
-        finally:
-            self._acting.now = False
-            with self._lock:  # pulled meanwhile, perhaps by what a callback logged
-                more = any(not self._is_deferred(one) for one in self._pending)
-            if more:
-                self._around.hold()
+                try:
+                    with guard("andon"):
+                        self._do(alert, pauses=not stops)
+                except AndonStop as stop:
+                    if self._agree is None:
+                        raise
+                    # a callback of the user's raised it: here too all ranks are asked
+                    self.pull(replace(alert, action=Action.STOP, summary=str(stop)))
 
     def decide_together(self) -> None:
-        """Ask all ranks; if any wants to stop, all do, at this point. Raises AndonStop."""
+        """Ask all ranks; if any wants to stop, all do, here. Raises AndonStop, or what `agree` raises."""
         self.act()
-        if self._agree is None:
+        if self._agree is None or self._is_acting:
             return
         with self._lock:
-            mine = next((one for one in self._pending if one.action is Action.STOP), None)
-        if self._agree(mine is not None):
-            with self._lock:
-                self._pending = [one for one in self._pending if one.action is not Action.STOP]
-            now = time.time_ns()
-            other = Alert(
-                name="stop",
-                source="control",
-                level=Level.ERROR,
-                action=Action.STOP,
-                summary="Another rank stopped the line",
-                episode=f"agreed-{now}",
-                started_ns=now,
-            )
-            self._stop(mine or other, agreed=True)
+            wanted = bool(self._stops)
+        try:
+            agreed = self._agree(wanted)
+        except Exception as error:
+            if not wanted:
+                raise
+            logger.warning("the ranks could not agree (%s: %s): this one stops", type(error).__name__, error)
+            with self._acts():
+                self._do(self._take_stop())
+        if agreed:
+            self._in_step = True
+            with self._acts():
+                self._do(self._take_stop(), agreed=True)
 
-    def _do(self, alert: Alert, *, pauses: bool) -> None:
-        if alert.episode not in self._incidents:
-            self._call("alert", alert, local_only=self._around.world_size > 1)
+    @property
+    def _is_acting(self) -> bool:
+        return getattr(self._acting, "now", False)
+
+    @contextmanager
+    def _acts(self) -> Iterator[None]:
+        self._acting.now = True
+        try:
+            yield
+        finally:
+            self._acting.now = False
+            if self._pending:  # pulled meanwhile, perhaps by what a callback logged
+                self._around.hold()
+
+    def _take_stop(self) -> Alert:
+        """Why this rank stops: the first reason of its own, or that another has one."""
+        with self._lock:
+            own, self._stops = self._stops, []
+        if own:
+            return own[0]
+        now = time.time_ns()
+        return Alert(
+            name="stop",
+            source="control",
+            level=Level.ERROR,
+            action=Action.STOP,
+            summary="Another rank stopped the line",
+            episode=f"agreed-{now}",
+            started_ns=now,
+            at=self._around.here(),
+        )
+
+    def _do(self, alert: Alert, *, pauses: bool = True, agreed: bool = False) -> None:
+        # What all ranks agreed on is called on all: also where this one was stopped for it before.
+        if agreed or alert.episode not in self._incidents:
+            self._call("alert", alert, agreed=agreed)
         if alert.action is Action.REDUCE_LR:
             self._reduce(alert)
         elif alert.action is Action.PAUSE and pauses:
             self._pause(alert)
         elif alert.action is Action.STOP:
-            self._stop(alert)
+            self._stop(alert, agreed=agreed)
 
     def _reduce(self, alert: Alert) -> None:
         factor = alert.factor or 0.5
@@ -247,7 +312,7 @@ class Andon:
             self._around.event("reduce_lr", alert, outcome="no callback", factor=factor)
             return
         failed = self.failures["reduce_lr"]
-        called = self._call("reduce_lr", alert, factor, local_only=self._around.world_size > 1)
+        called = self._call("reduce_lr", alert, factor)
         done = called and self.failures["reduce_lr"] == failed
         if done:
             self._reduced[key] = so_far * factor
@@ -306,13 +371,15 @@ class Andon:
 
     def _stop(self, alert: Alert, *, agreed: bool = False) -> NoReturn:
         incident, message = self._incidents.get(alert.episode), alert.summary
-        if alert.episode not in self._incidents:
+        again = alert.episode in self._incidents
+        if not again:
             self._incidents[alert.episode] = None
             with guard("incident"):
                 incident = self._incidents[alert.episode] = self._around.keep_incident(alert)
             with guard("stop"):
                 self._around.event("stop", alert, incident=incident)
-            self._call("stop", alert, local_only=self._around.world_size > 1 and not agreed)
+        if agreed or not again:
+            self._call("stop", alert, agreed=agreed)
         with guard("stop"):
             message = self._around.stop_message(alert)
         stop = AndonStop(

@@ -270,6 +270,10 @@ class Line:
     def hold(self) -> None:
         self._recorder.hold()
 
+    def here(self) -> Coordinates:
+        where = self._recorder.coordinates()
+        return Coordinates(self._clock.time_ns(), *(-1 if one is None else one for one in where))
+
     def event(self, action: str, alert: Alert, **attributes: Any) -> None:
         known = {key: value for key, value in attributes.items() if value is not None}
         document = {"action": action, "alert": alert.name, "episode": alert.episode, **known}

@@ -19,8 +19,8 @@ class AndonConfig:
         agree: for world sizes above 1: `agree(mine) -> anyone`, a collective that tells every rank
             whether any of them wants to stop, such as an all-reduce of the maximum. With it a stop waits
             for `monitor.raise_if_stopped()`, which every rank must then call after every step, and all
-            ranks stop together, so that callbacks may use collectives. Without it a stop raises on its
-            own rank, and runs only callbacks that were registered as `local`.
+            ranks stop together, so that callbacks on the stop may use collectives. Without it a stop raises
+            on its own rank, and runs only callbacks that were registered as `local`. See docs/ranks.md.
         pause_timeout_seconds, after_pause: override `[monitor.andon]`.
 
     Raises ConfigError.
