@@ -53,17 +53,25 @@ def test_recover_after_kill_9(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_demo_trains_and_shows() -> None:
-    """Three epochs reach 85 %, and the run, an answer in SQL and the files are shown, as JSON too."""
+    """Three epochs reach 85 %, and the run, an answer in SQL and the files are shown, as JSON too.
+
+    A second run explodes: the line stops, and why and where is shown.
+    """
     done = shell("entrenar-otel demo --epochs 3")
     accuracy = re.search(r"validation accuracy (\d+\.\d)%", done.out)
     assert accuracy is not None
     assert float(accuracy[1]) > 85
     assert re.search(r"epoch +loss +spread +steps\n +0 +[\d.]+ +[\d.]+ +85\n", done.out)
-    (run,) = Lake("demo-lake").runs()
+    run, exploded = sorted(Lake("demo-lake").runs(), key=lambda one: one.started_at)
     assert done.out.count(run.run_id) >= 4
     assert (run.state, run.model_id) == ("completed", "digits-mlp")
     where = re.escape(f"entrenar: recording run {run.run_id} into {Path.cwd()}/demo-lake")
-    assert re.fullmatch(where + r"; http://localhost:\d+/metrics\n", done.err)
+    assert re.match(where + r"; http://localhost:\d+/metrics\n", done.err)
+    assert exploded.state == "stopped"
+    assert "on stop: saving a checkpoint, at batch" in done.out
+    assert re.search(r"AndonStop: Training diverged: loss is inf at batch (\d+), step \1\.", done.out)
+    assert re.search(r"error +(nonfinite_loss +)?Training diverged", done.out)
+    assert Path(re.findall(r"incident: (.+)", done.out)[-1], "window.parquet").exists()
     assert re.search(r"^training_samples_total\{.*\} \d+", done.out, flags=re.M)
     assert re.search(r"^training.run +\+0 s ", done.out, flags=re.M)
     shown = json.loads(shell("entrenar-otel demo --epochs 1 --json").out)

@@ -27,8 +27,7 @@ class Log:
     def handle(self, notice: Notice) -> None:
         alert = notice.alert
         level = logging.INFO if alert.is_over else _LEVELS[alert.level]
-        incident = f" [{clean(notice.incident)}]" if notice.incident else ""
-        logger.log(level, "%s%s", one_line(alert), incident)
+        logger.log(level, "%s", one_line(alert))
 
     def __repr__(self) -> str:
         return "Log()"
@@ -37,25 +36,17 @@ class Log:
 def one_line(alert: Alert) -> str:
     """The alert in one line of text.
 
-    >>> from entrenar_processors import Series
     >>> from entrenar_processors.alert import Action
     >>> from entrenar_processors.finding import Coordinates
-    >>> one_line(Alert("spike", "spike", Level.WARNING, Action.NOTIFY, "Loss spike", "1", 0,
-    ...                Coordinates(epoch=3, batch=17), Series("loss"), 3.21, 1.02))
-    'ALERT spike WARNING loss 3.21 (expected 1.02) at epoch 3, batch 17: Loss spike'
+    >>> one_line(Alert("spike", "spike", Level.WARNING, Action.NOTIFY, "Spike: loss is 3, expected 1", "1", 0,
+    ...                Coordinates(epoch=3, batch=17)))
+    'ALERT spike WARNING: Spike: loss is 3, expected 1 (epoch 3, batch 17)'
     """
     parts = ["RESOLVED" if alert.is_over else "ALERT", alert.name, alert.level.value]
-    if alert.series is not None:
-        parts.append(str(alert.series))
-    if alert.value is not None:
-        parts.append(f"{alert.value:.4g}")
-    if alert.expected is not None:
-        parts.append(f"(expected {alert.expected:.4g})")
-    if alert.where:
-        parts.append(f"at {alert.where}")
     if alert.ended_ns is not None:
         parts.append(f"over after {(alert.ended_ns - alert.started_ns) / 1e9:.4g} s")
-    return clean(" ".join(parts) + (f": {alert.summary}" if alert.summary else ""))
+    where = f" ({alert.where})" if alert.where else ""
+    return clean(f"{' '.join(parts)}: {alert.summary or 'no more is known'}{where}")
 
 
 def clean(text: str) -> str:

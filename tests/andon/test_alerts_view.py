@@ -37,7 +37,7 @@ annotations = { summary = "The [bold]machine[/bold] is hot" }
 COLUMNS = [
     *("started_at", "ended_at", "run_id", "attempt", "rank", "name", "level", "source", "action", "state"),
     *("summary", "metric", "tags", "epoch", "batch", "step", "value", "expected", "score", "peak", "count"),
-    *("incident", "episode"),
+    *("incident", "outcome", "episode"),
 ]
 
 

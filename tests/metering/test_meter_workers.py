@@ -91,7 +91,8 @@ def run(folder: Path, program: str, *arguments: Any, **environment: str) -> subp
         text=True,
         timeout=240,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    said = [line for line in done.stderr.splitlines() if not line.startswith("ALERT ")]
+    assert (done.returncode, said) == (0, [])
     return done
 
 
