@@ -89,6 +89,7 @@ def test_the_view(story: None) -> None:
         "summary": 'Accuracy regression detected: accuracy{split="validation"} is 0.7, expected 0.8',
         "metric": "accuracy", "tags": [("split", "validation")], "epoch": 1, "batch": None, "step": 3,
         "value": 0.7, "expected": 0.8, "score": pytest.approx(-0.125), "peak": 0.7, "count": 3,
+        "outcome": None,
     }  # fmt: skip
     heat = rows["a_threshold_with_quite_a_long_name_indeed"]
     assert (heat["state"], heat["level"], heat["action"], heat["count"], heat["incident"]) == (
