@@ -123,7 +123,7 @@ def record(slow: float) -> None:
     """A run of known spans only: its own would differ from machine to machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("entrenar_otel.tracing.run_tracing.RunTracing.start", lambda *_: None)
-        with Monitor("digits-7", lake="lake", quiet=True) as monitor:
+        with Monitor("digits-7", lake="lake", quiet=True, settings_file=None) as monitor:
             span(monitor, 1, "training.run", 0, 10)
             span(monitor, 2, "training_iteration", 1, slow, 1)
             span(monitor, 3, "forward", 1, slow / 4, 2)

@@ -416,6 +416,13 @@ class MonitorSettings(Section):
             if isinstance(one := getattr(self, name), _Detector) and one.enabled
         )  # fmt: skip
 
+    @model_validator(mode="after")
+    def _explosion_is_one(self) -> MonitorSettings:
+        taken = self.andon.gradient_explosion is not None
+        if taken and any(one.name == "gradient_explosion" for one in self.threshold):
+            raise Unfit("another name than that of [monitor.andon]", "gradient_explosion", "threshold")
+        return self
+
 
 class Otlp(BaseModel):
     """`[otlp]`: used where the environment does not say otherwise; other keys are other readers'."""

@@ -245,11 +245,11 @@ def test_the_explosion_as_the_file_says() -> None:
                 "andon": {"gradient_explosion": {}},
                 "threshold": [{"name": "gradient_explosion", "metric": "x", "max": 1.0}],
             },
-            "monitor.threshold: expected unique names, found gradient_explosion twice",
+            "threshold: expected another name than that of .monitor.andon., found gradient_explosion",
         ),
         (
             {"andon": {"nonfinite": {"gradients": "log"}}},
-            "nonfinite: expected gradient_norm, found gradients",
+            "nonfinite: expected gradient_norm, the metric, found gradients",
         ),
     ],
 )
