@@ -108,7 +108,7 @@ def retrying(deadline_seconds: float) -> Retrying:
     """Again after `Temporary`, until the deadline; then that error is raised."""
     import tenacity
 
-    backoff = tenacity.wait_exponential_jitter(initial=0.5, max=_MAX_WAIT_SECONDS, jitter=0.5)
+    backoff = tenacity.wait_exponential(0.5, max=_MAX_WAIT_SECONDS) + tenacity.wait_random(0, 0.5)
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
