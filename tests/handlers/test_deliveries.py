@@ -232,11 +232,7 @@ def test_the_log(notice_of: Callable[..., Notice], caplog: pytest.LogCaptureFixt
     for level in Level:
         deliveries.send(notice_of(level=level))
     deliveries.send(notice_of(ended_ns=1_767_323_057_623_000_000, incident="/lake/incidents/1"))
-    deliveries.send(
-        notice_of(
-            "a\nb", series=None, value=None, expected=None, summary="c\x1b[2J\r\nd", at=notice_of().alert.at
-        )
-    )
+    deliveries.send(notice_of("a\nb", series=None, value=None, expected=None, summary="c\x1b[2J\r\nd"))
     assert deliveries.close(SECONDS) == []
     place = 'loss{split="train"} 3.21 (expected 1.02) at epoch 3, batch 17, step 40'
     assert [(one.name, one.levelname, one.getMessage()) for one in caplog.records] == [

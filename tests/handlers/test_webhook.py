@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from entrenar_processors import Series
 from entrenar_processors.alert import Action, Level
-from entrenar_processors.config import Andon
+from entrenar_processors.finding import Coordinates
 
-from entrenar_otel.errors import ConfigError, DeliveryError
-from entrenar_otel.handlers import Alertmanager, Apprise, Deliveries, Notice, Webhook, from_environment
+from entrenar_otel.errors import DeliveryError
+from entrenar_otel.handlers import Deliveries, Notice, Webhook
 from entrenar_otel.handlers.endpoint import retry_after_seconds
 from entrenar_otel.handlers.payload import annotations_of, fingerprint, labels_of
 
@@ -37,8 +37,8 @@ LABELS = {
 ANNOTATIONS = {
     "attempt": "2",
     "batch": "17",
-    "description": 'ALERT spike WARNING loss{split="train"} 3.21 (expected 1.02) at epoch 3, batch 17, step 40: '
-    "Loss spike",
+    "description": 'ALERT spike WARNING loss{split="train"} 3.21 (expected 1.02) '
+    "at epoch 3, batch 17, step 40: Loss spike",
     "epoch": "3",
     "expected": "1.02",
     "host": "node7",
@@ -104,17 +104,9 @@ def test_the_end(server: Any, notice_of: Callable[..., Notice]) -> None:
 
 def test_labels_that_clash(notice_of: Callable[..., Notice]) -> None:
     """Names that Prometheus allows; ours stand, a rule's `severity` wins over the level's, tags give way."""
-    tags = (
-        ("2nd", "x"),
-        ("a.b", "1"),
-        ("a_b", "2"),
-        ("empty", ""),
-        ("rank", "7"),
-        ("severity", "s"),
-        ("ü", "\ud800"),
-    )
+    tags = {"2nd": "x", "a.b": 1, "a_b": 2, "empty": "", "rank": 7, "severity": "s", "ü": "\ud800"}
     notice = notice_of(
-        series=Series("val/loss", tags),
+        series=Series.of("val/loss", tags),
         labels={"severity": "page", "run_id": "mine", "my-team": "v"},
         level=Level.ERROR,
     )
@@ -137,16 +129,10 @@ def test_labels_that_clash(notice_of: Callable[..., Notice]) -> None:
 
 
 def test_annotations_without_what_is_not_known(notice_of: Callable[..., Notice]) -> None:
-    notice = notice_of(
-        series=None,
-        value=float("nan"),
-        expected=None,
-        score=None,
-        at=Series and notice_of().alert.at._replace(step=-1),
-    )
-    found = annotations_of(notice)
+    at = Coordinates(epoch=3)
+    found = annotations_of(notice_of(series=None, value=float("nan"), expected=None, score=None, at=at))
     assert found["value"] == "nan"
-    assert not {"expected", "score", "step", "incident"} & set(found)
+    assert not {"expected", "score", "step", "batch", "incident"} & set(found)
 
 
 def test_again_until_it_is_accepted(server: Any, notice_of: Callable[..., Notice]) -> None:
@@ -278,70 +264,6 @@ def test_httpx_still_logs_for_others(server: Any, caplog: pytest.LogCaptureFixtu
     assert not caplog.records
     httpx.post(f"{server.url}/theirs")
     assert "/theirs" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("hooks.example.com/SECRET", "text that is no URL"),
-        ("ftp://SECRET/x", "ftp://…"),
-        ("https://", "https://…"),
-        ("https:///SECRET", "https://…"),
-        ("https://host:port/SECRET", "https://host:port"),
-        ("https://[::1/SECRET", "https://…"),
-        ("https://host/SE CRET", "https://host"),
-        ("", "text that is no URL"),
-    ],
-)
-@pytest.mark.parametrize("kind", [Webhook, Alertmanager])
-def test_urls_that_are_none(kind: Any, url: str, shown: str) -> None:
-    with pytest.raises(
-        ConfigError, match=r"\(url\): expected a URL such as https://host/path, got "
-    ) as caught:
-        kind(url)
-    assert str(caught.value).endswith(f"got {shown}")
-    assert "SECRET" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"timeout_seconds": 0}, "timeout_seconds: expected seconds above 0, got 0"),
-        ({"deadline_seconds": float("nan")}, "deadline_seconds: expected seconds above 0, got nan"),
-        ({"min_level": "loud"}, "min_level: expected one of INFO, WARNING, ERROR, CRITICAL, got 'loud'"),
-        ({"headers": {"a b": "c"}}, "expected a header's name, got 'a b'"),
-        ({"headers": {"X-Key": "SECRET\n"}}, "X-Key: expected printable ASCII text, got 7 characters"),
-        ({"environ": {"ENTRENAR_WEBHOOK_SECRET": "SECRET\n"}}, "ENTRENAR_WEBHOOK_SECRET: expected printable"),
-    ],
-)
-def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told) as caught:
-        Webhook("http://localhost", **settings)
-    assert "SECRET\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [
-        (Webhook, "ENTRENAR_WEBHOOK_URL"),
-        (Alertmanager, "ENTRENAR_ALERTMANAGER_URL"),
-        (Apprise, "ENTRENAR_APPRISE_URLS"),
-    ],
-)
-def test_a_variable_that_is_missing(kind: Any, name: str) -> None:
-    with pytest.raises(ConfigError, match=f"in the environment variable {name}, found none: set it"):
-        kind()
-
-
-def test_from_the_environment() -> None:
-    """Those whose variable is set, by the names that the file gives."""
-    assert from_environment({}, Andon()) == []
-    assert from_environment({"ENTRENAR_WEBHOOK_URL": " "}, Andon()) == []
-    environ = {"HOOK": "https://a/SECRET", "AM": "https://b/SECRET", "ENTRENAR_APPRISE_URLS": "json://SECRET"}
-    found = from_environment(environ, Andon(webhook_env="HOOK", alertmanager_env="AM"))
-    assert repr(found) == "[Webhook(https://a), Alertmanager(https://b), Apprise(json)]"
-    with pytest.raises(ConfigError, match=r"^HOOK: expected a URL"):
-        from_environment({"HOOK": "SECRET"}, Andon(webhook_env="HOOK"))
 
 
 def test_retry_after() -> None:
