@@ -77,7 +77,7 @@ def _service(url: str, source: str) -> Any:
         raise ConfigError(
             "the Apprise handler needs the apprise package: pip install 'entrenar-otel[apprise]'"
         ) from None
-    # On this thread, or its requests would be made where they are observed.
+    # One service after another, or a request would be made on a thread where it is observed.
     service = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False, app_id="entrenar-otel"))
     with unobserved(*_TALKERS), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the plugins that it imports here

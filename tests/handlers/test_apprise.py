@@ -48,7 +48,7 @@ def test_several_services(
     monkeypatch.setenv("ENTRENAR_APPRISE_URLS", urls)
     server.answers = [(500, {}), (200, {})]
     Apprise().handle(notice_of())
-    assert [one.path for one in server.requests] == ["/a,b"] * 2
+    assert [one.path for one in server.requests] == ["/a%2Cb"] * 2
     assert [one.path for one in other_server.requests] == ["/c"]
 
 
@@ -72,6 +72,7 @@ def test_failures_and_secrets(
     assert len(other_server.requests) == 2
     assert "SECRET" not in caplog.text
     assert "127.0.0.1" not in caplog.text
+    assert "apprise failed (not delivered to json://… (of 2 services));" in caplog.text
 
 
 @pytest.mark.parametrize("url", ["nonsense://SECRET", "SECRET", "json://", "mailto://SECRET"])
