@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,9 +77,10 @@ def _service(url: str, source: str) -> Any:
         raise ConfigError(
             "the Apprise handler needs the apprise package: pip install 'entrenar-otel[apprise]'"
         ) from None
-    # On this thread, or its requests would be made where they are observed.
+    # One service after another, or a request would be made on a thread where it is observed.
     service = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False, app_id="entrenar-otel"))
-    with unobserved(*_TALKERS):
+    with unobserved(*_TALKERS), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the plugins that it imports here
         is_one = service.add(url) and len(service) == 1
     if not is_one:
         raise ConfigError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import threading
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -108,7 +108,7 @@ def retrying(deadline_seconds: float) -> Retrying:
     """Again after `Temporary`, until the deadline; then that error is raised."""
     import tenacity
 
-    backoff = tenacity.wait_exponential_jitter(initial=0.5, max=_MAX_WAIT_SECONDS, jitter=0.5)
+    backoff = tenacity.wait_exponential(0.5, max=_MAX_WAIT_SECONDS) + tenacity.wait_random(0, 0.5)
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -189,16 +189,17 @@ def _phrase(status: int) -> str:
 
 # -- libraries that tell the whole URL ---------------------------------------------------------------
 
-_here = threading.local()
+# Not thread-local: apprise sends on threads of its own, in a copy of the context.
+_is_posting: ContextVar[bool] = ContextVar("entrenar_is_posting", default=False)
 
 
 def _is_another_s(record: logging.LogRecord) -> bool:
-    return not getattr(_here, "posting", False)
+    return not _is_posting.get()
 
 
 @contextlib.contextmanager
 def unobserved(*loggers: str) -> Iterator[None]:
-    """On this thread, nothing of a request reaches these loggers or OpenTelemetry's instrumentation.
+    """Within this block, nothing of a request reaches these loggers or OpenTelemetry's instrumentation.
 
     httpx logs the whole URL at INFO, and for a chat's webhook the URL is the secret.
     """
@@ -208,9 +209,9 @@ def unobserved(*loggers: str) -> Iterator[None]:
         logging.getLogger(name).addFilter(_is_another_s)  # added once, however often
     key: Any = context._SUPPRESS_INSTRUMENTATION_KEY
     token = context.attach(context.set_value(key, True))
-    _here.posting = True
+    ours = _is_posting.set(True)
     try:
         yield
     finally:
-        _here.posting = False
+        _is_posting.reset(ours)
         context.detach(token)

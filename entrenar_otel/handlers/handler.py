@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from entrenar_processors.alert import Alert, Level
 
-from entrenar_otel.errors import ConfigError, guard
+from entrenar_otel.errors import ConfigError, DeliveryError, guard
 from entrenar_otel.handlers.shown import without_secrets
 from entrenar_otel.worker import Worker, stop_all
 
@@ -226,16 +226,16 @@ class _Channel:
             if not self._told_of_failure:
                 self._told_of_failure = True
                 logger.warning(
-                    "the alert handler %s failed (%s: %s); training goes on, its further failures are only "
+                    "the alert handler %s failed (%s); training goes on, its further failures are only "
                     "counted",
                     self.name,
-                    type(error).__name__,
                     _text(error),
                 )
 
 
 def _text(error: BaseException) -> str:
     try:
-        return without_secrets(str(error))[:500]
+        text = without_secrets(str(error))[:500]
     except Exception:  # a stranger's __str__
-        return "…"
+        text = "…"
+    return text if isinstance(error, DeliveryError) else f"{type(error).__name__}: {text}"
