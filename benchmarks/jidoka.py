@@ -1,24 +1,54 @@
-"""What judging costs: all default processors and the policy, as the heartbeat calls them once a second."""
+"""Jidoka: what judging a run costs, and how many alerts the defaults make on real, healthy curves.
+
+All default processors and the policy, as the heartbeat calls them once a second; CPU time of the thread.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from entrenar_processors import Samples, Series
+from entrenar_processors.alert import Action
 from entrenar_processors.config import Config
 from entrenar_processors.jidoka import processors_of, rules_of
 from entrenar_processors.policy import Policy
 
+from benchmarks.curves import Floats, curves, halves
+from benchmarks.harness import Row
 from entrenar_otel.andon.judge import Judge
 
-#: Name, series, steps a second, share of one core that it may take.
-CASES = (("20 series at 1,000 steps/s", 20, 1000, 0.02), ("2,000 series at 10 steps/s", 2000, 10, 0.05))
-SECONDS, WARM = 40, 15
+#: What, series, steps a second, share of one core that it may take.
+CASES = (
+    ("20 series at 1,000 steps/s", 20, 1000, 2.0),
+    ("2,000 series at 10 steps/s", 2000, 10, 5.0),
+)
+SECONDS, WARM = 60, 20
+STEP_SECONDS = 0.5  # of the curves: what a language model's step may take
 
 
-def ticks(n_series: int, steps: int, seed: int = 0) -> list[Samples]:
+def measure() -> Iterator[Row]:
+    for what, n_series, steps, limit in CASES:
+        spent, findings, alerts, of = _cost(_ticks(n_series, steps))
+        largest = max(of, key=lambda name: of[name])
+        note = f"{findings} findings, {alerts} alerts; most of it {largest}, {of[largest]:.2g} %"
+        yield Row(f"judging {what}", limit, spent, "% of a core", note)
+    for half, runs in zip(("tuned on", "held out"), halves(curves()), strict=True):
+        steps = sum(len(curve) for curve in runs.values())
+        told, logged = _alerts(runs)
+        note = f"{told} alerts in {steps:,} steps; {logged} more were only logged (z-score)"
+        yield Row(
+            f"alerts that notify, untouched loss curves, {half}", None, told / steps * 1e4, "per 10k", note
+        )
+
+
+def _judge() -> Judge:
+    return Judge(processors_of(Config().monitor), Policy(rules_of(Config())))
+
+
+def _ticks(n_series: int, steps: int, seed: int = 0) -> list[Samples]:
     """Healthy training: heavy-tailed noise about a falling curve, a third each of what is watched."""
     random = np.random.default_rng(seed)
     names = ("loss", "gradient_norm", "accuracy")
@@ -33,31 +63,41 @@ def ticks(n_series: int, steps: int, seed: int = 0) -> list[Samples]:
     return found
 
 
-def main() -> None:
-    """Print CPU seconds a second of training, in all and by processor."""
-    for name, n_series, steps, limit in CASES:
-        blocks = ticks(n_series, steps)
-        judge = Judge(processors_of(Config().monitor), Policy(rules_of(Config())))
-        spent, by_processor, findings, alerts = [], dict.fromkeys(judge.processors, 0.0), 0, 0
-        for second, samples in enumerate(blocks):
+def _cost(blocks: list[Samples]) -> tuple[float, int, int, dict[str, float]]:
+    """Per cent of a core (median tick), findings, alerts, and per cent by processor (median tick)."""
+    judge, findings, alerts = _judge(), 0, 0
+    spent: list[float] = []
+    of: dict[str, list[float]] = {type(one).__name__: [] for one in judge.processors}
+    for samples in blocks:
+        begun = time.thread_time()
+        found = judge.judge(samples)
+        alerts += len(judge.decide(found, int(samples.blocks[0].time_ns[-1])))
+        spent.append(time.thread_time() - begun)
+        findings += len(found)
+    for processor in judge.processors:
+        processor.reset()
+        for samples in blocks:
             begun = time.thread_time()
-            found = judge.judge(samples)
-            alerts += len(judge.decide(found, int(samples.blocks[0].time_ns[-1])))
-            findings += len(found)
-            if second >= WARM:
-                spent.append(time.thread_time() - begun)
-        for processor in by_processor:
-            processor.reset()
-            for second, samples in enumerate(blocks):
-                begun = time.thread_time()
-                processor.update(samples)
-                if second >= WARM:
-                    by_processor[processor] += time.thread_time() - begun
-        middle = float(np.median(spent))
-        print(f"{name}: {middle:.2%} of a core (limit {limit:.0%}); {findings} findings, {alerts} alerts")
-        for processor, seconds in sorted(by_processor.items(), key=lambda one: -one[1]):
-            print(f"    {type(processor).__name__:<24} {seconds / (SECONDS - WARM):.2%}")
+            processor.update(samples)
+            of[type(processor).__name__].append(time.thread_time() - begun)
+    by_name = {name: 100 * float(np.median(seconds[WARM:])) for name, seconds in of.items()}
+    return 100 * float(np.median(spent[WARM:])), findings, alerts, by_name
 
 
-if __name__ == "__main__":
-    main()
+def _alerts(runs: dict[str, Floats]) -> tuple[int, int]:
+    """Alerts that would notify, and those only logged, over all runs."""
+    told = logged = 0
+    for curve in runs.values():
+        judge = _judge()
+        seq = np.arange(len(curve))
+        time_ns = (seq * STEP_SECONDS * 1e9).astype(np.int64)
+        for start in range(0, len(curve), 2):  # a heartbeat of a second
+            part = slice(start, start + 2)
+            samples = Samples.from_columns(
+                {Series("loss"): curve[part]}, seq=seq[part], step=seq[part], time_ns=time_ns[part]
+            )
+            for alert in judge.decide(judge.judge(samples), int(time_ns[part][-1])):
+                if not alert.is_over:
+                    told += alert.action is not Action.LOG
+                    logged += alert.action is Action.LOG
+    return told, logged

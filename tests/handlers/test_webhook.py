@@ -37,8 +37,7 @@ LABELS = {
 ANNOTATIONS = {
     "attempt": "2",
     "batch": "17",
-    "description": 'ALERT spike WARNING loss{split="train"} 3.21 (expected 1.02) '
-    "at epoch 3, batch 17, step 40: Loss spike",
+    "description": "ALERT spike WARNING: Loss spike (epoch 3, batch 17, step 40)",
     "epoch": "3",
     "expected": "1.02",
     "host": "node7",
