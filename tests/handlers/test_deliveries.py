@@ -195,6 +195,7 @@ def test_what_makes_room(slow: Keeper, notice_of: Callable[..., Notice]) -> None
     assert deliveries.close(SECONDS) == []
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of forking beside threads
 def test_a_forked_child_tells_nobody(notice_of: Callable[..., Notice]) -> None:
     """Such as a data loader's worker: `send` and `close` do nothing there, at once."""
     keeper = Keeper()
