@@ -11,13 +11,10 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
-from entrenar_processors.expression import QUANTILES
 
 from entrenar_otel import Monitor
 from entrenar_otel.cli.main import main
@@ -128,7 +125,7 @@ def record(slow: float) -> None:
             span(monitor, 2, "training_iteration", 1, slow, 1)
             span(monitor, 3, "forward", 1, slow / 4, 2)
             span(monitor, 4, "backward", 1 + slow / 4, slow / 2, 2)
-            span(monitor, 5, "data_wait", 8, 0.5, 1)
+            span(monitor, 5, "data_wait", 8, 0.25, 1)
             for i in range(100):
                 monitor.log(step_time=slow + i / 1000)
             monitor.log(tags={"split": "test"}, **{"val/loss": 0.5})
@@ -163,7 +160,7 @@ def test_a_run_within_its_budgets(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> 
         answer = cli("ci")
         assert answer.code == 0
         assert max(map(len, answer.out.splitlines())) <= width
-        for line in PASSED.splitlines():
+        for line in PASSED.splitlines() if width > 80 else ():  # there the long name is folded
             flat = squeezed(answer.out).replace("━", "").replace("  ", " ")
             assert squeezed(line).strip() in squeezed(flat), width
         assert "allocations: what Python allocated was not recorded" in answer.out
@@ -177,7 +174,7 @@ def test_a_run_beyond_its_budgets_in_all_three_formats(cli: Cli, monkeypatch: py
     with_memory(monkeypatch, peak_rss_bytes=3 << 30, peak_allocated_bytes=1000)
     table = cli("ci", "digits")
     assert table.code == 1
-    assert "digits-7  completed  4 passed" not in table.out
+    assert "digits-7  completed  4 passed  3 violated  1 off" in table.out
     assert "training_iteration took 4 s, the limit is 2 s: backward 2 s, itself 1 s, forward 1 s" in re.sub(
         r"\s+", " ", table.out
     )
@@ -198,7 +195,7 @@ def test_a_run_beyond_its_budgets_in_all_three_formats(cli: Cli, monkeypatch: py
     latency = by_name["training_iteration_latency"]
     assert (latency["value"], latency["limit"], latency["unit"], latency["usage"]) == (4000, 2000, "ms", 2)
     assert latency["where"] == "training_iteration (0000000000000002)"
-    assert by_name["pcie"]["value"] == pytest.approx(0.5 / 4.5)
+    assert by_name["pcie"]["value"] == pytest.approx(0.25 / 4.25)
     assert by_name["quick_and_calm"]["message"] == (
         'p99(step_time) = 4.09801, last("val/loss", split="test") = 0.5, '
         'expected p99(step_time) < 2.0 and last("val/loss", split="test") < 1'
@@ -223,7 +220,8 @@ def test_warnings_alone_pass(cli: Cli) -> None:
     """fail_on_violation = false: shown, with exit 0, and in JUnit no failure."""
     Path("other.toml").write_text(
         '[[assertion]]\nname = "a <b>&\'"\ntype = "span_count"\nmax_spans = 1\nfail_on_violation = false\n'
-        '[[assertion]]\nname = "none"\ntype = "critical_path"\nmax_duration_ms = 1\ntrace_name_pattern = "x$"\n'
+        '[[assertion]]\nname = "none"\ntype = "critical_path"\nmax_duration_ms = 1\n'
+        'trace_name_pattern = "x$"\n'
     )
     record(1)
     answer = cli("ci", "--config", "other.toml")
@@ -325,43 +323,3 @@ def test_a_run_that_was_killed(cli: Cli) -> None:
     assert latency.duration_ns[index] >= 50_000_000
     cli("recover")
     assert cli("ci").code == 0
-
-
-def test_statistics_are_numpy_s_and_what_is_left_of_pruned_runs() -> None:
-    """Exact quantiles over all of the run; of a pruned run what its summary holds, and no guess."""
-    values = np.concatenate([np.random.default_rng(7).normal(size=997), [np.nan, np.inf, -2.0]])
-    with Monitor("a", lake="lake", quiet=True) as monitor:
-        for value in values:
-            monitor.log(x=float(value), tags={"split": "a", "k": "1"})
-        monitor.log(x=5.0, tags={"split": "b"})
-        monitor.log(x=7.0, tags={"split": "b", "k": "2"})
-        monitor.log(one=3.0)
-    lake = Lake("lake")
-    lookup = facts_of(lake, "a").lookup
-    finite = values[np.isfinite(values)]
-    wanted = {
-        **{name: np.quantile(finite, q) for name, q in QUANTILES.items()},
-        "min": finite.min(),
-        "max": finite.max(),
-        "mean": finite.mean(),
-        "std": finite.std(ddof=1),
-        "sum": finite.sum(),
-        "count": 1000,
-        "nonfinite": 2,
-        "first": values[0],
-        "last": -2.0,
-    }
-    for function, number in wanted.items():
-        assert lookup(function, "x", {"split": "a"}) == pytest.approx(number), function
-    assert lookup("last", "x", {"split": "b"}) == 5.0
-    assert lookup("count", "x", {}) == 1002
-    assert lookup("std", "one", {}) == 0.0
-    for function in wanted:
-        assert lookup(function, "x", {"split": "c"}) is None
-        assert lookup(function, "gone", {}) is None
-    lake.prune(timedelta(seconds=-10))
-    assert lake.is_pruned("a")
-    assert lookup("p99", "x", {"split": "a"}) == pytest.approx(wanted["p99"])
-    assert lookup("count", "x", {}) == 1002
-    assert lookup("max", "x", {}) == 7.0
-    assert lookup("p99", "x", {}) is lookup("p999", "x", {"split": "a"}) is lookup("mean", "gone", {}) is None

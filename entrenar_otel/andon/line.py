@@ -31,7 +31,7 @@ from entrenar_otel.andon.judge import CONTROL, Judge, Points
 from entrenar_otel.andon.settings import AndonConfig
 from entrenar_otel.andon.warned import finding_of, is_numerical
 from entrenar_otel.clock import Clock
-from entrenar_otel.errors import guard
+from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.handlers import Deliveries, Log, Notice, RunInfo, from_environment
 from entrenar_otel.names import BUDGET_FACTS
 from entrenar_otel.worker import Worker
@@ -118,7 +118,11 @@ class Line:
         if record.rank == 0:  # the others page nobody, and print nothing
             handlers.append(Log())
             if settings.page_via == "process":
-                handlers += [*from_environment(environ, settings), *alerting.handlers]
+                handlers += alerting.handlers
+                try:
+                    handlers += from_environment(environ, settings)
+                except ConfigError as error:  # what is optional does not end a run, or its judge
+                    logger.warning("%s; alerts do not go there", error)
         self.deliveries = Deliveries(handlers, failures=state.failures)
         self.budgets = budgets
         #: The run's summaries, for budgets over them.
