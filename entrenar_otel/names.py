@@ -104,6 +104,10 @@ RESOURCE_LABELS = {
     "training.process.rank": "rank",
 }
 
+#: The event at a run's end that says what only the process knew, and its attributes, in bytes.
+BUDGET_FACTS = "training.budget.facts"
+PEAK_RSS, PEAK_ALLOCATED = "peak_rss_bytes", "peak_allocated_bytes"
+
 _MAX_INSTRUMENT = 200
 #: UCUM unit → Prometheus word, and the words after `per_`: the Collector's tables.
 _UNITS = {"d": "days", "h": "hours", "min": "minutes", "s": "seconds", "ms": "milliseconds",

@@ -42,6 +42,7 @@ LAYERS: list[list[str]] = [
     ["lake.recover", "lake.prune"],
     ["lake.lake"],
     ["lake"],
+    ["lake.facts"],
     # what goes out of it, and the page
     ["exporters.naming"],
     ["exporters.text", "exporters.prometheus", "exporters.exposition", "exporters.page_server"],
@@ -54,6 +55,7 @@ LAYERS: list[list[str]] = [
     ["tracing.span_export", "tracing.warnings_capture"],
     ["tracing.global_tracing"],
     ["tracing.run_tracing"],
+    ["budget_watch"],
     # OpenTelemetry's metrics: from an instrument's call to what exporters get
     ["metering"],
     ["metering.registry"],
@@ -75,7 +77,7 @@ LAYERS: list[list[str]] = [
     ["cli"],
     ["cli.views"],
     ["cli.events"],
-    ["cli.spans"],
+    ["cli.spans", "cli.ci"],
     ["demo"],
     ["cli.main"],
 ]
@@ -103,6 +105,7 @@ LAZY: dict[str, dict[str, str]] = {
         "cli.views": "--help and completion answer at once",
         "cli.events": "the same",
         "cli.spans": "the same",
+        "cli.ci": "the same",
         "config": "the same",
         "demo": "the same",
         "exporters": "the same",

@@ -55,6 +55,14 @@ class ExportFormat(StrEnum):
     PARQUET = "parquet"
 
 
+class GateFormat(StrEnum):
+    """How `ci` prints."""
+
+    TABLE = "table"
+    JSON = "json"
+    JUNIT = "junit"
+
+
 Run = Annotated[
     str | None, typer.Argument(help="A run id or a unique beginning of one; the latest by default.")
 ]
@@ -83,12 +91,14 @@ def options(
     Options.lake, Options.json = lake, as_json
 
 
-def open_lake(*, must_exist: bool = True) -> Lake:
-    """The lake that the options, the environment or renacer.toml name. Raises ConfigError."""
+def open_lake(*, must_exist: bool = True, settings_file: Path = Path("renacer.toml")) -> Lake:
+    """The lake that the options, the environment or the settings file name. Raises ConfigError."""
     from entrenar_otel.config import find_config
     from entrenar_otel.lake import DEFAULT_LAKE, Lake
 
-    location = Options.lake or os.environ.get("ENTRENAR_LAKE") or find_config().lake or DEFAULT_LAKE
+    location = (
+        Options.lake or os.environ.get("ENTRENAR_LAKE") or find_config(settings_file).lake or DEFAULT_LAKE
+    )
     lake = Lake(location)
     if must_exist and lake.storage.is_local and not os.path.isdir(lake.url):
         raise ConfigError(f"no lake at {lake.url}: name one with --lake, or record a run first")
@@ -189,6 +199,35 @@ def events(
     else:
         console = Console()
         console.print(events_table(found, span_names(lake, run_id), console.width))
+
+
+@app.command()
+def ci(
+    run: Run = None,
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help=r"The file with the \[\[assertion]] tables.")
+    ] = Path("renacer.toml"),
+    form: Annotated[GateFormat, typer.Option("--format", "-f", help="How to print it.")] = GateFormat.TABLE,
+) -> None:
+    """Judge a run by its budgets: latency, spans, memory, anti-patterns, and conditions of your own.
+
+    Exit code 0: all are kept; 1: one that has fail_on_violation is exceeded; 2: the file is wrong. What
+    was not measured is said to be so, and fails nothing.
+
+    [dim]Examples:[/dim] entrenar-otel ci · entrenar-otel ci digits-7 --format junit > budgets.xml
+    """
+    from entrenar_otel.cli.ci import as_junit, judge, load_assertions, show_gate
+
+    assertions = load_assertions(config)
+    gate = judge(open_lake(settings_file=config) if assertions else None, run, assertions, str(config))
+    if Options.json or form is GateFormat.JSON:
+        print_json(gate.as_dict())
+    elif form is GateFormat.JUNIT:
+        typer.echo(as_junit(gate), nl=False)
+    else:
+        show_gate(gate, Console())
+    if not gate.is_passed:
+        raise typer.Exit(1)
 
 
 @app.command()

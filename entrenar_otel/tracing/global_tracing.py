@@ -33,16 +33,36 @@ logger = logging.getLogger("entrenar_otel")
 SCOPE = "entrenar_otel"
 
 
+class UsersSpans(SpanProcessor):
+    """What of a run sees users' spans: its journal, and processors that see ours without a detour."""
+
+    def __init__(self, journal: JournalProcessor, processors: Sequence[SpanProcessor] = ()) -> None:
+        self._journal = journal
+        self._processors = tuple(processors)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self._journal.on_start(span, parent_context)
+        if self._processors and not is_ours(span):
+            for processor in self._processors:
+                processor.on_start(span, parent_context)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._journal.on_end(span)
+        if self._processors and not is_ours(span):
+            for processor in self._processors:
+                processor.on_end(span)
+
+
 class JournalRoute(SpanProcessor):
-    """Notes users' spans in the journal of the run that was opened last; in none between runs."""
+    """Hands users' spans to the run that was opened last; to none between runs."""
 
     def __init__(self) -> None:
-        self._open: list[JournalProcessor] = []
+        self._open: list[UsersSpans] = []
 
-    def enter(self, journal: JournalProcessor) -> None:
+    def enter(self, journal: UsersSpans) -> None:
         self._open = [*self._open, journal]
 
-    def leave(self, journal: JournalProcessor) -> None:
+    def leave(self, journal: UsersSpans) -> None:
         self._open = [one for one in self._open if one is not journal]
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -136,7 +156,7 @@ _exiting = False
 _joined: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def is_ours(span: trace.Span) -> bool:
+def is_ours(span: trace.Span | ReadableSpan) -> bool:
     """Whether this is a span that this package made."""
     scope = getattr(span, "instrumentation_scope", None)
     return scope is not None and scope.name == SCOPE
@@ -153,8 +173,8 @@ def foreign_provider() -> trace.TracerProvider | None:
     return provider
 
 
-def install_global(journal: JournalProcessor, pipeline: SpanPipeline, resource: Resource) -> bool:
-    """Make users' spans part of this run: noted in its journal, exported as its own are.
+def install_global(journal: UsersSpans, pipeline: SpanPipeline, resource: Resource) -> bool:
+    """Make users' spans part of this run: seen by `journal`, exported as its own are.
 
     Where no global tracer provider is set one is made, once a process, with the environment's sampler.
     Returns whether `pipeline` is now used by it; then `release` decides who closes it.
@@ -190,7 +210,7 @@ def _install(resource: Resource) -> bool:
     return True
 
 
-def release(journal: JournalProcessor, pipeline: SpanPipeline) -> bool:
+def release(journal: UsersSpans, pipeline: SpanPipeline) -> bool:
     """The run has ended; whether its pipeline stays open for the spans that users make after it."""
     _journal_route.leave(journal)
     pipeline.is_released = True

@@ -19,7 +19,14 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from entrenar_otel.errors import guard
 from entrenar_otel.recording.notes import EVENT
 from entrenar_otel.tracing.attributes import clean_attributes, clean_text
-from entrenar_otel.tracing.global_tracing import SCOPE, install_global, processors_for_ours, release
+from entrenar_otel.tracing.global_tracing import (
+    SCOPE,
+    Guarded,
+    UsersSpans,
+    install_global,
+    processors_for_ours,
+    release,
+)
 from entrenar_otel.tracing.open_span import OpenSpan, live
 from entrenar_otel.tracing.restored_span import restored
 from entrenar_otel.tracing.span_export import SpanPipeline
@@ -44,6 +51,7 @@ class RunTracing:
         environ: where TRACEPARENT and TRACESTATE of whoever started this process are.
         set_global: whether users' spans become part of the run, see `install_global`.
         export_settings: of SpanPipeline, see `environment.span_export_settings`.
+        processors: further ones that see every span of the run, users' too; what they raise stops there.
 
     >>> tracing = RunTracing(lambda kind, document: True, Resource({}), lambda: (0, None, None),
     ...                      environ={}, set_global=False)
@@ -65,9 +73,12 @@ class RunTracing:
         environ: Mapping[str, str] = os.environ,
         set_global: bool = True,
         export_settings: Mapping[str, Any] | None = None,
+        processors: Sequence[SpanProcessor] = (),
     ) -> None:
         self._journal = JournalProcessor(note)
         self._users_journal = JournalProcessor(note, leave_out=SCOPE)
+        self._processors = [Guarded(one) for one in processors]
+        self._users_spans = UsersSpans(self._users_journal, self._processors)
         self._resource = resource
         self._coordinates = coordinates
         self._step_spans = step_spans
@@ -117,10 +128,10 @@ class RunTracing:
             span_limits=_limits(),
             meter_provider=NoOpMeterProvider(),
         )
-        processors: list[SpanProcessor | None] = [self._journal]
+        processors: list[SpanProcessor | None] = [self._journal, *self._processors]
         if self._set_global:
             with guard("global tracing"):
-                install_global(self._users_journal, self._pipeline, self._resource)
+                install_global(self._users_spans, self._pipeline, self._resource)
             processors.append(processors_for_ours())
         for processor in (*processors, self._pipeline):
             if processor is not None:
@@ -158,7 +169,7 @@ class RunTracing:
                         self._close(opened)
         self._tracer = self._run = self._epoch = self._step = None
         with guard("tracing"):
-            if release(self._users_journal, self._pipeline):
+            if release(self._users_spans, self._pipeline):
                 self._pipeline.flush(_END_SECONDS)
             else:
                 self._pipeline.close(_END_SECONDS)

@@ -315,6 +315,18 @@ def memory_message(assertion: Any, peak: float, what: str | None = None) -> str:
     return f"{what} was {_bytes(peak)} at its peak, the limit is {_bytes(assertion.max_bytes)}"
 
 
+def shown(type_: str, value: float | None) -> str:
+    """The value or limit of a budget of this type, at a glance.
+
+    >>> shown("critical_path", 2310.0), shown("span_count", 8120), shown("anti_pattern", 0.125)
+    ('2.31 s', '8,120', '12.5 %')
+    """
+    if value is None:
+        return "–"
+    forms = {"critical_path": _ms, "memory_usage": _bytes, "anti_pattern": _percent}
+    return forms.get(type_, "{:,.0f}".format)(value)
+
+
 def _ms(value: float) -> str:
     """Milliseconds at a glance.
 
@@ -327,8 +339,8 @@ def _ms(value: float) -> str:
 
 
 def _bytes(value: float) -> str:
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20)):
-        if value >= size:
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value >= 10 * size or (value >= size and unit == "GiB"):
             return f"{value / size:,.2f} {unit}"
     return f"{value:,.0f} B"
 

@@ -145,10 +145,10 @@ class LiveBudgets:
             for one in counts:
                 assert one.value is not None
                 one.value += 1
-                if one.value > one.limit and not one.is_told:
-                    pattern = one.assertion.span_name_pattern
-                    message = count_message(int(one.value), one.assertion.max_spans, pattern)
-                    self._tell(one, judged(one.assertion, one.value, one.assertion.max_spans, message, name))
+                limit = one.assertion.max_spans
+                if one.value > limit and not one.is_told:
+                    message = count_message(int(one.value), limit, one.assertion.span_name_pattern)
+                    self._tell(one, judged(one.assertion, one.value, limit, message, name))
             for one in latencies:
                 self._latency(one, name, duration_s)
             if self._patterns and end_ns is not None:

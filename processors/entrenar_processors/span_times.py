@@ -194,20 +194,22 @@ class SpanTimes:
             return sorted(times)  # the one that ends last is taken first, from the end of the list
 
         low, high = int(self.start_ns[index]), int(self.end_ns[index])
-        # A level: the span, from where on, up to where it is not told yet, children that may be on it.
-        stack = [[index, low, high, children(index, low)]]
+        # A level: a span, from where on, children that may be on the path; `told` is up to where it is not.
+        stack = [(index, low, children(index, low))]
+        told = [high]
         while stack:
-            span, low, high, waiting = stack[-1]
+            span, low, waiting = stack[-1]
             if not waiting:
-                add(span, high - low)
+                add(span, told.pop() - low)
                 stack.pop()
                 continue
             end, start, child = waiting.pop()
-            end = min(end, high)
+            end = min(end, told[-1])
             if start < end:
-                add(span, high - end)
-                stack[-1][2] = start
-                stack.append([child, start, end, children(child, start)])
+                add(span, told[-1] - end)
+                told[-1] = start
+                stack.append((child, start, children(child, start)))
+                told.append(end)
         return path
 
     def god_process(self, pattern: str | None = None) -> Share:

@@ -1,0 +1,208 @@
+"""The gate over a run: every budget of a renacer.toml with its verdict, as a table, JSON or JUnit XML."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from entrenar_processors.budgets import Outcome, Result, evaluate, shown
+from entrenar_processors.config import Assertion, BadConfig, load_config
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from entrenar_otel.cli.events import clean
+from entrenar_otel.cli.views import runs_of
+from entrenar_otel.errors import ConfigError
+from entrenar_otel.lake.facts import facts_of
+
+if TYPE_CHECKING:
+    from entrenar_otel.lake import Lake
+
+_STATES = {"running": "cyan", "completed": "green", "stopped": "yellow", "crashed": "red"}
+_VERDICTS = {
+    "passed": ("✓", "green"),
+    "violated": ("✗", "bold red"),
+    "warning": ("!", "yellow"),
+    "not measured": ("–", "dim"),
+    "off": ("·", "dim"),
+}
+_BAR = 10
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The verdicts on a run. Without budgets there is nothing to judge, and no run is looked for."""
+
+    run_id: str | None
+    state: str | None
+    reason: str | None
+    config: str
+    results: list[Result]
+
+    @property
+    def is_passed(self) -> bool:
+        return not any(verdict_of(one) == "violated" for one in self.results)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "run_id": self.run_id,
+            "state": self.state,
+            "config": self.config,
+            "passed": self.is_passed,
+            "budgets": [
+                {
+                    "name": one.budget,
+                    "type": one.type,
+                    "verdict": verdict_of(one),
+                    "value": one.value,
+                    "limit": one.limit,
+                    "unit": one.unit,
+                    "usage": one.usage,
+                    "message": one.message,
+                    "where": one.where,
+                    "fail_on_violation": one.fail_on_violation,
+                }
+                for one in self.results
+            ],
+        }
+
+
+def verdict_of(result: Result) -> str:
+    """`passed`, `violated`, `warning` (of one that fails nothing), `not measured` or `off`."""
+    is_warning = result.outcome is Outcome.VIOLATED and not result.fail_on_violation
+    return "warning" if is_warning else str(result.outcome)
+
+
+def load_assertions(path: Path) -> Sequence[Assertion]:
+    """The budgets of a settings file. Raises ConfigError: also where there is no such file."""
+    if not path.is_file():
+        raise ConfigError(
+            f"no settings file {path}: name the one with the [[assertion]] tables with --config"
+        )
+    try:
+        return load_config(path).assertion
+    except BadConfig as error:
+        raise ConfigError(str(error)) from None
+
+
+def judge(lake: Lake | None, run: str | None, assertions: Sequence[Assertion], config: str) -> Gate:
+    """Judge a run, by default the latest. Raises RunError."""
+    if lake is None or not assertions:
+        return Gate(None, None, None, config, [])
+    run_id = lake.find_run(run)
+    record = next(one for one in runs_of(lake) if one["run_id"] == run_id)
+    return Gate(
+        run_id, record["state"], record["reason"], config, evaluate(assertions, facts_of(lake, run_id))
+    )
+
+
+def show_gate(gate: Gate, console: Console) -> None:
+    """Print the verdicts, and below them why of those that are not plainly passed."""
+    if gate.run_id is None:
+        console.print(Text(f"no [[assertion]] in {gate.config}: nothing to judge", style="dim"))
+        return
+    state = str(gate.state)
+    head = Text.assemble((clean(gate.run_id), "bold"), "  ", (state, f"bold {_STATES.get(state, '')}"))
+    counts = Counter(verdict_of(one) for one in gate.results)
+    for name, (_, style) in _VERDICTS.items():
+        if counts[name]:
+            head.append("  ").append(f"{counts[name]} {name}", style=style)
+    console.print(head)
+    if state not in ("completed", "stopped"):
+        told = (
+            "is not over" if state == "running" else f"has no regular end: {clean(gate.reason or 'unknown')}"
+        )
+        console.print(Text(f"the run {told}; this is what is known of it", style="yellow"))
+    console.print()
+    console.print(_table(gate.results, console.width))
+    notes = [one for one in gate.results if one.outcome in (Outcome.VIOLATED, Outcome.NOT_MEASURED)]
+    if notes:
+        console.print()
+        console.print(_notes(notes))
+
+
+def _table(results: list[Result], width: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("budget", overflow="fold", min_width=14)
+    has_types, has_bars = width >= 96, width >= 106
+    if has_types:
+        table.add_column("type", no_wrap=True, style="dim")
+    for name in ("value", "limit", "usage"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if has_bars:
+        table.add_column("", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for one in results:
+        verdict = verdict_of(one)
+        mark, style = _VERDICTS[verdict]
+        usage = "–" if one.usage is None else f"{min(one.usage, 99.99):.0%}".replace("%", " %")
+        if one.usage is not None and one.usage > 99.99:
+            usage = ">9,999 %"
+        cells = [
+            Text(clean(one.budget), style="dim" if verdict == "off" else ""),
+            *([Text(one.type)] if has_types else []),
+            Text(shown(one.type, one.value)),
+            Text(shown(one.type, one.limit), style="dim"),
+            Text(usage, style=style if one.outcome is Outcome.VIOLATED else ""),
+        ]
+        if has_bars:
+            cells.append(_bar(one.usage, style))
+        table.add_row(*cells, Text(f"{mark} {verdict}", style=style))
+    return table
+
+
+def _bar(usage: float | None, style: str) -> Text:
+    if usage is None:
+        return Text()
+    full = min(_BAR, round(usage * _BAR)) if usage < 1 else _BAR
+    return Text("━" * full, style=style).append("─" * (_BAR - full), style="dim")
+
+
+def _notes(results: list[Result]) -> Table:
+    notes = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    notes.add_column(no_wrap=True)
+    notes.add_column(overflow="fold")
+    for one in results:
+        mark, style = _VERDICTS[verdict_of(one)]
+        told = Text(clean(one.budget), style="bold" if one.outcome is Outcome.VIOLATED else "")
+        notes.add_row(Text(mark, style=style), told.append(f": {clean(one.message)}", style="not bold"))
+    return notes
+
+
+def as_junit(gate: Gate) -> str:
+    """One test case a budget: failed where it is violated, skipped where it was not measured or is off.
+
+    A violation that fails nothing is in the case's output.
+    """
+    counts = Counter(verdict_of(one) for one in gate.results)
+    suite = ET.Element(
+        "testsuite",
+        name="entrenar-otel ci",
+        tests=str(len(gate.results)),
+        failures=str(counts["violated"]),
+        errors="0",
+        skipped=str(counts["not measured"] + counts["off"]),
+    )
+    properties = ET.SubElement(suite, "properties")
+    for name, value in (("run_id", gate.run_id), ("state", gate.state), ("config", gate.config)):
+        if value is not None:
+            ET.SubElement(properties, "property", name=name, value=clean(value))
+    for one in gate.results:
+        case = ET.SubElement(
+            suite, "testcase", classname=f"budgets.{one.type}", name=clean(one.budget), time="0"
+        )
+        verdict, message = verdict_of(one), clean(one.message)
+        if verdict == "violated":
+            ET.SubElement(case, "failure", type=one.type, message=message).text = message
+        elif verdict in ("not measured", "off"):
+            ET.SubElement(case, "skipped", message=f"{verdict}: {message}")
+        elif verdict == "warning":
+            ET.SubElement(case, "system-out").text = f"warning: {message}"
+    ET.indent(suite)
+    return f"<?xml version='1.0' encoding='utf-8'?>\n{ET.tostring(suite, encoding='unicode')}\n"
