@@ -130,10 +130,11 @@ def show_gate(gate: Gate, console: Console) -> None:
 def _table(results: list[Result], width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("budget", overflow="fold", min_width=14)
-    table.add_column("type", no_wrap=True, style="dim")
+    has_types, has_bars = width >= 96, width >= 106
+    if has_types:
+        table.add_column("type", no_wrap=True, style="dim")
     for name in ("value", "limit", "usage"):
         table.add_column(name, justify="right", no_wrap=True)
-    has_bars = width >= 100
     if has_bars:
         table.add_column("", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -145,7 +146,7 @@ def _table(results: list[Result], width: int) -> Table:
             usage = ">9,999 %"
         cells = [
             Text(clean(one.budget), style="dim" if verdict == "off" else ""),
-            Text(one.type),
+            *([Text(one.type)] if has_types else []),
             Text(shown(one.type, one.value)),
             Text(shown(one.type, one.limit), style="dim"),
             Text(usage, style=style if one.outcome is Outcome.VIOLATED else ""),
@@ -160,7 +161,7 @@ def _bar(usage: float | None, style: str) -> Text:
     if usage is None:
         return Text()
     full = min(_BAR, round(usage * _BAR)) if usage < 1 else _BAR
-    return Text("━" * full, style=style).append("━" * (_BAR - full), style="bright_black")
+    return Text("━" * full, style=style).append("─" * (_BAR - full), style="dim")
 
 
 def _notes(results: list[Result]) -> Table:

@@ -216,7 +216,7 @@ def events(
 def ci(
     run: Run = None,
     config: Annotated[
-        Path, typer.Option("--config", "-c", help="The file with the [[assertion]] tables.")
+        Path, typer.Option("--config", "-c", help=r"The file with the \[\[assertion]] tables.")
     ] = Path("renacer.toml"),
     form: Annotated[GateFormat, typer.Option("--format", "-f", help="How to print it.")] = GateFormat.TABLE,
 ) -> None:

@@ -339,8 +339,8 @@ def _ms(value: float) -> str:
 
 
 def _bytes(value: float) -> str:
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20)):
-        if value >= size:
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value >= 10 * size or (value >= size and unit == "GiB"):
             return f"{value / size:,.2f} {unit}"
     return f"{value:,.0f} B"
 

@@ -1,4 +1,4 @@
-"""What a gate over a finished run knows of it: exact statistics, and what is left of a pruned run."""
+"""Facts of a run for its budgets, against numpy over the same values."""
 
 from __future__ import annotations
 
