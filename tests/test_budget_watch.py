@@ -23,9 +23,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from entrenar_otel.budget_watch import BudgetWatch, ProcessMemory
-from entrenar_otel.errors import failures
+from entrenar_otel.errors import failures, set_strict
 from entrenar_otel.names import PEAK_ALLOCATED, PEAK_RSS
-from entrenar_otel.testing import strict
 from entrenar_otel.tracing.run_tracing import RunTracing
 
 MIB = 1 << 20
@@ -97,8 +96,6 @@ def test_a_processor_that_fails_stops_nothing() -> None:
 
     watch = BudgetWatch(assertions(COUNT))
     tracing = tracing_of(Broken(), watch.span_processor)
-    from entrenar_otel.errors import set_strict
-
     before, was = failures["span processor"], set_strict(False)
     try:
         tracing.start()
@@ -284,7 +281,7 @@ def test_a_forked_child_is_not_the_run() -> None:
 
 
 def test_a_tick_and_a_span_cost_little() -> None:
-    """Ten times what was measured (tick 20 µs, span 3 µs), for a busy machine."""
+    """Measured 20 µs a tick and 1.7 µs a span; the limits are those of a busy machine."""
     watch = BudgetWatch(assertions(SLOW, COUNT, {"type": "memory_usage", "max_bytes": 1 << 50}))
     tracing = tracing_of()
     tracing.start()
@@ -303,5 +300,4 @@ def test_a_tick_and_a_span_cost_little() -> None:
     print(f"tick {tick * 1e6:.1f} µs, span {ended * 1e6:.1f} µs")
     assert tick < 500e-6
     assert ended < 50e-6
-    with strict():
-        watch.close()
+    watch.close()
