@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
+import re
 import tracemalloc
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -118,11 +118,16 @@ class ProcessMemory:
 
 
 def _high_water_mark() -> int:
-    """The most bytes that were ever resident, of this process; 0 where the system does not say."""
-    if resource is None:
-        return 0
-    mark = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return mark if sys.platform == "darwin" else mark * 1024
+    """The most bytes that were ever resident, of this process; 0 where the system does not say.
+
+    Linux' own mark: that of getrusage is what the process that started this one had.
+    """
+    try:
+        with open("/proc/self/status", "rb") as file:
+            found = re.search(rb"^VmHWM:\s+(\d+) kB", file.read(), flags=re.MULTILINE)
+        return int(found[1]) * 1024 if found else 0
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource is not None else 0  # in bytes
 
 
 class BudgetWatch:

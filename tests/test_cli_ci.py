@@ -280,7 +280,7 @@ def test_what_cannot_be_judged(cli: Cli) -> None:
 def test_real_spans_of_a_monitored_loop(cli: Cli) -> None:
     """What `monitor.span` recorded is what the gate sees; also of a run that is not over."""
     Path("renacer.toml").write_text(TOML)
-    with Monitor("live", lake="lake", quiet=True) as monitor:
+    with Monitor("live", lake="lake", quiet=True, settings_file=None) as monitor:
         for _ in range(3):
             with monitor.span("training_iteration"), monitor.span("forward"):
                 time.sleep(0.01)

@@ -198,7 +198,7 @@ class Line:
         self.andon.close()
         self._judge_warned()
         if self.budgets is not None:
-            self.budgets.on_tick(self._lookup())
+            self.budgets.close(self._lookup())
             self.judge_budgets()
             self._tracing.event(BUDGET_FACTS, self.budgets.attributes())
         for alert in self.judge.finish(self._clock.time_ns()):
@@ -211,8 +211,6 @@ class Line:
         """Let incidents and handlers finish; bounded."""
         if not self._incidents.close(timeout_seconds):
             logger.warning("incidents of run %s are not all written", self._record.run_id)
-        if self.budgets is not None:
-            self.budgets.close()
         for name in self.deliveries.close(min(timeout_seconds, _HANDLERS_SECONDS)):
             logger.warning("the alert handler %s hangs: left behind", name)
 
