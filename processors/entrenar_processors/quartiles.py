@@ -55,11 +55,11 @@ class RobustWindow:
                 z[step], median[step] = self._across(rows, values[step])
         else:
             for column, row in enumerate(columns_of(rows)):
-                z[:, column], median[:, column] = self._along(row, values[:, column].tolist())
+                z[:, column], median[:, column] = self.along(row, values[:, column].tolist())
         return z, median
 
-    def _along(self, row: int, values: list[float]) -> tuple[list[float], list[float]]:
-        """One series, value by value, on plain lists."""
+    def along(self, row: int, values: list[float]) -> tuple[list[float], list[float]]:
+        """One series, value by value, on plain lists: z and median of each; the values are `clipped`."""
         count, window = int(self._count[row]), self._window
         ring = self._ring[row].tolist()
         size = min(count, window)

@@ -15,6 +15,7 @@ from entrenar_processors.stream import (
     Hits,
     Index,
     SeriesProcessor,
+    clipped,
     columns_of,
     grown,
     require,
@@ -57,8 +58,8 @@ class Excess:
         """At which of z `(n, k)` it fires."""
         n, k = z.shape
         fires = np.zeros(z.shape, dtype=bool)
-        clipped = np.minimum(np.maximum(z, -self._clip), self._clip)
         if n <= k and k >= SCALAR_BELOW:
+            clipped = np.minimum(np.maximum(z, -self._clip), self._clip)
             total, over, threshold = self._sum[rows], self._over[rows], self.threshold[rows]
             for step in range(n):
                 over = over & (z[step] >= self._allowance)
@@ -70,19 +71,18 @@ class Excess:
             self._sum[rows], self._over[rows] = total, over
         else:
             for column, row in enumerate(columns_of(rows)):
-                fires[self._along(row, clipped[:, column]), column] = True
+                fires[self.along(row, z[:, column].tolist()), column] = True
         return fires
 
-    def _along(self, row: int, z: Floats) -> list[int]:
+    def along(self, row: int, z: list[float]) -> list[int]:
         """One series, value by value; the steps at which it fires.
 
         While the sum is 0 nothing happens before the next value above the allowance.
         """
         total, over, fires = float(self._sum[row]), bool(self._over[row]), []
-        threshold, allowance = float(self.threshold[row]), self._allowance
-        above = np.flatnonzero(z >= allowance).tolist()
-        values = z.tolist()
-        step, n, next_above = 0, len(values), 0
+        threshold, allowance, clip = float(self.threshold[row]), self._allowance, self._clip
+        above = [step for step, one in enumerate(z) if one >= allowance]
+        step, n, next_above = 0, len(z), 0
         while step < n:
             if total == 0.0 and not over:
                 while next_above < len(above) and above[next_above] < step:
@@ -90,13 +90,13 @@ class Excess:
                 if next_above == len(above):
                     break
                 step = above[next_above]
-            one = values[step]
+            one = z[step]
             step += 1
             if over:
                 if one >= allowance:
                     continue
                 over = False
-            total += one - allowance
+            total += (clip if one > clip else -clip if one < -clip else one) - allowance
             if total < 0.0:
                 total = 0.0
             elif total >= threshold:
@@ -115,8 +115,19 @@ class _Spikes:
         self.excess.reserve(n_series)
 
     def update(self, rows: Index, values: Floats) -> Hits:
-        z, median = self._window.update(rows, values)
-        return Hits.where(self.excess.update(rows, z), median, z)
+        n, k = values.shape
+        if n <= k and k >= SCALAR_BELOW:
+            z, median = self._window.update(rows, values)
+            return Hits.where(self.excess.update(rows, z), median, z)
+        values = clipped(values)
+        found: list[tuple[int, int, int, float, float]] = []
+        for column, row in enumerate(columns_of(rows)):  # on plain lists all the way: few values ever fire
+            scores, medians = self._window.along(row, values[:, column].tolist())
+            for step in self.excess.along(row, scores):
+                size = abs(scores[step])
+                level = 0 if size < 4 else 1 if size < 5 else 2
+                found.append((step, column, level, medians[step], scores[step]))
+        return Hits.of(sorted(found))
 
 
 class SpikeDetector(SeriesProcessor):
