@@ -24,6 +24,12 @@ LEFT = [
 ]
 
 
+def test_no_merge_is_left_open() -> None:
+    """In none of the documents: conflict markers pass every other check."""
+    for document in (README, README.parent / "CHANGELOG.md", *README.parent.glob("docs/*.md")):
+        assert not re.search(r"^(<{7} |={7}$|>{7} )", document.read_text(encoding="utf-8"), flags=re.M)
+
+
 def test_every_example_is_tried() -> None:
     """An example that is added gets a line in LEFT."""
     assert len(BLOCKS) == len(LEFT)
