@@ -141,21 +141,28 @@ class _Divergence:
         z, mean = self._residuals.update(rows, values)
         scored = ~np.isnan(z)
         if scored.all():
-            return self._report(self._test.update(rows, z), mean)
+            return self._report(self._test.update(rows, z), z, mean)
         found: list[Hits] = []
         for column, row in enumerate(columns_of(rows)):
             if len(steps := np.flatnonzero(scored[:, column])):
                 hits = self._test.update(slice(row, row + 1), z[steps, column : column + 1])
                 hits = hits._replace(step=steps[hits.step], column=np.full(len(hits.step), column))
-                found.append(self._report(hits, mean))
+                found.append(self._report(hits, z, mean))
         if not found:
             return NOTHING
         arrays: Any = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return Hits(*arrays)
 
     @staticmethod
-    def _report(hits: Hits, mean: Floats) -> Hits:
-        """What was expected is the mean of the metric, not of its z; whatever diverges is High."""
+    def _report(hits: Hits, z: Floats, mean: Floats) -> Hits:
+        """What was expected is the mean of the metric, not of its z; whatever diverges is High.
+
+        After a steep fall the mean is long above the values: then z rises towards 0 as it follows, and
+        the test fires though the metric does not. What is below its mean does not diverge.
+        """
+        above = z[hits.step, hits.column] > 0
+        parts: Any = (part[above] for part in hits)
+        hits = Hits(*parts)
         return hits._replace(level=np.full(len(hits.step), 2), expected=mean[hits.step, hits.column])
 
 

@@ -105,6 +105,15 @@ def test_slow_divergence_is_found_and_spikes_are_not() -> None:
     assert find(DivergenceDetector(), 4 - loss) == []
 
 
+def test_a_fall_is_no_divergence() -> None:
+    """A loss that falls at each epoch: the mean follows from above, and z rises as it does."""
+    for seed in range(5):
+        jitter = np.random.default_rng(seed).normal(0.0, 0.05, 1200)
+        loss = np.repeat(1 / np.arange(1.0, 13.0), 100) + jitter
+        assert all(finding.value > finding.expected for finding in find(DivergenceDetector(), loss))
+        assert not [one for one in find(DivergenceDetector(), loss) if one.at.seq < 300]
+
+
 def test_residuals_start_robustly_and_leave_the_flat_state() -> None:
     """A wild first value does not blind the detector; a constant start is not scored."""
     residuals = Residuals(0.01, 4.0, 20)
