@@ -94,7 +94,8 @@ class Loop:
                     size_of = size_of or size_function(batch)
                     size = size_of(batch)
                 except Exception:  # nothing with a length, or an array without dimensions
-                    size_of = None
+                    size_of = size = None
+                if size is None:  # outside of the except: an AndonStop from here is not its consequence
                     timed(done - begun, arrived - begun)
                 else:
                     counted(done - begun, arrived - begun, size)

@@ -316,3 +316,24 @@ def test_twenty_in_a_row_stop_at_the_next_log(judged: Any) -> None:
 def check(one: Kit) -> None:
     names = one.monitor.query(ALERTS).column("name").to_pylist()
     assert sorted(names) == ["nonfinite_gradients", "nonfinite_other"]
+
+
+def test_a_stop_between_steps_has_no_context_of_ours(judged: Any) -> None:
+    """Batches without a length: the TypeError of `len` is not shown above the AndonStop."""
+    toml = """
+        [[monitor.threshold]]
+        name = "cap"
+        metric = "load"
+        max = 5
+        action = "stop"
+    """
+
+    def train(one: Any) -> None:
+        for number in one.monitor.steps(range(20)):
+            if number == 10:
+                one.monitor.log(load=9.0)
+                one.advance(1)
+
+    with judged(toml) as one, pytest.raises(AndonStop, match="cap crossed") as caught:
+        train(one)
+    assert caught.value.__context__ is None
