@@ -140,7 +140,7 @@ class Line:
     def found(self, findings: Sequence[Finding]) -> None:
         """Findings of whoever makes them: processors, budgets, warnings."""
         for one in findings[:_MAX_EVENTS]:
-            self._tracing.event("training.finding", one.as_dict())
+            self._tracing.event("training.finding", one.as_dict(), at=_place(one.at))
         if len(findings) > _MAX_EVENTS:
             self._tracing.event("training.finding", {"more": len(findings) - _MAX_EVENTS})
         for alert in self.judge.decide(findings, self._clock.time_ns()):
@@ -222,7 +222,9 @@ class Line:
                 incident = self._incidents.begin(alert)
             attributes = alert.as_dict() | ({"incident": incident} if incident else {})
             severity = "INFO" if alert.is_over else str(alert.level)
-            self._tracing.event("training.alert", attributes, severity=severity, body=alert.summary)
+            self._tracing.event(
+                "training.alert", attributes, severity=severity, body=alert.summary, at=_place(alert.at)
+            )
             if not waits:
                 self._send(alert, incident)
         if keeps:
@@ -335,6 +337,11 @@ class Line:
             run_id=self._record.run_id,
         )
         found += [f"{number:.6g}" for number in reversed(table.column(0).to_pylist())]
+
+
+def _place(at: Coordinates) -> tuple[int | None, int | None, int | None]:
+    epoch, batch, step = (None if one < 0 else one for one in (at.epoch, at.batch, at.step))
+    return epoch, batch, step
 
 
 def _finding_of(violation: Violation, at: Coordinates) -> Finding:

@@ -260,8 +260,11 @@ class RunTracing:
         severity: str = "INFO",
         body: str | None = None,
         on: trace.Span | None = None,
+        at: tuple[int | None, int | None, int | None] | None = None,
     ) -> None:
         """Something happened: noted at once, and an event of our innermost open span.
+
+        `at`: the epoch, batch and step that it is about, by default those that the loop is in.
 
         To the span it is added when the span ends. This may be called from a log call, and that may
         be the SDK's own within the lock of this very span (an attribute of a type that it refuses).
@@ -272,7 +275,7 @@ class RunTracing:
             now = time.time_ns()
             span, cleaned = on or self._innermost(), clean_attributes(attributes)
             ids = span.get_span_context() if span else trace.INVALID_SPAN_CONTEXT
-            epoch, batch, step = self._coordinates()
+            epoch, batch, step = self._coordinates() if at is None else at
             text = clean_text(name)
             document = {
                 "name": text,

@@ -253,3 +253,26 @@ def test_metrics_start_at_zero(judged: Any) -> None:
         one.monitor.log(accuracy=0.9)
         one.advance(2)
         assert active() == [0]
+
+
+def test_the_events_say_where_the_sample_was(judged: Any) -> None:
+    """Not where the loop was a heartbeat later."""
+    toml = """
+        [[monitor.threshold]]
+        name = "cap"
+        metric = "load"
+        max = 5
+    """
+    with judged(toml) as one:
+        one.monitor.log(load=9.0, epoch=1, batch=2, step=3)
+        for _ in one.monitor.epochs(5):
+            for _ in one.monitor.steps(range(4)):
+                one.monitor.log(load=1.0)
+        one.advance(1)
+        told = one.monitor.query(
+            "SELECT name, epoch, batch, step FROM events "
+            "WHERE name IN ('training.finding', 'training.alert') AND attributes['metric'] = 'load'"
+        ).to_pylist()
+        assert {row["name"] for row in told} == {"training.finding", "training.alert"}
+        # the second finding says that it is over
+        assert {(row["epoch"], row["batch"], row["step"]) for row in told} == {(1, 2, 3), (0, 0, 0)}
