@@ -156,6 +156,16 @@ def test_json_everywhere_and_global_options_anywhere(
     assert strict(cli("recover", "--json", "--lake", "lake").out) == []
 
 
+def test_a_wide_answer_is_shown_row_by_row(runs: None, cli: Cli) -> None:
+    """Twenty columns in eighty characters would be a letter a line."""
+    columns = ", ".join(f"{number} AS column_{number}" for number in range(20))
+    lines = [
+        line.rstrip() for line in cli("query", f"SELECT {columns}, NULL AS x FROM range(2)").out.splitlines()
+    ]
+    row = [f"column_{number}".ljust(11) + str(number) for number in range(20)]
+    assert lines == [*row, "", *row]
+
+
 def test_query_formats(runs: None, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same answer as table, CSV, JSON and Parquet, on standard output or in a file."""
     sql = "SELECT metric, count(*) n, tags['split'] AS \"[red]x[1]\" FROM metrics GROUP BY ALL ORDER BY 1"

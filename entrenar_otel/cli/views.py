@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _STATES = {"running": "cyan", "completed": "green", "stopped": "yellow", "crashed": "red"}
 _WORST = ("crashed", "stopped", "running", "completed")
 _MAX_ROWS = 200
+#: With less room than this for a column, a table is no longer one.
+_NARROWEST = 7
 _BARS = "▁▂▃▄▅▆▇█"
 
 _RUNS = "SELECT * FROM runs ORDER BY started_at"
@@ -243,17 +245,35 @@ def sparkline(values: list[Any]) -> str:
 
 
 def print_table(table: pa.Table, console: Console) -> None:
-    """An answer as a table; a long one is cut, and says so."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for field in table.schema:
-        numeric = str(field.type).startswith(("int", "uint", "float", "double", "decimal"))
-        shown.add_column(Text(field.name), justify="right" if numeric else "left", overflow="fold")
-    for row in rows(table.slice(0, _MAX_ROWS)):
-        shown.add_row(*(Text(_cell(value)) for value in row.values()))
-    console.print(shown)
+    """An answer as a table, or row by row where that is too wide; a long one is cut, and says so."""
+    cells = [[_cell(value) for value in row.values()] for row in rows(table.slice(0, _MAX_ROWS))]
+    if len(table.schema) * (_NARROWEST + 2) > console.width + 2:
+        console.print(_one_by_one(table.schema.names, cells))
+    else:
+        shown = Table(box=None, pad_edge=False, header_style="bold")
+        for field in table.schema:
+            numeric = str(field.type).startswith(("int", "uint", "float", "double", "decimal"))
+            shown.add_column(Text(field.name), justify="right" if numeric else "left", overflow="fold")
+        for row in cells:
+            shown.add_row(*map(Text, row))
+        console.print(shown)
     left = table.num_rows - _MAX_ROWS
     if left > 0:
         console.print(f"… {left:,} more rows; --format csv, json or parquet gives all", style="dim")
+
+
+def _one_by_one(names: list[str], cells: list[list[str]]) -> Table:
+    """A line for each value that is there, a blank one between two rows."""
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    shown.add_column(style="bold", no_wrap=True)
+    shown.add_column(overflow="fold")
+    for number, row in enumerate(cells):
+        if number:
+            shown.add_row()
+        for name, cell in zip(names, row, strict=True):
+            if cell:
+                shown.add_row(Text(name), Text(cell))
+    return shown
 
 
 def _cell(value: Any) -> str:
