@@ -27,10 +27,11 @@ NEXT = """
     import time
     from entrenar_otel import Monitor
     with Monitor("next", quiet=True, interval_seconds=0.05) as monitor:
-        for _ in range(200):
+        for _ in range(1000):
             monitor.log(loss=0.5)
             time.sleep(0.01)
             if any(run.run_id == "dead" and run.state == "crashed" for run in monitor.lake.runs()):
+                time.sleep(1.0)  # the spans are exported once the lake has them
                 break
 """
 
