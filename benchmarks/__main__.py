@@ -20,7 +20,7 @@ GROUPS = (
     *("hot_path", "peers", "loop_overhead", "tick", "storage", "queries", "memory", "startup"),
     *("otel", "page"),
 )
-#: Run by name only: what they say stands in docs/detectors.md and docs/drift-and-forest.md.
+#: Run by name only: what they say stands in docs/detectors.md.
 APART = ("jidoka", "detectors", "detector_quality", "forest", "drift_quality")
 _GROUP_SECONDS = 600
 

@@ -83,11 +83,6 @@ def load_config(path: Path) -> Config:
         raise ConfigError(str(error)) from None
 
 
-def find_config(settings_file: str | os.PathLike[str] | None = FILE) -> Config:
-    """The configuration in this file, or the defaults where there is none (or None is asked for)."""
-    return MonitorConfig.find(settings_file).full()
-
-
 def _existing(settings_file: str | os.PathLike[str] | None) -> Path | None:
     """The file, if there is anything under its name: what is there but cannot be read is an error."""
     return Path(settings_file) if settings_file is not None and os.path.lexists(settings_file) else None

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from entrenar_processors.budgets import Violation
 
     from entrenar_otel.andon import AndonConfig
+    from entrenar_otel.andon.andon import Andon
+    from entrenar_otel.andon.budget_watch import BudgetWatch
     from entrenar_otel.andon.line import Line
-    from entrenar_otel.budget_watch import BudgetWatch
     from entrenar_otel.lake import Lake
     from entrenar_otel.run import OpenRun
 
@@ -113,8 +114,7 @@ class Cord:
         from entrenar_otel.andon.bystander import Bystander
 
         andon = Andon(Bystander(self.rank, self.world_size), agree=agree)
-        for occasion, call, local in self._callbacks:
-            andon.on(occasion, call, local=local)
+        self._connect(andon)
         andon.decide_together()
 
     def _make_line(self, run: OpenRun) -> Line:
@@ -138,14 +138,13 @@ class Cord:
         assertions = self._settings.assertions
         if not assertions:
             return None
-        from entrenar_otel.budget_watch import BudgetWatch
+        from entrenar_otel.andon.budget_watch import BudgetWatch
 
         return BudgetWatch(assertions)
 
-    def _connect_callbacks(self) -> None:
-        if (line := self._line) is not None:
-            for occasion, call, local in self._callbacks:
-                line.andon.on(occasion, call, local=local)
+    def _connect(self, andon: Andon) -> None:
+        for occasion, call, local in self._callbacks:
+            andon.on(occasion, call, local=local)
 
     def _on_bad_loss(
         self, series: Series, value: float, epoch: int | None, batch: int | None, step: int | None

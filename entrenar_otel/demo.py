@@ -101,7 +101,7 @@ def explode(monitor: Monitor, steps: int = 400) -> None:
 
 def show_explosion(lake: str, console: Console) -> None:
     """A second run that goes wrong: the line stops, and says why and where."""
-    from entrenar_otel.cli.alerts import alerts_of, alerts_table, incidents_of
+    from entrenar_otel.cli.alerts import alerts_of, show_alerts
 
     console.print()
     console.print(Rule("a second run, whose learning rate grows and grows", align="left"))
@@ -116,10 +116,7 @@ def show_explosion(lake: str, console: Console) -> None:
         console.print(f"[bold red]AndonStop:[/bold red] {escape(str(stop))}", highlight=False, soft_wrap=True)
     console.print()
     console.print(Rule(f"{command()} alerts {monitor.run_id} --lake {lake}", align="left"))
-    alerts = alerts_of(monitor.lake, monitor.run_id, 20)
-    console.print(alerts_table(alerts, console.width))
-    for incident in incidents_of(alerts):
-        console.print(f"incident: {incident}", highlight=False, soft_wrap=True, markup=False)
+    show_alerts(alerts_of(monitor.lake, monitor.run_id, 20), console)
 
 
 #: What of /metrics the demo shows: a gauge, a plain meter's gauge, a counter, a histogram, the run's state.

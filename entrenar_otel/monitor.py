@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
 
     from entrenar_otel.andon import AndonConfig
-    from entrenar_otel.budget_watch import BudgetWatch
+    from entrenar_otel.andon.budget_watch import BudgetWatch
     from entrenar_otel.builder import MonitorBuilder
     from entrenar_otel.heartbeat import Heartbeat
     from entrenar_otel.lake import Lake
@@ -324,7 +324,8 @@ class Monitor(Loop, Cord, Answers):
         self._install()
         with assumed(*self._settings.otlp):
             run = self._run = self._make_run(record)
-        self._connect_callbacks()
+        if run.line is not None:
+            self._connect(run.line.andon)
         self._heartbeat = run.heartbeat
         lifetime.opened(self)
         run.start(self.log)

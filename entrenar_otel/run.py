@@ -27,8 +27,8 @@ from entrenar_otel.worker import Worker
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
 
+    from entrenar_otel.andon.budget_watch import BudgetWatch
     from entrenar_otel.andon.line import Line
-    from entrenar_otel.budget_watch import BudgetWatch
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.recover import Recovered
     from entrenar_otel.metering.providers import Front
@@ -41,7 +41,6 @@ logger = logging.getLogger("entrenar_otel")
 
 #: How long the lake may take at the end of a run. What is not in it then is safe, and recovered.
 _KEEP_SECONDS = 60.0
-
 
 #: How long incidents and handlers may take at the end of a run.
 _LINE_SECONDS = 10.0

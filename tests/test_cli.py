@@ -7,43 +7,17 @@ import io
 import json
 import math
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from entrenar_otel import AndonStop, Monitor
-from entrenar_otel.cli.main import main
 from entrenar_otel.cli.views import number, sparkline
 
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Answer]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Call `main()` as the console script does; no traceback ever gets out."""
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("ENTRENAR_LAKE", "lake")
-
-    def call(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["entrenar-otel", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        code = exit_.value.code
-        return Answer(code if isinstance(code, int) else 0, *capsys.readouterr())
-
-    return call
+Cli = Callable[..., Any]
 
 
 def record(run_id: str, **settings: Any) -> None:

@@ -12,12 +12,11 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 
 from entrenar_otel import Monitor
-from entrenar_otel.cli.main import main
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.facts import facts_of
 from entrenar_otel.recording.notes import SPAN_ENDED, SPAN_STARTED
@@ -25,29 +24,7 @@ from entrenar_otel.recording.notes import SPAN_ENDED, SPAN_STARTED
 START = 1_790_000_000_000_000_000
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Answer]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("ENTRENAR_LAKE", "lake")
-
-    def call(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["entrenar-otel", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        code = exit_.value.code
-        return Answer(code if isinstance(code, int) else 0, *capsys.readouterr())
-
-    return call
+Cli = Callable[..., Any]
 
 
 TOML = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 
 from entrenar_otel import Monitor
 from entrenar_otel.cli.events import clean, events_table, facts
-from entrenar_otel.cli.main import main
 from entrenar_otel.cli.spans import Fold, folded, forest
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
 
@@ -63,17 +61,13 @@ def script() -> Iterator[Script]:
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("ENTRENAR_LAKE", "lake")
+def cli(cli: Callable[..., Any]) -> Callable[..., str]:
+    """What a command that must succeed prints, without the spaces at the ends of lines."""
 
     def call(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["entrenar-otel", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        assert not exit_.value.code
-        return "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
+        answer = cli(*arguments)
+        assert not answer.code
+        return "\n".join(line.rstrip() for line in answer.out.splitlines())
 
     return call
 

@@ -14,7 +14,7 @@ import pytest
 from entrenar_processors.config import Config
 
 from entrenar_otel import ConfigError, LakeError, Monitor
-from entrenar_otel.config import MonitorConfig, find_config, load_config
+from entrenar_otel.config import MonitorConfig, load_config
 from entrenar_otel.lake import Lake
 
 
@@ -27,12 +27,13 @@ def write_toml(text: str) -> Path:
 def test_defaults_and_a_whole_file() -> None:
     """No file and an empty one are the defaults; tables of other parts are left alone."""
     assert MonitorConfig.find() == MonitorConfig(lake=None, interval_seconds=1.0, retention_days=None)
-    assert find_config() == find_config(None) == Config() == MonitorConfig().full()
+    assert MonitorConfig.find() == MonitorConfig.find(None) == MonitorConfig()
+    assert MonitorConfig().full() == Config()
     assert load_config(write_toml("[alerts]\nx = 1\n")) == Config()
     write_toml('[monitor]\nlake = "s3://b/l"\ninterval_seconds = 2\nretention_days = 0.5\n')
     found = MonitorConfig.find()
     assert (found.lake, found.interval_seconds, found.retention_days) == ("s3://b/l", 2.0, 0.5)
-    assert found == MonitorConfig.of(find_config())
+    assert found == MonitorConfig.of(found.full())
     assert found.full() is found.file
     assert MonitorConfig.find(None) == MonitorConfig()
 
@@ -66,7 +67,7 @@ def test_a_wrong_file_is_named_and_never_fails_auto(
 ) -> None:
     """File, key, what was expected and found: raised by Monitor(); auto() records with the defaults."""
     path = write_toml(text)
-    for make in (lambda: load_config(path), find_config, Monitor):
+    for make in (lambda: load_config(path), MonitorConfig.find, Monitor):
         with pytest.raises(ConfigError, match=told):
             make()
     with Monitor.auto() as monitor:
@@ -79,7 +80,7 @@ def test_a_file_that_is_no_text() -> None:
     """Neither bytes that are not UTF-8 nor a file that is gone are a traceback."""
     Path("renacer.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"renacer.toml:1: expected text in UTF-8, found UTF-16"):
-        find_config()
+        MonitorConfig.find()
     with pytest.raises(ConfigError, match=r"gone.toml: .*No such file"):
         load_config(Path("gone.toml"))
     Path("folder.toml").mkdir()

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
+from sklearn.kernel_ridge import KernelRidge
 
 from entrenar_otel import Monitor
 from entrenar_otel.testing import kit
 
 EXPERTS, EPOCHS, ROWS = 4, 40, 60
 SINGULAR, BROKEN, CONSTANT, FINE = range(EXPERTS)
-
-kernel_ridge = pytest.importorskip("sklearn.kernel_ridge")
 
 
 def data(random: np.random.Generator, expert: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -38,7 +36,7 @@ def train(monitor: Monitor) -> None:
         for expert in range(EXPERTS):
             with monitor.span("fit_expert", expert=expert):
                 x, y = data(random, expert)
-                model = kernel_ridge.KernelRidge(alpha=0.0 if expert == SINGULAR else 1.0)
+                model = KernelRidge(alpha=0.0 if expert == SINGULAR else 1.0)
                 model.fit(x, y)
                 held_out, wanted = data(random, expert)
                 error = float(np.mean((model.predict(held_out) - wanted) ** 2))

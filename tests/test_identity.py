@@ -111,7 +111,8 @@ def test_a_spawned_child_is_a_worker_and_a_new_program_is_not() -> None:
 
 def test_process_started_is_when_this_process_was_created() -> None:
     """Against psutil's reading of the same process, to a tick of the clock."""
-    psutil = pytest.importorskip("psutil")
+    import psutil
+
     expected = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
     assert abs(identity.process_started() - expected) < timedelta(seconds=2)
 

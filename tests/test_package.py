@@ -17,7 +17,7 @@ ROOT = Path(entrenar_otel.__file__).parents[1]
 #: Who may import whom: a module imports from layers above its own line only.
 LAYERS: list[list[str]] = [
     ["_version", "errors", "names", "clock"],
-    ["identity", "records", "batches", "config", "worker", "scale_lr"],
+    ["identity", "records", "batches", "config", "worker", "scale_lr", "sdk_seams"],
     ["outbox"],
     # who is told of an alert
     ["handlers.shown"],
@@ -50,13 +50,12 @@ LAYERS: list[list[str]] = [
     ["exporters.page"],
     ["exporters"],
     # OpenTelemetry's spans
-    ["tracing", "sdk_seams", "environment"],
+    ["tracing", "environment"],
     ["tracing.attributes"],
     ["resource", "tracing.restored_span", "tracing.span_journal", "tracing.open_span"],
     ["tracing.span_export", "tracing.warnings_capture"],
     ["tracing.global_tracing"],
     ["tracing.run_tracing"],
-    ["budget_watch"],
     # OpenTelemetry's metrics: from an instrument's call to what exporters get
     ["metering"],
     ["metering.registry"],
@@ -69,7 +68,7 @@ LAYERS: list[list[str]] = [
     ["metering.publisher"],
     # what happens when something is abnormal (its handlers are above)
     ["andon.settings", "andon.control", "andon.warned"],
-    ["andon", "andon.andon", "andon.bystander", "andon.judge", "andon.incidents"],
+    ["andon", "andon.andon", "andon.bystander", "andon.budget_watch", "andon.judge", "andon.incidents"],
     ["andon.line"],
     # the life of a run
     ["heartbeat", "progress", "lifetime"],
@@ -105,7 +104,7 @@ LAZY: dict[str, dict[str, str]] = {
         "andon.bystander": "only where a rank without a run is asked",
         "andon.line": "needs the settings of processors, with pydantic",
         "andon.settings": "the same",
-        "budget_watch": "only where there are budgets",
+        "andon.budget_watch": "only where there are budgets",
     },
     "answers": {"lake": "duckdb and pyarrow"},
     "configure": {"metering.providers": "OpenTelemetry's SDK"},

@@ -57,3 +57,23 @@ def test_an_example_runs_and_records(number: int, tmp_path: Path) -> None:
     assert [row for row in rows if row in LEFT[number]] == LEFT[number]
     runs = Lake(tmp_path / "entrenar-lake", tmp_path / "live").runs()
     assert [run.state for run in runs] == ["completed"]
+
+
+def test_the_guide_to_alerts_stops_as_it_says(tmp_path: Path) -> None:
+    """Its example prints where the callback was called, what stopped the line, and leaves an incident."""
+    guide = README.parent / "docs" / "alerts.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```$", guide.read_text(encoding="utf-8"), flags=re.M | re.S)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block],
+        cwd=tmp_path,
+        env={**os.environ, "ENTRENAR_LIVE": str(tmp_path / "live")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    saved, why, what = done.stdout.splitlines()
+    assert saved == "saving a checkpoint at batch 60, step 60"
+    assert why.startswith("Training diverged: loss is nan at batch 60, step 60. The last finite values were ")
+    assert what.startswith("loss 60 nonfinite_loss ")
+    assert Path(what.rpartition(" ")[2], "window.parquet").is_file()

@@ -15,6 +15,8 @@ from entrenar_otel.scale_lr import scale_lr
 
 STEPS, FACTOR = 40, 0.25
 
+NO_TORCH = "NOT TESTED with real schedulers: torch is missing; scripts/setup takes its wheel from ../shared"
+
 
 class Tensor:
     """What is changed in place, as a tensor is."""
@@ -148,7 +150,7 @@ def curves(
     name: str, optimizer_name: str, scale_at: int | None, *, tensor: bool = False
 ) -> list[list[float]]:
     """The learning rates of every step, the optimizer's as it steps; scaled before step `scale_at`."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
     layers = [torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)]
     number = torch.tensor(0.4) if tensor else 0.4
     groups: list[dict[str, Any]] = [{"params": layers[0].parameters()}, {"params": layers[1].parameters()}]
@@ -199,7 +201,7 @@ def test_a_learning_rate_that_is_a_tensor(name: str) -> None:
 
 def test_twice_and_over_a_checkpoint() -> None:
     """Reduced twice, saved, and loaded into new objects: the schedule goes on at a sixteenth."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
 
     def make() -> tuple[Any, Any]:
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.4)

@@ -22,7 +22,7 @@ from typing import Any, NoReturn, Protocol
 from entrenar_processors import Coordinates
 from entrenar_processors.alert import Action, Alert, Level
 
-from entrenar_otel.andon.control import Command, Request
+from entrenar_otel.andon.control import CONTROL, Command, Request
 from entrenar_otel.errors import AndonStop, ConfigError, guard
 
 logger = logging.getLogger("entrenar_otel")
@@ -197,14 +197,18 @@ class Andon:
             self._resumed.set()
             return None
         action = Action.STOP if request.command is Command.STOP else Action.PAUSE
+        return self._asked(action, str(request), "control")
+
+    def _asked(self, action: Action, summary: str, kind: str) -> Alert:
+        """The alert of what no rule found: a person, or another rank, asks for it."""
         now = time.time_ns()
         return Alert(
-            name=str(request.command),
-            source="control",
+            name=str(action),
+            source=CONTROL,
             level=Level.ERROR,
             action=action,
-            summary=str(request),
-            episode=f"control-{now}",
+            summary=summary,
+            episode=f"{kind}-{now}",
             started_ns=now,
             at=self._around.here(),
         )
@@ -267,19 +271,7 @@ class Andon:
         """Why this rank stops: the first reason of its own, or that another has one."""
         with self._lock:
             own, self._stops = self._stops, []
-        if own:
-            return own[0]
-        now = time.time_ns()
-        return Alert(
-            name="stop",
-            source="control",
-            level=Level.ERROR,
-            action=Action.STOP,
-            summary="Another rank stopped the line",
-            episode=f"agreed-{now}",
-            started_ns=now,
-            at=self._around.here(),
-        )
+        return own[0] if own else self._asked(Action.STOP, "Another rank stopped the line", "agreed")
 
     def _do(self, alert: Alert, *, pauses: bool = True, agreed: bool = False) -> None:
         # What all ranks agreed on is called on all: also where this one was stopped for it before.
@@ -382,15 +374,16 @@ class Andon:
             self._call("stop", alert, agreed=agreed)
         with guard("stop"):
             message = self._around.stop_message(alert)
+        epoch, batch, step = alert.at.place
         stop = AndonStop(
             message,
             alert=alert,
             incident=incident,
             metric=alert.series.metric if alert.series is not None else None,
             value=alert.value,
-            epoch=_known(alert.at.epoch),
-            batch=_known(alert.at.batch),
-            step=_known(alert.at.step),
+            epoch=epoch,
+            batch=batch,
+            step=step,
         )
         if incident is not None:
             stop.add_note(f"Everything that was known then is in {incident}")
@@ -407,7 +400,3 @@ def check_callback(occasion: str, call: Callback) -> None:
 
 def _rank(alert: Alert) -> int:
     return alert.action.rank
-
-
-def _known(coordinate: int) -> int | None:
-    return None if coordinate < 0 else coordinate

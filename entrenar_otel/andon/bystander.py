@@ -17,8 +17,6 @@ from entrenar_otel.andon.control import Request
 class Bystander:
     """The surroundings of an Andon without a run: nothing can be noted, nothing waits."""
 
-    quiet = True
-
     def __init__(self, rank: int, world_size: int) -> None:
         self.rank, self.world_size = rank, world_size
 

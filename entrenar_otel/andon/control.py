@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+#: The source of alerts that no rule makes: what a person, or another rank, asks for.
+CONTROL = "control"
 #: A command is a few hundred bytes; whatever is larger is none.
 _MAX_BYTES = 4096
 

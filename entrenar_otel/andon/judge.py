@@ -11,12 +11,11 @@ from entrenar_processors import Finding, Processor, Samples
 from entrenar_processors.alert import Alert, Level
 from entrenar_processors.policy import Policy
 
+from entrenar_otel.andon.control import CONTROL
 from entrenar_otel.errors import guard
 
 #: What is counted by name keeps to this many names; the rest is counted together.
 _MAX_NAMES = 2000
-#: Alerts that no rule makes: what a person asks for.
-CONTROL = "control"
 
 Points = list[tuple[Mapping[str, Any], float]]
 

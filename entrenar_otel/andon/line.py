@@ -25,9 +25,9 @@ from entrenar_processors.jidoka import processors_of, rules_of
 from entrenar_processors.policy import Policy, summary_of
 
 from entrenar_otel.andon.andon import Andon
-from entrenar_otel.andon.control import ControlFile, Request
+from entrenar_otel.andon.control import CONTROL, ControlFile, Request
 from entrenar_otel.andon.incidents import Incidents
-from entrenar_otel.andon.judge import CONTROL, Judge, Points
+from entrenar_otel.andon.judge import Judge, Points
 from entrenar_otel.andon.settings import AndonConfig
 from entrenar_otel.andon.warned import finding_of, is_numerical
 from entrenar_otel.clock import Clock
@@ -39,7 +39,7 @@ from entrenar_otel.worker import Worker
 if TYPE_CHECKING:
     from entrenar_processors.budgets import Violation
 
-    from entrenar_otel.budget_watch import BudgetWatch
+    from entrenar_otel.andon.budget_watch import BudgetWatch
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.runs import RunRecord
     from entrenar_otel.metering.state import RunState
@@ -140,7 +140,7 @@ class Line:
     def found(self, findings: Sequence[Finding]) -> None:
         """Findings of whoever makes them: processors, budgets, warnings."""
         for one in findings[:_MAX_EVENTS]:
-            self._tracing.event("training.finding", one.as_dict(), at=_place(one.at))
+            self._tracing.event("training.finding", one.as_dict(), at=one.at.place)
         if len(findings) > _MAX_EVENTS:
             self._tracing.event("training.finding", {"more": len(findings) - _MAX_EVENTS})
         for alert in self.judge.decide(findings, self._clock.time_ns()):
@@ -149,9 +149,7 @@ class Line:
     def warned(self, warning: Mapping[str, Any]) -> None:
         """A warning was raised in the run, on this thread; judged at the next tick."""
         if is_numerical(warning):
-            epoch, batch, step = (-1 if at is None else at for at in self._recorder.coordinates())
-            at = Coordinates(self._clock.time_ns(), epoch, batch, step)
-            self._warned.append(finding_of(warning, at))
+            self._warned.append(finding_of(warning, self.here()))
 
     def on_tick(self) -> None:
         """What is due without new samples: warnings, episodes that end, commands, windows of incidents."""
@@ -163,11 +161,10 @@ class Line:
             self._tell(alert)
         if not self.andon.is_paused:  # else the paused loop looks itself, and sooner
             with guard("control"):
-                if (request := self.take_command()) is not None:
-                    asked = self.andon.command(request)
-                    if asked is not None:
-                        self._hear(asked)
-                        self.andon.pull(asked)
+                request = self.take_command()
+                if request is not None and (asked := self.andon.command(request)) is not None:
+                    self._hear(asked)
+                    self.andon.pull(asked)
         self._incidents.on_tick()
 
     def _judge_warned(self) -> None:
@@ -179,8 +176,7 @@ class Line:
         """Findings of what exceeded its budget since the last time."""
         violations = self.budgets.new_violations() if self.budgets is not None else []
         if violations:
-            epoch, batch, step = (-1 if at is None else at for at in self._recorder.coordinates())
-            at = Coordinates(self._clock.time_ns(), epoch, batch, step)
+            at = self.here()
             self.found([_finding_of(one, at) for one in violations])
 
     def _lookup(self) -> Lookup | None:
@@ -223,7 +219,7 @@ class Line:
             attributes = alert.as_dict() | ({"incident": incident} if incident else {})
             severity = "INFO" if alert.is_over else str(alert.level)
             self._tracing.event(
-                "training.alert", attributes, severity=severity, body=alert.summary, at=_place(alert.at)
+                "training.alert", attributes, severity=severity, body=alert.summary, at=alert.at.place
             )
             if not waits:
                 self._send(alert, incident)
@@ -254,7 +250,7 @@ class Line:
         """A training loss that is not finite was just recorded: judged here, in the call that logged it."""
         if self.andon.is_closed:  # nothing is recorded any more
             return
-        at = Coordinates(self._clock.time_ns(), *(-1 if one is None else one for one in (epoch, batch, step)))
+        at = Coordinates.at(self._clock.time_ns(), epoch, batch, step)
         # Of count 0: the heartbeat will find the same sample, and counts it.
         finding = Finding("nonfinite.loss", series, Severity.HIGH, at, value, 0.0, 1.0, count=0)
         alerts = self.judge.decide([finding], self._clock.time_ns())
@@ -275,8 +271,7 @@ class Line:
         self._recorder.hold()
 
     def here(self) -> Coordinates:
-        where = self._recorder.coordinates()
-        return Coordinates(self._clock.time_ns(), *(-1 if one is None else one for one in where))
+        return Coordinates.at(self._clock.time_ns(), *self._recorder.coordinates())
 
     def event(self, action: str, alert: Alert, **attributes: Any) -> None:
         known = {key: value for key, value in attributes.items() if value is not None}
@@ -337,11 +332,6 @@ class Line:
             run_id=self._record.run_id,
         )
         found += [f"{number:.6g}" for number in reversed(table.column(0).to_pylist())]
-
-
-def _place(at: Coordinates) -> tuple[int | None, int | None, int | None]:
-    epoch, batch, step = (None if one < 0 else one for one in (at.epoch, at.batch, at.step))
-    return epoch, batch, step
 
 
 def _finding_of(violation: Violation, at: Coordinates) -> Finding:

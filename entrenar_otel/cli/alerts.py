@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -54,9 +55,12 @@ def alerts_table(alerts: list[dict[str, Any]], width: int = 100) -> Table | Text
     return table
 
 
-def incidents_of(alerts: list[dict[str, Any]]) -> list[str]:
-    """The incident folders of these alerts."""
-    return [str(one["incident"]) for one in alerts if one["incident"]]
+def show_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
+    """Print them, and below them where their incidents lie."""
+    console.print(alerts_table(alerts, console.width))
+    for one in alerts:
+        if one["incident"]:
+            console.print(f"incident: {one['incident']}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _what(alert: dict[str, Any], *, ranks: bool) -> Text:

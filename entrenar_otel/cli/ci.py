@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors.budgets import Outcome, Result, evaluate, shown
-from entrenar_processors.config import Assertion, BadConfig, load_config
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.cli.events import clean
-from entrenar_otel.cli.views import runs_of
+from entrenar_otel.cli.views import STATES, runs_of
+from entrenar_otel.config import load_config
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.lake.facts import facts_of
 
 if TYPE_CHECKING:
+    from entrenar_processors.config import Assertion
+
     from entrenar_otel.lake import Lake
 
-_STATES = {"running": "cyan", "completed": "green", "stopped": "yellow", "crashed": "red"}
 _VERDICTS = {
     "passed": ("✓", "green"),
     "violated": ("✗", "bold red"),
@@ -85,10 +86,7 @@ def load_assertions(path: Path) -> Sequence[Assertion]:
         raise ConfigError(
             f"no settings file {path}: name the one with the [[assertion]] tables with --config"
         )
-    try:
-        return load_config(path).assertion
-    except BadConfig as error:
-        raise ConfigError(str(error)) from None
+    return load_config(path).assertion
 
 
 def judge(lake: Lake | None, run: str | None, assertions: Sequence[Assertion], config: str) -> Gate:
@@ -108,7 +106,7 @@ def show_gate(gate: Gate, console: Console) -> None:
         console.print(Text(f"no [[assertion]] in {gate.config}: nothing to judge", style="dim"))
         return
     state = str(gate.state)
-    head = Text.assemble((clean(gate.run_id), "bold"), "  ", (state, f"bold {_STATES.get(state, '')}"))
+    head = Text.assemble((clean(gate.run_id), "bold"), "  ", (state, f"bold {STATES.get(state, '')}"))
     counts = Counter(verdict_of(one) for one in gate.results)
     for name, (_, style) in _VERDICTS.items():
         if counts[name]:

@@ -323,17 +323,14 @@ def alerts(
 
     [dim]Example:[/dim] entrenar-otel alerts digits-7
     """
-    from entrenar_otel.cli.alerts import alerts_of, alerts_table, incidents_of
+    from entrenar_otel.cli.alerts import alerts_of, show_alerts
 
     lake = open_lake()
     found = alerts_of(lake, lake.find_run(run), limit)
     if Options.json:
         print_json(found)
         return
-    console = Console()
-    console.print(alerts_table(found, console.width))
-    for incident in incidents_of(found):
-        console.print(f"incident: {incident}", highlight=False, soft_wrap=True, markup=False)
+    show_alerts(found, Console())
 
 
 @app.command()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from entrenar_otel.lake import Lake
 
-_STATES = {"running": "cyan", "completed": "green", "stopped": "yellow", "crashed": "red"}
+STATES = {"running": "cyan", "completed": "green", "stopped": "yellow", "crashed": "red"}
 _WORST = ("crashed", "stopped", "running", "completed")
 _MAX_ROWS = 200
 #: With less room than this for a column, a table is no longer one.
@@ -93,7 +93,7 @@ def runs_table(runs: list[dict[str, Any]], width: int = 100) -> Table:
         model = (run["model_id"], run["version"] if width >= 100 else None)
         table.add_row(
             Text(run["run_id"]),
-            Text(state, style=_STATES[state]),
+            Text(state, style=STATES[state]),
             Text(" ".join(one for one in model if one) or "–"),
             f"{datetime.fromisoformat(run['started_at']):%Y-%m-%d %H:%M}",
             duration(run),
@@ -153,7 +153,7 @@ _NUMBERS = ("last", "mean", "std", "min", "p50", "p90", "p99", "max")
 def show_run(details: dict[str, Any], console: Console) -> None:
     """Print what `run_details` found."""
     state = details["state"]
-    head = Text.assemble((details["run_id"], "bold"), "  ", (state, f"bold {_STATES[state]}"))
+    head = Text.assemble((details["run_id"], "bold"), "  ", (state, f"bold {STATES[state]}"))
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")

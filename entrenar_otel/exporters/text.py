@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, TextIO
 
 import pyarrow as pa
+from entrenar_processors.finding import plain as plain_number
 
 
 def plain(value: Any) -> Any:
@@ -17,8 +17,8 @@ def plain(value: Any) -> Any:
 
     JSON has no number for those, and null would claim that nothing was reported.
     """
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, float):
+        return plain_number(value)
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, dict):

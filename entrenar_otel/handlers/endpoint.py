@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from entrenar_otel._version import __version__
 from entrenar_otel.errors import ConfigError, DeliveryError
 from entrenar_otel.handlers.shown import shown, without_secrets
+from entrenar_otel.sdk_seams import suppress_instrumentation
 
 if TYPE_CHECKING:
     import ssl
@@ -203,15 +204,11 @@ def unobserved(*loggers: str) -> Iterator[None]:
 
     httpx logs the whole URL at INFO, and for a chat's webhook the URL is the secret.
     """
-    from opentelemetry import context
-
     for name in loggers:
         logging.getLogger(name).addFilter(_is_another_s)  # added once, however often
-    key: Any = context._SUPPRESS_INSTRUMENTATION_KEY
-    token = context.attach(context.set_value(key, True))
     ours = _is_posting.set(True)
     try:
-        yield
+        with suppress_instrumentation():
+            yield
     finally:
         _is_posting.reset(ours)
-        context.detach(token)

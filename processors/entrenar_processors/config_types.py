@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field
 
@@ -99,28 +99,21 @@ Regex = Annotated[
     ),
     AfterValidator(_regex),
 ]
-#: What Prometheus and Alertmanager take as the name of a label or annotation.
-LabelName = Annotated[
-    str,
-    Field(
+
+
+def _name(expected: str) -> Any:
+    """Of what a name is, as a field."""
+    return Field(
         strict=True,
         max_length=200,
-        json_schema_extra={
-            "pattern": f"^{_NAME.pattern}$",
-            "x-expected": "letters, digits and underscores, no digit first",
-        },
-    ),
-    AfterValidator(_is_name),
-]
+        json_schema_extra={"pattern": f"^{_NAME.pattern}$", "x-expected": expected},
+    )
+
+
+#: What Prometheus and Alertmanager take as the name of a label or annotation.
+LabelName = Annotated[str, _name("letters, digits and underscores, no digit first"), AfterValidator(_is_name)]
 VariableName = Annotated[
     str,
-    Field(
-        strict=True,
-        max_length=200,
-        json_schema_extra={
-            "pattern": f"^{_NAME.pattern}$",
-            "x-expected": "the name of an environment variable, never the secret itself",
-        },
-    ),
+    _name("the name of an environment variable, never the secret itself"),
     AfterValidator(_is_name),
 ]

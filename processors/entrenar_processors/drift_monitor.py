@@ -11,6 +11,7 @@ from entrenar_processors.drift_test import DriftDetector
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.preferred import Preferred, is_validation
 from entrenar_processors.samples import Floats, Samples, Series
+from entrenar_processors.window_means import Windows
 
 _LARGEST = 1e150
 
@@ -80,7 +81,7 @@ class DriftMonitor:
             if (looks := self._series.get(series)) is None:
                 size = self._validation_window if is_validation(series) else self._detector.window_size
                 looks = self._series[series] = _Looks(size)
-            for end, window in looks.windows(np.clip(column.values, -_LARGEST, _LARGEST)):
+            for end, window in looks.windows.cut(np.clip(column.values, -_LARGEST, _LARGEST)):
                 best = looks.best_mean
                 if (found := looks.look(self._detector, window)) is not None:
                     p_value, severity = found
@@ -96,21 +97,11 @@ class _Looks:
     """One series: the values of the window that is filling, the best window, the budget spent."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._filling = np.empty(0)
+        self.windows = Windows(size)
         self._best = np.empty(0)
         self.best_mean = math.nan
         self._chosen_from = 0
         self._looks = 0
-
-    def windows(self, values: Floats) -> list[tuple[int, Floats]]:
-        """(index of its last value, values) of each window that `values` complete."""
-        waiting = len(self._filling)
-        filled = np.concatenate([self._filling, values])
-        whole = len(filled) // self._size * self._size
-        self._filling = filled[whole:].copy()
-        starts = range(0, whole, self._size)
-        return [(start + self._size - 1 - waiting, filled[start : start + self._size]) for start in starts]
 
     def look(self, detector: DriftDetector, window: Floats) -> tuple[float, Severity] | None:
         """The corrected p-value and the severity, if this window drifted from the best."""

@@ -52,6 +52,21 @@ class Coordinates(NamedTuple):
             int(column.seq[row]),
         )
 
+    @classmethod
+    def at(cls, time_ns: int, *place: int | None) -> Coordinates:
+        """From epoch, batch and step, of which None is what was not reported.
+
+        >>> Coordinates.at(1, 3, None, 40).place
+        (3, None, 40)
+        """
+        return cls(time_ns, *(ABSENT if one is None else one for one in place))
+
+    @property
+    def place(self) -> tuple[int | None, int | None, int | None]:
+        """Epoch, batch and step; None is what was not reported."""
+        epoch, batch, step = (None if one == ABSENT else one for one in self[1:4])
+        return epoch, batch, step
+
     def as_dict(self) -> dict[str, int]:
         """The reported ones only."""
         return {name: value for name, value in self._asdict().items() if value != ABSENT}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import numpy as np
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.isolation_forest import IsolationForest
+from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Column, Floats, Ints, Samples, Series
 
 
-class ForestMonitor:
+class ForestMonitor(Counting):
     """An isolation forest over joint rows (loss, gradient norm, step time, …), as a `Processor`.
 
     A row is what one call of `log` reported of the watched metrics; rows of the same set of series
@@ -66,16 +67,12 @@ class ForestMonitor:
         return IsolationForest(n_trees, subsample, quantile=quantile, seed=seed)
 
     def reset(self) -> None:
+        super().reset()
         self._groups: dict[tuple[Series, ...], _Group] = {}
-        self._nonfinite: dict[Series, int] = {}
 
     @property
     def metrics(self) -> frozenset[str]:
         return self._metrics
-
-    @property
-    def nonfinite(self) -> Mapping[Series, int]:
-        return dict(self._nonfinite)
 
     def update(self, samples: Samples) -> list[Finding]:
         findings: list[Finding] = []
@@ -112,7 +109,7 @@ class ForestMonitor:
             return rows
         for one, n in zip(series, np.count_nonzero(~finite, axis=0).tolist(), strict=True):
             if n:
-                self._nonfinite[one] = self._nonfinite.get(one, 0) + n
+                self._left_out(one, n)
         return rows.take(np.flatnonzero(finite.all(axis=1)))
 
     def _judge(self, series: tuple[Series, ...], group: _Group, rows: Column) -> list[Finding]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import numpy as np
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Column, Samples, Series
 from entrenar_processors.stream import require
 
@@ -23,7 +24,7 @@ def is_training_loss(series: Series) -> bool:
     return series.metric == "loss" and dict(series.tags).get("split", "train") == "train"
 
 
-class NonfiniteDetector:
+class NonfiniteDetector(Counting):
     """Finds the first non-finite value of each series, and the first finite one after it; a `Processor`.
 
     The detector's name says what it is of: `nonfinite.loss` (training loss), `nonfinite.METRIC` for
@@ -45,16 +46,12 @@ class NonfiniteDetector:
         self.reset()
 
     def reset(self) -> None:
-        self._nonfinite: dict[Series, int] = {}
+        super().reset()
         self._in_a_row: dict[Series, int] = {}
 
     @property
     def metrics(self) -> frozenset[str]:
         return frozenset()
-
-    @property
-    def nonfinite(self) -> Mapping[Series, int]:
-        return dict(self._nonfinite)
 
     def update(self, samples: Samples) -> list[Finding]:
         findings: list[Finding] = []
@@ -77,7 +74,7 @@ class NonfiniteDetector:
     def _judge(self, series: Series, column: Column) -> list[Finding]:
         values = column.values
         bad = ~np.isfinite(values)
-        self._nonfinite[series] = self._nonfinite.get(series, 0) + int(np.count_nonzero(bad))
+        self._left_out(series, int(np.count_nonzero(bad)))
         before = self._in_a_row.pop(series, 0)
         # In which rows it changes from finite to not, and back.
         edges = np.flatnonzero(np.diff(bad, prepend=before > 0)).tolist()

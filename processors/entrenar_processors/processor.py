@@ -43,6 +43,23 @@ class Processor(Protocol):
         ...
 
 
+class Counting:
+    """What processors share that leave out non-finite values: the count of them, by series."""
+
+    _nonfinite: dict[Series, int]
+
+    def reset(self) -> None:
+        self._nonfinite = {}
+
+    @property
+    def nonfinite(self) -> Mapping[Series, int]:
+        return dict(self._nonfinite)
+
+    def _left_out(self, series: Series, count: int) -> None:
+        if count:
+            self._nonfinite[series] = self._nonfinite.get(series, 0) + count
+
+
 @runtime_checkable
 class AnomalyDetector(Protocol):
     """Learns what is normal from data, then scores single samples without learning from them.

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Samples, Series
 
 #: river sees values clipped to this: the squares of 1e308 would ruin its sums for good.
 _LARGEST = 1e150
 
 
-class RiverAdapter:
+class RiverAdapter(Counting):
     """One detector of river (`pip install 'entrenar-otel[river]'`) a series, made by `factory`.
 
     river itself is not imported: whatever has `update(x)` and `drift_detected` is a drift detector
@@ -67,16 +68,12 @@ class RiverAdapter:
         self.reset()
 
     def reset(self) -> None:
+        super().reset()
         self._series: dict[Series, _State] = {}
-        self._nonfinite: dict[Series, int] = {}
 
     @property
     def metrics(self) -> frozenset[str]:
         return self._metrics
-
-    @property
-    def nonfinite(self) -> Mapping[Series, int]:
-        return dict(self._nonfinite)
 
     def update(self, samples: Samples) -> list[Finding]:
         findings: list[Finding] = []
@@ -103,7 +100,7 @@ class RiverAdapter:
                 state.n += 1
                 state.mean = x if state.n == 1 else state.mean + (x - state.mean) / state.n
             if lost:
-                self._nonfinite[series] = self._nonfinite.get(series, 0) + lost
+                self._left_out(series, lost)
         findings.sort(key=lambda finding: finding.order)
         return findings
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Block, Column, Samples, Series
 from entrenar_processors.silence import Group, Rules
 
@@ -21,7 +22,7 @@ _TEXTS = {
 _SEVERITY = {"stopped": Severity.HIGH, "nan": Severity.HIGH, "constant": Severity.MEDIUM}
 
 
-class SilentMembers:
+class SilentMembers(Counting):
     """Members of a tag group that are silent while their siblings are not; a `Processor`.
 
     A group is the series of one metric with the same tag keys, `expert_loss{expert="0"}`,
@@ -76,17 +77,13 @@ class SilentMembers:
         self.reset()
 
     def reset(self) -> None:
+        super().reset()
         self._groups: dict[object, Group] = {}
         self._group_of: dict[Series, Group] = {}
-        self._nonfinite: dict[Series, int] = {}
 
     @property
     def metrics(self) -> frozenset[str]:
         return self._metrics
-
-    @property
-    def nonfinite(self) -> Mapping[Series, int]:
-        return dict(self._nonfinite)
 
     def update(self, samples: Samples) -> list[Finding]:
         blocks: dict[int, tuple[Group, list[Block]]] = {}
@@ -113,7 +110,7 @@ class SilentMembers:
         lost = np.count_nonzero(present & ~np.isfinite(rows.values), axis=0)
         for column in np.flatnonzero(lost).tolist():
             series = group.members[column]
-            self._nonfinite[series] = self._nonfinite.get(series, 0) + int(lost[column])
+            self._left_out(series, int(lost[column]))
         step = max(1, _CELLS // len(group.members))
         for start in range(0, len(rows.seq), step):
             part = slice(start, start + step)

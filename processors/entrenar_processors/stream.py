@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Block, Column, Floats, Ints, Samples, Series
 
 #: Rows of state arrays: a slice where they are contiguous (numpy then works in place), else indices.
@@ -87,7 +88,7 @@ def grown(array: NDArray[_T], n: int, fill: float, axis: int = 0) -> NDArray[_T]
     return np.concatenate([array, np.full(shape, fill, array.dtype)], axis=axis)
 
 
-class SeriesProcessor:
+class SeriesProcessor(Counting):
     """A `Processor` that judges each series by itself: finds its rows, leaves out the non-finite.
 
     `signs` names the metrics and their bad direction: +1 upward, -1 downward (the core then sees the
@@ -107,18 +108,14 @@ class SeriesProcessor:
         """A series got its row; for detectors that have settings by metric."""
 
     def reset(self) -> None:
+        super().reset()
         self._cores = self._core()
         self._row: dict[Series, int] = {}
         self._layouts: dict[tuple[Series, ...], tuple[list[int], Index, Floats]] = {}
-        self._nonfinite: dict[Series, int] = {}
 
     @property
     def metrics(self) -> frozenset[str]:
         return frozenset(self._signs)
-
-    @property
-    def nonfinite(self) -> Mapping[Series, int]:
-        return dict(self._nonfinite)
 
     def update(self, samples: Samples) -> list[Finding]:
         findings: list[Finding] = []
@@ -135,7 +132,7 @@ class SeriesProcessor:
             return self._run(source, None, series, columns, rows, signs, chosen)
         for i in np.flatnonzero(~finite.all(axis=0)).tolist():
             one = series[columns[i]]
-            self._nonfinite[one] = self._nonfinite.get(one, 0) + int(np.count_nonzero(~finite[:, i]))
+            self._left_out(one, int(np.count_nonzero(~finite[:, i])))
         kept = np.flatnonzero(finite.any(axis=1))
         finite = finite[kept]
         if finite.all():  # an overflowing step makes every gradient infinite: the row goes as a whole

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.preferred import is_validation
+from entrenar_processors.processor import Counting
 from entrenar_processors.quartiles import RobustWindow
 from entrenar_processors.samples import ABSENT, Block, Column, Floats, Samples, Series
 from entrenar_processors.stream import clipped, require, tables
@@ -57,7 +58,7 @@ class _Point(NamedTuple):
     is_bad: bool
 
 
-class ThresholdDetector:
+class ThresholdDetector(Counting):
     """Finds where a `Limit` is crossed; a `Processor` whose findings last.
 
     One finding at the sample that completes `for`, one more with `over` at the first sample within
@@ -78,17 +79,13 @@ class ThresholdDetector:
         self.reset()
 
     def reset(self) -> None:
+        super().reset()
         self._series: dict[Series, list[_Watch]] = {}
-        self._nonfinite: dict[Series, int] = {}
         self._columns: dict[tuple[Series, ...], list[int]] = {}
 
     @property
     def metrics(self) -> frozenset[str]:
         return frozenset({self.limit.metric})
-
-    @property
-    def nonfinite(self) -> Mapping[Series, int]:
-        return dict(self._nonfinite)
 
     def update(self, samples: Samples) -> list[Finding]:
         findings: list[Finding] = []
@@ -113,7 +110,7 @@ class ThresholdDetector:
         if not finite.all():
             rows = np.flatnonzero(finite)
             lost = len(values) - len(rows)
-            self._nonfinite[series] = self._nonfinite.get(series, 0) + lost
+            self._left_out(series, lost)
             values = values[rows]
         if len(values):
             for watch in watches:

@@ -1,4 +1,4 @@
-"""Means of successive windows of a series, against the best such mean so far."""
+"""Successive windows of a series, and their means against the best such mean so far."""
 
 from __future__ import annotations
 
@@ -10,8 +10,32 @@ from entrenar_processors.samples import Floats
 _LARGEST = 1e150
 
 
+class Windows:
+    """Cuts a stream into windows of `size` values that do not overlap.
+
+    >>> windows = Windows(2)
+    >>> [(end, window.tolist()) for end, window in windows.cut(np.array([1.0, 3.0, 5.0]))]
+    [(1, [1.0, 3.0])]
+    >>> [(end, window.tolist()) for end, window in windows.cut(np.array([7.0]))]
+    [(0, [5.0, 7.0])]
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._filling = np.empty(0)
+
+    def cut(self, values: Floats) -> list[tuple[int, Floats]]:
+        """(index of its last value in `values`, values) of each window that they complete."""
+        waiting = len(self._filling)
+        filled = np.concatenate([self._filling, values])
+        whole = len(filled) // self._size * self._size
+        self._filling = filled[whole:].copy()
+        starts = range(0, whole, self._size)
+        return [(start + self._size - 1 - waiting, filled[start : start + self._size]) for start in starts]
+
+
 class BestMean:
-    """Windows of `size` values that do not overlap; a window of 1 is each value as it is.
+    """Means of windows of `size` values; a window of 1 is each value as it is.
 
     >>> best = BestMean(2)
     >>> best.means(np.array([1.0, 3.0, 1.0])), best.means(np.array([0.0]))
@@ -19,9 +43,8 @@ class BestMean:
     """
 
     def __init__(self, size: int) -> None:
-        self._size = size
+        self._cutter = Windows(size) if size > 1 else None
         self._best = 0.0
-        self._filling: list[float] = []
         self.windows = 0
 
     def means(self, values: Floats) -> list[tuple[int, float, float]]:
@@ -34,19 +57,12 @@ class BestMean:
         return found
 
     def _complete(self, values: Floats) -> list[tuple[int, float]]:
-        if self._size == 1:
+        if self._cutter is None:
             return list(enumerate(values.tolist()))
-        waiting = len(self._filling)
-        filled = [*self._filling, *values.tolist()]
-        whole = len(filled) // self._size * self._size
-        self._filling = filled[whole:]
-        return [
-            (start + self._size - 1 - waiting, _mean(filled[start : start + self._size]))
-            for start in range(0, whole, self._size)
-        ]
+        return [(end, _mean(window)) for end, window in self._cutter.cut(values)]
 
 
-def _mean(values: list[float]) -> float:
+def _mean(values: Floats) -> float:
     return float(np.clip(values, -_LARGEST, _LARGEST).mean())
 
 

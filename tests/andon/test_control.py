@@ -234,7 +234,7 @@ def test_a_run_that_does_not_take_it(train: Train, command: Call) -> None:
 def test_another_user_may_not(train: Train, tmp_path: Path) -> None:
     """The live folder is its owner's: another user's command is refused, and training goes on."""
     if os.getuid() != 0:
-        pytest.skip("only root can be another user")
+        pytest.skip("NOT TESTED: that another user may not, since only root can be another user")
     run = train(TRAIN)
     run.expect("ready")
     mode = live().stat().st_mode & 0o777

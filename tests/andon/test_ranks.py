@@ -31,7 +31,7 @@ SCRIPT = Path(__file__).with_name("rank_script.py")
 #: Longer than any of it takes, shorter than a person would wait: beyond it, it hangs.
 LIMIT = 60.0
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-NO_TORCH = "torch is missing: scripts/setup takes its CPU wheel from ../shared/wheels, where there is one"
+NO_TORCH = "NOT TESTED over gloo: torch is missing; scripts/setup takes its CPU wheel from ../shared/wheels"
 GLOO = pytest.param("gloo", marks=pytest.mark.skipif(not HAS_TORCH, reason=NO_TORCH))
 also_gloo = pytest.mark.parametrize("pair", ["pipe", GLOO], indirect=True)
 FLOOR = """

@@ -72,6 +72,16 @@ for line in sys.stdin:
 """
 
 
+class Done(subprocess.CompletedProcess[str]):
+    """How a process ended."""
+
+    @property
+    def said(self) -> str:
+        """Its error output, but what it was told of its made-up losses: that they are abnormal."""
+        lines = self.stderr.splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith("ALERT "))
+
+
 class Child:
     """A process that runs a script and says words, one a line."""
 
@@ -108,14 +118,14 @@ class Child:
     def kill(self, number: int = signal.SIGKILL) -> None:
         self.process.send_signal(number)
 
-    def end(self, timeout_seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
+    def end(self, timeout_seconds: float = 30.0) -> Done:
         """Wait for its end; what it still said and its error output."""
         try:
             out, err = self.process.communicate(timeout=timeout_seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
-        return subprocess.CompletedProcess([], self.process.returncode, out, err)
+        return Done([], self.process.returncode, out, err)
 
 
 class Nursery(Child):
@@ -177,7 +187,7 @@ class Place:
         self.children.append(made)
         return made
 
-    def run(self, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, **environment: str) -> Done:
         """Run a script to its end, which must be a good one."""
         done = self.make_child(script, **environment).end(60)
         assert done.returncode == 0, done.stderr

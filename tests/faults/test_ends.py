@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import Any
 
 import pytest
-
-
-def said(done: Any) -> str:
-    """What a process wrote to stderr; that its made-up loss is judged abnormal is no matter here."""
-    return "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith("ALERT "))
-
 
 LOOP = """
     monitor = Monitor("run", quiet=True, interval_seconds=60)
@@ -48,7 +41,7 @@ def test_sigterm_flushes_and_the_process_dies_of_it(place, form):
     done = child.end()
     assert time.monotonic() - began < 5
     assert done.returncode == -signal.SIGTERM
-    assert said(done) == ""
+    assert done.said == ""
     assert steps(place) >= before
     assert not list(place.live.iterdir())
     assert place.lake.query("SELECT state, reason FROM runs").to_pylist() == [
@@ -103,7 +96,7 @@ def test_sigterm_is_the_users_again_after_the_run(place):
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     """)
-    assert said(done) == ""
+    assert done.said == ""
 
 
 def test_sigterm_while_an_emitter_hangs(place):

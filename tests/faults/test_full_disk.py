@@ -5,15 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from typing import Any
 
 import pytest
-
-
-def said(done: Any) -> str:
-    """What a process wrote to stderr; that its made-up loss is judged abnormal is no matter here."""
-    return "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith("ALERT "))
-
 
 #: Logs a record a step; the values tell which were kept. Talks to the test in between.
 SCRIPT = """
@@ -95,7 +88,7 @@ def end(child):
 def warnings_of(done):
     return [
         line
-        for line in said(done).splitlines()
+        for line in done.said.splitlines()
         if line.strip() and "monitoring failed in incident" not in line
     ]
 

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import textwrap
-from typing import Any
 
 import pytest
-
-
-def said(done: Any) -> str:
-    """What a process wrote to stderr; that its made-up loss is judged abnormal is no matter here."""
-    return "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith("ALERT "))
-
 
 LOG = """
     with Monitor{arguments} as monitor:
@@ -45,7 +38,7 @@ def test_a_read_only_working_folder(place, read_only, form):
     )
     where = place.live.parent / "lake"
     assert done.stdout.split() == [str(where)]
-    lines = said(done).splitlines()
+    lines = done.said.splitlines()
     assert len(lines) == 2, lines  # a warning, and where it is recorded
     assert str(read_only / "entrenar-lake") in lines[0]
     assert "Read-only file system" in lines[0]
@@ -71,12 +64,12 @@ def test_a_working_folder_that_is_gone(place):
         "os.chdir('gone'); os.rmdir('../gone')\n"
         + textwrap.dedent(LOG.replace("{arguments}", ".auto(quiet=True)"))
     )
-    assert len(said(done).splitlines()) <= 1, done.stderr
+    assert len(done.said.splitlines()) <= 1, done.stderr
 
 
 def test_a_live_folder_that_cannot_be_written(place, read_only):
     done = place.run(LOG.replace("{arguments}", ".auto(quiet=True)"), ENTRENAR_LIVE=str(read_only / "live"))
-    assert len(said(done).splitlines()) == 1, done.stderr
+    assert len(done.said.splitlines()) == 1, done.stderr
     assert str(read_only / "live") in done.stderr
 
 
@@ -115,7 +108,7 @@ def test_switched_off_it_leaves_no_trace(place, switch, value):
         **{switch: value},
     )
     assert done.stdout.split() == ["False"]
-    assert said(done) == ""
+    assert done.said == ""
     assert sorted(path.name for path in place.root.rglob("*.parquet")) == []
     assert not place.live.exists() or not list(place.live.iterdir())
     assert not place.lake_path.exists()
@@ -180,7 +173,6 @@ CELL = "monitor = Monitor(quiet=True)\\nfor i in range(1000): monitor.log(loss=f
 
 
 def test_a_notebook_cell_run_again_supersedes_its_run(place):
-    pytest.importorskip("IPython")
     done = place.run(
         f"""
         from IPython.core.interactiveshell import InteractiveShell
@@ -192,7 +184,7 @@ def test_a_notebook_cell_run_again_supersedes_its_run(place):
         """,
         IPYTHONDIR=str(place.root / "ipython"),
     )
-    lines = said(done).splitlines()
+    lines = done.said.splitlines()
     assert len(lines) == 2, lines
     assert all("superseded by" in line for line in lines)
     rows = place.lake.query("SELECT run_id, count(*) AS n FROM metrics GROUP BY 1").to_pylist()
@@ -208,7 +200,7 @@ def test_two_monitors_of_one_script_are_two_runs(place):
             first.log(loss=1.0)
             second.log(loss=2.0)
     """)
-    assert said(done) == ""
+    assert done.said == ""
     assert place.lake.query(
         "SELECT run_id, sum(value) AS s FROM metrics GROUP BY 1 ORDER BY 1"
     ).to_pylist() == [

@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import signal
-from typing import Any
 
 import pytest
-
-
-def said(done: Any) -> str:
-    """What a process wrote to stderr; that its made-up loss is judged abnormal is no matter here."""
-    return "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith("ALERT "))
-
 
 #: A run of several segments, left by kill -9, or ended without compaction.
 RUNS = """
@@ -56,7 +49,7 @@ def test_eight_ranks_of_one_run(place):
         child.process.stdin.flush()
     ended = [child.end() for child in ranks]
     assert [one.returncode for one in ended] == [0] * 8, [one.stderr for one in ended]
-    assert [len(said(one).splitlines()) for one in ended] == [1] + [0] * 7  # only rank 0 says anything
+    assert [len(one.said.splitlines()) for one in ended] == [1] + [0] * 7  # only rank 0 says anything
     rows = place.lake.query(
         "SELECT rank, attempt, count(*) AS n, count(DISTINCT seq) AS seqs, sum(value) AS total, "
         "max(seq) AS last "

@@ -30,7 +30,6 @@ DAY = "2026-01-02"
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """`host:port` of an S3 server."""
-    pytest.importorskip("moto.server", reason="OBJECT STORAGE IS NOT TESTED HERE: pip install 'moto[server]'")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import pytest
+import jsonschema
 from entrenar_processors.config import config_schema
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,6 @@ def test_everything_is_explained() -> None:
 
 def test_the_schema_takes_and_refuses_what_the_code_does() -> None:
     """The good corpus passes; of the bad one all is refused but what no schema can tell, which is marked."""
-    jsonschema = pytest.importorskip("jsonschema")
     schema = config_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)

@@ -68,7 +68,10 @@ def test_spikes_are_injected_where_they_are_said_to_be() -> None:
     assert [ramp.values[at + 100, copy] for copy, at in ramp.places] == pytest.approx([0.2, 0.2])
 
 
-@pytest.mark.skipif(not (curves.DATA / "lm_curves").exists(), reason="the whole data are not here")
+@pytest.mark.skipif(
+    not (curves.DATA / "lm_curves").exists(),
+    reason=f"NOT TESTED: the numbers to reach on whole curves, {curves.DATA}/lm_curves is missing",
+)
 def test_the_numbers_to_reach_on_held_out_runs() -> None:
     """The stated numbers with the defaults, on the runs that nothing was tuned on."""
     _, runs = curves.halves(curves.curves())

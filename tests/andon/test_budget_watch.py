@@ -22,7 +22,7 @@ from entrenar_processors.summary import Summaries
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from entrenar_otel.budget_watch import BudgetWatch, ProcessMemory
+from entrenar_otel.andon.budget_watch import BudgetWatch, ProcessMemory
 from entrenar_otel.errors import failures, set_strict
 from entrenar_otel.names import PEAK_ALLOCATED, PEAK_RSS
 from entrenar_otel.tracing.run_tracing import RunTracing
@@ -166,7 +166,7 @@ def test_a_peak_between_two_readings_is_found() -> None:
     """In a process of its own: what other tests took before would hide it."""
     program = """
 import numpy as np
-from entrenar_otel.budget_watch import ProcessMemory
+from entrenar_otel.andon.budget_watch import ProcessMemory
 memory = ProcessMemory()
 before, _ = memory.read()
 np.ones(200 * 2**20 // 8)
