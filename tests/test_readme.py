@@ -30,6 +30,20 @@ def test_no_merge_is_left_open() -> None:
         assert not re.search(r"^(<{7} |={7}$|>{7} )", document.read_text(encoding="utf-8"), flags=re.M)
 
 
+def run_example(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run it as a script, in an empty folder, with warnings as errors."""
+    script = folder / "example.py"
+    script.write_text(code)
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=folder,
+        env={**os.environ, "ENTRENAR_LIVE": str(folder / "live")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
 def test_every_example_is_tried() -> None:
     """An example that is added gets a line in LEFT."""
     assert len(BLOCKS) == len(LEFT)
@@ -38,16 +52,7 @@ def test_every_example_is_tried() -> None:
 @pytest.mark.parametrize("number", range(len(LEFT)))
 def test_an_example_runs_and_records(number: int, tmp_path: Path) -> None:
     """As a script, in an empty folder, with warnings as errors."""
-    script = tmp_path / "example.py"
-    script.write_text(BLOCKS[number])
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
-        cwd=tmp_path,
-        env={**os.environ, "ENTRENAR_LIVE": str(tmp_path / "live")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run_example(BLOCKS[number], tmp_path)
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if not line.startswith("entrenar: ")] == []
     found = Lake(tmp_path / "entrenar-lake", tmp_path / "live").query(
@@ -63,14 +68,7 @@ def test_the_guide_to_alerts_stops_as_it_says(tmp_path: Path) -> None:
     """Its example prints where the callback was called, what stopped the line, and leaves an incident."""
     guide = README.parent / "docs" / "alerts.md"
     (block,) = re.findall(r"^```python\n(.*?)^```$", guide.read_text(encoding="utf-8"), flags=re.M | re.S)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block],
-        cwd=tmp_path,
-        env={**os.environ, "ENTRENAR_LIVE": str(tmp_path / "live")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run_example(block, tmp_path)
     assert done.returncode == 0, done.stderr
     saved, why, what = done.stdout.splitlines()
     assert saved == "saving a checkpoint at batch 60, step 60"
