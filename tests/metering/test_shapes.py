@@ -9,6 +9,7 @@ import types
 import warnings
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ def calls_of(meter: Any, prefix: str = "") -> dict[str, Any]:
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets the size of the segments made from now on."""
-    create = Segment.create.__func__  # type: ignore[attr-defined]
-    return lambda size: monkeypatch.setattr(create, "__defaults__", (size,))
+    create = Segment.create
+    return lambda size: monkeypatch.setattr(Segment, "create", partial(create, size=size))
 
 
 @pytest.fixture

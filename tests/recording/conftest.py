@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,5 +76,5 @@ def recorder(make: Callable[..., Kit]) -> Kit:
 @pytest.fixture
 def segment_size(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets the size of the segments made from now on."""
-    create = Segment.create.__func__  # type: ignore[attr-defined]
-    return lambda size: monkeypatch.setattr(create, "__defaults__", (size,))
+    create = Segment.create
+    return lambda size: monkeypatch.setattr(Segment, "create", partial(create, size=size))
