@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from entrenar_otel.clock import Clock
 from entrenar_otel.config import MonitorConfig
-from entrenar_otel.errors import guard
+from entrenar_otel.errors import BadInput, guard
 from entrenar_otel.recording.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -75,7 +77,9 @@ class Cord:
     def check_latency(self, name: str, seconds: float) -> Violation | None:
         """Judge how long something took against the `critical_path` budgets of its name.
 
-        Returns the violation, or None. With `fail_on_violation` the line stops at the next `log`.
+        Returns the violation, or None. With `fail_on_violation` the line stops at the next `log`. The
+        largest of each name is recorded, so that `entrenar-otel ci` judges it too. What is no number of
+        seconds is counted, warned of once, and not judged.
         """
         return self._check("check_latency", name, seconds)
 
@@ -86,7 +90,7 @@ class Cord:
     def _check(self, method: str, name: str, value: float) -> Violation | None:
         with guard("budgets"):
             self.start()
-            line = self._line
+            value, line = _amount(method, name, value), self._line
             if line is not None and line.budgets is not None:
                 violation: Violation | None = getattr(line.budgets, method)(name, value)
                 line.judge_budgets()
@@ -156,3 +160,14 @@ class Cord:
     def _act(self) -> None:
         if (line := self._line) is not None:
             line.andon.act()
+
+
+def _amount(method: str, name: str, value: Any) -> float:
+    """What a check was told as a float: also of a tensor with one element. Raises BadInput."""
+    number = math.nan
+    with suppress(TypeError, ValueError, RuntimeError, OverflowError):
+        number = math.nan if isinstance(value, str) else float(value)
+    if not (math.isfinite(number) and number >= 0):
+        unit = "seconds" if method == "check_latency" else "bytes"
+        raise BadInput(f"{method}({name!r}): expected a number of {unit}, 0 or more, got {value!r}")
+    return number

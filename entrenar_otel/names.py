@@ -104,8 +104,9 @@ RESOURCE_LABELS = {
     "training.process.rank": "rank",
 }
 
-#: The event at a run's end that says what only the process knew, and its attributes, in bytes.
-BUDGET_FACTS = "training.budget.facts"
+#: The events that say what only the process knew: its memory in bytes, and what `check_latency` and
+#: `check_memory` were told.
+BUDGET_FACTS, BUDGET_CHECK = "training.budget.facts", "training.budget.check"
 PEAK_RSS, PEAK_ALLOCATED = "peak_rss_bytes", "peak_allocated_bytes"
 
 _MAX_INSTRUMENT = 200

@@ -152,7 +152,7 @@ def main() -> None:
         body = ",\n".join(json.dumps(row) for row in rows)
         lines.append(f'"{part}": [\n{body}\n]')
     OUTPUT.write_text("{" + ",\n".join(lines) + "}\n")
-    print({part: len(rows) for part, rows in found.items()})  # noqa: T201 - a command for the terminal
+    print({part: len(rows) for part, rows in found.items()})
 
 
 def metric(kind: str, name: str, unit: str, attributes: Any, value: float = 1.0) -> Metric:

@@ -254,6 +254,28 @@ def test_what_cannot_be_judged(cli: Cli) -> None:
     assert "no run 'nothing'" in unknown.err
 
 
+def test_what_the_loop_checked_itself(cli: Cli) -> None:
+    """The largest of each name, beside the spans and the process; of a run killed at once, too."""
+    Path("renacer.toml").write_text(TOML)
+    with Monitor("live", lake="lake", quiet=True, settings_file="renacer.toml") as monitor:
+        monitor.log(step_time=0.01)
+        for seconds in (0.5, 2.5, 1.0):
+            monitor.check_latency("training_iteration", seconds)
+        monitor.check_memory("model_params", 9 << 30)
+        monitor.event("training.budget.check", {"name": "no value", "unit": "s"})
+    answer = json.loads(cli("ci", "-f", "json").out)
+    by_name = {one["name"]: one for one in answer["budgets"]}
+    latency, memory = by_name["training_iteration_latency"], by_name["memory"]
+    assert (latency["value"], latency["verdict"], latency["where"]) == (
+        2500,
+        "violated",
+        "training_iteration",
+    )
+    assert latency["message"] == "training_iteration took 2.5 s, the limit is 2 s"
+    assert (memory["value"], memory["verdict"]) == (9 << 30, "violated")
+    assert memory["message"] == "model_params was 9.00 GiB at its peak, the limit is 2.00 GiB"
+
+
 def test_real_spans_of_a_monitored_loop(cli: Cli) -> None:
     """What `monitor.span` recorded is what the gate sees; also of a run that is not over."""
     Path("renacer.toml").write_text(TOML)
@@ -297,8 +319,10 @@ def test_a_run_that_was_killed(cli: Cli) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED], env=os.environ, timeout=100)
     assert done.returncode == -signal.SIGKILL
     answer = cli("ci")
-    assert answer.code == 0
+    assert answer.code == 1
     assert "killed  crashed" in answer.out
+    assert "✗ allocations: what Python allocated was " in answer.out  # noted while it ran
+    assert "resident memory was " not in answer.out
     assert "the run has no regular end: the process is gone" in answer.out
     latency = facts_of(Lake("lake"), "killed").spans
     assert latency is not None
@@ -306,4 +330,4 @@ def test_a_run_that_was_killed(cli: Cli) -> None:
     assert index is not None
     assert latency.duration_ns[index] >= 50_000_000
     cli("recover")
-    assert cli("ci").code == 0
+    assert cli("ci").out.splitlines()[2:] == answer.out.splitlines()[2:]

@@ -80,8 +80,9 @@ LAYERS: list[list[str]] = [
     ["sdk", "pytest_plugin"],
     # the command
     ["cli"],
+    ["cli.control"],
     ["cli.views"],
-    ["cli.events", "cli.config", "cli.control"],
+    ["cli.events", "cli.config"],
     ["cli.spans", "cli.alerts", "cli.ci"],
     ["demo"],
     ["cli.main"],

@@ -140,7 +140,9 @@ class Andon:
                 self.failures[occasion] += 1
                 # The others may wait for this rank within that call: one more would meet them there.
                 self._in_step = self._in_step and not everywhere
-                logger.warning("a callback on %s failed: %s: %s", occasion, type(error).__name__, error)
+                name = getattr(one.call, "__qualname__", repr(one.call))
+                kind = type(error).__name__
+                logger.warning("the callback %s on %s failed: %s: %s", name, occasion, kind, error)
         return called
 
     def _say_not_called(self, occasion: str, *, agreed: bool) -> None:
@@ -195,6 +197,10 @@ class Andon:
         """Another process asks for something; returns what is to be pulled for it."""
         if request.command is Command.RESUME:
             self._resumed.set()
+            with self._lock:  # a pause that was asked for, and that no log has come to yet
+                self._pending = [
+                    one for one in self._pending if one.source != CONTROL or one.action is not Action.PAUSE
+                ]
             return None
         action = Action.STOP if request.command is Command.STOP else Action.PAUSE
         return self._asked(action, str(request), "control")

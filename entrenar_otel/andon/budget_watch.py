@@ -6,8 +6,8 @@ import logging
 import os
 import re
 import tracemalloc
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from entrenar_processors.budgets import Violation
@@ -16,7 +16,7 @@ from entrenar_processors.live_budgets import LiveBudgets, Usage
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from entrenar_otel.errors import guard
-from entrenar_otel.names import PEAK_ALLOCATED, PEAK_RSS
+from entrenar_otel.names import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
 
 try:
     import resource
@@ -145,6 +145,7 @@ class BudgetWatch:
         self._memory = ProcessMemory(allocations=self._budgets.needs_allocations)
         self._pid = os.getpid()
         self._closed = False
+        self._told: dict[Hashable, float] = {}
         self.span_processor: SpanProcessor = BudgetSpans(self._budgets)
 
     def on_tick(self, lookup: Lookup | None = None) -> None:
@@ -170,6 +171,10 @@ class BudgetWatch:
         """The violations since the last call, each once an episode."""
         return self._budgets.violations()
 
+    def kept_again(self) -> list[str]:
+        """The budgets that are kept again since the last call, of those whose violation lasts."""
+        return self._budgets.kept_again()
+
     def usage(self) -> list[Usage]:
         """For `training.budget.usage` and `training.budget.limit`: name, unit, limit, value over limit."""
         return self._budgets.usage()
@@ -182,13 +187,25 @@ class BudgetWatch:
         """Judge the size of something, see LiveBudgets."""
         return self._budgets.check_memory(name, bytes_)
 
-    def attributes(self) -> dict[str, int]:
-        """Of the event `names.BUDGET_FACTS`, by which a gate after the run knows its memory."""
-        known = {
-            PEAK_RSS: self._memory.peak_rss_bytes or None,
-            PEAK_ALLOCATED: self._memory.peak_allocated_bytes,
-        }
-        return {name: value for name, value in known.items() if value is not None}
+    def new_facts(self, growth: float = 1.0) -> list[tuple[str, dict[str, Any]]]:
+        """Events with what only this process knows, by which a gate after the run judges it.
+
+        Peak memory, and what the two checks were told: each as it rises above `growth` times what an
+        earlier event said, so that a run that is killed is known too.
+        """
+        peaks = {PEAK_RSS: self._memory.peak_rss_bytes, PEAK_ALLOCATED: self._memory.peak_allocated_bytes}
+        rising = {name: peak for name, peak in peaks.items() if self._rises(name, peak, growth)}
+        events: list[tuple[str, dict[str, Any]]] = [(BUDGET_FACTS, rising)] if rising else []
+        for (unit, name), value in self._budgets.checked().items():
+            if self._rises((unit, name), value, growth):
+                events.append((BUDGET_CHECK, {"name": name, "unit": unit, "value": value}))
+        return events
+
+    def _rises(self, what: Hashable, value: float | None, growth: float) -> bool:
+        if value is None or value <= growth * self._told.get(what, 0.0):
+            return False
+        self._told[what] = value
+        return True
 
     def close(self, lookup: Lookup | None = None) -> None:
         """The run has ended: judge it for the last time, and stop measuring. Answers stay."""

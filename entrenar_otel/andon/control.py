@@ -2,7 +2,8 @@
 
 A command is a small file beside the process's live segments, `PROCESS.control`, put there whole by a
 rename. The run looks for it at every tick, and several times a second while it is paused; it takes the
-file away when it has read it. Who may write into that folder may control the run.
+file away when it has read it. Who may write into that folder may control the run. While it is paused an
+empty file `PROCESS.paused` says so.
 """
 
 from __future__ import annotations
@@ -49,6 +50,15 @@ def control_path(live: str | os.PathLike[str], process: str) -> Path:
     return Path(live) / f"{process}.control"
 
 
+def _paused_path(live: str | os.PathLike[str], process: str) -> Path:
+    return Path(live) / f"{process}.paused"
+
+
+def is_paused(live: str | os.PathLike[str], process: str) -> bool:
+    """Whether that process, which must be alive and of this host, holds its loop in a pause."""
+    return _paused_path(live, process).exists()
+
+
 def send(live: str | os.PathLike[str], process: str, command: Command, reason: str = "") -> None:
     """Give a command to a process; a later one takes the place of one that was not read yet.
 
@@ -72,6 +82,15 @@ class ControlFile:
 
     def __init__(self, live: str | os.PathLike[str], process: str) -> None:
         self._path = control_path(live, process)
+        self._paused = _paused_path(live, process)
+
+    def say_paused(self, paused: bool) -> None:
+        """Let other processes see whether this one is paused."""
+        with contextlib.suppress(OSError):
+            if paused:
+                self._paused.touch()
+            else:
+                self._paused.unlink(missing_ok=True)
 
     def take(self) -> Request | None:
         """The command that waits, once; None where there is none. Raises ValueError on what is none."""
@@ -98,8 +117,13 @@ class ControlFile:
             str(document.get("reason", ""))[:500],
         )
 
+    def close(self) -> None:
+        """The run is over: nothing waits, and nobody is paused."""
+        self.remove()
+        self.say_paused(False)
+
     def remove(self) -> None:
-        """Take away what waits: the run is over, or it was read."""
+        """Take away what waits: it was read, or nobody will."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 

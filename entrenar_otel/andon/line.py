@@ -33,7 +33,6 @@ from entrenar_otel.andon.warned import finding_of, is_numerical
 from entrenar_otel.clock import Clock
 from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.handlers import Deliveries, Log, Notice, RunInfo, from_environment
-from entrenar_otel.names import BUDGET_FACTS
 from entrenar_otel.worker import Worker
 
 if TYPE_CHECKING:
@@ -54,6 +53,8 @@ _HANDLERS_SECONDS = 5.0
 _MAX_EVENTS = 20
 #: How long a stop looks for the last finite values, which its message says.
 _LOOK_BACK_SECONDS = 3.0
+#: How much more of memory, or of what a check was told, is noted while the run goes on.
+_WORTH_NOTING = 1.05
 _ADVICE = {
     "nonfinite": "lower the learning rate, clip gradients, or look for bad data in that batch",
     "divergence": "lower the learning rate, clip gradients, or look for bad data in the last batches",
@@ -157,6 +158,7 @@ class Line:
         if self.budgets is not None:
             self.budgets.on_tick(self._lookup())
             self.judge_budgets()
+            self._note_facts(self.budgets, _WORTH_NOTING)
         for alert in self.judge.decide([], self._clock.time_ns()):
             self._tell(alert)
         if not self.andon.is_paused:  # else the paused loop looks itself, and sooner
@@ -174,10 +176,17 @@ class Line:
 
     def judge_budgets(self) -> None:
         """Findings of what exceeded its budget since the last time."""
-        violations = self.budgets.new_violations() if self.budgets is not None else []
-        if violations:
-            at = self.here()
-            self.found([_finding_of(one, at) for one in violations])
+        if self.budgets is None:
+            return
+        at = self.here()
+        found = [_finding_of(one, at) for one in self.budgets.new_violations()]
+        found += [_kept_again(name, at) for name in self.budgets.kept_again()]
+        if found:
+            self.found(found)
+
+    def _note_facts(self, budgets: BudgetWatch, growth: float = 1.0) -> None:
+        for name, attributes in budgets.new_facts(growth):
+            self._tracing.event(name, attributes)
 
     def _lookup(self) -> Lookup | None:
         return lookup_in(self.summaries) if self.summaries is not None else None
@@ -196,12 +205,12 @@ class Line:
         if self.budgets is not None:
             self.budgets.close(self._lookup())
             self.judge_budgets()
-            self._tracing.event(BUDGET_FACTS, self.budgets.attributes())
+            self._note_facts(self.budgets)
         for alert in self.judge.finish(self._clock.time_ns()):
             self._tell(alert)
         for alert in tuple(self._asked.values()):
             self._hear(alert, over=True)
-        self._control.remove()
+        self._control.close()
 
     def wait(self, timeout_seconds: float) -> None:
         """Let incidents and handlers finish; bounded."""
@@ -282,6 +291,7 @@ class Line:
 
     def set_state(self, state: str) -> None:
         self._state.name = state
+        self._control.say_paused(state == "paused")
 
     def keep_incident(self, alert: Alert) -> str | None:
         with guard("sync"):
@@ -332,6 +342,12 @@ class Line:
             run_id=self._record.run_id,
         )
         found += [f"{number:.6g}" for number in reversed(table.column(0).to_pylist())]
+
+
+def _kept_again(budget: str, at: Coordinates) -> Finding:
+    """A budget that was exceeded is not any more."""
+    series = Series.of("budget", {"budget": budget})
+    return Finding(f"budget.{budget}", series, Severity.LOW, at, math.nan, math.nan, 0.0, over=True, count=0)
 
 
 def _finding_of(violation: Violation, at: Coordinates) -> Finding:

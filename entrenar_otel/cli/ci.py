@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.cli.events import clean
-from entrenar_otel.cli.views import STATES, runs_of
+from entrenar_otel.cli.views import GOING, STATES, runs_of
 from entrenar_otel.config import load_config
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.lake.facts import facts_of
@@ -113,9 +113,7 @@ def show_gate(gate: Gate, console: Console) -> None:
             head.append("  ").append(f"{counts[name]} {name}", style=style)
     console.print(head)
     if state not in ("completed", "stopped"):
-        told = (
-            "is not over" if state == "running" else f"has no regular end: {clean(gate.reason or 'unknown')}"
-        )
+        told = "is not over" if state in GOING else f"has no regular end: {clean(gate.reason or 'unknown')}"
         console.print(Text(f"the run {told}; this is what is known of it", style="yellow"))
     console.print()
     console.print(_table(gate.results, console.width))

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from entrenar_otel.andon.control import Command, control_path, send
+from entrenar_otel.andon.control import Command, control_path, is_paused, send
 from entrenar_otel.errors import RunError
 from entrenar_otel.lake.query import is_dead
 from entrenar_otel.lake.runs import RUNNING
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """Whether a process of the run has taken the command."""
+    """Whether a process of the run has taken the command, and whether it was paused before."""
 
     rank: int
     process: str
     taken: bool
+    was_paused: bool
 
 
 def give(lake: Lake, run_id: str, command: Command, reason: str, wait_seconds: float) -> list[Answer]:
@@ -32,13 +33,26 @@ def give(lake: Lake, run_id: str, command: Command, reason: str, wait_seconds: f
     Raises RunError where the run has no process here.
     """
     here = _processes(lake, run_id)
+    paused = {one.process for one in here if is_paused(one.live, one.process)}
     for record in here:
         send(record.live, record.process, command, reason)
     deadline = time.monotonic() + wait_seconds
     paths = {record.process: control_path(record.live, record.process) for record in here}
     while any(path.exists() for path in paths.values()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return [Answer(one.rank, one.process, not paths[one.process].exists()) for one in here]
+    return [
+        Answer(one.rank, one.process, not paths[one.process].exists(), one.process in paused) for one in here
+    ]
+
+
+def paused_runs(lake: Lake) -> set[str]:
+    """The running runs of which a process of this host is paused."""
+    host = socket.gethostname()
+    return {
+        record.run_id
+        for record in lake.runs()
+        if record.state == RUNNING and record.host == host and is_paused(record.live, record.process)
+    }
 
 
 def _processes(lake: Lake, run_id: str) -> list[RunRecord]:

@@ -371,6 +371,8 @@ def _command(name: str, run: str, reason: str, wait: float) -> None:
         print_json([{"run_id": run_id, "command": name, **vars(one)} for one in answers])
     for one in answers if not Options.json else ():
         said = "took it" if one.taken else f"has not taken it within {wait:g} s"
+        if name == "resume" and one.taken and not one.was_paused:
+            said = "was not paused"
         typer.echo(f"{name}: run {run_id}, rank {one.rank} {said}")
     if not all(one.taken for one in answers):
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from entrenar_otel.cli.control import paused_runs
 from entrenar_otel.exporters.text import plain, rows
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from entrenar_otel.lake import Lake
 
-STATES = {"running": "cyan", "completed": "green", "stopped": "yellow", "crashed": "red"}
+STATES = {"running": "cyan", "paused": "magenta", "completed": "green", "stopped": "yellow", "crashed": "red"}
+#: The states of a run that is not over.
+GOING = ("running", "paused")
 _WORST = ("crashed", "stopped", "running", "completed")
 _MAX_ROWS = 200
 #: With less room than this for a column, a table is no longer one.
@@ -76,6 +79,11 @@ def runs_of(lake: Lake) -> list[dict[str, Any]]:
                 "dropped": sum(row["dropped"] for row in ranks),
             }
         )
+    if any(run["state"] == "running" for run in runs):
+        paused = paused_runs(lake)
+        for run in runs:
+            if run["state"] == "running" and run["run_id"] in paused:
+                run["state"] = "paused"
     return sorted(runs, key=lambda run: str(run["started_at"]), reverse=True)
 
 
@@ -104,7 +112,7 @@ def runs_table(runs: list[dict[str, Any]], width: int = 100) -> Table:
 
 def duration(run: dict[str, Any]) -> str:
     """How long a run took, or has been running; unknown of one that died and is not recovered yet."""
-    if not run["ended_at"] and run["state"] != "running":
+    if not run["ended_at"] and run["state"] not in GOING:
         return "–"
     end = datetime.fromisoformat(run["ended_at"]) if run["ended_at"] else datetime.now(UTC)
     seconds = max(0.0, (end - datetime.fromisoformat(run["started_at"])).total_seconds())
@@ -164,7 +172,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
         (
             "started",
             f"{datetime.fromisoformat(details['started_at']):%Y-%m-%d %H:%M:%S} UTC, "
-            f"{'for' if details['state'] == 'running' else 'took'} {duration(details)}",
+            f"{'for' if details['state'] in GOING else 'took'} {duration(details)}",
         ),
         ("attempts", str(details["attempts"]) if details["attempts"] > 1 else ""),
         ("ranks", str(details["ranks"]) if details["ranks"] > 1 else ""),

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow.compute as pc
 from entrenar_processors.budgets import Facts
 from entrenar_processors.expression import QUANTILES, Lookup
+from entrenar_processors.live_budgets import BYTES, SECONDS
 from entrenar_processors.span_times import SpanTimes
 
-from entrenar_otel.names import BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
+from entrenar_otel.names import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
 
 if TYPE_CHECKING:
     from entrenar_otel.lake.lake import Lake
@@ -55,12 +56,14 @@ _LEFT = {
 
 def facts_of(lake: Lake, run_id: str) -> Facts:
     """What is known of a run, of all its attempts and ranks. Raises QueryError."""
-    peaks = peaks_of(lake, run_id)
+    peaks, told = peaks_of(lake, run_id), told_of(lake, run_id)
     return Facts(
         spans=span_times_of(lake, run_id),
         peak_rss_bytes=peaks.get(PEAK_RSS),
         peak_allocated_bytes=peaks.get(PEAK_ALLOCATED),
         lookup=lookup_of(lake, run_id),
+        seconds=told.get(SECONDS, {}),
+        bytes=told.get(BYTES, {}),
     )
 
 
@@ -88,7 +91,7 @@ def span_times_of(lake: Lake, run_id: str) -> SpanTimes:
 
 
 def peaks_of(lake: Lake, run_id: str) -> dict[str, float]:
-    """Peak memory as the run's processes noted it at their ends, the largest of all."""
+    """Peak memory as the run's processes noted it, the largest of all."""
     peaks: dict[str, float] = {}
     for attributes in lake.query(_EVENTS, [BUDGET_FACTS], run_id=run_id)["attributes"].to_pylist():
         for name, text in attributes:
@@ -98,6 +101,19 @@ def peaks_of(lake: Lake, run_id: str) -> dict[str, float]:
                 except ValueError:  # somebody else's event of that name
                     continue
     return peaks
+
+
+def told_of(lake: Lake, run_id: str) -> dict[str, dict[str, float]]:
+    """What the run's checks were told, the largest of each name, by unit."""
+    told: dict[str, dict[str, float]] = {}
+    for pairs in lake.query(_EVENTS, [BUDGET_CHECK], run_id=run_id)["attributes"].to_pylist():
+        one = dict(pairs)
+        try:
+            value, by_name = float(one["value"]), told.setdefault(one["unit"], {})
+            by_name[one["name"]] = max(value, by_name.get(one["name"], value))
+        except (KeyError, ValueError):  # somebody else's event of that name
+            continue
+    return told
 
 
 def lookup_of(lake: Lake, run_id: str) -> Lookup:

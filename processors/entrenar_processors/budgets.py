@@ -1,9 +1,11 @@
 """Budgets: the assertions of a renacer.toml, judged on what was measured of a run.
 
-    critical_path   the longest span whose name matches, and what its time was made of. Without a
-                    pattern every span counts but run and epochs, which last as long as the training
+    critical_path   the longest span whose name matches, and what its time was made of; or the longest
+                    time that `check_latency` was told. Without a pattern every span counts but run and
+                    epochs, which last as long as the training
     span_count      how many spans match
-    memory_usage    peak memory of the process: resident, or allocated by Python
+    memory_usage    peak memory of the process: resident, or allocated by Python; or the largest size
+                    that `check_memory` was told under the budget's name, or under one of no budget's
     anti_pattern    GodProcess, TightLoop, PcieBottleneck: a share of the time, see `span_times`
     custom          comparisons over the summary, see `expression`
 
@@ -14,16 +16,17 @@ kept nor violated. `live_budgets` judges the same while the run goes on.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from entrenar_processors.expression import Lookup, Verdict, parse
-from entrenar_processors.span_times import Share, SpanTimes
+from entrenar_processors.span_times import CONTAINERS, Share, SpanTimes
 
 if TYPE_CHECKING:
     from entrenar_processors.config import AntiPattern, Assertion
@@ -108,12 +111,17 @@ class Result:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a run. None: it was not measured."""
+    """What is known of a run. None: it was not measured.
+
+    `seconds` and `bytes` are the largest that the run was told itself, by name.
+    """
 
     spans: SpanTimes | None = None
     peak_rss_bytes: float | None = None
     peak_allocated_bytes: float | None = None
     lookup: Lookup = lambda function, metric, tags: None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    bytes: Mapping[str, float] = field(default_factory=dict)
 
     def peak_bytes(self, tracking_mode: str) -> float | None:
         return self.peak_rss_bytes if tracking_mode == "rss" else self.peak_allocated_bytes
@@ -128,7 +136,13 @@ def evaluate(assertions: Iterable[Assertion], facts: Facts) -> list[Result]:
     >>> str(result.outcome), result.usage, result.message
     ('violated', 1.5, 'resident memory was 1,500 B at its peak, the limit is 1,000 B')
     """
-    return [_JUDGES[one.type](one, facts) if one.enabled else off(one) for one in assertions]
+    budgets = list(assertions)
+    owned = {one.name for one in budgets if one.type == "memory_usage" and one.enabled}
+    found = []
+    for one in budgets:
+        sizes = {name: size for name, size in facts.bytes.items() if name == one.name or name not in owned}
+        found.append(_JUDGES[one.type](one, replace(facts, bytes=sizes)) if one.enabled else off(one))
+    return found
 
 
 def usage_of(value: float, limit: float) -> float:
@@ -182,12 +196,17 @@ def off(assertion: Assertion) -> Result:
 
 
 def _critical_path(assertion: Any, facts: Facts) -> Result:
-    spans, pattern = facts.spans, assertion.trace_name_pattern
+    spans, pattern, limit = facts.spans, assertion.trace_name_pattern, assertion.max_duration_ms
     index = None if spans is None else spans.longest(pattern)
+    value = -1.0 if spans is None or index is None else float(spans.duration_ns[index]) / 1e6
+    told = {name: seconds for name, seconds in facts.seconds.items() if is_about_latency(pattern, name)}
+    longest = max(told, key=lambda name: told[name], default=None)
+    if longest is not None and told[longest] * 1000 > value:
+        value = told[longest] * 1000
+        return judged(assertion, value, limit, latency_message(longest, value, limit), longest)
     if spans is None or index is None:
         return not_measured(assertion, no_span(pattern))
-    value = float(spans.duration_ns[index]) / 1e6
-    name, limit = spans.name_of(index), assertion.max_duration_ms
+    name = spans.name_of(index)
     message = latency_message(name, value, limit)
     parts = Counter[str]()
     for part, ns in spans.critical_path(index):
@@ -196,6 +215,11 @@ def _critical_path(assertion: Any, facts: Facts) -> Result:
         message += ": " + _made_of(parts, name)
     where = f"{name} ({spans.ids[index]})" if len(spans.ids) else name
     return judged(assertion, value, limit, message, where)
+
+
+def is_about_latency(pattern: str | None, name: str) -> bool:
+    """Whether a latency of this name is judged by a budget with this pattern."""
+    return name not in CONTAINERS if pattern is None else re.search(pattern, name) is not None
 
 
 def _made_of(parts: Counter[str], name: str) -> str:
@@ -216,6 +240,10 @@ def _span_count(assertion: Any, facts: Facts) -> Result:
 
 def _memory_usage(assertion: Any, facts: Facts) -> Result:
     peak = facts.peak_bytes(assertion.tracking_mode)
+    largest = max(facts.bytes, key=lambda name: facts.bytes[name], default=None)
+    if largest is not None and (peak is None or facts.bytes[largest] > peak):
+        size, limit = facts.bytes[largest], assertion.max_bytes
+        return judged(assertion, size, limit, memory_message(assertion, size, largest), largest)
     if peak is None:
         what = "resident memory" if assertion.tracking_mode == "rss" else "what Python allocated"
         return not_measured(assertion, f"{what} was not recorded")

@@ -29,6 +29,8 @@ CLIPPED = "Gradient clipping triggered"
 SLOWER = "Performance regression (Latency)"
 HEAVIER = "Performance regression (Memory)"
 
+#: Budgets whose violation is a state, over when it is kept again; a slow span is over when it has ended.
+_LASTING_BUDGETS = frozenset({"memory_usage", "span_count", "anti_pattern"})
 _BUDGET_TEXTS = {
     "critical_path": SLOWER,
     "memory_usage": HEAVIER,
@@ -214,5 +216,5 @@ def _budget_rule(one: Assertion) -> Rule:
         _BUDGET_TEXTS[one.type],
         _always(Action.STOP if fails else Action.NOTIFY),
         level=Level.CRITICAL if fails else Level.WARNING,
-        lasting=False,
+        lasting=one.type in _LASTING_BUDGETS,
     )

@@ -6,7 +6,7 @@ custom expression is judged on request, see `check_summary`.
 
 Told once an episode: an exceeded budget is silent until it was below REARM of its limit again, of a
 latency CALM_SPANS times in a row, since one slow span in ten would otherwise ring all the time. A
-count never falls, so it is told once.
+count never falls, so it is told once. Memory and anti-patterns are said to be kept again when they are.
 """
 
 from __future__ import annotations
@@ -39,10 +39,13 @@ from entrenar_processors.span_times import CONTAINERS, Span, SpanTimes
 if TYPE_CHECKING:
     from entrenar_processors.config import Assertion
 
+SECONDS, BYTES = "s", "By"
 WINDOW, LEAST = 4_096, 100
 REARM, CALM_SPANS = 0.9, 10
 #: Names whose budgets are remembered, and violations that wait to be asked for.
 _MAX_NAMES, _MAX_WAITING = 4_096, 1_000
+#: Names told to `check_latency` and `check_memory` whose largest values are kept for the gate.
+_MAX_CHECKED = 256
 
 
 class Usage(NamedTuple):
@@ -72,15 +75,14 @@ class _Budget:
             return self.pattern.search(name) is not None
         return self.assertion.type != "critical_path" or name not in CONTAINERS
 
-    def is_calm(self, value: float, times: int) -> None:
-        """Take a value that is within the limit."""
+    def calms(self, value: float, times: int) -> bool:
+        """Take a value that is within the limit; returns whether an episode is over with it."""
         assert self.limit is not None
-        if value < REARM * self.limit:
-            self.calm += 1
-            if self.calm >= times:
-                self.is_told = False
-        else:
-            self.calm = 0
+        self.calm = self.calm + 1 if value < REARM * self.limit else 0
+        is_over = self.is_told and self.calm >= times
+        if is_over:
+            self.is_told = False
+        return is_over
 
 
 class LiveBudgets:
@@ -118,6 +120,8 @@ class LiveBudgets:
         self._lock = threading.Lock()
         self._about: dict[str, tuple[tuple[_Budget, ...], tuple[_Budget, ...]]] = {}
         self._waiting: deque[Violation] = deque(maxlen=_MAX_WAITING)
+        self._kept_again: list[str] = []  # at most one a budget and violation that waits
+        self._checked: dict[tuple[str, str], float] = {}
         self._window: deque[Span] = deque(maxlen=WINDOW)
         self._known_from_ns = 0
         self._ended = self._judged_at = 0
@@ -164,6 +168,7 @@ class LiveBudgets:
         It is judged by every critical_path whose pattern is found in the name, or which has none.
         """
         with self._lock:
+            self._keep(SECONDS, name, seconds)
             found = [self._latency(one, name, seconds) for one in self._budgets_of(name)[1]]
         return _worst(found)
 
@@ -186,7 +191,7 @@ class LiveBudgets:
         if value > limit:
             message = latency_message(name, value, limit)
             return self._tell(one, judged(one.assertion, value, limit, message, name))
-        one.is_calm(value, CALM_SPANS)
+        one.calms(value, CALM_SPANS)
         return None
 
     def check_patterns(self, lookup: Lookup = lambda function, metric, tags: None) -> None:
@@ -224,7 +229,18 @@ class LiveBudgets:
         """Judge the size of something, by the memory budget of that name, else by all of them."""
         named = [one for one in self._memory if one.assertion.name == name]
         with self._lock:
+            self._keep(BYTES, name, bytes_)
             return _worst([self._bytes(one, bytes_, name) for one in named or self._memory])
+
+    def _keep(self, unit: str, name: str, value: float) -> None:
+        key = unit, name
+        if math.isfinite(value) and (key in self._checked or len(self._checked) < _MAX_CHECKED):
+            self._checked[key] = max(value, self._checked.get(key, value))
+
+    def checked(self) -> dict[tuple[str, str], float]:
+        """The largest values that were told to the two checks, by unit (SECONDS, BYTES) and name."""
+        with self._lock:
+            return dict(self._checked)
 
     def _bytes(self, one: _Budget, value: float, what: str | None) -> Violation | None:
         if not math.isfinite(value):
@@ -259,6 +275,12 @@ class LiveBudgets:
                 found.append(self._waiting.popleft())
         return found
 
+    def kept_again(self) -> list[str]:
+        """The budgets of memory and anti-patterns that are kept again, since the last call."""
+        with self._lock:
+            found, self._kept_again = self._kept_again, []
+            return found
+
     def usage(self) -> list[Usage]:
         """How much of each budget is used, as far as it was measured.
 
@@ -278,7 +300,8 @@ class LiveBudgets:
         if result.outcome is Outcome.VIOLATED:
             return self._tell(one, result)
         assert result.value is not None
-        one.is_calm(result.value, 1)
+        if one.calms(result.value, 1):
+            self._kept_again.append(one.assertion.name)
         return None
 
     def _tell(self, one: _Budget, result: Result) -> Violation:

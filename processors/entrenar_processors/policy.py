@@ -228,7 +228,8 @@ def summary_of(rule: Rule, finding: Finding, series: Series | None) -> str:
     value, expected = (_short(number) for number in (finding.value, finding.expected))
     if not math.isfinite(finding.value):
         return f"{rule.text}: {series} is {value}"
-    return f"{rule.text}: {series} is {value}, expected {expected}"
+    word = "the limit is" if rule.source in ("threshold", "budget") else "expected"
+    return f"{rule.text}: {series} is {value}, {word} {expected}"
 
 
 def _short(number: float) -> str:

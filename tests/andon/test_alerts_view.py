@@ -86,7 +86,7 @@ def test_the_view(story: None) -> None:
     assert floor == {
         "run_id": "digits-7", "attempt": 1, "rank": 0, "name": "accuracy_floor", "level": "CRITICAL",
         "source": "threshold", "action": "notify", "state": "resolved",
-        "summary": 'Accuracy regression detected: accuracy{split="validation"} is 0.7, expected 0.8',
+        "summary": 'Accuracy regression detected: accuracy{split="validation"} is 0.7, the limit is 0.8',
         "metric": "accuracy", "tags": [("split", "validation")], "epoch": 1, "batch": None, "step": 3,
         "value": 0.7, "expected": 0.8, "score": pytest.approx(-0.125), "peak": 0.7, "count": 3,
         "outcome": None,
@@ -116,10 +116,10 @@ AT_120 = """\
 time (UTC)  level     alert                         what                                                did     state
 HH:MM:SS    info      run_started                   run started
 HH:MM:SS    critical  accuracy_floor                Accuracy regression detected:                       notify  resolved
-                                                    accuracy{split="validation"} is 0.7, expected 0.8
-                                                    epoch 1, step 3; 3 samples, peak 0.7
+                                                    accuracy{split="validation"} is 0.7, the limit is
+                                                    0.8  epoch 1, step 3; 3 samples, peak 0.7
 HH:MM:SS    info      a_threshold_with_quite_a_lo…  The [bold]machine[/bold] is hot: heat is 95.5,      log     resolved
-                                                    expected 90  step 7
+                                                    the limit is 90  step 7
 HH:MM:SS    error     nonfinite_loss                Training diverged: loss is nan  epoch 2, batch 4,   stop    resolved
                                                     step 8
 HH:MM:SS    info      run_ended                     run ended: stopped"""  # noqa: E501
@@ -128,11 +128,11 @@ AT_80 = """\
 time (UTC)  level     what                                      did     state
 HH:MM:SS    info      run started
 HH:MM:SS    critical  Accuracy regression detected:             notify  resolved
-                      accuracy{split="validation"} is 0.7,
-                      expected 0.8  epoch 1, step 3; 3
+                      accuracy{split="validation"} is 0.7, the
+                      limit is 0.8  epoch 1, step 3; 3
                       samples, peak 0.7
 HH:MM:SS    info      The [bold]machine[/bold] is hot: heat is  log     resolved
-                      95.5, expected 90  step 7
+                      95.5, the limit is 90  step 7
 HH:MM:SS    error     Training diverged: loss is nan  epoch 2,  stop    resolved
                       batch 4, step 8
 HH:MM:SS    info      run ended: stopped"""

@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from entrenar_otel.andon.budget_watch import BudgetWatch, ProcessMemory
 from entrenar_otel.errors import failures, set_strict
-from entrenar_otel.names import PEAK_ALLOCATED, PEAK_RSS
+from entrenar_otel.names import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
 from entrenar_otel.tracing.run_tracing import RunTracing
 
 MIB = 1 << 20
@@ -194,8 +194,16 @@ def test_memory_budgets_ring_and_are_remembered(big: list[Any]) -> None:
     assert watch.usage()[0].usage > 1
     watch.close()
     watch.on_tick()
-    assert watch.attributes().keys() == {PEAK_RSS}
-    assert watch.attributes()[PEAK_RSS] >= told.value
+    facts = dict(watch.new_facts())[BUDGET_FACTS]
+    assert facts.keys() == {PEAK_RSS}
+    assert facts[PEAK_RSS] >= told.value
+    assert watch.new_facts() == []  # told
+    watch.check_memory("weights", 1000)
+    assert watch.new_facts() == [(BUDGET_CHECK, {"name": "weights", "unit": "By", "value": 1000})]
+    watch.check_memory("weights", 1049)
+    assert watch.new_facts(growth=1.05) == []
+    watch.check_memory("weights", 1051)
+    assert [attributes["value"] for _, attributes in watch.new_facts(growth=1.05)] == [1051]
 
 
 def test_tracemalloc_runs_only_for_allocations_and_says_so(
@@ -222,7 +230,7 @@ def test_tracemalloc_runs_only_for_allocations_and_says_so(
     assert len(watch.new_violations()) == 1
     watch.close()
     assert not tracemalloc.is_tracing()
-    assert watch.attributes()[PEAK_ALLOCATED] >= 31 * MIB
+    assert dict(watch.new_facts())[BUDGET_FACTS][PEAK_ALLOCATED] >= 31 * MIB
 
 
 def test_a_tracemalloc_of_the_user_s_own_goes_on(caplog: pytest.LogCaptureFixture) -> None:

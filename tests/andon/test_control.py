@@ -99,6 +99,26 @@ def test_the_command_that_a_pause_prints_resumes_it(train: Train) -> None:
     assert time.monotonic() - begun < 20
 
 
+def test_a_paused_run_is_seen_to_be_paused(train: Train, command: Call) -> None:
+    """In `ls` and `show`, by others on the host; a run that is not paused is not said to be resumed."""
+    Path("renacer.toml").write_text(FLOOR)
+    run = train(LOW)
+    run.expect("paused")
+    (seen,) = json.loads(command("--json", "ls").stdout)
+    assert seen["state"] == "paused"
+    assert command("show", "run-1").stdout.startswith("run-1  paused")
+    assert command("resume", "run-1").stdout == "resume: run run-1, rank 0 took it\n"
+    run.expect("resumed")
+    again = command("resume", "run-1")
+    assert (again.returncode, again.stdout) == (0, "resume: run run-1, rank 0 was not paused\n")
+    assert json.loads(command("--json", "ls").stdout)[0]["state"] == "running"
+    assert command("stop", "run-1").returncode == 0
+    run.expect("saved")
+    run.end()
+    assert json.loads(command("--json", "ls").stdout)[0]["state"] == "stopped"
+    assert not list(live().glob("*.paused"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_paused(train: Train, number: signal.Signals, state_of: Any) -> None:
     """Ctrl-C and a scheduler's SIGTERM end a paused run within seconds, with everything in the lake."""

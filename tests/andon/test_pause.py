@@ -40,6 +40,19 @@ def fall(one: Kit) -> None:
     one.tick()
 
 
+def test_a_pause_that_is_taken_back_in_time(judged: Callable[..., Any]) -> None:
+    """`pause`, then `resume` before the loop came to its next log: it does not pause."""
+    with judged(settings()) as one:
+        one.monitor.log(accuracy=0.9)
+        record = one.monitor._record
+        for command in (Command.PAUSE, Command.RESUME):
+            send(record.live, record.process, command)
+            one.tick()
+        one.monitor.on("pause", lambda alert: pytest.fail("paused"))
+        one.monitor.log(accuracy=0.9)
+        assert one.monitor._paused_seconds == 0.0
+
+
 @contextmanager
 def meanwhile(call: Callable[[], Any]) -> Iterator[None]:
     """Do it in another thread while the block goes on; what it raises fails the test."""
@@ -100,7 +113,7 @@ def test_pause_and_resume(judged: Any, capfd: pytest.CaptureFixture[str]) -> Non
         said = capfd.readouterr().err.splitlines()
         lake = one.monitor.lake.url
         assert said == [
-            "entrenar: paused: Accuracy regression detected: accuracy is 0.5, expected 0.8 "
+            "entrenar: paused: Accuracy regression detected: accuracy is 0.5, the limit is 0.8 "
             "at epoch 1, batch 2",
             f"entrenar: go on with `entrenar-otel resume kit --lake {lake}`",
             "entrenar: in 60 s the run will stop by itself",
@@ -128,7 +141,9 @@ def test_nobody_answers_and_it_stops(judged: Any, capfd: pytest.CaptureFixture[s
     with judged(settings(0.3)) as one:
         one.monitor.on("stop", lambda alert: heard.append(alert.name))
         fall(one)
-        with pytest.raises(AndonStop, match=r"accuracy is 0\.5, expected 0\.8 at epoch 1, batch 2") as caught:
+        with pytest.raises(
+            AndonStop, match=r"accuracy is 0\.5, the limit is 0\.8 at epoch 1, batch 2"
+        ) as caught:
             one.monitor.log(accuracy=0.9)
         assert heard == ["floor"]
         assert caught.value.incident

@@ -239,7 +239,7 @@ def test_a_callback_that_raises_does_not_prevent_the_stop(
             one.monitor.log(loss=NAN)
         assert heard == ["first", "second"]
         assert one.monitor._run.line.andon.failures == {"stop": 1}
-    assert "a callback on stop failed: OSError: no space for the checkpoint" in caplog.text
+    assert "fail on stop failed: OSError: no space for the checkpoint" in caplog.text
 
 
 def test_a_callback_may_log(judged: Any) -> None:

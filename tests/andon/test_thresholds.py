@@ -97,7 +97,7 @@ def test_reduce_lr_whose_callback_raises(judged: Any, caplog: pytest.LogCaptureF
         outcomes = [tuple(row.values()) for row in one.monitor.query(ACTIONS).to_pylist()]
         assert outcomes == [("failed", 0.5, 1.0)] * 4
     assert seen == [0.5] * 4
-    assert "a callback on reduce_lr failed: KeyError: 'lr'" in caplog.text
+    assert "fail on reduce_lr failed: KeyError: 'lr'" in caplog.text
 
 
 ESCALATE = """
@@ -158,7 +158,7 @@ def test_alert_callbacks_hear_of_every_beginning(judged: Any) -> None:
         one.monitor.log(accuracy=0.95)
         one.advance(2)
         one.monitor.log(accuracy=0.95)
-        expected = ("floor", "Accuracy is low: accuracy is 0.7, expected 0.8", "vision", 0.7)
+        expected = ("floor", "Accuracy is low: accuracy is 0.7, the limit is 0.8", "vision", 0.7)
         assert told == [expected]
         assert one.monitor._run.line.andon.failures == {"alert": 1}
         assert one.monitor.alerts == []
@@ -185,7 +185,7 @@ def test_an_alert_about_a_loop_that_does_not_log_waits(judged: Any) -> None:
         one.monitor.log(loss=11.0)
         one.monitor.raise_if_stopped()  # not judged yet
         one.tick()
-        with pytest.raises(AndonStop, match="hot crossed: loss is 11, expected 10"):
+        with pytest.raises(AndonStop, match="hot crossed: loss is 11, the limit is 10"):
             one.monitor.raise_if_stopped()
         one.monitor.raise_if_stopped()
         one.monitor.log(loss=1.0)

@@ -15,7 +15,7 @@ import pytest
 from entrenar_processors import DriftDetector
 from entrenar_processors.alert import Alert
 
-from entrenar_otel import AndonStop, ConfigError, Monitor
+from entrenar_otel import AndonStop, ConfigError, Monitor, errors
 from entrenar_otel.andon import AndonConfig
 
 BUDGETS = """
@@ -81,6 +81,20 @@ def test_a_span_and_a_summary_are_judged_while_the_run_goes_on(judged: Any) -> N
         with pytest.raises(AndonStop, match="Latency"):
             one.monitor.log(loss=1.0)
         assert sorted(told(one)) == ["iteration", "model_params", "quiet"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, "3", None, [1, 2]])
+def test_a_check_of_nonsense(judged: Any, lenient: Any, value: Any, caplog: Any) -> None:
+    """Counted and said once, with what was expected; training goes on."""
+    with judged(BUDGETS) as one:
+        lenient()
+        for _ in range(2):
+            assert one.monitor.check_latency("training_iteration", value) is None
+        assert errors.failures["budgets"] == 2
+        said = f"check_latency('training_iteration'): expected a number of seconds, 0 or more, got {value!r}"
+        assert caplog.text.count(said) == 1
+        assert one.monitor.check_latency("training_iteration", np.float32(0.5)) is None
+        one.monitor.log(loss=1.0)
 
 
 def test_without_budgets_there_is_no_violation(judged: Any) -> None:

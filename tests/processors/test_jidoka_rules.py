@@ -148,7 +148,14 @@ def test_budgets_and_thresholds_of_the_example() -> None:
         name: (rule.name, rule.source, rule.text, *done(rule), rule.level, rule.lasting)
         for name, rule in budgets.items()
     } == {
-        f"budget.{name}": (name, "budget", f"Performance regression ({what})", action, level, False)
+        f"budget.{name}": (
+            name,
+            "budget",
+            f"Performance regression ({what})",
+            action,
+            level,
+            what != "Latency",
+        )
         for name, what, action, level in (
             ("training_iteration_latency", "Latency", "stop", Level.CRITICAL),
             ("span_budget", "Spans", "stop", Level.CRITICAL),
@@ -285,12 +292,12 @@ def test_from_samples_to_alerts() -> None:
     assert told["accuracy_floor"] == (
         Action.PAUSE,
         Level.ERROR,
-        'Too low: accuracy{split="validation"} is 0.7, expected 0.8',
+        'Too low: accuracy{split="validation"} is 0.7, the limit is 0.8',
     )
     assert told["memory_high"][:2] == (Action.REDUCE_LR, Level.WARNING)
     assert told["memory"] == (
         Action.STOP,
         Level.CRITICAL,
-        "Performance regression (Memory): memory is 2, expected 1",
+        "Performance regression (Memory): memory is 2, the limit is 1",
     )
     assert told["accuracy_drop"][2].startswith("Accuracy regression detected: accuracy{")

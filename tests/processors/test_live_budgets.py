@@ -86,6 +86,34 @@ def test_memory_is_told_again_when_it_had_fallen() -> None:
     assert live.usage() == [("b0", "By", 1000.0, 1.1), ("b1", "By", 10.0, 1.1)]
 
 
+def test_memory_is_said_to_be_kept_again() -> None:
+    """Once, well below the limit; of what was not exceeded, and of times, nothing is said."""
+    live = live_of(RSS, {"type": "critical_path", "max_duration_ms": 1}, anti("TightLoop"))
+    for rss in (800, 1001, 950, 901):
+        live.memory(rss, None)
+        assert live.kept_again() == []
+    for _ in range(2):
+        live.memory(899, None)
+    live.check_latency("step", 60)
+    for _ in range(20):
+        live.check_latency("step", 0)
+    assert (live.kept_again(), live.kept_again()) == (["b0"], [])
+
+
+def test_what_the_checks_were_told_is_kept_for_the_gate() -> None:
+    """The largest of each name; of endless names the first."""
+    live = live_of(RSS)
+    for seconds in (0.5, 2.0, 1.0, math.nan):
+        live.check_latency("step", seconds)
+    live.check_memory("step", 10)
+    assert live.checked() == {("s", "step"): 2.0, ("By", "step"): 10}
+    for i in range(1000):
+        live.check_memory(f"batch {i}", i)
+    live.check_memory("step", 11)
+    assert len(live.checked()) == 256
+    assert live.checked()["By", "step"] == 11
+
+
 def test_check_memory_is_by_name_or_by_all() -> None:
     live = live_of(RSS, RSS | {"name": "gpu", "max_bytes": 10})
     gpu = live.check_memory("gpu", 20)
