@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from entrenar_otel.sdk_seams import leave_random_alone
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -126,6 +128,7 @@ def _made(signal: Signal, names: list[str], kind: type[Any]) -> list[Any]:
             logger.warning(
                 "%s cannot be used: expected a %s, got %s", asked, kind.__name__, type(exporter).__name__
             )
+    leave_random_alone()
     return exporters
 
 

@@ -10,6 +10,8 @@ import contextlib
 import importlib
 import logging
 import os
+import random
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,6 +50,18 @@ def import_sdk() -> None:
         importlib.import_module("opentelemetry.sdk.trace")
     finally:
         os.environ.update(odd)
+
+
+def leave_random_alone() -> None:
+    """Let the OTLP exporters take the jitter of their retries from elsewhere than the global `random`.
+
+    An endpoint that cannot be reached would change what a seeded training draws. `random` as a name of
+    `opentelemetry.exporter.otlp.common.http` (before 1.45 of `….proto.http.…_exporter`) and of
+    `….proto.grpc.exporter`. Without it nothing is done.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("opentelemetry.exporter.otlp.") and getattr(module, "random", None) is random:
+            module.random = random.Random()  # type: ignore[attr-defined]  # noqa: S311
 
 
 def span_processor_of(provider: Any) -> SpanProcessor | None:

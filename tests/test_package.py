@@ -51,7 +51,7 @@ LAYERS: list[list[str]] = [
     ["exporters"],
     # OpenTelemetry's spans
     ["tracing", "environment"],
-    ["tracing.attributes"],
+    ["tracing.attributes", "tracing.ids"],
     ["resource", "tracing.restored_span", "tracing.span_journal", "tracing.open_span"],
     ["tracing.span_export", "tracing.warnings_capture"],
     ["tracing.global_tracing"],

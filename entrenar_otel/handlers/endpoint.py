@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import re
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -57,6 +58,7 @@ class Endpoint:
         }
         self._timeout = checked_seconds("timeout_seconds", timeout_seconds)
         self._deadline = checked_seconds("deadline_seconds", deadline_seconds)
+        _import_rich()
 
     def __repr__(self) -> str:
         return shown(self._url)
@@ -105,15 +107,27 @@ class Endpoint:
         raise DeliveryError(f"{answer}: it will not be accepted, and is not sent again")
 
 
+def _import_rich() -> None:
+    """httpx imports rich, whose import draws from the global `random`: not in the middle of a training."""
+    state = random.getstate()
+    import rich.style  # noqa: F401
+
+    random.setstate(state)
+
+
 def retrying(deadline_seconds: float) -> Retrying:
     """Again after `Temporary`, until the deadline; then that error is raised."""
     import tenacity
 
-    backoff = tenacity.wait_exponential(0.5, max=_MAX_WAIT_SECONDS) + tenacity.wait_random(0, 0.5)
+    backoff = tenacity.wait_exponential(0.5, max=_MAX_WAIT_SECONDS)
+    jitter = random.Random()  # noqa: S311 (not the global one: a training may be seeded)
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        return max(backoff(state), error.after_seconds if isinstance(error, Temporary) else 0.0)
+        return max(
+            backoff(state) + jitter.uniform(0, 0.5),
+            error.after_seconds if isinstance(error, Temporary) else 0.0,
+        )
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Temporary),

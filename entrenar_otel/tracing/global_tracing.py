@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 
 from entrenar_otel.errors import guard
 from entrenar_otel.sdk_seams import span_processor_of
+from entrenar_otel.tracing.ids import OwnIds
 from entrenar_otel.tracing.span_export import SpanPipeline, in_background
 from entrenar_otel.tracing.span_journal import JournalProcessor
 
@@ -200,7 +201,7 @@ def _install(resource: Resource) -> bool:
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return False  # tracing was switched off on purpose
     # Not shut down by its own atexit hook, which may come before the end of a run that is open still.
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=OwnIds())
     provider.sampler = ApartFromRun(provider.sampler)
     provider.add_span_processor(_journal_route)
     provider.add_span_processor(_export_route)

@@ -27,6 +27,7 @@ from entrenar_otel.tracing.global_tracing import (
     processors_for_ours,
     release,
 )
+from entrenar_otel.tracing.ids import OwnIds
 from entrenar_otel.tracing.open_span import OpenSpan, live
 from entrenar_otel.tracing.restored_span import restored
 from entrenar_otel.tracing.span_export import SpanPipeline
@@ -127,6 +128,7 @@ class RunTracing:
             shutdown_on_exit=False,
             span_limits=_limits(),
             meter_provider=NoOpMeterProvider(),
+            id_generator=OwnIds(),
         )
         processors: list[SpanProcessor | None] = [self._journal, *self._processors]
         if self._set_global:

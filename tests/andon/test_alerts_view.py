@@ -118,8 +118,8 @@ HH:MM:SS    info      run_started                   run started
 HH:MM:SS    critical  accuracy_floor                Accuracy regression detected:                       notify  resolved
                                                     accuracy{split="validation"} is 0.7, the limit is
                                                     0.8  epoch 1, step 3; 3 samples, peak 0.7
-HH:MM:SS    info      a_threshold_with_quite_a_lo…  The [bold]machine[/bold] is hot: heat is 95.5,      log     resolved
-                                                    the limit is 90  step 7
+HH:MM:SS    info      a_threshold_with_quite_a_lo…  The [bold]machine[/bold] is hot: heat is 95.5, the  log     resolved
+                                                    limit is 90  step 7
 HH:MM:SS    error     nonfinite_loss                Training diverged: loss is nan  epoch 2, batch 4,   stop    resolved
                                                     step 8
 HH:MM:SS    info      run_ended                     run ended: stopped"""  # noqa: E501
