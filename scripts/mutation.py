@@ -106,7 +106,7 @@ def report(tried: dict[str, dict[str, int | None]]) -> str:
             count["timeout"] += status in TIMEOUT
             count["untested"] += status in UNTESTED
             if status not in KILLED | TIMEOUT:
-                survivors.append(f"- `{mutant}`" + (" (no test calls it)" if status in UNTESTED else ""))
+                survivors.append(_survivor(mutant) + (" (no test calls it)" if status in UNTESTED else ""))
         part = "processors" if module.startswith("entrenar_processors") else "segment codec"
         for whole in (part, "all"):
             sums[whole] += count
@@ -140,13 +140,23 @@ def report(tried: dict[str, dict[str, int | None]]) -> str:
             "",
             "## Not noticed",
             "",
-            "`cd build/mutation && ../../.venv/bin/mutmut show NAME` shows the change. Many change nothing",
-            "that can be seen (a size of a buffer, a shortcut that ends in the same place).",
+            "Function, line, and what it became. Many change nothing that can be seen: the size of",
+            "a buffer, a limit by one, a shortcut that ends in the same place.",
             "",
             *survivors,
             "",
         ]
     )
+
+
+def _survivor(mutant: str) -> str:
+    """One line of the report: where, what it was, what it became."""
+    from mutmut.mutation.diff_apply import get_diff_for_mutant
+
+    where = mutant.partition("__mutmut_")[0].replace("xǁ", "").replace("ǁ", ".").replace(".x_", ".")
+    lines = [line for line in get_diff_for_mutant(mutant).splitlines() if line[:3] not in ("---", "+++")]
+    was, became = (" ".join(line[1:].strip() for line in lines if line[:1] == sign) for sign in "-+")
+    return f"- {where}: ``{was}`` → ``{became}``"
 
 
 def _row(name: str, count: Counter[str]) -> str:
@@ -190,6 +200,7 @@ def main() -> int:
         print(f"{len(wanted):,} mutants to try", flush=True)
         if wanted and (status := mutmut("run", "--max-children", given.jobs, *wanted)):
             return status
+    os.chdir(STAGE)  # where mutmut looks for its files
     REPORT.write_text(report(results()))
     print(f"written: {REPORT.relative_to(ROOT)}")
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from entrenar_processors.budgets import Facts, Outcome, Result, evaluate
+from entrenar_processors.budgets import Facts, Outcome, Result, evaluate, shown
 from entrenar_processors.config import Assertion, parse_config
 from entrenar_processors.span_times import Span, SpanTimes
 from hypothesis import given, settings
@@ -113,6 +113,52 @@ def test_memory_usage() -> None:
         Facts(peak_allocated_bytes=9), type="memory_usage", max_bytes=10, tracking_mode="allocations"
     )
     assert (fine.outcome, fine.unit) == (Outcome.PASSED, "By")
+
+
+def test_what_the_loop_told_itself() -> None:
+    """The longest of spans and told times, the largest of the process and told sizes."""
+    path = {"type": "critical_path", "max_duration_ms": 1000}
+    facts = Facts(TRAINING, seconds={"forward": 0.5, "optimizer": 2.0, "training.epoch": 90.0})
+    longest = judge(facts, **path)  # an epoch is no step, unless it is asked for
+    assert (longest.value, longest.where) == (2000, "optimizer")
+    assert longest.message == "optimizer took 2 s, the limit is 1 s"
+    assert judge(facts, **path, trace_name_pattern="epoch$").value == 90_000
+    assert judge(facts, **path, trace_name_pattern="^forward$").value == 500
+    assert judge(Facts(TRAINING, seconds={"forward": 1e-6}), **path, trace_name_pattern="^forw").value == 100
+    only = judge(Facts(seconds={"step": 0.0}), **path)
+    assert (only.outcome, only.value) == (Outcome.PASSED, 0.0)
+    memory = {"type": "memory_usage", "max_bytes": 1000}
+    sizes = {"weights": 1500.0, "gpu": 9000.0}
+    assert judge(Facts(peak_rss_bytes=2000, bytes={"weights": 1500}), **memory).value == 2000
+    told = judge(Facts(peak_rss_bytes=1200, bytes={"weights": 1500}), **memory)
+    assert (told.value, told.where) == (1500, "weights")
+    assert told.message == "weights was 1,500 B at its peak, the limit is 1,000 B"
+    config = parse_config({"assertion": [memory | {"name": "ram"}, memory | {"name": "gpu"}]})
+    ram, gpu = evaluate(config.assertion, Facts(bytes=sizes))
+    assert (ram.value, gpu.value) == (1500, 9000)  # a size with the name of a budget is that one's only
+
+
+def test_what_is_said() -> None:
+    """Each part in its unit, itself and others; sizes at a glance; which budget it was."""
+    parts = tree(
+        (1, None, "step", 0, 1000),
+        *((i + 2, 1, name, i * 200, i * 200 + 150 - i) for i, name in enumerate("abcde")),
+    )
+    result = judge(Facts(parts), type="critical_path", max_duration_ms=1, name="slow")
+    assert result.message == (
+        "step took 1 s, the limit is 1 ms: itself 260 ms, a 150 ms, b 149 ms, others 441 ms"
+    )
+    assert [shown("memory_usage", size) for size in (0, 10_239, 10_240, 10 << 20, 1 << 30)] == [
+        "0 B", "10,239 B", "10.00 KiB", "10.00 MiB", "1.00 GiB",
+    ]  # fmt: skip
+    assert shown("memory_usage", (10 << 20) - 1) == "10,240.00 KiB"
+    allocated = {"type": "memory_usage", "max_bytes": 10, "tracking_mode": "allocations"}
+    assert judge(Facts(peak_allocated_bytes=11), **allocated).message == (
+        "what Python allocated was 11 B at its peak, the limit is 10 B"
+    )
+    for off in (judge(Facts(), **allocated), judge(Facts(), **allocated, enabled=False)):
+        assert (off.budget, off.value, off.limit, off.usage) == ("b0", None, 10, None)
+    assert off.message == "enabled = false"
 
 
 def share(spans: SpanTimes, pattern: str, threshold: float = 0.5, **more: Any) -> Result:

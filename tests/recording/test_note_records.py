@@ -103,6 +103,33 @@ def test_what_cannot_be_looked_through_is_cut() -> None:
     assert parse_note(note_record(EVENT, HostileMapping())[:-8]).document == {"value": "{}"}
 
 
+@pytest.mark.parametrize("clean", [False, True])
+def test_nesting_is_kept_to_a_depth(clean: bool) -> None:
+    """32 within the document, its own braces counted; one more is text."""
+    for wrap in (lambda one: [one], lambda one: {"k": one}):
+        value: Any = 1
+        for _ in range(31):
+            value = wrap(value)
+        document = {"x": value}
+        assert parse_note(note_record(EVENT, document, clean=clean)[:-8]).document == document
+        deeper = {"x": wrap(value)}
+        found = parse_note(note_record(EVENT, deeper, clean=clean)[:-8]).document
+        assert found != deeper
+        for _ in range(31):
+            found = next(iter(found.values())) if isinstance(found, dict) else found[0]
+        (cut,) = found.values() if isinstance(found, dict) else found
+        assert cut == ("[1]" if wrap(1) == [1] else "{'k': 1}")
+
+
+def test_a_record_s_text_ends_where_its_length_says() -> None:
+    """What pads it to words is not read."""
+    record = note_record(EVENT, {"x": 1})
+    _, _, length = struct.unpack_from("<QQQ", record)
+    noisy = record[: 24 + length] + b"?" * (len(record) - 8 - 24 - length)
+    assert len(noisy) > 24 + length
+    assert parse_note(noisy).document == {"x": 1}
+
+
 def test_too_much_is_refused() -> None:
     """A quarter of a megabyte of text; one of a million values is not even written first."""
     fits = {"body": "x" * (MAX_TEXT - 50)}
