@@ -92,7 +92,11 @@ class Residuals:
             means.append(mean)
             off, scale, z = value - mean, math.sqrt(variance), math.nan
             if scale > _ULPS * abs(mean) and scale > _SMALLEST:
-                z = min(max(off / scale, -clip), clip)
+                z = off / scale
+                if z > clip:
+                    z = clip
+                elif z < -clip:
+                    z = -clip
                 off = z * scale
             zs.append(z)
             mean += decay * off

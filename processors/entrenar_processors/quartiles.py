@@ -108,24 +108,27 @@ class RobustWindow:
         low, high = window // 4, 3 * window // 4
         below, above = (window - 1) // 2, window // 2
         surely_within = 0.99 * clip
-        for value in values:
+        largest = max(map(abs, (min(values), max(values), ordered[0], ordered[-1])))
+        surely_scored = max(_SMALLEST, _ULPS * largest)  # no median is larger
+        entered = ring[at:] + ring[:at]  # oldest first; grows as it is walked along
+        enter, add_z, add_median = entered.append, zs.append, medians.append
+        for value, oldest in zip(values, entered, strict=False):
             median = (ordered[below] + ordered[above]) / 2
             scale = (ordered[high] - ordered[low]) / _IQR
             entry = value
-            if scale > _SMALLEST and scale > _ULPS * (median if median > 0 else -median):
+            if scale > surely_scored or (scale > _SMALLEST and scale > _ULPS * abs(median)):
                 z = (value - median) / scale
                 if not -surely_within < z < surely_within:
                     entry = min(max(value, median - clip * scale), median + clip * scale)
             else:
                 z = -math.inf
-            del ordered[bisect_left(ordered, ring[at])]
+            del ordered[bisect_left(ordered, oldest)]
             insort(ordered, entry)
-            ring[at] = entry
-            at += 1
-            if at == window:
-                at = 0
-            zs.append(z)
-            medians.append(median)
+            enter(entry)
+            add_z(z)
+            add_median(median)
+        at = (at + len(values)) % window
+        ring[at:], ring[:at] = entered[-window : len(entered) - at], entered[len(entered) - at :]
 
     def _across(self, rows: Index, values: Floats) -> tuple[Floats, Floats]:
         """One step of many series: numpy along the series."""

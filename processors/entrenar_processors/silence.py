@@ -74,6 +74,8 @@ class Group:
 
     def update(self, values: Floats, present: NDArray[np.bool_]) -> list[Silence]:
         """Judge rows `(n, k)`, each with at least one member present."""
+        if self._all_move(values, present):
+            return []
         before = dict(zip(_START, self._state, strict=True))
         n = len(values)
         tick = np.arange(self._tick, self._tick + n)[:, np.newaxis]
@@ -157,6 +159,33 @@ class Group:
                     told.setdefault(m, []).append(i)
             found += self._ends(cause, told, back)
         return found
+
+    def _all_move(self, values: Floats, present: NDArray[np.bool_]) -> bool:
+        """Take rows in which every member moves, as most do: nothing to judge, and little to remember."""
+        if any(self._open.values()) or self._rules.constant_after < 2 or not present.all():
+            return False
+        known = np.concatenate([self._last_value[np.newaxis], values])
+        if not (np.isfinite(known).all() and (known[1:] != known[:-1]).all()):
+            return False
+        n, begun = len(values), self._tick
+        self._tick += n
+        self._last_value = known[-1]
+        state = dict(zip(_START, self._state, strict=True))  # views: rows of the state
+        least = int(n > 1)  # between the rows themselves
+        for longest, ended in (
+            ("longest_gap", begun - state["reported"]),
+            ("longest_run", state["finites"] - state["run_base"]),
+            ("longest_bad", state["bads"] - state["bad_base"]),
+        ):
+            np.maximum(state[longest], ended, out=state[longest])
+            if longest != "longest_bad":
+                np.maximum(state[longest], least, out=state[longest])
+        for name in ("reports", "finites"):
+            state[name] += n
+        state["run_base"][:], state["bad_base"][:] = state["finites"] - 1, state["bads"]
+        for name in ("reported", "was_finite", "began", "moved"):
+            state[name][:] = self._tick - 1
+        return True
 
     def _ends(self, cause: str, told: dict[int, list[int]], back: NDArray[np.bool_]) -> list[Silence]:
         """Where the silences of one cause that were told, now or before, are over."""
