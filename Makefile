@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Each does all its own set-up.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench lint clean
+.PHONY: help install demo test mutation bench lint clean
 PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
@@ -16,6 +16,10 @@ demo: install ## Train a real model on real data under the monitor, then look at
 
 test: install ## Run all tests, with coverage
 	@$(BIN)/python -m pytest
+
+mutation: ## Change the code a little, see whether tests notice (an hour); rewrites docs/mutation.md
+	@scripts/setup demo,dev,mutation
+	@$(BIN)/python scripts/mutation.py
 
 bench: ## Measure us and the peers in the same run; rewrites docs/benchmarks.md
 	@scripts/setup bench

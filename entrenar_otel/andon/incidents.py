@@ -13,6 +13,7 @@ import logging
 import platform
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -47,6 +48,9 @@ class _Due:
 class Incidents:
     """Writes incidents on a thread of its own; the first `limit` of a run.
 
+    Of one name at most a quarter of them: fifty layers that overflow leave room for the loss. Stops are
+    counted apart, so that the last incident of a run, which tells why it ended, is there in any case.
+
     What came after the alert is known `after_seconds` later, so the window is written twice: at once, and
     then, or when the run ends.
     """
@@ -67,22 +71,26 @@ class Incidents:
         self._before, self._after = timedelta(seconds=before_seconds), timedelta(seconds=after_seconds)
         self._now_ns = now_ns
         self._lock = threading.Lock()
-        self._written = 0
+        self._counts: Counter[str | None] = Counter()  # by name; of stops by None
         self._due: list[_Due] = []
         self.worker = Worker("entrenar-incidents", self._work)
 
     def begin(self, alert: Alert) -> str | None:
         """Write the incident soon; returns its folder, or None beyond the limit."""
-        due = self._new(alert)
-        if due is not None:
-            self.worker.wake()
+        with self._lock:
+            left = self._limit - sum(n for name, n in self._counts.items() if name is not None)
+            if left <= 0 or self._counts[alert.name] >= max(1, self._limit // 4):
+                return None
+            due = self._new(alert, alert.name)
+        self.worker.wake()
         return self._url(due)
 
     def keep(self, alert: Alert) -> str | None:
         """Write the incident now; None where that failed, or was not done in some seconds."""
-        due = self._new(alert)
-        if due is None:
-            return None
+        with self._lock:
+            if self._counts[None] >= self._limit:
+                return None
+            due = self._new(alert, None)
         if not self.worker.flush(_STOP_SECONDS):
             logger.warning("the incident %s is not written yet: the lake is slow", self._url(due))
         return self._url(due) if due.written else None
@@ -106,21 +114,18 @@ class Incidents:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _new(self, alert: Alert) -> _Due | None:
-        with self._lock:
-            if self._written >= self._limit:
-                return None
-            self._written += 1
-            at = datetime.fromtimestamp(alert.started_ns / 1e9, UTC)
-            name = f"{at:%Y%m%dT%H%M%S}-{encode_run(alert.name)}-{encode_run(alert.episode)}"
-            record = self._record
-            folder = f"{run_folder('incidents', record.day, record.run_id)}/{name}-{record.process}"
-            due = _Due(alert, folder, alert.started_ns + round(self._after.total_seconds() * 1e9))
-            self._due.append(due)
-            return due
+    def _new(self, alert: Alert, kind: str | None) -> _Due:
+        self._counts[kind] += 1
+        at = datetime.fromtimestamp(alert.started_ns / 1e9, UTC)
+        name = f"{at:%Y%m%dT%H%M%S}-{encode_run(alert.name)}-{encode_run(alert.episode)}"
+        record = self._record
+        folder = f"{run_folder('incidents', record.day, record.run_id)}/{name}-{record.process}"
+        due = _Due(alert, folder, alert.started_ns + round(self._after.total_seconds() * 1e9))
+        self._due.append(due)
+        return due
 
-    def _url(self, due: _Due | None) -> str | None:
-        return None if due is None else f"{self._lake.url.rstrip('/')}/{due.folder}"
+    def _url(self, due: _Due) -> str:
+        return f"{self._lake.url.rstrip('/')}/{due.folder}"
 
     def _work(self) -> None:
         now = self._now_ns()

@@ -371,7 +371,7 @@ class Andon(Section):
     page_via: Literal["process", "prometheus"] = "process"
     """Which path pages: this process, or Prometheus and Alertmanager; never both."""
     max_incidents: Count = 20
-    """Incidents kept for one run."""
+    """Incidents kept for one run, of one name a quarter of them; those of stops are kept besides."""
     incident_before_seconds: Positive = 120.0
     """How much of the time before an incident is kept with it."""
     incident_after_seconds: Positive = 30.0

@@ -89,6 +89,19 @@ def test_a_validation_loss_does_not_stop(judged: Any, tags: dict[str, str]) -> N
         assert (alert.name, str(alert.level), alert.count) == ("nonfinite_other", "WARNING", 1)
 
 
+def test_a_stop_has_its_incident_after_many_others(judged: Any) -> None:
+    """Of one name at most a quarter is kept, of all no more than the limit; the stop in any case."""
+    with judged("[monitor.andon]\nmax_incidents = 8\nquiet_seconds = 1\n") as one:
+        for layer in range(30):
+            one.monitor.log(gradient_norm=math.inf, tags={"layer": layer}, step=100)
+        one.tick()
+        with pytest.raises(AndonStop) as caught:
+            one.monitor.log(loss=NAN)
+        assert caught.value.incident is not None
+    names = [path.name.split("-")[1] for path in Path("lake/incidents").glob("*/*/*")]
+    assert sorted(names) == ["nonfinite_loss", "nonfinite_other", "nonfinite_other"]
+
+
 def test_the_incident_is_complete(judged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """alert, thresholds, environment without any variable's value, and all rows before at full rate."""
     monkeypatch.setenv("ENTRENAR_WEBHOOK_URL", "https://hooks.example/very-secret")
