@@ -24,6 +24,7 @@ LARGEST = 1e150
 
 _T = TypeVar("_T", bound=np.generic)
 _LEVELS = tuple(Severity)
+_SIGMAS = np.array([4.0, 5.0])  # where Medium and High begin
 _LAYOUTS = 256
 
 
@@ -54,7 +55,8 @@ class Hits(NamedTuple):
             return NOTHING
         step, column = np.nonzero(fires)
         scores = score[step, column]
-        return cls(step, column, np.digitize(np.abs(scores), (4.0, 5.0)), expected[step, column], scores)
+        level = np.searchsorted(_SIGMAS, np.abs(scores), side="right")
+        return cls(step, column, level, expected[step, column], scores)
 
 
 _NONE = np.empty(0, np.int64)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from entrenar_processors.samples import Floats, Ints
-from entrenar_processors.stream import SCALAR_BELOW, Index, clipped, columns_of, grown
+from entrenar_processors.stream import SCALAR_BELOW, Index, columns_of, grown
 
 #: A spread below this share of the window's distance to its pivot is rounding, not spread.
 _RESOLUTION = 1e-12
@@ -24,13 +24,16 @@ def moments(pivot: Floats, s1: Floats, s2: Floats, size: Ints | int) -> tuple[Fl
     >>> [one.tolist() for one in moments(np.zeros(2), np.array([6.0, 6.0]), np.array([14.0, 12.0]), 3)]
     [[2.0, 2.0], [1.0, 0.0]]
     """
-    if not isinstance(size, int):
+    if isinstance(size, int):  # numpy would take its time for one number
+        freedom: Ints | int = max(size - 1, 1)
+    else:
         size = np.maximum(size, 1)
+        freedom = np.maximum(size - 1, 1)
     offset = s1 / size
     squares = s2 - s1 * offset
     mean = pivot + offset
     flat = squares <= _RESOLUTION * s2
-    std = np.sqrt(np.maximum(squares, 0.0) / np.maximum(size - 1, 1))
+    std = np.sqrt(np.maximum(squares, 0.0) / freedom)
     flat |= std <= np.maximum(_ULPS * np.abs(mean), _SMALLEST)
     if flat.any():
         std[flat] = 0.0
@@ -74,9 +77,11 @@ class RollingMoments:
         self._prefix2 = grown(self._prefix2, n_series, 0.0)
 
     def update(self, rows: Index, values: Floats) -> tuple[Floats, Floats]:
-        """Mean and std, each `(n, k)`, that every value `(n, k)` meets; then the values are added."""
+        """Mean and std, each `(n, k)`, that every value `(n, k)` meets; then the values are added.
+
+        The values are `clipped`.
+        """
         n, k = values.shape
-        values = clipped(values)
         if n > k or max(n, k) < SCALAR_BELOW:
             one = self._along if n >= SCALAR_BELOW else self._one_by_one
             pairs = [one(row, values[:, i]) for i, row in enumerate(columns_of(rows))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Self
 
@@ -19,7 +20,7 @@ def zscores(values: Floats, mean: Floats, std: Floats) -> Floats:
     >>> zscores(np.array([3.0, 3.0, 3.0]), np.array([1.0, 1.0, 1.0]), np.array([0.5, 0.0, np.nan])).tolist()
     [4.0, 0.0, 0.0]
     """
-    off = clipped(values) - mean
+    off = values - mean
     scored = std > 0
     if scored.all():  # a masked division costs ten times a plain one
         return off / std
@@ -33,6 +34,7 @@ class _Baseline:
         self.reserve = self._rolling.reserve
 
     def update(self, rows: Index, values: Floats) -> Hits:
+        values = clipped(values)
         mean, std = self._rolling.update(rows, values)
         z = zscores(values, mean, std)
         return Hits.where(np.abs(z) >= self._threshold, mean, z)
@@ -80,7 +82,7 @@ class SlidingWindowBaseline(SeriesProcessor):
     def fit(self, data: ArrayLike) -> Self:
         """Take the last `window` finite values of `data`, shape `(n,)`, as what is normal."""
         values = np.asarray(data, dtype=np.float64).ravel()
-        values = values[np.isfinite(values)][-self.window :]
+        values = clipped(values[np.isfinite(values)][-self.window :])
         if len(values) < self.min_samples:
             raise ValueError(
                 f"expected at least {self.min_samples} finite values, got {len(values)}: fit to more data"
@@ -97,7 +99,7 @@ class SlidingWindowBaseline(SeriesProcessor):
         if self._fitted is None:
             raise ValueError("expected a fitted baseline: call fit(data) first")
         value = np.asarray(sample, dtype=np.float64).reshape(1)
-        return abs(float(zscores(value, *self._fitted)[0])) if np.isfinite(value[0]) else float("nan")
+        return abs(float(zscores(clipped(value), *self._fitted)[0])) if np.isfinite(value[0]) else math.nan
 
     def is_anomaly(self, sample: ArrayLike) -> bool:
         """Whether |z| reaches the threshold; a non-finite value is none of its business."""
