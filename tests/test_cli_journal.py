@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from entrenar_otel import Monitor
-from entrenar_otel.cli.events import clean, events_table, facts
+from entrenar_otel.cli.events import clean, events_table, facts, what_of
 from entrenar_otel.cli.spans import Fold, folded, forest
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
 
@@ -208,6 +208,24 @@ def test_telling_attributes() -> None:
         "n=1,281,167 v=-0.0001235")  # fmt: skip
     assert clean("a\n\tb\x1b[0m\u202e") == "a b [0m"
     assert "no events" in str(events_table([], {}))
+
+
+def test_an_event_is_told_once() -> None:
+    """Its body is not said again as an attribute; numbers for machines stay in the JSON."""
+    event = {
+        "body": "Spike: loss is 3",
+        "epoch": 1,
+        "attributes": {
+            "summary": "Spike: loss is 3",
+            "epoch": "1",
+            "score": "3.5",
+            "started_ns": "1796",
+            "seq": "4",
+            "tags": "{}",
+        },
+    }
+    assert str(what_of(event)) == "Spike: loss is 3  epoch=1  score=3.5"
+    assert str(what_of({"attributes": {"summary": "x"}})) == "summary=x"
 
 
 @pytest.mark.parametrize("command", ["spans", "events"])

@@ -21,6 +21,8 @@ _TELLING = (
     *("value", "expected", "score"),
 )
 
+#: What says nothing to a person that the columns do not say.
+_FOR_MACHINES = frozenset({"time_ns", "started_ns", "ended_ns", "seq"})
 _EVENTS = "SELECT * FROM events ORDER BY timestamp DESC LIMIT ?"
 _SPAN_NAMES = "SELECT DISTINCT span_id, name FROM spans"
 
@@ -71,7 +73,12 @@ def what_of(event: dict[str, Any], known: dict[str, Any] | None = None) -> Text:
     """What an event says: its body, where in the training it was, its attributes; not what is `known`."""
     text = Text(clean(event.get("body") or ""))
     where = {name: event[name] for name in ("epoch", "batch", "step") if event.get(name) is not None}
-    given = {key: value for key, value in event["attributes"].items() if short(key) not in where}
+    body = event.get("body")
+    given = {
+        key: value
+        for key, value in event["attributes"].items()
+        if short(key) not in where and not (body and value == body)
+    }
     for fact in (facts(where, known), facts(given, known)):
         if fact:
             text.append(("  " if text else "") + fact, style="dim")
@@ -88,7 +95,8 @@ def facts(attributes: dict[str, Any], known: dict[str, Any] | None = None) -> st
     fresh = {
         short(key): value
         for key, value in attributes.items()
-        if value not in (None, "", "null") and (short(key), str(value)) not in there
+        if value not in (None, "", "null", "{}") and (short(key), str(value)) not in there
+        if short(key) not in _FOR_MACHINES
     }
     first = [key for key in _TELLING if key in fresh]
     keys = [*first, *(key for key in fresh if key not in first)]

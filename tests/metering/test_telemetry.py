@@ -21,10 +21,10 @@ def telemetry(monitor: Monitor) -> Any:
     return run.telemetry
 
 
-def test_samples_state_and_the_sdks_instruments_in_one(start: Start, front: Any, points: Any) -> None:
+def test_samples_state_and_the_sdks_instruments_in_one(start: Start, front_of: Any, points: Any) -> None:
     """One resource, a scope for each meter, no metric twice, everything of this moment."""
     with start(model_id="digits") as monitor:
-        meter = front(monitor).get_meter("mine", "1.0")
+        meter = front_of(monitor).get_meter("mine", "1.0")
         meter.create_gauge("training.accuracy").set(0.5, {"epoch": 1})
         meter.create_counter("requests").add(2)
         meter.create_observable_gauge("memory", [lambda _: [Observation(7.5)]])
@@ -126,7 +126,7 @@ def test_the_page(start: Start, monkeypatch: pytest.MonkeyPatch, rank: int, serv
 
 
 def test_a_callback_that_hangs_in_our_own_provider(
-    start: Start, front: Any, wait_until: Any, keeper: Any, points: Any
+    start: Start, front_of: Any, wait_until: Any, keeper: Any, points: Any
 ) -> None:
     """The heart beats on, exporters get what is known, and close() comes in time."""
     gate, hangs = threading.Event(), threading.Event()
@@ -139,7 +139,7 @@ def test_a_callback_that_hangs_in_our_own_provider(
     one = keeper()
     monitor = start(interval_seconds=0.01, exporters=[one])
     try:
-        front(monitor).get_meter("mine").create_observable_gauge("slow", [callback])
+        front_of(monitor).get_meter("mine").create_observable_gauge("slow", [callback])
         assert hangs.wait(20)
         monitor.log(accuracy=0.5)
         wait_until(lambda: points(telemetry(monitor).collect(), "training.accuracy"))
