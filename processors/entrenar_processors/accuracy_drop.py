@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.preferred import Preferred, is_validation
@@ -69,14 +69,24 @@ class AccuracyDrop:
                     state.n_low += state.n_low > 0
                     continue
                 count = 1 if low else state.n_low - 1
-                state.n_low = int(low)
+                state.n_low, state.last = int(low), (value, best)
                 severity = Severity.HIGH if drop >= 0.2 else Severity.MEDIUM if drop >= 0.1 else Severity.LOW
                 at = Coordinates.of(column, end)
                 findings.append(
                     Finding("accuracy_drop", series, severity, at, value, best, -drop, not low, count)
                 )
+        findings += self._left_out()
         findings.sort(key=lambda finding: finding.order)
         return findings
+
+    def _left_out(self) -> Iterator[Finding]:
+        """The ends of what nobody judges any more: validation values have taken the place of training's."""
+        for series, state in self._series.items():
+            at = self._preferred.left_out_since(series) if state.n_low else None
+            if at is not None:
+                value, best = state.last
+                count, state.n_low = state.n_low - 1, 0
+                yield Finding("accuracy_drop", series, Severity.LOW, at, value, best, 0.0, True, count)
 
 
 class _State:
@@ -87,3 +97,4 @@ class _State:
         self.is_whole = window == 1
         self.seen = 0
         self.n_low = 0  # values judged low in succession, up to now
+        self.last = (0.0, 0.0)  # the first of them, and the best before it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from entrenar_processors.finding import Coordinates
 from entrenar_processors.samples import Column, Samples, Series
 
 #: Values of the tag `split` that mean: a measurement of the whole model, not of one batch.
@@ -36,7 +37,7 @@ class Preferred:
 
     def __init__(self, metrics: frozenset[str]) -> None:
         self._metrics = metrics
-        self._since: dict[_Group, int] = {}
+        self._since: dict[_Group, Coordinates] = {}
         self.nonfinite: dict[Series, int] = {}
 
     def rows(self, samples: Samples) -> list[tuple[Series, Column]]:
@@ -44,17 +45,21 @@ class Preferred:
         watched = {one: self._finite(one, samples) for one in samples.series if one.metric in self._metrics}
         for series, column in watched.items():
             if is_validation(series) and len(column.seq):
-                group, first = _group(series), int(column.seq[0])
-                self._since[group] = min(first, self._since.get(group, first))
+                group, first = _group(series), Coordinates.of(column, 0)
+                self._since[group] = min(first, self._since.get(group, first), key=lambda at: at.seq)
         chosen = []
         for series, column in watched.items():
             kept = column
-            since = None if is_validation(series) else self._since.get(_group(series))
+            since = self.left_out_since(series)
             if since is not None:
-                kept = column.take(np.flatnonzero(column.seq < since))
+                kept = column.take(np.flatnonzero(column.seq < since.seq))
             if len(kept.seq):
                 chosen.append((series, kept))
         return chosen
+
+    def left_out_since(self, series: Series) -> Coordinates | None:
+        """Where the first validation value came, since which this series of training is not judged."""
+        return None if is_validation(series) else self._since.get(_group(series))
 
     def _finite(self, series: Series, samples: Samples) -> Column:
         column = samples.column(series)

@@ -106,6 +106,28 @@ def test_single_batches_are_not_judged_but_their_means() -> None:
     assert found[0].value == pytest.approx(sick[1000:1100].mean())
 
 
+@pytest.mark.parametrize("chunks", [1, 7])
+def test_a_drop_of_training_is_over_when_validation_is_judged(chunks: int) -> None:
+    """Nobody looks at training values any more, so nothing else would ever end it."""
+    values = np.repeat([0.9, 0.5], 30)
+    detector, found = AccuracyDrop(window=10), []
+    whole = [
+        Samples.from_columns({"accuracy": part}, seq=seq, step=seq)
+        for part, seq in zip(
+            np.array_split(values, chunks), np.array_split(np.arange(60), chunks), strict=True
+        )
+    ]
+    later = Samples.from_columns(
+        {VALIDATION: [0.8, 0.7], "accuracy": [0.9, 0.9]}, seq=[60, 61], step=[60, 61]
+    )
+    for samples in (*whole, later, later):
+        found += detector.update(samples)
+    first, end, own = found[:3]
+    assert (first.at.seq, first.value, first.expected, first.over) == (39, 0.5, 0.9, False)
+    assert (end.at.step, end.over, end.count, end.series) == (60, True, 2, Series("accuracy"))
+    assert (own.at.step, own.series, own.over) == (62, VALIDATION, False)
+
+
 def test_an_accuracy_of_nothing_has_no_drop() -> None:
     """No best above zero, no ratio; below zero all is lost, not more."""
     assert AccuracyDrop().update(accuracy([0.0, 0.0, 0.0, -1.0], VALIDATION)) == []
