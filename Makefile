@@ -17,7 +17,7 @@ demo: install ## Train a real model on real data under the monitor, then look at
 test: install ## Run all tests, with coverage
 	@$(BIN)/python -m pytest
 
-mutation: ## Change the code a little, see whether tests notice (an hour); rewrites docs/mutation.md
+mutation: ## Change the code a little, see whether tests notice (half an hour); rewrites docs/mutation.md
 	@scripts/setup demo,dev,mutation
 	@$(BIN)/python scripts/mutation.py
 

@@ -78,8 +78,8 @@ class Cord:
         """Judge how long something took against the `critical_path` budgets of its name.
 
         Returns the violation, or None. With `fail_on_violation` the line stops at the next `log`. The
-        largest of each name is recorded, so that `entrenar-otel ci` judges it too. What is no number of
-        seconds is counted, warned of once, and not judged.
+        largest of each name (256 names) is recorded, so that `entrenar-otel ci` judges it too, in a run that
+        has budgets. What is no number of seconds is counted, warned of once, and not judged.
         """
         return self._check("check_latency", name, seconds)
 
@@ -164,9 +164,12 @@ class Cord:
 
 def _amount(method: str, name: str, value: Any) -> float:
     """What a check was told as a float: also of a tensor with one element. Raises BadInput."""
+    if not isinstance(name, str):
+        raise BadInput(f"{method}: expected a name, got {name!r}")
     number = math.nan
     with suppress(TypeError, ValueError, RuntimeError, OverflowError):
-        number = math.nan if isinstance(value, str) else float(value)
+        value = value.item() if hasattr(value, "item") else value
+        number = math.nan if isinstance(value, str | bytes) else float(value)
     if not (math.isfinite(number) and number >= 0):
         unit = "seconds" if method == "check_latency" else "bytes"
         raise BadInput(f"{method}({name!r}): expected a number of {unit}, 0 or more, got {value!r}")

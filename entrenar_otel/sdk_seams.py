@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("entrenar_otel")
 _warned: set[str] = set()
+_DRAWING = ("opentelemetry.exporter.otlp.", "opentelemetry.sdk.metrics._internal.exemplar.")
 
 
 def _warn_once(name: str, consequence: str) -> None:
@@ -53,15 +54,19 @@ def import_sdk() -> None:
 
 
 def leave_random_alone() -> None:
-    """Let the OTLP exporters take the jitter of their retries from elsewhere than the global `random`.
+    """Let retries of the OTLP exporters and exemplars draw from elsewhere than the global `random`.
 
-    An endpoint that cannot be reached would change what a seeded training draws. `random` as a name of
-    `opentelemetry.exporter.otlp.common.http` (before 1.45 of `….proto.http.…_exporter`) and of
-    `….proto.grpc.exporter`. Without it nothing is done.
+    An endpoint that cannot be reached, or a counter within a span, would change what a seeded training
+    draws. `random` as a name of `opentelemetry.exporter.otlp.common.http` (before 1.45 of
+    `….proto.http.…_exporter`) and of `….proto.grpc.exporter`; `randrange` as one of
+    `opentelemetry.sdk.metrics._internal.exemplar.exemplar_reservoir`, since 1.28. Without them nothing is
+    done.
     """
-    for name, module in list(sys.modules.items()):
-        if name.startswith("opentelemetry.exporter.otlp.") and getattr(module, "random", None) is random:
+    for module in [one for name, one in list(sys.modules.items()) if name.startswith(_DRAWING)]:
+        if getattr(module, "random", None) is random:
             module.random = random.Random()  # type: ignore[attr-defined]  # noqa: S311
+        if getattr(module, "randrange", None) == random.randrange:
+            module.randrange = random.Random().randrange  # type: ignore[attr-defined]  # noqa: S311
 
 
 def span_processor_of(provider: Any) -> SpanProcessor | None:

@@ -54,6 +54,10 @@ def _mirror(source: Path, target: Path) -> None:
             old.unlink()
     for name in sorted(names):
         here, there = source / name, target / name
+        if there.is_file() and here.is_dir():
+            there.unlink()
+        elif there.is_dir() and here.is_file():
+            shutil.rmtree(there)
         if here.is_dir():
             there.mkdir(parents=True, exist_ok=True)
         elif not there.exists() or here.read_bytes() != there.read_bytes():
@@ -197,9 +201,13 @@ def main() -> int:
         ]
         if not results():
             return mutmut("run", "--max-children", given.jobs)  # says what is wrong
+        if given.modules and not wanted:
+            sys.exit(f"no mutant of {', '.join(given.modules)}: expected the ends of modules' names")
         print(f"{len(wanted):,} mutants to try", flush=True)
         if wanted and (status := mutmut("run", "--max-children", given.jobs, *wanted)):
             return status
+    if not (STAGE / "mutants" / "src").is_dir():
+        sys.exit("nothing was tried yet: run it without --report")
     os.chdir(STAGE)  # where mutmut looks for its files
     REPORT.write_text(report(results()))
     print(f"written: {REPORT.relative_to(ROOT)}")

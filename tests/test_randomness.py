@@ -12,6 +12,7 @@ import pytest
 SCRIPT = """
 import random, sys, time
 import numpy as np
+from opentelemetry import metrics
 from entrenar_otel import Monitor
 from entrenar_otel.andon import AndonConfig
 from entrenar_otel.handlers import Webhook
@@ -24,9 +25,13 @@ monitor = Monitor(
     "seeded", lake="lake", quiet=True, settings_file="renacer.toml", alerting=AndonConfig(handlers=[dead])
 )
 with monitor:
+    meter = metrics.get_meter("mine")
+    counter, gauge = meter.create_counter("mine.calls"), meter.create_gauge("mine.size")
     for epoch in range(2):
         for step in monitor.steps(range(120), epoch=epoch):
             with monitor.span("forward"):
+                counter.add(1)  # within a span: an exemplar
+                gauge.set(step)
                 monitor.log(loss=1.0 + 0.01 * (step % 5), gradient_norm=1.0, accuracy=0.9)
         monitor.log(loss=90.0, gradient_norm=float("inf"))
         monitor.event("checkpoint", {"path": "x"})
@@ -45,7 +50,7 @@ metrics = ["loss", "gradient_norm"]
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_random_is_left_alone(tmp_path: Path, protocol: str) -> None:
-    """With spans, alerts, a forest, and with a webhook and a Collector that cannot be reached."""
+    """With spans, instruments, alerts, a forest; a webhook and a Collector that cannot be reached."""
     (tmp_path / "renacer.toml").write_text(TOML)
     environment = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",

@@ -174,6 +174,8 @@ class Andon:
             if any(one.episode == alert.episode and one.action is alert.action for one in queue):
                 return
             queue.append(alert)
+            if alert.action is Action.PAUSE:
+                self._resumed.clear()  # from here on a `resume` is one of this pause
             if len(queue) > _MAX_PENDING:  # the mildest go
                 queue[:] = sorted(queue, key=_rank)[-_MAX_PENDING:]
         if waits:
@@ -197,10 +199,11 @@ class Andon:
         """Another process asks for something; returns what is to be pulled for it."""
         if request.command is Command.RESUME:
             self._resumed.set()
-            with self._lock:  # a pause that was asked for, and that no log has come to yet
-                self._pending = [
-                    one for one in self._pending if one.source != CONTROL or one.action is not Action.PAUSE
-                ]
+            with self._lock:  # pauses that were asked for, and that no log has come to yet
+                back = [one for one in self._pending if (one.source, one.action) == (CONTROL, Action.PAUSE)]
+                self._pending = [one for one in self._pending if one not in back]
+            for one in back:
+                self._around.event("resume", one, outcome="before it paused")
             return None
         action = Action.STOP if request.command is Command.STOP else Action.PAUSE
         return self._asked(action, str(request), "control")
@@ -325,7 +328,6 @@ class Andon:
     def _pause(self, alert: Alert) -> None:
         around = self._around
         begun, lost = time.monotonic(), self._seconds()
-        self._resumed.clear()
         if self.is_closed:
             return
         self.is_paused = True
@@ -358,6 +360,7 @@ class Andon:
             self.paused_seconds += self._seconds() - lost
             self.is_paused = False
             if not self.is_closed:
+                self._resumed.clear()
                 around.set_state("running")
         if self.is_closed:
             return

@@ -193,7 +193,10 @@ class BudgetWatch:
         Peak memory, and what the two checks were told: each as it rises above `growth` times what an
         earlier event said, so that a run that is killed is known too.
         """
-        peaks = {PEAK_RSS: self._memory.peak_rss_bytes, PEAK_ALLOCATED: self._memory.peak_allocated_bytes}
+        peaks = {
+            PEAK_RSS: self._memory.peak_rss_bytes or None,
+            PEAK_ALLOCATED: self._memory.peak_allocated_bytes,
+        }
         rising = {name: peak for name, peak in peaks.items() if self._rises(name, peak, growth)}
         events: list[tuple[str, dict[str, Any]]] = [(BUDGET_FACTS, rising)] if rising else []
         for (unit, name), value in self._budgets.checked().items():
@@ -202,7 +205,8 @@ class BudgetWatch:
         return events
 
     def _rises(self, what: Hashable, value: float | None, growth: float) -> bool:
-        if value is None or value <= growth * self._told.get(what, 0.0):
+        told = self._told.get(what)
+        if value is None or (told is not None and value <= growth * told):
             return False
         self._told[what] = value
         return True

@@ -10,6 +10,7 @@ import math
 import os
 import shlex
 import sys
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -111,6 +112,7 @@ class Line:
             after_seconds=settings.incident_after_seconds,
             now_ns=clock.time_ns,
         )
+        self._judging = threading.RLock()
         self._warned: deque[Finding] = deque(maxlen=1000)
         self._run = RunInfo(
             record.run_id, record.attempt, record.rank, record.world_size, record.model_id, lake.url
@@ -179,10 +181,14 @@ class Line:
         if self.budgets is None:
             return
         at = self.here()
-        found = [_finding_of(one, at) for one in self.budgets.new_violations()]
-        found += [_kept_again(name, at) for name in self.budgets.kept_again()]
-        if found:
-            self.found(found)
+        with self._judging:  # else an end could be decided about before its beginning
+            violations = self.budgets.new_violations()
+            found = [_finding_of(one, at) for one in violations]
+            found += [_kept_again(name, at) for name in self.budgets.kept_again()]
+            if violations:
+                self._note_facts(self.budgets)
+            if found:
+                self.found(found)
 
     def _note_facts(self, budgets: BudgetWatch, growth: float = 1.0) -> None:
         for name, attributes in budgets.new_facts(growth):

@@ -47,11 +47,18 @@ def give(lake: Lake, run_id: str, command: Command, reason: str, wait_seconds: f
 
 def paused_runs(lake: Lake) -> set[str]:
     """The running runs of which a process of this host is paused."""
-    host = socket.gethostname()
+    host, records = socket.gethostname(), lake.runs()
+    newest: dict[str, int] = {}
+    for one in records:
+        newest[one.run_id] = max(one.attempt, newest.get(one.run_id, 0))
     return {
-        record.run_id
-        for record in lake.runs()
-        if record.state == RUNNING and record.host == host and is_paused(record.live, record.process)
+        one.run_id
+        for one in records
+        if one.state == RUNNING
+        and one.host == host
+        and one.attempt == newest[one.run_id]
+        and is_paused(one.live, one.process)
+        and not is_dead(lake.storage, one)
     }
 
 

@@ -190,7 +190,8 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> Non
             record = read_record(storage, about["record"]) if "record" in about else None
             if record is not None:
                 _close(storage, record, ended)
-            path.unlink(missing_ok=True)
+            for suffix in (".control", ".paused", ".lock"):  # what others told it, and it told others
+                path.with_suffix(suffix).unlink(missing_ok=True)
         finally:
             os.close(fd)
 

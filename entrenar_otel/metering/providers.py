@@ -20,7 +20,7 @@ from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.metering.meter import PATTERNS, TrainingMeterProvider
 from entrenar_otel.metering.publisher import Publisher
 from entrenar_otel.metering.sdk_reader import SdkReader
-from entrenar_otel.sdk_seams import is_unset, replace_global_meter_provider
+from entrenar_otel.sdk_seams import is_unset, leave_random_alone, replace_global_meter_provider
 
 if TYPE_CHECKING:
     from entrenar_otel.metering.registry import Registry
@@ -50,6 +50,7 @@ class Front(TrainingMeterProvider):
         self.reader = SdkReader(self._patterns)
         if self._route is not None:
             self.reader.route(*self._route)
+        leave_random_alone()
         return SdkMeterProvider(metric_readers=[self.reader], shutdown_on_exit=False)
 
     def route(self, recorder: Recorder, registry: Registry) -> None:

@@ -78,7 +78,7 @@ class _Budget:
     def calms(self, value: float, times: int) -> bool:
         """Take a value that is within the limit; returns whether an episode is over with it."""
         assert self.limit is not None
-        self.calm = self.calm + 1 if value < REARM * self.limit else 0
+        self.calm = self.calm + 1 if value < REARM * self.limit or value == 0 else 0
         is_over = self.is_told and self.calm >= times
         if is_over:
             self.is_told = False
@@ -120,8 +120,8 @@ class LiveBudgets:
         self._lock = threading.Lock()
         self._about: dict[str, tuple[tuple[_Budget, ...], tuple[_Budget, ...]]] = {}
         self._waiting: deque[Violation] = deque(maxlen=_MAX_WAITING)
-        self._kept_again: list[str] = []  # at most one a budget and violation that waits
-        self._checked: dict[tuple[str, str], float] = {}
+        self._kept_again: deque[str] = deque(maxlen=_MAX_WAITING)
+        self._checked: dict[str, dict[str, float]] = {SECONDS: {}, BYTES: {}}
         self._window: deque[Span] = deque(maxlen=WINDOW)
         self._known_from_ns = 0
         self._ended = self._judged_at = 0
@@ -233,14 +233,22 @@ class LiveBudgets:
             return _worst([self._bytes(one, bytes_, name) for one in named or self._memory])
 
     def _keep(self, unit: str, name: str, value: float) -> None:
-        key = unit, name
-        if math.isfinite(value) and (key in self._checked or len(self._checked) < _MAX_CHECKED):
-            self._checked[key] = max(value, self._checked.get(key, value))
+        largest = self._checked[unit]
+        if not math.isfinite(value):
+            return
+        if name not in largest and len(largest) >= _MAX_CHECKED:  # endless names: the largest stay
+            least = min(largest, key=lambda one: largest[one])
+            if value <= largest[least]:
+                return
+            del largest[least]
+        largest[name] = max(value, largest.get(name, value))
 
     def checked(self) -> dict[tuple[str, str], float]:
         """The largest values that were told to the two checks, by unit (SECONDS, BYTES) and name."""
         with self._lock:
-            return dict(self._checked)
+            return {
+                (unit, name): value for unit, found in self._checked.items() for name, value in found.items()
+            }
 
     def _bytes(self, one: _Budget, value: float, what: str | None) -> Violation | None:
         if not math.isfinite(value):
@@ -278,7 +286,8 @@ class LiveBudgets:
     def kept_again(self) -> list[str]:
         """The budgets of memory and anti-patterns that are kept again, since the last call."""
         with self._lock:
-            found, self._kept_again = self._kept_again, []
+            found = list(self._kept_again)
+            self._kept_again.clear()
             return found
 
     def usage(self) -> list[Usage]:

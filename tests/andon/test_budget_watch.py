@@ -204,6 +204,8 @@ def test_memory_budgets_ring_and_are_remembered(big: list[Any]) -> None:
     assert watch.new_facts(growth=1.05) == []
     watch.check_memory("weights", 1051)
     assert [attributes["value"] for _, attributes in watch.new_facts(growth=1.05)] == [1051]
+    watch.check_latency("nothing", 0.0)
+    assert watch.new_facts() == [(BUDGET_CHECK, {"name": "nothing", "unit": "s", "value": 0.0})]
 
 
 def test_tracemalloc_runs_only_for_allocations_and_says_so(

@@ -229,6 +229,19 @@ def test_a_run_that_does_not_run(command: Call) -> None:
     assert not list(live().glob("*.control"))
 
 
+def test_killed_while_paused(train: Train, command: Call) -> None:
+    """A dead process is not paused; what it left in the live folder goes with its lock."""
+    Path("renacer.toml").write_text(FLOOR)
+    run = train(LOW)
+    run.expect("paused")
+    run.signal(signal.SIGKILL)
+    run.end()
+    assert list(live().glob("*.paused"))
+    assert json.loads(command("--json", "ls").stdout)[0]["state"] == "crashed"
+    assert command("recover").returncode == 0
+    assert not [path for path in live().iterdir() if path.suffix in (".paused", ".control", ".lock")]
+
+
 def test_a_run_that_was_killed(train: Train, command: Call) -> None:
     """It says `running`, but nobody is there to take the command."""
     run = train(TRAIN)

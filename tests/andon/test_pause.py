@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,26 @@ def test_a_pause_that_is_taken_back_in_time(judged: Callable[..., Any]) -> None:
         one.monitor.on("pause", lambda alert: pytest.fail("paused"))
         one.monitor.log(accuracy=0.9)
         assert one.monitor._paused_seconds == 0.0
+        sql = "SELECT state FROM alerts WHERE source = 'control'"
+        assert one.monitor.query(sql).column(0).to_pylist() == ["resolved"]
+
+
+def test_resumed_before_it_waits(judged: Callable[..., Any]) -> None:
+    """The command came while a callback that heard of the alert was at work: it is not lost."""
+    with judged(settings()) as one:
+        record = one.monitor._record
+
+        def answer(_alert: Any) -> None:
+            send(record.live, record.process, Command.RESUME)
+            one.tick()
+
+        one.monitor.on("alert", answer)
+        fall(one)
+        begun = time.monotonic()
+        one.monitor.log(accuracy=0.9)
+        assert time.monotonic() - begun < 30
+        assert one.monitor.query(ACTIONS).column(0).to_pylist() == ["pause", "resume"]
+        assert not list(Path(record.live).glob("*.paused"))
 
 
 @contextmanager

@@ -97,6 +97,40 @@ def test_a_check_of_nonsense(judged: Any, lenient: Any, value: Any, caplog: Any)
         one.monitor.log(loss=1.0)
 
 
+def test_the_end_of_a_violation_is_decided_after_its_beginning(judged: Any) -> None:
+    """The loop finds it while the heartbeat finds it over: else the alert would fire for ever."""
+    with judged(BUDGETS) as one:
+        one.monitor.log(loss=1.0)
+        line = one.monitor._run.line
+        begun, decide = threading.Event(), line.judge.decide
+
+        def slowly(findings: Any, now_ns: int) -> Any:
+            if findings and not findings[0].over:
+                begun.set()
+                time.sleep(0.3)
+            return decide(findings, now_ns)
+
+        line.judge.decide = slowly
+        thread = threading.Thread(target=one.monitor.check_memory, args=("model_params", 2.0**41))
+        thread.start()
+        assert begun.wait(20)
+        one.tick()  # the process itself is small
+        thread.join(20)
+        assert [alert.name for alert in one.monitor.alerts] == ["model_params"]
+        one.advance(61)
+        assert one.monitor.alerts == []
+
+
+def test_a_violation_is_noted_for_the_gate_at_once(judged: Any) -> None:
+    """Also where it is only a little more than what was noted before."""
+    with judged(BUDGETS) as one:
+        one.monitor.check_latency("training_iteration", 0.99)
+        one.tick()
+        assert one.monitor.check_latency("training_iteration", 1.01).usage == 1.01
+        rows = one.monitor.query("SELECT attributes FROM events WHERE name = 'training.budget.check'")
+        assert [float(dict(row["attributes"])["value"]) for row in rows.to_pylist()] == [0.99, 1.01]
+
+
 def test_without_budgets_there_is_no_violation(judged: Any) -> None:
     with judged("") as one:
         assert one.monitor.check_latency("training_iteration", 1e9) is None

@@ -111,18 +111,12 @@ def test_a_drop_of_training_is_over_when_validation_is_judged(chunks: int) -> No
     """Nobody looks at training values any more, so nothing else would ever end it."""
     values = np.repeat([0.9, 0.5], 30)
     detector, found = AccuracyDrop(window=10), []
-    whole = [
-        Samples.from_columns({"accuracy": part}, seq=seq, step=seq)
-        for part, seq in zip(
-            np.array_split(values, chunks), np.array_split(np.arange(60), chunks), strict=True
-        )
-    ]
-    later = Samples.from_columns(
-        {VALIDATION: [0.8, 0.7], "accuracy": [0.9, 0.9]}, seq=[60, 61], step=[60, 61]
-    )
-    for samples in (*whole, later, later):
-        found += detector.update(samples)
-    first, end, own = found[:3]
+    for seq in np.array_split(np.arange(60), chunks):
+        found += detector.update(Samples.from_columns({"accuracy": values[seq]}, seq=seq, step=seq))
+    seq = np.arange(60, 64)
+    both = {VALIDATION: [0.8, 0.8, 0.7, 0.7], "accuracy": [0.9, 0.1, 0.9, 0.1]}
+    found += detector.update(Samples.from_columns(both, seq=seq, step=seq))
+    first, end, own = found
     assert (first.at.seq, first.value, first.expected, first.over) == (39, 0.5, 0.9, False)
     assert (end.at.step, end.over, end.count, end.series) == (60, True, 2, Series("accuracy"))
     assert (own.at.step, own.series, own.over) == (62, VALIDATION, False)

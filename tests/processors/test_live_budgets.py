@@ -98,10 +98,14 @@ def test_memory_is_said_to_be_kept_again() -> None:
     for _ in range(20):
         live.check_latency("step", 0)
     assert (live.kept_again(), live.kept_again()) == (["b0"], [])
+    (never,) = live_of(anti("TightLoop", threshold=0))._patterns
+    never.is_told = True
+    assert never.calms(0.0, 1)
+    assert not never.is_told
 
 
 def test_what_the_checks_were_told_is_kept_for_the_gate() -> None:
-    """The largest of each name; of endless names the first."""
+    """The largest of each name; of endless names the largest 256 of each kind."""
     live = live_of(RSS)
     for seconds in (0.5, 2.0, 1.0, math.nan):
         live.check_latency("step", seconds)
@@ -109,9 +113,12 @@ def test_what_the_checks_were_told_is_kept_for_the_gate() -> None:
     assert live.checked() == {("s", "step"): 2.0, ("By", "step"): 10}
     for i in range(1000):
         live.check_memory(f"batch {i}", i)
-    live.check_memory("step", 11)
-    assert len(live.checked()) == 256
-    assert live.checked()["By", "step"] == 11
+    live.check_memory("step", 5000)
+    live.check_memory("small", 1)
+    names = {name for unit, name in live.checked() if unit == "By"}
+    assert names == {"step", *(f"batch {i}" for i in range(745, 1000))}
+    assert live.checked()["By", "step"] == 5000
+    assert live.checked()["s", "step"] == 2.0
 
 
 def test_check_memory_is_by_name_or_by_all() -> None:
