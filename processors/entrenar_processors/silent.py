@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.processor import Counting
-from entrenar_processors.samples import Block, Column, Samples, Series
+from entrenar_processors.samples import Block, Column, Floats, Ints, Samples, Series
 from entrenar_processors.silence import Group, Rules
 
 #: A group's table of rows and members is worked on in parts of about this many cells.
 _CELLS = 1 << 18
+#: From so many members on a table that is so many times emptier than full counts rounds, not rows.
+_MANY, _EMPTY = 64, 8
 _TEXTS = {
     "stopped": "{} has not reported for {} rows, its siblings have",
     "nan": "{} was not finite {} times in a row, its siblings were",
@@ -106,20 +108,21 @@ class SilentMembers(Counting):
         return group
 
     def _judge(self, group: Group, blocks: list[Block]) -> Iterator[Finding]:
-        rows, present = _table(group, blocks)
-        lost = np.count_nonzero(present & ~np.isfinite(rows.values), axis=0)
+        table = _rounds if _is_sparse(group, blocks) else _table
+        rows, values, present, places = table(group, blocks)
+        lost = np.count_nonzero(present & ~np.isfinite(values), axis=0)
         for column in np.flatnonzero(lost).tolist():
             series = group.members[column]
             self._left_out(series, int(lost[column]))
         step = max(1, _CELLS // len(group.members))
-        for start in range(0, len(rows.seq), step):
+        for start in range(0, len(values), step):
             part = slice(start, start + step)
-            for hit in group.update(rows.values[part], present[part]):
+            for hit in group.update(values[part], present[part]):
                 yield Finding(
                     f"silent.{hit.cause}",
                     group.members[hit.column],
                     _SEVERITY[hit.cause],
-                    Coordinates.of(rows, start + hit.row),
+                    Coordinates.of(rows, places(start + hit.row, hit.column)),
                     float(hit.length),
                     float(hit.longest),
                     hit.length / hit.allowed,
@@ -129,9 +132,15 @@ class SilentMembers(Counting):
                 )
 
 
-def _table(group: Group, blocks: list[Block]) -> tuple[Column, NDArray[np.bool_]]:
-    """The rows in which any member reports, in recording order: values `(n, k)` and their presence."""
-    parts, masks = [], []
+_Rows = tuple[Column, Floats, NDArray[np.bool_], Callable[[int, int], int]]
+
+
+def _table(group: Group, blocks: list[Block]) -> _Rows:
+    """The rows in which any member reports, in recording order: values `(n, k)` and their presence.
+
+    With them their coordinates, and which of these belong to a row and column.
+    """
+    parts, tables, masks = [], [], []
     for block in blocks:
         here = [(i, group.column_of[one]) for i, one in enumerate(block.series) if one in group.column_of]
         source, target = (list(side) for side in zip(*here, strict=True))
@@ -139,10 +148,53 @@ def _table(group: Group, blocks: list[Block]) -> tuple[Column, NDArray[np.bool_]
         values[:, target] = block.values[:, source]
         mask = np.zeros(values.shape, dtype=bool)
         mask[:, target] = True
+        tables.append(values)
         masks.append(mask)
-        parts.append(Column(block.time_ns, block.epoch, block.batch, block.step, block.seq, values))
-    rows, present = Column.concat(parts), np.concatenate(masks)
+        parts.append(Column(*_places(block), block.values[:, source[0]]))
+    rows, values, present = Column.concat(parts), np.concatenate(tables), np.concatenate(masks)
     if len(parts) > 1:
         order = np.argsort(rows.seq, kind="stable")
-        return rows.take(order), present[order]
-    return rows, present
+        rows, values, present = rows.take(order), values[order], present[order]
+    return rows, values, present, lambda row, _column: row
+
+
+def _is_sparse(group: Group, blocks: list[Block]) -> bool:
+    """Whether many members report one by one: a table of all rows and members would be as good as empty."""
+    rows = sum(len(block) for block in blocks)
+    reports = sum(len(block) * len(block.series) for block in blocks)
+    return len(group.members) >= _MANY and _EMPTY * reports < rows * len(group.members)
+
+
+def _rounds(group: Group, blocks: list[Block]) -> _Rows:
+    """Likewise, but a row is a round: it ends before a member reports in it for a second time."""
+    parts, members = [], []
+    for block in blocks:
+        for i, one in enumerate(block.series):
+            if (column := group.column_of.get(one)) is not None:
+                parts.append(Column(*_places(block), block.values[:, i]))
+                members.append(np.full(len(block), column))
+    events, member = Column.concat(parts), np.concatenate(members)
+    order = np.argsort(events.seq, kind="stable")
+    events, member = events.take(order), member[order]
+    number, seen, rounds = 0, set[int](), []
+    for one in member.tolist():
+        if one in seen:
+            number += 1
+            seen = set()
+        seen.add(one)
+        rounds.append(number)
+    row = np.array(rounds)
+    event = np.full((number + 1, len(group.members)), -1)
+    event[row, member] = np.arange(len(member))
+    values = np.where(event < 0, np.nan, events.values[event])
+    latest = np.maximum.accumulate(event.max(axis=1))
+    return (
+        events,
+        values,
+        event >= 0,
+        lambda row, column: int(latest[row] if event[row, column] < 0 else event[row, column]),
+    )
+
+
+def _places(block: Block) -> tuple[Ints, NDArray[np.int32], NDArray[np.int32], Ints, Ints]:
+    return block.time_ns, block.epoch, block.batch, block.step, block.seq

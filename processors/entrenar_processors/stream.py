@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
@@ -26,6 +26,8 @@ _T = TypeVar("_T", bound=np.generic)
 _LEVELS = tuple(Severity)
 _SIGMAS = np.array([4.0, 5.0])  # where Medium and High begin
 _LAYOUTS = 256
+#: From so many narrow tables on they are put side by side.
+_MANY = 8
 
 
 class Hits(NamedTuple):
@@ -121,13 +123,13 @@ class SeriesProcessor(Counting):
 
     def update(self, samples: Samples) -> list[Finding]:
         findings: list[Finding] = []
-        for source, series, values in tables(samples, self.metrics):
+        for source, series, values in stacked(tables(samples, self.metrics), self.metrics):
             findings += self._judge(source, series, values)
         findings.sort(key=lambda finding: finding.order)
         return findings
 
-    def _judge(self, source: Block | Column, series: tuple[Series, ...], values: Floats) -> list[Finding]:
-        columns, rows, signs = self._layout(series)
+    def _judge(self, source: Source, series: tuple[Series, ...], values: Floats) -> list[Finding]:
+        columns, rows, signs = self._layout(series, keep=not isinstance(source, Stack))
         chosen = values if len(columns) == len(series) else values[:, columns]
         finite = np.isfinite(chosen)
         if finite.all():
@@ -149,8 +151,8 @@ class SeriesProcessor(Counting):
             findings += self._run(source, mine, series, names, index, signs[group], chosen[mine][:, group])
         return findings
 
-    def _layout(self, series: tuple[Series, ...]) -> tuple[list[int], Index, Floats]:
-        """The watched columns of a block, their rows of state and their signs."""
+    def _layout(self, series: tuple[Series, ...], *, keep: bool) -> tuple[list[int], Index, Floats]:
+        """The watched columns of a table, their rows of state and their signs."""
         if (known := self._layouts.get(series)) is not None:
             return known
         columns = [i for i, one in enumerate(series) if one.metric in self._signs]
@@ -164,12 +166,13 @@ class SeriesProcessor(Counting):
         if len(self._layouts) >= _LAYOUTS:
             self._layouts.clear()
         signs = np.array([self._signs[series[i].metric] for i in columns])
-        self._layouts[series] = columns, rows, signs
+        if keep:
+            self._layouts[series] = columns, rows, signs
         return columns, rows, signs
 
     def _run(
         self,
-        source: Block | Column,
+        source: Source,
         kept: Ints | None,
         series: tuple[Series, ...],
         columns: list[int],
@@ -182,6 +185,7 @@ class SeriesProcessor(Counting):
         signed = values if (signs == 1).all() else values * signs
         hits = self._cores.update(rows, signed)
         found = []
+        at = source.at if isinstance(source, Stack) else lambda row, _column: Coordinates.of(source, row)
         for step, column, level, expected, score in zip(*(one.tolist() for one in hits), strict=True):
             row = step if kept is None else int(kept[step])
             sign, value = float(signs[column]), float(values[step, column])
@@ -190,7 +194,7 @@ class SeriesProcessor(Counting):
                     self._name,
                     series[columns[column]],
                     _LEVELS[level],
-                    Coordinates.of(source, row),
+                    at(row, columns[column]),
                     value,
                     sign * expected,
                     sign * score,
@@ -213,6 +217,51 @@ def tables(
             return
     for block in blocks:
         yield block, block.series, block.values
+
+
+class Stack:
+    """Tables of few series each, of one length, side by side: for what judges each series by itself.
+
+    A row is no row of the recording: it is the same place in each of them.
+    """
+
+    def __init__(self, parts: list[tuple[Block | Column, Series, Floats]]) -> None:
+        self._sources = [source for source, _, _ in parts]
+        self.series = tuple(series for _, series, _ in parts)
+        self.values = np.column_stack([values for _, _, values in parts])
+
+    def at(self, row: int, column: int) -> Coordinates:
+        """Where in the recording a value was."""
+        return Coordinates.of(self._sources[column], row)
+
+
+Source = Block | Column | Stack
+_Table = tuple[Source, tuple[Series, ...], Floats]
+
+
+def stacked(
+    found: Iterable[tuple[Block | Column, tuple[Series, ...], Floats]], metrics: frozenset[str]
+) -> Iterator[_Table]:
+    """The tables, where they are many and narrow those of one length as one.
+
+    2,000 gauges that are set one by one are 2,000 tables, each of which would cost forty numpy calls.
+    """
+    narrow: dict[int, list[tuple[Block | Column, Series, Floats]]] = {}
+    whole: list[_Table] = []
+    for source, series, values in found:
+        watched = [i for i, one in enumerate(series) if one.metric in metrics]
+        if len(watched) >= SCALAR_BELOW:
+            yield source, series, values
+            continue
+        whole.append((source, series, values))
+        parts = narrow.setdefault(len(values), [])
+        parts += [(source, series[i], values[:, i]) for i in watched]
+    if len(whole) < _MANY:
+        yield from whole
+        return
+    for parts in narrow.values():
+        stack = Stack(parts)
+        yield stack, stack.series, stack.values
 
 
 def clipped(values: Floats) -> Floats:

@@ -226,3 +226,36 @@ def test_the_founding_story() -> None:
         ("stopped", "0", 64),
     ]
     assert told(SilentMembers().update(log(calls[:60]))) == [("nan", "1", 9), ("constant", "2", 29)]
+
+
+def one_by_one(n: int, members: int, begin: int = 0, without: int = -1, rare: int = 1) -> Samples:
+    """Every member in a call of its own; the upper half of them in each `rare`th round only."""
+    random = np.random.default_rng(begin)
+    blocks = []
+    for member in range(members):
+        rounds = [r for r in range(begin, begin + n) if member < members // 2 or not r % rare]
+        if member == without or not rounds:
+            continue
+        seq = np.array(rounds) * members + member
+        column = {expert(member): random.normal(size=len(rounds))}
+        blocks += Samples.from_columns(column, seq=seq, step=rounds).blocks
+    return Samples(blocks)
+
+
+def test_many_members_one_by_one_are_counted_in_rounds() -> None:
+    """A table of all calls and members would have millions of cells: five rounds without one are enough."""
+    silent, members = SilentMembers(), 100
+    assert silent.update(one_by_one(20, members)) == []
+    (found,) = silent.update(one_by_one(20, members, 20, without=7))
+    assert (found.detector, found.series, found.value) == ("silent.stopped", expert(7), 5.0)
+    assert found.at.step == 24
+    (back,) = silent.update(one_by_one(20, members, 40))
+    assert (back.over, back.series, back.at.step) == (True, expert(7), 40)
+
+
+@pytest.mark.parametrize("ticks", [1, 7])
+def test_rare_ones_among_many_are_not_silent(ticks: int) -> None:
+    """Half of the members report in every tenth round: by design, whatever the heartbeat makes of it."""
+    silent, n = SilentMembers(), 140
+    for begin in range(0, n, n // ticks):
+        assert silent.update(one_by_one(n // ticks, 80, begin, rare=10)) == []
