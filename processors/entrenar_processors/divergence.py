@@ -18,6 +18,7 @@ from entrenar_processors.stream import (
     Hits,
     Index,
     SeriesProcessor,
+    breaths,
     clipped,
     columns_of,
     grown,
@@ -66,7 +67,9 @@ class Residuals:
                 z[step], mean[step] = self._across(places, values[step])
         else:
             for column, row in enumerate(columns_of(rows)):
-                z[:, column], mean[:, column] = self._along(row, values[:, column].tolist())
+                series = values[:, column].tolist()
+                for part in breaths(n):
+                    z[part, column], mean[part, column] = self._along(row, series[part])
         return z, mean
 
     def _start(self, rows: list[int]) -> None:

@@ -15,6 +15,7 @@ from entrenar_processors.stream import (
     Hits,
     Index,
     SeriesProcessor,
+    breaths,
     clipped,
     columns_of,
     grown,
@@ -122,11 +123,13 @@ class _Spikes:
         values = clipped(values)
         found: list[tuple[int, int, int, float, float]] = []
         for column, row in enumerate(columns_of(rows)):  # on plain lists all the way: few values ever fire
-            scores, medians = self._window.along(row, values[:, column].tolist())
-            for step in self.excess.along(row, scores):
-                size = abs(scores[step])
-                level = 0 if size < 4 else 1 if size < 5 else 2
-                found.append((step, column, level, medians[step], scores[step]))
+            series = values[:, column].tolist()
+            for part in breaths(n):
+                scores, medians = self._window.along(row, series[part])
+                for step in self.excess.along(row, scores):
+                    size = abs(scores[step])
+                    level = 0 if size < 4 else 1 if size < 5 else 2
+                    found.append((part.start + step, column, level, medians[step], scores[step]))
         return Hits.of(sorted(found))
 
 

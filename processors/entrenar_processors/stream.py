@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol, TypeVar, cast
 
@@ -26,6 +28,8 @@ _T = TypeVar("_T", bound=np.generic)
 _LEVELS = tuple(Severity)
 _SIGMAS = np.array([4.0, 5.0])  # where Medium and High begin
 _LAYOUTS = 256
+#: Values of one series that a loop in Python takes in half a millisecond.
+_BREATH = 1_000
 #: From so many narrow tables on they are put side by side.
 _MANY = 8
 
@@ -217,6 +221,19 @@ def tables(
             return
     for block in blocks:
         yield block, block.series, block.values
+
+
+def breaths(n: int) -> Iterator[slice]:
+    """Slices of a long series; before each a thread that judges lets the training have the interpreter.
+
+    A loop in Python keeps it for 5 ms at a time (`sys.setswitchinterval`), for which a step would wait. To
+    give it up for less than a timer's tick is not enough: nobody is quick enough to take it.
+    """
+    judges_beside = threading.get_ident() != threading.main_thread().ident
+    for start in range(0, n, _BREATH):
+        if judges_beside:
+            time.sleep(1e-6)
+        yield slice(start, start + _BREATH)
 
 
 class Stack:
