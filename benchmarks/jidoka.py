@@ -15,23 +15,26 @@ from entrenar_processors.alert import Action
 from entrenar_processors.config import Config
 from entrenar_processors.jidoka import processors_of, rules_of
 from entrenar_processors.policy import Policy
+from entrenar_processors.samples import Block
 
 from benchmarks.curves import Floats, curves, halves
 from benchmarks.harness import Row
 from entrenar_otel.andon.judge import Judge
 
-#: What, series, steps a second, share of one core that it may take.
+#: What, series, steps a second, whether each is set by a call of its own, share of one core that it may take.
 CASES = (
-    ("20 series at 1,000 steps/s", 20, 1000, 2.0),
-    ("2,000 series at 10 steps/s", 2000, 10, 5.0),
+    ("20 series at 1,000 steps/s", 20, 1000, False, 2.0),
+    ("2,000 series at 10 steps/s", 2000, 10, False, 5.0),
+    ("2,000 series at 10 steps/s, set one by one", 2000, 10, True, 5.0),
 )
 SECONDS, WARM = 60, 20
 STEP_SECONDS = 0.5  # of the curves: what a language model's step may take
 
 
 def measure() -> Iterator[Row]:
-    for what, n_series, steps, limit in CASES:
-        spent, findings, alerts, of = _cost(_ticks(n_series, steps))
+    for what, n_series, steps, apart, limit in CASES:
+        ticks = _ticks(n_series, steps)
+        spent, findings, alerts, of = _cost([_apart(one) for one in ticks] if apart else ticks)
         largest = max(of, key=lambda name: of[name])
         note = f"{findings} findings, {alerts} alerts; most of it {largest}, {of[largest]:.2g} %"
         yield Row(f"judging {what}", limit, spent, "% of a core", note)
@@ -61,6 +64,24 @@ def _ticks(n_series: int, steps: int, seed: int = 0) -> list[Samples]:
         columns: Any = dict(zip(series, values.T, strict=True))
         found.append(Samples.from_columns(columns, seq=seq, step=seq, time_ns=seq * (10**9 // steps)))
     return found
+
+
+def _apart(samples: Samples) -> Samples:
+    """The same, each series in a block of its own, its rows between those of the others."""
+    (block,) = samples.blocks
+    k = len(block.series)
+    return Samples(
+        Block(
+            (series,),
+            block.time_ns,
+            block.epoch,
+            block.batch,
+            block.step,
+            block.seq * k + i,
+            block.values[:, i : i + 1],
+        )
+        for i, series in enumerate(block.series)
+    )
 
 
 def _cost(blocks: list[Samples]) -> tuple[float, int, int, dict[str, float]]:
