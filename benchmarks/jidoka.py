@@ -69,17 +69,9 @@ def _ticks(n_series: int, steps: int, seed: int = 0) -> list[Samples]:
 def _apart(samples: Samples) -> Samples:
     """The same, each series in a block of its own, its rows between those of the others."""
     (block,) = samples.blocks
-    k = len(block.series)
+    k, at = len(block.series), (block.time_ns, block.epoch, block.batch, block.step)
     return Samples(
-        Block(
-            (series,),
-            block.time_ns,
-            block.epoch,
-            block.batch,
-            block.step,
-            block.seq * k + i,
-            block.values[:, i : i + 1],
-        )
+        Block((series,), *at, block.seq * k + i, block.values[:, i : i + 1])
         for i, series in enumerate(block.series)
     )
 

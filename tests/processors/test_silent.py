@@ -228,7 +228,9 @@ def test_the_founding_story() -> None:
     assert told(SilentMembers().update(log(calls[:60]))) == [("nan", "1", 9), ("constant", "2", 29)]
 
 
-def one_by_one(n: int, members: int, begin: int = 0, without: int = -1, rare: int = 1) -> Samples:
+def one_by_one(
+    n: int, members: int, begin: int = 0, without: int = -1, rare: int = 1, nan: tuple[int, ...] = ()
+) -> Samples:
     """Every member in a call of its own; the upper half of them in each `rare`th round only."""
     random = np.random.default_rng(begin)
     blocks = []
@@ -237,7 +239,8 @@ def one_by_one(n: int, members: int, begin: int = 0, without: int = -1, rare: in
         if member == without or not rounds:
             continue
         seq = np.array(rounds) * members + member
-        column = {expert(member): random.normal(size=len(rounds))}
+        values = random.normal(size=len(rounds))
+        column = {expert(member): np.full(len(rounds), np.nan) if member in nan else values}
         blocks += Samples.from_columns(column, seq=seq, step=rounds).blocks
     return Samples(blocks)
 
@@ -251,6 +254,19 @@ def test_many_members_one_by_one_are_counted_in_rounds() -> None:
     assert found.at.step == 24
     (back,) = silent.update(one_by_one(20, members, 40))
     assert (back.over, back.series, back.at.step) == (True, expert(7), 40)
+
+
+def test_nan_among_many_one_by_one() -> None:
+    """Found where the member itself reported, and said in words; also of the first of all."""
+    silent, members = SilentMembers(), 100
+    assert silent.update(one_by_one(20, members)) == []
+    found = silent.update(one_by_one(20, members, 20, nan=(0, 5)))
+    assert [(one.detector, one.series, one.value, one.at.step) for one in found[:2]] == [
+        ("silent.nan", expert(member), 10.0, 29) for member in (0, 5)
+    ]
+    assert [one.at.seq for one in found[:2]] == [29 * members, 29 * members + 5]
+    assert found[1].text == 'loss{expert="5"} was not finite 10 times in a row, its siblings were'
+    assert silent.nonfinite[expert(0)] == 20
 
 
 @pytest.mark.parametrize("ticks", [1, 7])
