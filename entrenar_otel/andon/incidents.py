@@ -71,26 +71,29 @@ class Incidents:
         self._before, self._after = timedelta(seconds=before_seconds), timedelta(seconds=after_seconds)
         self._now_ns = now_ns
         self._lock = threading.Lock()
-        self._counts: Counter[str | None] = Counter()  # by name; of stops by None
+        self._counts: Counter[str] = Counter()  # by name, without stops
+        self._stops = 0
         self._due: list[_Due] = []
         self.worker = Worker("entrenar-incidents", self._work)
 
     def begin(self, alert: Alert) -> str | None:
         """Write the incident soon; returns its folder, or None beyond the limit."""
         with self._lock:
-            left = self._limit - sum(n for name, n in self._counts.items() if name is not None)
-            if left <= 0 or self._counts[alert.name] >= max(1, self._limit // 4):
+            of_one = max(1, self._limit // 4)
+            if self._counts.total() >= self._limit or self._counts[alert.name] >= of_one:
                 return None
-            due = self._new(alert, alert.name)
+            self._counts[alert.name] += 1
+            due = self._new(alert)
         self.worker.wake()
         return self._url(due)
 
     def keep(self, alert: Alert) -> str | None:
         """Write the incident now; None where that failed, or was not done in some seconds."""
         with self._lock:
-            if self._counts[None] >= self._limit:
+            if self._stops >= self._limit:
                 return None
-            due = self._new(alert, None)
+            self._stops += 1
+            due = self._new(alert)
         if not self.worker.flush(_STOP_SECONDS):
             logger.warning("the incident %s is not written yet: the lake is slow", self._url(due))
         return self._url(due) if due.written else None
@@ -114,8 +117,7 @@ class Incidents:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _new(self, alert: Alert, kind: str | None) -> _Due:
-        self._counts[kind] += 1
+    def _new(self, alert: Alert) -> _Due:
         at = datetime.fromtimestamp(alert.started_ns / 1e9, UTC)
         name = f"{at:%Y%m%dT%H%M%S}-{encode_run(alert.name)}-{encode_run(alert.episode)}"
         record = self._record

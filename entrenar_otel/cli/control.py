@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,32 +48,32 @@ def give(lake: Lake, run_id: str, command: Command, reason: str, wait_seconds: f
 
 def paused_runs(lake: Lake) -> set[str]:
     """The running runs of which a process of this host is paused."""
-    host, records = socket.gethostname(), lake.runs()
+    records = lake.runs()
     newest: dict[str, int] = {}
     for one in records:
         newest[one.run_id] = max(one.attempt, newest.get(one.run_id, 0))
-    return {
-        one.run_id
-        for one in records
-        if one.state == RUNNING
-        and one.host == host
-        and one.attempt == newest[one.run_id]
-        and is_paused(one.live, one.process)
-        and not is_dead(lake.storage, one)
-    }
+    latest = [one for one in records if one.attempt == newest[one.run_id]]
+    return {one.run_id for one in _here(_running(lake, latest)) if is_paused(one.live, one.process)}
+
+
+def _running(lake: Lake, records: Iterable[RunRecord]) -> list[RunRecord]:
+    """Those whose process runs, as far as this host can tell."""
+    return [one for one in records if one.state == RUNNING and not is_dead(lake.storage, one)]
+
+
+def _here(records: Iterable[RunRecord]) -> list[RunRecord]:
+    host = socket.gethostname()
+    return [one for one in records if one.host == host]
 
 
 def _processes(lake: Lake, run_id: str) -> list[RunRecord]:
-    running = [
-        record
-        for record in lake.runs()
-        if record.run_id == run_id and record.state == RUNNING and not is_dead(lake.storage, record)
-    ]
-    host = socket.gethostname()
-    here = [record for record in running if record.host == host]
+    running = _running(lake, (one for one in lake.runs() if one.run_id == run_id))
+    here = _here(running)
     if not running:
         raise RunError(f"run {run_id!r} is not running: expected one that is, see `entrenar-otel ls`")
     if not here:
         hosts = ", ".join(sorted({record.host for record in running}))
-        raise RunError(f"run {run_id!r} runs on {hosts}, this is {host}: give the command there")
+        raise RunError(
+            f"run {run_id!r} runs on {hosts}, this is {socket.gethostname()}: give the command there"
+        )
     return here

@@ -198,15 +198,16 @@ def off(assertion: Assertion) -> Result:
 def _critical_path(assertion: Any, facts: Facts) -> Result:
     spans, pattern, limit = facts.spans, assertion.trace_name_pattern, assertion.max_duration_ms
     index = None if spans is None else spans.longest(pattern)
-    value = -1.0 if spans is None or index is None else float(spans.duration_ns[index]) / 1e6
-    told = {name: seconds for name, seconds in facts.seconds.items() if is_about_latency(pattern, name)}
-    longest = max(told, key=lambda name: told[name], default=None)
-    if longest is not None and told[longest] * 1000 > value:
-        value = told[longest] * 1000
-        return judged(assertion, value, limit, latency_message(longest, value, limit), longest)
-    if spans is None or index is None:
+    span_ms = None if spans is None or index is None else float(spans.duration_ns[index]) / 1e6
+    told = {
+        name: seconds * 1000 for name, seconds in facts.seconds.items() if is_about_latency(pattern, name)
+    }
+    if (longest := _largest(told, above=span_ms)) is not None:
+        name, value = longest
+        return judged(assertion, value, limit, latency_message(name, value, limit), name)
+    if spans is None or index is None or span_ms is None:
         return not_measured(assertion, no_span(pattern))
-    name = spans.name_of(index)
+    name, value = spans.name_of(index), span_ms
     message = latency_message(name, value, limit)
     parts = Counter[str]()
     for part, ns in spans.critical_path(index):
@@ -217,7 +218,13 @@ def _critical_path(assertion: Any, facts: Facts) -> Result:
     return judged(assertion, value, limit, message, where)
 
 
-def is_about_latency(pattern: str | None, name: str) -> bool:
+def _largest(told: Mapping[str, float], *, above: float | None) -> tuple[str, float] | None:
+    """The name and value of the largest, where it is above what was measured (None: nothing was)."""
+    name, value = max(told.items(), key=lambda one: one[1], default=("", None))
+    return None if value is None or (above is not None and value <= above) else (name, value)
+
+
+def is_about_latency(pattern: str | re.Pattern[str] | None, name: str) -> bool:
     """Whether a latency of this name is judged by a budget with this pattern."""
     return name not in CONTAINERS if pattern is None else re.search(pattern, name) is not None
 
@@ -240,10 +247,9 @@ def _span_count(assertion: Any, facts: Facts) -> Result:
 
 def _memory_usage(assertion: Any, facts: Facts) -> Result:
     peak = facts.peak_bytes(assertion.tracking_mode)
-    largest = max(facts.bytes, key=lambda name: facts.bytes[name], default=None)
-    if largest is not None and (peak is None or facts.bytes[largest] > peak):
-        size, limit = facts.bytes[largest], assertion.max_bytes
-        return judged(assertion, size, limit, memory_message(assertion, size, largest), largest)
+    if (largest := _largest(facts.bytes, above=peak)) is not None:
+        name, size = largest
+        return judged(assertion, size, assertion.max_bytes, memory_message(assertion, size, name), name)
     if peak is None:
         what = "resident memory" if assertion.tracking_mode == "rss" else "what Python allocated"
         return not_measured(assertion, f"{what} was not recorded")

@@ -9,7 +9,6 @@ import numpy as np
 
 from entrenar_processors.samples import Floats
 from entrenar_processors.stream import (
-    SCALAR_BELOW,
     Core,
     Hits,
     Index,
@@ -18,6 +17,7 @@ from entrenar_processors.stream import (
     grown,
     require,
 )
+from entrenar_processors.tables import SCALAR_BELOW
 
 _Row = tuple[int, int, int, float, float]
 _WARNING, _DRIFT = 0, 2

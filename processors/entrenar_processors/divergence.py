@@ -13,7 +13,6 @@ from entrenar_processors.samples import Floats, Ints
 from entrenar_processors.spike import sign_of
 from entrenar_processors.stream import (
     NOTHING,
-    SCALAR_BELOW,
     Core,
     Hits,
     Index,
@@ -24,6 +23,7 @@ from entrenar_processors.stream import (
     grown,
     require,
 )
+from entrenar_processors.tables import SCALAR_BELOW
 
 _IQR = 1.349  # interquartile range of a normal distribution, in standard deviations
 _ULPS = 1e-14

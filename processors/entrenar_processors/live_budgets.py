@@ -24,6 +24,7 @@ from entrenar_processors.budgets import (
     Result,
     Violation,
     count_message,
+    is_about_latency,
     judged,
     judged_expression,
     judged_share,
@@ -34,7 +35,7 @@ from entrenar_processors.budgets import (
     usage_of,
 )
 from entrenar_processors.expression import Expression, Lookup, parse
-from entrenar_processors.span_times import CONTAINERS, Span, SpanTimes
+from entrenar_processors.span_times import Span, SpanTimes
 
 if TYPE_CHECKING:
     from entrenar_processors.config import Assertion
@@ -71,9 +72,9 @@ class _Budget:
         self.pattern: re.Pattern[str] | None = re.compile(pattern) if pattern else None
 
     def is_about(self, name: str) -> bool:
-        if self.pattern is not None:
-            return self.pattern.search(name) is not None
-        return self.assertion.type != "critical_path" or name not in CONTAINERS
+        if self.assertion.type == "critical_path":
+            return is_about_latency(self.pattern, name)
+        return self.pattern is None or self.pattern.search(name) is not None
 
     def calms(self, value: float, times: int) -> bool:
         """Take a value that is within the limit; returns whether an episode is over with it."""

@@ -10,7 +10,6 @@ import numpy as np
 
 from entrenar_processors.samples import Floats, Ints
 from entrenar_processors.stream import (
-    SCALAR_BELOW,
     Core,
     Hits,
     Index,
@@ -20,6 +19,7 @@ from entrenar_processors.stream import (
     grown,
     require,
 )
+from entrenar_processors.tables import SCALAR_BELOW
 
 Mode = Literal["both", "up", "down"]
 _Row = tuple[int, int, int, float, float]

@@ -8,7 +8,8 @@ from bisect import bisect_left, insort
 import numpy as np
 
 from entrenar_processors.samples import Floats
-from entrenar_processors.stream import SCALAR_BELOW, Index, clipped, columns_of, grown
+from entrenar_processors.stream import Index, clipped, columns_of, grown
+from entrenar_processors.tables import SCALAR_BELOW
 
 #: Interquartile range of a normal distribution, in standard deviations.
 _IQR = 1.349

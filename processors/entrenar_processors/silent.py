@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.processor import Counting
-from entrenar_processors.samples import Block, Column, Floats, Ints, Samples, Series
+from entrenar_processors.samples import Block, Column, Floats, Samples, Series
 from entrenar_processors.silence import Group, Rules
 
 #: A group's table of rows and members is worked on in parts of about this many cells.
@@ -140,7 +140,7 @@ def _table(group: Group, blocks: list[Block]) -> _Rows:
 
     With them their coordinates, and which of these belong to a row and column.
     """
-    parts, tables, masks = [], [], []
+    parts, masks = [], []
     for block in blocks:
         here = [(i, group.column_of[one]) for i, one in enumerate(block.series) if one in group.column_of]
         source, target = (list(side) for side in zip(*here, strict=True))
@@ -148,14 +148,13 @@ def _table(group: Group, blocks: list[Block]) -> _Rows:
         values[:, target] = block.values[:, source]
         mask = np.zeros(values.shape, dtype=bool)
         mask[:, target] = True
-        tables.append(values)
         masks.append(mask)
-        parts.append(Column(*_places(block), block.values[:, source[0]]))
-    rows, values, present = Column.concat(parts), np.concatenate(tables), np.concatenate(masks)
+        parts.append(Column(block.time_ns, block.epoch, block.batch, block.step, block.seq, values))
+    rows, present = Column.concat(parts), np.concatenate(masks)
     if len(parts) > 1:
         order = np.argsort(rows.seq, kind="stable")
-        rows, values, present = rows.take(order), values[order], present[order]
-    return rows, values, present, lambda row, _column: row
+        rows, present = rows.take(order), present[order]
+    return rows, rows.values, present, lambda row, _column: row
 
 
 def _is_sparse(group: Group, blocks: list[Block]) -> bool:
@@ -167,13 +166,10 @@ def _is_sparse(group: Group, blocks: list[Block]) -> bool:
 
 def _rounds(group: Group, blocks: list[Block]) -> _Rows:
     """Likewise, but a row is a round: it ends before a member reports in it for a second time."""
-    parts, members = [], []
-    for block in blocks:
-        for i, one in enumerate(block.series):
-            if (column := group.column_of.get(one)) is not None:
-                parts.append(Column(*_places(block), block.values[:, i]))
-                members.append(np.full(len(block), column))
-    events, member = Column.concat(parts), np.concatenate(members)
+    samples = Samples(blocks)
+    columns = [samples.column(one) for one in group.members]
+    events = Column.concat(columns)
+    member = np.repeat(np.arange(len(columns)), [len(column.seq) for column in columns])
     order = np.argsort(events.seq, kind="stable")
     events, member = events.take(order), member[order]
     number, seen, rounds = 0, set[int](), []
@@ -194,7 +190,3 @@ def _rounds(group: Group, blocks: list[Block]) -> _Rows:
         event >= 0,
         lambda row, column: int(latest[row] if event[row, column] < 0 else event[row, column]),
     )
-
-
-def _places(block: Block) -> tuple[Ints, NDArray[np.int32], NDArray[np.int32], Ints, Ints]:
-    return block.time_ns, block.epoch, block.batch, block.step, block.seq

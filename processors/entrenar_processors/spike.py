@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from entrenar_processors.quartiles import RobustWindow
 from entrenar_processors.samples import Floats, Series
 from entrenar_processors.stream import (
-    SCALAR_BELOW,
     Core,
     Hits,
     Index,
@@ -21,6 +20,7 @@ from entrenar_processors.stream import (
     grown,
     require,
 )
+from entrenar_processors.tables import SCALAR_BELOW
 
 #: The direction that is bad, by metric; "up" or "down".
 SPIKES: Mapping[str, str] = {"loss": "up", "gradient_norm": "up", "accuracy": "down"}

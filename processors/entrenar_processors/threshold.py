@@ -14,7 +14,8 @@ from entrenar_processors.preferred import is_validation
 from entrenar_processors.processor import Counting
 from entrenar_processors.quartiles import RobustWindow
 from entrenar_processors.samples import ABSENT, Block, Column, Floats, Samples, Series
-from entrenar_processors.stream import clipped, require, tables
+from entrenar_processors.stream import clipped, require
+from entrenar_processors.tables import tables
 from entrenar_processors.window_means import BestMean, drop_ratio
 
 #: Excess over the running median enters it as this many scales at most, so that it stays a median of

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from entrenar_processors.samples import Floats, Ints
-from entrenar_processors.stream import SCALAR_BELOW, Index, columns_of, grown
+from entrenar_processors.stream import Index, columns_of, grown
+from entrenar_processors.tables import SCALAR_BELOW
 
 #: A spread below this share of the window's distance to its pivot is rounding, not spread.
 _RESOLUTION = 1e-12

@@ -1,4 +1,4 @@
-"""From samples to the state of each series: put together in whatever way, the findings are the same."""
+"""Tables: the samples put together in whatever way, the findings are the same."""
 
 from __future__ import annotations
 
