@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from entrenar_otel import identity, lifetime
+from entrenar_otel.recording.segment import Segment
 from entrenar_otel.testing import strict
 
 
@@ -56,3 +58,10 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Answer(code if isinstance(code, int) else 0, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture
+def segment_size(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets the size of the segments made from now on."""
+    create = Segment.create
+    return lambda size: monkeypatch.setattr(Segment, "create", partial(create, size=size))

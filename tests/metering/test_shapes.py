@@ -9,7 +9,6 @@ import types
 import warnings
 from collections.abc import Callable
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from entrenar_otel.metering.providers import Front
 from entrenar_otel.metering.shapes import MAX_SHAPES, Shapes
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.recorder import MAX_LAYOUT_BYTES
-from entrenar_otel.recording.segment import Segment
 from entrenar_otel.testing import Kit, kit
 
 Rows = Callable[..., list[tuple[Any, ...]]]
@@ -39,13 +37,6 @@ def calls_of(meter: Any, prefix: str = "") -> dict[str, Any]:
         kind: getattr(getattr(meter, f"create_{kind}")(f"training.{prefix}{kind}"), call)
         for kind, call in KINDS.items()
     }
-
-
-@pytest.fixture
-def small_segments(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Sets the size of the segments made from now on."""
-    create = Segment.create
-    return lambda size: monkeypatch.setattr(Segment, "create", partial(create, size=size))
 
 
 @pytest.fixture
@@ -197,11 +188,11 @@ def test_beyond_the_limit_of_shapes_calls_are_careful_and_exact(
     assert [row[2:5] for row in rows("x")] == [({f"key{i}": "v"}, None, i) for i in range(len(sets))] * 3
 
 
-def test_identities_without_end_are_refused(tmp_path: Path, small_segments: Any, caplog: Any) -> None:
+def test_identities_without_end_are_refused(tmp_path: Path, segment_size: Any, caplog: Any) -> None:
     """A quarter of a segment may be names. The others are counted, and named once; the old ones go on."""
     series = Series.of("x", {"request": "00000"})
     assert 50_000 < MAX_LAYOUT_BYTES // len(Layout(1, (series,)).definition) < 80_000  # of 16 MB segments
-    small_segments(256 << 10)
+    segment_size(256 << 10)
     with kit(tmp_path / "small") as one:
         front = Front()
         one.monitor.adopt(front)
@@ -219,9 +210,9 @@ def test_identities_without_end_are_refused(tmp_path: Path, small_segments: Any,
     assert caplog.text.count("A part of the name seems to change with every call") == 1
 
 
-def test_segments_roll_in_mid_stream(tmp_path: Path, small_segments: Any) -> None:
+def test_segments_roll_in_mid_stream(tmp_path: Path, segment_size: Any) -> None:
     """Full segments are replaced by quick and careful calls; no sample is lost, doubled or displaced."""
-    small_segments(64 << 10)
+    segment_size(64 << 10)
     chosen = random.Random(7)
     with kit(tmp_path / "small") as one:
         front = Front()

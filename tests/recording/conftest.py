@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from entrenar_processors import Samples
 
 from entrenar_otel.recording.recorder import Recorder
-from entrenar_otel.recording.segment import Segment
 
 Stop = tuple[float, int | None, int | None, int | None]
 
@@ -71,10 +69,3 @@ def make(tmp_path: Path) -> Callable[..., Kit]:
 @pytest.fixture
 def recorder(make: Callable[..., Kit]) -> Kit:
     return make()
-
-
-@pytest.fixture
-def segment_size(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Sets the size of the segments made from now on."""
-    create = Segment.create
-    return lambda size: monkeypatch.setattr(Segment, "create", partial(create, size=size))
