@@ -56,6 +56,17 @@ def test_a_pause_that_is_taken_back_in_time(judged: Callable[..., Any]) -> None:
         assert one.monitor.query(sql).column(0).to_pylist() == ["resolved"]
 
 
+def test_a_resume_of_long_ago_is_none_of_this_pause(judged: Callable[..., Any], capfd: Any) -> None:
+    """Given to a run that was not paused; the pause after it waits for somebody all the same."""
+    with judged(settings(0.3, "resume")) as one:
+        one.monitor.log(accuracy=0.9)
+        send(one.monitor._record.live, one.monitor._record.process, Command.RESUME)
+        one.tick()
+        fall(one)
+        one.monitor.log(accuracy=0.9)
+    assert "entrenar: nobody answered for 0.3 s: resume" in capfd.readouterr().err
+
+
 def test_resumed_before_it_waits(judged: Callable[..., Any]) -> None:
     """The command came while a callback that heard of the alert was at work: it is not lost."""
     with judged(settings()) as one:
