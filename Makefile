@@ -29,6 +29,7 @@ lint: install ## Format check, lint, strict types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
 
 clean: ## Remove what the other commands made
 	@rm -rf .venv dist build demo-lake .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov

@@ -13,9 +13,9 @@ from statistics import fmean, median
 
 import numpy as np
 from entrenar_processors import DivergenceDetector, Processor, SlidingWindowBaseline, SpikeDetector
-from entrenar_processors.quartiles import RobustWindow
-from entrenar_processors.windows import RollingMoments
-from entrenar_processors.zscore import zscores
+from entrenar_processors.detectors.zscore import zscores
+from entrenar_processors.stats.robust_window import RobustWindow
+from entrenar_processors.stats.rolling_moments import RollingMoments
 
 from benchmarks.curves import (
     Floats,

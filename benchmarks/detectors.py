@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from entrenar_processors import Samples, SlidingWindowBaseline
-from entrenar_processors.ddm import DDMCore
-from entrenar_processors.divergence import _Divergence
-from entrenar_processors.page_hinkley import PageHinkleyCore
-from entrenar_processors.quartiles import RobustWindow
-from entrenar_processors.spike import Excess, _Spikes
-from entrenar_processors.stream import Core
-from entrenar_processors.zscore import _Baseline
+from entrenar_processors.detectors.ddm import DDMCore
+from entrenar_processors.detectors.divergence import _Divergence
+from entrenar_processors.detectors.spike import _Spikes
+from entrenar_processors.detectors.zscore import _Baseline
+from entrenar_processors.stats.arrays import Core
+from entrenar_processors.stats.cusum import Excess, PageHinkleyCore
+from entrenar_processors.stats.robust_window import RobustWindow
 from numpy.typing import NDArray
 
 from benchmarks.harness import Contender, Row, describe_ns, interleave, median_ratio

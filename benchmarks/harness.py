@@ -25,7 +25,7 @@ from entrenar_processors import Samples
 from numpy.typing import NDArray
 
 from entrenar_otel import Monitor
-from entrenar_otel.heartbeat import Heartbeat
+from entrenar_otel.run.heartbeat import Heartbeat
 
 ROOT = Path(__file__).resolve().parents[1]
 METRICS = ("loss", "accuracy", "grad_norm", "learning_rate", "throughput")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from entrenar_processors import Samples, Series
 from entrenar_processors.alert import Action
-from entrenar_processors.config import Config
-from entrenar_processors.jidoka import processors_of, rules_of
+from entrenar_processors.config.build import processors_of, rules_of
+from entrenar_processors.config.models import Config
 from entrenar_processors.policy import Policy
 from entrenar_processors.samples import Block
 
@@ -110,7 +110,7 @@ def _alerts(runs: dict[str, Floats]) -> tuple[int, int]:
                 {Series("loss"): curve[part]}, seq=seq[part], step=seq[part], time_ns=time_ns[part]
             )
             for alert in judge.decide(judge.judge(samples), int(time_ns[part][-1])):
-                if not alert.is_over:
+                if not alert.is_resolved:
                     told += alert.action is not Action.LOG
                     logged += alert.action is Action.LOG
     return told, logged

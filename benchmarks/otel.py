@@ -30,7 +30,7 @@ from benchmarks.harness import (
     temporary,
 )
 from entrenar_otel import Monitor
-from entrenar_otel.metering.providers import Front
+from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
 
 SERIES, TICKS = 2_000, 30
 LIMIT_RATIO, LIMIT_TICK_MS = 0.25, 30.0
@@ -42,7 +42,7 @@ def measure() -> Iterator[Row]:
 
 
 def _gauge(monitor: Monitor) -> Any:
-    front = Front()
+    front = WrappingMeterProvider()
     monitor.adopt(front)
     return front.get_meter("bench").create_gauge("training.loss")
 

@@ -30,9 +30,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from benchmarks.harness import Contender, Row, interleave, median_ratio
-from entrenar_otel.exporters.exposition import Exposition
-from entrenar_otel.exporters.page import MetricsPage
-from entrenar_otel.names import DURATION_BOUNDS_SECONDS, RESOURCE_LABELS
+from entrenar_otel.prometheus.exposition import Exposition
+from entrenar_otel.prometheus.naming import RESOURCE_LABELS
+from entrenar_otel.prometheus.page import MetricsPage
+from entrenar_otel.semconv import DURATION_BOUNDS_SECONDS
 
 METRICS, SERIES, HISTOGRAMS, ROUNDS = 40, 50, 20, 25
 SHAPE = f"{METRICS * SERIES:,} series, {HISTOGRAMS} histograms"

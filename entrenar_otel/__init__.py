@@ -11,9 +11,7 @@
 """
 
 from entrenar_otel._version import __version__
-from entrenar_otel.builder import MonitorBuilder
-from entrenar_otel.collector import MetricsCollector
-from entrenar_otel.configure import configure, raise_if_stopped, wrap
+from entrenar_otel.andon.scale_lr import scale_lr
 from entrenar_otel.errors import (
     AndonStop,
     BadInput,
@@ -24,10 +22,12 @@ from entrenar_otel.errors import (
     QueryError,
     RunError,
 )
-from entrenar_otel.monitor import Monitor
-from entrenar_otel.names import Metric
+from entrenar_otel.monitor.builder import MonitorBuilder
+from entrenar_otel.monitor.collector import MetricsCollector
+from entrenar_otel.monitor.configure import configure, raise_if_stopped, wrap
+from entrenar_otel.monitor.monitor import Monitor
 from entrenar_otel.records import MetricRecord, MetricsEmitter, MetricsStore
-from entrenar_otel.scale_lr import scale_lr
+from entrenar_otel.semconv import Metric
 
 __all__ = [
     "AndonStop",

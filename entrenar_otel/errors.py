@@ -123,3 +123,12 @@ def guard(place: str) -> Iterator[None]:
             )
         if _strict:
             raise
+
+
+def describe(value: Any, limit: int = 80) -> str:
+    """A value for a message: its repr, cut, or its type where even repr fails."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= limit else text[: limit - 1] + "…"

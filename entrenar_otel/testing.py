@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from entrenar_otel.errors import set_strict
-from entrenar_otel.monitor import Monitor
+from entrenar_otel.monitor.monitor import Monitor
 from entrenar_otel.records import MetricRecord
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from entrenar_otel import identity, lifetime
+from entrenar_otel import identity
 from entrenar_otel.recording.segment import Segment
+from entrenar_otel.run import lifetime
 from entrenar_otel.testing import strict
 
 

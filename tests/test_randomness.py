@@ -67,7 +67,7 @@ def test_random_is_left_alone(tmp_path: Path, protocol: str) -> None:
 
 def test_runs_with_one_seed_have_traces_of_their_own() -> None:
     """OpenTelemetry's own ids would be the same."""
-    script = "import random; random.seed(1)\nfrom entrenar_otel.tracing.ids import OwnIds\n"
+    script = "import random; random.seed(1)\nfrom entrenar_otel.otel.traces.ids import OwnIds\n"
     script += "print(OwnIds().generate_trace_id(), OwnIds().generate_span_id())"
     ids = {subprocess.check_output([sys.executable, "-c", script], timeout=60) for _ in range(2)}
     assert len(ids) == 2
@@ -77,7 +77,7 @@ def test_a_forked_child_has_ids_of_its_own() -> None:
     """Else both would give the next span the same id."""
     script = """
 import os
-from entrenar_otel.tracing.ids import OwnIds
+from entrenar_otel.otel.traces.ids import OwnIds
 if not (child := os.fork()):
     print(OwnIds().generate_span_id(), flush=True)
     os._exit(0)

@@ -22,8 +22,8 @@ from typing import Any, NoReturn, Protocol
 from entrenar_processors import Coordinates
 from entrenar_processors.alert import Action, Alert, Level
 
-from entrenar_otel.andon.control import CONTROL, Command, Request
 from entrenar_otel.errors import AndonStop, ConfigError, guard
+from entrenar_otel.recording.control import CONTROL, Command, Request
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -37,7 +37,7 @@ _MAX_PENDING = 1000
 Callback = Callable[..., object]
 
 
-class Surroundings(Protocol):
+class LoopContext(Protocol):
     """What the cord needs of its run."""
 
     world_size: int
@@ -84,7 +84,7 @@ class Andon:
 
     def __init__(
         self,
-        around: Surroundings,
+        around: LoopContext,
         *,
         pause_timeout_seconds: float = 300.0,
         after_pause: str = "stop",
@@ -162,7 +162,7 @@ class Andon:
     def pull(self, alert: Alert) -> None:
         """Something is to be done about this alert, at the loop's next `log`."""
         wanted = alert.action.is_for_loop or bool(self._callbacks["alert"])
-        if not wanted or alert.is_over or self.is_closed:
+        if not wanted or alert.is_resolved or self.is_closed:
             return
         size = self._around.world_size
         if alert.action is Action.PAUSE and size > 1:  # the others would wait for this rank in a collective

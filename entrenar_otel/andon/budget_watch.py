@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-import tracemalloc
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import psutil
-from entrenar_processors.budgets import Violation
+from entrenar_processors.budgets.live import LiveBudgets, Usage
+from entrenar_processors.budgets.verdicts import Violation
 from entrenar_processors.expression import Lookup
-from entrenar_processors.live_budgets import LiveBudgets, Usage
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
+from entrenar_otel.andon.process_memory import ProcessMemory
 from entrenar_otel.errors import guard
-from entrenar_otel.names import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
+from entrenar_otel.semconv import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
 
 if TYPE_CHECKING:
-    from entrenar_processors.config import Assertion
+    from entrenar_processors.config.models import Assertion
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -60,84 +53,14 @@ class BudgetSpans(SpanProcessor):
         return True  # nothing waits here
 
 
-class ProcessMemory:
-    """The memory of this process since now: resident, and what Python allocated where that is asked for.
-
-    Peaks between two readings are known too, from the system's own high-water mark as soon as it
-    rises above where it stood at the beginning. tracemalloc makes a program slower (allocations by a
-    factor of 2 to 4): it runs only with `allocations`, and is stopped again if it was started here.
-
-    >>> memory = ProcessMemory()
-    >>> rss, allocated = memory.read()
-    >>> rss > 1_000_000, allocated, memory.peak_rss_bytes >= rss
-    (True, None, True)
-    """
-
-    def __init__(self, *, allocations: bool = False) -> None:
-        self._process = psutil.Process()
-        self._first_mark = _high_water_mark()
-        self._started = False
-        self._traces = allocations
-        if allocations and not tracemalloc.is_tracing():
-            tracemalloc.start()
-            self._started = True
-            logger.warning(
-                'a budget has tracking_mode = "allocations": tracemalloc runs until the run\'s end, and '
-                "slows down what allocates much in Python"
-            )
-        self._first_allocated_peak = tracemalloc.get_traced_memory()[1] if allocations else 0
-        self.peak_rss_bytes = 0
-        self.peak_allocated_bytes: int | None = None
-
-    def read(self) -> tuple[int, int | None]:
-        """The largest since the last reading: resident bytes, bytes allocated by Python (None: unknown).
-
-        It is what the process holds now, unless its peak has risen meanwhile.
-        """
-        rss, mark = self._process.memory_info().rss, _high_water_mark()
-        if mark > max(self._first_mark, self.peak_rss_bytes):
-            rss = max(rss, mark)
-        self.peak_rss_bytes = max(self.peak_rss_bytes, rss)
-        return rss, self._allocated()
-
-    def _allocated(self) -> int | None:
-        if not self._traces or not tracemalloc.is_tracing():
-            return None
-        now, peak = tracemalloc.get_traced_memory()
-        before = self.peak_allocated_bytes or 0
-        if peak > max(self._first_allocated_peak, before) or (self._started and not before):
-            now = peak
-        self.peak_allocated_bytes = max(before, now)
-        return now
-
-    def close(self) -> None:
-        """Stop tracemalloc, if it was started here."""
-        if self._started:
-            self._started = self._traces = False
-            tracemalloc.stop()
-
-
-def _high_water_mark() -> int:
-    """The most bytes that were ever resident, of this process; 0 where the system does not say.
-
-    Linux' own mark: that of getrusage is what the process that started this one had.
-    """
-    try:
-        with open("/proc/self/status", "rb") as file:
-            found = re.search(rb"^VmHWM:\s+(\d+) kB", file.read(), flags=re.MULTILINE)
-        return int(found[1]) * 1024 if found else 0
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource is not None else 0  # in bytes
-
-
 class BudgetWatch:
     """The budgets of a run that goes on.
 
-    Its `span_processor` belongs into `RunTracing(processors=…)`, `on_tick` into the heartbeat, `close`
+    Its `span_processor` belongs into `RunSpans(processors=…)`, `on_tick` into the heartbeat, `close`
     behind the end of the run's spans. In a forked child it does nothing.
 
     Args:
-        assertions: of `entrenar_processors.config`; those switched off are left out.
+        assertions: of `entrenar_processors.config.models`; those switched off are left out.
     """
 
     def __init__(self, assertions: Iterable[Assertion]) -> None:

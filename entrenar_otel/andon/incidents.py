@@ -22,11 +22,11 @@ from typing import Any
 from entrenar_processors.alert import Alert
 
 from entrenar_otel._version import __version__
+from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.catalog import encode_run, run_folder
 from entrenar_otel.lake.runs import RunRecord
-from entrenar_otel.worker import Worker
 
 logger = logging.getLogger("entrenar_otel")
 

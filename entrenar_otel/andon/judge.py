@@ -11,8 +11,8 @@ from entrenar_processors import Finding, Processor, Samples
 from entrenar_processors.alert import Alert, Level
 from entrenar_processors.policy import Policy
 
-from entrenar_otel.andon.control import CONTROL
 from entrenar_otel.errors import guard
+from entrenar_otel.recording.control import CONTROL
 
 #: What is counted by name keeps to this many names; the rest is counted together.
 _MAX_NAMES = 2000
@@ -57,7 +57,7 @@ class Judge:
         """The alerts that begin, call for more, or are over."""
         with self._lock:
             for one in findings:
-                if not one.over and one.count:
+                if not one.resolved and one.count:
                     self._count(one)
             alerts = self.policy.decide(findings, now_ns)
             for alert in alerts:
@@ -105,7 +105,7 @@ class Judge:
             }
 
     def _saw(self, alert: Alert) -> None:
-        if not alert.is_over:
+        if not alert.is_resolved:
             self._alerts[alert.level, alert.source] += 1
 
     def _count(self, finding: Finding) -> None:

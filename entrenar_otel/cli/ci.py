@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from entrenar_processors.budgets import Outcome, Result, evaluate, shown
+from entrenar_processors.budgets.verdicts import Outcome, Result, evaluate, shown
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.cli.events import clean
-from entrenar_otel.cli.views import GOING, STATES, runs_of
-from entrenar_otel.config import load_config
+from entrenar_otel.cli.tables import STATES
 from entrenar_otel.errors import ConfigError
-from entrenar_otel.lake.facts import facts_of
+from entrenar_otel.lake.budget_facts import facts_of
+from entrenar_otel.lake.overview import GOING, runs_of
+from entrenar_otel.run.settings import load_config
 
 if TYPE_CHECKING:
-    from entrenar_processors.config import Assertion
+    from entrenar_processors.config.models import Assertion
 
     from entrenar_otel.lake import Lake
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from entrenar_otel.cli.views import number
-from entrenar_otel.exporters.text import rows
+from entrenar_otel.cli.tables import number
+from entrenar_otel.lake.plain import rows
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake

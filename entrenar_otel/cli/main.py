@@ -101,13 +101,13 @@ def options(
 
 def open_lake(*, must_exist: bool = True, settings_file: Path = Path("renacer.toml")) -> Lake:
     """The lake that the options, the environment or the settings file name. Raises ConfigError."""
-    from entrenar_otel.config import MonitorConfig
     from entrenar_otel.lake import DEFAULT_LAKE, Lake
+    from entrenar_otel.run.settings import RunSettings
 
     location = (
         Options.lake
         or os.environ.get("ENTRENAR_LAKE")
-        or MonitorConfig.find(settings_file).lake
+        or RunSettings.find(settings_file).lake
         or DEFAULT_LAKE
     )
     lake = Lake(location)
@@ -118,7 +118,7 @@ def open_lake(*, must_exist: bool = True, settings_file: Path = Path("renacer.to
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, which every parser takes: no NaN, no Infinity."""
-    from entrenar_otel.exporters.text import plain
+    from entrenar_otel.lake.plain import plain
 
     typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 
@@ -131,8 +131,8 @@ def demo(
 
     [dim]Example:[/dim] entrenar-otel demo --lake demo-lake
     """
-    from entrenar_otel.cli.views import run_details
-    from entrenar_otel.demo import run_demo
+    from entrenar_otel.cli.demo import run_demo
+    from entrenar_otel.lake.overview import run_details
 
     location = Options.lake or os.environ.get("ENTRENAR_LAKE") or "demo-lake"
     monitor = run_demo(location, epochs, Console(stderr=Options.json))
@@ -148,7 +148,8 @@ def list_runs(
 
     [dim]Example:[/dim] entrenar-otel ls -n 5
     """
-    from entrenar_otel.cli.views import runs_of, runs_table
+    from entrenar_otel.cli.tables import runs_table
+    from entrenar_otel.lake.overview import runs_of
 
     runs = runs_of(open_lake())[:limit]
     if Options.json:
@@ -164,7 +165,8 @@ def show(run: Run = None) -> None:
 
     [dim]Examples:[/dim] entrenar-otel show · entrenar-otel show digits-7 --json
     """
-    from entrenar_otel.cli.views import run_details, show_run
+    from entrenar_otel.cli.tables import show_run
+    from entrenar_otel.lake.overview import run_details
 
     lake = open_lake()
     details = run_details(lake, lake.find_run(run))
@@ -259,7 +261,7 @@ def query(
     entrenar-otel query "SELECT metric, avg(value) FROM metrics GROUP BY metric"
     entrenar-otel query -f csv "SELECT step, value FROM metrics WHERE metric = 'loss'"
     """
-    from entrenar_otel.cli.views import print_table
+    from entrenar_otel.cli.tables import print_table
     from entrenar_otel.exporters import export_table
 
     lake = open_lake()
@@ -361,8 +363,8 @@ def resume(run: OneRun, reason: Reason = "", wait: Wait = 10.0) -> None:
 
 
 def _command(name: str, run: str, reason: str, wait: float) -> None:
-    from entrenar_otel.andon.control import Command
-    from entrenar_otel.cli.control import give
+    from entrenar_otel.andon.remote import give
+    from entrenar_otel.recording.control import Command
 
     lake = open_lake()
     run_id = lake.find_run(run)
@@ -418,7 +420,7 @@ def check_config(
 
     [dim]Examples:[/dim] entrenar-otel config check · entrenar-otel config check other.toml --json
     """
-    from entrenar_otel.cli.config import checked, summary
+    from entrenar_otel.cli.config_check import checked, summary
 
     told = checked(file)
     if Options.json:
@@ -438,7 +440,7 @@ def config_schema() -> None:
 
     [dim]Example:[/dim] entrenar-otel config schema > renacer.schema.json
     """
-    from entrenar_processors.config import config_schema
+    from entrenar_processors.config.models import config_schema
 
     print_json(config_schema())
 

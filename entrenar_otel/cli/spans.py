@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.cli.events import SEVERITIES, clean, facts, what_of
-from entrenar_otel.exporters.text import rows
+from entrenar_otel.lake.plain import rows
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake

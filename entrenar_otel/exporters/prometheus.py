@@ -10,16 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 
 from entrenar_otel.errors import RunError
-from entrenar_otel.exporters.naming import Names, label_names
 from entrenar_otel.lake.lake import Lake
-from entrenar_otel.names import (
-    DURATION_BOUNDS_SECONDS,
-    INSTRUMENTS,
-    Instrument,
-    Kind,
-    instrument_of,
-    prometheus_name,
-)
+from entrenar_otel.prometheus.naming import Names, label_names, prometheus_name
+from entrenar_otel.semconv import DURATION_BOUNDS_SECONDS, INSTRUMENTS, Instrument, Kind, instrument_of
 
 _LAST = """
 SELECT metric, tags, rank, arg_max(value, (attempt, seq)) AS last,

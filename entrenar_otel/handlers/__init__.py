@@ -7,7 +7,8 @@ from typing import Protocol
 
 from entrenar_otel.handlers.alertmanager import Alertmanager
 from entrenar_otel.handlers.apprise import Apprise
-from entrenar_otel.handlers.handler import Deliveries, Handler, Notice, RunInfo, as_handler
+from entrenar_otel.handlers.deliveries import Deliveries
+from entrenar_otel.handlers.handler import Handler, Notice, RunInfo, as_handler
 from entrenar_otel.handlers.log import Log, one_line
 from entrenar_otel.handlers.webhook import Webhook
 
@@ -38,7 +39,7 @@ class Variables(Protocol):
 def from_environment(environ: Mapping[str, str], settings: Variables) -> list[Handler]:
     """The handlers that the environment asks for. Raises ConfigError where one cannot be made.
 
-    >>> from entrenar_processors.config import Andon
+    >>> from entrenar_processors.config.models import Andon
     >>> from_environment({"ENTRENAR_WEBHOOK_URL": "http://localhost:8000/hook"}, Andon())
     [Webhook(http://localhost:8000)]
     """

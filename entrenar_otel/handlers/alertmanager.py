@@ -74,7 +74,7 @@ class Alertmanager:
     def handle(self, notice: Notice) -> None:
         key = fingerprint(labels_of(notice))
         known = self._active.get(key)
-        if notice.alert.is_over and known and known.notice.alert.episode != notice.alert.episode:
+        if notice.alert.is_resolved and known and known.notice.alert.episode != notice.alert.episode:
             return  # the same labels fire anew, and Alertmanager knows one alert by them
         self._active.pop(key, None)
         if len(self._active) >= _MAX_ACTIVE:
@@ -100,7 +100,7 @@ class Alertmanager:
             self._active[key].due = time.monotonic() + self._repeat
         self._endpoint.post(json.dumps(body).encode())
         for key in keys:
-            if self._active[key].notice.alert.is_over:
+            if self._active[key].notice.alert.is_resolved:
                 del self._active[key]
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from entrenar_otel.handlers.endpoint import (
 )
 from entrenar_otel.handlers.handler import Notice, checked_level
 from entrenar_otel.handlers.log import one_line
-from entrenar_otel.handlers.shown import shown, without_credentials
+from entrenar_otel.redact import shown, without_credentials
 
 #: Who logs URLs, at DEBUG; and apprise its failures, which are told as ours.
 _TALKERS = ("apprise", "urllib3.connectionpool")
@@ -93,7 +93,7 @@ def _service(url: str, source: str) -> Any:
 def _notify(scheme: str, service: Any, notice: Notice) -> None:
     alert = notice.alert
     incident = f"\n{without_credentials(notice.incident)}" if notice.incident else ""
-    title = f"{'RESOLVED' if alert.is_over else alert.level} {alert.name} in run {notice.run.run_id}"
+    title = f"{'RESOLVED' if alert.is_resolved else alert.level} {alert.name} in run {notice.run.run_id}"
     body, is_sent = f"{one_line(alert)}{incident}", False
     with unobserved(*_TALKERS), contextlib.suppress(Exception):  # its text can hold the URL
         is_sent = bool(service.notify(body, title=title, notify_type=_kind(alert), body_format="text"))
@@ -104,7 +104,7 @@ def _notify(scheme: str, service: Any, notice: Notice) -> None:
 def _kind(alert: Alert) -> Any:
     from apprise import NotifyType
 
-    if alert.is_over:
+    if alert.is_resolved:
         return NotifyType.SUCCESS
     urgent = alert.level.rank >= Level.ERROR.rank
     return NotifyType.FAILURE if urgent else getattr(NotifyType, alert.level.value)

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from entrenar_otel._version import __version__
 from entrenar_otel.errors import ConfigError, DeliveryError
-from entrenar_otel.handlers.shown import shown, without_secrets
-from entrenar_otel.sdk_seams import suppress_instrumentation
+from entrenar_otel.otel.sdk_seams import suppress_instrumentation
+from entrenar_otel.redact import shown, without_secrets
 
 if TYPE_CHECKING:
     import ssl

@@ -26,7 +26,7 @@ class Log:
 
     def handle(self, notice: Notice) -> None:
         alert = notice.alert
-        level = logging.INFO if alert.is_over else _LEVELS[alert.level]
+        level = logging.INFO if alert.is_resolved else _LEVELS[alert.level]
         logger.log(level, "%s", one_line(alert))
 
     def __repr__(self) -> str:
@@ -42,7 +42,7 @@ def one_line(alert: Alert) -> str:
     ...                Coordinates(epoch=3, batch=17)))
     'ALERT spike WARNING: Spike: loss is 3, expected 1 (epoch 3, batch 17)'
     """
-    parts = ["RESOLVED" if alert.is_over else "ALERT", alert.name, alert.level.value]
+    parts = ["RESOLVED" if alert.is_resolved else "ALERT", alert.name, alert.level.value]
     if alert.ended_ns is not None:
         parts.append(f"over after {(alert.ended_ns - alert.started_ns) / 1e9:.4g} s")
     where = f" ({alert.where})" if alert.where else ""

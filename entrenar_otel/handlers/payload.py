@@ -12,7 +12,7 @@ from typing import Any
 
 from entrenar_otel.handlers.handler import Notice
 from entrenar_otel.handlers.log import one_line
-from entrenar_otel.handlers.shown import without_credentials
+from entrenar_otel.redact import without_credentials
 
 #: The end of what has none yet: Go's zero time.
 NO_END = "0001-01-01T00:00:00Z"

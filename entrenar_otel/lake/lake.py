@@ -20,8 +20,9 @@ from entrenar_otel.lake.live import usable_live
 from entrenar_otel.lake.prune import Prunable, find_prunable, prune
 from entrenar_otel.lake.query import list_table, run_query
 from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
+from entrenar_otel.lake.rows import metric_tables
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
-from entrenar_otel.lake.schema import METRICS, Owner, metric_tables
+from entrenar_otel.lake.schema import METRICS, Owner
 from entrenar_otel.lake.storage import open_storage
 from entrenar_otel.records import MetricRecord
 

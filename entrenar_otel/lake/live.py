@@ -15,10 +15,12 @@ import pyarrow as pa
 from entrenar_processors import Samples
 
 from entrenar_otel.lake.journal import Journal
-from entrenar_otel.lake.schema import Owner, metric_tables
+from entrenar_otel.lake.rows import metric_tables
+from entrenar_otel.lake.schema import Owner
 from entrenar_otel.recording.decode import Decoded, decode
 from entrenar_otel.recording.layout import Layout
-from entrenar_otel.recording.segment import HEADER_BYTES, SegmentError, Snapshot, owner_is_alive
+from entrenar_otel.recording.lock import owner_is_alive
+from entrenar_otel.recording.segment import HEADER_BYTES, SegmentError, Snapshot
 
 logger = logging.getLogger("entrenar_otel")
 _TRIES = 8

@@ -18,8 +18,9 @@ import pyarrow as pa
 from entrenar_otel.errors import QueryError
 from entrenar_otel.lake.catalog import encode_run, list_metrics
 from entrenar_otel.lake.live import LiveSegment, is_alive, read_live
+from entrenar_otel.lake.rows import in_memory_table
 from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, records_table
-from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES, in_memory_table
+from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
 from entrenar_otel.lake.storage import Storage, walk
 from entrenar_otel.lake.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
 

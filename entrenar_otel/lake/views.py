@@ -11,7 +11,8 @@ from entrenar_otel.lake.catalog import DataFile, list_files
 from entrenar_otel.lake.journal import TABLES, Document, event_rows, span_key, span_rows
 from entrenar_otel.lake.live import LiveSegment, is_alive
 from entrenar_otel.lake.storage import Storage
-from entrenar_otel.recording.segment import Snapshot, owner_is_alive
+from entrenar_otel.recording.lock import owner_is_alive
+from entrenar_otel.recording.segment import Snapshot
 
 logger = logging.getLogger("entrenar_otel")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from entrenar_processors import Series
 
-from entrenar_otel.recording.layout import describe
+from entrenar_otel.errors import describe
 
 MAX_NAME = 1000
 

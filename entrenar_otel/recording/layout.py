@@ -20,13 +20,10 @@ what happens to a memory-mapped record: one damaged byte, and any part that is s
 from __future__ import annotations
 
 import json
-import keyword
 import struct
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 from zlib import adler32
 
 from entrenar_processors import Series
@@ -82,69 +79,3 @@ def parse_definition(body: bytes) -> Layout:
     _, layout_id, length = struct.unpack_from("<QQQ", body)
     series = json.loads(body[24 : 24 + length])
     return Layout(layout_id, tuple(Series.of(metric, tags) for metric, tags in series))
-
-
-_BOUND = '''\
-def bound({arguments}, *, epoch=None, batch=None, step=None):
-    """Record {doc} in one call; coordinates default to those of epochs() and steps()."""
-    try:
-        record = pack_{n}(
-            head_{n}, now(),
-            EPOCH if epoch is None else epoch,
-            BATCH if batch is None else batch,
-            STEP if step is None else step,
-            {values}
-        )
-{watch}        write(seal_{n}(record, adler32(record)))
-    except Exception:
-        pass
-    else:
-{stop}        return
-    slow_{n}(epoch, batch, step, {values})
-'''
-
-
-def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> str:
-    """Source of the function that records exactly `metrics` (cf. how dataclasses makes `__init__`).
-
-    It runs in the recorder's namespace; `watched` is the position of the value whose being
-    non-finite stops the line.
-    """
-    taken = _TAKEN | {f"{own}_{number}" for own in ("pack", "head", "seal", "slow", "series")}
-    names: list[str] = []
-    for i, metric in enumerate(metrics):
-        name = unicodedata.normalize("NFKC", metric)  # as Python reads identifiers
-        if not name.isidentifier() or keyword.iskeyword(name) or name in _COORDINATES:
-            name = f"m_{i}"
-        while name in taken or name in names:
-            name = f"_{name}"
-        names.append(name)
-    watch = stop = ""
-    if watched is not None:
-        value = names[watched]
-        watch = f"        broken = {value} - {value}\n"
-        stop = f"        if broken:\n            stop_line({value}, epoch, batch, step, series_{number})\n"
-    return _BOUND.format(
-        arguments=", ".join(names),
-        values=", ".join(names) + ",",
-        n=number,
-        doc=", ".join(repr(m).replace('"', "'").replace("\\", "/") for m in metrics)[:500],
-        watch=watch,
-        stop=stop,
-    )
-
-
-_COORDINATES = frozenset(["epoch", "batch", "step"])
-#: Names that the generated function uses itself, and the one that Python keeps from everybody.
-_TAKEN = frozenset(
-    "record broken write now adler32 stop_line EPOCH BATCH STEP Exception __debug__".split()  # noqa: SIM905
-)
-
-
-def describe(value: Any, limit: int = 80) -> str:
-    """A value for a message: its repr, cut, or its type where even repr fails."""
-    try:
-        text = repr(value)
-    except Exception:
-        return f"<{type(value).__name__}>"
-    return text if len(text) <= limit else text[: limit - 1] + "…"

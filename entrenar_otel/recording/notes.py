@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import Any
 from zlib import adler32
 
-from entrenar_otel.recording.layout import describe, head_word
+from entrenar_otel.errors import describe
+from entrenar_otel.recording.layout import head_word
 
 SPAN_STARTED, SPAN_ENDED, EVENT = 1, 2, 3
 #: The high half of a note's second word; a definition has 0 there.

@@ -27,22 +27,15 @@ from typing import TYPE_CHECKING, Any
 from zlib import adler32
 
 from entrenar_processors import Series
-from entrenar_processors.nonfinite import is_training_loss
+from entrenar_processors.detectors.nonfinite import is_training_loss
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
-from entrenar_otel.errors import BadInput, ConfigError, guard
-from entrenar_otel.recording.chain import SegmentChain, no_op, not_ready
+from entrenar_otel.errors import BadInput, ConfigError, describe, guard
+from entrenar_otel.recording.codegen import bound_source
 from entrenar_otel.recording.inputs import name_problem, number_of, tags_problem
-from entrenar_otel.recording.layout import (
-    ABSENT_32,
-    ABSENT_64,
-    MAX_VALUES,
-    Layout,
-    bound_source,
-    describe,
-    packers,
-)
+from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
 from entrenar_otel.recording.segment import SEGMENT_BYTES
+from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -102,7 +95,7 @@ def _log(
     slow(epoch, batch, step, metrics, tags, values)
 
 
-class Recorder(SegmentChain):
+class Recorder(SegmentLog):
     """Takes samples from the loop's threads and gives them to the heartbeat.
 
     `begin` is called once, by whoever records first; it must call `open`. `on_bad_loss(series, value,
@@ -124,7 +117,6 @@ class Recorder(SegmentChain):
         self._on_bad_loss = on_bad_loss
         self._on_held = on_held
         self._raise = raise_on_bad_value
-        self._checked_devices: set[str] = set()
         self.bound_functions: list[Callable[..., None]] = []
         self._bound: dict[tuple[Series, ...], Callable[..., None]] = {}
         self.bad = 0

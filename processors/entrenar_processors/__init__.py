@@ -3,25 +3,25 @@
 It never imports OpenTelemetry, and nothing of `entrenar_otel`.
 """
 
-from entrenar_processors.accuracy_drop import AccuracyDrop
-from entrenar_processors.ddm import DDM
-from entrenar_processors.divergence import DivergenceDetector
-from entrenar_processors.drift_monitor import DriftMonitor
-from entrenar_processors.drift_test import Drift, DriftDetector, NoDrift, Warning  # noqa: A004 (a verdict's name)
+from entrenar_processors.detectors.accuracy_drop import AccuracyDrop
+from entrenar_processors.detectors.ddm import DDM
+from entrenar_processors.detectors.divergence import DivergenceDetector
+from entrenar_processors.detectors.drift import DriftMonitor
+from entrenar_processors.detectors.forest import ForestMonitor
+from entrenar_processors.detectors.page_hinkley import PageHinkley
+from entrenar_processors.detectors.river import RiverAdapter
+from entrenar_processors.detectors.silent import SilentMembers
+from entrenar_processors.detectors.spike import SpikeDetector
+from entrenar_processors.detectors.zscore import SlidingWindowBaseline
 from entrenar_processors.extras import MissingExtra
 from entrenar_processors.finding import Coordinates, Finding, Severity
-from entrenar_processors.forest_monitor import ForestMonitor
-from entrenar_processors.histogram import ExplicitHistogram, ExponentialHistogram
-from entrenar_processors.isolation_forest import IsolationForest
-from entrenar_processors.page_hinkley import PageHinkley
 from entrenar_processors.processor import AnomalyDetector, Processor
-from entrenar_processors.river_adapter import RiverAdapter
 from entrenar_processors.samples import ABSENT, Block, Column, Samples, Series
-from entrenar_processors.silent import SilentMembers
-from entrenar_processors.sketch import QuantileSketch
-from entrenar_processors.spike import SpikeDetector
-from entrenar_processors.summary import Summaries, Summary
-from entrenar_processors.zscore import SlidingWindowBaseline
+from entrenar_processors.stats.histogram import ExplicitHistogram, ExponentialHistogram
+from entrenar_processors.stats.isolation_forest import IsolationForest
+from entrenar_processors.stats.sketch import QuantileSketch
+from entrenar_processors.stats.summary import Summaries, Summary
+from entrenar_processors.stats.two_sample import Drift, DriftDetector, DriftWarning, NoDrift
 
 __all__ = [
     "ABSENT",
@@ -35,6 +35,7 @@ __all__ = [
     "Drift",
     "DriftDetector",
     "DriftMonitor",
+    "DriftWarning",
     "ExplicitHistogram",
     "ExponentialHistogram",
     "Finding",
@@ -54,5 +55,4 @@ __all__ = [
     "SpikeDetector",
     "Summaries",
     "Summary",
-    "Warning",
 ]

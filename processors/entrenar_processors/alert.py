@@ -72,7 +72,7 @@ class Rule:
     """What is done about the findings of `detector`: `name` is what a person calls it, `text` says it.
 
     `actions` are by severity. `lasting` findings say themselves when their episode is over
-    (`Finding.over`); an episode of the others ends when the series was quiet for a while. `factor` and
+    (`Finding.resolved`); an episode of the others ends when the series was quiet for a while. `factor` and
     `min_factor` are those of reduce_lr. `after_steps` is a warm-up in which nothing more than logging
     is done.
     """
@@ -121,13 +121,13 @@ class Alert:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def is_over(self) -> bool:
+    def is_resolved(self) -> bool:
         return self.ended_ns is not None
 
     @property
     def state(self) -> str:
         """`firing` or `resolved`, as Prometheus and Alertmanager call it."""
-        return "resolved" if self.is_over else "firing"
+        return "resolved" if self.is_resolved else "firing"
 
     @property
     def where(self) -> str:

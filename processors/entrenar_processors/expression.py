@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from entrenar_processors.summary import Summaries, Summary
+from entrenar_processors.stats.summary import Summaries, Summary
 
 MAX_CHARACTERS, MAX_DEPTH, MAX_NODES = 2_000, 40, 400
 

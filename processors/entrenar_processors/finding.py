@@ -104,7 +104,7 @@ class Finding:
     expected: float
     score: float
     #: Of detectors whose findings last: the state that an earlier finding began is over.
-    over: bool = False
+    resolved: bool = False
     #: How many abnormal samples it stands for.
     count: int = 1
     #: What a person should read, where the numbers do not say it.
@@ -126,6 +126,6 @@ class Finding:
             "value": plain(self.value),
             "expected": plain(self.expected),
             "score": plain(self.score),
-            **({"over": True} if self.over else {}),
+            **({"over": True} if self.resolved else {}),
             **({"text": self.text} if self.text else {}),
         }

@@ -104,7 +104,7 @@ class Policy:
     def _take(self, finding: Finding, rule: Rule, now_ns: int) -> _Key | None:
         """Count the finding in; returns the episode's key where that is to be told."""
         time_ns = finding.at.time_ns if finding.at.time_ns != ABSENT else now_ns
-        if finding.over:
+        if finding.resolved:
             if (episode := self._begun(finding, rule)) is not None:
                 episode.holding = max(0, episode.holding - 1)
                 episode.last_ns = max(episode.last_ns, time_ns)

@@ -42,7 +42,7 @@ class Series(NamedTuple):
 class Block:
     """`n` rows that all report the same `k` series.
 
-    Shapes: `time_ns`, `epoch`, `batch`, `step`, `seq` are `(n,)`; `values` is `(n, k)`.
+    SeriesWriters: `time_ns`, `epoch`, `batch`, `step`, `seq` are `(n,)`; `values` is `(n, k)`.
     `time_ns` is wall time in nanoseconds since 1970 UTC. Absent coordinates are -1.
     """
 

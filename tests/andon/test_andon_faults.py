@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from entrenar_otel import AndonStop, errors
-from entrenar_otel.andon import incidents, line
+from entrenar_otel.andon import incidents
+from entrenar_otel.andon import pipeline as line
 from entrenar_otel.lake import Lake
 
 NAN = math.nan

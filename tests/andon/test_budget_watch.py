@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from entrenar_processors.config import Assertion, parse_config
+from entrenar_processors.config.models import Assertion, parse_config
 from entrenar_processors.expression import lookup_in
 from entrenar_processors.samples import Block, Samples, Series
-from entrenar_processors.summary import Summaries
+from entrenar_processors.stats.summary import Summaries
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from entrenar_otel.andon.budget_watch import BudgetWatch, ProcessMemory
+from entrenar_otel.andon.budget_watch import BudgetWatch
+from entrenar_otel.andon.process_memory import ProcessMemory
 from entrenar_otel.errors import failures, set_strict
-from entrenar_otel.names import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
-from entrenar_otel.tracing.run_tracing import RunTracing
+from entrenar_otel.otel.traces.run_spans import RunSpans
+from entrenar_otel.semconv import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
 
 MIB = 1 << 20
 
@@ -38,8 +39,8 @@ SLOW = {"type": "critical_path", "max_duration_ms": 20, "trace_name_pattern": "^
 COUNT = {"type": "span_count", "max_spans": 1_000, "span_name_pattern": "^step$"}
 
 
-def tracing_of(*processors: SpanProcessor) -> RunTracing:
-    return RunTracing(
+def tracing_of(*processors: SpanProcessor) -> RunSpans:
+    return RunSpans(
         lambda kind, document: True,
         Resource({}),
         lambda: (None, None, None),
@@ -113,7 +114,7 @@ USERS = """
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from entrenar_otel.tracing.run_tracing import RunTracing
+from entrenar_otel.otel.traces.run_spans import RunSpans
 if {foreign}:
     trace.set_tracer_provider(TracerProvider())
 class Names(list, SpanProcessor):
@@ -122,7 +123,7 @@ class Names(list, SpanProcessor):
 def run():
     names = Names()
     at = lambda: (None, None, None)
-    tracing = RunTracing(lambda kind, document: True, Resource({{}}), at, environ={{}}, processors=[names])
+    tracing = RunSpans(lambda kind, document: True, Resource({{}}), at, environ={{}}, processors=[names])
     tracing.start()
     return tracing, names
 user = lambda name: trace.get_tracer("user").start_span(name).end()

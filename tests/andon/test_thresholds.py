@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from entrenar_otel import AndonStop, ConfigError, Monitor
-from entrenar_otel.scale_lr import scale_lr
+from entrenar_otel.andon.scale_lr import scale_lr
 
 REDUCE = """
 [monitor.andon]

@@ -105,7 +105,7 @@ def test_the_end_of_a_violation_is_decided_after_its_beginning(judged: Any) -> N
         begun, decide = threading.Event(), line.judge.decide
 
         def slowly(findings: Any, now_ns: int) -> Any:
-            if findings and not findings[0].over:
+            if findings and not findings[0].resolved:
                 begun.set()
                 time.sleep(0.3)
             return decide(findings, now_ns)
@@ -170,7 +170,7 @@ def test_a_handler_that_hangs_or_raises_keeps_nobody_waiting(
             if calls:
                 break
             time.sleep(0.1)
-        assert [alert.name for alert in calls if not alert.is_over][:1] == ["spike"]
+        assert [alert.name for alert in calls if not alert.is_resolved][:1] == ["spike"]
         failures = {p.attributes["exporter"]: p.value for p in one.points("entrenar.export.failures")}
         assert failures["raises"] >= 1
         released.set()
@@ -230,7 +230,7 @@ def test_a_run_is_recorded_where_the_line_cannot_be_made(
 ) -> None:
     """Rule 1: a part of ours that fails does not end the run; a NaN loss is recorded all the same."""
     from entrenar_otel import errors
-    from entrenar_otel.andon import line
+    from entrenar_otel.andon import pipeline as line
 
     def broken(*_: Any) -> None:
         raise RuntimeError("no rules today")

@@ -40,8 +40,8 @@ DEAD = """
 #: An old run that ended, of several files, not compacted.
 OLD = """
     small_segments(64 << 10)
-    import entrenar_otel.monitor, datetime
-    from entrenar_otel.run import OpenRun
+    import entrenar_otel.monitor.monitor, datetime
+    from entrenar_otel.run.open_run import OpenRun
     OpenRun._compact = lambda *_: None
     with Monitor("old", quiet=True) as monitor:
         for i in range(4000):

@@ -9,7 +9,7 @@ import pytest
 #: A run of several segments, left by kill -9, or ended without compaction.
 RUNS = """
     small_segments(64 << 10)
-    from entrenar_otel.run import OpenRun
+    from entrenar_otel.run.open_run import OpenRun
     OpenRun._compact = lambda *_: None
 
     def run(run_id, end):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from entrenar_processors.config import Andon
+from entrenar_processors.config.models import Andon
 
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.handlers import Alertmanager, Apprise, Webhook, from_environment

@@ -35,7 +35,7 @@ def record(lake: Path, segments: int, run_id: str = "one") -> list[float]:
 @pytest.fixture(autouse=True)
 def no_spans_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The files of the run's own spans and events would be counted too."""
-    monkeypatch.setattr("entrenar_otel.tracing.run_tracing.RunTracing.start", lambda *_: None)
+    monkeypatch.setattr("entrenar_otel.otel.traces.run_spans.RunSpans.start", lambda *_: None)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_running_run_is_not_pruned(tmp_path: Path) -> None:
 
 def test_retention_acts_only_where_it_is_written(tmp_path: Path) -> None:
     """`retention_days` in renacer.toml, and only on the lake that the run found there by itself."""
-    from entrenar_otel.monitor import Monitor as Plain
+    from entrenar_otel.monitor.monitor import Monitor as Plain
 
     (tmp_path / "renacer.toml").write_text("[monitor]\nretention_days = 3\nlake = 'own'\n")
     assert Plain(quiet=True)._settings.retention_days == 3

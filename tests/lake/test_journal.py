@@ -50,7 +50,7 @@ def event(number: int, **more: Any) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def no_spans_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run's own spans and events would be among those that are counted here."""
-    monkeypatch.setattr("entrenar_otel.tracing.run_tracing.RunTracing.start", lambda *_: None)
+    monkeypatch.setattr("entrenar_otel.otel.traces.run_spans.RunSpans.start", lambda *_: None)
 
 
 @pytest.fixture

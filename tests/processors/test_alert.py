@@ -35,9 +35,9 @@ def test_levels() -> None:
 
 def test_state() -> None:
     """An end at time 0 is an end."""
-    assert (BARE.is_over, BARE.state) == (False, "firing")
+    assert (BARE.is_resolved, BARE.state) == (False, "firing")
     over = replace(BARE, ended_ns=0)
-    assert (over.is_over, over.state) == (True, "resolved")
+    assert (over.is_resolved, over.state) == (True, "resolved")
 
 
 @pytest.mark.parametrize(

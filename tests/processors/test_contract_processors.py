@@ -13,7 +13,7 @@ import entrenar_processors
 import numpy as np
 import pytest
 from entrenar_processors import Block, Finding, Processor, Samples, Series
-from entrenar_processors.threshold import Limit
+from entrenar_processors.detectors.threshold import Limit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -40,11 +40,9 @@ DOMAIN: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 
 def processors() -> Iterator[type]:
     """Every class of the package that can be made and is a Processor."""
-    for module in pkgutil.iter_modules(entrenar_processors.__path__):
-        for _, cls in inspect.getmembers(
-            importlib.import_module(f"entrenar_processors.{module.name}"), inspect.isclass
-        ):
-            if cls.__module__ != f"entrenar_processors.{module.name}" or cls.__name__.startswith("_"):
+    for module in pkgutil.walk_packages(entrenar_processors.__path__, "entrenar_processors."):
+        for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            if cls.__module__ != module.name or cls.__name__.startswith("_"):
                 continue
             if issubclass(cls, BaseException):
                 continue

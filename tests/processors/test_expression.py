@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from entrenar_processors.expression import FUNCTIONS, MAX_NODES, QUANTILES, Lookup, Term, lookup_in, parse
 from entrenar_processors.samples import Block, Samples, Series
-from entrenar_processors.summary import Summaries
+from entrenar_processors.stats.summary import Summaries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -66,7 +66,7 @@ def test_as_a_dictionary() -> None:
         "value": "NaN",
         "expected": "Infinity",
         "score": "-Infinity",
-        "over": True,
+        "resolved": True,
         "text": "t",
     }
     json.dumps(odd.as_dict(), allow_nan=False)

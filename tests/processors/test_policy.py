@@ -65,7 +65,7 @@ def test_one_alert_an_episode() -> None:
     assert decide(policy, 2, found(2), found(2.5)) == []
     assert decide(policy, 62, found(61)) == []
     (alert,) = policy.active
-    assert (alert.count, alert.is_over) == (4, False)
+    assert (alert.count, alert.is_resolved) == (4, False)
     (alert,) = policy.decide([], 300 * SECOND)
     assert (alert.started_ns, alert.ended_ns, alert.count) == (SECOND, 61 * SECOND, 4)
     assert policy.active == policy.decide([], 900 * SECOND) == []
@@ -76,12 +76,12 @@ def test_one_alert_an_episode() -> None:
 def test_quiet_is_quiet_time_to_the_nanosecond(lasting: bool) -> None:
     """It counts from the last sample; a finding within it makes it the same episode, told no second time."""
     policy = Policy([rule(lasting=lasting)], quiet_seconds=1.5)
-    ends = [found(0, over=True, count=0)] if lasting else []
+    ends = [found(0, resolved=True, count=0)] if lasting else []
     assert decide(policy, 0, found(0), *ends) == [("firing", "notify", "1", 1)]
     assert policy.decide([], 1_499_999_999) == []
     assert decide(policy, 1.5, found(1.5)) == []
     if lasting:
-        assert decide(policy, 90, found(90, over=True, count=0)) == []
+        assert decide(policy, 90, found(90, resolved=True, count=0)) == []
         assert policy.decide([], 91 * SECOND) == []
     ended = 90 if lasting else 1.5
     (alert,) = policy.decide([], round((ended + 1.5) * SECOND))
@@ -101,7 +101,7 @@ def test_what_lasts_is_not_over_because_it_is_quiet() -> None:
     policy = Policy([rule(lasting=True)], quiet_seconds=10)
     assert decide(policy, 0, found(0)) == [("firing", "notify", "1", 1)]
     assert decide(policy, 9999) == []
-    assert decide(policy, 10_000, found(10_000, over=True, count=7)) == []
+    assert decide(policy, 10_000, found(10_000, resolved=True, count=7)) == []
     assert [one.count for one in policy.active] == [8]
     assert decide(policy, 10_009) == []
     assert decide(policy, 10_010) == [("resolved", "notify", "1", 8)]
@@ -112,22 +112,22 @@ def test_a_state_may_be_two() -> None:
     policy = Policy([rule("silent", lasting=True)], quiet_seconds=10)
     assert decide(policy, 0, found(0, detector="silent.constant")) == [("firing", "notify", "1", 1)]
     assert decide(policy, 1, found(1, detector="silent.nan")) == []
-    assert decide(policy, 2, found(2, detector="silent.nan", over=True, count=0)) == []
+    assert decide(policy, 2, found(2, detector="silent.nan", resolved=True, count=0)) == []
     assert decide(policy, 500) == []
-    assert decide(policy, 501, found(501, detector="silent.constant", over=True, count=0)) == []
+    assert decide(policy, 501, found(501, detector="silent.constant", resolved=True, count=0)) == []
     assert decide(policy, 511) == [("resolved", "notify", "1", 2)]
 
 
 def test_over_of_what_never_began() -> None:
     """Nothing: no alert, no debt that would end the next episode early."""
     policy = Policy([rule(lasting=True)], quiet_seconds=1)
-    assert decide(policy, 0, found(0, over=True, count=5)) == []
+    assert decide(policy, 0, found(0, resolved=True, count=5)) == []
     assert policy.active == []
     assert decide(policy, 1, found(1)) == [("firing", "notify", "1", 1)]
-    assert decide(policy, 2, found(2, over=True), found(2, over=True)) == []
+    assert decide(policy, 2, found(2, resolved=True), found(2, resolved=True)) == []
     assert decide(policy, 2.5, found(2.5)) == []
     assert decide(policy, 900) == []  # the superfluous end before did not count against this beginning
-    assert decide(policy, 901, found(901, over=True)) == []
+    assert decide(policy, 901, found(901, resolved=True)) == []
     assert decide(policy, 902) == [("resolved", "notify", "1", 5)]
 
 
@@ -135,14 +135,14 @@ def test_over_never_calls_for_more() -> None:
     """It is good news, whatever its severity."""
     policy = Policy([rule(actions=BY_SEVERITY, lasting=True)])
     assert decide(policy, 0, found(0, LOW)) == [("firing", "log", "1", 1)]
-    assert decide(policy, 1, found(1, HIGH, over=True)) == []
+    assert decide(policy, 1, found(1, HIGH, resolved=True)) == []
     assert [one.action for one in policy.active] == [Action.LOG]
 
 
 def test_an_old_end_does_not_shorten_an_episode() -> None:
     """Findings may come in any order; the last abnormal time is the latest."""
     policy = Policy([rule(lasting=True)], quiet_seconds=10)
-    decide(policy, 100, found(100), found(50, over=True, count=0))
+    decide(policy, 100, found(100), found(50, resolved=True, count=0))
     assert decide(policy, 109.9) == []
     (alert,) = policy.decide([], 110 * SECOND)
     assert alert.ended_ns == 100 * SECOND
@@ -280,7 +280,7 @@ def test_an_announcement_is_counted_with_the_finding_that_follows() -> None:
     assert decide(policy, 1, found(0)) == []
     assert [one.count for one in policy.active] == [1]
     assert decide(policy, 2, found(0, detector="spike", count=0)) == []
-    assert decide(policy, 900, found(900, over=True, count=4)) == []
+    assert decide(policy, 900, found(900, resolved=True, count=4)) == []
     assert decide(policy, 901, found(901)) == []
     assert [one.count for one in policy.active] == [6]
 

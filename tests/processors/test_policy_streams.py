@@ -31,7 +31,7 @@ def found(
     i: int, seconds: int, detector: str = "spike", severity: Severity = Severity.MEDIUM, **fields: int
 ) -> Finding:
     at = Coordinates(time_ns=seconds * SECOND, seq=seconds)
-    over, count = bool(fields.get("over")), fields.get("count", 1)
+    over, count = bool(fields.get("resolved")), fields.get("count", 1)
     return Finding(detector, layer(i), severity, at, 9.0, 1.0, 3.5, over, count)
 
 
@@ -81,7 +81,7 @@ def test_room_is_by_rule_and_comes_back() -> None:
         assert len(told) == MAX_OPEN + 1
         (other,) = policy.decide([found(7777, start, "silent")], start * SECOND)
         assert other.series == layer(7777)
-        policy.decide([found(7777, start + 1, "silent", over=1)], (start + 1) * SECOND)
+        policy.decide([found(7777, start + 1, "silent", resolved=1)], (start + 1) * SECOND)
         assert len(policy.decide([], (start + 500) * SECOND)) == MAX_OPEN + 2
         assert policy.active == []
 
@@ -90,7 +90,7 @@ def test_what_began_in_the_shared_alert_ends_it() -> None:
     """Also when there is room again by the time it is over; it does not end others' alerts."""
     policy = made()
     policy.decide([found(i, 0, "silent") for i in range(MAX_OPEN + 3)], 0)
-    policy.decide([found(i, 1, "silent", over=1, count=0) for i in range(MAX_OPEN)], 1 * SECOND)
+    policy.decide([found(i, 1, "silent", resolved=1, count=0) for i in range(MAX_OPEN)], 1 * SECOND)
     assert len(policy.decide([], 11 * SECOND)) == MAX_OPEN
     (shared,) = policy.active
     assert (shared.series, shared.count) == (None, 3)
@@ -98,7 +98,7 @@ def test_what_began_in_the_shared_alert_ends_it() -> None:
     (announced,) = policy.decide([found(MAX_OPEN, 12, "silent", count=0)], 12 * SECOND)
     assert announced.series == layer(MAX_OPEN)
     for i in range(3):
-        assert policy.decide([found(MAX_OPEN + i, 20, "silent", over=1, count=5)], 20 * SECOND) == []
+        assert policy.decide([found(MAX_OPEN + i, 20, "silent", resolved=1, count=5)], 20 * SECOND) == []
     assert [one.episode for one in policy.decide([], 22 * SECOND)] == [announced.episode]
     assert policy.decide([], 29 * SECOND) == []
     (ended,) = policy.decide([], 30 * SECOND)
@@ -109,10 +109,10 @@ def test_an_alert_of_its_own_ends_by_itself() -> None:
     """While others share one, the end of a series with its own alert is counted there."""
     policy = made()
     policy.decide([found(i, 0, "silent") for i in range(MAX_OPEN + 1)], 0)
-    policy.decide([found(0, 1, "silent", over=1, count=4)], 1 * SECOND)
+    policy.decide([found(0, 1, "silent", resolved=1, count=4)], 1 * SECOND)
     assert [one.count for one in policy.active] == [5] + [1] * MAX_OPEN
     assert [one.series for one in policy.decide([], 11 * SECOND)] == [layer(0)]
-    policy.decide([found(MAX_OPEN, 12, "silent", over=1, count=0)], 12 * SECOND)
+    policy.decide([found(MAX_OPEN, 12, "silent", resolved=1, count=0)], 12 * SECOND)
     assert [one.series for one in policy.decide([], 22 * SECOND)] == [None]
     assert len(policy.active) == MAX_OPEN - 1
 
@@ -121,7 +121,7 @@ def test_momentary_findings_know_no_debt() -> None:
     """Where nothing lasts, `over` is counted in the series' own alert, else in the shared one."""
     policy = made()
     policy.decide([found(i, 0) for i in range(MAX_OPEN + 1)], 0)
-    policy.decide([found(1, 0, over=1, count=2), found(MAX_OPEN, 0, over=1, count=3)], 0)
+    policy.decide([found(1, 0, resolved=1, count=2), found(MAX_OPEN, 0, resolved=1, count=3)], 0)
     assert [one.count for one in policy.active] == [1, 3, *[1] * (MAX_OPEN - 2), 4]
 
 
@@ -168,12 +168,12 @@ def streams(draw: st.DrawFn) -> list[Finding]:
         severity = draw(st.sampled_from(list(Severity)))
         if (i, detector) in held:
             held.discard((i, detector))
-            stream.append(found(i, seconds, detector, severity, over=1, count=draw(st.integers(0, 3))))
+            stream.append(found(i, seconds, detector, severity, resolved=1, count=draw(st.integers(0, 3))))
         else:
             if detector != "spike":
                 held.add((i, detector))
             stream.append(found(i, seconds, detector, severity))
-    return stream + [found(i, seconds, detector, over=1, count=0) for i, detector in sorted(held)]
+    return stream + [found(i, seconds, detector, resolved=1, count=0) for i, detector in sorted(held)]
 
 
 def told_of(stream: list[Finding], cuts: list[int], beats: bool = False) -> list[Alert]:
@@ -184,9 +184,9 @@ def told_of(stream: list[Finding], cuts: list[int], beats: bool = False) -> list
             now_ns = stream[end - 1].at.time_ns
             told += policy.decide([], now_ns - 1) if beats else []
             told += policy.decide(stream[start:end], now_ns)
-            firing = {one.episode: one for one in told if not one.is_over}
+            firing = {one.episode: one for one in told if not one.is_resolved}
             for one in told:
-                if one.is_over:
+                if one.is_resolved:
                     firing.pop(one.episode)
             assert {one.episode for one in policy.active} == set(firing)
     told += policy.decide([], 10**6 * SECOND)
@@ -208,8 +208,8 @@ def test_every_alert_is_told_and_over_once(stream: list[Finding], cuts: list[int
     for alerts in episodes.values():
         *firing, last = alerts
         assert firing
-        assert last.is_over
-        assert not any(one.is_over for one in firing)
+        assert last.is_resolved
+        assert not any(one.is_resolved for one in firing)
         ranks = [one.action.rank for one in firing]
         assert ranks == sorted(set(ranks))  # told again only where it calls for more
         assert last.action is firing[-1].action
@@ -218,7 +218,7 @@ def test_every_alert_is_told_and_over_once(stream: list[Finding], cuts: list[int
         assert last.started_ns <= last.ended_ns <= stream[-1].at.time_ns
         counts = [one.count for one in alerts]
         assert counts == sorted(counts)
-    ended = [one for one in told if one.is_over]
+    ended = [one for one in told if one.is_resolved]
     counted: Counter[str] = Counter()
     for finding in stream:
         counted[finding.detector.partition(".")[0]] += finding.count
@@ -238,7 +238,7 @@ def most_open(told: list[Alert]) -> int:
     n, most = 0, 0
     seen: set[str] = set()
     for one in told:
-        if one.is_over:
+        if one.is_resolved:
             n -= 1
         elif one.episode not in seen:
             n += 1
@@ -251,7 +251,7 @@ def most_open(told: list[Alert]) -> int:
 @settings(max_examples=200, deadline=None)
 def test_finding_by_finding_episodes_are_as_defined(stream: list[Finding]) -> None:
     """Decided one by one, as by a heartbeat: an episode is what is never quiet so long, or held."""
-    told = [one for one in told_of(stream, list(range(len(stream))), beats=True) if one.is_over]
+    told = [one for one in told_of(stream, list(range(len(stream))), beats=True) if one.is_resolved]
     expected: list[tuple[str, Series, int, int, int]] = []
     for name in ("spike", "silent"):
         for i in range(6):
@@ -274,7 +274,7 @@ def test_finding_by_finding_episodes_are_as_defined(stream: list[Finding]) -> No
                 count += one.count
                 last = now
                 if name == "silent":
-                    held += -1 if one.over else 1
+                    held += -1 if one.resolved else 1
             if is_open:
                 expected.append((name, layer(i), start, last, count))
     got = [(one.name, one.series, one.started_ns, one.ended_ns, one.count) for one in told]

@@ -13,16 +13,9 @@ from entrenar_processors import Series
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from entrenar_otel.recording.layout import (
-    FIXED_WORDS,
-    MAGIC,
-    Layout,
-    bound_source,
-    describe,
-    head_word,
-    packers,
-    parse_definition,
-)
+from entrenar_otel.errors import describe
+from entrenar_otel.recording.codegen import bound_source
+from entrenar_otel.recording.layout import FIXED_WORDS, MAGIC, Layout, head_word, packers, parse_definition
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 series = st.builds(Series.of, texts, st.dictionaries(texts, texts, max_size=3))

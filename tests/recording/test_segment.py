@@ -16,16 +16,14 @@ import pytest
 from entrenar_processors import Series
 
 from entrenar_otel.recording.layout import Layout
+from entrenar_otel.recording.lock import ProcessLock, owner_is_alive, try_lock
 from entrenar_otel.recording.segment import (
     HEADER_BYTES,
     SEGMENT_BYTES,
     SMALLEST_BYTES,
-    ProcessLock,
     Segment,
     SegmentError,
     Snapshot,
-    owner_is_alive,
-    try_lock,
 )
 
 HEADER = {"process": "p", "run_id": "r", "clock_ns": 5}

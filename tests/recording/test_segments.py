@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from entrenar_otel.recording import chain as module
+from entrenar_otel.recording import segment_log as module
 from entrenar_otel.recording.decode import decode
-from entrenar_otel.recording.segment import HEADER_BYTES, Segment, Snapshot, owner_is_alive
+from entrenar_otel.recording.lock import owner_is_alive
+from entrenar_otel.recording.segment import HEADER_BYTES, Segment, Snapshot
 
 SMALL = HEADER_BYTES + 4096
 

@@ -1,0 +1,57 @@
+"""Stop, pause and resume a run from another process on its host."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from entrenar_otel.errors import RunError
+from entrenar_otel.lake.overview import _here, _running
+from entrenar_otel.recording.control import Command, control_path, is_paused, send
+
+if TYPE_CHECKING:
+    from entrenar_otel.lake import Lake
+    from entrenar_otel.lake.runs import RunRecord
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whether a process of the run has taken the command, and whether it was paused before."""
+
+    rank: int
+    process: str
+    taken: bool
+    was_paused: bool
+
+
+def give(lake: Lake, run_id: str, command: Command, reason: str, wait_seconds: float) -> list[Answer]:
+    """Give the command to every process of a run on this host, and wait for it to be taken.
+
+    Raises RunError where the run has no process here.
+    """
+    here = _processes(lake, run_id)
+    paused = {one.process for one in here if is_paused(one.live, one.process)}
+    for record in here:
+        send(record.live, record.process, command, reason)
+    deadline = time.monotonic() + wait_seconds
+    paths = {record.process: control_path(record.live, record.process) for record in here}
+    while any(path.exists() for path in paths.values()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return [
+        Answer(one.rank, one.process, not paths[one.process].exists(), one.process in paused) for one in here
+    ]
+
+
+def _processes(lake: Lake, run_id: str) -> list[RunRecord]:
+    running = _running(lake, (one for one in lake.runs() if one.run_id == run_id))
+    here = _here(running)
+    if not running:
+        raise RunError(f"run {run_id!r} is not running: expected one that is, see `entrenar-otel ls`")
+    if not here:
+        hosts = ", ".join(sorted({record.host for record in running}))
+        raise RunError(
+            f"run {run_id!r} runs on {hosts}, this is {socket.gethostname()}: give the command there"
+        )
+    return here

@@ -1,0 +1,1 @@
+"""What leaves: bounded queues and threads for whatever may be slow, raise or hang."""

@@ -1,0 +1,1 @@
+"""What a training loop holds: the Monitor, and the parts it is made of."""

@@ -1,0 +1,142 @@
+"""Answers: what a run says when it is asked, while it goes on and after it has ended."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from entrenar_processors import Summary
+
+from entrenar_otel.errors import ConfigError, NotMeasured
+from entrenar_otel.monitor.progress import SHOWN
+from entrenar_otel.records import MetricRecord
+from entrenar_otel.run.settings import RunSettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from entrenar_processors import Series
+
+    from entrenar_otel.lake import Lake
+    from entrenar_otel.lake.runs import RunRecord
+    from entrenar_otel.recording.recorder import Recorder
+    from entrenar_otel.run.heartbeat import Heartbeat
+
+
+class Answers:
+    """The asking half of a Monitor."""
+
+    run_id: str
+    _heartbeat: Heartbeat | None
+    _lake: Lake | None
+    _live: str | os.PathLike[str] | None
+    _record: RunRecord | None
+    _recorder: Recorder
+    _settings: RunSettings
+
+    @property
+    def lake(self) -> Lake:
+        """The lake that this run is recorded into."""
+        if self._lake is None:
+            from entrenar_otel.lake import Lake
+
+            try:
+                self._lake = Lake(self._settings.lake or "entrenar-lake", self._live)
+            except PermissionError as error:
+                raise ConfigError(str(error)) from None
+        return self._lake
+
+    @property
+    def attempt(self) -> int | None:
+        """Which start of this run this is, from 1; None before it is started."""
+        return self._record.attempt if self._record else None
+
+    def summary(self, metric: str | None = None, **tags: str) -> Any:
+        """The statistics of one metric, or of all (a dict by series name).
+
+        With tags: the series that has exactly these, else all that carry them, merged. Raises
+        NotMeasured.
+        """
+        if metric is None:
+            return {str(series): summary for series, summary in self._current().items()}
+        if self._heartbeat is not None:
+            with self._heartbeat.sums() as sums:
+                if found := sums.select(str(metric), tags):
+                    return _copy_of(found)
+        known = ", ".join(str(series) for series in self._current()) or "nothing"
+        wanted = f"{metric} with {tags}" if tags else str(metric)
+        raise NotMeasured(f"{wanted} was not measured; measured so far: {known}")
+
+    def _current(self) -> dict[Series, Summary]:
+        if self._heartbeat is None:
+            return {}
+        with self._heartbeat.sums() as sums:
+            return {series: _copy_of(summary) for series, summary in sums.current().items()}
+
+    def _shown(self) -> dict[Series, Summary]:
+        """What the progress line shows; asked for at every heartbeat, so nothing is copied."""
+        if self._heartbeat is None:
+            return {}
+        with self._heartbeat.sums() as sums:
+            return sums.of(SHOWN)
+
+    def is_measured(self, metric: str) -> bool:
+        """Whether any value of this metric was reported (a NaN counts as reported)."""
+        return self.sample_count(metric) > 0
+
+    def sample_count(self, metric: str, **tags: str) -> int:
+        """How many values of this metric were reported, over all series that carry the tags."""
+        if self._heartbeat is None:
+            return 0
+        wanted = {(key, str(value)) for key, value in tags.items()}
+        with self._heartbeat.sums() as sums:
+            return sum(
+                summary.count
+                for series, summary in sums.current().items()
+                if series.metric == metric and wanted <= set(series.tags)
+            )
+
+    def curve(self, metric: str, **tags: str) -> pa.Table:
+        """One metric of this run in recording order: timestamp, coordinates, tags, value.
+
+        Raises NotMeasured.
+        """
+        texts = {key: str(value) for key, value in tags.items()}
+        return self.lake.curve(str(metric), self.run_id, texts)
+
+    def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
+        """Answer one SELECT over the whole lake, this run up to now included. Raises QueryError."""
+        return self.lake.query(sql, parameters, run_id=run_id)
+
+    def range(self, start: datetime, end: datetime) -> pa.Table:
+        """This run's metrics with start <= timestamp < end, in time order."""
+        return self.lake.range(start, end, run_id=self.run_id)
+
+    def to_records(self) -> list[MetricRecord]:
+        """Everything this process recorded, in recording order. Of a long run, ask by `query`."""
+        if self._record is None:
+            return []
+        owner = self._record.owner
+        table = self.lake.query(
+            "SELECT * FROM metrics WHERE attempt = ? AND rank = ? ORDER BY seq, metric",
+            [owner.attempt, owner.rank],
+            run_id=owner.run_id,
+        )
+        return [MetricRecord(**{**row, "tags": dict(row["tags"])}) for row in table.to_pylist()]
+
+    @property
+    def dropped(self) -> int:
+        """Samples that could not be kept (no room on the disk, logged after the end)."""
+        return self._recorder.dropped
+
+    @property
+    def bad_values(self) -> int:
+        """Values, names and coordinates that were refused."""
+        return self._recorder.bad
+
+
+def _copy_of(summary: Summary) -> Summary:
+    """A copy that the heartbeat does not change while somebody reads it."""
+    twin = Summary()
+    twin.merge(summary)
+    return twin

@@ -1,0 +1,1 @@
+"""OpenTelemetry: its environment variables, resource, metrics and spans."""

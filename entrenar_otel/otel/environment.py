@@ -1,0 +1,208 @@
+"""Environment: what the OTEL_* variables say, and the exporters that they ask for.
+
+Nothing here raises: what cannot be is one warning that says what was given, what is possible, what to do.
+The exporters themselves (endpoints, headers, timeouts) read `os.environ`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from entrenar_otel.otel.sdk_seams import leave_random_alone
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricExporter
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+logger = logging.getLogger("entrenar_otel")
+
+T = TypeVar("T")
+Signal = Literal["traces", "metrics"]
+
+_PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
+_INSTALL = "pip install 'entrenar-otel[otlp]'"
+
+
+@contextlib.contextmanager
+def assumed(endpoint: str | None, service_name: str | None) -> Iterator[None]:
+    """Within it, `[otlp]` of renacer.toml is in the environment where that does not say otherwise.
+
+    For the time in which a run's exporters are made: they read `os.environ` themselves.
+    """
+    file = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_SERVICE_NAME": service_name}
+    new = {name: value for name, value in file.items() if value is not None and name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            os.environ.pop(name, None)
+
+
+def exporter_names(signal: Signal, environ: Mapping[str, str]) -> list[str]:
+    """The exporters of a signal as entry points are named, in the order given.
+
+    >>> exporter_names("traces", {"OTEL_TRACES_EXPORTER": "console, otlp"})
+    ['console', 'otlp_proto_grpc']
+    >>> exporter_names("traces", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"})
+    ['otlp_proto_grpc']
+    >>> exporter_names("traces", {})
+    []
+    """
+    variable = f"OTEL_{signal.upper()}_EXPORTER"
+    given = environ.get(variable, "").strip()
+    if not given and any(
+        environ.get(name, "").strip()
+        for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+    ):
+        given = "otlp"
+    names = []
+    for name in (one.strip() for one in given.split(",")):
+        if name and name.lower() != "none":
+            names.append(_otlp(signal, environ) if name == "otlp" else name)
+    return list(dict.fromkeys(names))
+
+
+def metric_exporter_names(environ: Mapping[str, str]) -> list[str]:
+    """The exporters that OTEL_METRICS_EXPORTER asks for, `prometheus` among them."""
+    return exporter_names("metrics", environ)
+
+
+def _otlp(signal: Signal, environ: Mapping[str, str]) -> str:
+    for variable in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        given = environ.get(variable, "").strip().lower()
+        if given in _PROTOCOLS:
+            return _PROTOCOLS[given]
+        if given:
+            # the same port takes http/json and http/protobuf
+            used = "http/protobuf" if given.startswith("http") else "grpc"
+            logger.warning(
+                "%s=%s: expected %s; using %s", variable, environ[variable], " or ".join(_PROTOCOLS), used
+            )
+            return _PROTOCOLS[used]
+    return _PROTOCOLS["grpc"]
+
+
+def span_exporters(environ: Mapping[str, str]) -> list[SpanExporter]:
+    """The span exporters that the environment asks for, made; those that cannot be had are warned of."""
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    return _made("traces", exporter_names("traces", environ), SpanExporter)
+
+
+def metric_exporters(environ: Mapping[str, str]) -> list[MetricExporter]:
+    """The same for metrics, without `prometheus`, which is no exporter: see `wants_prometheus`."""
+    from opentelemetry.sdk.metrics.export import MetricExporter
+
+    names = [name for name in metric_exporter_names(environ) if name != "prometheus"]
+    return _made("metrics", names, MetricExporter)
+
+
+def _made(signal: Signal, names: list[str], kind: type[Any]) -> list[Any]:
+    group = f"opentelemetry_{signal}_exporter"
+    exporters = []
+    for name in names:
+        asked = f"the {signal} exporter {name!r} (OTEL_{signal.upper()}_EXPORTER, OTEL_EXPORTER_OTLP_*)"
+        try:
+            found = next(iter(entry_points(group=group, name=name)), None)
+            if found is None:
+                known = sorted({one.name for one in entry_points(group=group)} | {"none"})
+                logger.warning(
+                    "%s is not installed; known here: %s. For OTLP: %s", asked, ", ".join(known), _INSTALL
+                )
+                continue
+            exporter = found.load()()
+        except Exception as error:
+            hint = f" ({_INSTALL})" if isinstance(error, ImportError) else ""
+            logger.warning("%s cannot be used: %s: %s%s", asked, type(error).__name__, error, hint)
+            continue
+        if isinstance(exporter, kind):
+            exporters.append(exporter)
+        else:
+            logger.warning(
+                "%s cannot be used: expected a %s, got %s", asked, kind.__name__, type(exporter).__name__
+            )
+    leave_random_alone()
+    return exporters
+
+
+def wants_prometheus(environ: Mapping[str, str]) -> tuple[str, int] | None:
+    """Host and port of `/metrics`, if OTEL_METRICS_EXPORTER names prometheus.
+
+    >>> wants_prometheus({"OTEL_METRICS_EXPORTER": "prometheus"})
+    ('localhost', 9464)
+    """
+    if "prometheus" not in metric_exporter_names(environ):
+        return None
+    host = environ.get("OTEL_EXPORTER_PROMETHEUS_HOST", "").strip() or "localhost"
+    port = _number(environ, "OTEL_EXPORTER_PROMETHEUS_PORT", 9464, "a port from 0 to 65535", 0, 65535)
+    return host, int(port)
+
+
+def export_interval_seconds(environ: Mapping[str, str]) -> float:
+    """How often aggregates are exported: OTEL_METRIC_EXPORT_INTERVAL (ms), default 5 s."""
+    return _number(environ, "OTEL_METRIC_EXPORT_INTERVAL", 5000, "milliseconds, from 1") / 1000
+
+
+def export_timeout_seconds(environ: Mapping[str, str]) -> float:
+    """How long one export may take: OTEL_METRIC_EXPORT_TIMEOUT (ms), default 30 s."""
+    return _number(environ, "OTEL_METRIC_EXPORT_TIMEOUT", 30000, "milliseconds, from 1") / 1000
+
+
+def span_export_settings(environ: Mapping[str, str]) -> dict[str, Any]:
+    """OTEL_BSP_* as arguments of SpanPipeline; what is not set keeps its default."""
+    settings: dict[str, Any] = {}
+    if (delay := _number(environ, "OTEL_BSP_SCHEDULE_DELAY", 0, "milliseconds, from 1")) > 0:
+        settings["delay_seconds"] = delay / 1000
+    for variable, name in (
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "max_queue"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "max_batch"),
+    ):
+        if (size := int(_number(environ, variable, 0, "a whole number from 1"))) > 0:
+            settings[name] = size
+    return settings
+
+
+def histogram_aggregation(environ: Mapping[str, str]) -> Literal["explicit", "exponential"]:
+    """OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION, default explicit buckets."""
+    choices: dict[str, Literal["explicit", "exponential"]] = {
+        "explicit_bucket_histogram": "explicit",
+        "base2_exponential_bucket_histogram": "exponential",
+    }
+    return _choice(environ, "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", choices)
+
+
+def _number(
+    environ: Mapping[str, str],
+    name: str,
+    default: float,
+    expected: str,
+    least: float = 1,
+    most: float = 86_400_000,
+) -> float:
+    given = environ.get(name, "").strip()
+    if not given:
+        return default
+    try:
+        number = float(given)
+    except ValueError:
+        number = math.nan
+    if least <= number <= most:
+        return number
+    used = f"; using {default:g}" if default else "; using the default"
+    logger.warning("%s=%s: expected %s%s", name, environ[name], expected, used)
+    return default
+
+
+def _choice(environ: Mapping[str, str], name: str, choices: Mapping[str, T]) -> T:
+    default = next(iter(choices))
+    given = environ.get(name, "").strip().lower()
+    if given and given not in choices:
+        logger.warning("%s=%s: expected %s; using %s", name, environ[name], " or ".join(choices), default)
+    return choices.get(given, choices[default])

@@ -1,0 +1,72 @@
+"""State: what a run reports of itself to exporters, and of monitoring itself."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from entrenar_processors import ExplicitHistogram
+from opentelemetry.sdk.metrics.export import Metric, NumberDataPoint, ScopeMetrics
+
+from entrenar_otel._version import __version__
+from entrenar_otel.otel.metrics.aggregate import Aggregates
+from entrenar_otel.otel.metrics.points import histogram_point, metric, scope_of
+from entrenar_otel.otel.metrics.registry import OURS
+from entrenar_otel.semconv import DURATION_BOUNDS_SECONDS, RUN_STATES, STATE, Instrument, Kind
+
+SCOPE = scope_of(OURS._replace(version=__version__))
+
+
+def _durations() -> ExplicitHistogram:
+    return ExplicitHistogram(DURATION_BOUNDS_SECONDS)
+
+
+@dataclass
+class RunState:
+    """The counts and gauges that are nobody's samples.
+
+    `samples` and `dropped` are asked for when they are exported.
+    """
+
+    samples: Callable[[], int]
+    dropped: Callable[[], int]
+    name: str = "starting"
+    overhead_ratio: float = 0.0
+    failures: Counter[str] = field(default_factory=Counter)
+    #: Further instruments and their points: what the line knows of findings and alerts.
+    more: Callable[[], Mapping[str, list[tuple[Mapping[str, Any], float]]]] = dict
+    tick_seconds: ExplicitHistogram = field(default_factory=_durations)
+    start_ns: int = field(default_factory=time.time_ns)
+
+    def scope(self, aggregates: Aggregates, now_ns: int) -> ScopeMetrics:
+        """Everything as metric data; what was not measured yet is not there."""
+        last_ns = aggregates.last_sample_ns
+        values: dict[str, list[tuple[Mapping[str, Any], float]]] = {
+            "training.run.state": [({}, RUN_STATES[self.name])],
+            "training.last_step.timestamp": [({}, last_ns / 1e9)] if last_ns else [],
+            "training.progress.epoch": [] if aggregates.epoch is None else [({}, aggregates.epoch)],
+            "training.progress.step": [] if aggregates.step is None else [({}, aggregates.step)],
+            "training.nonfinite": [({"metric": m}, n) for m, n in sorted(aggregates.nonfinite.items())],
+            "entrenar.recorder.samples": [({}, self.samples())],
+            "entrenar.recorder.dropped": [({}, self.dropped())],
+            "entrenar.overhead": [({}, self.overhead_ratio)] if self.tick_seconds.count else [],
+            "entrenar.export.failures": [({"exporter": e}, n) for e, n in sorted(self.failures.items())],
+        }
+        values.update(self.more())
+        metrics = [self._metric(name, points, now_ns) for name, points in values.items() if points]
+        if self.tick_seconds.count:
+            point = histogram_point(self.tick_seconds, {}, self.start_ns, now_ns)
+            metrics.append(metric(_instrument("entrenar.tick.duration"), [point]))
+        return ScopeMetrics(SCOPE, metrics, "")
+
+    def _metric(self, name: str, points: list[tuple[Mapping[str, Any], float]], now_ns: int) -> Metric:
+        instrument = _instrument(name)
+        start: Any = None if instrument.kind is Kind.GAUGE else self.start_ns
+        return metric(instrument, [NumberDataPoint(dict(a), start, now_ns, value) for a, value in points])
+
+
+def _instrument(name: str) -> Instrument:
+    return Instrument(name, *STATE[name])

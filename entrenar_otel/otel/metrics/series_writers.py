@@ -1,0 +1,193 @@
+"""SeriesWriters: for every set of attribute names an instrument is used with, a function made for just that.
+
+`gauge.set(0.31, {"epoch": 1, "batch": 7, "split": "train"})` looks up the function for the names
+`("epoch", "batch", "split")`. It knows which of the values are coordinates and which are the series'
+identity, finds the identity's layout in a dictionary, and writes one record, as `log` does.
+
+Invariants:
+
+1. A generated function runs in the recorder's namespace, and raises before anything is written when
+   something is unusual: an identity not met before (KeyError), no number, a full segment, a counter
+   that would fall. `SeriesWriters.record_carefully` then does it with care, and nothing is written twice.
+2. Identities are cached by their values only while all of them are text. Otherwise by values and
+   types, since True, 1 and 1.0 are one key of a dictionary and three attributes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from entrenar_processors import Series
+
+from entrenar_otel.errors import describe, guard
+from entrenar_otel.otel.metrics.registry import Declared, Registry
+from entrenar_otel.recording.inputs import tags_problem
+from entrenar_otel.recording.layout import packers
+from entrenar_otel.recording.recorder import Recorder
+from entrenar_otel.semconv import COORDINATES, Kind
+
+logger = logging.getLogger("entrenar_otel")
+
+#: Sets of attribute names an instrument has a function for; further ones are recorded with care.
+MAX_SHAPES = 256
+#: Identities a shape remembers. The recorder has a limit of its own on names.
+MAX_IDENTITIES = 1 << 16
+
+Writer = Callable[[Any, Any], None]
+_numbers = itertools.count()
+
+_SOURCE = """\
+def write_shape(amount, attributes):
+{unpack}{check}    record = pack_one(
+        {head}, now(),
+        {epoch},
+        {batch},
+        {step},
+        amount
+    )
+{watch}    put(seal_one(record, adler32(record)))
+{stop}"""
+_CHECKS = {
+    Kind.COUNTER: "    if not amount >= 0:\n        raise ValueError\n",
+    Kind.HISTOGRAM: "    if not amount >= 0:\n        raise ValueError\n",
+}
+
+
+class SeriesWriters(dict[tuple[str, ...], Writer]):
+    """The functions of one instrument in one run, by attribute names."""
+
+    def __init__(self, declared: Declared, recorder: Recorder, registry: Registry) -> None:
+        super().__init__()
+        self.declared = declared
+        self._recorder = recorder
+        self._registry = registry
+        self._heads: dict[tuple[str, ...], dict[Any, int]] = {}
+        self._typed: set[tuple[str, ...]] = set()
+        self._warned = False
+
+    def record_carefully(self, amount: Any, attributes: Any) -> None:
+        """Record what can be recorded; what cannot is warned of and counted. Never raises."""
+        with guard("instrument"):
+            if self._recorder.is_abandoned:
+                return
+            if attributes is None:
+                attributes = {}
+            elif not isinstance(attributes, Mapping):
+                self._recorder.refuse(
+                    f"attributes of {self.declared.metric}",
+                    f"attributes must be a mapping of names to values, got {describe(attributes)}; left out",
+                )
+                attributes = {}
+            if self._falls(amount):
+                return
+            identity = {
+                str(key): value
+                for key, value in attributes.items()
+                if key not in COORDINATES and key != "seq" and value is not None
+            }
+            series = Series.of(self.declared.metric, {key: text_of(value) for key, value in identity.items()})
+            if problem := tags_problem(series):
+                self._recorder.refuse(
+                    f"attributes of {self.declared.metric}", f"attributes {describe(identity)}: {problem}"
+                )
+                series, identity = Series(self.declared.metric), {}
+            places = (attributes.get(name) for name in ("epoch", "batch", "step"))
+            if identity:  # first: a heartbeat may come before the next line is over
+                self._registry.keep_attributes(series, identity)
+            head = self._recorder.record_one(series, amount, *places)
+            if head is None:
+                self._registry.forget_attributes(series)
+            else:
+                self._learn(attributes, identity, head)
+
+    def _falls(self, amount: Any) -> bool:
+        """Counters do not fall and histograms have no negative values, as OpenTelemetry has it."""
+        if self.declared.instrument.kind not in _CHECKS:
+            return False
+        try:
+            falls = bool(amount < 0)
+        except Exception:
+            return False  # no number: said so where it is recorded
+        if falls:
+            self._recorder.refuse(
+                self.declared.metric,
+                f"{self.declared.instrument.name} is a {self.declared.instrument.kind}: expected an amount "
+                f"of at least 0, got {describe(amount)}; not recorded",
+            )
+        return falls
+
+    def _learn(self, attributes: Mapping[str, Any], identity: Mapping[str, Any], head: int) -> None:
+        """Make the next call of this kind quick."""
+        names = (*attributes,)
+        values = [attributes[name] for name in names if name not in COORDINATES]
+        if len(values) != len(identity) or not all(isinstance(v, str | bool | int | float) for v in values):
+            return  # something odd: an absent value, a list, `seq`
+        heads = self._heads.setdefault(names, {})
+        typed = not all(type(value) is str for value in values)
+        if names not in self or (typed and names not in self._typed):
+            if len(self) >= MAX_SHAPES:
+                return
+            if typed:
+                self._typed.add(names)
+                heads = self._heads[names] = {}
+            self[names] = self._make(names, heads)
+        if len(heads) < MAX_IDENTITIES:
+            heads[_key(values, typed=names in self._typed)] = head
+
+    def _make(self, names: tuple[str, ...], heads: dict[Any, int]) -> Writer:
+        number = next(_numbers)
+        namespace = self._recorder.namespace
+        pack, seal = packers(1)
+        namespace |= {
+            "pack_one": pack,
+            "seal_one": seal,
+            f"heads_{number}": heads,
+            f"hold_{number}": self._hold,
+        }
+        variables = [name if name in COORDINATES else f"a_{i}" for i, name in enumerate(names)]
+        identity = [variable for variable in variables if variable not in COORDINATES]
+        if names in self._typed:
+            identity += [f"{variable}.__class__" for variable in identity]
+        watched = self.declared.metric == "loss"
+        source = _SOURCE.format(
+            unpack=f"    {', '.join(variables)}, = attributes.values()\n" if variables else "",
+            check=_CHECKS.get(self.declared.instrument.kind, ""),
+            head=f"heads_{number}[{', '.join(identity) or '()'}]",
+            watch="    broken = amount - amount\n" if watched else "",
+            stop=f"    if broken:\n        hold_{number}(amount, attributes)\n" if watched else "",
+            **{name: name if name in variables else name.upper() for name in ("epoch", "batch", "step")},
+        )
+        local: dict[str, Any] = {}
+        code = compile(source, f"<entrenar_otel shape of {self.declared.metric}>", "exec")
+        exec(code, namespace, local)  # noqa: S102 - nothing of the user's is in the source
+        writer: Writer = local["write_shape"]
+        return writer
+
+    def _hold(self, amount: Any, attributes: Mapping[str, Any] | None) -> None:
+        """A non-finite loss was recorded: the line stops at the next `log` or `raise_if_stopped()`."""
+        at = attributes or {}
+        series = Series.of("loss", {key: text_of(v) for key, v in at.items() if key not in COORDINATES})
+        self._recorder.bad_loss(series, amount, at.get("epoch"), at.get("batch"), at.get("step"))
+
+
+def _key(values: list[Any], *, typed: bool) -> Any:
+    parts = [*values, *(value.__class__ for value in values)] if typed else values
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def text_of(value: Any) -> str:
+    """An attribute value as a tag: text as it is, everything else as OpenTelemetry writes it in JSON.
+
+    >>> text_of("a"), text_of(True), text_of(3), text_of((1, 2))
+    ('a', 'true', '3', '[1, 2]')
+    """
+    if isinstance(value, str):
+        return str.__str__(value)  # of an enumeration of texts, its text
+    try:
+        return json.dumps(value, default=str)
+    except Exception:  # circles, depth, a `__str__` that raises
+        return describe(value)

@@ -1,0 +1,1 @@
+"""Prometheus: names as the Collector has them, and the /metrics page."""

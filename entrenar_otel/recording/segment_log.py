@@ -1,0 +1,348 @@
+"""Chain: the segments of one process, one after the other, and what is drained from them.
+
+The newest takes what `write` is given. When it is full the next one, prepared ahead, takes its place;
+what is complete waits for the lake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from zlib import adler32
+
+from entrenar_processors import Samples, Series
+
+from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.identity import new_process_name
+from entrenar_otel.recording.decode import count_records, decode
+from entrenar_otel.recording.layout import Layout
+from entrenar_otel.recording.notes import OpenSpans, note_record
+from entrenar_otel.recording.segment import HEADER_BYTES, Segment
+
+logger = logging.getLogger("entrenar_otel")
+
+#: Pages are mapped ahead of the loop: twice what the last tick used, and not the whole segment, since
+#: a sync writes all mapped pages out and makes the loop's next write to each of them fault.
+_PREFAULT_AT_LEAST = 128 << 10
+_PREFAULT_FIRST = 1 << 20
+FORKED = "forked"
+
+
+def no_op(*_args: Any, **_kwargs: Any) -> None:
+    """What every function of the no-op twin does."""
+
+
+def not_ready(_record: bytes) -> None:
+    """What stands for `write` while there is no segment: it leads to the careful path."""
+    raise ValueError("no segment")
+
+
+class SegmentLog:
+    """Segments, layouts, notes and the namespace in which everything that writes a record runs.
+
+    `begin` is called once, by whoever records first; it must call `open`.
+    """
+
+    def __init__(self, begin: Callable[[], object], clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._begin = begin
+        self._held = False  # the next `log` must do more than record
+        self._lock = threading.RLock()
+        self._drain_lock = threading.RLock()
+        self._segment: Segment | None = None
+        self._standby: Segment | None = None
+        self._prepared: Segment | None = None
+        self._prepared_to = 0
+        self._sealed: list[Segment] = []
+        self._layouts: dict[tuple[Series, ...], Layout] = {}
+        self._by_id: dict[int, Layout] = {}
+        self._layout_bytes = 0
+        self._open_spans = OpenSpans()
+        self._warned: set[tuple[str, str]] = set()
+        self._unsaid: list[str] = []
+        self._folder = Path()
+        self._header: dict[str, Any] = {}
+        self._number = 0
+        self._retry_at = 0.0
+        self._ended: str | None = None
+        self.process = ""
+        self.recorded = 0  # samples drained
+        self.dropped = 0
+        self.notes_dropped = 0
+        self.bad = 0
+        #: Where `log`, the bound functions and those of instruments run. `put` is `write` for those
+        #: that must not raise: a held line changes only `write`.
+        self.namespace: dict[str, Any] = {
+            "__name__": __name__,
+            "now": clock.monotonic_ns,
+            "adler32": adler32,
+            "write": not_ready,
+            "put": not_ready,
+        }
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def open(self, folder: Path, header: Mapping[str, Any], process: str | None = None) -> None:
+        """Begin with a first segment in `folder`; `header` says whose run it is and where it goes."""
+        self.process = process or new_process_name()
+        self._folder = folder
+        self._header = {
+            **header,
+            "process": self.process,
+            "pid": os.getpid(),
+            "clock_ns": self._clock.time_ns() - self._clock.monotonic_ns(),
+        }
+        segment = self._create()
+        segment.prefault(0, _PREFAULT_FIRST)
+        with self._lock:
+            self._install(segment, 0)
+
+    @property
+    def clock_ns(self) -> int:
+        """What turns a record's monotonic time into wall time; fixed, so order survives clock steps."""
+        return int(self._header["clock_ns"])
+
+    @property
+    def is_open(self) -> bool:
+        return self._segment is not None
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether this is the no-op twin in a forked child."""
+        return self._ended == FORKED
+
+    def end(self, why: str) -> None:
+        """Seal the last segment; later calls of `log` are counted, and warned of once."""
+        with self._lock:
+            self._ended = why
+            self.namespace["write"] = self.namespace["put"] = not_ready
+            if self._segment is not None:
+                self._seal(self._segment)
+                self._segment = None
+            if self._standby is not None:
+                self._standby.close(unlink=True)
+                self._standby = None
+
+    def abandon(self) -> None:
+        """Become the no-op twin, in a forked child: nothing of the parent's is touched."""
+        self.namespace["write"] = self.namespace["put"] = no_op
+        self._lock = threading.RLock()
+        self._drain_lock = threading.RLock()
+        segments = [self._segment, self._standby, *self._sealed]
+        self._segment = self._standby = None
+        self._sealed = []
+        self._ended = FORKED
+        for segment in segments:
+            if segment is not None:  # the lock lives as long as any copy of the descriptor
+                segment.close()
+
+    # -- segments -------------------------------------------------------------------------------
+
+    def _create(self) -> Segment:
+        hidden = f"{self.process}-{os.urandom(4).hex()}"
+        return Segment.create(self._folder, hidden, self._header)
+
+    def _install(self, segment: Segment, first_seq: int) -> None:
+        layouts = b"".join(layout.definition for layout in self._layouts.values())
+        spans = self._open_spans.records(segment.size - HEADER_BYTES)
+        segment.install(f"{self.process}-{self._number:06d}", self._number, first_seq, layouts + spans)
+        self._number += 1
+        write: Callable[[bytes], Any] = segment.write
+        if not getattr(sys, "_is_gil_enabled", lambda: True)():
+            write = _locked(write)
+        self._segment = segment
+        self.namespace["put"] = write
+        if not self._held:
+            self.namespace["write"] = write
+
+    def _seal(self, segment: Segment) -> int:
+        """Seal, queue for the lake, and return the `seq` that follows its last record."""
+        if segment.end is None:  # else its successor could not be installed
+            end = segment.seal()
+            segment.count += count_records(segment.words(), segment.counted_to, end)
+            segment.counted_to = end
+            self._sealed.append(segment)
+        return segment.first_seq + segment.count
+
+    def roll(self) -> bool:
+        """Replace the current segment; False where there is no room for another one."""
+        with self._lock:
+            old = self._segment
+            if old is None:
+                return False
+            successor, self._standby = self._standby, None
+            if successor is None and time.monotonic() < self._retry_at:
+                return False
+            try:
+                if successor is None:
+                    successor = self._create()
+                if self._layout_bytes > (successor.size - HEADER_BYTES) // 2:  # small: a nearly full disk
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self._install(successor, self._seal(old))
+            except OSError as error:
+                if successor is not None:
+                    successor.close(unlink=True)
+                self._retry_at = time.monotonic() + 1.0
+                self._warn_once(
+                    "no room",
+                    str(self._folder),
+                    f"no room for the next segment in {self._folder} ({error.strerror}); samples "
+                    "are dropped and counted until there is. Free disk space, or set "
+                    "ENTRENAR_LIVE to a larger local disk",
+                )
+                return False
+            return True
+
+    def prepare(self) -> None:
+        """Have the successor ready once the current segment is half full (the heartbeat's work)."""
+        segment = self._segment
+        if segment is None:
+            return
+        position = segment.position()
+        used = position - self._prepared_to if segment is self._prepared else position
+        self._prepared, self._prepared_to = segment, position
+        ahead = max(2 * used, _PREFAULT_AT_LEAST)
+        segment.prefault(position, ahead)
+        if self._standby is None and position > segment.size // 2:
+            try:
+                standby = self._create()
+            except OSError:
+                return  # `roll` tries again, and says so
+            standby.prefault(0, max(ahead, _PREFAULT_FIRST))
+            with self._lock:
+                if self._segment is not None and self._standby is None:
+                    self._standby = standby
+                    return
+            standby.close(unlink=True)
+
+    @property
+    def age_seconds(self) -> float:
+        """Age of the current segment; 0 while it holds nothing new."""
+        segment = self._segment
+        if segment is None or segment.count == segment.notes == 0:
+            return 0.0
+        return time.monotonic() - segment.opened_at
+
+    def sync(self) -> None:
+        """Make everything recorded so far durable against the death of the machine."""
+        if (segment := self._segment) is not None:
+            segment.sync()
+
+    # -- draining -------------------------------------------------------------------------------
+
+    def drain(self) -> Samples:
+        """All rows recorded since the last drain. They are views: copy what must outlive the tick."""
+        with self._drain_lock:
+            with self._lock:
+                segments = [*self._sealed]
+                if self._segment is not None:
+                    segments.append(self._segment)
+                ends = [segment.position() for segment in segments]
+            parts = []
+            for segment, end in zip(segments, ends, strict=True):
+                if end <= segment.drained_to:
+                    continue
+                decoded = decode(
+                    segment.words(),
+                    self._by_id,
+                    start=segment.drained_to,
+                    end=end,
+                    first_seq=segment.first_seq + segment.drained_rows,
+                    clock_ns=self.clock_ns,
+                    verify=False,
+                )
+                with self._lock:
+                    segment.drained_to = end
+                    segment.drained_rows += decoded.records
+                    if segment.counted_to < end:
+                        segment.counted_to = end
+                        segment.count = segment.drained_rows
+                parts.append(decoded.samples)
+                if decoded.out_of_range:  # what the record's fields hold and the lake's do not
+                    self.bad += decoded.out_of_range
+                    self._warn_once(
+                        "bad",
+                        "coordinate",
+                        "epoch and batch go up to 2**31 - 1, step up to 2**63 - 1; left empty",
+                    )
+            samples = Samples.concat(parts)
+            self.recorded += samples.n_values
+            return samples
+
+    def sealed(self) -> list[Segment]:
+        """Segments that are complete and drained, oldest first, for the lake."""
+        with self._lock:
+            return [s for s in self._sealed if s.end is not None and s.drained_to >= s.end]
+
+    def release(self, segment: Segment, *, unlink: bool) -> None:
+        """Let go of a segment: its rows are in the lake (`unlink`), or somebody recovers it later."""
+        with self._lock:
+            self._sealed.remove(segment)
+        segment.close(unlink=unlink)
+
+    # -- notes ------------------------------------------------------------------------------------
+
+    def note(self, kind: int, document: Mapping[str, Any], *, clean: bool = False) -> bool:
+        """Put a note (notes.py) into the segment, as safe as a sample; False: dropped, and counted.
+
+        Raises ValueError where its text is too long.
+        """
+        if self._ended == FORKED:
+            return False
+        record = note_record(kind, document, clean=clean)
+        if self._segment is None and self._ended is None:
+            self._begin()
+        with self._lock:
+            if self._put(record) and self._segment is not None:
+                self._segment.notes += 1
+                self._open_spans.saw(kind, document, record)
+                return True
+            self.notes_dropped += 1
+        self.say()
+        return False
+
+    def _put(self, record: bytes) -> bool:
+        """Write with care: where this segment is full, into the next. Nobody else rolls meanwhile."""
+        with self._lock:
+            for _ in range(3):
+                try:
+                    self.namespace["put"](record)
+                    return True
+                except ValueError:
+                    if not self.roll() or self._segment is None:
+                        break
+                    if len(record) > self._segment.size - self._segment.position():
+                        break  # not even into an empty one
+        return False
+
+    def _warn_once(self, kind: str, key: str, message: str) -> None:
+        # Names can be without number, and "no room" must still be heard behind a thousand of them.
+        if (kind, key) not in self._warned and (len(self._warned) < 1000 or kind != "bad"):
+            self._warned.add((kind, key))
+            self._unsaid.append(message)
+            if not self._lock._is_owned():  # type: ignore[attr-defined]  # as Condition asks it
+                self.say()
+
+    def say(self) -> None:
+        """Log what came up under the lock: a handler of the user's may record, in this thread or another."""
+        while self._unsaid:
+            with contextlib.suppress(IndexError):  # another thread has said it
+                logger.warning("%s", self._unsaid.pop(0))
+
+
+def _locked(write: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    lock = threading.Lock()
+
+    def write_locked(record: bytes) -> None:
+        with lock:
+            write(record)
+
+    return write_locked

@@ -1,0 +1,156 @@
+"""Lifetime: what happens to open runs at exit, on SIGTERM, in forked children and in notebooks."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing.util
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Protocol
+
+from entrenar_otel import identity
+from entrenar_otel.errors import AndonStop, guard
+from entrenar_otel.recording.lock import let_go_after_fork
+
+#: How long SIGTERM may take: schedulers kill after 10 to 30 seconds.
+_TERM_SECONDS = 4.0
+
+
+class ClosableRun(Protocol):
+    """A run as the end of the process sees it."""
+
+    run_id: str
+    rank: int
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the run is over."""
+
+    def close(self, state: str = "completed", reason: str | None = None) -> None:
+        """End the run, bounded."""
+
+    def abandon(self) -> None:
+        """Become the no-op twin, in a forked child."""
+
+
+_open: list[ClosableRun] = []
+_made: ClosableRun | None = None
+_hooks_set_in = 0  # pid
+_term_set = False
+
+
+def made(monitor: ClosableRun) -> None:
+    """A monitor exists that may not have started yet."""
+    global _made
+    _made = monitor
+
+
+def latest() -> ClosableRun | None:
+    """The run that plain meters record into: the one made last that is not over, or None."""
+    if _made is not None and not _made.is_closed:
+        return _made
+    return _open[-1] if _open else None
+
+
+def opened(monitor: ClosableRun) -> None:
+    """A run has started in this process."""
+    global _hooks_set_in
+    _open.append(monitor)
+    identity.mark_recording(monitor.rank)
+    if not _hooks_set_in:
+        atexit.register(close_all)
+        os.register_at_fork(after_in_child=_after_fork)
+    if _hooks_set_in != os.getpid():
+        # A multiprocessing child leaves by os._exit, past atexit, but runs finalizers: its own only.
+        multiprocessing.util.Finalize(None, close_all, exitpriority=10)
+        _hooks_set_in = os.getpid()
+    _set_term()
+
+
+def closed(monitor: ClosableRun) -> None:
+    """A run has ended in this process."""
+    if monitor in _open:
+        _open.remove(monitor)
+    if not _open:
+        identity.unmark_recording()
+        _unset_term()
+
+
+def supersede(monitor: ClosableRun) -> None:
+    """End the open run that the new one takes the place of: same id, or a notebook cell run again."""
+    for earlier in tuple(_open):  # close() removes it
+        if earlier.run_id == monitor.run_id or _is_interactive():
+            earlier.close("stopped", f"superseded by {monitor.run_id}")
+            print(f"entrenar: run {earlier.run_id} ended, superseded by {monitor.run_id}", file=sys.stderr)
+
+
+def _is_interactive() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return hasattr(sys, "ps1") or (shell is not None and shell() is not None)
+
+
+def state_of(error: BaseException | None) -> tuple[str, str | None]:
+    """How a run ended that was left with this exception."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return "completed", None
+    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, AndonStop | KeyboardInterrupt | GeneratorExit):
+        return "stopped", reason
+    return "crashed", reason
+
+
+def close_all() -> None:
+    """Close what was left open, at exit."""
+    # A multiprocessing child is here while its error is on the way up.
+    error = sys.exc_info()[1] or getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    state, reason = state_of(error)
+    for monitor in tuple(_open):
+        with guard("exit"):
+            monitor.close(state, reason)
+
+
+def _after_fork() -> None:
+    if _open:
+        identity.mark_forked()
+        for monitor in _open:
+            monitor.abandon()
+        _open.clear()
+        let_go_after_fork()
+        _unset_term()
+
+
+def _set_term() -> None:
+    """Flush on SIGTERM, unless somebody handles it already; then die of it as before."""
+    global _term_set
+    if _term_set or threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _on_term)
+        _term_set = True
+
+
+def _unset_term() -> None:
+    global _term_set
+    if not _term_set or threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is _on_term:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _term_set = False
+
+
+def _on_term(number: int, _frame: FrameType | None) -> None:
+    # In a thread with a deadline: the interrupted code may hold one of our locks. What is then not
+    # closed is still safe in its segment, and recovered by the next run.
+    def close() -> None:
+        for monitor in tuple(_open):
+            with guard("SIGTERM"):
+                monitor.close("stopped", "SIGTERM")
+
+    closer = threading.Thread(target=close, name="entrenar-sigterm", daemon=True)
+    closer.start()
+    closer.join(_TERM_SECONDS)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

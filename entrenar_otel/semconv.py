@@ -1,0 +1,145 @@
+"""Names, kinds and units of metrics: the one table that everything else refers to."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Kind(StrEnum):
+    """What kind of OpenTelemetry instrument a metric is."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    UP_DOWN_COUNTER = "up_down_counter"
+    HISTOGRAM = "histogram"
+
+
+class Instrument(NamedTuple):
+    """The OpenTelemetry instrument of a façade name: dotted name, kind, UCUM unit, description."""
+
+    name: str
+    kind: Kind
+    unit: str
+    description: str
+
+
+#: Façade name → instrument. No unit is `1`: a Collector would append `_ratio`, others would not.
+INSTRUMENTS = {
+    "loss": Instrument("training.loss", Kind.GAUGE, "", "Loss"),
+    "accuracy": Instrument("training.accuracy", Kind.GAUGE, "", "Accuracy, from 0 to 1"),
+    "learning_rate": Instrument("training.learning_rate", Kind.GAUGE, "", "Learning rate"),
+    "gradient_norm": Instrument("training.gradient.norm", Kind.GAUGE, "", "Norm of the gradient"),
+    "step_duration": Instrument(
+        "training.step.duration", Kind.HISTOGRAM, "s", "Time of a whole step, data included"
+    ),
+    "data_wait": Instrument(
+        "training.data_wait.duration", Kind.HISTOGRAM, "s", "Time a step waited for its data"
+    ),
+    "samples": Instrument("training.samples", Kind.COUNTER, "{sample}", "Samples trained on"),
+    "tokens": Instrument("training.tokens", Kind.COUNTER, "{token}", "Tokens trained on"),
+}
+
+#: What our instruments begin with; the rest of the name is the façade's.
+PREFIX = "training."
+
+#: Attributes that say where in the run a sample was taken; never the identity of a series.
+COORDINATES = frozenset({"epoch", "batch", "step"})
+
+#: What the run reports of itself: instrument → kind, unit, description.
+STATE = {
+    "training.progress.epoch": (Kind.GAUGE, "", "Epoch of the latest sample"),
+    "training.progress.step": (Kind.GAUGE, "", "Step of the latest sample"),
+    "training.run.state": (
+        Kind.GAUGE,
+        "",
+        "0 starting, 1 running, 2 paused, 3 stopped, 4 completed, 5 crashed",
+    ),
+    "training.last_step.timestamp": (Kind.GAUGE, "s", "Unix time of the latest sample"),
+    "training.nonfinite": (Kind.COUNTER, "{sample}", "Samples that were NaN or infinite"),
+    "training.anomalies": (Kind.COUNTER, "{anomaly}", "Samples that a detector judged abnormal"),
+    "training.drift.p_value": (Kind.GAUGE, "", "p-value of the latest drift that was found"),
+    "training.alert.active": (Kind.GAUGE, "", "1 while an alert fires, else 0"),
+    "training.alerts": (Kind.COUNTER, "{alert}", "Alerts that began"),
+    "training.budget.usage": (Kind.GAUGE, "", "Use of a budget: value over limit"),
+    "training.budget.limit": (Kind.GAUGE, "", "Limit of a budget, in its unit"),
+    "entrenar.recorder.samples": (Kind.COUNTER, "{sample}", "Samples recorded"),
+    "entrenar.recorder.dropped": (Kind.COUNTER, "{sample}", "Samples that could not be kept"),
+    "entrenar.tick.duration": (Kind.HISTOGRAM, "s", "Time of a heartbeat"),
+    "entrenar.overhead": (Kind.GAUGE, "", "Share of wall time spent in monitoring"),
+    "entrenar.export.failures": (Kind.COUNTER, "{failure}", "Exports that failed"),
+}
+
+#: Values of `training.run.state`.
+RUN_STATES = {"starting": 0, "running": 1, "paused": 2, "stopped": 3, "completed": 4, "crashed": 5}
+
+#: Instruments that are not to be had by a user's metric.
+RESERVED = frozenset(
+    {
+        *STATE,
+        *(instrument.name for instrument in INSTRUMENTS.values()),
+    }
+)
+
+#: Log-spaced bounds in seconds, 1-2-5 per decade from 100 µs to 1,000 s.
+DURATION_BOUNDS_SECONDS = (
+    *(float(f"{digit}e{exponent}") for exponent in range(-4, 3) for digit in (1, 2, 5)),
+    1000.0,
+)
+
+#: OpenTelemetry's own default, for histograms of anything but time.
+DEFAULT_BOUNDS = (0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1e3, 2.5e3, 5e3, 7.5e3, 1e4)
+
+
+#: The events that say what only the process knew: its memory in bytes, and what `check_latency` and
+#: `check_memory` were told.
+BUDGET_FACTS, BUDGET_CHECK = "training.budget.facts", "training.budget.check"
+PEAK_RSS, PEAK_ALLOCATED = "peak_rss_bytes", "peak_allocated_bytes"
+
+_MAX_INSTRUMENT = 200
+
+
+class Metric(StrEnum):
+    """The metrics that have a name of their own; any other text is a metric too.
+
+    >>> Metric.LOSS == "loss"
+    True
+    """
+
+    LOSS = "loss"
+    ACCURACY = "accuracy"
+    LEARNING_RATE = "learning_rate"
+    GRADIENT_NORM = "gradient_norm"
+    STEP_DURATION = "step_duration"
+    DATA_WAIT = "data_wait"
+    SAMPLES = "samples"
+    TOKENS = "tokens"
+
+
+_FACADE = {instrument.name: metric for metric, instrument in INSTRUMENTS.items()}
+
+
+def metric_of(instrument: str) -> str:
+    """The façade name of an instrument: what the lake's `metric` column holds.
+
+    >>> metric_of("training.gradient.norm"), metric_of("training.temperature"), metric_of("my.gauge")
+    ('gradient_norm', 'temperature', 'my.gauge')
+    """
+    return _FACADE.get(instrument) or instrument.removeprefix(PREFIX)
+
+
+def instrument_of(metric: str) -> Instrument:
+    """The instrument of a façade name.
+
+    >>> instrument_of("val/loss").name
+    'training.val_loss'
+    """
+    known = INSTRUMENTS.get(metric)
+    if known is not None:
+        return known
+    safe = re.sub(r"[^a-z0-9_.\-/]", "_", metric.lower()).replace("/", "_")[:_MAX_INSTRUMENT]
+    name = f"training.{safe}"
+    if name in RESERVED:
+        name = f"training.user.{safe}"
+    return Instrument(name, Kind.GAUGE, "", f"{metric}, as reported by the training loop")

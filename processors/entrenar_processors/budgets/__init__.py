@@ -1,0 +1,1 @@
+"""Budgets: latencies, memory and patterns of spans held against their limits."""

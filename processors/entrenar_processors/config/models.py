@@ -1,0 +1,517 @@
+"""Config: renacer.toml, the one home of thresholds, as typed settings.
+
+Not imported by the package root: it needs pydantic, which takes a tenth of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from entrenar_processors.alert import Action, Level
+from entrenar_processors.config.problems import MAX_BYTES, BadConfig, Problem, Unfit, problems_of, read_toml
+from entrenar_processors.config.schema import schema_of
+from entrenar_processors.config.types import (
+    AtLeastOne,
+    Count,
+    Duration,
+    Flag,
+    LabelName,
+    Metrics,
+    Number,
+    Positive,
+    Ratio,
+    Regex,
+    Text,
+    VariableName,
+    duration_seconds,
+    factors_fit,
+    samples_fit,
+)
+
+__all__ = [
+    "AccuracyDrop", "Actions", "Andon", "AntiPattern", "Assertion", "BadConfig", "Config", "CriticalPath",
+    "Custom", "Divergence", "Drift", "GradientExplosion", "IsolationForest", "MemoryUsage",
+    "MonitorSettings", "Otlp", "Problem", "Section", "Silent", "SpanCount", "Spike", "Threshold", "ZScore",
+    "config_schema", "duration_seconds", "load_config", "parse_config", "parse_text",
+]  # fmt: skip
+
+
+class Section(BaseModel):
+    """Base of every table: unknown keys are refused, and nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# -- [[assertion]] ----------------------------------------------------------------------------------
+
+
+class _Assertion(Section):
+    name: Text
+    """Unique among the assertions."""
+    enabled: Flag = True
+    """Whether it is checked at all."""
+    fail_on_violation: Flag = True
+    """Whether a violation stops the line and fails `entrenar-otel ci`; else it is only told."""
+
+
+class CriticalPath(_Assertion):
+    """The longest duration of any span whose name matches."""
+
+    type: Literal["critical_path"]
+    max_duration_ms: Positive
+    """The longest that a matching span may take, in milliseconds."""
+    trace_name_pattern: Regex | None = None
+    """Regular expression searched for in span names; without it, every span counts."""
+
+
+class SpanCount(_Assertion):
+    """The number of spans whose name matches, in the run."""
+
+    type: Literal["span_count"]
+    max_spans: Count
+    """How many matching spans a run may have."""
+    span_name_pattern: Regex | None = None
+    """Regular expression searched for in span names; without it, every span counts."""
+
+
+class MemoryUsage(_Assertion):
+    """Peak memory of the process: resident, or allocated by Python as tracemalloc sees it."""
+
+    type: Literal["memory_usage"]
+    max_bytes: AtLeastOne
+    """The most memory, in bytes."""
+    tracking_mode: Literal["allocations", "rss"] = "rss"
+    """`rss`: resident memory of the process (psutil); `allocations`: what Python allocated (tracemalloc)."""
+
+
+class AntiPattern(_Assertion):
+    """A shape of the trace that wastes time; see `budgets`."""
+
+    type: Literal["anti_pattern"]
+    pattern: Literal["GodProcess", "TightLoop", "PcieBottleneck"]
+    """`GodProcess`: one span name holds most of the self-time; `TightLoop`: the same short span again and
+    again; `PcieBottleneck`: steps wait for transfers or data."""
+    threshold: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+    """The share of time, from 0 to 1, above which it is a violation."""
+    process_name_pattern: Regex | None = None
+    """Regular expression searched for in span names; without it, every span counts."""
+
+
+class Custom(_Assertion):
+    """Comparisons over the run's summary, such as `p99(step_duration) < 2.0`; see `expression`."""
+
+    type: Literal["custom"]
+    expression: Annotated[str, Field(strict=True, min_length=1, max_length=2000)]
+    """Comparisons joined by and, or, not, such as `p99(step_duration) < 2.0 and max(gradient_norm) < 100`."""
+
+    @model_validator(mode="after")
+    def _expression_can_be(self) -> Custom:
+        from entrenar_processors.expression import parse
+
+        try:
+            parse(self.expression)
+        except ValueError as error:
+            expected = "comparisons such as p99(step_duration) < 2.0 and max(gradient_norm) < 100"
+            hint = " ".join(str(error).split())[:200]
+            raise Unfit(expected, "", "expression", hint=hint) from None
+        return self
+
+
+Assertion = Annotated[
+    CriticalPath | SpanCount | MemoryUsage | AntiPattern | Custom, Field(discriminator="type")
+]
+
+
+# -- [monitor] --------------------------------------------------------------------------------------
+
+
+class Actions(Section):
+    """What is done at each severity."""
+
+    low: Action
+    """At low severity."""
+    medium: Action
+    """At medium severity."""
+    high: Action
+    """At high severity."""
+
+
+def _log_all() -> Actions:
+    return Actions(low=Action.LOG, medium=Action.LOG, high=Action.LOG)
+
+
+def _notify_all() -> Actions:
+    return Actions(low=Action.NOTIFY, medium=Action.NOTIFY, high=Action.NOTIFY)
+
+
+class Threshold(Section):
+    """One row of the Jidoka table: what is watched, and what happens.
+
+    One or more of `min`, `max`, `max_drop_ratio` (against the best window mean) and `max_ratio` (against
+    the running median).
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        json_schema_extra={
+            "anyOf": [{"required": [one]} for one in ("min", "max", "max_drop_ratio", "max_ratio")],
+            "not": {"required": ["for", "for_samples"], "properties": {"for_samples": {"minimum": 2}}},
+        },
+    )
+
+    name: Text
+    """Unique among the thresholds."""
+    metric: Text
+    """Façade name of what is watched, such as `accuracy`."""
+    tags: dict[Text, str] = {}
+    """Only series with these tags, such as `{ split = "validation" }`."""
+    min: Number | None = None
+    """The least that is normal."""
+    max: Number | None = None
+    """The most that is normal."""
+    max_drop_ratio: Ratio | None = None
+    """How far the window mean may fall below the best such mean, as a share of it."""
+    max_ratio: Annotated[float, Field(strict=True, gt=1, allow_inf_nan=False)] | None = None
+    """How many times the running median a value may be."""
+    window: AtLeastOne = 100
+    """Samples in a window."""
+    for_samples: AtLeastOne = 1
+    """How many samples in a row must be abnormal before it counts."""
+    for_: Annotated[Duration | None, Field(alias="for")] = None
+    """How long it must be abnormal before it counts, as Prometheus spells durations; either this or
+    `for_samples`."""
+    after_steps: Count = 0
+    """Warm-up, in which nothing more than logging is done."""
+    action: Action = Action.NOTIFY
+    """What is done."""
+    level: Level | None = None
+    """How urgent it is for a person; by default the action tells."""
+    factor: Ratio = 0.5
+    """reduce_lr: what the learning rate is multiplied by."""
+    min_factor: Ratio = 0.0625
+    """reduce_lr: the least that all reductions together may come to."""
+    labels: dict[LabelName, str] = {}
+    """Labels of the alert, for routing."""
+    annotations: dict[LabelName, str] = {}
+    """Texts of the alert, such as `summary` and `runbook_url`."""
+
+    @property
+    def for_seconds(self) -> float:
+        """`for` in seconds; 0 without."""
+        return duration_seconds(self.for_) if self.for_ is not None else 0.0
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> Threshold:
+        if self.min is self.max is self.max_drop_ratio is self.max_ratio is None:
+            raise Unfit("a limit: one of min, max, max_drop_ratio, max_ratio", "none of them")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise Unfit(f"at most max ({self.max:g})", f"{self.min:g}", "min")
+        if self.for_ is not None and self.for_samples > 1:
+            raise Unfit("either for or for_samples", "both", "for")
+        return factors_fit(self, self.min_factor, self.factor)
+
+
+class _Detector(Section):
+    enabled: Flag = True
+    """Whether it runs."""
+    after_steps: Count = 0
+    """Warm-up, in which nothing more than logging is done."""
+    level: Level | None = None
+    """How urgent it is for a person; by default the action tells."""
+    actions: Actions = Field(default_factory=_notify_all)
+    """What is done at each severity."""
+
+
+class ZScore(_Detector):
+    """The faithful z-score, a measurement: by default its findings are only logged."""
+
+    metrics: Metrics = ("loss", "gradient_norm")
+    """Façade names of what is watched."""
+    window: Annotated[int, Field(strict=True, ge=2)] = 100
+    """Samples in a window."""
+    min_samples: Annotated[int, Field(strict=True, ge=2)] = 10
+    """Samples before it judges."""
+    threshold: Positive = 3.0
+    """Standard deviations from the mean."""
+    actions: Actions = Field(default_factory=_log_all)
+    """What is done at each severity."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> ZScore:
+        return samples_fit(self, self.min_samples, self.window)
+
+
+class Spike(_Detector):
+    """Upward on loss and gradient norm, downward on accuracy; any other metric upward."""
+
+    metrics: Metrics = ("loss", "gradient_norm", "accuracy")
+    """Façade names of what is watched."""
+    window: Annotated[int, Field(strict=True, ge=4)] = 125
+    """Samples in a window."""
+    min_samples: Annotated[int, Field(strict=True, ge=4)] = 30
+    """Samples before it judges."""
+    threshold: Positive | None = None
+    """The score above which it is a spike; by default the one the measured false alarms gave."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Spike:
+        return samples_fit(self, self.min_samples, self.window)
+
+
+class Divergence(_Detector):
+    """A slow rise of the loss."""
+
+    metrics: Metrics = ("loss",)
+    """Façade names of what is watched."""
+    threshold: Positive = 15.0
+    """The score above which the loss diverges."""
+    warm_up: Annotated[int, Field(strict=True, ge=4)] = 100
+    """Samples from which it learns what is normal."""
+
+
+class AccuracyDrop(_Detector):
+    """Accuracy fell by a share of the best it has been."""
+
+    metrics: Metrics = ("accuracy",)
+    """Façade names of what is watched."""
+    max_drop_ratio: Ratio = 0.05
+    """How far it may fall below its best, as a share of it."""
+    window: AtLeastOne = 100
+    """Samples in a window."""
+
+
+class Drift(_Detector):
+    """Accuracy became worse than its best window, by a statistical test; needs scipy."""
+
+    metrics: Metrics = ("accuracy",)
+    """Façade names of what is watched."""
+    window: Annotated[int, Field(strict=True, ge=2)] = 100
+    """Samples in a window."""
+    threshold: Ratio = 0.05
+    """The p-value below which it is drift."""
+    test: Literal["welch", "mann_whitney"] = "welch"
+    """Welch's t-test, or Mann-Whitney, which asks for no normal distribution."""
+
+
+class IsolationForest(_Detector):
+    """Rows that are odd in several metrics together; needs scikit-learn."""
+
+    metrics: Metrics = ("loss", "gradient_norm", "step_duration", "data_wait")
+    """Façade names of what is watched."""
+    n_trees: AtLeastOne = 100
+    """Trees in the forest."""
+    subsample: Annotated[int, Field(strict=True, ge=2)] = 256
+    """Rows each tree sees."""
+    quantile: Ratio = 0.99
+    """Rows that score above this quantile of the past are odd."""
+
+
+class Silent(_Detector):
+    """A member of a group of series that stops, is constant, or is all NaN while its siblings move."""
+
+    metrics: Metrics = ("loss", "accuracy", "gradient_norm")
+    """Façade names of what is watched."""
+    stopped_after: AtLeastOne = 5
+    """Reports of its siblings without one of its own."""
+    nan_after: AtLeastOne = 10
+    """NaN in a row."""
+    constant_after: AtLeastOne = 30
+    """Equal values in a row."""
+
+
+class GradientExplosion(Section):
+    """A gradient norm far above its running median."""
+
+    metric: Text = "gradient_norm"
+    """Façade name of the gradient norm."""
+    max_ratio: Annotated[float, Field(strict=True, gt=1, allow_inf_nan=False)] = 10.0
+    """How many times its running median it may be."""
+    action: Action = Action.REDUCE_LR
+    """What is done."""
+    factor: Ratio = 0.5
+    """reduce_lr: what the learning rate is multiplied by."""
+    min_factor: Ratio = 0.0625
+    """reduce_lr: the least that all reductions together may come to."""
+    for_samples: AtLeastOne = 1
+    """How many samples in a row must be abnormal before it counts."""
+    after_steps: Count = 100
+    """Warm-up, in which nothing more than logging is done."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> GradientExplosion:
+        return factors_fit(self, self.min_factor, self.factor)
+
+
+class Andon(Section):
+    """What happens when something is abnormal."""
+
+    nonfinite: dict[Text, Action] = {"loss": Action.STOP, "other": Action.NOTIFY}
+    """Façade name → action at NaN or Inf; `other` for those without an entry."""
+    stop_after_nonfinite_gradients: AtLeastOne = 20
+    """Non-finite gradient norms in a row that stop the line, whatever `nonfinite` says of one of them."""
+    gradient_explosion: GradientExplosion | None = None
+    """A gradient norm far above its running median; off unless written."""
+    quiet_seconds: Positive = 60.0
+    """An episode is over when its series was normal for so long."""
+    pause_timeout_seconds: Positive = 300.0
+    """How long a pause waits for somebody."""
+    after_pause: Literal["stop", "resume"] = "stop"
+    """What happens when nobody came."""
+    webhook_env: VariableName = "ENTRENAR_WEBHOOK_URL"
+    """The environment variable that holds the URL; secrets never stand in the file."""
+    alertmanager_env: VariableName = "ENTRENAR_ALERTMANAGER_URL"
+    """Likewise, for Alertmanager."""
+    page_via: Literal["process", "prometheus"] = "process"
+    """Which path pages: this process, or Prometheus and Alertmanager; never both."""
+    max_incidents: Count = 20
+    """Incidents kept for one run, of one name a quarter of them; those of stops are kept besides."""
+    incident_before_seconds: Positive = 120.0
+    """How much of the time before an incident is kept with it."""
+    incident_after_seconds: Positive = 30.0
+    """How much of the time after an incident is kept with it."""
+
+    @model_validator(mode="after")
+    def _gradients_are_in_a_row(self) -> Andon:
+        if "gradients" in self.nonfinite:  # the rule of that name is about many in a row, and stops
+            raise Unfit("gradient_norm, the metric", "gradients", "nonfinite")
+        return self
+
+
+class MonitorSettings(Section):
+    """`[monitor]`. What is None is off."""
+
+    interval_seconds: Annotated[float, Field(strict=True, gt=0, lt=1e6)] = 1.0
+    """The heartbeat: drain, sum up, make durable."""
+    lake: Text | None = None
+    """A folder or any Arrow file-system URL (s3://…); `entrenar-lake` where nobody says otherwise."""
+    retention_days: Annotated[float, Field(strict=True, gt=0, lt=1e6)] | None = None
+    """How long rows of ended runs are kept; acts only when written here, and only on the run's own lake."""
+    threshold: tuple[Threshold, ...] = ()
+    """The Jidoka table."""
+    zscore: ZScore = ZScore()
+    spike: Spike = Spike()
+    divergence: Divergence = Divergence()
+    accuracy_drop: AccuracyDrop = AccuracyDrop()
+    drift: Drift | None = None
+    isolation_forest: IsolationForest | None = None
+    silent: Silent = Silent()
+    andon: Andon = Andon()
+
+    @property
+    def detectors_on(self) -> tuple[str, ...]:
+        """The names of the detectors that run.
+
+        >>> MonitorSettings().detectors_on
+        ('zscore', 'spike', 'divergence', 'accuracy_drop', 'silent')
+        """
+        return tuple(
+            name for name in type(self).model_fields
+            if isinstance(one := getattr(self, name), _Detector) and one.enabled
+        )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _explosion_is_one(self) -> MonitorSettings:
+        taken = self.andon.gradient_explosion is not None
+        if taken and any(one.name == "gradient_explosion" for one in self.threshold):
+            raise Unfit("another name than that of [monitor.andon]", "gradient_explosion", "threshold")
+        return self
+
+
+class Otlp(BaseModel):
+    """`[otlp]`: used where the environment does not say otherwise; other keys are other readers'."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    endpoint: Text | None = None
+    """Where OTLP goes."""
+    service_name: Text | None = None
+    """The resource's service.name."""
+
+
+class Config(BaseModel):
+    """A whole renacer.toml. Sections that are none of ours are accepted and left alone.
+
+    >>> Config().monitor.andon.nonfinite["loss"]
+    <Action.STOP: 'stop'>
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    assertion: tuple[Assertion, ...] = ()
+    """Budgets of a run; a violation fails the gate."""
+    monitor: MonitorSettings = MonitorSettings()
+    """How a run is recorded, and what is watched in it."""
+    otlp: Otlp = Otlp()
+    """Used where the environment does not say otherwise."""
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Config:
+        for table, names in (
+            ("assertion", [one.name for one in self.assertion]),
+            ("monitor.threshold", [one.name for one in self.monitor.threshold]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{table}: expected unique names, found {', '.join(twice)} twice")
+        return self
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON Schema of a renacer.toml, for editors; `docs/renacer.schema.json` is what this gives.
+
+    >>> config_schema()["$defs"]["Threshold"]["properties"]["for"]["x-expected"]
+    'a duration such as 30s, 5m or 1h30m'
+    """
+    return schema_of(Config)
+
+
+_known_schema = cache(config_schema)
+
+
+def parse_config(document: Mapping[str, Any], source: str = "renacer.toml") -> Config:
+    """The settings in a parsed file. Raises BadConfig, with every problem in it."""
+    return _parsed(document, source, None)
+
+
+def parse_text(text: str | bytes, source: str = "renacer.toml") -> Config:
+    """The settings in the text of a file. Raises BadConfig, with every problem and its line.
+
+    >>> parse_text("[monitor]\\nlake = 3")
+    Traceback (most recent call last):
+    entrenar_processors.config.problems.BadConfig: renacer.toml:2: monitor.lake: expected text of 1 to 200 ...
+    """
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    decoded, document = read_toml(data, source)
+    return _parsed(document, source, decoded)
+
+
+def load_config(path: Path) -> Config:
+    """Read a renacer.toml. Raises BadConfig: the file, the line, the key, what was expected and found."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except IsADirectoryError:
+        raise BadConfig([Problem(str(path), None, "", "a file", "a folder")]) from None
+    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
+        found = getattr(error, "strerror", None) or str(error)
+        raise BadConfig([Problem(str(path), None, "", "a file that can be read", found)]) from None
+    return parse_text(data, str(path))
+
+
+def _parsed(document: Mapping[str, Any], source: str, text: str | None) -> Config:
+    config, error = None, None
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as refused:
+        error = refused
+    problems = problems_of(error, document, _known_schema, source, text)
+    if problems or config is None:
+        raise BadConfig(problems)
+    return config

@@ -1,0 +1,1 @@
+"""Detectors: one per file, each a Processor of samples."""

@@ -1,0 +1,75 @@
+"""PreferValidation: validation values where a metric has them, else those of training."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from entrenar_processors.finding import Coordinates
+from entrenar_processors.samples import Column, Samples, Series
+
+#: Values of the tag `split` that mean: a measurement of the whole model, not of one batch.
+VALIDATION = frozenset({"validation", "val", "valid", "eval", "dev", "test"})
+
+_Group = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def is_validation(series: Series) -> bool:
+    """Whether its values are measured on a held-out set.
+
+    >>> is_validation(Series.of("accuracy", {"split": "val"})), is_validation(Series("accuracy"))
+    (True, False)
+    """
+    return dict(series.tags).get("split") in VALIDATION
+
+
+class PreferValidation:
+    """Chooses the rows to judge: from the first validation value on, training's are left out.
+
+    Series belong together when they differ in nothing but the tag `split`. The choice follows the
+    order of recording, so it is the same in whatever chunks the samples come. Non-finite values are
+    counted in `nonfinite` and left out.
+
+    >>> validation = Series.of("accuracy", {"split": "val"})
+    >>> samples = Samples.from_columns({"accuracy": [0.5], validation: [0.4]})
+    >>> [str(series) for series, _ in PreferValidation(frozenset({"accuracy"})).rows(samples)]
+    ['accuracy{split="val"}']
+    """
+
+    def __init__(self, metrics: frozenset[str]) -> None:
+        self._metrics = metrics
+        self._since: dict[_Group, Coordinates] = {}
+        self.nonfinite: dict[Series, int] = {}
+
+    def rows(self, samples: Samples) -> list[tuple[Series, Column]]:
+        """The chosen rows of each watched series, sorted by series; those without any are left out."""
+        watched = {one: self._finite(one, samples) for one in samples.series if one.metric in self._metrics}
+        for series, column in watched.items():
+            if is_validation(series) and len(column.seq):
+                group, first = _group(series), Coordinates.of(column, 0)
+                self._since[group] = min(first, self._since.get(group, first), key=lambda at: at.seq)
+        chosen = []
+        for series, column in watched.items():
+            kept = column
+            since = self.left_out_since(series)
+            if since is not None:
+                kept = column.take(np.flatnonzero(column.seq < since.seq))
+            if len(kept.seq):
+                chosen.append((series, kept))
+        return chosen
+
+    def left_out_since(self, series: Series) -> Coordinates | None:
+        """Where the first validation value came, since which this series of training is not judged."""
+        return None if is_validation(series) else self._since.get(_group(series))
+
+    def _finite(self, series: Series, samples: Samples) -> Column:
+        column = samples.column(series)
+        finite = np.isfinite(column.values)
+        if finite.all():
+            return column
+        lost = int(np.count_nonzero(~finite))
+        self.nonfinite[series] = self.nonfinite.get(series, 0) + lost
+        return column.take(np.flatnonzero(finite))
+
+
+def _group(series: Series) -> _Group:
+    return series.metric, tuple(tag for tag in series.tags if tag[0] != "split")

@@ -1,0 +1,127 @@
+"""From samples to per-series state and back to findings: what the detectors of single series share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from entrenar_processors.detectors.tables import Source, Stack, stacked, tables
+from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.processor import Counting
+from entrenar_processors.samples import Floats, Ints, Samples, Series
+from entrenar_processors.stats.arrays import Core, Index, columns_of
+
+_LEVELS = tuple(Severity)
+_LAYOUTS = 256
+
+
+class SeriesProcessor(Counting):
+    """A `Processor` that judges each series by itself: finds its rows, leaves out the non-finite.
+
+    `signs` names the metrics and their bad direction: +1 upward, -1 downward (the core then sees the
+    negated values, and a score comes back negative).
+    """
+
+    def __init__(self, name: str, signs: Mapping[str, float]) -> None:
+        self._name = name
+        self._signs = dict(signs)
+        self.reset()
+
+    def _core(self) -> Core:
+        """A new core without any series."""
+        raise NotImplementedError
+
+    def _added(self, row: int, series: Series) -> None:
+        """A series got its row; for detectors that have settings by metric."""
+
+    def reset(self) -> None:
+        super().reset()
+        self._cores = self._core()
+        self._row: dict[Series, int] = {}
+        self._layouts: dict[tuple[Series, ...], tuple[list[int], Index, Floats]] = {}
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        return frozenset(self._signs)
+
+    def update(self, samples: Samples) -> list[Finding]:
+        findings: list[Finding] = []
+        for source, series, values in stacked(tables(samples, self.metrics), self.metrics):
+            findings += self._judge(source, series, values)
+        findings.sort(key=lambda finding: finding.order)
+        return findings
+
+    def _judge(self, source: Source, series: tuple[Series, ...], values: Floats) -> list[Finding]:
+        columns, rows, signs = self._layout(series, keep=not isinstance(source, Stack))
+        chosen = values if len(columns) == len(series) else values[:, columns]
+        finite = np.isfinite(chosen)
+        if finite.all():
+            return self._run(source, None, series, columns, rows, signs, chosen)
+        for i in np.flatnonzero(~finite.all(axis=0)).tolist():
+            one = series[columns[i]]
+            self._left_out(one, int(np.count_nonzero(~finite[:, i])))
+        kept = np.flatnonzero(finite.any(axis=1))
+        finite = finite[kept]
+        if finite.all():  # an overflowing step makes every gradient infinite: the row goes as a whole
+            return self._run(source, kept, series, columns, rows, signs, chosen[kept])
+        findings: list[Finding] = []
+        whole = finite.all(axis=0)
+        places = columns_of(rows)
+        groups = [np.flatnonzero(whole)] if whole.any() else []
+        for group in [*groups, *(np.array([i]) for i in np.flatnonzero(~whole))]:
+            mine = kept[finite[:, group[0]]]
+            names, index = [columns[i] for i in group], np.array([places[i] for i in group])
+            findings += self._run(source, mine, series, names, index, signs[group], chosen[mine][:, group])
+        return findings
+
+    def _layout(self, series: tuple[Series, ...], *, keep: bool) -> tuple[list[int], Index, Floats]:
+        """The watched columns of a table, their rows of state and their signs."""
+        if (known := self._layouts.get(series)) is not None:
+            return known
+        columns = [i for i, one in enumerate(series) if one.metric in self._signs]
+        before = len(self._row)
+        places = np.array([self._row.setdefault(series[i], len(self._row)) for i in columns], np.int64)
+        self._cores.reserve(len(self._row))
+        for one, row in list(self._row.items())[before:]:
+            self._added(row, one)
+        contiguous = len(places) and (np.diff(places) == 1).all()
+        rows: Index = slice(int(places[0]), int(places[-1]) + 1) if contiguous else places
+        if len(self._layouts) >= _LAYOUTS:
+            self._layouts.clear()
+        signs = np.array([self._signs[series[i].metric] for i in columns])
+        if keep:
+            self._layouts[series] = columns, rows, signs
+        return columns, rows, signs
+
+    def _run(
+        self,
+        source: Source,
+        kept: Ints | None,
+        series: tuple[Series, ...],
+        columns: list[int],
+        rows: Index,
+        signs: Floats,
+        values: Floats,
+    ) -> list[Finding]:
+        if not values.size:
+            return []
+        signed = values if (signs == 1).all() else values * signs
+        hits = self._cores.update(rows, signed)
+        found = []
+        at = source.at if isinstance(source, Stack) else lambda row, _column: Coordinates.of(source, row)
+        for step, column, level, expected, score in zip(*(one.tolist() for one in hits), strict=True):
+            row = step if kept is None else int(kept[step])
+            sign, value = float(signs[column]), float(values[step, column])
+            found.append(
+                Finding(
+                    self._name,
+                    series[columns[column]],
+                    _LEVELS[level],
+                    at(row, columns[column]),
+                    value,
+                    sign * expected,
+                    sign * score,
+                )
+            )
+        return found

@@ -1,0 +1,194 @@
+"""SilentMembers: one expert of eight went quiet, and the loss still looks fine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.processor import Counting
+from entrenar_processors.samples import Block, Column, Floats, Samples, Series
+from entrenar_processors.stats.silence import Group, Rules
+
+#: A group's table of rows and members is worked on in parts of about this many cells.
+_CELLS = 1 << 18
+#: From so many members on a table that is so many times emptier than full counts rounds, not rows.
+_MANY, _EMPTY = 64, 8
+_TEXTS = {
+    "stopped": "{} has not reported for {} rows, its siblings have",
+    "nan": "{} was not finite {} times in a row, its siblings were",
+    "constant": "{} was the same number {} times in a row, its siblings moved",
+}
+_SEVERITY = {"stopped": Severity.HIGH, "nan": Severity.HIGH, "constant": Severity.MEDIUM}
+
+
+class SilentMembers(Counting):
+    """Members of a tag group that are silent while their siblings are not; a `Processor`.
+
+    A group is the series of one metric with the same tag keys, `expert_loss{expert="0"}`,
+    `{expert="1"}` …; the keys in `apart` separate groups (a validation split is no sibling of
+    training). Three causes, each with a detector name of its own:
+
+    - `silent.stopped`: no report for `stopped_after` rows of its group,
+    - `silent.nan`: `nan_after` reports in succession that are not finite,
+    - `silent.constant`: `constant_after` finite reports in succession that are the same number,
+
+    or, if that is longer, `patience` times as long as the member has ever been so before: what it
+    does by design is not found. At least half of those siblings that could have shown it must do
+    better since the silence began (have reported; are finite; have moved), so nothing is found when
+    the whole group stops, or when there is one member only. Asked again when the silence is 2, 4, 8 …
+    times as long. One finding when it falls silent, one more (`over`, of count 0) when it is back;
+    `value` is the length of its silence (rows or reports), `expected` its longest before, `score` the
+    length in units of what is allowed.
+    Rows are counted where any member of the group reports, never by the clock.
+
+    >>> rows = np.random.default_rng(0).normal(size=(100, 3))
+    >>> rows[:, 1] = 0.25
+    >>> rows[60:, 2] = np.nan
+    >>> experts = [Series.of("loss", {"expert": i}) for i in range(3)]
+    >>> samples = Samples.from_columns(dict(zip(experts, rows.T)))
+    >>> [(f.detector, str(f.series), f.at.seq) for f in SilentMembers().update(samples)]
+    [('silent.constant', 'loss{expert="1"}', 29), ('silent.nan', 'loss{expert="2"}', 69)]
+    """
+
+    def __init__(
+        self,
+        metrics: Collection[str] = ("loss", "accuracy", "gradient_norm"),
+        *,
+        apart: Collection[str] = ("split", "phase"),
+        stopped_after: int = 5,
+        nan_after: int = 10,
+        constant_after: int = 30,
+        patience: int = 4,
+        min_samples: int = 10,
+    ) -> None:
+        for name, value in (
+            ("stopped_after", stopped_after),
+            ("nan_after", nan_after),
+            ("constant_after", constant_after),
+            ("patience", patience),
+            ("min_samples", min_samples),
+        ):
+            if value < 1:
+                raise ValueError(f"expected {name} of at least 1, got {value}")
+        self._metrics = frozenset(metrics)
+        self._apart = frozenset(apart)
+        self._rules = Rules(stopped_after, nan_after, constant_after, patience, min_samples)
+        self.reset()
+
+    def reset(self) -> None:
+        super().reset()
+        self._groups: dict[object, Group] = {}
+        self._group_of: dict[Series, Group] = {}
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        return self._metrics
+
+    def update(self, samples: Samples) -> list[Finding]:
+        blocks: dict[int, tuple[Group, list[Block]]] = {}
+        for block in samples.blocks:
+            found = {id(group): group for one in block.series if (group := self._group(one)) is not None}
+            for key, group in found.items():
+                blocks.setdefault(key, (group, []))[1].append(block)
+        findings = [one for group, parts in blocks.values() for one in self._judge(group, parts)]
+        findings.sort(key=lambda finding: finding.order)
+        return findings
+
+    def _group(self, series: Series) -> Group | None:
+        if series.metric not in self._metrics or not series.tags:
+            return None
+        if (group := self._group_of.get(series)) is None:
+            key = series.metric, tuple(tag if tag[0] in self._apart else tag[0] for tag in series.tags)
+            group = self._groups.setdefault(key, Group(self._rules))
+            group.add(series)
+            self._group_of[series] = group
+        return group
+
+    def _judge(self, group: Group, blocks: list[Block]) -> Iterator[Finding]:
+        table = _rounds if _is_sparse(group, blocks) else _table
+        rows, values, present, places = table(group, blocks)
+        lost = np.count_nonzero(present & ~np.isfinite(values), axis=0)
+        for column in np.flatnonzero(lost).tolist():
+            series = group.members[column]
+            self._left_out(series, int(lost[column]))
+        step = max(1, _CELLS // len(group.members))
+        for start in range(0, len(values), step):
+            part = slice(start, start + step)
+            for hit in group.update(values[part], present[part]):
+                yield Finding(
+                    f"silent.{hit.cause}",
+                    group.members[hit.column],
+                    _SEVERITY[hit.cause],
+                    Coordinates.of(rows, places(start + hit.row, hit.column)),
+                    float(hit.length),
+                    float(hit.longest),
+                    hit.length / hit.allowed,
+                    resolved=hit.resolved,
+                    count=0 if hit.resolved else 1,
+                    text=""
+                    if hit.resolved
+                    else _TEXTS[hit.cause].format(group.members[hit.column], hit.length),
+                )
+
+
+_Rows = tuple[Column, Floats, NDArray[np.bool_], Callable[[int, int], int]]
+
+
+def _table(group: Group, blocks: list[Block]) -> _Rows:
+    """The rows in which any member reports, in recording order: values `(n, k)` and their presence.
+
+    With them their coordinates, and which of these belong to a row and column.
+    """
+    parts, masks = [], []
+    for block in blocks:
+        here = [(i, group.column_of[one]) for i, one in enumerate(block.series) if one in group.column_of]
+        source, target = (list(side) for side in zip(*here, strict=True))
+        values = np.full((len(block), len(group.members)), np.nan)
+        values[:, target] = block.values[:, source]
+        mask = np.zeros(values.shape, dtype=bool)
+        mask[:, target] = True
+        masks.append(mask)
+        parts.append(Column(block.time_ns, block.epoch, block.batch, block.step, block.seq, values))
+    rows, present = Column.concat(parts), np.concatenate(masks)
+    if len(parts) > 1:
+        order = np.argsort(rows.seq, kind="stable")
+        rows, present = rows.take(order), present[order]
+    return rows, rows.values, present, lambda row, _column: row
+
+
+def _is_sparse(group: Group, blocks: list[Block]) -> bool:
+    """Whether many members report one by one: a table of all rows and members would be as good as empty."""
+    rows = sum(len(block) for block in blocks)
+    reports = sum(len(block) * len(block.series) for block in blocks)
+    return len(group.members) >= _MANY and _EMPTY * reports < rows * len(group.members)
+
+
+def _rounds(group: Group, blocks: list[Block]) -> _Rows:
+    """Likewise, but a row is a round: it ends before a member reports in it for a second time."""
+    samples = Samples(blocks)
+    columns = [samples.column(one) for one in group.members]
+    events = Column.concat(columns)
+    member = np.repeat(np.arange(len(columns)), [len(column.seq) for column in columns])
+    order = np.argsort(events.seq, kind="stable")
+    events, member = events.take(order), member[order]
+    number, seen, rounds = 0, set[int](), []
+    for one in member.tolist():
+        if one in seen:
+            number += 1
+            seen = set()
+        seen.add(one)
+        rounds.append(number)
+    row = np.array(rounds)
+    event = np.full((number + 1, len(group.members)), -1)
+    event[row, member] = np.arange(len(member))
+    values = np.where(event < 0, np.nan, events.values[event])
+    latest = np.maximum.accumulate(event.max(axis=1))
+    return (
+        events,
+        values,
+        event >= 0,
+        lambda row, column: int(latest[row] if event[row, column] < 0 else event[row, column]),
+    )

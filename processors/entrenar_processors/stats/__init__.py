@@ -1,0 +1,1 @@
+"""Statistics: plain numeric cores, without a notion of findings."""

@@ -1,0 +1,130 @@
+"""Residuals: how far values lie from what the window before them says."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from entrenar_processors.samples import Floats, Ints
+from entrenar_processors.stats.arrays import (
+    SCALAR_BELOW,
+    Index,
+    breaths,
+    clipped,
+    columns_of,
+    grown,
+)
+
+_IQR = 1.349  # interquartile range of a normal distribution, in standard deviations
+
+
+_ULPS = 1e-14
+
+
+_SMALLEST = 1e-150
+
+
+class Residuals:
+    """The z of each value against exponentially weighted mean and variance, for many series.
+
+    The first `warm_up` values give the start: their median and IQR / 1.349. After that
+    `r = x - m`, `z = r / √v` clipped to ±`clip`; then, with the residual winsorised to the same
+    bounds, `m += a·r`, `v += a·(r² - v)`. z is NaN during the warm-up and where v is 0 (flat).
+
+    >>> residuals = Residuals(decay=0.01, clip=4.0, warm_up=4)
+    >>> residuals.reserve(1)
+    >>> z, mean = residuals.update(slice(0, 1), np.array([[1.0], [2.0], [3.0], [4.0], [2.5], [99.0]]))
+    >>> z[:, 0].tolist()
+    [nan, nan, nan, nan, 0.0, 4.0]
+    """
+
+    def __init__(self, decay: float, clip: float, warm_up: int) -> None:
+        self._decay, self._clip, self._warm_up = decay, clip, warm_up
+        self._count = np.zeros(0, np.int64)
+        self._first = np.zeros((0, warm_up))
+        self._mean, self._variance = np.zeros(0), np.zeros(0)
+
+    def reserve(self, n_series: int) -> None:
+        self._count = grown(self._count, n_series, 0)
+        self._first = grown(self._first, n_series, 0.0)
+        self._mean = grown(self._mean, n_series, 0.0)
+        self._variance = grown(self._variance, n_series, 0.0)
+
+    def update(self, rows: Index, values: Floats) -> tuple[Floats, Floats]:
+        """z and mean, each `(n, k)`, of values `(n, k)`."""
+        values = clipped(values)
+        z, mean = np.empty(values.shape), np.empty(values.shape)
+        n, k = values.shape
+        if n <= k and k >= SCALAR_BELOW:
+            places = np.array(columns_of(rows))
+            for step in range(n):
+                z[step], mean[step] = self._across(places, values[step])
+        else:
+            for column, row in enumerate(columns_of(rows)):
+                series = values[:, column].tolist()
+                for part in breaths(n):
+                    z[part, column], mean[part, column] = self._along(row, series[part])
+        return z, mean
+
+    def _start(self, rows: list[int]) -> None:
+        """The warm-up is over: median and quartiles of its values."""
+        ordered = np.sort(self._first[rows], axis=1)
+        n = self._warm_up
+        self._mean[rows] = (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2
+        scale = (ordered[:, 3 * n // 4] - ordered[:, n // 4]) / _IQR
+        self._variance[rows] = scale * scale
+
+    def _along(self, row: int, values: list[float]) -> tuple[list[float], list[float]]:
+        """One series, value by value."""
+        warm = min(len(values), max(0, self._warm_up - int(self._count[row])))
+        if warm:
+            self._first[row, self._count[row] : self._count[row] + warm] = values[:warm]
+            self._count[row] += warm
+            if self._count[row] == self._warm_up:
+                self._start([row])
+        mean, variance = float(self._mean[row]), float(self._variance[row])
+        decay, clip = self._decay, self._clip
+        zs, means = [math.nan] * warm, values[:warm]
+        for value in values[warm:]:
+            means.append(mean)
+            off, scale, z = value - mean, math.sqrt(variance), math.nan
+            if scale > _ULPS * abs(mean) and scale > _SMALLEST:
+                z = off / scale
+                if z > clip:
+                    z = clip
+                elif z < -clip:
+                    z = -clip
+                off = z * scale
+            zs.append(z)
+            mean += decay * off
+            variance += decay * (off * off - variance)
+        self._mean[row], self._variance[row] = mean, variance
+        return zs, means
+
+    def _across(self, places: Ints, values: Floats) -> tuple[Floats, Floats]:
+        """One step of many series: numpy along the series."""
+        z, means = np.full(values.shape, math.nan), values.copy()
+        count = self._count[places]
+        warm = count < self._warm_up
+        if warm.any():
+            rows = places[warm]
+            self._first[rows, count[warm]] = values[warm]
+            self._count[rows] += 1
+            if len(done := rows[count[warm] == self._warm_up - 1]):
+                self._start(done.tolist())
+            if warm.all():
+                return z, means
+        hot = ~warm
+        rows, value = places[hot], values[hot]
+        mean, variance = self._mean[rows], self._variance[rows]
+        off, scale = value - mean, np.sqrt(variance)
+        scored = (scale > _ULPS * np.abs(mean)) & (scale > _SMALLEST)
+        score = np.full(value.shape, math.nan)
+        np.divide(off, scale, out=score, where=scored)
+        score = np.minimum(np.maximum(score, -self._clip), self._clip)
+        off = np.where(scored, score * scale, off)
+        z[hot], means[hot] = score, mean
+        self._mean[rows] = mean + self._decay * off
+        self._variance[rows] = variance + self._decay * (off * off - variance)
+        return z, means

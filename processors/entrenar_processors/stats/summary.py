@@ -1,0 +1,196 @@
+"""Summary: the mergeable statistics of one series."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entrenar_processors.samples import Samples, Series
+from entrenar_processors.stats.sketch import QuantileSketch
+
+
+class Summary:
+    """Count, mean, standard deviation, extremes, last value and percentiles of a stream.
+
+    The moments are of the finite values (one NaN must not hide a week of numbers); `nonfinite`
+    counts the others, `last` is the last value reported, whatever it was. `std` is the sample
+    standard deviation (n - 1). Moments are merged by the pairwise update of Chan, Golub and
+    LeVeque (1979); for percentiles and their error see `QuantileSketch`. What was not measured
+    is NaN.
+
+    >>> summary = Summary()
+    >>> summary.update(np.array([1.0, 2.0, 3.0]))
+    >>> summary.mean, summary.std, summary.p50
+    (2.0, 1.0, 2.0)
+    """
+
+    FIELDS = ("count", "mean", "std", "min", "max", "last", "p50", "p90", "p99")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.nonfinite = 0
+        self.last = math.nan
+        self._last_order: int = -1
+        self._mean = 0.0
+        self._m2 = 0.0
+        self._min = math.inf
+        self._max = -math.inf
+        self._sketch = QuantileSketch()
+
+    def update(self, values: NDArray[np.float64], *, order: int | None = None) -> None:
+        """Add values, shape `(n,)`, in recording order; `order` ranks the last one (its `seq`)."""
+        if not len(values):
+            return
+        rank = self._last_order + 1 if order is None else order
+        if rank >= self._last_order:
+            self.last, self._last_order = float(values[-1]), rank
+        self.count += len(values)
+        finite = values[np.isfinite(values)]
+        self.nonfinite += len(values) - len(finite)
+        if not len(finite):
+            return
+        # The shift keeps sums of 1e308 and squares of large, close values finite and exact.
+        pivot = float(finite[0])
+        with np.errstate(over="ignore"):
+            mean = pivot + float(np.mean(finite - pivot))
+            if not math.isfinite(mean):
+                mean = float(np.sum(finite / len(finite)))
+            m2 = float(np.sum((finite - mean) ** 2))
+        self._merge_moments(len(finite), mean, m2, self._sketch.count)
+        self._min = min(self._min, float(finite.min()))
+        self._max = max(self._max, float(finite.max()))
+        self._sketch.add(finite)
+
+    def _merge_moments(self, n: int, mean: float, m2: float, mine: int) -> None:
+        total = mine + n
+        delta = mean - self._mean
+        self._m2 += m2 + (delta * delta * mine * n / total if mine else 0.0)
+        merged = self._mean + delta * (n / total) if mine else mean
+        # Between -1e308 and 1e308 the difference overflows; their shares do not.
+        self._mean = merged if math.isfinite(merged) else self._mean * (mine / total) + mean * (n / total)
+
+    def merge(self, other: Summary) -> None:
+        """Add what `other` holds; the later of the two last values stays."""
+        if other._last_order >= self._last_order:
+            self.last, self._last_order = other.last, other._last_order
+        self.count += other.count
+        self.nonfinite += other.nonfinite
+        n = other._sketch.count
+        if n:
+            self._merge_moments(n, other._mean, other._m2, self._sketch.count)
+            self._min, self._max = min(self._min, other._min), max(self._max, other._max)
+            self._sketch.merge(other._sketch)
+
+    @property
+    def mean(self) -> float:
+        return self._mean if self._sketch.count else math.nan
+
+    @property
+    def std(self) -> float:
+        n = self._sketch.count
+        return math.sqrt(self._m2 / (n - 1)) if n > 1 else (0.0 if n else math.nan)
+
+    @property
+    def min(self) -> float:
+        return self._min if self._sketch.count else math.nan
+
+    @property
+    def max(self) -> float:
+        return self._max if self._sketch.count else math.nan
+
+    def quantile(self, q: float) -> float:
+        """The value at `q` in [0, 1], never outside [`min`, `max`]."""
+        if not self._sketch.count:
+            return math.nan
+        return min(max(self._sketch.quantile(q), self._min), self._max)
+
+    @property
+    def p50(self) -> float:
+        return self.quantile(0.50)
+
+    @property
+    def p90(self) -> float:
+        return self.quantile(0.90)
+
+    @property
+    def p99(self) -> float:
+        return self.quantile(0.99)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.FIELDS}
+
+    def __repr__(self) -> str:
+        return "Summary(" + ", ".join(f"{k}={v:.6g}" for k, v in self.as_dict().items()) + ")"
+
+
+class Summaries:
+    """The summaries of all series of a process, fed block by block.
+
+    Rows wait in a buffer until there are `FLUSH_ROWS` of a kind: a numpy call costs the same for
+    one value as for a thousand, so this is what keeps a once-a-second update nearly free.
+    """
+
+    FLUSH_ROWS = 1024
+    FLUSH_VALUES = 1 << 20
+
+    def __init__(self) -> None:
+        self._by_series: dict[Series, Summary] = {}
+        self._waiting: dict[tuple[Series, ...], list[tuple[int, NDArray[np.float64]]]] = {}
+        self._waiting_rows: dict[tuple[Series, ...], int] = {}
+        self._waiting_values = 0
+
+    def update(self, samples: Samples) -> None:
+        for block in samples.blocks:
+            key = block.series
+            # A copy: the block may be a view into a segment that is about to be unmapped.
+            self._waiting.setdefault(key, []).append((int(block.seq[-1]), np.array(block.values)))
+            rows = self._waiting_rows.get(key, 0) + len(block)
+            self._waiting_rows[key] = rows
+            self._waiting_values += block.values.size
+            if rows >= self.FLUSH_ROWS:
+                self._flush(key)
+        if self._waiting_values >= self.FLUSH_VALUES:
+            self._flush_all()
+
+    def _flush(self, key: tuple[Series, ...]) -> None:
+        parts = self._waiting.pop(key)
+        values = np.concatenate([part for _, part in parts])
+        self._waiting_values -= values.size
+        del self._waiting_rows[key]
+        for column, series in enumerate(key):
+            summary = self._by_series.get(series)
+            if summary is None:
+                summary = self._by_series[series] = Summary()
+            summary.update(np.ascontiguousarray(values[:, column]), order=parts[-1][0])
+
+    def _flush_all(self) -> None:
+        for key in list(self._waiting):
+            self._flush(key)
+
+    def current(self) -> dict[Series, Summary]:
+        """All summaries, sorted by series; they are live, so copy (merge) what must not move."""
+        self._flush_all()
+        return dict(sorted(self._by_series.items()))
+
+    def of(self, metrics: Collection[str]) -> dict[Series, Summary]:
+        """The summaries of some metrics, sorted by series; those of others may go on waiting."""
+        for key in [key for key in self._waiting if any(series.metric in metrics for series in key)]:
+            self._flush(key)
+        return {series: one for series, one in sorted(self._by_series.items()) if series.metric in metrics}
+
+    def select(self, metric: str, tags: dict[str, str]) -> Summary | None:
+        """The series with exactly these tags; else all of the metric that carry them, merged."""
+        current = self.current()
+        wanted = Series.of(metric, tags)
+        if wanted in current:
+            return current[wanted]
+        merged: Summary | None = None
+        for series, summary in current.items():
+            if series.metric == metric and set(wanted.tags) <= set(series.tags):
+                merged = merged or Summary()
+                merged.merge(summary)
+        return merged

@@ -1,0 +1,216 @@
+"""What OTEL_* says, and what is said of what it cannot mean."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from entrenar_otel.otel import environment
+from entrenar_otel.otel.environment import (
+    export_interval_seconds,
+    export_timeout_seconds,
+    exporter_names,
+    histogram_aggregation,
+    metric_exporter_names,
+    metric_exporters,
+    span_export_settings,
+    span_exporters,
+    wants_prometheus,
+)
+from entrenar_otel.otel.resource import resource_of, service_name
+
+GRPC, HTTP = "otlp_proto_grpc", "otlp_proto_http"
+
+
+@pytest.mark.parametrize(
+    ("environ", "names"),
+    [
+        ({}, []),
+        ({"OTEL_TRACES_EXPORTER": " "}, []),
+        ({"OTEL_TRACES_EXPORTER": "none"}, []),
+        ({"OTEL_TRACES_EXPORTER": "None, console,,console"}, ["console"]),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, [GRPC]),
+        ({"OTEL_TRACES_EXPORTER": "otlp,otlp_proto_http"}, [GRPC, HTTP]),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"}, []),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"}, [GRPC]),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, [HTTP]),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, [GRPC]),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://c"}, []),
+        (
+            {
+                "OTEL_TRACES_EXPORTER": "otlp",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+            },
+            [HTTP],
+        ),
+    ],
+)
+def test_names(environ: dict[str, str], names: list[str]) -> None:
+    """OTLP is off unless an endpoint is set or it is asked for."""
+    assert exporter_names("traces", environ) == names
+    metrics = {key.replace("TRACES", "METRICS"): value for key, value in environ.items()}
+    if "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT" not in environ:
+        assert metric_exporter_names(metrics) == names
+
+
+def test_a_protocol_that_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    """The nearest is used, and said."""
+    environ = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}
+    assert exporter_names("traces", environ) == [HTTP]
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL=http/json: expected grpc or http/protobuf; using http/protobuf" in (
+        caplog.text
+    )
+
+
+def test_exporters_are_made() -> None:
+    """By entry point, of the type that is wanted; prometheus is no exporter."""
+    environ = {
+        "OTEL_TRACES_EXPORTER": "console,otlp,otlp_proto_http",
+        "OTEL_METRICS_EXPORTER": "prometheus,console",
+    }
+    made = span_exporters(environ)
+    assert [type(one).__module__ for one in made] == [
+        "opentelemetry.sdk.trace.export",
+        "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+        "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    ]
+    for one in made:
+        one.shutdown()
+    (metrics,) = metric_exporters(environ)
+    assert type(metrics).__name__ == "ConsoleMetricExporter"
+    assert wants_prometheus(environ) == ("localhost", 9464)
+
+
+def test_exporters_that_cannot_be_had(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One warning each: what was given, what is known, what to install; the others are made."""
+    known = environment.entry_points
+
+    def fake(name: str, group: str) -> Any:
+        targets = {"broken": "nosuch.module:X", "odd": "builtins:dict", "console": "console"}
+        if name == "otlp_proto_grpc":
+            return ()
+        if name in ("broken", "odd"):
+            return (EntryPoint(name, targets[name], group),)
+        return known(group=group, name=name)
+
+    def entry_points(group: str, name: str | None = None) -> Any:
+        return known(group=group) if name is None else fake(name, group)
+
+    monkeypatch.setattr(environment, "entry_points", entry_points)
+    made = span_exporters({"OTEL_TRACES_EXPORTER": "zipkin,otlp,broken,odd,console"})
+    assert [type(one).__name__ for one in made] == ["ConsoleSpanExporter"]
+    missing, otlp, broken, odd = (record.getMessage() for record in caplog.records)
+    assert "'zipkin' (OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_*) is not installed; known here: " in missing
+    assert "console" in missing
+    assert "pip install 'entrenar-otel[otlp]'" in otlp
+    assert "cannot be used: ModuleNotFoundError: No module named 'nosuch' (pip install" in broken
+    assert "expected a SpanExporter, got dict" in odd
+
+
+@pytest.mark.parametrize(
+    ("read", "variable", "given", "value", "default"),
+    [
+        (export_interval_seconds, "OTEL_METRIC_EXPORT_INTERVAL", "1500", 1.5, 5.0),
+        (export_timeout_seconds, "OTEL_METRIC_EXPORT_TIMEOUT", "200", 0.2, 30.0),
+        (
+            histogram_aggregation,
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            *("base2_exponential_bucket_histogram", "exponential", "explicit"),
+        ),
+        (span_export_settings, "OTEL_BSP_SCHEDULE_DELAY", "100", {"delay_seconds": 0.1}, {}),
+        (span_export_settings, "OTEL_BSP_MAX_QUEUE_SIZE", "10", {"max_queue": 10}, {}),
+        (
+            lambda environ: wants_prometheus(environ | {"OTEL_METRICS_EXPORTER": "prometheus"}),
+            *("OTEL_EXPORTER_PROMETHEUS_PORT", "80", ("localhost", 80), ("localhost", 9464)),
+        ),
+    ],
+)
+def test_settings(
+    read: Callable[[dict[str, str]], Any],
+    variable: str,
+    given: str,
+    value: Any,
+    default: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What cannot be is one warning, and the default."""
+    assert read({}) == default
+    assert read({variable: given}) == value
+    assert caplog.text == ""
+    for bad in ("soon", "nan", "-1"):
+        caplog.clear()
+        assert read({variable: bad}) == default
+        (record,) = caplog.records
+        assert record.getMessage().startswith(f"{variable}={bad}: expected ")
+
+
+def resource(environ: dict[str, str], **changes: Any) -> dict[str, Any]:
+    created = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    settings: dict[str, Any] = {
+        "run_id": "r",
+        "attempt": 2,
+        "rank": 1,
+        "world_size": 4,
+        "model_id": None,
+        "version": "1.0",
+        **changes,
+    }
+    return dict(resource_of(**settings, process_created=created, environ=environ).attributes)
+
+
+def test_resource() -> None:
+    """Who a process is; what the environment says of it stands, except what tells ranks apart."""
+    environ = {"OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=all,host.name=node%201,team=a, odd", "X": "y"}
+    found = resource(environ, model_id="digits")
+    wanted = {
+        "service.name": "digits",
+        "service.instance.id": "r/2/1",
+        "host.name": "node 1",
+        "team": "a",
+        "training.run.id": "r",
+        "training.run.attempt": 2,
+        "training.model.id": "digits",
+        "training.model.version": "1.0",
+        "training.process.rank": 1,
+        "training.process.world_size": 4,
+        "process.pid": os.getpid(),
+        "process.creation.time": "2026-01-02T03:04:05.000+00:00",
+    }
+    assert found.items() >= wanted.items()
+    assert "training.model.id" not in resource({})
+    assert resource({"OTEL_RESOURCE_ATTRIBUTES": "service.name=a"}, model_id="m")["service.name"] == "a"
+    both = {"OTEL_RESOURCE_ATTRIBUTES": "service.name=a", "OTEL_SERVICE_NAME": "b"}
+    assert resource(both)["service.name"] == "b"
+
+
+def test_service_name() -> None:
+    """The script, where there is no model id; a module run by -m by its package."""
+    assert [
+        service_name(None, [one]) for one in ("a/train.py", "a/__main__.py", "ipykernel_launcher.py", "")
+    ] == [
+        *("train", "a", "entrenar-otel", "entrenar-otel"),
+    ]
+
+
+def test_it_is_light() -> None:
+    """Asking for settings loads nothing of OpenTelemetry."""
+    program = (
+        "import sys\nfrom entrenar_otel.otel.environment import *\n"
+        "from entrenar_otel.otel.resource import *\n"
+        "import entrenar_otel.otel.traces.warnings_capture\n"
+        "span_export_settings({}), exporter_names('traces', {}), wants_prometheus({})\n"
+        "assert 'opentelemetry' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert logging.getLogger("entrenar_otel").handlers == []
