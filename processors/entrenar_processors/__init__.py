@@ -7,7 +7,7 @@ from entrenar_processors.detectors.accuracy_drop import AccuracyDrop
 from entrenar_processors.detectors.ddm import DDM
 from entrenar_processors.detectors.divergence import DivergenceDetector
 from entrenar_processors.detectors.drift import DriftMonitor
-from entrenar_processors.detectors.forest import ForestMonitor
+from entrenar_processors.detectors.isolation_forest import ForestMonitor
 from entrenar_processors.detectors.page_hinkley import PageHinkley
 from entrenar_processors.detectors.river import RiverAdapter
 from entrenar_processors.detectors.silent import SilentMembers

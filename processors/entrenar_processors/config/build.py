@@ -12,7 +12,7 @@ from entrenar_processors.config.models import Actions, Andon, Assertion, Config,
 from entrenar_processors.detectors.accuracy_drop import AccuracyDrop
 from entrenar_processors.detectors.divergence import DivergenceDetector
 from entrenar_processors.detectors.drift import DriftMonitor
-from entrenar_processors.detectors.forest import ForestMonitor
+from entrenar_processors.detectors.isolation_forest import ForestMonitor
 from entrenar_processors.detectors.nonfinite import NonfiniteDetector
 from entrenar_processors.detectors.silent import SilentMembers
 from entrenar_processors.detectors.spike import SPIKES, THRESHOLDS, SpikeDetector
