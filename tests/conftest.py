@@ -29,7 +29,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     with strict():
         yield
-    for monitor in list(lifetime._open):
+    for monitor in list(lifetime.open_runs()):
         monitor.close()
     identity.unmark_recording()
 

@@ -126,6 +126,6 @@ class Finding:
             "value": plain(self.value),
             "expected": plain(self.expected),
             "score": plain(self.score),
-            **({"over": True} if self.resolved else {}),
+            **({"resolved": True} if self.resolved else {}),
             **({"text": self.text} if self.text else {}),
         }

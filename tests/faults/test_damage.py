@@ -21,8 +21,8 @@ SCRIPT = """
             monitor.log(loss=i + 0.25, accuracy=-i - 0.125, norm=i * 7.0, epoch=1, batch=i, step=i)
         else:
             monitor.log(loss=i + 0.25, accuracy=-i - 0.125, epoch=0, batch=i, step=i)
-    monitor._heartbeat.tick()
-    print(monitor._recorder._segment.position(), flush=True)
+    open_run(monitor).heartbeat.tick()
+    print(recorded_run(monitor).recorder._segment.position(), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 COLUMNS = ["timestamp", "epoch", "batch", "metric", "value", "tags", "step", "seq"]

@@ -24,7 +24,7 @@ SCRIPT = """
         for _ in range(int(line)):
             monitor.log(loss=float(i), accuracy=-float(i), norm=i / 2, step=i)
             i += 1
-        monitor._heartbeat.tick()
+        open_run(monitor).heartbeat.tick()
         say(f"{i} {monitor.dropped}")
     monitor.close()
     say(monitor.dropped)

@@ -24,7 +24,7 @@ SCRIPT = """
         if die:
             die_at_step(die, os.environ["ENTRENAR_LAKE"], os.environ["ENTRENAR_LIVE"])
         monitor = Monitor(run_id, quiet=True, interval_seconds=interval).start()
-        note = monitor._recorder.note
+        note = recorded_run(monitor).recorder.note
         note(SPAN_STARTED, span(0))
         for i in range(1, steps + 1):
             started = span(i, 0)
@@ -38,7 +38,7 @@ SCRIPT = """
                 note(SPAN_ENDED, started | end)
                 struct.pack_into("<Q", counter, 16, i)
             if i == tick:
-                monitor._heartbeat.tick()
+                open_run(monitor).heartbeat.tick()
         os.kill(os.getpid(), signal.SIGKILL)
 """
 #: Without those that the run has of itself.
@@ -172,7 +172,9 @@ def test_a_hand_over_that_failed_in_between_is_recovered(place, failing):
     run(steps=50, interval=60, tick=50)
     """
     )
-    script = script.replace("if i == tick:", "if i == tick:\n                monitor._recorder.end('x')")
+    script = script.replace(
+        "if i == tick:", "if i == tick:\n                recorded_run(monitor).recorder.end('x')"
+    )
     child = place.make_child(script)
     assert child.end().returncode == -signal.SIGKILL
     tables = {path.parts[-4] for path in place.lake_path.glob("*/*/*/*.parquet")}

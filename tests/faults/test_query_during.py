@@ -33,7 +33,7 @@ DEAD = """
     for i in range(4000):
         monitor.log(loss=float(i), accuracy=i / 2, step=i)
         if i == 2000:
-            monitor._heartbeat.tick()
+            open_run(monitor).heartbeat.tick()
     say("ready")
     os.kill(os.getpid(), signal.SIGKILL)
 """
