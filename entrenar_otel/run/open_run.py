@@ -271,11 +271,12 @@ class OpenRun:
         record, storage = self.record, self._lake.storage
         with guard("close"):
             if self.heartbeat.hand_over(final=True):
-                self._compact()
+                self.compact()
         with guard("close"):
             write_record(storage, record.ended(state, datetime.now(UTC), reason, self._recorder.dropped))
 
-    def _compact(self) -> None:
+    def compact(self) -> None:
+        """Merge this process's files into larger ones, where they are few enough for the end of a run."""
         one = self.record
         compaction.compact(self._lake.storage, one.day, one.run_id, one.process, compaction.MAX_ROWS_AT_CLOSE)
 
