@@ -103,7 +103,7 @@ class AlertPipeline:
         )
         self._asked: dict[str, Alert] = {}  # what people asked for, as alerts, by episode
         self._control = ControlFile(str(lake.live), record.process)
-        self._incidents = Incidents(
+        self.incidents = Incidents(
             lake,
             record,
             config.model_dump(mode="json", by_alias=True),
@@ -169,7 +169,7 @@ class AlertPipeline:
                 if request is not None and (asked := self.andon.command(request)) is not None:
                     self._hear(asked)
                     self.andon.pull(asked)
-        self._incidents.on_tick()
+        self.incidents.on_tick()
 
     def _judge_warned(self) -> None:
         found = [self._warned.popleft() for _ in range(len(self._warned))]
@@ -220,7 +220,7 @@ class AlertPipeline:
 
     def wait(self, timeout_seconds: float) -> None:
         """Let incidents and handlers finish; bounded."""
-        if not self._incidents.close(timeout_seconds):
+        if not self.incidents.close(timeout_seconds):
             logger.warning("incidents of run %s are not all written", self._record.run_id)
         for name in self.deliveries.close(min(timeout_seconds, _HANDLERS_SECONDS)):
             logger.warning("the alert handler %s hangs: left behind", name)
@@ -232,7 +232,7 @@ class AlertPipeline:
                 alert.action is Action.STOP and not alert.is_resolved
             )  # for its incident, see keep_incident
             if keeps and alert.action is not Action.LOG and not waits and not alert.is_resolved:
-                incident = self._incidents.begin(alert)
+                incident = self.incidents.begin(alert)
             attributes = alert.as_dict() | ({"incident": incident} if incident else {})
             severity = "INFO" if alert.is_resolved else str(alert.level)
             self._tracing.event(
@@ -306,7 +306,7 @@ class AlertPipeline:
             self._recorder.sync()
         if alert.source == CONTROL:
             self._hear(alert)
-        incident = self._incidents.keep(alert)
+        incident = self.incidents.keep(alert)
         self._send(alert, incident)
         return incident
 

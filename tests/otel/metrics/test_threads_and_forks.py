@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from entrenar_otel.lake import Lake
-from entrenar_otel.testing import Kit
+from entrenar_otel.testing import Kit, recorded_run
 
 FORKED = """
     import entrenar_otel, json, multiprocessing, os, sys, time
@@ -151,7 +151,7 @@ def test_sixteen_threads(one: Kit, meter: Any) -> None:
             thread.start()
         while any(thread.is_alive() for thread in threads):
             one.tick()
-            one.monitor._recorder.roll()
+            recorded_run(one.monitor).recorder.roll()
     finally:
         sys.setswitchinterval(before)
     assert failures == []
