@@ -118,7 +118,7 @@ def open_lake(*, must_exist: bool = True, settings_file: Path = Path("renacer.to
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, which every parser takes: no NaN, no Infinity."""
-    from entrenar_otel.lake.plain import plain
+    from entrenar_processors.plain import plain
 
     typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 

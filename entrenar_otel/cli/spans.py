@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.cli.events import SEVERITIES, clean, facts, what_of
-from entrenar_otel.lake.plain import rows
+from entrenar_otel.lake.plain import plain_rows
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -67,14 +67,12 @@ def _seconds(text: str) -> float:
 
 def spans_of(lake: Lake, run_id: str) -> list[dict[str, Any]]:
     """The spans of a run, each with its events: its own, and those of the table that name it."""
-    found = list(rows(lake.query(_SPANS, run_id=run_id)))
+    found = list(plain_rows(lake.query(_SPANS, run_id=run_id)))
     by_span: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     if found:
-        for event in rows(lake.query(_EVENTS, run_id=run_id)):
+        for event in plain_rows(lake.query(_EVENTS, run_id=run_id)):
             by_span[event["trace_id"], event["span_id"]].append(event)
     for span in found:
-        for event in (*span["events"], *span["links"]):
-            event["attributes"] = dict(event["attributes"] or {})
         noted = [*by_span[span["trace_id"], span["span_id"]], *by_span[None, span["span_id"]]]
         # A finding is both, and the one of the table says more
         there = {(event["name"], event["timestamp"]) for event in noted}

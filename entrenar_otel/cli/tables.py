@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.lake.overview import _NUMBERS, GOING, duration
-from entrenar_otel.lake.plain import rows
+from entrenar_otel.lake.plain import plain_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -144,7 +144,7 @@ def sparkline(values: list[Any]) -> str:
 
 def print_table(table: pa.Table, console: Console) -> None:
     """An answer as a table, or row by row where that is too wide; a long one is cut, and says so."""
-    cells = [[_cell(value) for value in row.values()] for row in rows(table.slice(0, _MAX_ROWS))]
+    cells = [[_cell(value) for value in row.values()] for row in plain_rows(table.slice(0, _MAX_ROWS))]
     if len(table.schema) * (_NARROWEST + 2) > console.width + 2:
         console.print(_one_by_one(table.schema.names, cells))
     else:

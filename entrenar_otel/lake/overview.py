@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from entrenar_otel.lake.plain import plain
+from entrenar_processors.plain import plain
+
 from entrenar_otel.lake.query import is_dead
 from entrenar_otel.lake.runs import RUNNING
 from entrenar_otel.recording.control import is_paused
