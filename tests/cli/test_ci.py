@@ -20,6 +20,7 @@ from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.budget_facts import facts_of
 from entrenar_otel.recording.notes import SPAN_ENDED, SPAN_STARTED
+from entrenar_otel.testing import recorded_run
 
 START = 1_790_000_000_000_000_000
 
@@ -88,9 +89,9 @@ def span(monitor: Monitor, number: int, name: str, at: float, took: float, paren
         "parent_span_id": None if parent is None else f"{parent:016x}",
         "start_ns": START + round(at * 1e9), "scope": "test", "attributes": {}, "links": [],
     }  # fmt: skip
-    monitor._recorder.note(SPAN_STARTED, document)
+    recorded_run(monitor).recorder.note(SPAN_STARTED, document)
     ended = {"end_ns": START + round((at + took) * 1e9), "status": "OK", "status_message": None, "events": []}
-    monitor._recorder.note(SPAN_ENDED, document | ended)
+    recorded_run(monitor).recorder.note(SPAN_ENDED, document | ended)
 
 
 def record(slow: float) -> None:

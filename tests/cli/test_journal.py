@@ -13,6 +13,7 @@ from entrenar_otel import Monitor
 from entrenar_otel.cli.events import clean, events_table, facts, what_of
 from entrenar_otel.cli.spans import Fold, folded, forest
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
+from entrenar_otel.testing import recorded_run
 
 START = 1_790_000_000_000_000_000
 TRACE = "cd" * 16
@@ -22,7 +23,7 @@ class Script:
     """Notes spans and events at seconds after the start."""
 
     def __init__(self, monitor: Monitor) -> None:
-        self.note = monitor._recorder.note
+        self.note = recorded_run(monitor).recorder.note
         self.number = 0
 
     def span(

@@ -18,6 +18,7 @@ from entrenar_otel.lake.journal import EVENTS, SPANS, event_rows, span_rows
 from entrenar_otel.lake.live import read_live
 from entrenar_otel.lake.schema import Owner
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
+from entrenar_otel.testing import open_run, recorded_run
 
 START = 1_790_000_000_000_000_000
 TRACE = "ab" * 16
@@ -65,10 +66,9 @@ def monitor(tmp_path: Path) -> Iterator[Monitor]:
 
 
 def hand_over(monitor: Monitor) -> None:
-    assert monitor._recorder.roll()
-    assert monitor._heartbeat is not None
-    monitor._heartbeat.collect()
-    assert monitor._heartbeat.hand_over(final=True)
+    assert recorded_run(monitor).recorder.roll()
+    open_run(monitor).heartbeat.collect()
+    assert open_run(monitor).heartbeat.hand_over(final=True)
 
 
 def statuses(lake: Lake, sql: str = "SELECT span_id, status, end_time FROM spans ORDER BY 1") -> list[Any]:
@@ -128,8 +128,8 @@ def test_whatever_was_noted_becomes_a_row(odd: dict[str, Any], tmp_path: Path) -
 def test_columns_of_the_files(monitor: Monitor, lake: Lake) -> None:
     """Order, types and nullability are the contract; files are sorted by time."""
     for i in (3, 1, 2):
-        monitor._recorder.note(SPAN_ENDED, ended(span(i)))
-        monitor._recorder.note(EVENT, event(i * 1000))
+        recorded_run(monitor).recorder.note(SPAN_ENDED, ended(span(i)))
+        recorded_run(monitor).recorder.note(EVENT, event(i * 1000))
     hand_over(monitor)
     for table, schema, column in (("events", EVENTS, "timestamp"), ("spans", SPANS, "start_time")):
         (path,) = Path(lake.url).glob(f"{table}/day=*/run=one/*-000000.parquet")
@@ -148,7 +148,7 @@ def test_columns_of_the_files(monitor: Monitor, lake: Lake) -> None:
 
 def test_a_span_is_one_row_open_or_ended(monitor: Monitor, lake: Lake) -> None:
     """Over live segments, files and both; the open run span is carried from segment to segment."""
-    note = monitor._recorder.note
+    note = recorded_run(monitor).recorder.note
     monitor.log(loss=1.0)
     assert lake.query("SELECT * FROM spans").schema.names == SPANS.names
     note(SPAN_STARTED, span(0))
@@ -164,7 +164,7 @@ def test_a_span_is_one_row_open_or_ended(monitor: Monitor, lake: Lake) -> None:
         expected.append((i, "OK", True))
         assert statuses(lake) == expected
         if i == 3:
-            monitor._recorder.roll()
+            recorded_run(monitor).recorder.roll()
             assert statuses(lake) == expected
     assert lake.query("SELECT count(*) n, count(DISTINCT span_id) d FROM events").to_pylist() == [
         {"n": 4, "d": 4}
@@ -178,11 +178,11 @@ def test_a_span_is_one_row_open_or_ended(monitor: Monitor, lake: Lake) -> None:
 def test_joined_with_metrics(monitor: Monitor, lake: Lake) -> None:
     """All views of a query are of one moment, and nested columns unfold."""
     monitor.log(loss=0.5, epoch=1)
-    monitor._recorder.note(
+    recorded_run(monitor).recorder.note(
         SPAN_ENDED,
         ended(span(1), events=[{"name": "spike", "time_ns": START, "attributes": {"z": 4}}]),
     )
-    monitor._recorder.note(EVENT, event(1, epoch=1))
+    recorded_run(monitor).recorder.note(EVENT, event(1, epoch=1))
     sql = """
       SELECT s.name, m.value, e.severity, s.attributes['epoch'] AS epoch, unnest(s.events).name AS event
       FROM spans s JOIN metrics m ON m.epoch = CAST(s.attributes['epoch'] AS INTEGER)
@@ -200,7 +200,7 @@ def test_what_is_not_asked_for_costs_nothing(
 ) -> None:
     """A query of metrics neither parses a note nor lists a folder of spans."""
     monitor.log(loss=1.0)
-    monitor._recorder.note(EVENT, event(1))
+    recorded_run(monitor).recorder.note(EVENT, event(1))
     listed: list[str] = []
     list_folder = lake.storage.list
     monkeypatch.setattr(lake.storage, "list", lambda name: listed.append(name) or list_folder(name))
@@ -214,8 +214,8 @@ def test_a_segment_handed_over_while_it_is_read(
     monitor: Monitor, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its open spans are in its successor, which the reader's first listing did not have."""
-    monitor._recorder.note(SPAN_STARTED, span(1))
-    monitor._recorder.note(SPAN_ENDED, ended(span(2)))
+    recorded_run(monitor).recorder.note(SPAN_STARTED, span(1))
+    recorded_run(monitor).recorder.note(SPAN_ENDED, ended(span(2)))
     listing = views_module.list_files
     from entrenar_otel.lake import live as live_module
 
@@ -232,7 +232,7 @@ def test_a_segment_handed_over_while_it_is_read(
 
     def late(*given: Any) -> Any:  # ended and handed over after the live segments were read
         monkeypatch.setattr(views_module, "list_files", listing)
-        monitor._recorder.note(SPAN_ENDED, ended(span(1)))
+        recorded_run(monitor).recorder.note(SPAN_ENDED, ended(span(1)))
         monitor.close()
         return listing(*given)
 
@@ -264,8 +264,10 @@ def test_compaction_merges_and_pruning_keeps(
             if i != 2 or gap == "samples":
                 monitor.log(loss=float(i))
             if i != 2:
-                monitor._recorder.note(EVENT, event(10_000 * (9 - i), attributes={"i": i}))
-                monitor._recorder.note(SPAN_ENDED, ended(span(9 - i), events=[{"name": "x"}] * i))
+                recorded_run(monitor).recorder.note(EVENT, event(10_000 * (9 - i), attributes={"i": i}))
+                recorded_run(monitor).recorder.note(
+                    SPAN_ENDED, ended(span(9 - i), events=[{"name": "x"}] * i)
+                )
             if i < 4:
                 hand_over(monitor)
     sqls = [f"SELECT * FROM {table} ORDER BY {by}" for table, by in (("events", 1), ("spans", 1))]
@@ -290,12 +292,11 @@ def test_an_interrupted_hand_over_loses_and_doubles_nothing(
     """A lake that fails at each of the three writes, once: then the next try has all of it."""
     with Monitor("one", lake=tmp_path / "lake", quiet=True, interval_seconds=3600) as monitor:
         monitor.log(loss=1.0)
-        monitor._recorder.note(SPAN_STARTED, span(1))
-        monitor._recorder.note(SPAN_ENDED, ended(span(2)))
-        monitor._recorder.note(EVENT, event(1))
-        monitor._recorder.roll()
-        assert monitor._heartbeat is not None
-        monitor._heartbeat.collect()
+        recorded_run(monitor).recorder.note(SPAN_STARTED, span(1))
+        recorded_run(monitor).recorder.note(SPAN_ENDED, ended(span(2)))
+        recorded_run(monitor).recorder.note(EVENT, event(1))
+        recorded_run(monitor).recorder.roll()
+        open_run(monitor).heartbeat.collect()
         storage = monitor.lake.storage
         write, calls = storage.write, 0
         for failing in range(1, 5):
@@ -309,7 +310,7 @@ def test_an_interrupted_hand_over_loses_and_doubles_nothing(
                 write(*given, **options)
 
             monkeypatch.setattr(storage, "write", fail)
-            assert monitor._heartbeat.hand_over(final=True) == (failing == 4)
+            assert open_run(monitor).heartbeat.hand_over(final=True) == (failing == 4)
             assert statuses(lake) == [(1, "UNSET", False), (2, "OK", True)]
             for table in ("events", "metrics"):
                 assert lake.query(f"SELECT count(*) FROM {table}").column(0).to_pylist() == [1]

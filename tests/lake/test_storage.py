@@ -20,6 +20,7 @@ import pytest
 from entrenar_otel import LakeError, Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.storage import ArrowStorage, LocalStorage, Storage, open_storage
+from entrenar_otel.testing import recorded_run
 
 SCHEMA = pa.schema([("x", pa.int64())])
 
@@ -128,7 +129,7 @@ def test_a_whole_run_on_object_storage(s3: str, tmp_path: Path) -> None:
     with Monitor("one", lake=url, quiet=True, interval_seconds=0.1) as monitor:
         for step in range(50):
             monitor.log(loss=float(step), step=step)
-        assert monitor._recorder.roll()
+        assert recorded_run(monitor).recorder.roll()
         for step in range(50, 100):
             monitor.log(loss=float(step), step=step)
         assert "secret" not in monitor.lake.url
