@@ -91,12 +91,14 @@ class Andon:
         after_pause: str = "stop",
         agree: Callable[[bool], bool] | None = None,
         seconds: Callable[[], float] = time.monotonic,
+        lost: Callable[[int], None] = lambda _n: None,
     ) -> None:
         self._around = around
         self._timeout = pause_timeout_seconds
         self._after_pause = after_pause
         self._agree = agree if around.world_size > 1 else None
         self._seconds = seconds
+        self._lost = lost
         self._lock = threading.Lock()
         self._acting = threading.local()
         self._pending: list[Alert] = []
@@ -177,7 +179,8 @@ class Andon:
             queue.append(alert)
             if alert.action is Action.PAUSE:
                 self._resumed.clear()  # from here on a `resume` is one of this pause
-            if len(queue) > _MAX_PENDING:  # the mildest go
+            if len(queue) > _MAX_PENDING:  # the mildest goes
+                self._lost(1)
                 queue[:] = sorted(queue, key=_rank)[-_MAX_PENDING:]
         if waits:
             logger.warning("%s: all ranks stop in their next monitor.raise_if_stopped()", alert.summary)

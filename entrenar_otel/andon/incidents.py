@@ -47,7 +47,7 @@ class _Due:
 
 
 class Incidents:
-    """Writes incidents on a thread of its own; the first `limit` of a run.
+    """Writes incidents on a thread of its own; the first `limit` of a run, further ones are counted.
 
     Of one name at most a quarter of them: fifty layers that overflow leave room for the loss. Stops are
     counted apart, so that the last incident of a run, which tells why it ended, is there in any case.
@@ -66,11 +66,13 @@ class Incidents:
         before_seconds: float = 120.0,
         after_seconds: float = 30.0,
         now_ns: Callable[[], int],
+        lost: Callable[[int], None] = lambda _n: None,
     ) -> None:
         self._lake, self._record, self._config = lake, record, config
         self._limit = limit
         self._before, self._after = timedelta(seconds=before_seconds), timedelta(seconds=after_seconds)
         self._now_ns = now_ns
+        self._lost = lost
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()  # by name, without stops
         self._stops = 0
@@ -82,6 +84,7 @@ class Incidents:
         with self._lock:
             of_one = max(1, self._limit // 4)
             if self._counts.total() >= self._limit or self._counts[alert.name] >= of_one:
+                self._lost(1)
                 return None
             self._counts[alert.name] += 1
             due = self._new(alert)
@@ -92,6 +95,7 @@ class Incidents:
         """Write the incident now; None where that failed, or was not done in some seconds."""
         with self._lock:
             if self._stops >= self._limit:
+                self._lost(1)
                 return None
             self._stops += 1
             due = self._new(alert)

@@ -52,6 +52,8 @@ logger = logging.getLogger("entrenar_otel")
 _HANDLERS_SECONDS = 5.0
 #: Findings of one tick that become events of their own; the rest is counted.
 _MAX_EVENTS = 20
+#: Numerical warnings that wait for the next tick.
+_MAX_WARNED = 1000
 #: How long a stop looks for the last finite values, which its message says.
 _LOOK_BACK_SECONDS = 3.0
 #: How much more of memory, or of what a check was told, is noted while the run goes on.
@@ -100,10 +102,11 @@ class AlertPipeline:
             after_pause=alerting.after_pause or settings.after_pause,
             agree=alerting.agree,
             seconds=lambda: clock.monotonic_ns() / 1e9,
+            lost=state.losses.counter("alerts", "loop"),
         )
         self._asked: dict[str, Alert] = {}  # what people asked for, as alerts, by episode
         self._control = ControlFile(str(lake.live), record.process)
-        self._incidents = Incidents(
+        self.incidents = Incidents(
             lake,
             record,
             config.model_dump(mode="json", by_alias=True),
@@ -111,9 +114,11 @@ class AlertPipeline:
             before_seconds=settings.incident_before_seconds,
             after_seconds=settings.incident_after_seconds,
             now_ns=clock.time_ns,
+            lost=state.losses.counter("incidents", "alert pipeline"),
         )
         self._judging = threading.RLock()
-        self._warned: deque[Finding] = deque(maxlen=1000)
+        self._warned: deque[Finding] = deque(maxlen=_MAX_WARNED)
+        self._lost_warning = state.losses.counter("warnings", "alert pipeline")
         self._run = RunInfo(
             record.run_id, record.attempt, record.rank, record.world_size, record.model_id, lake.url
         )
@@ -126,7 +131,7 @@ class AlertPipeline:
                     handlers += from_environment(environ, settings)
                 except ConfigError as error:  # what is optional does not end a run, or its judge
                     logger.warning("%s; alerts do not go there", error)
-        self.deliveries = Deliveries(handlers, failures=state.failures)
+        self.deliveries = Deliveries(handlers, failures=state.failures, losses=state.losses)
         self.budgets = budgets
         #: The run's summaries, for budgets over them.
         self.summaries: Summaries | None = None
@@ -152,6 +157,8 @@ class AlertPipeline:
     def warned(self, warning: Mapping[str, Any]) -> None:
         """A warning was raised in the run, on this thread; judged at the next tick."""
         if is_numerical(warning):
+            if len(self._warned) >= _MAX_WARNED:  # more between two ticks: the oldest is not judged
+                self._lost_warning(1)
             self._warned.append(finding_of(warning, self.here()))
 
     def on_tick(self) -> None:
@@ -169,7 +176,7 @@ class AlertPipeline:
                 if request is not None and (asked := self.andon.command(request)) is not None:
                     self._hear(asked)
                     self.andon.pull(asked)
-        self._incidents.on_tick()
+        self.incidents.on_tick()
 
     def _judge_warned(self) -> None:
         found = [self._warned.popleft() for _ in range(len(self._warned))]
@@ -220,7 +227,7 @@ class AlertPipeline:
 
     def wait(self, timeout_seconds: float) -> None:
         """Let incidents and handlers finish; bounded."""
-        if not self._incidents.close(timeout_seconds):
+        if not self.incidents.close(timeout_seconds):
             logger.warning("incidents of run %s are not all written", self._record.run_id)
         for name in self.deliveries.close(min(timeout_seconds, _HANDLERS_SECONDS)):
             logger.warning("the alert handler %s hangs: left behind", name)
@@ -232,7 +239,7 @@ class AlertPipeline:
                 alert.action is Action.STOP and not alert.is_resolved
             )  # for its incident, see keep_incident
             if keeps and alert.action is not Action.LOG and not waits and not alert.is_resolved:
-                incident = self._incidents.begin(alert)
+                incident = self.incidents.begin(alert)
             attributes = alert.as_dict() | ({"incident": incident} if incident else {})
             severity = "INFO" if alert.is_resolved else str(alert.level)
             self._tracing.event(
@@ -306,7 +313,7 @@ class AlertPipeline:
             self._recorder.sync()
         if alert.source == CONTROL:
             self._hear(alert)
-        incident = self._incidents.keep(alert)
+        incident = self.incidents.keep(alert)
         self._send(alert, incident)
         return incident
 

@@ -45,7 +45,7 @@ class Answers:
         """See `Monitor.attempt`."""
         return self.record.attempt if self.record else None
 
-    def summary(self, metric: str | None = None, **tags: str) -> Any:
+    def summary(self, metric: str | None = None, **tags: object) -> Any:
         """The statistics of one metric, or of all (a dict by series name).
 
         With tags: the series that has exactly these, else all that carry them, merged. Raises
@@ -78,7 +78,7 @@ class Answers:
         """Whether any value of this metric was reported (a NaN counts as reported)."""
         return self.sample_count(metric) > 0
 
-    def sample_count(self, metric: str, **tags: str) -> int:
+    def sample_count(self, metric: str, **tags: object) -> int:
         """How many values of this metric were reported, over all series that carry the tags."""
         if self.heartbeat is None:
             return 0
@@ -90,7 +90,7 @@ class Answers:
                 if series.metric == metric and wanted <= set(series.tags)
             )
 
-    def curve(self, metric: str, **tags: str) -> pa.Table:
+    def curve(self, metric: str, **tags: object) -> pa.Table:
         """One metric of this run in recording order: timestamp, coordinates, tags, value.
 
         Raises NotMeasured.

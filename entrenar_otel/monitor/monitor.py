@@ -394,7 +394,7 @@ class Monitor(metaclass=_OnePerProcess):
         """Where `/metrics` is served (`OTEL_METRICS_EXPORTER=prometheus`), or None."""
         return self._run.metrics_url
 
-    def summary(self, metric: str | None = None, **tags: str) -> Any:
+    def summary(self, metric: str | None = None, **tags: object) -> Any:
         """The statistics of one metric, or of all (a dict by series name).
 
         With tags: the series that has exactly these, else all that carry them, merged. Raises
@@ -406,11 +406,11 @@ class Monitor(metaclass=_OnePerProcess):
         """Whether any value of this metric was reported (a NaN counts as reported)."""
         return self.sample_count(metric) > 0
 
-    def sample_count(self, metric: str, **tags: str) -> int:
+    def sample_count(self, metric: str, **tags: object) -> int:
         """How many values of this metric were reported, over all series that carry the tags."""
         return self._answers.sample_count(metric, **tags)
 
-    def curve(self, metric: str, **tags: str) -> pa.Table:
+    def curve(self, metric: str, **tags: object) -> pa.Table:
         """One metric of this run in recording order: timestamp, coordinates, tags, value.
 
         Raises NotMeasured.

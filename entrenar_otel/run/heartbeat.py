@@ -170,8 +170,13 @@ class Heartbeat:
 
     def empty_outboxes(self, timeout_seconds: float = 5.0) -> None:
         """Deliver what waits and flush the receivers; one that hangs is left behind."""
-        for name in stop_all((outbox.worker for outbox in self.outboxes), timeout_seconds):
-            logger.warning("%s hangs: left behind after %g s; the lake has it all", name, timeout_seconds)
+        hanging = set(stop_all(self.outboxes, timeout_seconds))
+        for outbox in self.outboxes:
+            if outbox.name in hanging:
+                outbox.give_up()
+                logger.warning(
+                    "%s hangs: left behind after %g s; the lake has it all", outbox.name, timeout_seconds
+                )
 
 
 def _give_back_memory() -> None:

@@ -18,6 +18,7 @@ from entrenar_otel.lake import compact as compaction
 from entrenar_otel.lake.runs import RunRecord, write_record
 from entrenar_otel.lake.schema import Owner
 from entrenar_otel.otel.environment import span_export_settings, span_exporters
+from entrenar_otel.otel.metrics.exemplar_views import SampleReservoir
 from entrenar_otel.otel.metrics.pipeline import MetricsPipeline
 from entrenar_otel.otel.resource import resource_of
 from entrenar_otel.otel.traces.global_provider import foreign_provider
@@ -91,6 +92,8 @@ class OpenRun:
             from_environment=not self._republishers,  # else theirs export already
             environ=environ,
         )
+        self.losses = self.metrics.state.losses
+        self._watch_losses()
         self.spans = self._make_spans(resource, step_spans=step_spans)
         self.spans.spent = self.metrics.overhead.spent
         self._capture = WarningCapture(self._warn, span=self.spans.current_attributes)
@@ -110,6 +113,11 @@ class OpenRun:
         )
         if self.pipeline is not None:
             self.pipeline.summaries = self.heartbeat.summaries
+
+    def _watch_losses(self) -> None:
+        recorder, before = self._recorder, SampleReservoir.dropped
+        self.losses.watch("values", "recorder (refused)", lambda: recorder.bad)
+        self.losses.watch("samples", "training_views", lambda: SampleReservoir.dropped - before)
 
     @property
     def _republishers(self) -> list[Republisher]:
@@ -144,6 +152,8 @@ class OpenRun:
             set_global=is_global,
             export_settings=span_export_settings(self._environ),
             processors=() if self.budgets is None else [self.budgets.span_processor],
+            failures=self.metrics.state.failures,
+            losses=self.losses,
         )
 
     def _make_pipeline(self, make: Callable[[OpenRun], AlertPipeline]) -> AlertPipeline | None:
@@ -156,8 +166,8 @@ class OpenRun:
         owner = self.record.owner
         of_emitter = partial(outbox_of_emitter, run_id=owner.run_id, rank=owner.rank, attempt=owner.attempt)
         return [
-            *(outbox_of_consumer(consumer) for consumer in (*consumers, *self._republishers)),
-            *(of_emitter(emitter) for emitter in emitters),
+            *(outbox_of_consumer(consumer, self.losses) for consumer in (*consumers, *self._republishers)),
+            *(of_emitter(emitter, self.losses) for emitter in emitters),
         ]
 
     def start(self, log: Callable[..., None]) -> None:
@@ -226,7 +236,7 @@ class OpenRun:
         """A provider that came when the run had begun: one behind it sees the run from now on."""
         if provider.publisher is not None:
             provider.show(self.metrics)
-            outbox = outbox_of_consumer(provider.publisher)
+            outbox = outbox_of_consumer(provider.publisher, self.losses)
             self.heartbeat.outboxes = (*self.heartbeat.outboxes, outbox)
 
     def prepare_end(self, state: str, reason: str | None) -> None:
@@ -265,17 +275,24 @@ class OpenRun:
         with guard("close"):
             for name in self.metrics.close(state):
                 logger.warning("%s hangs: left behind; the lake has everything", name)
+        if lost := self.losses.text():
+            logger.warning(
+                "run %s ended; dropped, refused or cut on the way: %s (docs/losses.md)",
+                self.record.run_id,
+                lost,
+            )
 
     def _keep(self, state: str, reason: str | None) -> None:
         """The last segments and the end of the run go into the lake."""
         record, storage = self.record, self._lake.storage
         with guard("close"):
             if self.heartbeat.hand_over(final=True):
-                self._compact()
+                self.compact()
         with guard("close"):
             write_record(storage, record.ended(state, datetime.now(UTC), reason, self._recorder.dropped))
 
-    def _compact(self) -> None:
+    def compact(self) -> None:
+        """Merge this process's files into larger ones, where they are few enough for the end of a run."""
         one = self.record
         compaction.compact(self._lake.storage, one.day, one.run_id, one.process, compaction.MAX_ROWS_AT_CLOSE)
 

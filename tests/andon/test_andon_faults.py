@@ -16,6 +16,7 @@ from entrenar_otel import AndonStop, errors
 from entrenar_otel.andon import incidents
 from entrenar_otel.andon import pipeline as line
 from entrenar_otel.lake import Lake
+from entrenar_otel.testing import recorded_run
 
 NAN = math.nan
 HOT = '[[monitor.threshold]]\nname = "hot"\nmetric = "heat"\nmax = 10.0\naction = "stop"\n'
@@ -36,7 +37,7 @@ class Broken:
 def test_a_detector_that_raises(judged: Any, lenient: Any, caplog: pytest.LogCaptureFixture) -> None:
     """It is named and counted; the others go on, and so does what they ask for."""
     with judged(HOT) as one:
-        judge = one.monitor.start()._run.line.judge
+        judge = one.run.pipeline.judge
         judge.processors = (Broken(), *judge.processors)
         lenient()
         one.monitor.log(heat=1.0)
@@ -135,7 +136,7 @@ def test_a_disk_that_does_not_sync(judged: Any, lenient: Any, monkeypatch: Any) 
     with judged() as one:
         one.monitor.log(loss=1.0)
         lenient()
-        recorder = one.monitor._recorder
+        recorder = recorded_run(one.monitor).recorder
 
         def fail() -> None:
             raise OSError(5, "Input/output error")
@@ -160,7 +161,7 @@ def test_our_own_failure_in_the_cord_does_not_reach_the_loop(
         def fail(*_args: Any, **_more: Any) -> None:
             raise RuntimeError("no events")
 
-        monkeypatch.setattr(one.monitor._run.line, "event", fail)
+        monkeypatch.setattr(one.run.pipeline, "event", fail)
         one.monitor.log(heat=1.0)
         with pytest.raises(AndonStop):
             one.monitor.log(loss=NAN)
@@ -175,7 +176,7 @@ def test_fork_while_held(train: Any) -> None:
         monitor = Monitor("forked", lake="lake", **settings)
         bound = monitor.bind("loss")
         monitor.log(heat=11.0)
-        monitor._heartbeat.tick()
+        open_run(monitor).heartbeat.tick()
         if (child := os.fork()) == 0:
             monitor.log(heat=1.0)
             bound(1.0)

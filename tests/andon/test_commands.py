@@ -197,7 +197,7 @@ def test_garbage_does_not_stop_training(judged: Any, lenient: Any, caplog: Any) 
 
     with judged() as one:
         one.monitor.log(loss=1.0)
-        record = one.monitor._record
+        record = one.run.record
         path = control_path(record.live, record.process)
         lenient()
         for data in (b"garbage", b"x" * 100_000, b"[" * 4000):

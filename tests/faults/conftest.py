@@ -141,6 +141,7 @@ class Nursery(Child):
 
     def is_ready(self) -> bool:
         """Whether the child has ended."""
+        assert self.process.stdout is not None
         return bool(select.select([self.process.stdout], [], [], 0)[0])
 
     def status(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -134,12 +133,8 @@ def test_a_running_run_is_not_pruned(tmp_path: Path) -> None:
 def test_retention_acts_only_where_it_is_written(tmp_path: Path) -> None:
     """`retention_days` in renacer.toml, and only on the lake that the run found there by itself."""
     (tmp_path / "renacer.toml").write_text("[monitor]\nretention_days = 3\nlake = 'own'\n")
-
-    def retention_days(**settings: Any) -> float | None:
-        return recorded_run(Monitor(quiet=True, **settings)).request.settings.retention_days
-
-    assert retention_days() == 3
-    assert retention_days(lake=tmp_path / "other") is None
+    assert recorded_run(Monitor(quiet=True)).request.settings.retention_days == 3
+    assert recorded_run(Monitor(lake=tmp_path / "other", quiet=True)).request.settings.retention_days is None
 
 
 ages = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(lambda t: t.replace(tzinfo=UTC, fold=0))  # noqa: DTZ001 - hypothesis wants them naive

@@ -60,16 +60,16 @@ def test_the_successor_is_prepared_at_half(recorder: Any, segment_size: Callable
     segment_size(1 << 16)
     recorder.log(loss=0)
     recorder.prepare()
-    assert recorder._standby is None
-    while recorder._segment.position() <= 1 << 15:
+    assert recorder.standby is None
+    while recorder.segment.position() <= 1 << 15:
         recorder.log(loss=1)
     recorder.prepare()
-    standby = recorder._standby
+    standby = recorder.standby
     recorder.prepare()
-    assert standby is recorder._standby
+    assert standby is recorder.standby
     assert [p.suffix for p in recorder.folder.iterdir() if p.name.startswith(".")] == [".new"]
     recorder.roll()
-    assert (recorder._segment, recorder._standby) == (standby, None)
+    assert (recorder.segment, recorder.standby) == (standby, None)
 
 
 def test_draining_and_handing_over_between_rolls(recorder: Any) -> None:
@@ -144,7 +144,7 @@ def test_eight_threads_log_while_others_roll_drain_and_prepare(
 
     def roll() -> None:
         while running.is_set():
-            if len(recorder._sealed) < 1000:  # each is an open file until it is released
+            if recorder.waiting < 1000:  # each is an open file until it is released
                 assert recorder.roll()
 
     def tick() -> None:
@@ -169,7 +169,7 @@ def test_eight_threads_log_while_others_roll_drain_and_prepare(
         sys.setswitchinterval(before)
     recorder.end("test")
     assert failures == []
-    assert recorder._number > 3  # rolled while they logged
+    assert recorder.next_number > 3  # rolled while they logged
     values = sorted(value for row in recorder.values() for value in row.values())
     assert (recorder.recorded, recorder.dropped, recorder.bad) == (3_201, 0, 0)
     assert values == list(range(-1, 3_200))
@@ -206,7 +206,7 @@ def test_a_full_disk_drops_counts_and_warns_once(
     assert [m for m in caplog.messages if "no room" in m] == caplog.messages
     assert len(caplog.messages) == 1
     assert "No space left on device" in caplog.messages[0]
-    recorder._retry_at = 0.0  # a second later
+    recorder.retry_at = 0.0  # a second later
     recorder.log(loss=2)
     assert recorder.values()[-1] == {"loss": 2}
     assert recorder.recorded + recorder.dropped == 3 + 200 * 6 + 1
@@ -243,7 +243,7 @@ def test_a_failed_installation_neither_loses_nor_doubles(
     assert recorder.values() == [{"loss": 1}]
     assert recorder.dropped == 1
     recorder.release(recorder.sealed()[0], unlink=True)
-    recorder._retry_at = 0.0
+    recorder.retry_at = 0.0
     recorder.log(loss=3)
     assert recorder.values() == [{"loss": 1}, {"loss": 3}]
     assert "Input/output error" in caplog.text
@@ -259,7 +259,7 @@ def test_after_the_end_calls_are_counted_and_warned_of_once(
     bound = recorder.bind(["a", "b"], None)
     bound(1, 2)
     recorder.prepare()
-    assert recorder._standby is not None
+    assert recorder.standby is not None
     recorder.end("completed")
     recorder.end("completed")
     n = len(recorder.rows())
@@ -286,8 +286,8 @@ def test_an_abandoned_recorder_is_the_no_op_twin(recorder: Any) -> None:
     """Every form, old and new, does nothing: no file, no stop, no error."""
     bound = recorder.bind(["loss"], None)
     bound(1)
-    before = recorder._segment.path.read_bytes()
-    path = recorder._segment.path
+    before = recorder.segment.path.read_bytes()
+    path = recorder.segment.path
     recorder.abandon()
     late = recorder.bind(["loss", "x"], None)
     for _ in range(2):
