@@ -31,15 +31,18 @@ def shown(cli: Callable[..., Any]) -> Callable[..., str]:
 @pytest.fixture
 def runs() -> None:
     """`digits-7` and `digits-8`, completed; `other [/bold]`, stopped by a NaN loss."""
-    settings = {"model_id": "digits-mlp", "version": "1.0.0", "config": {"lr": 0.1, "clip": math.inf}}
-    for run_id, given in (("digits-7", settings), ("digits-8", {})):
-        with Monitor(run_id, lake="lake", quiet=True, **given) as monitor:
-            for epoch in range(2):
-                for batch in range(10):
-                    monitor.log(loss=1 / (1 + 10 * epoch + batch), lr=0.1, epoch=epoch, batch=batch)
-                monitor.log(accuracy=0.5 + epoch / 4, epoch=epoch, tags={"split": "validation"})
+    _record("digits-7", model_id="digits-mlp", version="1.0.0", config={"lr": 0.1, "clip": math.inf})
+    _record("digits-8")
     with pytest.raises(AndonStop):
         _record_nan("other [/bold]")
+
+
+def _record(run_id: str, **settings: Any) -> None:
+    with Monitor(run_id, lake="lake", quiet=True, **settings) as monitor:
+        for epoch in range(2):
+            for batch in range(10):
+                monitor.log(loss=1 / (1 + 10 * epoch + batch), lr=0.1, epoch=epoch, batch=batch)
+            monitor.log(accuracy=0.5 + epoch / 4, epoch=epoch, tags={"split": "validation"})
 
 
 def _record_nan(run_id: str) -> None:
