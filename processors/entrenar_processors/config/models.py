@@ -28,16 +28,16 @@ from entrenar_processors.config.types import (
     Regex,
     Text,
     VariableName,
-    duration_seconds,
     factors_fit,
     samples_fit,
 )
+from entrenar_processors.durations import parse_seconds
 
 __all__ = [
     "AccuracyDrop", "Actions", "Andon", "AntiPattern", "Assertion", "BadConfig", "Config", "CriticalPath",
     "Custom", "Divergence", "Drift", "GradientExplosion", "IsolationForest", "MemoryUsage",
     "MonitorSettings", "Otlp", "Problem", "Section", "Silent", "SpanCount", "Spike", "Threshold", "ZScore",
-    "config_schema", "duration_seconds", "load_config", "parse_config", "parse_text",
+    "config_schema", "load_config", "parse_config", "parse_text",
 ]  # fmt: skip
 
 
@@ -185,8 +185,7 @@ class Threshold(Section):
     for_samples: AtLeastOne = 1
     """How many samples in a row must be abnormal before it counts."""
     for_: Annotated[Duration | None, Field(alias="for")] = None
-    """How long it must be abnormal before it counts, as Prometheus spells durations; either this or
-    `for_samples`."""
+    """How long it must be abnormal before it counts, such as 5m or 1h30m; either this or `for_samples`."""
     after_steps: Count = 0
     """Warm-up, in which nothing more than logging is done."""
     action: Action = Action.NOTIFY
@@ -205,7 +204,7 @@ class Threshold(Section):
     @property
     def for_seconds(self) -> float:
         """`for` in seconds; 0 without."""
-        return duration_seconds(self.for_) if self.for_ is not None else 0.0
+        return parse_seconds(self.for_) if self.for_ is not None else 0.0
 
     @model_validator(mode="after")
     def _has_a_limit(self) -> Threshold:
