@@ -132,8 +132,8 @@ def evaluate(assertions: Iterable[Assertion], facts: BudgetFacts) -> list[Result
     """Judge every assertion, in their order.
 
     >>> from entrenar_processors.config.models import parse_config
-    >>> config = parse_config({"assertion": [{"name": "ram", "type": "memory_usage", "max_bytes": 1000}]})
-    >>> [result] = evaluate(config.assertion, BudgetFacts(peak_rss_bytes=1500))
+    >>> settings = parse_config({"assertion": [{"name": "ram", "type": "memory_usage", "max_bytes": 1000}]})
+    >>> [result] = evaluate(settings.assertion, BudgetFacts(peak_rss_bytes=1500))
     >>> str(result.outcome), result.usage, result.message
     ('violated', 1.5, 'resident memory was 1,500 B at its peak, the limit is 1,000 B')
     """
