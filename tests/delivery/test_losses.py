@@ -46,6 +46,10 @@ def test_every_loss_starts_at_zero(tmp_path: Path) -> None:
         points = one.points("entrenar.losses")
     assert {(p.attributes["what"], p.attributes["who"]): p.value for p in points} == {
         ("alerts", "loop"): 0,
+        ("findings", "events"): 0,
+        ("findings", "shared alert"): 0,
+        ("findings", "shared rule"): 0,
+        ("findings", "training.anomalies"): 0,
         ("incidents", "alert pipeline"): 0,
         ("notes", "journal"): 0,
         ("notes cut", "journal"): 0,
