@@ -21,6 +21,7 @@ from typing import Any, NoReturn, Protocol
 
 from entrenar_processors import Coordinates
 from entrenar_processors.alert import Action, Alert, Level
+from entrenar_processors.durations import text_of
 
 from entrenar_otel.errors import AndonStop, ConfigError, guard
 from entrenar_otel.recording.control import CONTROL, Command, Request
@@ -339,7 +340,7 @@ class Andon:
         at = f" at {alert.where}" if alert.where else ""
         around.say(f"paused: {alert.summary}{at}")
         around.say(f"go on with `{around.resume_command()}`")
-        around.say(f"in {self._timeout:g} s the run will {self._after_pause} by itself")
+        around.say(f"in {text_of(self._timeout)} the run will {self._after_pause} by itself")
         outcome = self._after_pause
         try:
             self._call("pause", alert)
@@ -358,7 +359,7 @@ class Andon:
                     outcome = "resume"
                     break
             else:
-                around.say(f"nobody answered for {self._timeout:g} s: {self._after_pause}")
+                around.say(f"nobody answered for {text_of(self._timeout)}: {self._after_pause}")
         finally:
             self.paused_seconds += self._seconds() - lost
             self.is_paused = False

@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from entrenar_processors.alert import Alert
+from entrenar_processors.plain import plain
 
 from entrenar_otel._version import __version__
 from entrenar_otel.delivery.worker import Worker
@@ -154,7 +155,7 @@ class Incidents:
             ("config", self._config),
             ("environment", environment_of(self._record)),
         ):
-            text = json.dumps(document, indent=2, default=str, allow_nan=False)
+            text = json.dumps(plain(document), indent=2, allow_nan=False)
             self._lake.storage.write_bytes(f"{due.folder}/{name}.json", text.encode())
 
     def _write_window(self, due: _Due) -> None:

@@ -11,6 +11,7 @@ from entrenar_processors import Finding, Processor, Samples
 from entrenar_processors.alert import Alert, Level
 from entrenar_processors.policy import Policy
 
+from entrenar_otel.andon.user_processor import UserProcessor
 from entrenar_otel.errors import guard
 from entrenar_otel.recording.control import CONTROL
 
@@ -23,11 +24,14 @@ Points = list[tuple[Mapping[str, Any], float]]
 class Judge:
     """Processors and policy, and the counts of what they found. Thread-safe.
 
-    A processor that fails is guarded by itself: the others judge on.
+    `others` are processors of the user's. One that fails is guarded by itself: the others judge on.
     """
 
-    def __init__(self, processors: Iterable[Processor], policy: Policy) -> None:
+    def __init__(
+        self, processors: Iterable[Processor], policy: Policy, others: Iterable[UserProcessor] = ()
+    ) -> None:
         self.processors = tuple(processors)
+        self._others = tuple(others)
         self.policy = policy
         self._lock = threading.RLock()
         self._anomalies: Counter[tuple[str, str, str]] = Counter()
@@ -50,6 +54,9 @@ class Judge:
         for processor in self.processors:
             with guard(f"detector {type(processor).__name__}"):
                 found += processor.update(samples)
+        for other in self._others:
+            with guard(f"detector {other.name}"):
+                found += other.update(samples)
         found.sort(key=lambda finding: finding.order)
         return found
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from entrenar_processors import Coordinates, Finding, Samples, Series, Severity, Summaries
+from entrenar_processors import Coordinates, Finding, Processor, Samples, Series, Severity, Summaries
 from entrenar_processors.alert import Action, Alert
 from entrenar_processors.config.build import processors_of, rules_of
 from entrenar_processors.config.models import Config
@@ -30,6 +30,7 @@ from entrenar_otel.andon.incidents import Incidents
 from entrenar_otel.andon.judge import Judge, Points
 from entrenar_otel.andon.numerical_warnings import finding_of, is_numerical
 from entrenar_otel.andon.settings import AndonConfig
+from entrenar_otel.andon.user_processor import SOURCE, UserProcessor, rule_for
 from entrenar_otel.clock import Clock
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import ConfigError, guard
@@ -85,6 +86,7 @@ class AlertPipeline:
         *,
         budgets: BudgetWatch | None = None,
         drift_detector: DriftDetector | None = None,
+        processors: Sequence[Processor] = (),
         clock: Clock,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
@@ -92,9 +94,12 @@ class AlertPipeline:
         self.world_size = record.world_size
         self._recorder, self._lake, self._record = recorder, lake, record
         self._tracing, self._state, self._clock = tracing, state, clock
+        rules = [*rules_of(config), *([rule_for(SOURCE)] if processors else [])]
+        policy = Policy(rules, quiet_seconds=settings.quiet_seconds)
         self.judge = Judge(
             processors_of(config.monitor, drift_detector),
-            Policy(rules_of(config), quiet_seconds=settings.quiet_seconds),
+            policy,
+            [UserProcessor(one, policy) for one in processors],
         )
         self.andon = Andon(
             self,

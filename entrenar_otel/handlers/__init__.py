@@ -39,8 +39,8 @@ class Variables(Protocol):
 def from_environment(environ: Mapping[str, str], settings: Variables) -> list[Handler]:
     """The handlers that the environment asks for. Raises ConfigError where one cannot be made.
 
-    >>> from entrenar_processors.config.models import Andon
-    >>> from_environment({"ENTRENAR_WEBHOOK_URL": "http://localhost:8000/hook"}, Andon())
+    >>> from entrenar_processors.config.models import AndonSettings
+    >>> from_environment({"ENTRENAR_WEBHOOK_URL": "http://localhost:8000/hook"}, AndonSettings())
     [Webhook(http://localhost:8000)]
     """
 

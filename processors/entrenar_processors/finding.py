@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from entrenar_processors.plain import plain
 from entrenar_processors.samples import ABSENT, Block, Column, Series
 
 
@@ -70,17 +70,6 @@ class Coordinates(NamedTuple):
     def as_dict(self) -> dict[str, int]:
         """The reported ones only."""
         return {name: value for name, value in self._asdict().items() if value != ABSENT}
-
-
-def plain(value: float) -> float | str:
-    """A number that JSON can say; what is not finite as text.
-
-    >>> plain(0.5), plain(float("nan")), plain(float("-inf"))
-    (0.5, 'NaN', '-Infinity')
-    """
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,10 @@ class Policy:
         """
         return self._rules.get(detector) or self._rules.get(detector.partition(".")[0])
 
+    def admit(self, rule: Rule, detector: str) -> None:
+        """From now on, findings of this detector are decided about by this rule."""
+        self._rules[detector] = rule
+
     def decide(self, findings: Iterable[Finding], now_ns: int) -> list[Alert]:
         """Alerts that begin, call for more, or are over, in that order of the findings."""
         told: dict[_Key, None] = {}

@@ -68,7 +68,7 @@ def test_a_resume_of_long_ago_is_none_of_this_pause(judged: Callable[..., Any], 
         one.tick()
         fall(one)
         one.monitor.log(accuracy=0.9)
-    assert "entrenar: nobody answered for 0.3 s: resume" in capfd.readouterr().err
+    assert "entrenar: nobody answered for 300 ms: resume" in capfd.readouterr().err
 
 
 def test_resumed_before_it_waits(judged: Callable[..., Any]) -> None:
@@ -152,7 +152,7 @@ def test_pause_and_resume(judged: Any, capfd: pytest.CaptureFixture[str]) -> Non
             "entrenar: paused: Accuracy regression detected: accuracy is 0.5, the limit is 0.8 "
             "at epoch 1, batch 2",
             f"entrenar: go on with `entrenar-otel resume kit --lake {lake}`",
-            "entrenar: in 60 s the run will stop by itself",
+            "entrenar: in 1m the run will stop by itself",
             "entrenar: resumed",
         ]
         one.monitor.log(accuracy=0.5)  # the same episode does not pause again
@@ -168,7 +168,7 @@ def test_nobody_answers_and_it_goes_on(judged: Any, alerting: Any, capfd: pytest
         fall(one)
         one.monitor.log(accuracy=0.9)
         assert one.monitor.query(ACTIONS).column(0).to_pylist() == ["pause", "resume"]
-    assert "entrenar: nobody answered for 0.3 s: resume" in capfd.readouterr().err
+    assert "entrenar: nobody answered for 300 ms: resume" in capfd.readouterr().err
 
 
 def test_nobody_answers_and_it_stops(judged: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -184,7 +184,7 @@ def test_nobody_answers_and_it_stops(judged: Any, capfd: pytest.CaptureFixture[s
         assert heard == ["floor"]
         assert caught.value.incident
         one.monitor.log(accuracy=0.9)
-    assert "entrenar: nobody answered for 0.3 s: stop" in capfd.readouterr().err
+    assert "entrenar: nobody answered for 300 ms: stop" in capfd.readouterr().err
 
 
 def test_stop_while_paused(judged: Any) -> None:

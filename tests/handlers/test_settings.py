@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from entrenar_processors.config.models import Andon
+from entrenar_processors.config.models import AndonSettings
 
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.handlers import Alertmanager, Apprise, Webhook, from_environment
@@ -66,10 +66,10 @@ def test_a_variable_that_is_missing(kind: Any, name: str) -> None:
 
 def test_from_the_environment() -> None:
     """Those whose variable is set, by the names that the file gives."""
-    assert from_environment({}, Andon()) == []
-    assert from_environment({"ENTRENAR_WEBHOOK_URL": " "}, Andon()) == []
+    assert from_environment({}, AndonSettings()) == []
+    assert from_environment({"ENTRENAR_WEBHOOK_URL": " "}, AndonSettings()) == []
     environ = {"HOOK": "https://a/SECRET", "AM": "https://b/SECRET", "ENTRENAR_APPRISE_URLS": "json://SECRET"}
-    found = from_environment(environ, Andon(webhook_env="HOOK", alertmanager_env="AM"))
+    found = from_environment(environ, AndonSettings(webhook_env="HOOK", alertmanager_env="AM"))
     assert repr(found) == "[Webhook(https://a), Alertmanager(https://b), Apprise(json)]"
     with pytest.raises(ConfigError, match=r"^HOOK: expected a URL"):
-        from_environment({"HOOK": "SECRET"}, Andon(webhook_env="HOOK"))
+        from_environment({"HOOK": "SECRET"}, AndonSettings(webhook_env="HOOK"))

@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from entrenar_processors.alert import Action, Level, Rule
-from entrenar_processors.config.models import Actions, Andon, Assertion, Config, MonitorSettings, Threshold
+from entrenar_processors.config.models import (
+    Actions,
+    AndonSettings,
+    Assertion,
+    Config,
+    MonitorSettings,
+    ThresholdSettings,
+)
 from entrenar_processors.detectors.accuracy_drop import AccuracyDrop
 from entrenar_processors.detectors.divergence import DivergenceDetector
 from entrenar_processors.detectors.drift import DriftMonitor
-from entrenar_processors.detectors.forest import ForestMonitor
+from entrenar_processors.detectors.isolation_forest import ForestMonitor
 from entrenar_processors.detectors.nonfinite import NonfiniteDetector
 from entrenar_processors.detectors.silent import SilentMembers
 from entrenar_processors.detectors.spike import SPIKES, THRESHOLDS, SpikeDetector
@@ -121,15 +128,15 @@ def _limits(settings: MonitorSettings) -> Iterator[Limit]:
         )
 
 
-def rules_of(config: Config) -> list[Rule]:
+def rules_of(settings: Config) -> list[Rule]:
     """A rule for everything that may be found.
 
     >>> {rule.detector: str(rule.actions[Severity.HIGH]) for rule in rules_of(Config())}["nonfinite.loss"]
     'stop'
     """
-    settings = config.monitor
-    rules = [*_nonfinite_rules(settings.andon), *(_threshold_rule(one) for one in settings.threshold)]
-    if (explosion := settings.andon.gradient_explosion) is not None:
+    monitor = settings.monitor
+    rules = [*_nonfinite_rules(monitor.andon), *(_threshold_rule(limit) for limit in monitor.threshold)]
+    if (explosion := monitor.andon.gradient_explosion) is not None:
         rules.append(
             Rule(
                 f"threshold.{EXPLOSION}",
@@ -151,7 +158,7 @@ def rules_of(config: Config) -> list[Rule]:
         ("isolation_forest", "Unusual combination of metrics", False),
         ("silent", "Silent series", True),
     ):
-        section = getattr(settings, name)
+        section = getattr(monitor, name)
         actions = section.actions if section is not None else None
         rules.append(
             Rule(
@@ -165,7 +172,7 @@ def rules_of(config: Config) -> list[Rule]:
                 after_steps=0 if section is None else section.after_steps,
             )
         )
-    rules += [_budget_rule(one) for one in config.assertion if one.enabled]
+    rules += [_budget_rule(budget) for budget in settings.assertion if budget.enabled]
     rules.append(Rule("warning", "warning", "warning", WARNED, _always(Action.NOTIFY)))
     return rules
 
@@ -178,7 +185,7 @@ def _by_severity(actions: Actions) -> Mapping[Severity, Action]:
     return {Severity.LOW: actions.low, Severity.MEDIUM: actions.medium, Severity.HIGH: actions.high}
 
 
-def _nonfinite_rules(andon: Andon) -> Iterator[Rule]:
+def _nonfinite_rules(andon: AndonSettings) -> Iterator[Rule]:
     for name, action in {"loss": Action.STOP, "other": Action.NOTIFY, **andon.nonfinite}.items():
         text = DIVERGED if name == "loss" else "Not a finite number"
         yield Rule(f"nonfinite.{name}", f"nonfinite_{name}", "nonfinite", text, _always(action), lasting=True)
@@ -188,7 +195,7 @@ def _nonfinite_rules(andon: Andon) -> Iterator[Rule]:
     )
 
 
-def _threshold_rule(one: Threshold) -> Rule:
+def _threshold_rule(one: ThresholdSettings) -> Rule:
     text = one.annotations.get("summary") or (
         REGRESSED if one.metric == "accuracy" else f"{one.name} crossed"
     )

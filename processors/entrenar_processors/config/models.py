@@ -28,16 +28,17 @@ from entrenar_processors.config.types import (
     Regex,
     Text,
     VariableName,
-    duration_seconds,
     factors_fit,
     samples_fit,
 )
+from entrenar_processors.durations import parse_seconds
 
 __all__ = [
-    "AccuracyDrop", "Actions", "Andon", "AntiPattern", "Assertion", "BadConfig", "Config", "CriticalPath",
-    "Custom", "Divergence", "Drift", "GradientExplosion", "IsolationForest", "MemoryUsage",
-    "MonitorSettings", "Otlp", "Problem", "Section", "Silent", "SpanCount", "Spike", "Threshold", "ZScore",
-    "config_schema", "duration_seconds", "load_config", "parse_config", "parse_text",
+    "AccuracyDropSettings", "Actions", "AndonSettings", "AntiPattern", "Assertion", "BadConfig", "Config",
+    "CriticalPath", "Custom", "DivergenceSettings", "DriftSettings", "GradientExplosionSettings",
+    "IsolationForestSettings", "MemoryUsage", "MonitorSettings", "OtlpSettings", "Problem", "Section",
+    "SilentSettings", "SpanCount", "SpikeSettings", "ThresholdSettings", "ZScoreSettings", "config_schema",
+    "load_config", "parse_config", "parse_text",
 ]  # fmt: skip
 
 
@@ -149,7 +150,7 @@ def _notify_all() -> Actions:
     return Actions(low=Action.NOTIFY, medium=Action.NOTIFY, high=Action.NOTIFY)
 
 
-class Threshold(Section):
+class ThresholdSettings(Section):
     """One row of the Jidoka table: what is watched, and what happens.
 
     One or more of `min`, `max`, `max_drop_ratio` (against the best window mean) and `max_ratio` (against
@@ -185,8 +186,7 @@ class Threshold(Section):
     for_samples: AtLeastOne = 1
     """How many samples in a row must be abnormal before it counts."""
     for_: Annotated[Duration | None, Field(alias="for")] = None
-    """How long it must be abnormal before it counts, as Prometheus spells durations; either this or
-    `for_samples`."""
+    """How long it must be abnormal before it counts, such as 5m or 1h30m; either this or `for_samples`."""
     after_steps: Count = 0
     """Warm-up, in which nothing more than logging is done."""
     action: Action = Action.NOTIFY
@@ -205,10 +205,10 @@ class Threshold(Section):
     @property
     def for_seconds(self) -> float:
         """`for` in seconds; 0 without."""
-        return duration_seconds(self.for_) if self.for_ is not None else 0.0
+        return parse_seconds(self.for_) if self.for_ is not None else 0.0
 
     @model_validator(mode="after")
-    def _has_a_limit(self) -> Threshold:
+    def _has_a_limit(self) -> ThresholdSettings:
         if self.min is self.max is self.max_drop_ratio is self.max_ratio is None:
             raise Unfit("a limit: one of min, max, max_drop_ratio, max_ratio", "none of them")
         if self.min is not None and self.max is not None and self.min > self.max:
@@ -218,7 +218,7 @@ class Threshold(Section):
         return factors_fit(self, self.min_factor, self.factor)
 
 
-class _Detector(Section):
+class _DetectorSettings(Section):
     enabled: Flag = True
     """Whether it runs."""
     after_steps: Count = 0
@@ -229,7 +229,7 @@ class _Detector(Section):
     """What is done at each severity."""
 
 
-class ZScore(_Detector):
+class ZScoreSettings(_DetectorSettings):
     """The faithful z-score, a measurement: by default its findings are only logged."""
 
     metrics: Metrics = ("loss", "gradient_norm")
@@ -244,11 +244,11 @@ class ZScore(_Detector):
     """What is done at each severity."""
 
     @model_validator(mode="after")
-    def _fits(self) -> ZScore:
+    def _fits(self) -> ZScoreSettings:
         return samples_fit(self, self.min_samples, self.window)
 
 
-class Spike(_Detector):
+class SpikeSettings(_DetectorSettings):
     """Upward on loss and gradient norm, downward on accuracy; any other metric upward."""
 
     metrics: Metrics = ("loss", "gradient_norm", "accuracy")
@@ -261,11 +261,11 @@ class Spike(_Detector):
     """The score above which it is a spike; by default the one the measured false alarms gave."""
 
     @model_validator(mode="after")
-    def _fits(self) -> Spike:
+    def _fits(self) -> SpikeSettings:
         return samples_fit(self, self.min_samples, self.window)
 
 
-class Divergence(_Detector):
+class DivergenceSettings(_DetectorSettings):
     """A slow rise of the loss."""
 
     metrics: Metrics = ("loss",)
@@ -276,7 +276,7 @@ class Divergence(_Detector):
     """Samples from which it learns what is normal."""
 
 
-class AccuracyDrop(_Detector):
+class AccuracyDropSettings(_DetectorSettings):
     """Accuracy fell by a share of the best it has been."""
 
     metrics: Metrics = ("accuracy",)
@@ -287,7 +287,7 @@ class AccuracyDrop(_Detector):
     """Samples in a window."""
 
 
-class Drift(_Detector):
+class DriftSettings(_DetectorSettings):
     """Accuracy became worse than its best window, by a statistical test; needs scipy."""
 
     metrics: Metrics = ("accuracy",)
@@ -300,7 +300,7 @@ class Drift(_Detector):
     """Welch's t-test, or Mann-Whitney, which asks for no normal distribution."""
 
 
-class IsolationForest(_Detector):
+class IsolationForestSettings(_DetectorSettings):
     """Rows that are odd in several metrics together; needs scikit-learn."""
 
     metrics: Metrics = ("loss", "gradient_norm", "step_duration", "data_wait")
@@ -313,7 +313,7 @@ class IsolationForest(_Detector):
     """Rows that score above this quantile of the past are odd."""
 
 
-class Silent(_Detector):
+class SilentSettings(_DetectorSettings):
     """A member of a group of series that stops, is constant, or is all NaN while its siblings move."""
 
     metrics: Metrics = ("loss", "accuracy", "gradient_norm")
@@ -326,7 +326,7 @@ class Silent(_Detector):
     """Equal values in a row."""
 
 
-class GradientExplosion(Section):
+class GradientExplosionSettings(Section):
     """A gradient norm far above its running median."""
 
     metric: Text = "gradient_norm"
@@ -345,18 +345,18 @@ class GradientExplosion(Section):
     """Warm-up, in which nothing more than logging is done."""
 
     @model_validator(mode="after")
-    def _fits(self) -> GradientExplosion:
+    def _fits(self) -> GradientExplosionSettings:
         return factors_fit(self, self.min_factor, self.factor)
 
 
-class Andon(Section):
+class AndonSettings(Section):
     """What happens when something is abnormal."""
 
     nonfinite: dict[Text, Action] = {"loss": Action.STOP, "other": Action.NOTIFY}
     """Façade name → action at NaN or Inf; `other` for those without an entry."""
     stop_after_nonfinite_gradients: AtLeastOne = 20
     """Non-finite gradient norms in a row that stop the line, whatever `nonfinite` says of one of them."""
-    gradient_explosion: GradientExplosion | None = None
+    gradient_explosion: GradientExplosionSettings | None = None
     """A gradient norm far above its running median; off unless written."""
     quiet_seconds: Positive = 60.0
     """An episode is over when its series was normal for so long."""
@@ -378,7 +378,7 @@ class Andon(Section):
     """How much of the time after an incident is kept with it."""
 
     @model_validator(mode="after")
-    def _gradients_are_in_a_row(self) -> Andon:
+    def _gradients_are_in_a_row(self) -> AndonSettings:
         if "gradients" in self.nonfinite:  # the rule of that name is about many in a row, and stops
             raise Unfit("gradient_norm, the metric", "gradients", "nonfinite")
         return self
@@ -393,16 +393,16 @@ class MonitorSettings(Section):
     """A folder or any Arrow file-system URL (s3://…); `entrenar-lake` where nobody says otherwise."""
     retention_days: Annotated[float, Field(strict=True, gt=0, lt=1e6)] | None = None
     """How long rows of ended runs are kept; acts only when written here, and only on the run's own lake."""
-    threshold: tuple[Threshold, ...] = ()
+    threshold: tuple[ThresholdSettings, ...] = ()
     """The Jidoka table."""
-    zscore: ZScore = ZScore()
-    spike: Spike = Spike()
-    divergence: Divergence = Divergence()
-    accuracy_drop: AccuracyDrop = AccuracyDrop()
-    drift: Drift | None = None
-    isolation_forest: IsolationForest | None = None
-    silent: Silent = Silent()
-    andon: Andon = Andon()
+    zscore: ZScoreSettings = ZScoreSettings()
+    spike: SpikeSettings = SpikeSettings()
+    divergence: DivergenceSettings = DivergenceSettings()
+    accuracy_drop: AccuracyDropSettings = AccuracyDropSettings()
+    drift: DriftSettings | None = None
+    isolation_forest: IsolationForestSettings | None = None
+    silent: SilentSettings = SilentSettings()
+    andon: AndonSettings = AndonSettings()
 
     @property
     def detectors_on(self) -> tuple[str, ...]:
@@ -413,7 +413,7 @@ class MonitorSettings(Section):
         """
         return tuple(
             name for name in type(self).model_fields
-            if isinstance(one := getattr(self, name), _Detector) and one.enabled
+            if isinstance(one := getattr(self, name), _DetectorSettings) and one.enabled
         )  # fmt: skip
 
     @model_validator(mode="after")
@@ -424,7 +424,7 @@ class MonitorSettings(Section):
         return self
 
 
-class Otlp(BaseModel):
+class OtlpSettings(BaseModel):
     """`[otlp]`: used where the environment does not say otherwise; other keys are other readers'."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -448,7 +448,7 @@ class Config(BaseModel):
     """Budgets of a run; a violation fails the gate."""
     monitor: MonitorSettings = MonitorSettings()
     """How a run is recorded, and what is watched in it."""
-    otlp: Otlp = Otlp()
+    otlp: OtlpSettings = OtlpSettings()
     """Used where the environment does not say otherwise."""
 
     @model_validator(mode="after")
@@ -466,7 +466,7 @@ class Config(BaseModel):
 def config_schema() -> dict[str, Any]:
     """The JSON Schema of a renacer.toml, for editors; `docs/renacer.schema.json` is what this gives.
 
-    >>> config_schema()["$defs"]["Threshold"]["properties"]["for"]["x-expected"]
+    >>> config_schema()["$defs"]["ThresholdSettings"]["properties"]["for"]["x-expected"]
     'a duration such as 30s, 5m or 1h30m'
     """
     return schema_of(Config)
@@ -506,12 +506,12 @@ def load_config(path: Path) -> Config:
 
 
 def _parsed(document: Mapping[str, Any], source: str, text: str | None) -> Config:
-    config, error = None, None
+    settings, error = None, None
     try:
-        config = Config.model_validate(document)
+        settings = Config.model_validate(document)
     except ValidationError as refused:
         error = refused
     problems = problems_of(error, document, _known_schema, source, text)
-    if problems or config is None:
+    if problems or settings is None:
         raise BadConfig(problems)
-    return config
+    return settings
