@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from entrenar_otel import Monitor
 from entrenar_otel.run.heartbeat import Heartbeat
+from entrenar_otel.testing import open_run
 
 ROOT = Path(__file__).resolve().parents[1]
 METRICS = ("loss", "accuracy", "grad_norm", "learning_rate", "throughput")
@@ -120,8 +121,7 @@ def started(folder: Path, **settings: Any) -> Iterator[Monitor]:
 
 
 def heartbeat_of(monitor: Monitor) -> Heartbeat:
-    assert monitor._heartbeat is not None, "the monitor is not started"
-    return monitor._heartbeat
+    return open_run(monitor).heartbeat
 
 
 def hand_over(monitor: Monitor) -> None:

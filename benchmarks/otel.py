@@ -31,6 +31,7 @@ from benchmarks.harness import (
 )
 from entrenar_otel import Monitor
 from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
+from entrenar_otel.testing import open_run
 
 SERIES, TICKS = 2_000, 30
 LIMIT_RATIO, LIMIT_TICK_MS = 0.25, 30.0
@@ -96,9 +97,8 @@ def _ticks() -> Iterator[Row]:
                 begun = perf_counter()
                 heartbeat.tick()
                 seconds.append(perf_counter() - begun)
-            assert monitor._run is not None
             begun = perf_counter()
-            monitor._run.telemetry.collect()
+            open_run(monitor).metrics.collect()
             collect = perf_counter() - begun
         found = 1e3 * np.array(seconds[5:])
         yield Row(

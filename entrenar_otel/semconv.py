@@ -69,6 +69,12 @@ STATE = {
     "entrenar.tick.duration": (Kind.HISTOGRAM, "s", "Time of a heartbeat"),
     "entrenar.overhead": (Kind.GAUGE, "", "Share of wall time spent in monitoring"),
     "entrenar.export.failures": (Kind.COUNTER, "{failure}", "Exports that failed"),
+    "entrenar.losses": (Kind.COUNTER, "{item}", "What monitoring dropped or cut, and who was to have it"),
+    "entrenar.failures": (
+        Kind.COUNTER,
+        "{failure}",
+        "Failures inside monitoring, by place; training went on",
+    ),
 }
 
 #: Values of `training.run.state`.

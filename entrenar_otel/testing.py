@@ -9,16 +9,34 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from entrenar_otel.andon.settings import AndonConfig
 from entrenar_otel.errors import set_strict
 from entrenar_otel.monitor.monitor import Monitor
+from entrenar_otel.monitor.recorded import RecordedRun
 from entrenar_otel.records import MetricRecord
 
 if TYPE_CHECKING:
+    from entrenar_processors.alert import Alert
     from opentelemetry.sdk.metrics.export import MetricsData
 
-__all__ = ["FakeClock", "InMemoryEmitter", "Kit", "NoOpEmitter", "Point", "kit", "strict"]
+    from entrenar_otel.handlers import Notice
+    from entrenar_otel.run.open_run import OpenRun
+
+__all__ = [
+    "FakeClock",
+    "InMemoryEmitter",
+    "InMemoryHandler",
+    "Kit",
+    "NoOpEmitter",
+    "Point",
+    "kit",
+    "open_run",
+    "recorded_run",
+    "strict",
+]
 
 
 class NoOpEmitter:
@@ -57,6 +75,18 @@ class InMemoryEmitter:
 
     def flush(self) -> None:
         self.flushes += 1
+
+
+class InMemoryHandler:
+    """An alert handler that keeps every notice, of whatever level."""
+
+    min_level = "INFO"
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+
+    def handle(self, notice: Notice) -> None:
+        self.notices.append(notice)
 
 
 class FakeClock:
@@ -99,10 +129,18 @@ class Kit:
     samples up to the last `tick`.
     """
 
-    def __init__(self, monitor: Monitor, clock: FakeClock, emitter: InMemoryEmitter) -> None:
+    def __init__(
+        self, monitor: Monitor, clock: FakeClock, emitter: InMemoryEmitter, handler: InMemoryHandler
+    ) -> None:
         self.monitor = monitor
         self.clock = clock
         self._emitter = emitter
+        self._handler = handler
+
+    @property
+    def run(self) -> OpenRun:
+        """The parts of the open run. Raises RuntimeError where there is none."""
+        return open_run(self.monitor)
 
     @property
     def records(self) -> list[MetricRecord]:
@@ -112,11 +150,23 @@ class Kit:
 
     def tick(self) -> None:
         """One beat of the heart, receivers included."""
-        run = self.monitor._run
+        run = recorded_run(self.monitor).open if self.monitor.enabled else None
         if run is not None:
             run.heartbeat.tick()
             for outbox in run.heartbeat.outboxes:
                 outbox.worker.flush(10.0)
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """Every alert that handlers were told of up to now: as it began, and again as it was resolved."""
+        self.tick()
+        self.flush_handlers()
+        return [notice.alert for notice in self._handler.notices]
+
+    def flush_handlers(self, timeout_seconds: float = 10.0) -> bool:
+        """Wait until the alert handlers have handled what they were told; False where that took longer."""
+        pipeline = self.run.pipeline
+        return pipeline is None or pipeline.deliveries.flush(timeout_seconds)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and the heart beat."""
@@ -125,11 +175,8 @@ class Kit:
 
     def metric_data(self) -> MetricsData:
         """What OpenTelemetry exporters would be given now."""
-        run = self.monitor._run
-        if run is None:
-            raise RuntimeError("the run of this kit has not started, or monitoring is disabled")
         self.tick()
-        return run.telemetry.collect()
+        return self.run.metrics.collect()
 
     def points(self, instrument: str) -> list[Point]:
         """The points of one instrument, such as `training.loss`, as exporters would see them now."""
@@ -143,6 +190,28 @@ class Kit:
         ]
 
 
+def recorded_run(monitor: Monitor) -> RecordedRun:
+    """What a Monitor is made of: recorder, loop, alerts, answers. For tests of this package.
+
+    Raises RuntimeError where monitoring is disabled.
+    """
+    run = monitor._run
+    if not isinstance(run, RecordedRun):
+        raise RuntimeError(f"expected a Monitor that records, got {monitor!r}")
+    return run
+
+
+def open_run(monitor: Monitor) -> OpenRun:
+    """The run of a Monitor that has started: its heartbeat, metrics, spans, alert pipeline.
+
+    Raises RuntimeError where it has not started, or monitoring is disabled.
+    """
+    run = recorded_run(monitor).open
+    if run is None:
+        raise RuntimeError(f"expected a Monitor that has started, got {monitor!r}")
+    return run
+
+
 def _number(point: Any) -> float:
     return float(point.value) if hasattr(point, "value") else float(point.count)
 
@@ -151,14 +220,18 @@ def _number(point: Any) -> float:
 def kit(folder: str | os.PathLike[str], **settings: Any) -> Iterator[Kit]:
     """A Kit whose lake and live segments lie in `folder`; `settings` are further keywords of Monitor.
 
+    The settings of `alerting` stay, one more handler is told.
+
     >>> with kit(tmp_path) as one:
     ...     one.monitor.log(loss=0.5)
     ...     one.advance(1.0)
     ...     one.points("training.loss")
     [Point(attributes={}, value=0.5)]
     """
-    clock, emitter = FakeClock(), InMemoryEmitter()
+    clock, emitter, handler = FakeClock(), InMemoryEmitter(), InMemoryHandler()
     emitters = (emitter, *settings.pop("emitters", ()))
+    alerting: AndonConfig = settings.pop("alerting", None) or AndonConfig()
+    alerting = replace(alerting, handlers=(*alerting.handlers, handler))
     given: dict[str, Any] = {
         "run_id": "kit",
         "lake": os.path.join(folder, "lake"),
@@ -167,8 +240,8 @@ def kit(folder: str | os.PathLike[str], **settings: Any) -> Iterator[Kit]:
         "settings_file": None,
         "interval_seconds": 1e5,  # the test beats
     } | settings
-    with strict(), Monitor(**given, clock=clock, emitters=emitters) as monitor:
-        yield Kit(monitor, clock, emitter)
+    with strict(), Monitor(**given, clock=clock, emitters=emitters, alerting=alerting) as monitor:
+        yield Kit(monitor, clock, emitter, handler)
 
 
 @contextlib.contextmanager

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from entrenar_otel import identity
+from entrenar_otel import Monitor, identity
 from entrenar_otel.recording.segment import Segment
 from entrenar_otel.run import lifetime
 from entrenar_otel.testing import strict
@@ -29,7 +30,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     with strict():
         yield
-    for monitor in list(lifetime._open):
+    for monitor in list(lifetime.open_runs()):
         monitor.close()
     identity.unmark_recording()
 
@@ -66,3 +67,27 @@ def segment_size(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets the size of the segments made from now on."""
     create = Segment.create
     return lambda size: monkeypatch.setattr(Segment, "create", partial(create, size=size))
+
+
+@pytest.fixture
+def start() -> Callable[..., Monitor]:
+    """Starts a run in `lake` whose heartbeat is the test's, unless it gives an interval."""
+
+    def start_run(run_id: str = "r", **settings: Any) -> Monitor:
+        given = {"lake": "lake", "quiet": True, "settings_file": None, "interval_seconds": 1e5, **settings}
+        return Monitor(run_id, **given).start()
+
+    return start_run
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """Waits until something is true, and fails where it does not become so."""
+
+    def wait(true: Callable[[], Any], timeout_seconds: float = 20.0) -> None:
+        end = time.monotonic() + timeout_seconds
+        while not true():
+            assert time.monotonic() < end, "did not happen in time"
+            time.sleep(0.005)
+
+    return wait

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from entrenar_otel.cli.events import SEVERITIES, clean
 from entrenar_otel.cli.tables import number
-from entrenar_otel.lake.plain import rows
+from entrenar_otel.lake.plain import plain_rows
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -22,7 +22,7 @@ _STATES = {"firing": "bold red", "resolved": "green"}
 
 def alerts_of(lake: Lake, run_id: str, limit: int) -> list[dict[str, Any]]:
     """The newest alerts of a run, the newest last."""
-    return list(rows(lake.query(_ALERTS, [limit], run_id=run_id)))[::-1]
+    return list(plain_rows(lake.query(_ALERTS, [limit], run_id=run_id)))[::-1]
 
 
 def alerts_table(alerts: list[dict[str, Any]], width: int = 100) -> Table | Text:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.cli.tables import number
-from entrenar_otel.lake.plain import rows
+from entrenar_otel.lake.plain import plain_rows
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -29,7 +29,7 @@ _SPAN_NAMES = "SELECT DISTINCT span_id, name FROM spans"
 
 def events_of(lake: Lake, run_id: str, limit: int) -> list[dict[str, Any]]:
     """The newest events of a run, the newest last."""
-    return list(rows(lake.query(_EVENTS, [limit], run_id=run_id)))[::-1]
+    return list(plain_rows(lake.query(_EVENTS, [limit], run_id=run_id)))[::-1]
 
 
 def span_names(lake: Lake, run_id: str) -> dict[str, str]:

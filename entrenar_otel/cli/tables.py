@@ -6,13 +6,14 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from entrenar_processors.durations import text_of
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from entrenar_otel.lake.overview import _NUMBERS, GOING, duration
-from entrenar_otel.lake.plain import rows
+from entrenar_otel.lake.overview import GOING, NUMBERS, seconds_of
+from entrenar_otel.lake.plain import plain_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +43,7 @@ def runs_table(runs: list[dict[str, Any]], width: int = 100) -> Table:
             Text(state, style=STATES[state]),
             Text(" ".join(one for one in model if one) or "–"),
             f"{datetime.fromisoformat(run['started_at']):%Y-%m-%d %H:%M}",
-            duration(run),
+            _took(run),
             *(str(run[name]) for name in counts),
         )
     return table
@@ -62,7 +63,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
         (
             "started",
             f"{datetime.fromisoformat(details['started_at']):%Y-%m-%d %H:%M:%S} UTC, "
-            f"{'for' if details['state'] in GOING else 'took'} {duration(details)}",
+            f"{'for' if details['state'] in GOING else 'took'} {_took(details)}",
         ),
         ("attempts", str(details["attempts"]) if details["attempts"] > 1 else ""),
         ("ranks", str(details["ranks"]) if details["ranks"] > 1 else ""),
@@ -70,7 +71,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
         ("commit", (details["git_commit"] or "")[:12]),
         ("dropped", f"{details['dropped']:,} samples" if details["dropped"] else ""),
         ("lake", details["lake"]),
-        ("rows", "pruned: statistics and down-sampled curves are left" if details["pruned"] else ""),
+        ("rows", "pruned: only statistics and down-sampled curves are left" if details["pruned"] else ""),
     ):
         if value:
             facts.add_row(name, Text(value))
@@ -83,6 +84,11 @@ def show_run(details: dict[str, Any], console: Console) -> None:
     )
 
 
+def _took(run: dict[str, Any]) -> str:
+    seconds = seconds_of(run)
+    return "–" if seconds is None else text_of(seconds)
+
+
 def _items(config: Any) -> list[tuple[str, Any]]:
     return list(config.items()) if isinstance(config, dict) else [("value", config)]
 
@@ -90,7 +96,7 @@ def _items(config: Any) -> list[tuple[str, Any]]:
 def _metrics_table(metrics: list[dict[str, Any]], width: int) -> Table | Text:
     if not metrics:
         return Text("nothing was measured", style="dim")
-    numbers: tuple[str, ...] = _NUMBERS if width >= 150 else ("last", "mean", "min", "p50", "p99", "max")
+    numbers: tuple[str, ...] = NUMBERS if width >= 150 else ("last", "mean", "min", "p50", "p99", "max")
     if width < 120:
         numbers = ("last", "mean", "max")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -144,7 +150,7 @@ def sparkline(values: list[Any]) -> str:
 
 def print_table(table: pa.Table, console: Console) -> None:
     """An answer as a table, or row by row where that is too wide; a long one is cut, and says so."""
-    cells = [[_cell(value) for value in row.values()] for row in rows(table.slice(0, _MAX_ROWS))]
+    cells = [[_cell(value) for value in row.values()] for row in plain_rows(table.slice(0, _MAX_ROWS))]
     if len(table.schema) * (_NARROWEST + 2) > console.width + 2:
         console.print(_one_by_one(table.schema.names, cells))
     else:

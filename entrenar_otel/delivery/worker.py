@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 from entrenar_otel.errors import guard
 
@@ -44,13 +45,23 @@ class Worker:
         """Whether this is a copy in a forked child, where its thread does not exist."""
         return self._pid != os.getpid()
 
+    @property
+    def is_started(self) -> bool:
+        """Whether the thread was ever needed."""
+        return self._thread is not None
+
     def start(self) -> None:
-        """Start the thread, where it does not run yet."""
+        """Start the thread, where it does not run yet. Raises RuntimeError where none can be started."""
         if not self.is_forked:
             with self._change:
                 if self._thread is None:
+                    # Before it starts: a garbage collection meanwhile may end a span, and call this again.
                     self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-                    self._thread.start()
+                    try:
+                        self._thread.start()
+                    except RuntimeError:
+                        self._thread = None
+                        raise
 
     def wake(self) -> int:
         """Ask for a round now; returns its number."""
@@ -92,6 +103,10 @@ class Worker:
         if self.is_forked:
             return False
         self.begin_stop()
+        return self.join(timeout_seconds)
+
+    def join(self, timeout_seconds: float) -> bool:
+        """Wait for the last round; False where it was not over in time."""
         with self._change:
             return self._change.wait_for(lambda: self._stopped, timeout_seconds)
 
@@ -114,10 +129,21 @@ class Worker:
                 return
 
 
-def stop_all(workers: Iterable[Worker], timeout_seconds: float) -> list[str]:
-    """Stop them side by side within one deadline; returns the names of those that hang."""
+class Stoppable(Protocol):
+    """A worker, or what has one."""
+
+    def begin_stop(self) -> None: ...
+
+    def stop(self, timeout_seconds: float) -> bool: ...
+
+
+S = TypeVar("S", bound=Stoppable)
+
+
+def stop_all(workers: Iterable[S], timeout_seconds: float) -> list[S]:
+    """Stop them side by side within one deadline; returns those that hang."""
     chosen = list(workers)
     for worker in chosen:
         worker.begin_stop()
     deadline = time.monotonic() + timeout_seconds
-    return [one.name for one in chosen if not one.stop(max(0.0, deadline - time.monotonic()))]
+    return [worker for worker in chosen if not worker.stop(max(0.0, deadline - time.monotonic()))]

@@ -8,13 +8,13 @@ from typing import TextIO
 
 import pyarrow as pa
 
-from entrenar_otel.lake.plain import rows
+from entrenar_otel.lake.plain import plain_rows
 
 
 def write_json(table: pa.Table, stream: TextIO) -> None:
     """One JSON array, an object a row."""
     stream.write("[")
-    for i, row in enumerate(rows(table)):
+    for i, row in enumerate(plain_rows(table)):
         stream.write((",\n " if i else "\n ") + json.dumps(row, ensure_ascii=False))
     stream.write("\n]\n")
 
@@ -23,7 +23,7 @@ def write_csv(table: pa.Table, stream: TextIO) -> None:
     """CSV with a header; nested values as JSON text, absent ones empty."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(table.schema.names)
-    for row in rows(table):
+    for row in plain_rows(table):
         writer.writerow(
             json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
             for value in row.values()

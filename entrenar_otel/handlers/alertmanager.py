@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from entrenar_processors.alert import Level
 from entrenar_otel.handlers.endpoint import Endpoint, bearer, checked_seconds, checked_url, from_variable
 from entrenar_otel.handlers.handler import Notice, checked_level
 from entrenar_otel.handlers.payload import annotations_of, fingerprint, generator_url, labels_of, time_text
+
+logger = logging.getLogger("entrenar_otel")
 
 _PATH = "/api/v2/alerts"
 _BATCH = 64  # alerts in a request, as Prometheus has it
@@ -70,6 +73,8 @@ class Alertmanager:
             deadline_seconds=deadline_seconds,
         )
         self._active: dict[str, _Active] = {}
+        #: Alerts that fire still and are not kept alive any more.
+        self.dropped = 0
 
     def handle(self, notice: Notice) -> None:
         key = fingerprint(labels_of(notice))
@@ -78,7 +83,10 @@ class Alertmanager:
             return  # the same labels fire anew, and Alertmanager knows one alert by them
         self._active.pop(key, None)
         if len(self._active) >= _MAX_ACTIVE:
-            del self._active[next(iter(self._active))]  # it will be over by itself
+            del self._active[next(iter(self._active))]  # not posted again, it resolves by itself
+            self.dropped += 1
+            if self.dropped == 1:
+                logger.warning("more than %d alerts fire: the oldest are not kept alive", _MAX_ACTIVE)
         self._active[key] = _Active(notice)
         self._post([key])
 

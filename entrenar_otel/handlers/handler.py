@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,8 +10,6 @@ from typing import Any, Protocol, runtime_checkable
 from entrenar_processors.alert import Alert, Level
 
 from entrenar_otel.errors import ConfigError
-
-logger = logging.getLogger("entrenar_otel")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from entrenar_processors.alert import Alert, Level
+from entrenar_processors.durations import text_of
 
 from entrenar_otel.handlers.handler import Notice
 
@@ -44,7 +45,7 @@ def one_line(alert: Alert) -> str:
     """
     parts = ["RESOLVED" if alert.is_resolved else "ALERT", alert.name, alert.level.value]
     if alert.ended_ns is not None:
-        parts.append(f"over after {(alert.ended_ns - alert.started_ns) / 1e9:.4g} s")
+        parts.append(f"over after {text_of((alert.ended_ns - alert.started_ns) / 1e9)}")
     where = f" ({alert.where})" if alert.where else ""
     return clean(f"{' '.join(parts)}: {alert.summary or 'no more is known'}{where}")
 

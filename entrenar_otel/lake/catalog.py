@@ -16,8 +16,8 @@ from entrenar_otel.lake.storage import Storage, walk
 
 _FILE = re.compile(r"^(?P<process>.+)-(?P<first>\d{6,})(?:_(?P<last>\d{6,}))?\.parquet$")
 _MAX_FOLDER = 200
-#: Entries that a local file system (32 kB) or an object store (1,000) lists in one go, surely.
-_ONE_PIECE = 200
+#: As many entries as any file system (32 kB) or object store (1,000) surely lists in one go.
+ATOMIC_LISTING = 200
 _TRIES = 8
 
 
@@ -92,7 +92,7 @@ def _list_whole(storage: Storage, folder: str) -> list[str]:
     them, both may be missing; then the next listing differs.
     """
     names = storage.list(folder)
-    for _ in range(_TRIES if len(names) > _ONE_PIECE else 0):
+    for _ in range(_TRIES if len(names) > ATOMIC_LISTING else 0):
         before, names = names, storage.list(folder)
         if set(before) == set(names):
             break

@@ -14,35 +14,25 @@ from entrenar_otel.lake.compact import consecutive
 from entrenar_otel.lake.query import connect, is_dead
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
+from entrenar_otel.lake.statistics import KEPT, columns
 from entrenar_otel.lake.storage import Storage
 
 #: Points that a pruned curve keeps per series.
 CURVE_POINTS = 1000
 
+_SERIES = "run_id, attempt, rank, metric, tags"
 _CURVES = f"""
 WITH placed AS (
   SELECT *, (row_number() OVER same - 1) * {CURVE_POINTS} // count(*) OVER all_of AS bucket
   FROM metrics
-  WINDOW same AS (PARTITION BY run_id, attempt, rank, metric, tags ORDER BY seq),
-         all_of AS (PARTITION BY run_id, attempt, rank, metric, tags)
+  WINDOW same AS (PARTITION BY {_SERIES} ORDER BY seq), all_of AS (PARTITION BY {_SERIES})
 )
-SELECT run_id, attempt, rank, metric, tags, max(timestamp) AS timestamp,
+SELECT {_SERIES}, max(timestamp) AS timestamp,
        arg_max(epoch, seq) AS epoch, arg_max(batch, seq) AS batch, arg_max(step, seq) AS step,
-       count(*) AS count, avg(value) FILTER (isfinite(value)) AS mean,
-       min(value) FILTER (isfinite(value)) AS min, max(value) FILTER (isfinite(value)) AS max,
-       arg_max(value, seq) AS last
-FROM placed GROUP BY run_id, attempt, rank, metric, tags, bucket ORDER BY ALL
+       {columns("count", "mean", "min", "max", "last")}
+FROM placed GROUP BY {_SERIES}, bucket ORDER BY ALL
 """
-_SUMMARIES = """
-SELECT run_id, attempt, rank, metric, tags, count(*) AS count,
-       avg(value) FILTER (isfinite(value)) AS mean, stddev(value) FILTER (isfinite(value)) AS std,
-       min(value) FILTER (isfinite(value)) AS min, max(value) FILTER (isfinite(value)) AS max,
-       arg_max(value, seq) AS last,
-       quantile_cont(value, 0.5) FILTER (isfinite(value)) AS p50,
-       quantile_cont(value, 0.9) FILTER (isfinite(value)) AS p90,
-       quantile_cont(value, 0.99) FILTER (isfinite(value)) AS p99
-FROM metrics GROUP BY run_id, attempt, rank, metric, tags ORDER BY ALL
-"""
+_SUMMARIES = f"SELECT {_SERIES}, {columns(*KEPT)} FROM metrics GROUP BY {_SERIES} ORDER BY ALL"
 
 
 @dataclass(frozen=True)

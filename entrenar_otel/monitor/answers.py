@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors import Summary
 
-from entrenar_otel.errors import ConfigError, NotMeasured
+from entrenar_otel.errors import NotMeasured
 from entrenar_otel.monitor.progress import SHOWN
 from entrenar_otel.records import MetricRecord
-from entrenar_otel.run.settings import RunSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,39 +19,33 @@ if TYPE_CHECKING:
 
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.runs import RunRecord
-    from entrenar_otel.recording.recorder import Recorder
     from entrenar_otel.run.heartbeat import Heartbeat
 
 
 class Answers:
-    """The asking half of a Monitor."""
+    """Statistics in memory, and rows of the lake, of one run.
 
-    run_id: str
-    _heartbeat: Heartbeat | None
-    _lake: Lake | None
-    _live: str | os.PathLike[str] | None
-    _record: RunRecord | None
-    _recorder: Recorder
-    _settings: RunSettings
+    `heartbeat` and `record` are there from the start of the run on; the lake is opened when it is first
+    asked.
+    """
 
-    @property
+    def __init__(self, run_id: str, open_lake: Callable[[], Lake]) -> None:
+        self._run_id = run_id
+        self._open_lake = open_lake
+        self.heartbeat: Heartbeat | None = None
+        self.record: RunRecord | None = None
+
+    @cached_property
     def lake(self) -> Lake:
-        """The lake that this run is recorded into."""
-        if self._lake is None:
-            from entrenar_otel.lake import Lake
-
-            try:
-                self._lake = Lake(self._settings.lake or "entrenar-lake", self._live)
-            except PermissionError as error:
-                raise ConfigError(str(error)) from None
-        return self._lake
+        """See `Monitor.lake`."""
+        return self._open_lake()
 
     @property
     def attempt(self) -> int | None:
-        """Which start of this run this is, from 1; None before it is started."""
-        return self._record.attempt if self._record else None
+        """See `Monitor.attempt`."""
+        return self.record.attempt if self.record else None
 
-    def summary(self, metric: str | None = None, **tags: str) -> Any:
+    def summary(self, metric: str | None = None, **tags: object) -> Any:
         """The statistics of one metric, or of all (a dict by series name).
 
         With tags: the series that has exactly these, else all that carry them, merged. Raises
@@ -59,8 +53,8 @@ class Answers:
         """
         if metric is None:
             return {str(series): summary for series, summary in self._current().items()}
-        if self._heartbeat is not None:
-            with self._heartbeat.sums() as sums:
+        if self.heartbeat is not None:
+            with self.heartbeat.sums() as sums:
                 if found := sums.select(str(metric), tags):
                     return _copy_of(found)
         known = ", ".join(str(series) for series in self._current()) or "nothing"
@@ -68,41 +62,41 @@ class Answers:
         raise NotMeasured(f"{wanted} was not measured; measured so far: {known}")
 
     def _current(self) -> dict[Series, Summary]:
-        if self._heartbeat is None:
+        if self.heartbeat is None:
             return {}
-        with self._heartbeat.sums() as sums:
+        with self.heartbeat.sums() as sums:
             return {series: _copy_of(summary) for series, summary in sums.current().items()}
 
-    def _shown(self) -> dict[Series, Summary]:
+    def shown(self) -> dict[Series, Summary]:
         """What the progress line shows; asked for at every heartbeat, so nothing is copied."""
-        if self._heartbeat is None:
+        if self.heartbeat is None:
             return {}
-        with self._heartbeat.sums() as sums:
+        with self.heartbeat.sums() as sums:
             return sums.of(SHOWN)
 
     def is_measured(self, metric: str) -> bool:
         """Whether any value of this metric was reported (a NaN counts as reported)."""
         return self.sample_count(metric) > 0
 
-    def sample_count(self, metric: str, **tags: str) -> int:
+    def sample_count(self, metric: str, **tags: object) -> int:
         """How many values of this metric were reported, over all series that carry the tags."""
-        if self._heartbeat is None:
+        if self.heartbeat is None:
             return 0
         wanted = {(key, str(value)) for key, value in tags.items()}
-        with self._heartbeat.sums() as sums:
+        with self.heartbeat.sums() as sums:
             return sum(
                 summary.count
                 for series, summary in sums.current().items()
                 if series.metric == metric and wanted <= set(series.tags)
             )
 
-    def curve(self, metric: str, **tags: str) -> pa.Table:
+    def curve(self, metric: str, **tags: object) -> pa.Table:
         """One metric of this run in recording order: timestamp, coordinates, tags, value.
 
         Raises NotMeasured.
         """
         texts = {key: str(value) for key, value in tags.items()}
-        return self.lake.curve(str(metric), self.run_id, texts)
+        return self.lake.curve(str(metric), self._run_id, texts)
 
     def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
         """Answer one SELECT over the whole lake, this run up to now included. Raises QueryError."""
@@ -110,29 +104,19 @@ class Answers:
 
     def range(self, start: datetime, end: datetime) -> pa.Table:
         """This run's metrics with start <= timestamp < end, in time order."""
-        return self.lake.range(start, end, run_id=self.run_id)
+        return self.lake.range(start, end, run_id=self._run_id)
 
     def to_records(self) -> list[MetricRecord]:
         """Everything this process recorded, in recording order. Of a long run, ask by `query`."""
-        if self._record is None:
+        if self.record is None:
             return []
-        owner = self._record.owner
+        owner = self.record.owner
         table = self.lake.query(
             "SELECT * FROM metrics WHERE attempt = ? AND rank = ? ORDER BY seq, metric",
             [owner.attempt, owner.rank],
             run_id=owner.run_id,
         )
         return [MetricRecord(**{**row, "tags": dict(row["tags"])}) for row in table.to_pylist()]
-
-    @property
-    def dropped(self) -> int:
-        """Samples that could not be kept (no room on the disk, logged after the end)."""
-        return self._recorder.dropped
-
-    @property
-    def bad_values(self) -> int:
-        """Values, names and coordinates that were refused."""
-        return self._recorder.bad
 
 
 def _copy_of(summary: Summary) -> Summary:

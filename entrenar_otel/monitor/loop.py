@@ -13,81 +13,81 @@ from entrenar_otel.recording.recorder import Recorder
 
 if TYPE_CHECKING:
     from entrenar_otel.otel.traces.run_spans import RunSpans
-    from entrenar_otel.run.open_run import OpenRun
 
 T = TypeVar("T")
 
 
 class Loop:
-    """The moving half of a Monitor."""
+    """Epochs, steps, spans and events of one run.
 
-    bind: Callable[..., Callable[..., None]]
-    enabled: bool
-    start: Callable[[], Any]
-    _measured: tuple[Callable[..., None], Callable[..., None]] | None
-    _progress: Progress
-    _recorder: Recorder
-    _run: OpenRun | None
-    _seconds: Callable[[], float]
+    Args:
+        recorder: takes the coordinates and what is measured of each step.
+        progress: what a person sees.
+        spans: the run's spans; it starts a run that has not begun, and is None once there is none.
+        seconds: the clock of step durations.
+        paused_seconds: how long the loop has been paused in all, which is no part of a step.
+        step_spans: whether each step is a `training.step` span.
+    """
 
-    if TYPE_CHECKING:
-
-        @property
-        def _paused_seconds(self) -> float: ...
-
-    _step: int
-    _step_spans: bool
+    def __init__(
+        self,
+        recorder: Recorder,
+        progress: Progress,
+        *,
+        spans: Callable[[], RunSpans | None],
+        seconds: Callable[[], float],
+        paused_seconds: Callable[[], float],
+        step_spans: bool,
+    ) -> None:
+        self._recorder = recorder
+        self._progress = progress
+        self._spans = spans
+        self._seconds = seconds
+        self._paused_seconds = paused_seconds
+        self._step_spans = step_spans
+        self._step = 0
+        self._writers: tuple[Callable[..., None], Callable[..., None]] | None = None
 
     def epochs(self, count: int, start: int = 0) -> Iterator[int]:
-        """Count epochs from `start` up to `count`, each a `training.epoch` span.
-
-        Whatever is logged meanwhile has this epoch.
-        """
+        """See `Monitor.epochs`."""
         for epoch in range(start, count):
             self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
             self._progress.begin_epoch(epoch, count)
             first = self._step
-            if (tracing := self._live_tracing()) is not None:
-                tracing.begin_epoch(epoch)
+            if (spans := self._spans()) is not None:
+                spans.begin_epoch(epoch)
             try:
                 yield epoch
             finally:
-                if tracing is not None:
-                    tracing.end_epoch(steps=self._step - first)
+                if spans is not None:
+                    spans.end_epoch(steps=self._step - first)
         self._recorder.clear_coordinates()
 
     def steps(self, batches: Iterable[T], *, epoch: int | None = None) -> Iterator[T]:
-        """Hand out the batches, and measure `step_duration`, `data_wait` (s) and `samples` of each.
-
-        A step lasts from the request for its batch to the request for the next one. `batch` counts
-        from 0 in every call, `step` over all of them.
-        """
-        if not self.enabled:
-            yield from batches
-            return
+        """See `Monitor.steps`."""
         self._recorder.set_coordinates(epoch=epoch)
         progress, move_to = self._progress, self._recorder.move_to
         progress.batches = count_of(batches)
         progress.begin()
         size_of: Callable[[Any], int] | None = None
         timed, counted = self._step_writers()
-        tracing = self._live_tracing() if self._step_spans else None
+        spans = self._spans() if self._step_spans else None
         clock = self._seconds
-        begun, paused = clock(), self._paused_seconds
+        begun, paused = clock(), self._paused_seconds()
         try:
             for index, batch in enumerate(batches):
                 arrived = clock()
-                if paused != self._paused_seconds:  # by what was recorded of the last step, or by the loader
-                    paused, lost = self._paused_seconds, self._paused_seconds - paused
+                if paused != self._paused_seconds():  # by the last step's records, or the loader
+                    paused, lost = self._paused_seconds(), self._paused_seconds() - paused
                     begun += lost
                 move_to(index, self._step)
                 progress.batch = index + 1
-                if tracing is not None:
-                    tracing.begin_step(*self._recorder.coordinates())
+                if spans is not None:
+                    spans.begin_step(*self._recorder.coordinates())
                 yield batch
                 done = clock()
-                if paused != self._paused_seconds:  # a pause is no part of the step
-                    paused, lost = self._paused_seconds, self._paused_seconds - paused
+                if paused != self._paused_seconds():  # a pause is no part of the step
+                    paused, lost = self._paused_seconds(), self._paused_seconds() - paused
                     begun, arrived = begun + lost, arrived + lost
                 try:
                     size_of = size_of or size_function(batch)
@@ -102,30 +102,27 @@ class Loop:
                 self._step += 1
                 progress.steps += 1
         finally:
-            if tracing is not None:
-                tracing.end_step()
+            if spans is not None:
+                spans.end_step()
             self._recorder.set_coordinates(batch=ABSENT_32)
 
     def _step_writers(self) -> tuple[Callable[..., None], Callable[..., None]]:
         """What records a step's times, without and with its number of samples; made once."""
-        if self._measured is None:
+        if self._writers is None:
             times = ("step_duration", "data_wait")
-            self._measured = self.bind(*times), self.bind(*times, "samples")
-        return self._measured
+            bind = self._recorder.bind
+            self._writers = bind(times, None), bind((*times, "samples"), None)
+        return self._writers
 
     @contextlib.contextmanager
     def span(self, name: str, **attributes: Any) -> Iterator[Any]:
-        """A span of this run around a block: `with monitor.span("evaluate", split="validation"): …`.
-
-        It is in the lake's `spans` and goes to the trace exporters; what is raised within is recorded
-        with it. Yields OpenTelemetry's span.
-        """
-        if (tracing := self._live_tracing()) is None:
+        """See `Monitor.span`."""
+        if (spans := self._spans()) is None:
             from opentelemetry.trace import INVALID_SPAN
 
             yield INVALID_SPAN
             return
-        with tracing.span(name, **attributes) as span:
+        with spans.span(name, **attributes) as span:
             yield span
 
     def event(
@@ -137,25 +134,16 @@ class Loop:
         body: str | None = None,
         **more: Any,
     ) -> None:
-        """Something that happened: an event of the innermost span, and a row of the lake's `events`.
-
-        `severity` is INFO, WARNING, ERROR or CRITICAL; `body` is text; other keywords are attributes.
-        """
+        """See `Monitor.event`."""
         with guard("event"):
-            if (tracing := self._live_tracing()) is not None:
-                tracing.event(name, {**(attributes or {}), **more}, severity=severity, body=body)
+            if (spans := self._spans()) is not None:
+                spans.event(name, {**(attributes or {}), **more}, severity=severity, body=body)
 
     @property
     def traceparent(self) -> str | None:
         """The innermost span in W3C form, for `TRACEPARENT` of a child process; None when disabled."""
-        tracing = self._live_tracing()
-        return tracing.traceparent if tracing is not None else None
-
-    def _live_tracing(self) -> RunSpans | None:
-        """The run's spans; a run that has not begun begins here."""
-        if self.enabled and self._run is None:
-            self.start()
-        return self._run.tracing if self._run is not None and self.enabled else None
+        spans = self._spans()
+        return spans.traceparent if spans is not None else None
 
 
 def size_function(batch: Any) -> Callable[[Any], int]:

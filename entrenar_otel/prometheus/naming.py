@@ -98,6 +98,7 @@ def prometheus_name(instrument: Instrument) -> str:
     gauge of unit `1` in `_ratio`. Nothing is left of some names (`"損失"`): the answer is `""`, and
     such a metric is not shown. Histograms get `_bucket`, `_sum` and `_count` after it.
 
+    >>> from entrenar_otel.semconv import INSTRUMENTS
     >>> prometheus_name(INSTRUMENTS["step_duration"])
     'training_step_duration_seconds'
     >>> prometheus_name(Instrument("hw.network.io", Kind.COUNTER, "By/s", ""))

@@ -6,6 +6,12 @@ import keyword
 import unicodedata
 from collections.abc import Sequence
 
+_COORDINATES = frozenset(["epoch", "batch", "step"])
+#: Names that the generated function uses itself, and the one that Python keeps from everybody.
+_TAKEN = frozenset(
+    "record broken write now adler32 stop_line EPOCH BATCH STEP Exception __debug__".split()  # noqa: SIM905
+)
+
 _BOUND = '''\
 def bound({arguments}, *, epoch=None, batch=None, step=None):
     """Record {doc} in one call; coordinates default to those of epochs() and steps()."""
@@ -54,12 +60,3 @@ def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> st
         watch=watch,
         stop=stop,
     )
-
-
-_COORDINATES = frozenset(["epoch", "batch", "step"])
-
-
-#: Names that the generated function uses itself, and the one that Python keeps from everybody.
-_TAKEN = frozenset(
-    "record broken write now adler32 stop_line EPOCH BATCH STEP Exception __debug__".split()  # noqa: SIM905
-)

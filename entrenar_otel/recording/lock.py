@@ -7,13 +7,16 @@ import json
 import os
 from pathlib import Path
 
+#: Descriptors of this process's own locks.
+_held: set[int] = set()
+
 
 class ProcessLock:
     """`PROCESS.lock` in the live folder: held as long as the process records, free when it is dead."""
 
     def __init__(self, folder: Path, process: str) -> None:
         self.path = folder / f"{process}.lock"
-        self._fd = _create_locked(self.path)
+        self._fd = create_locked(self.path)
 
     def describe(self, data: dict[str, str]) -> None:
         """Say what recovery must know: the lake, and the name of the run's record in it."""
@@ -24,11 +27,11 @@ class ProcessLock:
         if unlink:
             self.path.unlink(missing_ok=True)
         if self._fd >= 0:
-            _let_go(self._fd)
+            let_go(self._fd)
             self._fd = -1
 
 
-def _create_locked(path: Path) -> int:
+def create_locked(path: Path) -> int:
     """A descriptor of a new file that holds its lock."""
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -39,19 +42,16 @@ def _create_locked(path: Path) -> int:
         os.close(fd)  # between open and lock, somebody's recovery took it for a dead process's
 
 
-#: Descriptors of this process's own locks.
-_held: set[int] = set()
-
-
-def _let_go(fd: int) -> None:
+def let_go(fd: int) -> None:
+    """Close a descriptor, and with it give its lock back."""
     _held.discard(fd)
     os.close(fd)
 
 
 def let_go_after_fork() -> None:
-    """In a forked child, close also what another thread of the parent had in its hands just then."""
+    """In a forked child, close also what another thread of the parent held at that moment."""
     for fd in tuple(_held):
-        _let_go(fd)
+        let_go(fd)
 
 
 def try_lock(path: Path) -> int | None:

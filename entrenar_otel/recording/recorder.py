@@ -114,7 +114,7 @@ class Recorder(SegmentLog):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__(begin, clock)
-        self._on_bad_loss = on_bad_loss
+        self.on_bad_loss = on_bad_loss
         self._on_held = on_held
         self._raise = raise_on_bad_value
         self.bound_functions: list[Callable[..., None]] = []
@@ -183,7 +183,7 @@ class Recorder(SegmentLog):
         def slowly(epoch: Any, batch: Any, step: Any, *values: Any) -> None:
             given = dict(zip(metrics, values, strict=True))
             self._log_slowly(epoch, batch, step, given, tags)
-            layout = self._layouts.get(series)
+            layout = self.layouts.get(series)
             if layout is not None:
                 namespace[f"head_{number}"] = layout.head
 
@@ -242,7 +242,7 @@ class Recorder(SegmentLog):
         not raise.
         """
         problems: list[str] = []
-        if self._segment is None and self._ended is None:
+        if self.segment is None and self._ended is None:
             self._begin()
         number = self._number_of(series.metric, value, problems)
         if number is not None:
@@ -254,7 +254,7 @@ class Recorder(SegmentLog):
         for problem in problems:
             self._warn_once("bad", series.metric, problem)
         self.say()
-        layout = self._layouts.get((series,))
+        layout = self.layouts.get((series,))
         return layout.head if layout is not None else None
 
     def refuse(self, key: str, message: str) -> None:
@@ -265,7 +265,7 @@ class Recorder(SegmentLog):
     def bad_loss(self, series: Series, value: Any, epoch: Any, batch: Any, step: Any) -> None:
         """A non-finite value was recorded by somebody who does not raise: judge it if it is training loss."""
         if is_training_loss(series) and not self.is_abandoned:
-            self._on_bad_loss(series, float(value), *self._where(epoch, batch, step))
+            self.on_bad_loss(series, float(value), *self._where(epoch, batch, step))
 
     def hold(self) -> None:
         """Let the next `log` take the careful path, and with it `obey`."""
@@ -301,7 +301,7 @@ class Recorder(SegmentLog):
         self, epoch: Any, batch: Any, step: Any, metrics: Mapping[Any, Any], tags: Any, problems: list[str]
     ) -> tuple[float, int, int, int, Series] | None:
         """Record what can be recorded; returns a training loss that is not finite, and where."""
-        if self._segment is None and self._ended is None:
+        if self.segment is None and self._ended is None:
             self._begin()
         coordinates = self._coordinates(epoch, batch, step, problems)
         if tags is not None and not isinstance(tags, Mapping):
@@ -360,21 +360,21 @@ class Recorder(SegmentLog):
 
     def _layout(self, series: tuple[Series, ...], problems: list[str]) -> Layout | None:
         """The layout of these series, defined in the segment; None: record them one by one."""
-        if (known := self._layouts.get(series)) is not None:
+        if (known := self.layouts.get(series)) is not None:
             return known
         with self._lock:
-            if (known := self._layouts.get(series)) is not None:
+            if (known := self.layouts.get(series)) is not None:
                 return known
-            if len(series) > MAX_VALUES or (len(series) > 1 and len(self._layouts) >= MAX_LAYOUTS):
+            if len(series) > MAX_VALUES or (len(series) > 1 and len(self.layouts) >= MAX_LAYOUTS):
                 return None
-            layout = Layout(len(self._layouts) + 1, series)
+            layout = Layout(len(self.layouts) + 1, series)
             size = len(layout.definition)
-            room = min(MAX_LAYOUT_BYTES, self._segment.size // 4 if self._segment else 0)
+            room = min(MAX_LAYOUT_BYTES, self.segment.size // 4 if self.segment else 0)
             if self._layout_bytes + size > room:
                 if len(series) == 1:
                     self._reject(
                         "too many names",
-                        f"more than {len(self._layouts):,} different names or tags, "
+                        f"more than {len(self.layouts):,} different names or tags, "
                         f"so {describe(str(series[0]))} is not recorded. A part of the name seems to "
                         "change with every call: put it into step=, epoch= or batch=",
                         problems,
@@ -384,7 +384,7 @@ class Recorder(SegmentLog):
                 if len(series) == 1:  # several are tried one by one
                     self._drop(1)
                 return None
-            self._layouts[series] = layout
+            self.layouts[series] = layout
             self._by_id[layout.id] = layout
             self._layout_bytes += size
             return layout

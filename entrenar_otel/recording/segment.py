@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entrenar_otel.recording.layout import MAGIC
-from entrenar_otel.recording.lock import _create_locked, _let_go
+from entrenar_otel.recording.lock import create_locked, let_go
 
 SEGMENT_BYTES = 16 << 20
 HEADER_BYTES = 16 << 10
@@ -97,13 +97,13 @@ class Segment:
         if disk.f_bavail * disk.f_frsize < size + size // 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
         path = folder / f".{name}.new"
-        fd = _create_locked(path)
+        fd = create_locked(path)
         try:
             os.posix_fallocate(fd, 0, size)
             return cls(path, fd, size, header)
         except BaseException:
             path.unlink(missing_ok=True)  # a failed allocation would leave the disk full
-            _let_go(fd)
+            let_go(fd)
             raise
 
     def install(self, name: str, number: int, first_seq: int, beginning: bytes = b"") -> None:
@@ -179,7 +179,7 @@ class Segment:
         with contextlib.suppress(BufferError):  # a view is still alive: freed with it
             self.map.close()
         if self.fd >= 0:
-            _let_go(self.fd)
+            let_go(self.fd)
             self.fd = -1
 
 

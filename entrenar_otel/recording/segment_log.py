@@ -1,4 +1,4 @@
-"""Chain: the segments of one process, one after the other, and what is drained from them.
+"""Segment log: the segments of one process, one after the other, and what is drained from them.
 
 The newest takes what `write` is given. When it is full the next one, prepared ahead, takes its place;
 what is complete waits for the lake.
@@ -57,12 +57,14 @@ class SegmentLog:
         self._held = False  # the next `log` must do more than record
         self._lock = threading.RLock()
         self._drain_lock = threading.RLock()
-        self._segment: Segment | None = None
-        self._standby: Segment | None = None
+        #: What is written to now, and its successor, prepared ahead.
+        self.segment: Segment | None = None
+        self.standby: Segment | None = None
         self._prepared: Segment | None = None
         self._prepared_to = 0
         self._sealed: list[Segment] = []
-        self._layouts: dict[tuple[Series, ...], Layout] = {}
+        #: Which combinations of series were recorded so far.
+        self.layouts: dict[tuple[Series, ...], Layout] = {}
         self._by_id: dict[int, Layout] = {}
         self._layout_bytes = 0
         self._open_spans = OpenSpans()
@@ -70,8 +72,9 @@ class SegmentLog:
         self._unsaid: list[str] = []
         self._folder = Path()
         self._header: dict[str, Any] = {}
-        self._number = 0
-        self._retry_at = 0.0
+        self.next_number = 0
+        #: When a segment that could not be made is tried again, by `time.monotonic`.
+        self.retry_at = 0.0
         self._ended: str | None = None
         self.process = ""
         self.recorded = 0  # samples drained
@@ -112,7 +115,7 @@ class SegmentLog:
 
     @property
     def is_open(self) -> bool:
-        return self._segment is not None
+        return self.segment is not None
 
     @property
     def is_abandoned(self) -> bool:
@@ -124,20 +127,20 @@ class SegmentLog:
         with self._lock:
             self._ended = why
             self.namespace["write"] = self.namespace["put"] = not_ready
-            if self._segment is not None:
-                self._seal(self._segment)
-                self._segment = None
-            if self._standby is not None:
-                self._standby.close(unlink=True)
-                self._standby = None
+            if self.segment is not None:
+                self._seal(self.segment)
+                self.segment = None
+            if self.standby is not None:
+                self.standby.close(unlink=True)
+                self.standby = None
 
     def abandon(self) -> None:
         """Become the no-op twin, in a forked child: nothing of the parent's is touched."""
         self.namespace["write"] = self.namespace["put"] = no_op
         self._lock = threading.RLock()
         self._drain_lock = threading.RLock()
-        segments = [self._segment, self._standby, *self._sealed]
-        self._segment = self._standby = None
+        segments = [self.segment, self.standby, *self._sealed]
+        self.segment = self.standby = None
         self._sealed = []
         self._ended = FORKED
         for segment in segments:
@@ -151,14 +154,16 @@ class SegmentLog:
         return Segment.create(self._folder, hidden, self._header)
 
     def _install(self, segment: Segment, first_seq: int) -> None:
-        layouts = b"".join(layout.definition for layout in self._layouts.values())
+        layouts = b"".join(layout.definition for layout in self.layouts.values())
         spans = self._open_spans.records(segment.size - HEADER_BYTES)
-        segment.install(f"{self.process}-{self._number:06d}", self._number, first_seq, layouts + spans)
-        self._number += 1
+        segment.install(
+            f"{self.process}-{self.next_number:06d}", self.next_number, first_seq, layouts + spans
+        )
+        self.next_number += 1
         write: Callable[[bytes], Any] = segment.write
         if not getattr(sys, "_is_gil_enabled", lambda: True)():
             write = _locked(write)
-        self._segment = segment
+        self.segment = segment
         self.namespace["put"] = write
         if not self._held:
             self.namespace["write"] = write
@@ -175,11 +180,11 @@ class SegmentLog:
     def roll(self) -> bool:
         """Replace the current segment; False where there is no room for another one."""
         with self._lock:
-            old = self._segment
+            old = self.segment
             if old is None:
                 return False
-            successor, self._standby = self._standby, None
-            if successor is None and time.monotonic() < self._retry_at:
+            successor, self.standby = self.standby, None
+            if successor is None and time.monotonic() < self.retry_at:
                 return False
             try:
                 if successor is None:
@@ -190,7 +195,7 @@ class SegmentLog:
             except OSError as error:
                 if successor is not None:
                     successor.close(unlink=True)
-                self._retry_at = time.monotonic() + 1.0
+                self.retry_at = time.monotonic() + 1.0
                 self._warn_once(
                     "no room",
                     str(self._folder),
@@ -203,7 +208,7 @@ class SegmentLog:
 
     def prepare(self) -> None:
         """Have the successor ready once the current segment is half full (the heartbeat's work)."""
-        segment = self._segment
+        segment = self.segment
         if segment is None:
             return
         position = segment.position()
@@ -211,29 +216,29 @@ class SegmentLog:
         self._prepared, self._prepared_to = segment, position
         ahead = max(2 * used, _PREFAULT_AT_LEAST)
         segment.prefault(position, ahead)
-        if self._standby is None and position > segment.size // 2:
+        if self.standby is None and position > segment.size // 2:
             try:
                 standby = self._create()
             except OSError:
                 return  # `roll` tries again, and says so
             standby.prefault(0, max(ahead, _PREFAULT_FIRST))
             with self._lock:
-                if self._segment is not None and self._standby is None:
-                    self._standby = standby
+                if self.segment is not None and self.standby is None:
+                    self.standby = standby
                     return
             standby.close(unlink=True)
 
     @property
     def age_seconds(self) -> float:
         """Age of the current segment; 0 while it holds nothing new."""
-        segment = self._segment
+        segment = self.segment
         if segment is None or segment.count == segment.notes == 0:
             return 0.0
         return time.monotonic() - segment.opened_at
 
     def sync(self) -> None:
         """Make everything recorded so far durable against the death of the machine."""
-        if (segment := self._segment) is not None:
+        if (segment := self.segment) is not None:
             segment.sync()
 
     # -- draining -------------------------------------------------------------------------------
@@ -243,8 +248,8 @@ class SegmentLog:
         with self._drain_lock:
             with self._lock:
                 segments = [*self._sealed]
-                if self._segment is not None:
-                    segments.append(self._segment)
+                if self.segment is not None:
+                    segments.append(self.segment)
                 ends = [segment.position() for segment in segments]
             parts = []
             for segment, end in zip(segments, ends, strict=True):
@@ -277,6 +282,11 @@ class SegmentLog:
             self.recorded += samples.n_values
             return samples
 
+    @property
+    def waiting(self) -> int:
+        """How many complete segments wait for the lake, drained or not; each is an open file."""
+        return len(self._sealed)
+
     def sealed(self) -> list[Segment]:
         """Segments that are complete and drained, oldest first, for the lake."""
         with self._lock:
@@ -298,11 +308,11 @@ class SegmentLog:
         if self._ended == FORKED:
             return False
         record = note_record(kind, document, clean=clean)
-        if self._segment is None and self._ended is None:
+        if self.segment is None and self._ended is None:
             self._begin()
         with self._lock:
-            if self._put(record) and self._segment is not None:
-                self._segment.notes += 1
+            if self._put(record) and self.segment is not None:
+                self.segment.notes += 1
                 self._open_spans.saw(kind, document, record)
                 return True
             self.notes_dropped += 1
@@ -317,9 +327,9 @@ class SegmentLog:
                     self.namespace["put"](record)
                     return True
                 except ValueError:
-                    if not self.roll() or self._segment is None:
+                    if not self.roll() or self.segment is None:
                         break
-                    if len(record) > self._segment.size - self._segment.position():
+                    if len(record) > self.segment.size - self.segment.position():
                         break  # not even into an empty one
         return False
 

@@ -55,6 +55,11 @@ def latest() -> ClosableRun | None:
     return _open[-1] if _open else None
 
 
+def open_runs() -> tuple[ClosableRun, ...]:
+    """The runs of this process that have started and are not over, oldest first."""
+    return tuple(_open)
+
+
 def opened(monitor: ClosableRun) -> None:
     """A run has started in this process."""
     global _hooks_set_in

@@ -11,12 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entrenar_otel import identity
-from entrenar_otel.delivery.outbox import outbox_of_consumer, outbox_of_emitter
+from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.lake import compact as compaction
 from entrenar_otel.lake.runs import RunRecord, write_record
+from entrenar_otel.lake.schema import Owner
 from entrenar_otel.otel.environment import span_export_settings, span_exporters
+from entrenar_otel.otel.metrics.exemplar_views import SampleReservoir
 from entrenar_otel.otel.metrics.pipeline import MetricsPipeline
 from entrenar_otel.otel.resource import resource_of
 from entrenar_otel.otel.traces.global_provider import foreign_provider
@@ -26,6 +28,7 @@ from entrenar_otel.run.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
+    from opentelemetry.sdk.resources import Resource
 
     from entrenar_otel.andon.budget_watch import BudgetWatch
     from entrenar_otel.andon.pipeline import AlertPipeline
@@ -33,9 +36,11 @@ if TYPE_CHECKING:
     from entrenar_otel.lake.recover import Recovered
     from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
     from entrenar_otel.otel.metrics.registry import Registry
+    from entrenar_otel.otel.metrics.republish import Republisher
     from entrenar_otel.otel.metrics.sdk_reader import SdkReader
     from entrenar_otel.recording.recorder import Recorder
     from entrenar_otel.records import MetricsEmitter
+    from entrenar_otel.run.settings import RunSettings
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -43,7 +48,7 @@ logger = logging.getLogger("entrenar_otel")
 _KEEP_SECONDS = 60.0
 
 #: How long incidents and handlers may take at the end of a run.
-_LINE_SECONDS = 10.0
+_PIPELINE_SECONDS = 10.0
 
 #: How long the SDK may take for the last samples of a user's own provider.
 _LAST_PULL_SECONDS = 5.0
@@ -58,92 +63,124 @@ class OpenRun:
         lake: Lake,
         record: RunRecord,
         registry: Registry,
-        fronts: Sequence[WrappingMeterProvider],
+        providers: Sequence[WrappingMeterProvider],
         *,
-        interval_seconds: float,
-        retention_days: float | None,
+        settings: RunSettings,
         emitters: Sequence[MetricsEmitter],
         consumers: Sequence[Any],
         exporters: Sequence[MetricExporter],
         source: SdkReader | None,
         step_spans: bool,
-        is_global: bool,
         on_tick: Callable[[], None],
-        line: Callable[[OpenRun], AlertPipeline] | None = None,
+        make_pipeline: Callable[[OpenRun], AlertPipeline],
         budgets: BudgetWatch | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.record = record
-        self._recorder = recorder
-        self._lake = lake
-        self._fronts = fronts
-        self._source = source
+        self.budgets = budgets
+        self._recorder, self._lake = recorder, lake
+        self._providers, self._source = providers, source
         self._on_tick = on_tick
-        owner = record.owner
-        resource = resource_of(
-            run_id=owner.run_id,
-            attempt=owner.attempt,
-            rank=owner.rank,
-            world_size=record.world_size,
-            model_id=record.model_id,
-            version=record.version,
-            process_created=identity.process_started(),
-            environ=environ,
-        )
-        wrapped = [front.publisher for front in fronts if front.publisher is not None]
-        self.telemetry = MetricsPipeline(
+        self._environ = environ
+        resource = self._resource(record.owner, record.model_id, record.version, identity.process_started())
+        self.metrics = MetricsPipeline(
             recorder=recorder,
             registry=registry,
             resource=resource,
             source=self._sdk_reader,
             exporters=exporters,
-            from_environment=not wrapped,  # else theirs export already
+            from_environment=not self._republishers,  # else theirs export already
             environ=environ,
         )
-        # A tracer provider that is somebody else's has exporters of its own: they get our spans too.
-        has_other = is_global and foreign_provider() is not None
-        self.tracing = RunSpans(
-            partial(recorder.note, clean=True),
-            resource,
-            recorder.coordinates,
-            step_spans=step_spans,
-            exporters=() if has_other else span_exporters(environ),
-            environ=environ,
-            set_global=is_global,
-            export_settings=span_export_settings(environ),
-            processors=() if budgets is None else [budgets.span_processor],
-        )
-        self.tracing.spent = self.telemetry.overhead.spent
-        self._capture = WarningCapture(self._warn, span=self.tracing.current_attributes)
-        self.line = line_of(line, self) if line is not None else None
-        outboxes = [outbox_of_consumer(consumer) for consumer in (*consumers, *wrapped)]
-        outboxes += [
-            outbox_of_emitter(emitter, run_id=owner.run_id, rank=owner.rank, attempt=owner.attempt)
-            for emitter in emitters
-        ]
+        self.losses = self.metrics.state.losses
+        self._watch_losses()
+        self.spans = self._make_spans(resource, step_spans=step_spans)
+        self.spans.spent = self.metrics.overhead.spent
+        self._capture = WarningCapture(self._warn, span=self.spans.current_attributes)
+        self.pipeline = self._make_pipeline(make_pipeline)
+        judge = () if self.pipeline is None else (self.pipeline.consume,)
         self.heartbeat = Heartbeat(
             recorder,
             lake,
             record,
-            interval_seconds=interval_seconds,
-            retention_days=retention_days,
-            before=self.telemetry.pull,
-            consumers=[self.telemetry.consume, *([self.line.consume] if self.line is not None else ())],
-            outboxes=outboxes,
+            interval_seconds=settings.interval_seconds,
+            retention_days=settings.retention_days,
+            before=self.metrics.pull,
+            consumers=[self.metrics.consume, *judge],
+            outboxes=self._outboxes(consumers, emitters),
             after=self._after_tick,
             on_recovered=self._export_recovered,
         )
-        if self.line is not None:
-            self.line.summaries = self.heartbeat.summaries
+        if self.pipeline is not None:
+            self.pipeline.summaries = self.heartbeat.summaries
+
+    def _watch_losses(self) -> None:
+        recorder, before = self._recorder, SampleReservoir.dropped
+        self.losses.watch("samples", "lake", lambda: recorder.dropped)
+        self.losses.watch("values", "recorder (refused)", lambda: recorder.bad)
+        self.losses.watch("samples", "training_views", lambda: SampleReservoir.dropped - before)
+
+    @property
+    def _republishers(self) -> list[Republisher]:
+        """Of the providers that are somebody else's: they show our metrics there."""
+        return [one.publisher for one in self._providers if one.publisher is not None]
+
+    def _resource(
+        self, owner: Owner, model_id: str | None, version: str | None, process_created: datetime
+    ) -> Resource:
+        return resource_of(
+            run_id=owner.run_id,
+            attempt=owner.attempt,
+            rank=owner.rank,
+            world_size=max(self.record.world_size, owner.rank + 1),
+            model_id=model_id,
+            version=version,
+            process_created=process_created,
+            environ=self._environ,
+        )
+
+    def _make_spans(self, resource: Resource, *, step_spans: bool) -> RunSpans:
+        is_global = self._source is None
+        # A tracer provider that is somebody else's has exporters of its own: they get our spans too.
+        has_other = is_global and foreign_provider() is not None
+        return RunSpans(
+            partial(self._recorder.note, clean=True),
+            resource,
+            self._recorder.coordinates,
+            step_spans=step_spans,
+            exporters=() if has_other else span_exporters(self._environ),
+            environ=self._environ,
+            set_global=is_global,
+            export_settings=span_export_settings(self._environ),
+            processors=() if self.budgets is None else [self.budgets.span_processor],
+            failures=self.metrics.state.failures,
+            losses=self.losses,
+        )
+
+    def _make_pipeline(self, make: Callable[[OpenRun], AlertPipeline]) -> AlertPipeline | None:
+        """What judges the run, or None where that fails: a run without judgement is better than none."""
+        with guard("alert pipeline"):
+            return make(self)
+        return None
+
+    def _outboxes(self, consumers: Sequence[Any], emitters: Sequence[MetricsEmitter]) -> list[Outbox]:
+        owner = self.record.owner
+        of_emitter = partial(outbox_of_emitter, run_id=owner.run_id, rank=owner.rank, attempt=owner.attempt)
+        return [
+            *(outbox_of_consumer(consumer, self.losses) for consumer in (*consumers, *self._republishers)),
+            *(of_emitter(emitter, self.losses) for emitter in emitters),
+        ]
 
     def start(self, log: Callable[..., None]) -> None:
         """Everybody may begin; `log` is the function whose cost is measured."""
-        self.telemetry.overhead.watch([log])
-        self.telemetry.start(serve=self.record.rank == 0)
-        for front in self._fronts:
-            front.show(self.telemetry)
-        self.tracing.start(self._attributes())
+        self.metrics.overhead.watch([log])
+        self.metrics.start(serve=self.record.rank == 0)
+        for provider in self._providers:
+            provider.show(self.metrics)
+        self.spans.start(self._attributes())
         self._capture.install()
+        if self.pipeline is not None:
+            self.pipeline.deliveries.start()
         self.heartbeat.start()
 
     def _attributes(self) -> dict[str, Any]:
@@ -157,41 +194,34 @@ class OpenRun:
     def _warn(self, attributes: dict[str, Any]) -> None:
         """A warning of Python's, or a log line from WARNING on, was seen during the run."""
         level = str(attributes.get("level", "WARNING"))
-        self.tracing.event(
+        self.spans.event(
             "training.warning",
             attributes,
             severity=level if level in ("ERROR", "CRITICAL") else "WARNING",
             body=str(attributes.get("message", "")),
         )
-        if self.line is not None:
-            self.line.warned(attributes)
+        if self.pipeline is not None:
+            self.pipeline.on_warning(attributes)
 
     def _export_recovered(self, found: Recovered) -> None:
         """The spans of a dead run, which recovery has ended, leave from here with the ids they had."""
-        resource = resource_of(
-            run_id=found.run_id,
-            attempt=found.attempt,
-            rank=found.rank,
-            world_size=max(self.record.world_size, found.rank + 1),
-            model_id=None,
-            version=None,
-            process_created=self.record.started_at,
-            environ=os.environ,
+        resource = self._resource(
+            Owner(found.run_id, found.attempt, found.rank), None, None, self.record.started_at
         )
-        self.tracing.export_documents(found.spans, resource)
+        self.spans.export_documents(found.spans, resource)
 
     def _sdk_reader(self) -> SdkReader | None:
         """The reader of the SDK's instruments, once there are any."""
         if self._source is not None:
             return self._source
-        return next((front.reader for front in self._fronts if front.reader is not None), None)
+        return next((one.reader for one in self._providers if one.reader is not None), None)
 
     def _after_tick(self, seconds: float, rows: int) -> None:
-        self.telemetry.overhead.watch(self._recorder.bound_functions)
-        self.telemetry.after_tick(seconds, rows, self.heartbeat.cpu_seconds)
-        if self.line is not None:
-            with guard("line"):
-                self.line.on_tick()
+        self.metrics.overhead.watch(self._recorder.bound_functions)
+        self.metrics.after_tick(seconds, rows, self.heartbeat.cpu_seconds)
+        if self.pipeline is not None:
+            with guard("alert pipeline"):
+                self.pipeline.on_tick()
         with guard("progress"):
             self._on_tick()
 
@@ -199,35 +229,35 @@ class OpenRun:
         """Drain, make durable and export what is there now; False where that was not done in time."""
         deadline = time.monotonic() + timeout_seconds
         with guard("flush"):
-            if not self.telemetry.pull(timeout_seconds, last=True):
+            if not self.metrics.pull(timeout_seconds, last=True):
                 return False
             self.heartbeat.tick(pull=False, hand_over=False)
-            return self.telemetry.flush(max(0.0, deadline - time.monotonic()))
+            return self.metrics.flush(max(0.0, deadline - time.monotonic()))
         return False
 
-    def join(self, front: WrappingMeterProvider) -> None:
+    def join(self, provider: WrappingMeterProvider) -> None:
         """A provider that came when the run had begun: one behind it sees the run from now on."""
-        if front.publisher is not None:
-            front.show(self.telemetry)
-            outbox = outbox_of_consumer(front.publisher)
+        if provider.publisher is not None:
+            provider.show(self.metrics)
+            outbox = outbox_of_consumer(provider.publisher, self.losses)
             self.heartbeat.outboxes = (*self.heartbeat.outboxes, outbox)
 
     def prepare_end(self, state: str, reason: str | None) -> None:
         """What needs a segment to be recorded in: the SDK's last samples, the end of the run's spans."""
         with guard("pull"):
-            self.telemetry.pull(_LAST_PULL_SECONDS, last=True)
+            self.metrics.pull(_LAST_PULL_SECONDS, last=True)
         self._capture.uninstall()
-        if self.line is not None:
-            with guard("line"):
+        if self.pipeline is not None:
+            with guard("alert pipeline"):
                 self.heartbeat.collect()  # the last samples are judged like all others
-                self.line.close()
-        self.tracing.end(state, reason)
+                self.pipeline.close()
+        self.spans.end(state, reason)
 
     def end(self, state: str, reason: str | None) -> None:
         """Drain the rest, bring everything into the lake, then let go of those who may hang. Bounded."""
         with guard("close"):
             self.heartbeat.stop()
-        self.telemetry.state.name = state
+        self.metrics.state.name = state
         keeper = Worker("entrenar-close", lambda: self._keep(state, reason))
         try:
             kept = keeper.stop(_KEEP_SECONDS)
@@ -240,37 +270,48 @@ class OpenRun:
                 "`entrenar-otel recover` brings them in",
                 self._lake.url, self.record.run_id, self._lake.live,
             )  # fmt: skip
-        if self.line is not None:
-            with guard("line"):
-                self.line.wait(_LINE_SECONDS)
+        if self.pipeline is not None:
+            with guard("alert pipeline"):
+                self.pipeline.wait(_PIPELINE_SECONDS)
         with guard("close"):
             self.heartbeat.empty_outboxes()
         with guard("close"):
-            for name in self.telemetry.close(state):
+            for name in self.metrics.close(state):
                 logger.warning("%s hangs: left behind; the lake has everything", name)
+        if lost := self.losses.text():
+            logger.warning(
+                "run %s ended; dropped, refused or cut on the way: %s (docs/losses.md)",
+                self.record.run_id,
+                lost,
+            )
 
     def _keep(self, state: str, reason: str | None) -> None:
         """The last segments and the end of the run go into the lake."""
         record, storage = self.record, self._lake.storage
         with guard("close"):
             if self.heartbeat.hand_over(final=True):
-                self._compact()
+                self.compact()
         with guard("close"):
             write_record(storage, record.ended(state, datetime.now(UTC), reason, self._recorder.dropped))
 
-    def _compact(self) -> None:
+    def compact(self) -> None:
+        """Merge this process's files into larger ones, where they are few enough for the end of a run."""
         one = self.record
         compaction.compact(self._lake.storage, one.day, one.run_id, one.process, compaction.MAX_ROWS_AT_CLOSE)
 
     def abandon(self) -> None:
         """In a forked child: no span, no export, no warning of the child's is the run's."""
         self._capture.uninstall()
-        self.tracing.abandon()
-        self.telemetry.overhead.stop()
+        self.spans.abandon()
+        self.metrics.overhead.stop()
 
 
-def line_of(make: Callable[[OpenRun], AlertPipeline], run: OpenRun) -> AlertPipeline | None:
-    """The line, or None where it cannot be made: a run that nobody judges is better than none."""
-    with guard("line"):
-        return make(run)
+def budgets_of(settings: RunSettings) -> BudgetWatch | None:
+    """What watches the budgets of renacer.toml, where there are any that are switched on."""
+    if not settings.assertions:
+        return None
+    from entrenar_otel.andon.budget_watch import BudgetWatch
+
+    with guard("budgets"):
+        return BudgetWatch(settings.assertions)
     return None

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from entrenar_processors.finding import Coordinates, Severity, plain
+from entrenar_processors.finding import Coordinates, Severity
+from entrenar_processors.plain import plain
 from entrenar_processors.samples import Series
 
 
@@ -153,10 +154,10 @@ class Alert:
             "metric": self.series.metric if self.series else None,
             **({f"tag.{key}": value for key, value in self.series.tags} if self.series else {}),
             **{key: value for key, value in self.at.as_dict().items() if key != "time_ns"},
-            "value": None if self.value is None else plain(self.value),
-            "expected": None if self.expected is None else plain(self.expected),
-            "score": None if self.score is None else plain(self.score),
-            "peak": None if self.peak is None else plain(self.peak),
+            "value": plain(self.value),
+            "expected": plain(self.expected),
+            "score": plain(self.score),
+            "peak": plain(self.peak),
             "count": self.count,
             "factor": self.factor,
             "min_factor": self.min_factor,

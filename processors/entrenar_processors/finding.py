@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from entrenar_processors.plain import plain
 from entrenar_processors.samples import ABSENT, Block, Column, Series
 
 
@@ -72,17 +72,6 @@ class Coordinates(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value != ABSENT}
 
 
-def plain(value: float) -> float | str:
-    """A number as JSON takes it; non-finite ones as text.
-
-    >>> plain(0.5), plain(float("nan")), plain(float("-inf"))
-    (0.5, 'NaN', '-Infinity')
-    """
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A measurement, not an alarm: `detector` saw `value` in `series` where it expected `expected`.
@@ -126,6 +115,6 @@ class Finding:
             "value": plain(self.value),
             "expected": plain(self.expected),
             "score": plain(self.score),
-            **({"over": True} if self.resolved else {}),
+            **({"resolved": True} if self.resolved else {}),
             **({"text": self.text} if self.text else {}),
         }

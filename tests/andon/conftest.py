@@ -22,6 +22,7 @@ from entrenar_otel.testing import Kit, kit
 LOOP = """\
 import os, signal, sys, threading, time
 from entrenar_otel import AndonStop, Monitor
+from entrenar_otel.testing import open_run, recorded_run
 """
 
 Judged = Callable[..., contextlib.AbstractContextManager[Kit]]

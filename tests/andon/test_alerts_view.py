@@ -56,7 +56,7 @@ def story(judged: Any) -> None:
         one.advance(3)
         log(heat=95.5, step=7)
         one.advance(1)
-        one.monitor._run.line._incidents.worker.flush(10)
+        one.run.pipeline.incidents.worker.flush(10)
         log(loss=math.nan, epoch=2, batch=4, step=8)
 
 

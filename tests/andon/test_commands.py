@@ -54,7 +54,7 @@ def test_stop_pause_and_resume(train: Train, command: Call, state_of: Any) -> No
     run = train(TRAIN)
     run.expect("ready")
     paused = command("pause", "run-1", "--reason", "a look")
-    assert (paused.returncode, paused.stdout) == (0, "pause: run run-1, rank 0 took it\n")
+    assert (paused.returncode, paused.stdout) == (0, "pause: run run-1, rank 0 accepted it\n")
     run.expect("paused")
     resumed = command("resume", "run-1", "--json")
     assert resumed.returncode == 0
@@ -83,8 +83,8 @@ def test_the_command_that_a_pause_prints_resumes_it(train: Train) -> None:
     """Typed as it stands, by a shell, in another folder."""
     Path("renacer.toml").write_text(FLOOR)
     run = train(LOW, ENTRENAR_LIVE=str(live()))
-    line = run.hear_error("go on with")
-    typed = re.fullmatch(r"entrenar: go on with `(.*)`", line)
+    line = run.hear_error("resume it with")
+    typed = re.fullmatch(r"entrenar: resume it with `(.*)`", line)
     assert typed is not None
     run.expect("paused")
     program = f"{shlex.quote(sys.executable)} -m entrenar_otel.cli.main"
@@ -107,7 +107,7 @@ def test_a_paused_run_is_seen_to_be_paused(train: Train, command: Call) -> None:
     (seen,) = json.loads(command("--json", "ls").stdout)
     assert seen["state"] == "paused"
     assert command("show", "run-1").stdout.startswith("run-1  paused")
-    assert command("resume", "run-1").stdout == "resume: run run-1, rank 0 took it\n"
+    assert command("resume", "run-1").stdout == "resume: run run-1, rank 0 accepted it\n"
     run.expect("resumed")
     again = command("resume", "run-1")
     assert (again.returncode, again.stdout) == (0, "resume: run run-1, rank 0 was not paused\n")
@@ -197,7 +197,7 @@ def test_garbage_does_not_stop_training(judged: Any, lenient: Any, caplog: Any) 
 
     with judged() as one:
         one.monitor.log(loss=1.0)
-        record = one.monitor._record
+        record = one.run.record
         path = control_path(record.live, record.process)
         lenient()
         for data in (b"garbage", b"x" * 100_000, b"[" * 4000):
@@ -221,9 +221,7 @@ def test_a_run_that_does_not_run(command: Call) -> None:
     for name in ("stop", "pause", "resume"):
         done = command(name, "done")
         assert done.returncode == 1
-        assert done.stderr == (
-            "error: run 'done' is not running: expected one that is, see `entrenar-otel ls`\n"
-        )
+        assert done.stderr == "error: run 'done' is not running; `entrenar-otel ls` shows which runs are\n"
     none = command("stop", "nope")
     assert (none.returncode, none.stderr.startswith("error: no run 'nope' in ")) == (1, True)
     assert not list(live().glob("*.control"))
@@ -258,7 +256,10 @@ def test_a_run_that_does_not_take_it(train: Train, command: Call) -> None:
     run.expect("ready")
     run.signal(signal.SIGSTOP)
     done = command("stop", "run-1", "--wait", "0.5")
-    assert (done.returncode, done.stdout) == (1, "stop: run run-1, rank 0 has not taken it within 0.5 s\n")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "stop: run run-1, rank 0 has not accepted it within 500 ms\n",
+    )
     run.signal(signal.SIGCONT)
     run.expect("saved")
     assert run.end()[0] == 1

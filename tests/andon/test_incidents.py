@@ -83,6 +83,6 @@ def test_the_window_has_what_came_after(judged: Any) -> None:
             one.clock.advance(1)
             one.monitor.log(loss=0.5)
         one.advance(2)
-        one.monitor._run.line._incidents.worker.flush(10)
+        one.run.pipeline.incidents.worker.flush(10)
         rows = pq.read_table(Path(str(caught.value.incident)) / "window.parquet")
         assert rows.num_rows == 6

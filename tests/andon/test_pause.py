@@ -14,7 +14,7 @@ import pytest
 from entrenar_otel import AndonStop, Monitor
 from entrenar_otel.andon import AndonConfig
 from entrenar_otel.recording.control import Command, control_path, send
-from entrenar_otel.testing import Kit
+from entrenar_otel.testing import Kit, open_run, recorded_run
 
 PAUSE = """
 [[monitor.threshold]]
@@ -45,13 +45,13 @@ def test_a_pause_that_is_taken_back_in_time(judged: Callable[..., Any]) -> None:
     """`pause`, then `resume` before the loop came to its next log: it does not pause."""
     with judged(settings()) as one:
         one.monitor.log(accuracy=0.9)
-        record = one.monitor._record
+        record = one.run.record
         for command in (Command.PAUSE, Command.RESUME):
             send(record.live, record.process, command)
             one.tick()
         one.monitor.on("pause", lambda alert: pytest.fail("paused"))
         one.monitor.log(accuracy=0.9)
-        assert one.monitor._paused_seconds == 0.0
+        assert recorded_run(one.monitor).alerts.paused_seconds() == 0.0
         sql = "SELECT state FROM alerts WHERE source = 'control'"
         assert one.monitor.query(sql).column(0).to_pylist() == ["resolved"]
 
@@ -60,17 +60,21 @@ def test_a_resume_of_long_ago_is_none_of_this_pause(judged: Callable[..., Any], 
     """Given to a run that was not paused; the pause after it waits for somebody all the same."""
     with judged(settings(0.3, "resume")) as one:
         one.monitor.log(accuracy=0.9)
-        send(one.monitor._record.live, one.monitor._record.process, Command.RESUME)
+        send(
+            one.run.record.live,
+            one.run.record.process,
+            Command.RESUME,
+        )
         one.tick()
         fall(one)
         one.monitor.log(accuracy=0.9)
-    assert "entrenar: nobody answered for 0.3 s: resume" in capfd.readouterr().err
+    assert "entrenar: no answer within 300 ms: resuming" in capfd.readouterr().err
 
 
 def test_resumed_before_it_waits(judged: Callable[..., Any]) -> None:
     """The command came while a callback that heard of the alert was at work: it is not lost."""
     with judged(settings()) as one:
-        record = one.monitor._record
+        record = one.run.record
 
         def answer(_alert: Any) -> None:
             send(record.live, record.process, Command.RESUME)
@@ -106,13 +110,13 @@ def meanwhile(call: Callable[[], Any]) -> Iterator[None]:
 
 
 def tell(one: Kit, command: Command, reason: str = "") -> None:
-    record = one.monitor._record
+    record = one.run.record
     assert record is not None
     send(record.live, record.process, command, reason)
 
 
 def wait_for_pause(one: Kit) -> None:
-    andon = one.monitor._run.line.andon
+    andon = one.run.pipeline.andon
     end = time.monotonic() + 20
     while not andon.is_paused:
         assert time.monotonic() < end
@@ -147,8 +151,8 @@ def test_pause_and_resume(judged: Any, capfd: pytest.CaptureFixture[str]) -> Non
         assert said == [
             "entrenar: paused: Accuracy regression detected: accuracy is 0.5, the limit is 0.8 "
             "at epoch 1, batch 2",
-            f"entrenar: go on with `entrenar-otel resume kit --lake {lake}`",
-            "entrenar: in 60 s the run will stop by itself",
+            f"entrenar: resume it with `entrenar-otel resume kit --lake {lake}`",
+            "entrenar: without an answer it will stop in 1m",
             "entrenar: resumed",
         ]
         one.monitor.log(accuracy=0.5)  # the same episode does not pause again
@@ -164,7 +168,7 @@ def test_nobody_answers_and_it_goes_on(judged: Any, alerting: Any, capfd: pytest
         fall(one)
         one.monitor.log(accuracy=0.9)
         assert one.monitor.query(ACTIONS).column(0).to_pylist() == ["pause", "resume"]
-    assert "entrenar: nobody answered for 0.3 s: resume" in capfd.readouterr().err
+    assert "entrenar: no answer within 300 ms: resuming" in capfd.readouterr().err
 
 
 def test_nobody_answers_and_it_stops(judged: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -180,7 +184,7 @@ def test_nobody_answers_and_it_stops(judged: Any, capfd: pytest.CaptureFixture[s
         assert heard == ["floor"]
         assert caught.value.incident
         one.monitor.log(accuracy=0.9)
-    assert "entrenar: nobody answered for 0.3 s: stop" in capfd.readouterr().err
+    assert "entrenar: no answer within 300 ms: stopping" in capfd.readouterr().err
 
 
 def test_stop_while_paused(judged: Any) -> None:
@@ -194,7 +198,7 @@ def test_stop_while_paused(judged: Any) -> None:
 
         with meanwhile(other), pytest.raises(AndonStop, match=r"stop asked for by .*: wrong data \(paused: "):
             one.monitor.log(accuracy=0.9)
-        assert one.monitor._run.line.andon.is_paused is False
+        assert one.run.pipeline.andon.is_paused is False
 
 
 @pytest.mark.parametrize(
@@ -210,14 +214,14 @@ def test_garbage_while_paused_is_refused(
 
         def other() -> None:
             wait_for_pause(one)
-            record = one.monitor._record
+            record = one.run.record
             path = control_path(record.live, record.process)
             path.write_bytes(data)
             end = time.monotonic() + 20
             while path.exists():
                 assert time.monotonic() < end
                 time.sleep(0.01)
-            assert one.monitor._run.line.andon.is_paused
+            assert one.run.pipeline.andon.is_paused
             tell(one, Command.RESUME)
 
         with meanwhile(other):
@@ -235,7 +239,7 @@ def test_a_pause_is_no_part_of_a_step(tmp_path: Any, where: str) -> None:
         def fall(at: str) -> None:
             if at == where:
                 monitor.log(accuracy=0.5)
-                monitor._heartbeat.tick()
+                open_run(monitor).heartbeat.tick()
                 if where != "steps":
                     monitor.log(accuracy=0.9)
 
@@ -253,7 +257,7 @@ def test_a_pause_is_no_part_of_a_step(tmp_path: Any, where: str) -> None:
         waits = monitor.curve("data_wait")["value"].to_pylist()
         assert len(times) == len(waits) == 6
         assert all(0 <= one < 1.2 for one in (*times, *waits)), (times, waits)
-        assert monitor._paused_seconds >= 1.5
+        assert recorded_run(monitor).alerts.paused_seconds() >= 1.5
 
 
 def test_the_clock_of_the_samples_measures_a_pause(judged: Any) -> None:
@@ -280,7 +284,7 @@ def test_close_from_another_thread_ends_the_pause(judged: Any, state_of: Any) ->
         with meanwhile(other):
             one.monitor.log(accuracy=0.9)
         assert time.monotonic() - begun < 20
-        assert one.monitor._run.telemetry.state.name == "stopped"
+        assert one.run.metrics.state.name == "stopped"
     assert state_of("closed") == ("stopped", "by hand")
 
 
@@ -305,7 +309,7 @@ def test_a_callback_that_raises_leaves_no_pause_behind(judged: Any) -> None:
         with pytest.raises(KeyboardInterrupt):
             one.monitor.log(accuracy=0.9)
         assert [point.value for point in one.points("training.run.state")] == [1]
-        assert one.monitor._run.line.andon.is_paused is False
+        assert one.run.pipeline.andon.is_paused is False
         one.monitor.log(accuracy=0.9)
 
 

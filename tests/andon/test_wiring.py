@@ -17,6 +17,7 @@ from entrenar_processors.alert import Alert
 
 from entrenar_otel import AndonStop, ConfigError, Monitor, errors
 from entrenar_otel.andon import AndonConfig
+from entrenar_otel.testing import open_run
 
 BUDGETS = """
 [[assertion]]
@@ -46,7 +47,7 @@ def spike(one: Any) -> None:
 
 
 def told(one: Any) -> list[str]:
-    one.monitor._run.line.deliveries.flush(10.0)
+    one.run.pipeline.deliveries.flush(10.0)
     rows = one.monitor.query("SELECT name FROM alerts WHERE source <> 'run' ORDER BY started_at")
     return [str(name) for name in rows.column("name").to_pylist()]
 
@@ -101,7 +102,7 @@ def test_the_end_of_a_violation_is_decided_after_its_beginning(judged: Any) -> N
     """The loop finds it while the heartbeat finds it over: else the alert would fire for ever."""
     with judged(BUDGETS) as one:
         one.monitor.log(loss=1.0)
-        line = one.monitor._run.line
+        line = one.run.pipeline
         begun, decide = threading.Event(), line.judge.decide
 
         def slowly(findings: Any, now_ns: int) -> Any:
@@ -203,7 +204,7 @@ def test_the_builder_s_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
             monitor.log(accuracy=value)
         monitor.flush()
         assert monitor.check_latency("training_iteration", 0.5) is None
-        (p_value,) = monitor._run.line.judge.metrics()["training.drift.p_value"]  # type: ignore[union-attr]
+        (p_value,) = open_run(monitor).pipeline.judge.metrics()["training.drift.p_value"]  # type: ignore[union-attr]
     assert p_value[0] == {"metric": "accuracy", "detector": "drift"}
     assert p_value[1] < 0.05
     assert {alert.name for alert in calls} >= {"drift", "accuracy_drop"}
@@ -230,17 +231,17 @@ def test_a_run_is_recorded_where_the_line_cannot_be_made(
 ) -> None:
     """Rule 1: a part of ours that fails does not end the run; a NaN loss is recorded all the same."""
     from entrenar_otel import errors
-    from entrenar_otel.andon import pipeline as line
+    from entrenar_otel.andon import pipeline
 
     def broken(*_: Any) -> None:
         raise RuntimeError("no rules today")
 
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(line, "rules_of", broken)
+    monkeypatch.setattr(pipeline, "rules_of", broken)
     errors.set_strict(False)
     monkeypatch.setattr(errors, "failures", Counter())  # said once a place
     with Monitor("unjudged", quiet=True, settings_file=None) as monitor:
         monitor.log(loss=math.nan)
         assert monitor.alerts == []
         assert monitor.sample_count("loss") == 1
-    assert "monitoring failed in line (RuntimeError: no rules today)" in caplog.text
+    assert "monitoring failed in alert pipeline (RuntimeError: no rules today)" in caplog.text

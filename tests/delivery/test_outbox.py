@@ -12,6 +12,7 @@ from entrenar_processors import Samples, Series
 
 from entrenar_otel import Monitor, errors
 from entrenar_otel.delivery import outbox
+from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
 from entrenar_otel.testing import InMemoryEmitter, NoOpEmitter
 
@@ -33,19 +34,18 @@ def test_everything_arrives_once_in_order() -> None:
         threads.add(threading.current_thread().name)
         got.extend(taken(samples))
 
-    box = Outbox("box", deliver)
+    box = Outbox("box", deliver, Losses())
     for i in range(500):
         box.put(tick(i, i + 0.5, at=2 * i))
     assert box.worker.stop(10)
     assert got == [i / 2 for i in range(1000)]
     assert threads == {"box"}
-    assert box.dropped == 0
 
 
 def test_what_waits_is_a_copy() -> None:
     """The segment that the samples were a view of may be gone before they are delivered."""
     gate, got = threading.Event(), []
-    box = Outbox("box", lambda samples: (gate.wait(10), got.extend(taken(samples))))
+    box = Outbox("box", lambda samples: (gate.wait(10), got.extend(taken(samples))), Losses())
     values = np.array([1.0, 2.0])
     samples = Samples.from_columns({"a": values})
     block = samples.blocks[0]
@@ -68,7 +68,7 @@ def test_a_receiver_that_raises_misses_only_that_tick() -> None:
             raise RuntimeError("not this one")
         got.extend(taken(samples))
 
-    box = Outbox("box", deliver)
+    box = Outbox("box", deliver, Losses())
     for i in range(5):
         box.put(tick(i))
     assert box.worker.stop(10)
@@ -86,35 +86,36 @@ def test_the_oldest_is_dropped(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
         gate.wait(10)
         got.extend(taken(samples))
 
-    box = Outbox("slow one", deliver)
+    losses = Losses()
+    box = Outbox("slow one", deliver, losses)
     box.put(tick(-1.0))
     assert entered.wait(10)  # it is out of the queue
     for i in range(8):
         box.put(tick(i, i, i))
-    assert box.dropped == 15
+    assert losses.snapshot() == [(("samples", "slow one"), 15)]
     gate.set()
     assert box.worker.flush(10)
     assert got == [-1.0] + [float(i) for i in (5, 6, 7) for _ in range(3)]
     assert caplog.text.count("slow one is too slow: samples that wait for it are dropped") == 1
     box.put(tick(8.0))  # after that the count of what waits is right again
     assert box.worker.stop(10)
-    assert (got[-1], box.dropped) == (8.0, 15)
+    assert (got[-1], losses.text()) == (8.0, "15 samples (slow one)")
 
 
 def test_a_tick_beyond_the_limit_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest is never dropped, however large."""
     monkeypatch.setattr(outbox, "MAX_WAITING_VALUES", 10)
     got: list[float] = []
-    box = Outbox("box", lambda samples: got.extend(taken(samples)))
+    box = Outbox("box", lambda samples: got.extend(taken(samples)), Losses())
     box.put(tick(*range(100)))
     assert box.worker.stop(10)
-    assert (len(got), box.dropped) == (100, 0)
+    assert len(got) == 100
 
 
 def test_an_emitter_is_flushed_once_at_the_end() -> None:
     """After the last record, which says whose it is."""
     emitter = InMemoryEmitter()
-    box = outbox_of_emitter(emitter, run_id="r", rank=2, attempt=3)
+    box = outbox_of_emitter(emitter, Losses(), run_id="r", rank=2, attempt=3)
     box.put(tick(0.5, 1.5))
     assert box.worker.flush(10)
     assert emitter.flushes == 0
@@ -152,6 +153,6 @@ def test_names_say_who_hangs() -> None:
 
     def look(_samples: Any) -> None: ...
 
-    names = [outbox_of_consumer(one).worker.name for one in (look, len)]
-    names.append(outbox_of_emitter(NoOpEmitter(), run_id="", rank=0, attempt=1).worker.name)
+    names = [outbox_of_consumer(one, Losses()).name for one in (look, len)]
+    names.append(outbox_of_emitter(NoOpEmitter(), Losses(), run_id="", rank=0, attempt=1).name)
     assert names == ["consumer look", "consumer len", "emitter NoOpEmitter"]

@@ -28,6 +28,7 @@ import entrenar_otel.recording.segment, entrenar_otel.lake, pyarrow.parquet, duc
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.recording.segment import Segment
+from entrenar_otel.testing import open_run, recorded_run
 
 def say(word):
     os.write(1, f"{word}\\n".encode())  # also within a signal handler, where print may be in print
@@ -140,6 +141,7 @@ class Nursery(Child):
 
     def is_ready(self) -> bool:
         """Whether the child has ended."""
+        assert self.process.stdout is not None
         return bool(select.select([self.process.stdout], [], [], 0)[0])
 
     def status(self) -> int:

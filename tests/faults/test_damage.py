@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,8 +22,8 @@ SCRIPT = """
             monitor.log(loss=i + 0.25, accuracy=-i - 0.125, norm=i * 7.0, epoch=1, batch=i, step=i)
         else:
             monitor.log(loss=i + 0.25, accuracy=-i - 0.125, epoch=0, batch=i, step=i)
-    monitor._heartbeat.tick()
-    print(monitor._recorder._segment.position(), flush=True)
+    open_run(monitor).heartbeat.tick()
+    print(recorded_run(monitor).recorder.segment.position(), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 COLUMNS = ["timestamp", "epoch", "batch", "metric", "value", "tags", "step", "seq"]
@@ -32,7 +33,7 @@ SQL = f"SELECT {', '.join(COLUMNS)} FROM metrics ORDER BY seq, metric"
 class Dead:
     """A dead run's folders, to be damaged again and again."""
 
-    def __init__(self, place):
+    def __init__(self, place: Any) -> None:
         child = place.make_child(SCRIPT)
         self.end = int(child.hear())
         assert child.end().returncode == -signal.SIGKILL
@@ -43,7 +44,7 @@ class Dead:
         assert len(self.rows) == 60 * 2 + 3
         self.words = [int.from_bytes(self.whole[i : i + 8], "little") for i in range(0, self.end, 8)]
 
-    def starts(self):
+    def starts(self) -> Any:
         """Byte offsets at which the records and definitions start."""
         found, at = [], HEADER_BYTES // 8
         while at < self.end // 8:
@@ -51,7 +52,15 @@ class Dead:
             at += self.words[at] >> 32 & 0xFFFF
         return found
 
-    def check(self, data, caplog, *, untouched, may_miss, visible=True):
+    def check(
+        self,
+        data: Any,
+        caplog: pytest.LogCaptureFixture,
+        *,
+        untouched: Any,
+        may_miss: Any,
+        visible: Any = True,
+    ) -> None:
         """Query, recover, query: rows are right, those of `untouched` records there, damage named."""
         self.path.write_bytes(data)
         caplog.clear()
@@ -72,13 +81,13 @@ class Dead:
         kept.unlink(missing_ok=True)
         shutil.rmtree(self.lake.storage.root / "metrics", ignore_errors=True)
 
-    def recovered(self):
+    def recovered(self) -> Any:
         """What is in the Parquet files (a query would do; this takes a tenth of its time)."""
         files = list(self.lake.storage.root.glob("metrics/*/*/*.parquet"))
         rows = [row for file in files for row in pq.ParquetFile(file).read(COLUMNS).to_pylist()]
         return sorted(rows, key=lambda row: (row["seq"], row["metric"]))
 
-    def is_right(self, rows, untouched, may_miss):
+    def is_right(self, rows: Any, untouched: Any, may_miss: Any) -> Any:
         known = {(row["seq"], row["metric"]): row for row in self.rows}
         assert all(known[row["seq"], row["metric"]] == row for row in rows)
         seqs = [(row["seq"], row["metric"]) for row in rows]
@@ -90,13 +99,13 @@ class Dead:
 
 
 @pytest.fixture
-def dead(place, caplog):
+def dead(place: Any, caplog: pytest.LogCaptureFixture) -> Any:
     caplog.set_level(logging.WARNING, "entrenar_otel")
     return Dead(place)
 
 
 @pytest.mark.parametrize("kind", ["flip a bit", "flip a byte", "zero a byte"])
-def test_one_byte_of_the_last_records(dead, caplog, kind):
+def test_one_byte_of_the_last_records(dead: Any, caplog: pytest.LogCaptureFixture, kind: Any) -> None:
     """Exactly the record that it belongs to is missing; those behind it keep their identity."""
     starts = dead.starts()[-3:]
     for offset in range(starts[0], dead.end):
@@ -115,7 +124,7 @@ def test_one_byte_of_the_last_records(dead, caplog, kind):
         )
 
 
-def test_cut_at_every_byte_of_the_last_records(dead, caplog):
+def test_cut_at_every_byte_of_the_last_records(dead: Any, caplog: pytest.LogCaptureFixture) -> None:
     starts = dead.starts()[-3:]
     for offset in range(starts[0], dead.end + 16):
         whole = 60 - sum(stop > offset for stop in [*starts[1:], dead.end])
@@ -127,7 +136,7 @@ def test_cut_at_every_byte_of_the_last_records(dead, caplog):
         )
 
 
-def test_zeroed_from_every_byte_of_the_last_records(dead, caplog):
+def test_zeroed_from_every_byte_of_the_last_records(dead: Any, caplog: pytest.LogCaptureFixture) -> None:
     """What a file system may leave of a file after the machine died."""
     starts = dead.starts()[-3:]
     for offset in range(starts[0], dead.end):
@@ -142,7 +151,7 @@ def test_zeroed_from_every_byte_of_the_last_records(dead, caplog):
         )
 
 
-def test_every_byte_of_a_definition(dead, caplog):
+def test_every_byte_of_a_definition(dead: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Without its definition a layout's records have no names: they are missing, the others are right."""
     definitions = [at for at in dead.starts() if dead.words[at // 8] & 0xFFFF_FFFF == 0]
     second = definitions[1]
@@ -154,7 +163,7 @@ def test_every_byte_of_a_definition(dead, caplog):
         dead.check(data, caplog, untouched=set(range(60)) - named, may_miss=named)
 
 
-def test_every_byte_of_the_header(dead, caplog):
+def test_every_byte_of_the_header(dead: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A segment that cannot be trusted gives no rows, and is kept as it is."""
     length = int.from_bytes(dead.whole[24:28], "little")
     for offset in [*range(16), *range(24, 32), *range(32, 32 + length, 5)]:
@@ -164,9 +173,9 @@ def test_every_byte_of_the_header(dead, caplog):
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 16383, 16384])
-def test_a_file_that_is_hardly_there(dead, caplog, size):
+def test_a_file_that_is_hardly_there(dead: Any, caplog: pytest.LogCaptureFixture, size: Any) -> None:
     dead.check(dead.whole[:size], caplog, untouched=set(), may_miss=set(range(60)))
 
 
-def test_a_file_that_is_something_else(dead, caplog):
+def test_a_file_that_is_something_else(dead: Any, caplog: pytest.LogCaptureFixture) -> None:
     dead.check(os.urandom(40_000), caplog, untouched=set(), may_miss=set(range(60)))

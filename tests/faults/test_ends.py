@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ LOOP = """
 """
 
 
-def steps(place):
+def steps(place: Any) -> Any:
     """How many steps are there; all of them without a hole."""
     table = place.lake.query("SELECT step, value FROM metrics ORDER BY seq").to_pydict()
     assert table["step"] == list(range(len(table["step"])))
@@ -31,7 +32,7 @@ def steps(place):
 
 
 @pytest.mark.parametrize("form", ["with", "start"])
-def test_sigterm_flushes_and_the_process_dies_of_it(place, form):
+def test_sigterm_flushes_and_the_process_dies_of_it(place: Any, form: Any) -> None:
     script = LOOP if form == "with" else LOOP.replace("with monitor:", "monitor.start()\n    if True:")
     child = place.make_child(script)
     child.expect("ready")
@@ -50,7 +51,7 @@ def test_sigterm_flushes_and_the_process_dies_of_it(place, form):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_the_users_own_sigterm_handler_is_respected(place, when):
+def test_the_users_own_sigterm_handler_is_respected(place: Any, when: Any) -> None:
     """It runs, and it alone decides; the run ends as the program does."""
     handler = """
         def stop(*_):
@@ -80,7 +81,7 @@ def test_the_users_own_sigterm_handler_is_respected(place, when):
     assert place.states() == {"run": ["completed"]}
 
 
-def test_an_ignored_sigterm_stays_ignored(place):
+def test_an_ignored_sigterm_stays_ignored(place: Any) -> None:
     child = place.make_child("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + LOOP.replace("\n    ", "\n"))
     child.expect("ready")
     child.kill(signal.SIGTERM)
@@ -89,7 +90,7 @@ def test_an_ignored_sigterm_stays_ignored(place):
     assert place.states() == {"run": ["running"]}
 
 
-def test_sigterm_is_the_users_again_after_the_run(place):
+def test_sigterm_is_the_users_again_after_the_run(place: Any) -> None:
     done = place.run("""
         with Monitor("run", quiet=True) as monitor:
             monitor.log(loss=1.0)
@@ -99,7 +100,7 @@ def test_sigterm_is_the_users_again_after_the_run(place):
     assert done.said == ""
 
 
-def test_sigterm_while_an_emitter_hangs(place):
+def test_sigterm_while_an_emitter_hangs(place: Any) -> None:
     """Everything is in the lake or in the segment, and the process is gone within 5 s."""
     child = place.make_child("""
         class Hangs:
@@ -127,7 +128,7 @@ def test_sigterm_while_an_emitter_hangs(place):
 
 @pytest.mark.parametrize("hangs", ["emit_batch", "flush"])
 @pytest.mark.parametrize("interval", ["0.02", "60"])
-def test_exit_is_bounded_where_an_emitter_hangs(place, hangs, interval):
+def test_exit_is_bounded_where_an_emitter_hangs(place: Any, hangs: Any, interval: Any) -> None:
     child = place.make_child(f"""
         class Hangs:
             def emit_batch(self, records): pass
@@ -169,7 +170,7 @@ UNCLOSED = """
         ("del monitor", "completed", 0),
     ],
 )
-def test_an_unclosed_monitor_loses_nothing_at_exit(place, ending, state, code):
+def test_an_unclosed_monitor_loses_nothing_at_exit(place: Any, ending: Any, state: Any, code: Any) -> None:
     child = place.make_child(UNCLOSED + f"    {ending}\n")
     done = child.end()
     assert bool(done.returncode) == code, done.stderr
@@ -190,14 +191,14 @@ def test_an_unclosed_monitor_loses_nothing_at_exit(place, ending, state, code):
         ("sys.exit()", "completed"),
     ],
 )
-def test_how_a_with_block_is_left(place, ending, state):
+def test_how_a_with_block_is_left(place: Any, ending: Any, state: Any) -> None:
     script = UNCLOSED.replace("for i", "with monitor:\n      for i").replace("monitor.log", "  monitor.log")
     place.make_child(script + f"      {ending}\n").end()
     assert place.count() == 20_000 + ("nan" in ending)
     assert place.states() == {"run": [state]}
 
 
-def test_os_exit_and_a_fatal_signal_lose_nothing(place):
+def test_os_exit_and_a_fatal_signal_lose_nothing(place: Any) -> None:
     """No exit hook runs: the segment has it all, and recovery brings it in."""
     for run_id, ending in (
         ("os", "os._exit(3)"),
@@ -215,7 +216,7 @@ def test_os_exit_and_a_fatal_signal_lose_nothing(place):
 # -- clocks -----------------------------------------------------------------------------------
 
 
-def test_a_clock_set_back_an_hour_keeps_the_order(place):
+def test_a_clock_set_back_an_hour_keeps_the_order(place: Any) -> None:
     place.run("""
         small_segments(64 << 10)
         real, back = time.time_ns, 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -24,27 +25,27 @@ SCRIPT = """
         for _ in range(int(line)):
             monitor.log(loss=float(i), accuracy=-float(i), norm=i / 2, step=i)
             i += 1
-        monitor._heartbeat.tick()
+        open_run(monitor).heartbeat.tick()
         say(f"{i} {monitor.dropped}")
     monitor.close()
     say(monitor.dropped)
 """
 
 
-def on(place, disk):
+def on(place: Any, disk: Any) -> None:
     """Lake and live folders on that disk."""
     place.lake_path, place.live = disk / "lake", disk / "live"
     place.environment |= {"ENTRENAR_LAKE": str(place.lake_path), "ENTRENAR_LIVE": str(place.live)}
 
 
-def log(child, n):
+def log(child: Any, n: Any) -> Any:
     """Log n records; how many there were so far, and how many samples of them were dropped."""
     child.process.stdin.write(f"{n}\n")
     child.process.stdin.flush()
     return tuple(int(word) for word in child.hear().split())
 
 
-def kept(place):
+def kept(place: Any) -> Any:
     """The steps that are there: whole, once and right, or it fails."""
     table = place.lake.query("SELECT step, metric, value FROM metrics ORDER BY step, metric").to_pydict()
     steps = table["step"][::3]
@@ -54,13 +55,13 @@ def kept(place):
     return steps
 
 
-def resumed(child):
+def resumed(child: Any) -> Any:
     """Whether a record is kept again."""
     _, dropped = log(child, 1)
     return log(child, 1)[1] == dropped
 
 
-def fill(disk, leave=0):
+def fill(disk: Any, leave: Any = 0) -> Any:
     """Fill the disk up to `leave` bytes; the file that does it."""
     filler = disk / "filler"
     free = os.statvfs(disk)
@@ -79,13 +80,13 @@ def fill(disk, leave=0):
     return filler
 
 
-def end(child):
+def end(child: Any) -> Any:
     child.process.stdin.close()
     child.process.stdin = None
     return child.end()
 
 
-def warnings_of(done):
+def warnings_of(done: Any) -> Any:
     return [
         line
         for line in done.said.splitlines()
@@ -93,7 +94,7 @@ def warnings_of(done):
     ]
 
 
-def test_a_small_disk_for_live_and_lake(place, small_disk):
+def test_a_small_disk_for_live_and_lake(place: Any, small_disk: Any) -> None:
     """24 MB for what would be 3 GB of segments: all of it goes through, as Parquet."""
     on(place, small_disk)
     child = place.make_child(SCRIPT)
@@ -110,7 +111,7 @@ def test_a_small_disk_for_live_and_lake(place, small_disk):
     assert len(present) > 200_000
 
 
-def test_a_disk_filled_after_creation(place, small_disk):
+def test_a_disk_filled_after_creation(place: Any, small_disk: Any) -> None:
     """The segment in use is allocated and fills up; then samples are dropped; then there is room again."""
     on(place, small_disk)
     child = place.make_child(SCRIPT, SEGMENT=str(512 << 10))
@@ -139,7 +140,7 @@ def test_a_disk_filled_after_creation(place, small_disk):
     assert (record.state, record.dropped) == ("completed", int(done.stdout.split()[-1]))
 
 
-def test_a_full_disk_from_the_start(place, small_disk):
+def test_a_full_disk_from_the_start(place: Any, small_disk: Any) -> None:
     """No monitoring then, but training goes on, and it is said."""
     on(place, small_disk)
     fill(small_disk)
@@ -155,7 +156,7 @@ def test_a_full_disk_from_the_start(place, small_disk):
     assert "monitoring is off" in done.stderr
 
 
-def test_a_full_lake_leaves_everything_in_the_segments(place, small_disk):
+def test_a_full_lake_leaves_everything_in_the_segments(place: Any, small_disk: Any) -> None:
     """The live folder is on another disk: nothing is dropped, and the lake catches up."""
     place.lake_path = small_disk / "lake"
     place.environment["ENTRENAR_LAKE"] = str(place.lake_path)
@@ -176,7 +177,7 @@ def test_a_full_lake_leaves_everything_in_the_segments(place, small_disk):
     assert not place.segments()
 
 
-def test_recovery_onto_a_full_disk_harms_nothing(place, small_disk):
+def test_recovery_onto_a_full_disk_harms_nothing(place: Any, small_disk: Any) -> None:
     place.lake_path = small_disk / "lake"
     place.environment["ENTRENAR_LAKE"] = str(place.lake_path)
     child = place.make_child(SCRIPT, SEGMENT=str(256 << 10))
@@ -197,7 +198,7 @@ def test_recovery_onto_a_full_disk_harms_nothing(place, small_disk):
     assert place.states() == {"full": ["crashed"]}
 
 
-def test_no_space_is_left_allocated_by_a_failed_segment(place, small_disk):
+def test_no_space_is_left_allocated_by_a_failed_segment(place: Any, small_disk: Any) -> None:
     """A failed allocation gives back what it got."""
     on(place, small_disk)
     child = place.make_child(SCRIPT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ SCRIPT = """
         if die:
             die_at_step(die, os.environ["ENTRENAR_LAKE"], os.environ["ENTRENAR_LIVE"])
         monitor = Monitor(run_id, quiet=True, interval_seconds=interval).start()
-        note = monitor._recorder.note
+        note = recorded_run(monitor).recorder.note
         note(SPAN_STARTED, span(0))
         for i in range(1, steps + 1):
             started = span(i, 0)
@@ -38,7 +39,7 @@ SCRIPT = """
                 note(SPAN_ENDED, started | end)
                 struct.pack_into("<Q", counter, 16, i)
             if i == tick:
-                monitor._heartbeat.tick()
+                open_run(monitor).heartbeat.tick()
         os.kill(os.getpid(), signal.SIGKILL)
 """
 #: Without those that the run has of itself.
@@ -51,17 +52,17 @@ GONE = "the process is gone; not recovered yet"
 REASON = "the process ended without closing its run"
 
 
-def events(place, run_id):
+def events(place: Any, run_id: Any) -> Any:
     return [row["step"] for row in place.lake.query(EVENTS, run_id=run_id).to_pylist()]
 
 
-def spans(place, run_id="dead"):
+def spans(place: Any, run_id: Any = "dead") -> Any:
     rows = place.lake.query(SPANS, run_id=run_id).to_pylist()
     assert len({row["span_id"] for row in rows}) == len(rows), "a span twice"
     return {int(row["span_id"], 16): row for row in rows}
 
 
-def test_killed_right_after_its_notes(place):
+def test_killed_right_after_its_notes(place: Any) -> None:
     """Exact counts before and after recovery; what was open ends with the last sign of life."""
     place.counter()
     child = place.make_child(SCRIPT + "\n    run(steps=500, interval=60, tick=300)\n")
@@ -94,7 +95,7 @@ def test_killed_right_after_its_notes(place):
     assert {**after, **before} == {n: r for n, r in spans(place).items() if n not in (0, 500)}
 
 
-def test_killed_anywhere_under_load(place):
+def test_killed_anywhere_under_load(place: Any) -> None:
     """What `note` acknowledged is there once, between roll-overs, hand-overs and their steps."""
     parent = place.make_nursery(SCRIPT)
     reached = 0
@@ -123,7 +124,7 @@ def test_killed_anywhere_under_load(place):
     assert reached > 10
 
 
-def test_recovery_killed_at_each_of_its_steps(place):
+def test_recovery_killed_at_each_of_its_steps(place: Any) -> None:
     """The next one brings in the same spans and events, and says again which it ended."""
     place.counter()
     child = place.make_child(SCRIPT + "\n    run(steps=200, interval=60)\n")
@@ -154,7 +155,7 @@ def test_recovery_killed_at_each_of_its_steps(place):
 
 
 @pytest.mark.parametrize("failing", [1, 2, 3])
-def test_a_hand_over_that_failed_in_between_is_recovered(place, failing):
+def test_a_hand_over_that_failed_in_between_is_recovered(place: Any, failing: Any) -> None:
     """The process lives on without its lake, and dies; then its own half of a hand-over is completed."""
     place.counter()
     script = (
@@ -172,7 +173,9 @@ def test_a_hand_over_that_failed_in_between_is_recovered(place, failing):
     run(steps=50, interval=60, tick=50)
     """
     )
-    script = script.replace("if i == tick:", "if i == tick:\n                monitor._recorder.end('x')")
+    script = script.replace(
+        "if i == tick:", "if i == tick:\n                recorded_run(monitor).recorder.end('x')"
+    )
     child = place.make_child(script)
     assert child.end().returncode == -signal.SIGKILL
     tables = {path.parts[-4] for path in place.lake_path.glob("*/*/*/*.parquet")}
@@ -184,23 +187,23 @@ def test_a_hand_over_that_failed_in_between_is_recovered(place, failing):
     assert [n for n, row in spans(place).items() if row["status"] == "ERROR"] == [0, 50]
 
 
-def test_two_recoveries_at_once_end_a_span_once(place, monkeypatch):
+def test_two_recoveries_at_once_end_a_span_once(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One has the last segment in its hands while the other looks at the one before it."""
-    from entrenar_otel.lake import recover as module
+    from entrenar_otel.recording.segment import Snapshot
 
     place.counter()
     child = place.make_child(SCRIPT + "\n    run(steps=500, interval=60)\n")
     child.end()
     assert len(place.segments()) > 2
-    found = module.Snapshot.read
+    found = Snapshot.read
 
-    def read(path, *given):
+    def read(path: Any, *given: Any) -> Any:
         snapshot = found(path, *given)
-        monkeypatch.setattr(module.Snapshot, "read", found)
+        monkeypatch.setattr(Snapshot, "read", found)
         place.lake.recover()  # everything but the segment that is locked
         return snapshot
 
-    monkeypatch.setattr(module.Snapshot, "read", read)
+    monkeypatch.setattr(Snapshot, "read", read)
     place.lake.recover()
     assert list(spans(place)) == list(range(501))
     assert place.value("SELECT count(*) FROM spans WHERE status = 'ERROR' AND scope = 'test'") == 2

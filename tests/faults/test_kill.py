@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ FRESH = (
 )
 
 
-def check(place, run_id, width, logged):
+def check(place: Any, run_id: Any, width: Any, logged: Any) -> Any:
     """Every acknowledged record, at most one more a thread, each whole, right and once."""
     sql = "SELECT epoch, step, seq, CAST(substr(metric, 2) AS INTEGER), value FROM metrics"
     columns = place.lake.query(sql, run_id=run_id).columns
@@ -63,7 +64,7 @@ def check(place, run_id, width, logged):
     return len(value)
 
 
-def kill_and_check(place, pid, kill, counter, run_id, width, delay):
+def kill_and_check(place: Any, pid: Any, kill: Any, counter: Any, run_id: Any, width: Any, delay: Any) -> Any:
     time.sleep(delay)
     files = list(place.lake_path.glob(f"metrics/*/run={run_id}/*.parquet"))
     kill()
@@ -78,7 +79,7 @@ def kill_and_check(place, pid, kill, counter, run_id, width, delay):
 
 @pytest.mark.parametrize("width", [5, 40])
 @pytest.mark.parametrize("group", range(5))
-def test_acknowledged_records_survive_kill_9(place, group, width):
+def test_acknowledged_records_survive_kill_9(place: Any, group: Any, width: Any) -> None:
     """18 kills each, in forked children: 180."""
     seed = random.Random(group * 100 + width)
     parent = place.make_nursery(SCRIPT)
@@ -88,7 +89,7 @@ def test_acknowledged_records_survive_kill_9(place, group, width):
         run_id = f"kill-{i}"
         pid = parent.fork(run_id=run_id, width=width)
 
-        def kill(pid=pid):
+        def kill(pid: Any = pid) -> None:
             os.kill(pid, signal.SIGKILL)
             assert parent.status() == -signal.SIGKILL
 
@@ -102,7 +103,7 @@ def test_acknowledged_records_survive_kill_9(place, group, width):
 
 
 @pytest.mark.parametrize("width", [5, 40])
-def test_acknowledged_records_survive_kill_9_of_fresh_processes(place, width):
+def test_acknowledged_records_survive_kill_9_of_fresh_processes(place: Any, width: Any) -> None:
     """10 kills each, in processes of their own: 20."""
     seed = random.Random(width)
     for i in range(10):
@@ -110,7 +111,7 @@ def test_acknowledged_records_survive_kill_9_of_fresh_processes(place, width):
         run_id = f"fresh-{i}"
         child = place.make_child(FRESH, KILL_RUN=run_id, KILL_WIDTH=str(width))
 
-        def kill(child=child):
+        def kill(child: Any = child) -> None:
             child.kill()
             assert child.end().returncode == -signal.SIGKILL
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ DEAD = """
     for i in range(4000):
         monitor.log(loss=float(i), accuracy=i / 2, step=i)
         if i == 2000:
-            monitor._heartbeat.tick()
+            open_run(monitor).heartbeat.tick()
     say("ready")
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -42,7 +43,7 @@ OLD = """
     small_segments(64 << 10)
     import entrenar_otel.monitor.monitor, datetime
     from entrenar_otel.run.open_run import OpenRun
-    OpenRun._compact = lambda *_: None
+    OpenRun.compact = lambda *_: None
     with Monitor("old", quiet=True) as monitor:
         for i in range(4000):
             monitor.log(loss=float(i), step=i)
@@ -72,12 +73,12 @@ FROM metrics
 class Reader:
     """Counts a writer's rows: all that was acknowledged before the query, none twice."""
 
-    def __init__(self, place, run_id, per_record=2):
+    def __init__(self, place: Any, run_id: Any, per_record: Any = 2) -> None:
         self.place, self.run_id, self.per_record = place, run_id, per_record
         self.counter = place.counter()
         self.before, self.asked = 0, 0
 
-    def look(self):
+    def look(self) -> None:
         floor = self.counter[0]
         rows, distinct, wrong = self.place.lake.query(LOOK, run_id=self.run_id).to_pylist()[0].values()
         ceiling = self.counter[0] + 1
@@ -89,7 +90,7 @@ class Reader:
         self.before = rows
 
 
-def test_through_rolls_and_hand_overs(place):
+def test_through_rolls_and_hand_overs(place: Any) -> None:
     reader = Reader(place, "live")
     child = place.make_child(WRITER + "    run()\n")
     place.wait_until(lambda: reader.counter[0])
@@ -103,7 +104,7 @@ def test_through_rolls_and_hand_overs(place):
     reader.look()
 
 
-def test_while_the_writer_is_stopped(place):
+def test_while_the_writer_is_stopped(place: Any) -> None:
     """SIGSTOPped: it is alive, so its segments are left alone, and everything is there."""
     reader = Reader(place, "live")
     child = place.make_child(WRITER + "    run()\n")
@@ -128,7 +129,7 @@ def test_while_the_writer_is_stopped(place):
 
 
 @pytest.mark.parametrize("third", range(3))
-def test_killed_at_each_step_of_a_hand_over(place, third):
+def test_killed_at_each_step_of_a_hand_over(place: Any, third: Any) -> None:
     """Steps 1 to 60 of a run's life: its record, segments, Parquet files, end, compaction."""
     parent = place.make_nursery(WRITER)
     for die in range(1 + third, 61, 3):
@@ -146,13 +147,13 @@ def test_killed_at_each_step_of_a_hand_over(place, third):
         assert place.states().get(run_id, ["crashed"]) in (["crashed"], ["completed"])
 
 
-def kept(place, view):
+def kept(place: Any, view: Any) -> Any:
     sql = f"SELECT count(*), sum(count)::BIGINT, min(min), max(max) FROM {view}"
     return list(place.lake.query(sql, run_id="old").to_pylist()[0].values())
 
 
 @pytest.mark.parametrize("operation", ["recover", "compact", "prune"])
-def test_killed_at_each_step_of(place, operation):
+def test_killed_at_each_step_of(place: Any, operation: Any) -> None:
     """Killed at every step, then done again: at each moment the counted run has all its rows."""
     place.make_child(DEAD).end()
     place.run(OLD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from entrenar_otel.records import MetricRecord
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def records(run_id="run", n=10):
+def records(run_id: Any = "run", n: Any = 10) -> Any:
     return [
         MetricRecord(NOW + timedelta(seconds=i), run_id, 0, i, "loss", float(i), {}, seq=i) for i in range(n)
     ]
@@ -26,7 +27,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def lake(tmp_path):
+def lake(tmp_path: Path) -> Any:
     (tmp_path / "secret.csv").write_text("a,b\nsecret,1\n")
     made = Lake(tmp_path / "lake")
     made.write(records())
@@ -112,7 +113,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("sql", REFUSED)
-def test_what_is_no_select_is_refused_and_writes_nothing(lake, tmp_path, sql):
+def test_what_is_no_select_is_refused_and_writes_nothing(lake: Any, tmp_path: Path, sql: Any) -> None:
     before = everything(tmp_path)
     with pytest.raises(QueryError):
         lake.query(sql.format(lake=lake.url, tmp=tmp_path))
@@ -124,7 +125,7 @@ def test_what_is_no_select_is_refused_and_writes_nothing(lake, tmp_path, sql):
     "function", ["read_text", "read_blob", "read_csv", "read_json", "read_parquet", "glob"]
 )
 @pytest.mark.parametrize("path", UNREADABLE)
-def test_what_is_outside_the_lake_is_not_read(lake, tmp_path, function, path):
+def test_what_is_outside_the_lake_is_not_read(lake: Any, tmp_path: Path, function: Any, path: Any) -> None:
     where = path.format(lake=lake.url, tmp=tmp_path)
     if function == "glob":
         where = where.rpartition("/")[0] + "/*"
@@ -148,7 +149,7 @@ def test_what_is_outside_the_lake_is_not_read(lake, tmp_path, function, path):
         ("SELECT CAST('x' AS INTEGER)", "Could not convert"),
     ],
 )
-def test_wrong_sql_shows_what_duckdb_says(lake, sql, message):
+def test_wrong_sql_shows_what_duckdb_says(lake: Any, sql: Any, message: Any) -> None:
     with pytest.raises(QueryError, match=message):
         lake.query(sql)
 
@@ -170,12 +171,12 @@ def test_wrong_sql_shows_what_duckdb_says(lake, sql, message):
         ("SELECT count(*) FROM metrics AS m JOIN metrics AS n USING (seq)", [10]),
     ],
 )
-def test_a_select_works(lake, sql, answer):
+def test_a_select_works(lake: Any, sql: Any, answer: Any) -> None:
     assert lake.query(sql).column(0).to_pylist() == answer
 
 
 @pytest.mark.parametrize("sql", ["EXPLAIN SELECT * FROM metrics", "explain\n  with a as (select 1) from a"])
-def test_explain_of_a_select_works(lake, sql):
+def test_explain_of_a_select_works(lake: Any, sql: Any) -> None:
     assert "physical_plan" in str(lake.query(sql).to_pylist())
 
 
@@ -196,7 +197,7 @@ RUN_IDS = [
 ]
 
 
-def test_run_ids_that_are_trouble(tmp_path, caplog):
+def test_run_ids_that_are_trouble(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lake = Lake(tmp_path / "lake")
     for i, run_id in enumerate(RUN_IDS):
         lake.write(records(run_id, i + 1))
@@ -214,7 +215,7 @@ def test_run_ids_that_are_trouble(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("run_id", RUN_IDS)
-def test_a_monitor_records_under_such_an_id(tmp_path, run_id):
+def test_a_monitor_records_under_such_an_id(tmp_path: Path, run_id: Any) -> None:
     with Monitor(run_id, lake=tmp_path / "lake", quiet=True) as monitor:
         monitor.log(loss=0.5)
         assert monitor.curve("loss").column("value").to_pylist() == [0.5]
@@ -232,7 +233,7 @@ def test_a_monitor_records_under_such_an_id(tmp_path, run_id):
     "name",
     ["a lake", "it's", 'say "so"', "[ab]*?", "{a,b}", "ä-学", "a\\b", "$HOME", "~", "%20", "a;b", "-x"],
 )
-def test_lakes_whose_path_is_trouble(tmp_path, name):
+def test_lakes_whose_path_is_trouble(tmp_path: Path, name: Any) -> None:
     with Monitor("one", lake=tmp_path / name / "lake", quiet=True, interval_seconds=60) as monitor:
         monitor.log(loss=0.5)
         assert monitor.curve("loss").column("value").to_pylist() == [0.5]
@@ -247,7 +248,7 @@ def test_lakes_whose_path_is_trouble(tmp_path, name):
         lake.query("SELECT * FROM read_text('/etc/passwd')")
 
 
-def test_a_lake_has_one_name_whatever_leads_to_it(tmp_path):
+def test_a_lake_has_one_name_whatever_leads_to_it(tmp_path: Path) -> None:
     """A row is visible through a symbolic link too, also while it is only in a live segment."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,7 @@ LOG = """
 
 
 @pytest.fixture
-def read_only(tmp_path):
+def read_only(tmp_path: Path) -> Iterator[Any]:
     """A folder of a file system that is mounted read-only (a mode would not stop root)."""
     folder = tmp_path / "read-only"
     folder.mkdir()
@@ -30,7 +33,7 @@ def read_only(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["()", ".auto()"])
-def test_a_read_only_working_folder(place, read_only, form):
+def test_a_read_only_working_folder(place: Any, read_only: Any, form: Any) -> None:
     """The default lake cannot be there: it lies beside the live segments, which is said once."""
     del place.environment["ENTRENAR_LAKE"]
     done = place.run(
@@ -48,7 +51,7 @@ def test_a_read_only_working_folder(place, read_only, form):
 
 
 @pytest.mark.parametrize("cwd", ["/proc", "/sys"])
-def test_a_working_folder_that_no_file_can_be_in(place, cwd):
+def test_a_working_folder_that_no_file_can_be_in(place: Any, cwd: Any) -> None:
     del place.environment["ENTRENAR_LAKE"]
     done = place.run(f"os.chdir({cwd!r})\n" + textwrap.dedent(LOG.replace("{arguments}", "(quiet=True)")))
     place.lake_path = place.live.parent / "lake"
@@ -56,7 +59,7 @@ def test_a_working_folder_that_no_file_can_be_in(place, cwd):
     assert place.count() == 100
 
 
-def test_a_working_folder_that_is_gone(place):
+def test_a_working_folder_that_is_gone(place: Any) -> None:
     """Monitoring goes on elsewhere or not at all, but training does."""
     del place.environment["ENTRENAR_LAKE"]
     (place.root / "gone").mkdir()
@@ -67,13 +70,13 @@ def test_a_working_folder_that_is_gone(place):
     assert len(done.said.splitlines()) <= 1, done.stderr
 
 
-def test_a_live_folder_that_cannot_be_written(place, read_only):
+def test_a_live_folder_that_cannot_be_written(place: Any, read_only: Any) -> None:
     done = place.run(LOG.replace("{arguments}", ".auto(quiet=True)"), ENTRENAR_LIVE=str(read_only / "live"))
     assert len(done.said.splitlines()) == 1, done.stderr
     assert str(read_only / "live") in done.stderr
 
 
-def test_a_named_lake_that_cannot_be_written_is_an_error_at_construction(place, read_only):
+def test_a_named_lake_that_cannot_be_written_is_an_error_at_construction(place: Any, read_only: Any) -> None:
     script = f"""
         from entrenar_otel.errors import ConfigError
         try:
@@ -90,7 +93,7 @@ def test_a_named_lake_that_cannot_be_written_is_an_error_at_construction(place, 
 
 @pytest.mark.parametrize("switch", ["ENTRENAR_DISABLED", "OTEL_SDK_DISABLED"])
 @pytest.mark.parametrize("value", ["1", "true", "TRUE"])
-def test_switched_off_it_leaves_no_trace(place, switch, value):
+def test_switched_off_it_leaves_no_trace(place: Any, switch: Any, value: Any) -> None:
     done = place.run(
         """
         monitor = Monitor("run", config={"lr": 0.1})
@@ -117,7 +120,7 @@ def test_switched_off_it_leaves_no_trace(place, switch, value):
 # -- attempts ---------------------------------------------------------------------------------
 
 
-def test_a_second_start_of_the_same_run_is_its_second_attempt(place):
+def test_a_second_start_of_the_same_run_is_its_second_attempt(place: Any) -> None:
     for _ in range(3):
         done = place.run(LOG.replace("{arguments}", "('same')"))
     assert "attempt 3" in done.stderr
@@ -128,7 +131,7 @@ def test_a_second_start_of_the_same_run_is_its_second_attempt(place):
     assert place.states() == {"same": ["completed"] * 3}
 
 
-def test_a_restart_after_a_kill_is_the_next_attempt_and_recovers_the_first(place):
+def test_a_restart_after_a_kill_is_the_next_attempt_and_recovers_the_first(place: Any) -> None:
     place.make_child("""
         monitor = Monitor("same", quiet=True).start()
         for i in range(100):
@@ -148,7 +151,7 @@ def test_a_restart_after_a_kill_is_the_next_attempt_and_recovers_the_first(place
     assert not list(place.live.iterdir())
 
 
-def test_resume_never_and_must(place):
+def test_resume_never_and_must(place: Any) -> None:
     script = """
         from entrenar_otel.errors import RunError
         for run_id, resume in (("a", "must"), ("a", "never"), ("a", "never"), ("a", "must"), ("a", "allow")):
@@ -172,7 +175,7 @@ def test_resume_never_and_must(place):
 CELL = "monitor = Monitor(quiet=True)\\nfor i in range(1000): monitor.log(loss=float(i), step=i)"
 
 
-def test_a_notebook_cell_run_again_supersedes_its_run(place):
+def test_a_notebook_cell_run_again_supersedes_its_run(place: Any) -> None:
     done = place.run(
         f"""
         from IPython.core.interactiveshell import InteractiveShell
@@ -193,7 +196,7 @@ def test_a_notebook_cell_run_again_supersedes_its_run(place):
     assert states == ["stopped", "stopped", "completed"]
 
 
-def test_two_monitors_of_one_script_are_two_runs(place):
+def test_two_monitors_of_one_script_are_two_runs(place: Any) -> None:
     done = place.run("""
         first, second = Monitor("first", quiet=True).start(), Monitor("second", quiet=True).start()
         for i in range(100):

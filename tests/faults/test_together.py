@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ import pytest
 RUNS = """
     small_segments(64 << 10)
     from entrenar_otel.run.open_run import OpenRun
-    OpenRun._compact = lambda *_: None
+    OpenRun.compact = lambda *_: None
 
     def run(run_id, end):
         monitor = Monitor(run_id, quiet=True, interval_seconds=60).start()
@@ -29,7 +30,7 @@ CARE = """
 """
 
 
-def test_eight_ranks_of_one_run(place):
+def test_eight_ranks_of_one_run(place: Any) -> None:
     script = """
         small_segments(64 << 10)
         with Monitor(interval_seconds=0.05) as monitor:
@@ -65,7 +66,7 @@ def test_eight_ranks_of_one_run(place):
     assert not list(place.live.iterdir())
 
 
-def test_four_recoveries_at_once(place):
+def test_four_recoveries_at_once(place: Any) -> None:
     """Of six dead runs and six that ended without compaction: every row once, nobody fails."""
     parent = place.make_nursery(RUNS)
     for i in range(12):
@@ -90,7 +91,7 @@ def test_four_recoveries_at_once(place):
     assert [len(list(folder.iterdir())) for folder in folders] == [1] * 12  # all compacted
 
 
-def test_recovery_beside_short_runs(place):
+def test_recovery_beside_short_runs(place: Any) -> None:
     """A run that ends while somebody recovers keeps the end it wrote; nothing of a start is swept away."""
     parent = place.make_nursery("""
         def run(run_id):
@@ -116,7 +117,7 @@ def test_recovery_beside_short_runs(place):
     assert place.count() == 60
 
 
-def test_two_claims_at_once_get_different_attempts(place):
+def test_two_claims_at_once_get_different_attempts(place: Any) -> None:
     script = """
         sys.stdin.readline()
         with Monitor("same", quiet=True) as monitor:
@@ -138,7 +139,7 @@ def test_two_claims_at_once_get_different_attempts(place):
 @pytest.mark.parametrize(
     "garbage", [b"\0" * 64, b"{not json", b"[]", b"\xff\xfe"], ids=["zeros", "torn", "list", "bytes"]
 )
-def test_a_damaged_lock_does_not_stop_recovery(place, garbage):
+def test_a_damaged_lock_does_not_stop_recovery(place: Any, garbage: Any) -> None:
     """A machine that died leaves files whose content was not written."""
     place.make_nursery(RUNS).fork(run_id="dead", end="kill")
     assert place.children[0].status() == -signal.SIGKILL

@@ -6,18 +6,19 @@ import json
 import os
 import signal
 import textwrap
+from typing import Any
 
 import pytest
 
 
-def module(place, body, name="job"):
+def module(place: Any, body: Any, name: Any = "job") -> None:
     """A script as a file, which spawned children can import."""
     path = place.root / f"{name}.py"
     head = "import json, multiprocessing as mp, os, sys, threading\nfrom entrenar_otel import Monitor\n"
     path.write_text(head + textwrap.dedent(body))
 
 
-def run_file(place, body, **environment):
+def run_file(place: Any, body: Any, **environment: Any) -> Any:
     """Run it as a program, as a user would."""
     module(place, body)
     script = f"""
@@ -65,7 +66,7 @@ WORKERS = """
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_workers_that_log_are_one_run_and_one_series(place, method):
+def test_workers_that_log_are_one_run_and_one_series(place: Any, method: Any) -> None:
     done = run_file(place, WORKERS.replace("{method}", method))
     assert json.loads(done.stdout) == [[False, False, False]] * 3
     table = place.lake.query("SELECT step, metric, value, attempt FROM metrics ORDER BY seq").to_pydict()
@@ -77,7 +78,7 @@ def test_workers_that_log_are_one_run_and_one_series(place, method):
     assert not list(place.live.iterdir())
 
 
-def test_bound_and_log_taken_before_the_fork_record_nothing_in_the_child(place):
+def test_bound_and_log_taken_before_the_fork_record_nothing_in_the_child(place: Any) -> None:
     place.run("""
         with Monitor("run", quiet=True, interval_seconds=0.01) as monitor:
             log, fast = monitor.log, monitor.bind("loss", "accuracy")
@@ -104,7 +105,7 @@ def test_bound_and_log_taken_before_the_fork_record_nothing_in_the_child(place):
 
 
 @pytest.mark.parametrize("when", ["any time", "while an emitter has samples", "while segments roll"])
-def test_a_killed_parents_lock_is_free_though_a_worker_lives_on(place, when):
+def test_a_killed_parents_lock_is_free_though_a_worker_lives_on(place: Any, when: Any) -> None:
     place.make_child(
         {
             "any time": "emit, segment = 0, 0",
@@ -157,7 +158,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_children_with_a_rank_of_their_own_record(place, method):
+def test_children_with_a_rank_of_their_own_record(place: Any, method: Any) -> None:
     """As torch.multiprocessing.spawn: the parent trains rank 0 itself, or only starts the others."""
     run_file(
         place,
@@ -198,7 +199,7 @@ def test_children_with_a_rank_of_their_own_record(place, method):
     ("ending", "state"),
     [("pass", "completed"), ("raise ValueError('bad')", "crashed"), ("sys.exit(3)", "crashed")],
 )
-def test_a_rank_that_leaves_its_monitor_open(place, method, ending, state):
+def test_a_rank_that_leaves_its_monitor_open(place: Any, method: Any, ending: Any, state: Any) -> None:
     """A multiprocessing child skips atexit; it ends as it should all the same."""
     run_file(
         place,
@@ -220,7 +221,7 @@ def test_a_rank_that_leaves_its_monitor_open(place, method, ending, state):
     assert not list(place.live.iterdir())
 
 
-def test_a_forked_rank_of_a_recording_parent_that_leaves_its_monitor_open(place):
+def test_a_forked_rank_of_a_recording_parent_that_leaves_its_monitor_open(place: Any) -> None:
     run_file(
         place,
         """
@@ -243,7 +244,7 @@ def test_a_forked_rank_of_a_recording_parent_that_leaves_its_monitor_open(place)
     assert not list(place.live.iterdir())
 
 
-def test_a_program_that_a_run_starts_is_no_worker(place):
+def test_a_program_that_a_run_starts_is_no_worker(place: Any) -> None:
     """`subprocess` starts something new, such as an evaluation: it records its own run."""
     place.run("""
         import subprocess

@@ -12,6 +12,7 @@ import pytest
 from entrenar_processors import Series
 from entrenar_processors.alert import Alert, Level
 
+from entrenar_otel.delivery.losses import Loss
 from entrenar_otel.errors import AndonStop, ConfigError
 from entrenar_otel.handlers import Deliveries, Log, Notice, Webhook, as_handler
 
@@ -152,6 +153,17 @@ def test_a_hanging_handler(slow: Keeper, notice_of: Callable[..., Notice]) -> No
     assert good.is_closed
 
 
+def test_of_two_of_one_name_one_hangs(slow: Keeper, notice_of: Callable[..., Notice]) -> None:
+    """Two webhooks, say: one is left behind, and of the other nothing is lost."""
+    good = Keeper("slow")
+    deliveries = Deliveries([slow, good])
+    deliveries.send(notice_of())
+    assert slow.entered.wait(SECONDS)
+    assert deliveries.close(0.2) == ["slow"]
+    assert len(good.notices) == 1
+    assert deliveries.losses.text() == "1 notices (handler slow)"
+
+
 def test_a_burst(slow: Keeper, notice_of: Callable[..., Notice], caplog: pytest.LogCaptureFixture) -> None:
     """10,000 while one handler hangs: it has the newest of each waiting, the rest is counted, said once."""
     log = Keeper("log")
@@ -164,7 +176,7 @@ def test_a_burst(slow: Keeper, notice_of: Callable[..., Notice], caplog: pytest.
     slow.gate.set()
     assert deliveries.close(SECONDS) == []
     assert len(slow.notices) == 1001
-    assert deliveries.dropped["slow"] == 9000
+    assert dict(deliveries.losses.snapshot())[Loss("notices", "handler slow")] == 9000
     assert [one.alert.episode for one in slow.notices[-7:]] == [str(i) for i in range(9993, 10_000)]
     messages = [one.getMessage() for one in caplog.records if "slow is too slow" in one.getMessage()]
     assert len(messages) == 1
@@ -177,8 +189,7 @@ def test_what_makes_room(slow: Keeper, notice_of: Callable[..., Notice]) -> None
     assert slow.entered.wait(SECONDS)
 
     def waiting() -> list[tuple[str, str]]:
-        (channel,) = deliveries._channels
-        return [(one.alert.name, one.alert.state) for one in channel._waiting.values()]
+        return [(one.alert.name, one.alert.state) for one in deliveries.waiting()[0]]
 
     for name in "abc":
         deliveries.send(notice_of(name))

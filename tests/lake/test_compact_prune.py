@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from entrenar_otel import MetricRecord, MetricsStore, Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake import compact as compact_module
+from entrenar_otel.testing import recorded_run
 
 ROWS = "SELECT * FROM metrics ORDER BY metric, CAST(tags AS VARCHAR), seq"
 
@@ -28,7 +29,7 @@ def record(lake: Path, segments: int, run_id: str = "one") -> list[float]:
                 monitor.log(loss=losses[-1], accuracy=0.5, epoch=i, batch=batch)
             monitor.log({"val/loss": 1.0, "loss": 2.0}, tags={"split": "validation"}, epoch=i)
             if i < segments - 1:
-                assert monitor._recorder.roll()
+                assert recorded_run(monitor).recorder.roll()
     return losses
 
 
@@ -131,11 +132,9 @@ def test_a_running_run_is_not_pruned(tmp_path: Path) -> None:
 
 def test_retention_acts_only_where_it_is_written(tmp_path: Path) -> None:
     """`retention_days` in renacer.toml, and only on the lake that the run found there by itself."""
-    from entrenar_otel.monitor.monitor import Monitor as Plain
-
     (tmp_path / "renacer.toml").write_text("[monitor]\nretention_days = 3\nlake = 'own'\n")
-    assert Plain(quiet=True)._settings.retention_days == 3
-    assert Plain(lake=tmp_path / "other", quiet=True)._settings.retention_days is None
+    assert recorded_run(Monitor(quiet=True)).request.settings.retention_days == 3
+    assert recorded_run(Monitor(lake=tmp_path / "other", quiet=True)).request.settings.retention_days is None
 
 
 ages = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(lambda t: t.replace(tzinfo=UTC, fold=0))  # noqa: DTZ001 - hypothesis wants them naive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import pytest
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake import views as views_module
-from entrenar_otel.lake.journal import EVENTS, SPANS, event_rows, span_rows
-from entrenar_otel.lake.live import read_live
-from entrenar_otel.lake.schema import Owner
+from entrenar_otel.lake.catalog import DataFile, list_files
+from entrenar_otel.lake.journal import event_rows, span_rows
+from entrenar_otel.lake.live import read_live, segment_paths
+from entrenar_otel.lake.schema import EVENTS, SPANS, Owner
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
+from entrenar_otel.testing import open_run, recorded_run
 
 START = 1_790_000_000_000_000_000
 TRACE = "ab" * 16
@@ -65,10 +67,9 @@ def monitor(tmp_path: Path) -> Iterator[Monitor]:
 
 
 def hand_over(monitor: Monitor) -> None:
-    assert monitor._recorder.roll()
-    assert monitor._heartbeat is not None
-    monitor._heartbeat.collect()
-    assert monitor._heartbeat.hand_over(final=True)
+    assert recorded_run(monitor).recorder.roll()
+    open_run(monitor).heartbeat.collect()
+    assert open_run(monitor).heartbeat.hand_over(final=True)
 
 
 def statuses(lake: Lake, sql: str = "SELECT span_id, status, end_time FROM spans ORDER BY 1") -> list[Any]:
@@ -128,8 +129,8 @@ def test_whatever_was_noted_becomes_a_row(odd: dict[str, Any], tmp_path: Path) -
 def test_columns_of_the_files(monitor: Monitor, lake: Lake) -> None:
     """Order, types and nullability are the contract; files are sorted by time."""
     for i in (3, 1, 2):
-        monitor._recorder.note(SPAN_ENDED, ended(span(i)))
-        monitor._recorder.note(EVENT, event(i * 1000))
+        recorded_run(monitor).recorder.note(SPAN_ENDED, ended(span(i)))
+        recorded_run(monitor).recorder.note(EVENT, event(i * 1000))
     hand_over(monitor)
     for table, schema, column in (("events", EVENTS, "timestamp"), ("spans", SPANS, "start_time")):
         (path,) = Path(lake.url).glob(f"{table}/day=*/run=one/*-000000.parquet")
@@ -148,7 +149,7 @@ def test_columns_of_the_files(monitor: Monitor, lake: Lake) -> None:
 
 def test_a_span_is_one_row_open_or_ended(monitor: Monitor, lake: Lake) -> None:
     """Over live segments, files and both; the open run span is carried from segment to segment."""
-    note = monitor._recorder.note
+    note = recorded_run(monitor).recorder.note
     monitor.log(loss=1.0)
     assert lake.query("SELECT * FROM spans").schema.names == SPANS.names
     note(SPAN_STARTED, span(0))
@@ -164,7 +165,7 @@ def test_a_span_is_one_row_open_or_ended(monitor: Monitor, lake: Lake) -> None:
         expected.append((i, "OK", True))
         assert statuses(lake) == expected
         if i == 3:
-            monitor._recorder.roll()
+            recorded_run(monitor).recorder.roll()
             assert statuses(lake) == expected
     assert lake.query("SELECT count(*) n, count(DISTINCT span_id) d FROM events").to_pylist() == [
         {"n": 4, "d": 4}
@@ -178,11 +179,11 @@ def test_a_span_is_one_row_open_or_ended(monitor: Monitor, lake: Lake) -> None:
 def test_joined_with_metrics(monitor: Monitor, lake: Lake) -> None:
     """All views of a query are of one moment, and nested columns unfold."""
     monitor.log(loss=0.5, epoch=1)
-    monitor._recorder.note(
+    recorded_run(monitor).recorder.note(
         SPAN_ENDED,
         ended(span(1), events=[{"name": "spike", "time_ns": START, "attributes": {"z": 4}}]),
     )
-    monitor._recorder.note(EVENT, event(1, epoch=1))
+    recorded_run(monitor).recorder.note(EVENT, event(1, epoch=1))
     sql = """
       SELECT s.name, m.value, e.severity, s.attributes['epoch'] AS epoch, unnest(s.events).name AS event
       FROM spans s JOIN metrics m ON m.epoch = CAST(s.attributes['epoch'] AS INTEGER)
@@ -200,10 +201,15 @@ def test_what_is_not_asked_for_costs_nothing(
 ) -> None:
     """A query of metrics neither parses a note nor lists a folder of spans."""
     monitor.log(loss=1.0)
-    monitor._recorder.note(EVENT, event(1))
+    recorded_run(monitor).recorder.note(EVENT, event(1))
     listed: list[str] = []
     list_folder = lake.storage.list
-    monkeypatch.setattr(lake.storage, "list", lambda name: listed.append(name) or list_folder(name))
+
+    def noted(name: str) -> list[str]:
+        listed.append(name)
+        return list_folder(name)
+
+    monkeypatch.setattr(lake.storage, "list", noted)
     with monkeypatch.context() as patch:
         patch.setattr("entrenar_otel.recording.decode.parse_note", lambda _: pytest.fail("parsed"))
         assert lake.query("SELECT count(*) FROM metrics, runs").column(0).to_pylist() == [1]
@@ -214,29 +220,25 @@ def test_a_segment_handed_over_while_it_is_read(
     monitor: Monitor, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its open spans are in its successor, which the reader's first listing did not have."""
-    monitor._recorder.note(SPAN_STARTED, span(1))
-    monitor._recorder.note(SPAN_ENDED, ended(span(2)))
-    listing = views_module.list_files
-    from entrenar_otel.lake import live as live_module
-
-    paths = live_module.segment_paths
+    recorded_run(monitor).recorder.note(SPAN_STARTED, span(1))
+    recorded_run(monitor).recorder.note(SPAN_ENDED, ended(span(2)))
 
     def stale(live: Path) -> list[Path]:
-        found = paths(live)
-        monkeypatch.setattr(live_module, "segment_paths", paths)
+        paths = segment_paths(live)
+        monkeypatch.setattr("entrenar_otel.lake.live.segment_paths", segment_paths)
         hand_over(monitor)
-        return found
+        return paths
 
-    monkeypatch.setattr(live_module, "segment_paths", stale)
+    monkeypatch.setattr("entrenar_otel.lake.live.segment_paths", stale)
     assert statuses(lake) == [(1, "UNSET", False), (2, "OK", True)]
 
-    def late(*given: Any) -> Any:  # ended and handed over after the live segments were read
-        monkeypatch.setattr(views_module, "list_files", listing)
-        monitor._recorder.note(SPAN_ENDED, ended(span(1)))
+    def late(*given: Any) -> list[DataFile]:  # ended and handed over after the live segments were read
+        monkeypatch.setattr("entrenar_otel.lake.views.list_files", list_files)
+        recorded_run(monitor).recorder.note(SPAN_ENDED, ended(span(1)))
         monitor.close()
-        return listing(*given)
+        return list_files(*given)
 
-    monkeypatch.setattr(views_module, "list_files", late)
+    monkeypatch.setattr("entrenar_otel.lake.views.list_files", late)
     assert statuses(lake) == [(1, "OK", True), (2, "OK", True)]
 
 
@@ -264,8 +266,10 @@ def test_compaction_merges_and_pruning_keeps(
             if i != 2 or gap == "samples":
                 monitor.log(loss=float(i))
             if i != 2:
-                monitor._recorder.note(EVENT, event(10_000 * (9 - i), attributes={"i": i}))
-                monitor._recorder.note(SPAN_ENDED, ended(span(9 - i), events=[{"name": "x"}] * i))
+                recorded_run(monitor).recorder.note(EVENT, event(10_000 * (9 - i), attributes={"i": i}))
+                recorded_run(monitor).recorder.note(
+                    SPAN_ENDED, ended(span(9 - i), events=[{"name": "x"}] * i)
+                )
             if i < 4:
                 hand_over(monitor)
     sqls = [f"SELECT * FROM {table} ORDER BY {by}" for table, by in (("events", 1), ("spans", 1))]
@@ -277,8 +281,6 @@ def test_compaction_merges_and_pruning_keeps(
         assert names == (["000000_000004"] if gap == "samples" else ["000000_000001", "000003_000004"])
         assert lake.query(sql).equals(rows)
         assert pa.concat_tables([lake.query(sql.partition(" ORDER")[0])]).equals(rows) or gap == "nothing"
-    from datetime import timedelta
-
     assert len(lake.prune(timedelta(0))) == 1
     assert [lake.query(sql) for sql in sqls] == before
     assert lake.query("SELECT count(*) FROM metrics").column(0).to_pylist() == [0]
@@ -290,12 +292,11 @@ def test_an_interrupted_hand_over_loses_and_doubles_nothing(
     """A lake that fails at each of the three writes, once: then the next try has all of it."""
     with Monitor("one", lake=tmp_path / "lake", quiet=True, interval_seconds=3600) as monitor:
         monitor.log(loss=1.0)
-        monitor._recorder.note(SPAN_STARTED, span(1))
-        monitor._recorder.note(SPAN_ENDED, ended(span(2)))
-        monitor._recorder.note(EVENT, event(1))
-        monitor._recorder.roll()
-        assert monitor._heartbeat is not None
-        monitor._heartbeat.collect()
+        recorded_run(monitor).recorder.note(SPAN_STARTED, span(1))
+        recorded_run(monitor).recorder.note(SPAN_ENDED, ended(span(2)))
+        recorded_run(monitor).recorder.note(EVENT, event(1))
+        recorded_run(monitor).recorder.roll()
+        open_run(monitor).heartbeat.collect()
         storage = monitor.lake.storage
         write, calls = storage.write, 0
         for failing in range(1, 5):
@@ -309,7 +310,7 @@ def test_an_interrupted_hand_over_loses_and_doubles_nothing(
                 write(*given, **options)
 
             monkeypatch.setattr(storage, "write", fail)
-            assert monitor._heartbeat.hand_over(final=True) == (failing == 4)
+            assert open_run(monitor).heartbeat.hand_over(final=True) == (failing == 4)
             assert statuses(lake) == [(1, "UNSET", False), (2, "OK", True)]
             for table in ("events", "metrics"):
                 assert lake.query(f"SELECT count(*) FROM {table}").column(0).to_pylist() == [1]

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -20,34 +14,9 @@ import pytest
 from entrenar_otel import LakeError, Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.storage import ArrowStorage, LocalStorage, Storage, open_storage
+from entrenar_otel.testing import recorded_run
 
 SCHEMA = pa.schema([("x", pa.int64())])
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """The address of an S3 server with a bucket `lake`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
-    try:
-        for _ in range(300):
-            try:
-                bucket = urllib.request.Request(f"http://127.0.0.1:{port}/lake", method="PUT")
-                urllib.request.urlopen(bucket, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield f"s3://key:secret@lake/{{}}?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @pytest.fixture(params=["local", "arrow", "s3"])
@@ -61,12 +30,14 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 
 def batches(*values: int) -> list[pa.RecordBatch]:
-    return pa.table({"x": pa.array(values, pa.int64())}, schema=SCHEMA).to_batches()
+    made: list[pa.RecordBatch] = pa.table({"x": pa.array(values, pa.int64())}, schema=SCHEMA).to_batches()
+    return made
 
 
 def read(storage: Storage, name: str) -> list[int]:
     table = pq.ParquetFile(storage.location(name), filesystem=getattr(storage, "filesystem", None)).read()
-    return list(table.column("x").to_pylist())
+    values: list[int] = table.column("x").to_pylist()
+    return values
 
 
 def test_write_list_remove(storage: Storage) -> None:
@@ -128,7 +99,7 @@ def test_a_whole_run_on_object_storage(s3: str, tmp_path: Path) -> None:
     with Monitor("one", lake=url, quiet=True, interval_seconds=0.1) as monitor:
         for step in range(50):
             monitor.log(loss=float(step), step=step)
-        assert monitor._recorder.roll()
+        assert recorded_run(monitor).recorder.roll()
         for step in range(50, 100):
             monitor.log(loss=float(step), step=step)
         assert "secret" not in monitor.lake.url

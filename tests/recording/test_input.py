@@ -145,7 +145,7 @@ def test_the_stop_goes_before_the_complaint(make: Callable[..., Any]) -> None:
         recorder.stops.append(stop)
         raise AndonStop("stopped")
 
-    recorder._on_bad_loss = note_stop
+    recorder.on_bad_loss = note_stop
     with pytest.raises(AndonStop):
         recorder.log(loss=math.inf, lr="x", epoch=math.nan, batch="y", step=3)
     assert recorder.stops == [(math.inf, None, None, 3)]

@@ -188,7 +188,7 @@ def test_combinations_without_end_are_recorded_series_by_series(
         for i, name in enumerate(subset):
             logged.setdefault(name, []).append(step + i)
     samples = recorder.drain()
-    assert len(recorder._layouts) <= 50 + 40
+    assert len(recorder.layouts) <= 50 + 40
     for name, values in logged.items():
         column = samples.column(Series(name))
         assert column.values.tolist() == values
@@ -224,7 +224,7 @@ def test_a_non_finite_loss_stops_the_line_once_it_is_recorded(recorder: Any, val
         recorder.stops.append(stop)
         recorded_when_stopped.append(len(recorder.rows()))
 
-    recorder._on_bad_loss = note_stop
+    recorder.on_bad_loss = note_stop
     for _ in range(2):
         if way == "bind":
             bound(1, value, step=5)

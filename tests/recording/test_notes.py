@@ -118,7 +118,7 @@ def test_what_no_segment_holds_is_dropped_without_rolling_on(
 def test_no_room_and_the_end(recorder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dropped and counted; a start that was not written is not carried on."""
     start(recorder, "a")
-    recorder._segment.seal()
+    recorder.segment.seal()
 
     def create(*_: Any, **__: Any) -> Segment:
         raise OSError(28, "No space left on device")
@@ -127,7 +127,7 @@ def test_no_room_and_the_end(recorder: Any, monkeypatch: pytest.MonkeyPatch) -> 
         patch.setattr(Segment, "create", create)
         assert not recorder.note(SPAN_STARTED, {"span_id": "lost"})
         assert not recorder.note(EVENT, {})
-    recorder._retry_at = 0.0
+    recorder.retry_at = 0.0
     end(recorder, "a")
     recorder.end("completed")
     assert not recorder.note(EVENT, {})
@@ -138,7 +138,7 @@ def test_no_room_and_the_end(recorder: Any, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_forked_child_notes_nothing(recorder: Any) -> None:
     """And counts nothing."""
     start(recorder, "a")
-    path = recorder._segment.path
+    path = recorder.segment.path
     before = path.read_bytes()
     recorder.abandon()
     assert not recorder.note(SPAN_ENDED, {"span_id": "a"})

@@ -82,7 +82,7 @@ def test_what_is_mapped_ahead_is_twice_what_was_used(
     mapped = Mapped(monkeypatch)
     recorder.log(loss=1)
     assert mapped.asked == [(0, 1 << 20)]
-    first = recorder._segment
+    first = recorder.segment
     recorder.prepare()
     used = first.position()
     assert mapped.asked[1:] == [(used, max(2 * used, 128 << 10))]
@@ -101,16 +101,16 @@ def test_a_successor_is_prepared_above_half(
 ) -> None:
     segment_size(1 << 20)
     recorder.log(loss=1)
-    segment = recorder._segment
+    segment = recorder.segment
     monkeypatch.setattr(Segment, "position", lambda _segment: segment.size // 2)
     recorder.prepare()
-    assert recorder._standby is None
+    assert recorder.standby is None
     monkeypatch.setattr(Segment, "position", lambda _segment: segment.size // 2 + 1)
     recorder.prepare()
-    standby = recorder._standby
+    standby = recorder.standby
     assert standby is not None
     recorder.prepare()
-    assert recorder._standby is standby
+    assert recorder.standby is standby
     recorder.end("completed")
     assert not list(recorder.folder.glob(".*"))
 
@@ -119,7 +119,7 @@ def test_notes_are_counted_and_make_a_segment_old(recorder: Any, monkeypatch: py
     """They are the owner's own; the odd ones are cleaned also where nobody vouched for them."""
     assert recorder.note(EVENT, {"name": "a", "x": float("nan")})
     assert recorder.note(EVENT, {"name": "b"}, clean=True)
-    assert recorder._segment.notes == 2
+    assert recorder.segment.notes == 2
     assert recorder.notes_dropped == 0
     assert recorder.age_seconds > 0
 
@@ -193,5 +193,5 @@ def test_coordinates_beyond_the_lake_s_are_said_once(recorder: Any, caplog: pyte
 def test_an_empty_segment_begins_behind_its_header(recorder: Any) -> None:
     recorder.log(loss=1)
     recorder.roll()
-    assert recorder._segment.first_seq == 1
-    assert recorder._segment.drained_to == HEADER_BYTES
+    assert recorder.segment.first_seq == 1
+    assert recorder.segment.drained_to == HEADER_BYTES

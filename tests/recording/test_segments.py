@@ -7,8 +7,8 @@ import errno
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,16 @@ def test_the_successor_is_prepared_at_half(recorder: Any, segment_size: Callable
     segment_size(1 << 16)
     recorder.log(loss=0)
     recorder.prepare()
-    assert recorder._standby is None
-    while recorder._segment.position() <= 1 << 15:
+    assert recorder.standby is None
+    while recorder.segment.position() <= 1 << 15:
         recorder.log(loss=1)
     recorder.prepare()
-    standby = recorder._standby
+    standby = recorder.standby
     recorder.prepare()
-    assert standby is recorder._standby
+    assert standby is recorder.standby
     assert [p.suffix for p in recorder.folder.iterdir() if p.name.startswith(".")] == [".new"]
     recorder.roll()
-    assert (recorder._segment, recorder._standby) == (standby, None)
+    assert (recorder.segment, recorder.standby) == (standby, None)
 
 
 def test_draining_and_handing_over_between_rolls(recorder: Any) -> None:
@@ -108,68 +108,53 @@ def test_rolling_while_the_heartbeat_decodes(recorder: Any, monkeypatch: pytest.
     assert recorder.values() == [{"loss": 1}, {"loss": 2}, {"loss": 3}]
 
 
+def log_in_every_way(recorder: Any, bound: Callable[..., None], worker: int) -> None:
+    for i in range(400):
+        value = worker * 400 + i
+        if i % 50 == 0:
+            recorder.log(**{f"new.{worker}.{i}": value})
+        elif i % 3 == 0:
+            bound(value)
+        elif i % 3 == 1:
+            recorder.log(loss=value)
+        else:
+            recorder.log(loss=value, tags={"worker": worker})
+
+
 def test_eight_threads_log_while_others_roll_drain_and_prepare(
-    recorder: Any, segment_size: Callable[[int], None]
+    recorder: Any, threads: Any, segment_size: Callable[[int], None]
 ) -> None:
     """Every call is one row: no seq is missing, none doubled, every value is there."""
     segment_size(1 << 16)
     bound = recorder.bind(["x"], None)
     recorder.log(loss=-1)
-    running = threading.Event()
-    running.set()
-    failures: list[BaseException] = []
-
-    def guarded(work: Callable[[], None]) -> threading.Thread:
-        def run() -> None:
-            try:
-                work()
-            except BaseException as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        return thread
-
-    def log(worker: int) -> None:
-        for i in range(400):
-            value = worker * 400 + i
-            if i % 50 == 0:
-                recorder.log(**{f"new.{worker}.{i}": value})
-            elif i % 3 == 0:
-                bound(value)
-            elif i % 3 == 1:
-                recorder.log(loss=value)
-            else:
-                recorder.log(loss=value, tags={"worker": worker})
 
     def roll() -> None:
-        while running.is_set():
-            if len(recorder._sealed) < 1000:  # each is an open file until it is released
-                assert recorder.roll()
+        if recorder.waiting < 1000:  # each is an open file until it is released
+            assert recorder.roll()
 
     def tick() -> None:
-        while running.is_set():
-            recorder.prepare()
-            recorder.keep(recorder.drain())
-            for segment in recorder.sealed():
-                recorder.release(segment, unlink=True)
+        recorder.prepare()
+        recorder.keep(recorder.drain())
+        for segment in recorder.sealed():
+            recorder.release(segment, unlink=True)
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
     try:
-        workers = [guarded(lambda w=w: log(w)) for w in range(8)]  # type: ignore[misc]
-        others = [guarded(roll), guarded(tick)]
+        workers = [threads.start(partial(log_in_every_way, recorder, bound, w)) for w in range(8)]
+        others = [threads.repeat(roll), threads.repeat(tick)]
         for thread in workers:
             thread.join()
-        running.clear()
+        threads.running.clear()
         for thread in others:
             thread.join()
     finally:
-        running.clear()
+        threads.running.clear()
         sys.setswitchinterval(before)
     recorder.end("test")
-    assert failures == []
-    assert recorder._number > 3  # rolled while they logged
+    assert threads.failures == []
+    assert recorder.next_number > 3  # rolled while they logged
     values = sorted(value for row in recorder.values() for value in row.values())
     assert (recorder.recorded, recorder.dropped, recorder.bad) == (3_201, 0, 0)
     assert values == list(range(-1, 3_200))
@@ -206,7 +191,7 @@ def test_a_full_disk_drops_counts_and_warns_once(
     assert [m for m in caplog.messages if "no room" in m] == caplog.messages
     assert len(caplog.messages) == 1
     assert "No space left on device" in caplog.messages[0]
-    recorder._retry_at = 0.0  # a second later
+    recorder.retry_at = 0.0  # a second later
     recorder.log(loss=2)
     assert recorder.values()[-1] == {"loss": 2}
     assert recorder.recorded + recorder.dropped == 3 + 200 * 6 + 1
@@ -243,7 +228,7 @@ def test_a_failed_installation_neither_loses_nor_doubles(
     assert recorder.values() == [{"loss": 1}]
     assert recorder.dropped == 1
     recorder.release(recorder.sealed()[0], unlink=True)
-    recorder._retry_at = 0.0
+    recorder.retry_at = 0.0
     recorder.log(loss=3)
     assert recorder.values() == [{"loss": 1}, {"loss": 3}]
     assert "Input/output error" in caplog.text
@@ -259,7 +244,7 @@ def test_after_the_end_calls_are_counted_and_warned_of_once(
     bound = recorder.bind(["a", "b"], None)
     bound(1, 2)
     recorder.prepare()
-    assert recorder._standby is not None
+    assert recorder.standby is not None
     recorder.end("completed")
     recorder.end("completed")
     n = len(recorder.rows())
@@ -286,8 +271,8 @@ def test_an_abandoned_recorder_is_the_no_op_twin(recorder: Any) -> None:
     """Every form, old and new, does nothing: no file, no stop, no error."""
     bound = recorder.bind(["loss"], None)
     bound(1)
-    before = recorder._segment.path.read_bytes()
-    path = recorder._segment.path
+    before = recorder.segment.path.read_bytes()
+    path = recorder.segment.path
     recorder.abandon()
     late = recorder.bind(["loss", "x"], None)
     for _ in range(2):

@@ -104,7 +104,7 @@ def test_the_no_op_twin_has_every_method(switch: str, monkeypatch: pytest.Monkey
         assert monitor.range(datetime(2000, 1, 1), datetime(2100, 1, 1)).num_rows == 0  # noqa: DTZ001
     monitor.close()
     monitor.start()
-    assert [one for one in lifetime._open if one is monitor] == []
+    assert [one for one in lifetime.open_runs() if one is monitor] == []
 
 
 def test_attempts_and_resume() -> None:
@@ -130,7 +130,7 @@ def test_the_same_id_supersedes_and_exit_closes_all(capsys: pytest.CaptureFixtur
     assert "run r ended, superseded by r" in capsys.readouterr().err
     others = [make(f"s{i}").start() for i in range(4)]
     lifetime.close_all()
-    assert (lifetime._open, repr(first)) == ([], "<Monitor r rank 0 of 1, closed>")
+    assert (lifetime.open_runs(), repr(first)) == ((), "<Monitor r rank 0 of 1, closed>")
     assert [state_of(one.run_id)[0] for one in (second, *others)] == ["completed"] * 5
 
 

@@ -16,6 +16,7 @@ from entrenar_processors.config.models import Config
 from entrenar_otel import ConfigError, LakeError, Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.run.settings import RunSettings, load_config
+from entrenar_otel.testing import recorded_run
 
 
 def write_toml(text: str) -> Path:
@@ -44,7 +45,7 @@ def test_a_monitor_holds_the_whole_file() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     write_toml('[monitor.andon]\npage_via = "prometheus"\n[otlp]\nservice_name = "digits"\n')
-    file = Monitor(quiet=True, interval_seconds=3)._settings.full()
+    file = recorded_run(Monitor(quiet=True, interval_seconds=3)).request.settings.full()
     assert (file.monitor.andon.page_via, file.otlp.service_name) == ("prometheus", "digits")
 
 
@@ -93,7 +94,7 @@ def test_code_goes_before_environment_before_file_before_default(monkeypatch: py
 
     def used(**settings: Any) -> tuple[str, float, float | None]:
         monitor = Monitor(quiet=True, **settings)
-        chosen = monitor._settings
+        chosen = recorded_run(monitor).request.settings
         return Path(monitor.lake.url).name, chosen.interval_seconds, chosen.retention_days
 
     assert used() == ("entrenar-lake", 1.0, None)

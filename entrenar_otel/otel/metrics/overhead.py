@@ -75,7 +75,7 @@ class Overhead:
     def __init__(self) -> None:
         self.ratio = 0.0
         self._lock = threading.Lock()
-        self._probes: dict[int, Probe] = {}
+        self.probes: dict[int, Probe] = {}
         self._spent = 0.0
         self._since = time.monotonic()
         self._cpu = 0.0
@@ -84,8 +84,8 @@ class Overhead:
     def watch(self, functions: Iterable[Callable[..., Any]]) -> None:
         """Time these functions too; those that are watched already stay as they are."""
         for function in functions:
-            if id(function) not in self._probes and isinstance(function, FunctionType):
-                self._probes[id(function)] = Probe(function)
+            if id(function) not in self.probes and isinstance(function, FunctionType):
+                self.probes[id(function)] = Probe(function)
 
     def spent(self, seconds: float) -> None:
         """Time that monitoring took elsewhere."""
@@ -99,18 +99,18 @@ class Overhead:
         with self._lock:
             spent, self._spent = self._spent, 0.0
         cpu, self._cpu = threads_cpu_seconds - self._cpu, threads_cpu_seconds
-        timed = [probe for probe in self._probes.values() if probe.calls]
+        timed = [probe for probe in self.probes.values() if probe.calls]
         if timed:
             spent += calls * sum(probe.mean_ns for probe in timed) / len(timed) / 1e9
         if wall > 0:
             share = min(1.0, (spent + cpu) / wall)
             self.ratio = share if self._first else 0.7 * self.ratio + 0.3 * share
             self._first = False
-        for probe in self._probes.values():
+        for probe in self.probes.values():
             probe.arm()
         return self.ratio
 
     def stop(self) -> None:
         """Leave every function as it was."""
-        for probe in self._probes.values():
+        for probe in self.probes.values():
             probe.disarm()

@@ -11,7 +11,9 @@ from typing import Any
 from entrenar_processors import ExplicitHistogram
 from opentelemetry.sdk.metrics.export import Metric, NumberDataPoint, ScopeMetrics
 
+from entrenar_otel import errors
 from entrenar_otel._version import __version__
+from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.otel.metrics.aggregate import Aggregates
 from entrenar_otel.otel.metrics.points import histogram_point, metric, scope_of
 from entrenar_otel.otel.metrics.registry import OURS
@@ -28,7 +30,8 @@ def _durations() -> ExplicitHistogram:
 class RunState:
     """The counts and gauges that are nobody's samples.
 
-    `samples` and `dropped` are asked for when they are exported.
+    `samples` and `dropped` are asked for when they are exported. `failures` are exports and deliveries that
+    failed, by the receiver's name; `losses` is whatever else was dropped or cut.
     """
 
     samples: Callable[[], int]
@@ -36,6 +39,7 @@ class RunState:
     name: str = "starting"
     overhead_ratio: float = 0.0
     failures: Counter[str] = field(default_factory=Counter)
+    losses: Losses = field(default_factory=Losses)
     #: Further instruments and their points: what the line knows of findings and alerts.
     more: Callable[[], Mapping[str, list[tuple[Mapping[str, Any], float]]]] = dict
     tick_seconds: ExplicitHistogram = field(default_factory=_durations)
@@ -54,6 +58,10 @@ class RunState:
             "entrenar.recorder.dropped": [({}, self.dropped())],
             "entrenar.overhead": [({}, self.overhead_ratio)] if self.tick_seconds.count else [],
             "entrenar.export.failures": [({"exporter": e}, n) for e, n in sorted(self.failures.items())],
+            "entrenar.losses": [
+                ({"what": loss.what, "who": loss.who}, n) for loss, n in self.losses.snapshot()
+            ],
+            "entrenar.failures": [({"place": place}, n) for place, n in sorted(errors.failures.items())],
         }
         values.update(self.more())
         metrics = [self._metric(name, points, now_ns) for name, points in values.items() if points]

@@ -1,10 +1,10 @@
-"""Tracing: a run, its epochs and what happens in them as OpenTelemetry spans."""
+"""Run spans: a run, its epochs and what happens in them as OpenTelemetry spans."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider, s
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.errors import guard
 from entrenar_otel.otel.attributes import clean_attributes, clean_text
 from entrenar_otel.otel.traces.global_provider import (
@@ -35,6 +36,8 @@ from entrenar_otel.recording.notes import EVENT
 
 #: How long the end of a run may take for exporters that do not answer.
 _END_SECONDS = 2.0
+#: Events that wait for their spans to end.
+_MAX_EVENTS = 20_000
 _SEVERITIES = ("INFO", "WARNING", "ERROR", "CRITICAL")
 
 Coordinates = Callable[[], tuple[int | None, int | None, int | None]]
@@ -53,6 +56,8 @@ class RunSpans:
         set_global: whether users' spans become part of the run, see `install_global`.
         export_settings: of SpanPipeline, see `environment.span_export_settings`.
         processors: further ones that see every span of the run, users' too; what they raise stops there.
+        failures: counts failed exports by the exporter's name.
+        losses: counts what was not exported, not noted, or cut.
 
     >>> tracing = RunSpans(lambda kind, document: True, Resource({}), lambda: (0, None, None),
     ...                      environ={}, set_global=False)
@@ -75,7 +80,10 @@ class RunSpans:
         set_global: bool = True,
         export_settings: Mapping[str, Any] | None = None,
         processors: Sequence[SpanProcessor] = (),
+        failures: Counter[str] | None = None,
+        losses: Losses | None = None,
     ) -> None:
+        losses = Losses() if losses is None else losses
         self._journal = JournalProcessor(note)
         self._users_journal = JournalProcessor(note, leave_out=SCOPE)
         self._processors = [Guarded(one) for one in processors]
@@ -83,7 +91,7 @@ class RunSpans:
         self._resource = resource
         self._coordinates = coordinates
         self._step_spans = step_spans
-        self._pipeline = SpanPipeline(exporters, **(export_settings or {}))
+        self._pipeline = SpanPipeline(exporters, **(export_settings or {}), failures=failures, losses=losses)
         self._environ = environ
         self._set_global = set_global
         self._pid = os.getpid()
@@ -94,15 +102,13 @@ class RunSpans:
         self._step: OpenSpan | None = None
         self._steps = 0
         # Span events that are still to be added to their spans, see `event`.
-        self._events: deque[tuple[trace.Span, str, dict[str, Any], int]] = deque(maxlen=20_000)
+        self._events: deque[tuple[trace.Span, str, dict[str, Any], int]] = deque(maxlen=_MAX_EVENTS)
+        self._lost_event = losses.counter("span events", "training.run")
+        losses.watch("notes", "journal", lambda: self._journal.lost + self._users_journal.lost)
+        losses.watch("notes cut", "journal", lambda: self._journal.shortened + self._users_journal.shortened)
         self._ended = False
         #: Told how many seconds the beginnings and ends of spans take, for `entrenar.overhead`.
         self.spent: Callable[[float], None] = lambda _seconds: None
-
-    @property
-    def shortened(self) -> int:
-        """Notes that had to be cut to fit."""
-        return self._journal.shortened + self._users_journal.shortened
 
     # -- the run --------------------------------------------------------------------------------
 
@@ -175,6 +181,10 @@ class RunSpans:
                 self._pipeline.flush(_END_SECONDS)
             else:
                 self._pipeline.close(_END_SECONDS)
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until the exporters had what has ended up to now; False where that took longer."""
+        return self._pipeline.flush(timeout_seconds)
 
     def abandon(self) -> None:
         """In a forked child: the spans, threads and exporters are the parent's."""
@@ -292,6 +302,8 @@ class RunSpans:
                 "attributes": cleaned,
             }
             if span is not None:
+                if len(self._events) >= _MAX_EVENTS:  # the oldest goes; it is in the lake
+                    self._lost_event(1)
                 self._events.append((span, text, cleaned, now))
             self._journal.put(EVENT, document)
 

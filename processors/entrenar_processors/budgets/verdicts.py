@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from entrenar_processors.budgets.span_times import CONTAINERS, Share, SpanTimes
+from entrenar_processors.durations import text_of
 from entrenar_processors.expression import Lookup, Verdict, parse
 
 if TYPE_CHECKING:
@@ -234,9 +235,9 @@ def is_about_latency(pattern: str | re.Pattern[str] | None, name: str) -> bool:
 
 def _made_of(parts: Counter[str], name: str) -> str:
     """`backward 1.2 s, forward 0.7 s, itself 0.1 s`: the three largest parts, and the rest."""
-    largest = [f"{'itself' if part == name else part} {_ms(ns / 1e6)}" for part, ns in parts.most_common(3)]
+    largest = [f"{'itself' if part == name else part} {text_of(ns / 1e9)}" for part, ns in parts.most_common(3)]
     rest = sum(parts.values()) - sum(ns for _, ns in parts.most_common(3))
-    return ", ".join(largest) + (f", others {_ms(rest / 1e6)}" if rest else "")
+    return ", ".join(largest) + (f", others {text_of(rest / 1e9)}" if rest else "")
 
 
 def _span_count(assertion: Any, facts: BudgetFacts) -> Result:
@@ -337,7 +338,7 @@ def no_span(pattern: str | None, otherwise: str = "no span was recorded") -> str
 
 def latency_message(name: str, value_ms: float, limit_ms: float) -> str:
     """`step took 2.31 s, the limit is 2 s`."""
-    return f"{name} took {_ms(value_ms)}, the limit is {_ms(limit_ms)}"
+    return f"{name} took {_duration(value_ms)}, the limit is {_duration(limit_ms)}"
 
 
 def count_message(count: int, limit: int, pattern: str | None) -> str:
@@ -360,19 +361,12 @@ def shown(type_: str, value: float | None) -> str:
     """
     if value is None:
         return "–"
-    forms = {"critical_path": _ms, "memory_usage": _bytes, "anti_pattern": _percent}
+    forms = {"critical_path": _duration, "memory_usage": _bytes, "anti_pattern": _percent}
     return forms.get(type_, "{:,.0f}".format)(value)
 
 
-def _ms(value: float) -> str:
-    """Milliseconds, to three digits.
-
-    >>> _ms(0.0123), _ms(12.3456), _ms(2310.4), _ms(7_200_000)
-    ('0.0123 ms', '12.3 ms', '2.31 s', '7,200 s')
-    """
-    if value < 999.5:
-        return f"{value:.3g} ms"
-    return f"{value / 1000:.3g} s" if value < 999_500 else f"{value / 1000:,.0f} s"
+def _duration(milliseconds: float) -> str:
+    return text_of(milliseconds / 1000)
 
 
 def _bytes(value: float) -> str:

@@ -28,17 +28,17 @@ from entrenar_processors.config.types import (
     Regex,
     Text,
     VariableName,
-    duration_seconds,
     factors_fit,
     samples_fit,
 )
+from entrenar_processors.durations import parse_seconds
 
 __all__ = [
     "AccuracyDropSettings", "Actions", "AndonSettings", "AntiPattern", "Assertion", "BadConfig", "Config",
     "CriticalPath", "Custom", "DivergenceSettings", "DriftSettings", "GradientExplosionSettings",
     "IsolationForestSettings", "MemoryUsage", "MonitorSettings", "OtlpSettings", "Problem", "Section",
     "SilentSettings", "SpanCount", "SpikeSettings", "ThresholdSettings", "ZScoreSettings", "config_schema",
-    "duration_seconds", "load_config", "parse_config", "parse_text",
+    "load_config", "parse_config", "parse_text",
 ]  # fmt: skip
 
 
@@ -186,8 +186,7 @@ class ThresholdSettings(Section):
     for_samples: AtLeastOne = 1
     """How many samples in a row must be abnormal before it counts."""
     for_: Annotated[Duration | None, Field(alias="for")] = None
-    """How long it must be abnormal before it counts, as Prometheus spells durations; either this or
-    `for_samples`."""
+    """How long it must be abnormal before it counts, such as 5m or 1h30m; either this or `for_samples`."""
     after_steps: Count = 0
     """Warm-up, in which nothing more than logging is done."""
     action: Action = Action.NOTIFY
@@ -206,7 +205,7 @@ class ThresholdSettings(Section):
     @property
     def for_seconds(self) -> float:
         """`for` in seconds; 0 without."""
-        return duration_seconds(self.for_) if self.for_ is not None else 0.0
+        return parse_seconds(self.for_) if self.for_ is not None else 0.0
 
     @model_validator(mode="after")
     def _has_a_limit(self) -> ThresholdSettings:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, Field
 
 from entrenar_processors.config.problems import Unfit
+from entrenar_processors.durations import EXPECTED, PATTERN, BadDuration, parse_seconds
 
 T = TypeVar("T")
 
@@ -20,28 +21,14 @@ AtLeastOne = Annotated[int, Field(strict=True, ge=1)]
 Ratio = Annotated[float, Field(strict=True, gt=0, lt=1, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=200)]
 Flag = Annotated[bool, Field(strict=True)]
-_DURATION = re.compile(r"(?:[0-9]+(?:ms|s|m|h|d|w|y))+")
-_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
-_A_DURATION = "a duration such as 30s, 5m or 1h30m"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def duration_seconds(text: str) -> float:
-    """A duration as Prometheus spells it, in seconds; at most a hundred years. Raises ValueError.
-
-    >>> duration_seconds("1h30m"), duration_seconds("500ms")
-    (5400.0, 0.5)
-    """
-    if not _DURATION.fullmatch(text):
-        raise ValueError(f"expected {_A_DURATION}")
-    seconds = sum(float(n) * _SECONDS[unit] for n, unit in re.findall(r"([0-9]+)(ms|s|m|h|d|w|y)", text))
-    if not seconds <= 100 * _SECONDS["y"]:
-        raise ValueError("expected at most a hundred years")
-    return seconds
-
-
 def _duration(text: str) -> str:
-    duration_seconds(text)
+    try:
+        parse_seconds(text)
+    except BadDuration as error:
+        raise Unfit(error.expected, "") from None
     return text
 
 
@@ -87,7 +74,7 @@ Metrics = Annotated[
 ]
 Duration = Annotated[
     str,
-    Field(strict=True, json_schema_extra={"pattern": f"^{_DURATION.pattern}$", "x-expected": _A_DURATION}),
+    Field(strict=True, json_schema_extra={"pattern": PATTERN, "x-expected": EXPECTED}),
     AfterValidator(_duration),
 ]
 Regex = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -182,7 +182,7 @@ class Summaries:
             self._flush(key)
         return {series: one for series, one in sorted(self._by_series.items()) if series.metric in metrics}
 
-    def select(self, metric: str, tags: dict[str, str]) -> Summary | None:
+    def select(self, metric: str, tags: Mapping[str, object]) -> Summary | None:
         """The series with exactly these tags; else all of the metric that carry them, merged."""
         current = self.current()
         wanted = Series.of(metric, tags)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,17 +152,6 @@ def metrics() -> Callable[[MetricsData | None], dict[str, Metric]]:
 
 
 @pytest.fixture
-def start() -> Callable[..., Monitor]:
-    """Starts a run in `lake` whose heartbeat is the test's, unless it gives an interval."""
-
-    def start_run(run_id: str = "r", **settings: Any) -> Monitor:
-        given = {"lake": "lake", "quiet": True, "settings_file": None, "interval_seconds": 1e5, **settings}
-        return Monitor(run_id, **given).start()
-
-    return start_run
-
-
-@pytest.fixture
 def front_of() -> Callable[..., WrappingMeterProvider]:
     """Makes a provider of ours, not the global one, that records into the monitor."""
 
@@ -175,22 +163,10 @@ def front_of() -> Callable[..., WrappingMeterProvider]:
     return make
 
 
-@pytest.fixture
-def wait_until() -> Callable[..., None]:
-    """Waits until something is true, and fails where it does not become so."""
-
-    def wait(true: Callable[[], Any], timeout_seconds: float = 20.0) -> None:
-        end = time.monotonic() + timeout_seconds
-        while not true():
-            assert time.monotonic() < end, "did not happen in time"
-            time.sleep(0.005)
-
-    return wait
-
-
 SCRIPT_PRELUDE = """\
 import json, logging, os, sys, threading, time
 from entrenar_otel.errors import set_strict
+from entrenar_otel.testing import open_run, recorded_run
 set_strict(True)
 logging.basicConfig(format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
 def say(what):

@@ -16,6 +16,7 @@ from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExport
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
+from entrenar_otel.testing import open_run
 
 SUCCESS, FAILURE = MetricExportResult.SUCCESS, MetricExportResult.FAILURE
 Start = Callable[..., Monitor]
@@ -138,9 +139,9 @@ def test_an_exporter_that_hangs(
     log_all(monitor)
     assert not monitor.flush(0.3)
     wait_until(lambda: bad.calls)
-    run: Any = monitor._run
-    ticks = run.telemetry.state.tick_seconds.count
-    wait_until(lambda: run.telemetry.state.tick_seconds.count > ticks + 3)
+    run: Any = open_run(monitor)
+    ticks = run.metrics.state.tick_seconds.count
+    wait_until(lambda: run.metrics.state.tick_seconds.count > ticks + 3)
     log_all(monitor)
     assert monitor.summary("samples").count == 40
     begun = time.monotonic()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from entrenar_otel import AndonStop
 from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
 from entrenar_otel.otel.metrics.series_writers import MAX_SHAPES, SeriesWriters, text_of
-from entrenar_otel.testing import Kit
+from entrenar_otel.testing import Kit, recorded_run
 
 Rows = Callable[..., list[tuple[Any, ...]]]
 
@@ -60,7 +60,9 @@ def test_instruments_and_bound_functions_leave_each_other_alone(one: Kit, meter:
             function(1.0)
         gauge.set(1.0)
     calls: list[Any] = []
-    one.monitor._recorder.namespace |= {f"slow_{i}": lambda *a: calls.append(a) for i in range(3)}
+    recorded_run(one.monitor).recorder.namespace |= {
+        f"slow_{i}": lambda *a: calls.append(a) for i in range(3)
+    }
     for function in bound:
         function(1.0)
     assert calls == []

@@ -64,7 +64,9 @@ JOB = """
         entrenar_otel.raise_if_stopped()
         monitor.log(done=1)
         monitor.flush()
-        data = monitor._run.telemetry.collect()
+        from entrenar_otel.testing import open_run
+
+        data = open_run(monitor).metrics.collect()
         values = {
             metric.name: [(dict(point.attributes), point.value) for point in metric.data.data_points]
             for scope in data.resource_metrics[0].scope_metrics

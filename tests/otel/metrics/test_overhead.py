@@ -12,6 +12,7 @@ import pytest
 from entrenar_otel import Monitor
 from entrenar_otel.otel.metrics.overhead import Overhead, Probe
 from entrenar_otel.recording.recorder import Recorder
+from entrenar_otel.testing import open_run
 
 
 def work(first: Any, second: Any = 2, *rest: Any, key: Any = "k", **more: Any) -> Any:
@@ -149,7 +150,7 @@ def test_log_and_bound_functions_are_what_is_timed(start: Any) -> None:
                 fast(count, step=count)
                 count += 1
             time.sleep(0.001)
-            probes = monitor._run.telemetry.overhead._probes.values()
+            probes = open_run(monitor).metrics.overhead.probes.values()
             timed = {id(probe._function): probe for probe in probes}
         assert timed.keys() == {id(monitor.log), id(fast)}
         assert min(probe.calls for probe in timed.values()) > 3
@@ -171,7 +172,7 @@ def test_the_ratio_follows_its_definition() -> None:
     overhead.watch([work])
     overhead.tick(0, 1.5)
     work(1)
-    (probe,) = overhead._probes.values()
+    (probe,) = overhead.probes.values()
     probe.mean_ns = 1e6
     before, overhead._since = overhead.ratio, time.monotonic() - 10.0
     assert overhead.tick(1000, 1.5) == pytest.approx(0.7 * before + 0.3 * 0.1, rel=0.01)
@@ -206,7 +207,7 @@ def test_a_share_is_at_most_one() -> None:
     overhead._since = time.monotonic() - 1.0
     overhead.tick(0, 0.0)
     work(1)
-    (probe,) = overhead._probes.values()
+    (probe,) = overhead.probes.values()
     probe.mean_ns = 5e6
     overhead._since = time.monotonic() - 1.0
     assert overhead.tick(1_000_000, 0.0) <= 1.0

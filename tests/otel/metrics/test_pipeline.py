@@ -12,13 +12,14 @@ import pytest
 from opentelemetry.metrics import Observation
 
 from entrenar_otel import Monitor
+from entrenar_otel.testing import open_run, recorded_run
 
 Start = Callable[..., Monitor]
 
 
 def telemetry(monitor: Monitor) -> Any:
-    run: Any = monitor._run
-    return run.telemetry
+    run: Any = open_run(monitor)
+    return run.metrics
 
 
 def test_samples_state_and_the_sdks_instruments_in_one(start: Start, front_of: Any, points: Any) -> None:
@@ -90,8 +91,10 @@ def test_samples_that_were_dropped(start: Start, keeper: Any, points: Any) -> No
     """Are counted where exporters see it."""
     one = keeper()
     monitor = start(exporters=[one])
-    monitor._recorder.namespace["put"] = monitor._recorder.namespace["write"] = _no_room
-    monitor._recorder.roll = lambda: False  # type: ignore[method-assign]
+    recorded_run(monitor).recorder.namespace["put"] = recorded_run(monitor).recorder.namespace["write"] = (
+        _no_room
+    )
+    recorded_run(monitor).recorder.roll = lambda: False  # type: ignore[method-assign]
     monitor.log(accuracy=1.0, loss=2.0)
     monitor.flush(10)
     assert points(one.exports[-1], "entrenar.recorder.dropped")[()] == monitor.dropped >= 2

@@ -21,7 +21,7 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from entrenar_otel.otel.metrics.points import Temporality
 from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
 from entrenar_otel.semconv import DEFAULT_BOUNDS, DURATION_BOUNDS_SECONDS
-from entrenar_otel.testing import Kit, kit
+from entrenar_otel.testing import Kit, kit, recorded_run
 
 DELTA, CUMULATIVE = AggregationTemporality.DELTA, AggregationTemporality.CUMULATIVE
 #: What an OTLP exporter asks for under OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=delta.
@@ -246,7 +246,7 @@ def test_types_are_known_to_a_tick_that_comes_just_then(
 ) -> None:
     """The heartbeat may drain and export a first sample before the call that recorded it has returned."""
     counter, found = front.get_meter("m").create_counter("training.x"), []
-    recorder = one.monitor._recorder
+    recorder = recorded_run(one.monitor).recorder
     before = recorder.record_one
 
     def record_and_export(*given: Any, **named: Any) -> Any:

@@ -17,6 +17,7 @@ import entrenar_otel
 from entrenar_otel import ConfigError, Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.otel.metrics import provider as providers
+from entrenar_otel.testing import open_run
 
 Start = Callable[..., Monitor]
 Points = Callable[..., dict[tuple[Any, ...], Any]]
@@ -38,7 +39,7 @@ class Theirs:
 
 def beat(monitor: Monitor) -> None:
     """A heartbeat, and what hangs on it."""
-    run: Any = monitor._run
+    run: Any = open_run(monitor)
     run.heartbeat.tick()
     for outbox in run.heartbeat.outboxes:
         assert outbox.worker.flush(10)

@@ -27,7 +27,8 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.trace import TracerProvider
 import opentelemetry.sdk
 import entrenar_otel
-from entrenar_otel import Monitor, configure, sdk_seams
+from entrenar_otel import Monitor, configure
+from entrenar_otel.otel import sdk_seams
 from entrenar_otel.lake import Lake
 from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
 from entrenar_otel.sdk import TrainingMetricReader, training_views

@@ -16,6 +16,7 @@ from entrenar_otel import Monitor, errors
 from entrenar_otel.lake import Lake
 from entrenar_otel.run import lifetime
 from entrenar_otel.sdk import TrainingMetricReader, training_views
+from entrenar_otel.testing import recorded_run
 
 Make = Callable[..., tuple[MeterProvider, TrainingMetricReader]]
 
@@ -191,7 +192,7 @@ def test_a_failure_of_ours_does_not_reach_the_provider(make: Make, monkeypatch: 
     provider, reader = make()
     gauge = provider.get_meter("mine").create_gauge("training.accuracy")
     gauge.set(1.0)
-    monkeypatch.setattr(reader.monitor._recorder, "record_one", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(recorded_run(reader.monitor).recorder, "record_one", lambda *a, **k: 1 / 0)
     provider.force_flush()
     provider.shutdown()
     assert errors.failures["samples from the SDK"]

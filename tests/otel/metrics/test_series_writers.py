@@ -25,7 +25,7 @@ from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
 from entrenar_otel.otel.metrics.series_writers import MAX_SHAPES, SeriesWriters
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.recorder import MAX_LAYOUT_BYTES
-from entrenar_otel.testing import Kit, kit
+from entrenar_otel.testing import Kit, kit, recorded_run
 
 Rows = Callable[..., list[tuple[Any, ...]]]
 KINDS = {"gauge": "set", "counter": "add", "up_down_counter": "add", "histogram": "record"}
@@ -226,7 +226,7 @@ def test_segments_roll_in_mid_stream(tmp_path: Path, segment_size: Any) -> None:
             if i % 3000 == 2999:
                 one.tick()
         table = one.monitor.query("SELECT metric, value, batch, tags['layer'] FROM metrics ORDER BY seq")
-        assert one.monitor._recorder._number > 10
+        assert recorded_run(one.monitor).recorder.next_number > 10
         totals = {k: sum(v for kind, v, *_ in expected if kind == k) for k in KINDS}
         for kind in ("counter", "up_down_counter"):
             assert sum(p.value for p in one.points(f"training.{kind}")) == totals[kind]

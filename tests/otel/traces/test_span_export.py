@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from entrenar_otel.delivery.losses import Loss
 from entrenar_otel.otel.traces.span_export import SpanPipeline
 
 
@@ -44,6 +45,10 @@ def tracer_of(pipeline: SpanPipeline) -> Any:
     tracer = provider.get_tracer("t")
     assert isinstance(tracer, Tracer)
     return tracer
+
+
+def lost_spans(pipeline: SpanPipeline, exporter: str) -> int:
+    return dict(pipeline.losses.snapshot())[Loss("spans", exporter)]
 
 
 def test_batches_and_flush() -> None:
@@ -98,12 +103,14 @@ def test_a_hanging_exporter_is_left_behind(hanging: Hanging, caplog: pytest.LogC
         tracer.start_span("b").end()
         while len(memory.get_finished_spans()) < 2 + number:
             time.sleep(0.001)
-    assert pipeline.dropped >= 2
+    assert lost_spans(pipeline, "Hanging") >= 2
     assert not pipeline.flush(0.01)
     pipeline.close(0.2)
     assert "Hanging is too slow" in caplog.text
     assert "Hanging did not finish within 0.2 s" in caplog.text
     assert "InMemory" not in caplog.text
+    assert lost_spans(pipeline, "Hanging") == 13  # all: dropped, waiting in vain, or in the call that hangs
+    assert lost_spans(pipeline, "InMemorySpanExporter") == 0
 
 
 def test_an_exporter_that_fails(caplog: pytest.LogCaptureFixture) -> None:
@@ -124,7 +131,8 @@ def test_an_exporter_that_fails(caplog: pytest.LogCaptureFixture) -> None:
         tracer.start_span(name).end()
         assert pipeline.flush(20)
     pipeline.shutdown()
-    assert pipeline.failures == 3
+    assert pipeline.failures == {"Failing": 3}
+    assert lost_spans(pipeline, "Failing") == 3
     assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
         "Failing could not export spans (ConnectionError: nobody there)",
         "Failing could not be shut down (OSError: already gone)",
@@ -136,4 +144,4 @@ def test_no_thread_without_a_span() -> None:
     pipeline = SpanPipeline([InMemorySpanExporter()])
     pipeline.hurry()
     assert pipeline.flush(0)
-    assert "entrenar-spans" not in {thread.name for thread in threading.enumerate() if thread.is_alive()}
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("entrenar-spans")] == []

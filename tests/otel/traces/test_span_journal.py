@@ -7,6 +7,7 @@ from typing import Any
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.otel.traces.run_spans import RunSpans
 
 
@@ -20,13 +21,14 @@ def test_a_note_that_is_too_large_is_shortened() -> None:
         kept.append(document)
         return True
 
-    settings: dict[str, Any] = {"environ": {}, "exporters": [memory], "set_global": False}
+    losses = Losses()
+    settings: dict[str, Any] = {"environ": {}, "exporters": [memory], "set_global": False, "losses": losses}
     tracing = RunSpans(note, Resource({}), lambda: (None,) * 3, **settings)
     tracing.start()
     for number in range(1_000):
         tracing.event("tick", {"number": number})
     tracing.end("completed")
-    assert tracing.shortened == 1
+    assert losses.text() == "1 notes cut (journal)"
     assert len(kept[-1]["events"]) == 200
     assert kept[-1]["attributes"]["entrenar.left_out.events"] == 802
     assert len(memory.get_finished_spans()[-1].events) == 1_002
@@ -35,7 +37,8 @@ def test_a_note_that_is_too_large_is_shortened() -> None:
 def test_a_journal_that_fails_is_not_the_loop_s_concern() -> None:
     """A note that could not be kept is counted; spans are exported all the same."""
     memory = InMemorySpanExporter()
-    settings: dict[str, Any] = {"environ": {}, "exporters": [memory], "set_global": False}
+    losses = Losses()
+    settings: dict[str, Any] = {"environ": {}, "exporters": [memory], "set_global": False, "losses": losses}
     tracing = RunSpans(lambda *_: False, Resource({}), lambda: (None,) * 3, **settings)
     tracing.start()
     tracing.end("completed")

@@ -19,7 +19,6 @@ from entrenar_processors.config.models import (
     Custom,
     Problem,
     config_schema,
-    duration_seconds,
     load_config,
     parse_config,
     parse_text,
@@ -200,11 +199,19 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_durations() -> None:
-    """As Prometheus spells them; not without a unit, not in other digits, not for ever."""
-    assert duration_seconds("1d12h") == 129_600
-    for text in ("", "5", "m", "-5m", "1.5h", "5 m", "٣m", "9" * 400 + "y"):
-        with pytest.raises(ValueError, match="expected"):
-            duration_seconds(text)
+    """`for` takes what `parse_seconds` takes, and keeps the text as it was written."""
+
+    def threshold(text: str) -> Config:
+        row = {"name": "t", "metric": "loss", "max": 1, "for": text}
+        return parse_config({"monitor": {"threshold": [row]}})
+
+    for text, seconds in (("1d12h", 129_600.0), ("1.5h", 5400.0), ("5 m", 300.0)):
+        (found,) = threshold(text).monitor.threshold
+        assert (found.for_, found.for_seconds) == (text, seconds)
+    with pytest.raises(BadConfig, match=r'expected a duration such as 30s, 5m or 1h30m, found "5"$'):
+        threshold("5")
+    with pytest.raises(BadConfig, match=r'for: expected at most 100 years, found "101y"$'):
+        threshold("101y")
 
 
 # -- any input --------------------------------------------------------------------------------------

@@ -1,0 +1,89 @@
+"""Disabled run: the no-op twin that a Monitor holds where nothing is recorded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from entrenar_otel.monitor.alerts import Agree, StandIn
+from entrenar_otel.monitor.answers import Answers
+from entrenar_otel.recording.segment_log import no_op
+
+if TYPE_CHECKING:
+    from entrenar_processors.alert import Alert
+
+T = TypeVar("T")
+
+
+class DisabledRun:
+    """Has what a RecordedRun has, and does nothing: loops run on, questions about the lake are answered."""
+
+    enabled = False
+    closed = True
+    is_global = False
+    dropped = bad_values = 0
+    metrics_url: str | None = None
+    log: Callable[..., None] = staticmethod(no_op)
+
+    def __init__(self, answers: Answers, *, rank: int, world_size: int, agree: Agree | None = None) -> None:
+        self.answers = answers
+        self.loop = DisabledLoop()
+        self.alerts = DisabledAlerts(rank, world_size, agree)
+        self.providers: list[Any] = []
+
+    def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
+        return no_op
+
+    def start(self) -> bool:
+        return True
+
+    def flush(self, timeout_seconds: float) -> bool:
+        return True
+
+    def close(self, state: str, reason: str | None) -> bool:
+        return False
+
+    def abandon(self) -> None:
+        """Nothing is held."""
+
+    def adopt(self, provider: Any) -> None:
+        """A meter provider stays with the run that it has."""
+
+
+class DisabledLoop:
+    """Epochs and steps without measurements, spans that are no spans."""
+
+    traceparent: str | None = None
+
+    def epochs(self, count: int, start: int = 0) -> Iterator[int]:
+        yield from range(start, count)
+
+    def steps(self, batches: Iterable[T], *, epoch: int | None = None) -> Iterator[T]:
+        yield from batches
+
+    @contextlib.contextmanager
+    def span(self, name: str, **attributes: Any) -> Iterator[Any]:
+        from opentelemetry.trace import INVALID_SPAN
+
+        yield INVALID_SPAN
+
+    def event(
+        self,
+        name: str,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        severity: str = "INFO",
+        body: str | None = None,
+        **more: Any,
+    ) -> None:
+        """Nobody hears it."""
+
+
+class DisabledAlerts(StandIn):
+    """Nothing fires; the other ranks are answered where they stop together."""
+
+    active: Sequence[Alert] = ()
+
+    def check(self, method: str, name: str, value: float) -> None:
+        """Nothing is judged."""

@@ -1,0 +1,317 @@
+"""Recorded run: what a Monitor holds while its run is recorded, and the order of its beginning and end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from entrenar_otel import identity
+from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.errors import guard
+from entrenar_otel.monitor.alerts import Alerts
+from entrenar_otel.monitor.answers import Answers
+from entrenar_otel.monitor.loop import Loop
+from entrenar_otel.monitor.progress import Progress
+from entrenar_otel.otel.metrics.registry import Registry
+from entrenar_otel.recording.lock import ProcessLock
+from entrenar_otel.recording.recorder import Recorder
+from entrenar_otel.run import lifetime
+
+if TYPE_CHECKING:
+    from entrenar_otel.andon.pipeline import AlertPipeline
+    from entrenar_otel.lake import Lake
+    from entrenar_otel.lake.runs import RunRecord
+    from entrenar_otel.monitor.request import ResolvedRequest
+    from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
+    from entrenar_otel.otel.metrics.sdk_reader import SdkReader
+    from entrenar_otel.otel.traces.run_spans import RunSpans
+    from entrenar_otel.run.open_run import OpenRun
+
+logger = logging.getLogger("entrenar_otel")
+
+
+class Owner(lifetime.ClosableRun, Protocol):
+    """The Monitor, as far as its run knows it."""
+
+    def start(self) -> object:
+        """Start the run, whoever asks first."""
+
+    def flush(self, timeout_seconds: float = 10.0) -> bool:
+        """Drain and export now."""
+
+
+class RecordedRun:
+    """One run of this process: its recorder and parts; from `start` on also an OpenRun.
+
+    `owner` is the Monitor: what is registered for the end of the process, and what starts the run when
+    something is recorded first.
+    """
+
+    enabled = True
+
+    def __init__(self, request: ResolvedRequest, lake: Lake, owner: Owner) -> None:
+        given = request.given
+        self.request = request
+        self.closed = False
+        self.open: OpenRun | None = None
+        self.providers: list[WrappingMeterProvider] = []
+        self.registry = Registry()
+        self.alerts = Alerts(
+            rank=request.rank,
+            world_size=request.world_size,
+            agree=request.alerting.agree if request.alerting is not None else None,
+            obey=self._obey,
+            start=owner.start,
+        )
+        self.recorder = Recorder(
+            begin=owner.start,
+            on_bad_loss=self.alerts.on_bad_loss,
+            on_held=self.alerts.act,
+            raise_on_bad_value=given.on_bad_value == "raise",
+            clock=given.clock,
+        )
+        self.answers = Answers(request.run_id, lambda: lake)
+        self.progress = Progress(self.answers.shown)
+        self.loop = Loop(
+            self.recorder,
+            self.progress,
+            spans=self._spans,
+            seconds=_seconds_of(given.clock),
+            paused_seconds=self.alerts.paused_seconds,
+            step_spans=given.step_spans,
+        )
+        self._owner = owner
+        self._quiet = given.quiet or request.rank > 0
+        self._source: SdkReader | None = None
+        self._process_lock: ProcessLock | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def log(self) -> Callable[..., None]:
+        """The recorder's function."""
+        return self.recorder.log
+
+    def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
+        """See `Monitor.bind`."""
+        return self.recorder.bind(metrics, tags)
+
+    @property
+    def dropped(self) -> int:
+        """See `Monitor.dropped`."""
+        return self.recorder.dropped
+
+    @property
+    def bad_values(self) -> int:
+        """See `Monitor.bad_values`."""
+        return self.recorder.bad
+
+    # -- life -------------------------------------------------------------------------------------
+
+    def start(self) -> bool:
+        """Start, the first time; False where that failed, and nothing is recorded any more."""
+        with self._lock:
+            if self.open is not None or self.closed:
+                return True
+            try:
+                self._start()
+                return True
+            except Exception as error:
+                logger.warning("monitoring is off: %s: %s; training goes on", type(error).__name__, error)
+                self._release_process()
+                self.recorder.end("monitoring is off")
+                if self.open is not None:
+                    with guard("start"):
+                        self.open.prepare_end("crashed", str(error))
+                lifetime.closed(self._owner)
+                self.closed = True
+                return False
+
+    def _start(self) -> None:
+        from entrenar_otel.otel.sdk_seams import import_sdk
+
+        import_sdk()
+        from entrenar_otel.otel.environment import assumed
+
+        lake, process = self.answers.lake, identity.new_process_name()
+        # The lock comes first: a record that says `running` without one is a crashed run.
+        self._process_lock = ProcessLock(lake.live, process)
+        record = self.answers.record = self._claim(lake, process)
+        self._process_lock.describe({"lake": lake.url, "record": record.name})
+        header = {
+            "lake": lake.url,
+            "run_id": record.run_id,
+            "attempt": record.attempt,
+            "rank": record.rank,
+            "day": record.day,
+        }
+        self.recorder.open(lake.live, header, process)
+        self._install()
+        with assumed(*self.request.settings.otlp):
+            run = self.open = self._open_run(lake, record)
+        if run.pipeline is not None:
+            self.alerts.connect(run.pipeline)
+        self.answers.heartbeat = run.heartbeat
+        lifetime.opened(self._owner)
+        run.start(self.log)
+        if not self._quiet:
+            again = f", attempt {record.attempt}" if record.attempt > 1 else ""
+            page = f"; {self.metrics_url}" if self.metrics_url else ""
+            _say(f"recording run {record.run_id}{again} into {lake.url}{page}")
+
+    def _claim(self, lake: Lake, process: str) -> RunRecord:
+        """The record of the next attempt of this run, written."""
+        from entrenar_otel.lake.runs import claim, new_record
+
+        request = self.request
+        record = new_record(
+            run_id=request.run_id,
+            rank=request.rank,
+            world_size=request.world_size,
+            day=identity.process_started().strftime("%Y-%m-%d"),
+            config=request.given.config,
+            model_id=request.given.model_id,
+            version=request.given.version,
+            process=process,
+            live=str(lake.live),
+        )
+        return claim(lake.storage, record)
+
+    def _open_run(self, lake: Lake, record: RunRecord) -> OpenRun:
+        from entrenar_otel.run.open_run import OpenRun, budgets_of
+
+        return OpenRun(
+            self.recorder,
+            lake,
+            record,
+            self.registry,
+            self.providers,
+            settings=self.request.settings,
+            emitters=self.request.given.emitters,
+            consumers=self.request.given.consumers,
+            exporters=self.request.given.exporters,
+            source=self._source,
+            step_spans=self.request.given.step_spans,
+            on_tick=(lambda: None) if self._quiet else self.progress.draw,
+            make_pipeline=self._make_pipeline,
+            budgets=budgets_of(self.request.settings),
+        )
+
+    def _make_pipeline(self, run: OpenRun) -> AlertPipeline:
+        from entrenar_otel.andon.pipeline import AlertPipeline
+        from entrenar_otel.andon.settings import AndonConfig
+
+        return AlertPipeline(
+            self.recorder,
+            self.answers.lake,
+            run.record,
+            run.spans,
+            run.metrics.state,
+            self.request.settings.full(),
+            self.request.alerting or AndonConfig(),
+            budgets=run.budgets,
+            drift_detector=self.request.given.drift_detector,
+            processors=self.request.given.processors,
+            clock=self.request.given.clock,
+        )
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """See `Monitor.flush`."""
+        return self.open is None or self.open.flush(timeout_seconds)
+
+    def close(self, state: str, reason: str | None) -> bool:
+        """End the run; False where that was done before."""
+        with self._lock:
+            if self.closed:
+                return False
+            self.closed = True
+            run = self.open
+            if run is not None:
+                with guard("close"):
+                    run.prepare_end(state, reason)
+            self.recorder.end(reason or state)
+            for provider in self.providers:
+                provider.cut(self.recorder)
+            if self._source is not None:
+                self._source.cut()
+            if run is not None:
+                self.progress.clear()
+                run.end(state, reason)
+                self._release_process()
+                lifetime.closed(self._owner)
+            return True
+
+    def abandon(self) -> None:
+        """In a forked child: the parent's files, locks and threads are not touched."""
+        self.recorder.abandon()
+        if self.open is not None:
+            self.open.abandon()
+        if self._process_lock is not None:
+            self._process_lock.release(unlink=False)
+            self._process_lock = None
+        self._lock = threading.RLock()
+        self.open, self.closed = None, True
+
+    def _release_process(self) -> None:
+        if self._process_lock is not None:
+            self._process_lock.release()
+            self._process_lock = None
+
+    # -- OpenTelemetry ----------------------------------------------------------------------------
+
+    @property
+    def is_global(self) -> bool:
+        """Whether OpenTelemetry's global providers become ours."""
+        return self._source is None
+
+    def read_from(self, source: SdkReader) -> None:
+        """The samples come from this reader, on a provider that the user owns; the global ones stay."""
+        self._source = source
+        source.route(self.recorder, self.registry)
+
+    def _install(self) -> None:
+        """Plain meters record into this run from now on."""
+        if not self.is_global:
+            return
+        with guard("providers"):
+            from entrenar_otel.otel.metrics import provider as providers
+
+            if (provider := providers.install()) is not None:
+                self.adopt(provider)
+
+    def adopt(self, provider: WrappingMeterProvider) -> None:
+        """Let a meter provider of ours record into this run."""
+        if provider not in self.providers:
+            self.providers.append(provider)
+            if self.open is not None:
+                self.open.join(provider)
+        provider.run = weakref.ref(self._owner)
+        provider.route(self.recorder, self.registry)
+
+    @property
+    def metrics_url(self) -> str | None:
+        """See `Monitor.metrics_url`."""
+        page = self.open.metrics.page if self.open is not None else None
+        return page.url if page is not None else None
+
+    def _obey(self) -> None:
+        self.recorder.obey()
+
+    def _spans(self) -> RunSpans | None:
+        """The run's spans; a run that has not begun begins here."""
+        if self.open is None and not self.closed:
+            self._owner.start()
+        return self.open.spans if self.open is not None else None
+
+
+def _say(line: str) -> None:
+    print(f"entrenar: {line}", file=sys.stderr, flush=True)
+
+
+def _seconds_of(clock: Clock) -> Callable[[], float]:
+    """A clock for durations: `perf_counter`, which costs less than an integer divided."""
+    return time.perf_counter if clock is SYSTEM_CLOCK else lambda: clock.monotonic_ns() / 1e9

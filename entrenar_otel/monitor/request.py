@@ -1,0 +1,224 @@
+"""Request: what a Monitor is asked for, checked before anything begins."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from entrenar_otel import identity
+from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.errors import ConfigError, RunError, describe
+from entrenar_otel.records import MetricsEmitter
+from entrenar_otel.run.settings import FILE, RunSettings
+
+if TYPE_CHECKING:
+    from entrenar_processors import DriftDetector, Processor
+    from opentelemetry.sdk.metrics.export import MetricExporter
+
+    from entrenar_otel.andon import AndonConfig
+    from entrenar_otel.lake import Lake
+
+logger = logging.getLogger("entrenar_otel")
+
+Resume = Literal["allow", "never", "must"]
+OnBadValue = Literal["warn", "raise"]
+
+_MAX_RUN_ID = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """The keywords of `Monitor` as they were given; `resolve` checks them and fills in the rest.
+
+    >>> RunRequest(run_id="r1", rank=2).resolve(environ={}).world_size
+    3
+    >>> RunRequest(resume="perhaps").resolve()
+    Traceback (most recent call last):
+    entrenar_otel.errors.ConfigError: expected resume to be one of allow, never, must, got 'perhaps'
+    """
+
+    run_id: str | None = None
+    model_id: str | None = None
+    version: str | None = None
+    config: Any = None
+    lake: str | os.PathLike[str] | None = None
+    live: str | os.PathLike[str] | None = None
+    rank: int | None = None
+    world_size: int | None = None
+    resume: Resume = "allow"
+    on_bad_value: OnBadValue = "warn"
+    interval_seconds: float | None = None
+    emitters: Sequence[MetricsEmitter] = ()
+    consumers: Sequence[Any] = ()
+    exporters: Sequence[MetricExporter] = ()
+    processors: Sequence[Processor] = ()
+    step_spans: bool = False
+    quiet: bool = False
+    clock: Clock = SYSTEM_CLOCK
+    settings_file: str | os.PathLike[str] | None = FILE
+    settings_required: bool = False
+    alerting: AndonConfig | None = None
+    drift_detector: DriftDetector | None = None
+
+    def resolve(self, environ: Mapping[str, str] = os.environ) -> ResolvedRequest:
+        """Check every keyword; what was not given comes from the launcher, the environment, renacer.toml.
+
+        Raises ConfigError: expected, got.
+        """
+        self._check_values()
+        env_rank, env_size = identity.rank_from(environ)
+        rank = max(env_rank, 0) if self.rank is None else self.rank
+        world_size = max(env_size if self.world_size is None else self.world_size, rank + 1)
+        agrees = self.alerting is not None and self.alerting.agree is not None
+        if agrees and env_size == 1 and self.rank is not None and not self.world_size:
+            raise ConfigError(
+                "expected world_size beside rank: with agree, every rank must know of the others"
+            )
+        file = self._settings()
+        settings = replace(
+            file,
+            lake=file.choose_lake(self.lake),
+            interval_seconds=self.interval_seconds or file.interval_seconds,
+            # Retention acts by itself only on the run's own lake, where it is written.
+            retention_days=file.retention_days if self.lake is None else None,
+        )
+        is_worker = identity.is_worker(rank)
+        return ResolvedRequest(
+            given=self,
+            run_id=_run_id(self.run_id, world_size, environ, strict=self.on_bad_value == "raise"),
+            rank=rank,
+            world_size=world_size,
+            settings=settings,
+            is_disabled=is_worker or identity.is_disabled(environ),
+            # A worker is no rank, and nobody asks it whether to stop.
+            alerting=None if is_worker else self.alerting,
+        )
+
+    def _settings(self) -> RunSettings:
+        file = self.settings_file
+        if self.settings_required and file is not None and not os.path.isfile(file):
+            raise ConfigError(f"{file}: expected a file with budgets and thresholds, found none")
+        return RunSettings.find(file)
+
+    def _check_values(self) -> None:
+        _check_choice("resume", self.resume, ("allow", "never", "must"))
+        _check_choice("on_bad_value", self.on_bad_value, ("warn", "raise"))
+        interval = self.interval_seconds
+        if interval is not None and not (_is_number(interval) and 0 < interval < 1e6):
+            raise ConfigError(f"expected interval_seconds to be a number above 0, got {interval!r}")
+        for name, count, least in (("rank", self.rank, 0), ("world_size", self.world_size, 1)):
+            if count is not None and not (type(count) is int and least <= count < 2**31):
+                raise ConfigError(f"expected {name} to be a whole number from {least}, got {count!r}")
+        for name, place in (("lake", self.lake), ("live", self.live)):
+            if place is not None and (not isinstance(place, str | os.PathLike) or not os.fspath(place)):
+                raise ConfigError(f"expected {name} to be a folder or URL, got {place!r}")
+        if self.processors:
+            from entrenar_otel.andon.user_processor import checked_processors
+
+            checked_processors(self.processors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedRequest:
+    """A request with everything decided: which run, which rank, with which settings, and whether at all."""
+
+    given: RunRequest
+    run_id: str
+    rank: int
+    world_size: int
+    settings: RunSettings
+    is_disabled: bool
+    alerting: AndonConfig | None
+
+    def open_lake(self) -> Lake:
+        """The lake, writable, with the run that `resume` demands; the default lake has a second place.
+
+        Raises ConfigError, LakeError, RunError.
+        """
+        given, lake = self.given, make_lake(self.settings, self.given.live)
+        if (problem := _write_problem(lake)) is not None:
+            if given.lake is not None or given.resume != "allow":
+                raise ConfigError(
+                    f"the lake {lake.storage.url} cannot be used: {problem}. Name another folder with lake="
+                )
+            lake = _second_lake(lake, problem, given.live)
+        if given.resume != "allow":
+            _check_resume(lake, self.run_id, given.resume)
+        return lake
+
+
+def make_lake(settings: RunSettings, live: str | os.PathLike[str] | None) -> Lake:
+    """The lake of these settings; pyarrow and duckdb are imported here. Raises ConfigError."""
+    from entrenar_otel.lake import Lake
+
+    try:
+        return Lake(settings.lake or "entrenar-lake", live)
+    except PermissionError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _write_problem(lake: Lake) -> str | None:
+    """Why the lake's folder cannot be written, or None. Of an object store it is not asked here."""
+    storage = lake.storage
+    if not storage.is_local:
+        return None
+    try:
+        os.makedirs(storage.url, exist_ok=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None if os.access(storage.url, os.W_OK) else "it is not writable"
+
+
+def _second_lake(lake: Lake, problem: str, live: str | os.PathLike[str] | None) -> Lake:
+    from entrenar_otel.lake import Lake
+
+    second = lake.live.parent / "lake"
+    second.mkdir(parents=True, exist_ok=True)
+    logger.warning("%s cannot be used (%s): recording into %s", lake.storage.url, problem, second)
+    return Lake(second, live)
+
+
+def _check_resume(lake: Lake, run_id: str, resume: Resume) -> None:
+    is_known = any(record.run_id == run_id for record in lake.runs())
+    if resume == "never" and is_known:
+        raise RunError(f"run {run_id!r} is already in {lake.url} (resume='never')")
+    if resume == "must" and not is_known:
+        raise RunError(f"run {run_id!r} is not in {lake.url} (resume='must')")
+
+
+def _run_id(given: str | None, world_size: int, environ: Mapping[str, str], *, strict: bool) -> str:
+    """The run's id: given, the launcher's, or a new one. One that is too long is shortened, or refused."""
+    if given is not None and not isinstance(given, str):
+        raise ConfigError(f"a run id must be text, got {describe(given)}")
+    run_id = given or identity.run_id_from(environ)
+    if run_id is None:
+        run_id = identity.new_run_id()
+        if world_size > 1:
+            logger.warning(
+                "%d ranks share no run id, so each records a run of its own: set ENTRENAR_RUN_ID", world_size
+            )
+    if len(run_id) > _MAX_RUN_ID:
+        message = f"a run id has at most {_MAX_RUN_ID} characters, got {len(run_id)}: {describe(run_id)}"
+        if strict:
+            raise ConfigError(message)
+        digest = hashlib.sha256(run_id.encode(errors="surrogatepass")).hexdigest()[:16]
+        run_id = f"{run_id[:180]}~{digest}"
+        logger.warning("%s; shortened to end in ~%s", message, digest)
+    try:
+        run_id.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"a run id must be text that UTF-8 can write, got {describe(run_id)}") from None
+    return run_id
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"expected {name} to be one of {', '.join(choices)}, got {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
