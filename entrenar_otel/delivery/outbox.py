@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from entrenar_processors import Samples
 
-from entrenar_otel.delivery.bounded_queue import BoundedQueue, DropOldest
+from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.overflow import DropOldest
 from entrenar_otel.records import MetricsEmitter, records_of
 
 #: What may wait before the oldest is dropped, counted and warned of: about 100 MB.

@@ -11,8 +11,9 @@ from typing import Any
 
 from entrenar_processors.alert import Alert, Level
 
-from entrenar_otel.delivery.bounded_queue import BoundedQueue, DropStale
+from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.overflow import DropStale
 from entrenar_otel.delivery.worker import stop_all
 from entrenar_otel.errors import DeliveryError, guard
 from entrenar_otel.handlers.handler import Handler, Notice, as_handler, checked_level

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from entrenar_otel import errors
 from entrenar_otel.delivery import bounded_queue
-from entrenar_otel.delivery.bounded_queue import BoundedQueue, DropOldest, DropStale, Overflow
+from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.overflow import DropOldest, DropStale, Overflow
 from entrenar_otel.delivery.worker import stop_all
 
 

@@ -24,7 +24,7 @@ from entrenar_otel.andon import pipeline as alert_pipeline
 from entrenar_otel.delivery import outbox
 from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.handlers import Alertmanager, alertmanager
-from entrenar_otel.otel.traces import run_spans
+from entrenar_otel.otel.traces import span_events
 from entrenar_otel.recording.segment import Segment
 from entrenar_otel.run import open_run as open_run_module
 from entrenar_otel.sdk import TrainingMetricReader, training_views
@@ -255,7 +255,7 @@ def test_numerical_warnings_between_two_ticks(tmp_path: Path, monkeypatch: pytes
 
 def test_events_that_wait_for_their_span(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The span has the newest, the lake has all."""
-    monkeypatch.setattr(run_spans, "_MAX_EVENTS", 3)
+    monkeypatch.setattr(span_events, "MAX_WAITING", 3)
     with kit(tmp_path) as one:
         for number in range(5):
             one.monitor.event("tick", {"number": number})

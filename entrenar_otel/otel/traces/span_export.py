@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from entrenar_otel.delivery.bounded_queue import BoundedQueue, Overflow
+from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.overflow import Overflow
 from entrenar_otel.otel.sdk_seams import suppress_instrumentation
 
 logger = logging.getLogger("entrenar_otel")
