@@ -178,7 +178,11 @@ def test_query_formats(runs: None, cli: Cli, tmp_path: Path, monkeypatch: pytest
         (["query", "SELECT nope FROM metrics"], 2, 'error: Binder Error: Referenced column "nope" not found'),
         (["query", "DROP TABLE metrics"], 2, "error: only SELECT is accepted, got DROP"),
         (["ls", "--lake", "nowhere"], 2, "nowhere: name one with --lake, or record a run first"),
-        (["ls", "--lake", "nosuch://x"], 1, "error: nosuch://x is no folder and no URL that Arrow knows"),
+        (
+            ["ls", "--lake", "nosuch://x"],
+            1,
+            "error: nosuch://x is neither a folder nor a URL that Arrow knows",
+        ),
         (["prune", "--older-than", "soon"], 2, "error: expected an age such as 12h, 7d or 4w, got 'soon'"),
         (["prune", "--older-than", "9" * 30 + "w"], 2, "error: expected an age such as 12h, 7d or 4w"),
         (["export", "-o", "no/such/folder/x"], 1, "error: [Errno 2] No such file or directory: 'no/such"),
