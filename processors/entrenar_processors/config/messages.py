@@ -65,7 +65,7 @@ def shown(value: Any, path: Path = ()) -> str:
         return "a value that is not shown"
     if isinstance(value, str):
         return quoted(
-            re.sub(r"//[^/\s@]*@", "//…@", re.sub(r"\?\S*", "?…", value) if "://" in value else value)
+            re.sub(r"//\S*@", "//…@", re.sub(r"\?\S*", "?…", value) if "://" in value else value)
         )
     if isinstance(value, bool):
         return "true" if value else "false"
