@@ -42,6 +42,7 @@ lint: ## Format check, lint, strict types, who may import whom
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy tests conftest.py
 	@$(BIN)/lint-imports --no-logo
 
 release-check: ## Whether this state can be released: version, changelog, packages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from entrenar_processors import Samples
@@ -32,9 +32,13 @@ class Outbox(BoundedQueue[Samples]):
         losses: Losses,
         flush: Callable[[], Any] = lambda: None,
     ) -> None:
+
+        def deliver_first(batch: Sequence[Samples]) -> None:  # whatever a receiver returns means nothing
+            deliver(batch[0])
+
         super().__init__(
             name,
-            lambda batch: deliver(batch[0]),
+            deliver_first,
             limit=MAX_WAITING_VALUES,
             overflow=DropOldest(),
             lost=losses.counter("samples", name),

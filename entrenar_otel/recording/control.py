@@ -84,7 +84,7 @@ class ControlFile:
         self._path = control_path(live, process)
         self._paused = _paused_path(live, process)
 
-    def say_paused(self, paused: bool) -> None:
+    def set_paused(self, paused: bool) -> None:
         """Let other processes see whether this one is paused."""
         with contextlib.suppress(OSError):
             if paused:
@@ -120,7 +120,7 @@ class ControlFile:
     def close(self) -> None:
         """The run is over: nothing waits, and nobody is paused."""
         self.remove()
-        self.say_paused(False)
+        self.set_paused(False)
 
     def remove(self) -> None:
         """Take away what waits: it was read, or nobody will."""

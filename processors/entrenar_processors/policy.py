@@ -65,6 +65,8 @@ class Policy:
         self._open: dict[_Key, _Episode] = {}
         self._open_of: dict[str, int] = {}
         self._number = 0
+        #: Findings of series that found no room for an alert of their own, and share one.
+        self.shared = 0
 
     @property
     def rules(self) -> Sequence[Rule]:
@@ -85,9 +87,9 @@ class Policy:
         """
         return self._rules.get(detector) or self._rules.get(detector.partition(".")[0])
 
-    def admit(self, rule: Rule, detector: str) -> None:
-        """From now on, findings of this detector are decided about by this rule."""
-        self._rules[detector] = rule
+    def admit(self, rule: Rule) -> None:
+        """From now on, findings of the rule's detector are decided about by it."""
+        self._rules[rule.detector] = rule
 
     def decide(self, findings: Iterable[Finding], now_ns: int) -> list[Alert]:
         """Alerts that begin, call for more, or are over, in that order of the findings."""
@@ -115,6 +117,7 @@ class Policy:
                 episode.count += finding.count
             return None
         key = self._key(finding, rule)
+        self.shared += key[1] is None
         episode = self._open.get(key)
         action = self._action(finding, rule)
         if episode is None:

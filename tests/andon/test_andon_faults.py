@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from entrenar_otel import AndonStop, errors
-from entrenar_otel.andon import incidents
-from entrenar_otel.andon import pipeline as line
+from entrenar_otel.andon import incidents, stop_message
+from entrenar_otel.andon.reporter import MAX_EVENTS
 from entrenar_otel.lake import Lake
 from entrenar_otel.testing import recorded_run
 
@@ -36,9 +36,7 @@ class Broken:
 
 def test_a_detector_that_raises(judged: Any, lenient: Any, caplog: pytest.LogCaptureFixture) -> None:
     """It is named and counted; the others go on, and so does what they ask for."""
-    with judged(HOT) as one:
-        judge = one.run.pipeline.judge
-        judge.processors = (Broken(), *judge.processors)
+    with judged(HOT, processors=[Broken()]) as one:
         lenient()
         one.monitor.log(heat=1.0)
         one.tick()
@@ -66,7 +64,7 @@ def test_ten_thousand_findings_in_one_tick(judged: Any) -> None:
         assert alert.count == 5000
         events = one.monitor.query("SELECT name, attributes['more'] AS more FROM events").to_pylist()
         findings = [event for event in events if event["name"] == "training.finding"]
-        assert len(findings) <= line._MAX_EVENTS + 1
+        assert len(findings) <= MAX_EVENTS + 1
         assert int(findings[-1]["more"]) > 9_900
         assert sum(event["name"] == "training.alert" for event in events) == 1
 
@@ -107,7 +105,7 @@ def test_a_lake_that_refuses(judged: Any, lenient: Any, caplog: pytest.LogCaptur
 def test_a_lake_that_hangs(judged: Any, what: str, monkeypatch: Any, lenient: Any) -> None:
     """The stop comes within its bound."""
     monkeypatch.setattr(incidents, "_STOP_SECONDS", 0.5)
-    monkeypatch.setattr(line, "_LOOK_BACK_SECONDS", 0.5)
+    monkeypatch.setattr(stop_message, "_LOOK_BACK_SECONDS", 0.5)
     go = threading.Event()
     with judged() as one:
         one.monitor.log(loss=1.0)
@@ -161,7 +159,7 @@ def test_our_own_failure_in_the_cord_does_not_reach_the_loop(
         def fail(*_args: Any, **_more: Any) -> None:
             raise RuntimeError("no events")
 
-        monkeypatch.setattr(one.run.pipeline, "event", fail)
+        monkeypatch.setattr(one.run.pipeline.context, "record_action", fail)
         one.monitor.log(heat=1.0)
         with pytest.raises(AndonStop):
             one.monitor.log(loss=NAN)

@@ -83,8 +83,8 @@ def test_the_command_that_a_pause_prints_resumes_it(train: Train) -> None:
     """Typed as it stands, by a shell, in another folder."""
     Path("renacer.toml").write_text(FLOOR)
     run = train(LOW, ENTRENAR_LIVE=str(live()))
-    line = run.hear_error("go on with")
-    typed = re.fullmatch(r"entrenar: go on with `(.*)`", line)
+    line = run.hear_error("resume it with")
+    typed = re.fullmatch(r"entrenar: resume it with `(.*)`", line)
     assert typed is not None
     run.expect("paused")
     program = f"{shlex.quote(sys.executable)} -m entrenar_otel.cli.main"

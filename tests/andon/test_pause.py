@@ -68,7 +68,7 @@ def test_a_resume_of_long_ago_is_none_of_this_pause(judged: Callable[..., Any], 
         one.tick()
         fall(one)
         one.monitor.log(accuracy=0.9)
-    assert "entrenar: nobody answered for 300 ms: resume" in capfd.readouterr().err
+    assert "entrenar: no answer within 300 ms: resuming" in capfd.readouterr().err
 
 
 def test_resumed_before_it_waits(judged: Callable[..., Any]) -> None:
@@ -151,8 +151,8 @@ def test_pause_and_resume(judged: Any, capfd: pytest.CaptureFixture[str]) -> Non
         assert said == [
             "entrenar: paused: Accuracy regression detected: accuracy is 0.5, the limit is 0.8 "
             "at epoch 1, batch 2",
-            f"entrenar: go on with `entrenar-otel resume kit --lake {lake}`",
-            "entrenar: in 1m the run will stop by itself",
+            f"entrenar: resume it with `entrenar-otel resume kit --lake {lake}`",
+            "entrenar: without an answer it will stop in 1m",
             "entrenar: resumed",
         ]
         one.monitor.log(accuracy=0.5)  # the same episode does not pause again
@@ -168,7 +168,7 @@ def test_nobody_answers_and_it_goes_on(judged: Any, alerting: Any, capfd: pytest
         fall(one)
         one.monitor.log(accuracy=0.9)
         assert one.monitor.query(ACTIONS).column(0).to_pylist() == ["pause", "resume"]
-    assert "entrenar: nobody answered for 300 ms: resume" in capfd.readouterr().err
+    assert "entrenar: no answer within 300 ms: resuming" in capfd.readouterr().err
 
 
 def test_nobody_answers_and_it_stops(judged: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -184,7 +184,7 @@ def test_nobody_answers_and_it_stops(judged: Any, capfd: pytest.CaptureFixture[s
         assert heard == ["floor"]
         assert caught.value.incident
         one.monitor.log(accuracy=0.9)
-    assert "entrenar: nobody answered for 300 ms: stop" in capfd.readouterr().err
+    assert "entrenar: no answer within 300 ms: stopping" in capfd.readouterr().err
 
 
 def test_stop_while_paused(judged: Any) -> None:

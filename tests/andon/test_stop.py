@@ -176,7 +176,7 @@ def test_a_callback_that_raises_does_not_prevent_the_stop(
         with pytest.raises(AndonStop):
             one.monitor.log(loss=NAN)
         assert heard == ["first", "second"]
-        assert one.run.pipeline.andon.failures == {"stop": 1}
+        assert one.run.pipeline.andon.callbacks.failures == {"stop": 1}
     assert "fail on stop failed: OSError: no space for the checkpoint" in caplog.text
 
 

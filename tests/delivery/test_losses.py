@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from entrenar_processors import Samples, Series
 from entrenar_processors.alert import Alert
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -26,6 +27,11 @@ def lost(one: Kit) -> dict[tuple[str, str], float]:
     """What an exporter sees of the losses, zeros left out."""
     points = one.points("entrenar.losses")
     return {(p.attributes["what"], p.attributes["who"]): p.value for p in points if p.value}
+
+
+def lost_to(one: Kit, who: str) -> int:
+    """What the run has counted for one receiver, without a beat of the heart."""
+    return sum(n for loss, n in one.run.losses.snapshot() if loss.who == who)
 
 
 @pytest.fixture
@@ -46,6 +52,10 @@ def test_every_loss_starts_at_zero(tmp_path: Path) -> None:
         points = one.points("entrenar.losses")
     assert {(p.attributes["what"], p.attributes["who"]): p.value for p in points} == {
         ("alerts", "loop"): 0,
+        ("findings", "events"): 0,
+        ("findings", "shared alert"): 0,
+        ("findings", "shared rule"): 0,
+        ("findings", "training.anomalies"): 0,
         ("incidents", "alert pipeline"): 0,
         ("notes", "journal"): 0,
         ("notes cut", "journal"): 0,
@@ -54,6 +64,7 @@ def test_every_loss_starts_at_zero(tmp_path: Path) -> None:
         ("notices", "handler tell"): 0,
         ("samples", "consumer watch"): 0,
         ("samples", "emitter InMemoryEmitter"): 0,
+        ("samples", "lake"): 0,
         ("samples", "training_views"): 0,
         ("span events", "training.run"): 0,
         ("values", "recorder (refused)"): 0,
@@ -83,6 +94,41 @@ def test_what_a_slow_consumer_misses(
         assert lost(one) == {("samples", "consumer slow"): 3.0}
     assert caplog.text.count("consumer slow is too slow") == 1
     assert "run kit ended; dropped, refused or cut on the way: 3 samples (consumer slow)" in caplog.text
+
+
+def test_one_consumer_of_two_that_hang_by_the_same_name(
+    tmp_path: Path, gate: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is said is said of the one that hangs: the other has everything."""
+    got: list[float] = []
+
+    def make(waits: bool) -> Callable[[Samples], None]:
+        def watch(samples: Samples) -> None:
+            if waits:
+                gate.wait()
+            got.extend(samples.column(Series("loss")).values.tolist())
+
+        return watch
+
+    with kit(tmp_path, consumers=[make(True), make(False)]) as one:
+        one.monitor.log(loss=0.5)
+        one.run.heartbeat.tick()
+        one.run.heartbeat.empty_outboxes(0.2)
+        assert lost_to(one, "consumer watch") == 1
+    assert got == [0.5]
+    assert caplog.text.count("consumer watch hangs: left behind after 0.2 s") == 1
+
+
+def test_receivers_have_their_threads_from_the_start(tmp_path: Path) -> None:
+    """From Python 3.12 on none can be started at exit, and without a thread there is no deadline."""
+
+    def watch(_samples: Samples) -> None: ...
+
+    def tell(_alert: Alert) -> None: ...
+
+    with kit(tmp_path, consumers=[watch], alerting=AndonConfig(handlers=[tell])):
+        running = {thread.name for thread in threading.enumerate()}
+    assert {"consumer watch", "handler tell"} <= running
 
 
 def test_spans_that_an_exporter_did_not_take(
