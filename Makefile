@@ -34,7 +34,7 @@ bench: ## Measure us and the peers in the same run; rewrites docs/benchmarks.md
 
 docs: ## Build the documentation into build/site, strictly
 	@scripts/setup docs .venv-docs
-	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet --site-dir build/site
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --site-dir build/site
 	@echo "built: build/site/index.html"
 
 lint: ## Format check, lint, strict types, who may import whom
