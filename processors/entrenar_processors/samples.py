@@ -125,7 +125,7 @@ class Samples:
         values = np.column_stack([np.asarray(v, dtype=np.float64) for v in columns.values()])
         n = len(values)
 
-        def ints(given: Sequence[int] | None, default: Any, dtype: Any = np.int64) -> Any:
+        def ints(given: ArrayLike | None, default: Any, dtype: Any = np.int64) -> Any:
             return np.asarray(given if given is not None else default, dtype=dtype)
 
         absent = np.full(n, ABSENT)
