@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from entrenar_otel import Monitor, errors
 from entrenar_otel.andon import AndonConfig
 from entrenar_otel.delivery import outbox
-from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.losses import Loss, Losses
 from entrenar_otel.run import open_run as open_run_module
 from entrenar_otel.testing import Kit, kit
 
@@ -89,7 +89,7 @@ def test_what_a_slow_consumer_misses(
             one.monitor.log(loss=float(value))
             heartbeat.tick()
             assert entered.wait(20)
-        assert dict(one.run.losses.snapshot())["samples", "consumer slow"] == 3
+        assert dict(one.run.losses.snapshot())[Loss("samples", "consumer slow")] == 3
         gate.set()
         assert lost(one) == {("samples", "consumer slow"): 3.0}
     assert caplog.text.count("consumer slow is too slow") == 1
