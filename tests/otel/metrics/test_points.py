@@ -297,8 +297,8 @@ def test_as_the_sdk_would_say_it(exponential: bool, delta: bool) -> None:
     aggregation: dict[type, Any] | None = None
     if exponential:
         aggregation = {Histogram: ExponentialBucketHistogramAggregation()}
-    temporality: dict[type, Any] | None = {**DELTAS} if delta else None
-    reader = InMemoryMetricReader(temporality, aggregation)
+    preferred: dict[Any, Any] | None = dict(DELTAS) if delta else None
+    reader = InMemoryMetricReader(preferred, aggregation)
     meter = MeterProvider(metric_readers=[reader], shutdown_on_exit=False).get_meter("entrenar_otel")
     counter = meter.create_counter(NAMES[COUNTER])
     balance = meter.create_up_down_counter(NAMES[UP_DOWN])
