@@ -13,65 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from entrenar_otel.lake.schema import Owner
+from entrenar_otel.lake.schema import EVENTS, SPANS, Owner
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED, Note
 
 Document = dict[str, Any]
-
-_TIME = pa.timestamp("us", tz="UTC")
-_TEXT = pa.string()
-_ATTRIBUTES = pa.map_(pa.string(), pa.string())
-
-
-def _required(name: str, kind: pa.DataType) -> pa.Field:
-    return pa.field(name, kind, nullable=False)
-
-
-_OWNER = (_required("run_id", _TEXT), _required("attempt", pa.int32()), _required("rank", pa.int32()))
-
-EVENTS = pa.schema(
-    [
-        _required("timestamp", _TIME),
-        *_OWNER,
-        _required("name", _TEXT),
-        _required("severity", _TEXT),
-        pa.field("body", _TEXT),
-        pa.field("epoch", pa.int32()),
-        pa.field("batch", pa.int32()),
-        pa.field("step", pa.int64()),
-        pa.field("trace_id", _TEXT),
-        pa.field("span_id", _TEXT),
-        _required("attributes", _ATTRIBUTES),
-    ]
-)
-SPANS = pa.schema(
-    [
-        _required("start_time", _TIME),
-        pa.field("end_time", _TIME),
-        pa.field("duration_seconds", pa.float64()),
-        *_OWNER,
-        _required("name", _TEXT),
-        _required("kind", _TEXT),
-        _required("trace_id", _TEXT),
-        _required("span_id", _TEXT),
-        pa.field("parent_span_id", _TEXT),
-        _required("status", _TEXT),
-        pa.field("status_message", _TEXT),
-        _required("scope", _TEXT),
-        _required("attributes", _ATTRIBUTES),
-        _required(
-            "events",
-            pa.list_(pa.struct([("timestamp", _TIME), ("name", _TEXT), ("attributes", _ATTRIBUTES)])),
-        ),
-        _required(
-            "links",
-            pa.list_(pa.struct([("trace_id", _TEXT), ("span_id", _TEXT), ("attributes", _ATTRIBUTES)])),
-        ),
-    ]
-)
-#: The tables that a segment's notes go into, and the column by which each is sorted.
-TABLES = {"events": EVENTS, "spans": SPANS}
-SORTED_BY = {"events": "timestamp", "spans": "start_time"}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from entrenar_otel.lake.live import usable_live
 from entrenar_otel.lake.prune import Prunable, find_prunable, prune
 from entrenar_otel.lake.query import list_table, run_query
 from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
-from entrenar_otel.lake.rows import metric_tables
+from entrenar_otel.lake.rows import metric_batches
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import METRICS, Owner
 from entrenar_otel.lake.storage import open_storage
@@ -130,7 +130,7 @@ class Lake:
         for owner, rows in owners.items():
             day = self._day_of(owner, rows)
             name = f"{run_folder('metrics', day, owner.run_id)}/{new_process_name()}-000000.parquet"
-            self.storage.write(name, METRICS, metric_tables(_samples_of(rows), owner))
+            self.storage.write(name, METRICS, metric_batches(_samples_of(rows), owner))
 
     def _day_of(self, owner: Owner, rows: list[MetricRecord]) -> str:
         for record in find_records(self.storage, owner.run_id):

@@ -15,7 +15,7 @@ import pyarrow as pa
 from entrenar_processors import Samples
 
 from entrenar_otel.lake.journal import Journal
-from entrenar_otel.lake.rows import metric_tables
+from entrenar_otel.lake.rows import metric_batches
 from entrenar_otel.lake.schema import Owner
 from entrenar_otel.recording.decode import Decoded, decode
 from entrenar_otel.recording.layout import Layout
@@ -73,8 +73,8 @@ class LiveSegment:
         header = self.snapshot.header
         return Owner(header["run_id"], int(header["attempt"]), int(header["rank"]))
 
-    def tables(self) -> Iterator[pa.RecordBatch]:
-        return metric_tables(self.samples, self.owner)
+    def metrics(self) -> Iterator[pa.RecordBatch]:
+        return metric_batches(self.samples, self.owner)
 
 
 def segment_paths(live: Path) -> list[Path]:

@@ -141,7 +141,7 @@ def _view_metrics(
     connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
 ) -> None:
     files = list_metrics(storage, run_id)  # second
-    batches = [batch for segment in not_held(segments, files) for batch in segment.tables()]
+    batches = [batch for segment in not_held(segments, files) for batch in segment.metrics()]
     view_files(connection, storage, "metrics_files", [file.name for file in files], METRICS)
     if batches:
         connection.register("metrics_live", in_memory_table(batches))

@@ -1,8 +1,7 @@
-"""Hand-over and recovery: a segment becomes Parquet files of the same name, then goes.
+"""Recovery: what dead processes left on this host is brought into the lake, and their runs are closed.
 
-One file a table: events, spans, and metrics last, so that a file of metrics says that all of its
-segment is in the lake. Temporary file, fsync, rename, fsync of the folder, and only then is the segment
-unlinked. Killed anywhere in between, the same steps lead to the same files again.
+It is the hand-over (hand_over.py) of segments whose owner is gone: a file that is there already is left
+as it is, unless spans are ended here that the owner could not end.
 """
 
 from __future__ import annotations
@@ -10,20 +9,17 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
-
 from entrenar_otel.lake.catalog import list_folder, run_folder
-from entrenar_otel.lake.hand_over import data_name
-from entrenar_otel.lake.journal import TABLES, Document, close_span, event_rows, span_rows
+from entrenar_otel.lake.hand_over import file_name, tables_of
+from entrenar_otel.lake.journal import Document, close_span
 from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
 from entrenar_otel.lake.query import is_dead
 from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, write_record
-from entrenar_otel.lake.schema import METRICS
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.lock import try_lock
 from entrenar_otel.recording.segment import SegmentError, Snapshot
@@ -87,21 +83,15 @@ def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | N
     closed: list[Document] = []
     if journal.open and _is_last(storage, snapshot):
         closed = [close_span(one, _last_ns(segment), _REASON) for one in journal.open]
-
-    def write(table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], again: bool = False) -> None:
+    journal = replace(journal, ended=[*journal.ended, *closed])
+    for table, schema, batches in tables_of(journal, segment.samples, owner):
         folder = run_folder(table, header["day"], owner.run_id)
         there = [f for f in list_folder(storage, folder) if f.holds(snapshot.process, snapshot.number)]
-        if not there or (again and there[0].first == there[0].last):
-            name = data_name(table, header["day"], owner.run_id, snapshot.process, snapshot.number)
+        # A file of spans may be of its owner's own hand-over, which knows of no spans closed here
+        is_stale = table == "spans" and closed and there and there[0].first == there[0].last
+        if not there or is_stale:
+            name = file_name(table, header["day"], owner.run_id, snapshot.process, snapshot.number)
             storage.write(name, schema, batches)
-
-    if journal.events:
-        write("events", TABLES["events"], event_rows(journal.events, owner).to_batches())
-    if spans := journal.ended + closed:
-        # again: the file may be of its owner's own hand-over, which knows of no spans closed here
-        write("spans", TABLES["spans"], span_rows(spans, owner).to_batches(), again=bool(closed))
-    if len(segment.samples):
-        write("metrics", METRICS, segment.tables())
     if segment.damage_note:
         logger.warning("%s", segment.damage_note)
         path.with_suffix(".damaged").unlink(missing_ok=True)

@@ -8,8 +8,9 @@ import duckdb
 import pyarrow as pa
 
 from entrenar_otel.lake.catalog import DataFile, list_files
-from entrenar_otel.lake.journal import TABLES, Document, event_rows, span_key, span_rows
+from entrenar_otel.lake.journal import Document, event_rows, span_key, span_rows
 from entrenar_otel.lake.live import LiveSegment, is_alive
+from entrenar_otel.lake.schema import EVENTS, SPANS
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.lock import owner_is_alive
 from entrenar_otel.recording.segment import Snapshot
@@ -63,8 +64,8 @@ def view_events(
     segments = _readable(segments)
     files = list_files(storage, "events", run_id)  # second
     rows = [event_rows(one.journal.events, one.owner) for one in not_held(segments, files)]
-    view_files(connection, storage, "events_files", [file.name for file in files], TABLES["events"])
-    connection.register("events_live", pa.concat_tables([TABLES["events"].empty_table(), *rows]))
+    view_files(connection, storage, "events_files", [file.name for file in files], EVENTS)
+    connection.register("events_live", pa.concat_tables([EVENTS.empty_table(), *rows]))
     connection.execute(
         "CREATE TEMP VIEW events AS SELECT * FROM events_files UNION ALL SELECT * FROM events_live"
     )
@@ -77,15 +78,15 @@ def view_spans(
     segments = _readable(segments)
     still_open = _open_spans(segments)  # also of segments that are held: only their ended spans are in files
     files = list_files(storage, "spans", run_id)  # second
-    empty = TABLES["spans"].empty_table()
+    empty = SPANS.empty_table()
     ended = [span_rows(one.journal.ended, one.owner) for one in not_held(segments, files)]
-    view_files(connection, storage, "spans_files", [file.name for file in files], TABLES["spans"])
+    view_files(connection, storage, "spans_files", [file.name for file in files], SPANS)
     connection.register("spans_live", pa.concat_tables([empty, *ended]))
     source = "SELECT * FROM spans_files UNION ALL SELECT * FROM spans_live"
     if still_open:
         living = {segment.snapshot.process for segment in segments}
         recent = [file.name for file in files if file.process in living]
-        view_files(connection, storage, "spans_recent", recent, TABLES["spans"])
+        view_files(connection, storage, "spans_recent", recent, SPANS)
         connection.register("spans_open", pa.concat_tables(still_open))
         source += (
             " UNION ALL SELECT * FROM spans_open WHERE (trace_id, span_id) NOT IN"

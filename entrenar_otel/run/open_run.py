@@ -201,7 +201,7 @@ class OpenRun:
             body=str(attributes.get("message", "")),
         )
         if self.pipeline is not None:
-            self.pipeline.warned(attributes)
+            self.pipeline.on_warning(attributes)
 
     def _export_recovered(self, found: Recovered) -> None:
         """The spans of a dead run, which recovery has ended, leave from here with the ids they had."""

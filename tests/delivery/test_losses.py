@@ -22,7 +22,7 @@ from entrenar_otel import Monitor, errors
 from entrenar_otel.andon import AndonConfig, andon
 from entrenar_otel.andon import pipeline as alert_pipeline
 from entrenar_otel.delivery import outbox
-from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.losses import Loss, Losses
 from entrenar_otel.handlers import Alertmanager, alertmanager
 from entrenar_otel.otel.traces import span_events
 from entrenar_otel.recording.segment import Segment
@@ -109,7 +109,7 @@ def test_what_a_slow_consumer_misses(
             one.monitor.log(loss=float(value))
             heartbeat.tick()
             assert entered.wait(20)
-        assert dict(one.run.losses.snapshot())["samples", "consumer slow"] == 3
+        assert dict(one.run.losses.snapshot())[Loss("samples", "consumer slow")] == 3
         gate.set()
         assert lost(one) == {("samples", "consumer slow"): 3.0}
     assert caplog.text.count("consumer slow is too slow") == 1
@@ -304,10 +304,10 @@ def test_samples_of_a_provider_of_ones_own(caplog: pytest.LogCaptureFixture) -> 
     gauge.set(0.5)
     provider.force_flush()
     run = open_run(reader.monitor)
-    before = dict(run.losses.snapshot())["samples", "training_views"]
+    before = dict(run.losses.snapshot())[Loss("samples", "training_views")]
     for _ in range(14):
         gauge.set(0.5)
-    assert dict(run.losses.snapshot())["samples", "training_views"] == before + 4
+    assert dict(run.losses.snapshot())[Loss("samples", "training_views")] == before + 4
     provider.shutdown()
     assert f"{before + 4} samples (training_views)" in caplog.text
 

@@ -15,9 +15,9 @@ import pytest
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.catalog import DataFile, list_files
-from entrenar_otel.lake.journal import EVENTS, SPANS, event_rows, span_rows
+from entrenar_otel.lake.journal import event_rows, span_rows
 from entrenar_otel.lake.live import read_live, segment_paths
-from entrenar_otel.lake.schema import Owner
+from entrenar_otel.lake.schema import EVENTS, SPANS, Owner
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
 from entrenar_otel.testing import open_run, recorded_run
 
