@@ -4,9 +4,12 @@ import re
 import tomllib
 from pathlib import Path
 
-project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+pyproject = Path(__file__).parents[1] / "pyproject.toml"
+project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
 extras = project["optional-dependencies"]
-ours = {*project["dependencies"], *(one for name in ("apprise", "detectors", "otlp", "river") for one in extras[name])}
-for requirement in sorted(ours):
+wanted = set(project["dependencies"]).union(
+    *(extras[name] for name in ("apprise", "detectors", "otlp", "river"))
+)
+for requirement in sorted(wanted):
     name, lowest = re.fullmatch(r"([\w.-]+)>=([\w.]+)(?:,<[\w.]+)?", requirement).groups()
     print(f"{name}=={lowest}")
