@@ -4,12 +4,10 @@ import re
 import tomllib
 from pathlib import Path
 
-pyproject = Path(__file__).parents[1] / "pyproject.toml"
-project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 extras = project["optional-dependencies"]
-wanted = set(project["dependencies"]).union(
-    *(extras[name] for name in ("apprise", "detectors", "otlp", "river"))
-)
-for requirement in sorted(wanted):
+optional = [one for name in ("apprise", "detectors", "otlp", "river") for one in extras[name]]
+ours = {*project["dependencies"], *optional}
+for requirement in sorted(ours):
     name, lowest = re.fullmatch(r"([\w.-]+)>=([\w.]+)(?:,<[\w.]+)?", requirement).groups()
     print(f"{name}=={lowest}")

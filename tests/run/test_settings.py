@@ -52,7 +52,7 @@ def test_a_monitor_holds_the_whole_file() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[monitor\n", "renacer.toml:1: expected TOML, found a mistake"),
+        ("[monitor\n", "renacer.toml:1: expected TOML, found a syntax error"),
         ("monitor = 3\n", "renacer.toml:1: monitor: expected a table, found 3"),
         ("[monitor]\nlake = 3\n", "renacer.toml:2: monitor.lake: expected text .*, found 3"),
         ('[monitor]\nlake = ""\n', 'monitor.lake: expected text of 1 to 200 characters, found ""'),

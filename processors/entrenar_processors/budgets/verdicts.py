@@ -235,7 +235,9 @@ def is_about_latency(pattern: str | re.Pattern[str] | None, name: str) -> bool:
 
 def _made_of(parts: Counter[str], name: str) -> str:
     """`backward 1.2 s, forward 0.7 s, itself 0.1 s`: the three largest parts, and the rest."""
-    largest = [f"{'itself' if part == name else part} {text_of(ns / 1e9)}" for part, ns in parts.most_common(3)]
+    largest = [
+        f"{'itself' if part == name else part} {text_of(ns / 1e9)}" for part, ns in parts.most_common(3)
+    ]
     rest = sum(parts.values()) - sum(ns for _, ns in parts.most_common(3))
     return ", ".join(largest) + (f", others {text_of(rest / 1e9)}" if rest else "")
 
