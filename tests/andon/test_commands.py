@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,14 +88,12 @@ def test_the_command_that_a_pause_prints_resumes_it(train: Train) -> None:
     run.expect("paused")
     program = f"{shlex.quote(sys.executable)} -m entrenar_otel.cli.main"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ENTRENAR_")}
-    begun = time.monotonic()
     done = subprocess.run(
         typed[1].replace("entrenar-otel", program, 1),
         shell=True, cwd="/", env=environment, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     run.expect("resumed")
-    assert time.monotonic() - begun < 20
 
 
 def test_a_paused_run_is_seen_to_be_paused(train: Train, command: Call) -> None:
@@ -125,10 +122,8 @@ def test_a_signal_while_paused(train: Train, number: signal.Signals, state_of: A
     Path("renacer.toml").write_text(FLOOR)
     run = train(LOW)
     run.expect("paused")
-    begun = time.monotonic()
     run.signal(number)
     code, _, err = run.end()
-    assert time.monotonic() - begun < 20
     assert code == -number, err
     state, reason = state_of("run-1")
     assert (state, reason) == ("stopped", "KeyboardInterrupt" if number is signal.SIGINT else "SIGTERM")

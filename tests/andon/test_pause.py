@@ -78,9 +78,7 @@ def test_resumed_before_it_waits(judged: Callable[..., Any]) -> None:
 
         one.monitor.on("alert", answer)
         fall(one)
-        begun = time.monotonic()
         one.monitor.log(accuracy=0.9)
-        assert time.monotonic() - begun < 30
         assert one.monitor.query(ACTIONS).column(0).to_pylist() == ["pause", "resume"]
         assert not list(Path(record.live).glob("*.paused"))
 
@@ -276,10 +274,8 @@ def test_close_from_another_thread_ends_the_pause(judged: Any, state_of: Any) ->
             wait_for_pause(one)
             one.monitor.close("stopped", "by hand")
 
-        begun = time.monotonic()
         with meanwhile(other):
             one.monitor.log(accuracy=0.9)
-        assert time.monotonic() - begun < 20
         assert one.run.metrics.state.name == "stopped"
     assert state_of("closed") == ("stopped", "by hand")
 

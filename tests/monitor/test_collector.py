@@ -184,9 +184,7 @@ def test_a_hanging_emitter_does_no_harm(caplog: pytest.LogCaptureFixture) -> Non
         for i in range(1, 100):
             monitor.log(a=i)
         assert monitor.summary("a").count == 100
-        begun = time.monotonic()
         monitor.close()
-        assert 4.0 < time.monotonic() - begun < 15.0
         assert "emitter _Hanging hangs: left behind after 5 s; the lake has it all" in caplog.text
         assert list(monitor.lake.live.glob("*.seg")) == []
         assert [r.value for r in monitor.to_records()] == list(range(100))
