@@ -1,4 +1,4 @@
-"""Export: metric data leaves for an OpenTelemetry exporter, on a thread of its own."""
+"""Export lane: metric data leaves for an OpenTelemetry exporter, on a thread of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from entrenar_otel.otel.sdk_seams import preferred_temporality, suppress_instrum
 logger = logging.getLogger("entrenar_otel")
 
 
-class Export:
+class ExportLane:
     """One exporter: what it is given, how often, and what it failed to take.
 
     A failed export is said once and counted in `failures` under the exporter's name. Nothing is lost

@@ -42,5 +42,5 @@ def test_a_journal_that_fails_is_not_the_loop_s_concern() -> None:
     tracing = RunSpans(lambda *_: False, Resource({}), lambda: (None,) * 3, **settings)
     tracing.start()
     tracing.end("completed")
-    assert tracing._journal.lost == 6
+    assert losses.text() == "6 notes (journal)"
     assert len(memory.get_finished_spans()) == 2
