@@ -21,6 +21,11 @@ SLOW = (
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known, wherever the settings come from (scripts/mutation.toml has its own)."""
+    config.addinivalue_line("markers", "slow: not in the quick half, see SLOW in conftest.py")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the slow ones."""
     slow = [config.rootpath / name for name in SLOW]
