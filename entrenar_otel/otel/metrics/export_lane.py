@@ -19,7 +19,7 @@ logger = logging.getLogger("entrenar_otel")
 class ExportLane:
     """One exporter: what it is given, how often, and what it failed to take.
 
-    A failed export is said once and counted in `failures` under the exporter's name. Nothing is lost
+    A failed export is warned of once and counted in `failures` under the exporter's name. Nothing is lost
     by it: the next one is cumulative, or the delta since the last that succeeded.
     """
 
@@ -59,8 +59,8 @@ class ExportLane:
         self._failures[self.name] += 1
         if self._failures[self.name] == 1:
             logger.warning(
-                "metrics could not be exported by %s (%s); training goes on, it is tried again, and further "
-                "failures are only counted",
+                "%s could not export metrics (%s); training goes on, the export is retried, further failures "
+                "are only counted",
                 self.name,
                 problem,
             )

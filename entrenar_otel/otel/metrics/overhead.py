@@ -1,7 +1,7 @@
 """Overhead: what monitoring costs, measured on the calls that the loop really makes.
 
-Once a heartbeat, each function of the hot path is armed: its code is swapped for one that times the
-next call and swaps the code back. So one real call in a second is timed, with the caches as cold as
+Once per heartbeat, each function of the hot path is armed: its code is swapped for one that times the
+next call and swaps the code back. So one real call per second is timed, with the caches as cold as
 they are, and all others pay nothing for it: there is no clock and no branch in them.
 """
 

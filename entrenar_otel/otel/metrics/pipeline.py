@@ -1,4 +1,4 @@
-"""MetricsPipeline: the OpenTelemetry side of one run, from the samples of a tick to everybody who exports."""
+"""MetricsPipeline: the OpenTelemetry side of one run, from the samples of a tick to the exporters."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class MetricsPipeline:
     # -- the heartbeat's side -----------------------------------------------------------------------
 
     def pull(self, limit_seconds: float = PULL_SECONDS, *, last: bool = False) -> bool:
-        """Bring in what the SDK holds, within a time limit; False where that was too short."""
+        """Bring in what the SDK holds, within a time limit; False if that was too short."""
         source = self._source()
         return source is None or source.pull(limit_seconds, last=last)
 
@@ -128,12 +128,12 @@ class MetricsPipeline:
         return [lane.worker for lane in self._lanes]
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Export now; False where an exporter was not done in time."""
+        """Export now; False if an exporter was not done in time."""
         deadline = time.monotonic() + timeout_seconds
-        # One that was waited for in vain is not waited for again while it hangs.
+        # An exporter that missed its deadline is not waited for again while it hangs.
         numbers = [(worker, worker.wake()) for worker in self._workers() if not worker.is_overdue]
-        over = [worker.wait(number, max(0.0, deadline - time.monotonic())) for worker, number in numbers]
-        return all(over) and len(over) == len(self._lanes)
+        done = [worker.wait(number, max(0.0, deadline - time.monotonic())) for worker, number in numbers]
+        return all(done) and len(done) == len(self._lanes)
 
     def close(self, state: str, timeout_seconds: float = 2.0) -> list[str]:
         """Export the final state, then no more; returns the exporters that hang and were left behind."""

@@ -1,8 +1,8 @@
 """Republisher: what was recorded, given back to a provider that was there before ours.
 
 Behind `wrap(provider)` the `training.*` instruments are ours, but the provider's own readers and
-exporters shall go on showing them. So each gauge and counter is an asynchronous instrument there that
-reports our aggregates when somebody collects; the samples of histograms are recorded there again, from
+exporters still have to show them. So each gauge and counter is an asynchronous instrument there that
+reports our aggregates on collection; the samples of histograms are recorded there again, from
 a thread of ours.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Republisher:
-    """Shows the current run's metrics in somebody else's provider, where SDK readers find them.
+    """Shows the current run's metrics in another provider, where SDK readers find them.
 
     Values that are not finite are not shown there: the SDK refuses them with a warning each time.
     """
@@ -36,7 +36,7 @@ class Republisher:
         self._lock = threading.Lock()
         self._pipeline: MetricsPipeline | None = None
         self._pid = os.getpid()
-        #: Of the runs before: a total that somebody has read must not fall. By instrument and attributes.
+        #: Of the runs before: a total that was read must not fall. By instrument and attributes.
         self._carried: dict[Any, dict[Any, tuple[float, dict[str, Any]]]] = {}
         self._published: set[tuple[Scope, str, Kind]] = set()
         self._histograms: dict[str, Any] = {}
