@@ -19,8 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from entrenar_otel import Monitor, errors
-from entrenar_otel.andon import AndonConfig, andon
-from entrenar_otel.andon import pipeline as alert_pipeline
+from entrenar_otel.andon import AndonConfig, andon, numerical_warnings
 from entrenar_otel.delivery import outbox
 from entrenar_otel.delivery.losses import Loss, Losses
 from entrenar_otel.handlers import Alertmanager, alertmanager
@@ -76,6 +75,10 @@ def test_every_loss_starts_at_zero(tmp_path: Path) -> None:
         points = one.points("entrenar.losses")
     assert {(p.attributes["what"], p.attributes["who"]): p.value for p in points} == {
         ("alerts", "loop"): 0,
+        ("findings", "events"): 0,
+        ("findings", "shared alert"): 0,
+        ("findings", "shared rule"): 0,
+        ("findings", "training.anomalies"): 0,
         ("incidents", "alert pipeline"): 0,
         ("notes", "journal"): 0,
         ("notes cut", "journal"): 0,
@@ -217,7 +220,7 @@ def test_alerts_that_alertmanager_forgets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Beyond its limit the oldest that fire are not posted again."""
-    monkeypatch.setattr(alertmanager, "_MAX_ACTIVE", 2)
+    monkeypatch.setattr(alertmanager, "MAX_ACTIVE", 2)
     handler = Alertmanager("http://127.0.0.1:9", timeout_seconds=0.1, deadline_seconds=0.1)
     alerting = AndonConfig(handlers=[handler])
     with kit(tmp_path / "kit", settings_file=hot(tmp_path), alerting=alerting) as one:
@@ -244,7 +247,7 @@ def test_alerts_for_a_loop_that_does_not_log(tmp_path: Path, monkeypatch: pytest
 
 def test_numerical_warnings_between_two_ticks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest are judged; all are events."""
-    monkeypatch.setattr(alert_pipeline, "_MAX_WARNED", 2)
+    monkeypatch.setattr(numerical_warnings, "MAX_WAITING", 2)
     monkeypatch.setattr(warnings, "showwarning", lambda *_: None)  # pytest's would show them
     with kit(tmp_path) as one, warnings.catch_warnings():
         warnings.simplefilter("always")
