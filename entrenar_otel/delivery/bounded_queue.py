@@ -1,8 +1,7 @@
 """Bounded queue: hands things to one receiver that may be slow, raise or hang, on a thread of its own.
 
-Everybody who passes something on to what is not ours does it through this class: samples to emitters and
-consumers, notices to alert handlers, spans to exporters. Whoever puts never waits. What finds no room is
-dropped by a policy, counted in `Losses`, and said once.
+Samples go to emitters and consumers, notices to alert handlers, and spans to exporters through this class.
+`put` never waits. An item that finds no room is dropped by a policy, counted in `Losses`, and warned of once.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class BoundedQueue(Generic[T]):
 
     Args:
         name: of the receiver, for its thread and for messages.
-        deliver: takes a batch; False: it was not taken, and is lost. It may raise, which is logged once and
+        deliver: takes a batch; False means that the batch is lost. It may raise, which is logged once and
             loses the batch too, and it may hang.
         limit: how much may wait, in items, or in what `weigh` says of each. One item is always taken.
         overflow: which item goes when there is no room.
@@ -91,7 +90,7 @@ class BoundedQueue(Generic[T]):
             return list(self._waiting.values())
 
     def put(self, item: T) -> None:
-        """Let it wait. Never waits itself."""
+        """Add an item. Never waits."""
         if self.worker.is_forked:
             return
         weight, dropped, is_refused = self._weight_of(item), 0, False
@@ -118,7 +117,7 @@ class BoundedQueue(Generic[T]):
             pass
 
     def hurry(self) -> None:
-        """Deliver now what waits for more."""
+        """Deliver now, without waiting for a full batch."""
         if self._waiting:
             self.worker.wake()
 

@@ -34,7 +34,7 @@ class Outbox(BoundedQueue[Samples]):
         flush: Callable[[], Any] = lambda: None,
     ) -> None:
 
-        def deliver_first(batch: Sequence[Samples]) -> None:  # whatever a receiver returns means nothing
+        def deliver_first(batch: Sequence[Samples]) -> None:  # what a receiver returns is ignored
             deliver(batch[0])
 
         super().__init__(

@@ -10,19 +10,19 @@ T = TypeVar("T")
 
 
 class Overflow(Generic[T]):
-    """Which item goes when there is no room: the newcomer. What waits stays: spans, whose parents come last.
+    """Which item goes when there is no room: here the newcomer. For spans, whose parents end last.
 
     Items are known by number, in the order of their arrival.
     """
 
     def before(self, item: T) -> None:
-        """An item comes, and may need room."""
+        """Called before an item is added or refused."""
 
     def added(self, number: int, item: T) -> None:
-        """It waits."""
+        """The item waits."""
 
     def removed(self, number: int) -> None:
-        """It waits no more: delivered, or dropped."""
+        """The item was delivered or dropped."""
 
     def victim(self, waiting: OrderedDict[int, T]) -> int | None:
         """The number of the waiting item that goes; None: the newcomer is refused."""
@@ -30,7 +30,7 @@ class Overflow(Generic[T]):
 
 
 class DropOldest(Overflow[T]):
-    """The oldest goes: samples for somebody who watches."""
+    """The oldest goes: samples, of which a live view wants the newest."""
 
     def victim(self, waiting: OrderedDict[int, T]) -> int | None:
         return next(iter(waiting))

@@ -200,7 +200,7 @@ def test_a_failure_after_it_was_given_up_is_not_counted_twice() -> None:
     assert queue.give_up() == 1
     gate.set()
     assert queue.stop(20)
-    assert losses.text() == "1 items (receiver)"
+    assert losses.text() == "1 item (receiver)"
 
 
 def test_a_put_at_every_bytecode(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ from entrenar_otel.otel.traces.span_export import SpanPipeline
 from entrenar_otel.otel.traces.span_journal import JournalProcessor, Note
 from entrenar_otel.recording.notes import EVENT
 
-#: How long the end of a run may take for exporters that do not answer.
+#: How long the end of a run waits for exporters that do not answer.
 _END_SECONDS = 2.0
 
 
@@ -46,7 +46,7 @@ class RunSpans:
         coordinates: the current epoch, batch and step, for events.
         step_spans: whether `begin_step` makes spans; thousands of them are rarely what one wants.
         exporters: each gets a daemon thread; they are shut down with the run, or at exit.
-        environ: where TRACEPARENT and TRACESTATE of whoever started this process are.
+        environ: has TRACEPARENT and TRACESTATE of the process that started this one, if any.
         set_global: whether users' spans become part of the run, see `install_global`.
         export_settings: of SpanPipeline, see `environment.span_export_settings`.
         processors: further ones that see every span of the run, users' too; what they raise stops there.
@@ -276,7 +276,7 @@ class RunSpans:
 
     @property
     def traceparent(self) -> str | None:
-        """The innermost open span as W3C text, for child processes and requests; None outside of a run."""
+        """The innermost open span as W3C text, for child processes and requests; None outside a run."""
         if self._run is None or self._pid != os.getpid():
             return None
         span = trace.get_current_span(self._parent()).get_span_context()

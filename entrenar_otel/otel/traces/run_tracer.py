@@ -1,4 +1,4 @@
-"""Run tracer: the tracer of a run's own spans, without anybody's sampler or limits, and their parent."""
+"""Run tracer: the tracer of a run's own spans, with a sampler and limits of its own, and their parent."""
 
 from __future__ import annotations
 

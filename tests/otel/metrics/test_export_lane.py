@@ -123,9 +123,9 @@ def test_an_exporter_that_fails(
     assert points(bad.exports[-1], "training.samples") == {(): 160.0}
     monitor.close()
     assert points(good.exports[-1], "entrenar.export.failures") == {(("exporter", "Keeper"),): 4}
-    told = [r.getMessage() for r in caplog.records if "could not be exported" in r.getMessage()]
+    told = [r.getMessage() for r in caplog.records if "could not export metrics" in r.getMessage()]
     assert len(told) == 1
-    assert told[0].startswith("metrics could not be exported by Keeper (")
+    assert told[0].startswith("Keeper could not export metrics (")
     assert (f"RuntimeError: {answer}" if isinstance(answer, Exception) else f"{answer}") in told[0]
     assert lake_count() == 80
 

@@ -83,7 +83,7 @@ def test_every_sample_of_every_kind(make: Make) -> None:
     assert Lake("lake").runs()[0].state == "completed"
 
 
-def test_three_ways_in_one_lake(make: Make, start: Any, front_of: Any) -> None:
+def test_three_ways_in_one_lake(make: Make, start: Any, provider_of: Any) -> None:
     """`log`, a plain meter of ours, a plain meter of the user's own provider: the same rows."""
 
     def by_meter(provider: Any) -> None:
@@ -106,7 +106,7 @@ def test_three_ways_in_one_lake(make: Make, start: Any, front_of: Any) -> None:
         by_log.log(tokens=64 + i, data_wait=i / 16, **at)
     by_log.close()
     ours = start("by our provider")
-    by_meter(front_of(ours))
+    by_meter(provider_of(ours))
     ours.close()
     theirs, _reader = make("by their provider")
     by_meter(theirs)
