@@ -1,4 +1,4 @@
-"""Export a run as Prometheus text: last values of gauges, totals of counters, duration histograms."""
+"""A run as Prometheus text: the last values of gauges, totals of counters, histograms of durations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GROUP BY metric, tags, rank, bound ORDER BY CAST(tags AS VARCHAR), rank, bound
 def prometheus_text(lake: Lake, run_id: str) -> str:
     """The run's metrics in the exposition format, labelled with run, model, rank and tags.
 
-    Raises RunError where the run has no metrics (any more).
+    Raises RunError if the run has no metrics.
     """
     registry = CollectorRegistry()
     registry.register(_RunCollector(lake, run_id))
