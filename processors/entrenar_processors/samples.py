@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -91,9 +91,6 @@ class Column(NamedTuple):
         return cls(*(np.concatenate(array) for array in arrays))
 
 
-_Name = TypeVar("_Name", bound="str | Series")
-
-
 class Samples:
     """Rows of one process in recording order, held as one dense block per set of series.
 
@@ -112,7 +109,7 @@ class Samples:
     @classmethod
     def from_columns(
         cls,
-        columns: Mapping[_Name, ArrayLike],
+        columns: Mapping[Any, ArrayLike],
         *,
         seq: ArrayLike | None = None,
         time_ns: ArrayLike | None = None,
@@ -120,7 +117,7 @@ class Samples:
         batch: ArrayLike | None = None,
         step: ArrayLike | None = None,
     ) -> Samples:
-        """Samples whose rows all report every column; the columns have the same length."""
+        """Samples whose rows all report every column; columns are by name or Series, and of one length."""
         series = tuple(s if isinstance(s, Series) else Series(s) for s in columns)
         values = np.column_stack([np.asarray(v, dtype=np.float64) for v in columns.values()])
         n = len(values)
