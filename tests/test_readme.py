@@ -1,9 +1,10 @@
-"""Every Python example of the README runs as it stands there, and leaves what it says."""
+"""Every Python example of the README and the docs runs as it stands there, and leaves what it says."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ LEFT = [
     [("loss", "{}", 1)],
     [("loss", "{split=train}", 100)],
     [("accuracy", "{}", 200), ("loss", "{}", 200)],
+    [("loss", "{}", 800)],
 ]
 
 
@@ -54,7 +56,7 @@ def test_an_example_runs_and_records(number: int, tmp_path: Path) -> None:
     """As a script, in an empty folder, with warnings as errors."""
     done = run_example(BLOCKS[number], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stderr.splitlines() if not line.startswith("entrenar: ")] == []
+    assert [line for line in done.stderr.splitlines() if not line.startswith(("entrenar: ", "ALERT "))] == []
     found = Lake(tmp_path / "entrenar-lake", tmp_path / "live").query(
         "SELECT metric, CAST(tags AS VARCHAR) AS tags, count(*) AS n FROM metrics GROUP BY ALL ORDER BY 1, 2"
     )
@@ -64,14 +66,56 @@ def test_an_example_runs_and_records(number: int, tmp_path: Path) -> None:
     assert [run.state for run in runs] == ["completed"]
 
 
-def test_the_guide_to_alerts_stops_as_it_says(tmp_path: Path) -> None:
-    """Its example prints where the callback was called, what stopped the line, and leaves an incident."""
-    guide = README.parent / "docs" / "alerts.md"
-    (block,) = re.findall(r"^```python\n(.*?)^```$", guide.read_text(encoding="utf-8"), flags=re.M | re.S)
-    done = run_example(block, tmp_path)
+def blocks_of(document: Path, language: str = "python") -> list[str]:
+    pattern = rf"^```{language}\n(.*?)^```$"
+    return re.findall(pattern, document.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+DOCS = README.parent / "docs"
+#: The one of ranks.md runs in tests/andon/test_ranks.py, under torchrun's environment.
+PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.name != "ranks.md"]
+EXAMPLES = [(page, i) for page in PAGES for i in range(len(blocks_of(page)))]
+#: What an example prints, as a pattern for each line; of those that are not here, nothing is asked.
+PRINTS = {
+    ("alerts.md", 0): [r"Unusual value \(negative_loss\): loss is -0.5, expected 0"],
+    ("alerts.md", 1): [
+        "saving a checkpoint at batch 60, step 60",
+        "Training diverged: loss is nan at batch 60, step 60. The last finite values were .*",
+        r"loss 60 nonfinite_loss .*",
+    ],
+}
+
+
+@pytest.mark.parametrize(("page", "i"), EXAMPLES, ids=lambda given: getattr(given, "stem", given))
+def test_an_example_of_the_docs_runs(page: Path, i: int, tmp_path: Path) -> None:
+    """As a script, in an empty folder, with warnings as errors, and prints what it says."""
+    done = run_example(blocks_of(page)[i], tmp_path)
     assert done.returncode == 0, done.stderr
-    saved, why, what = done.stdout.splitlines()
-    assert saved == "saving a checkpoint at batch 60, step 60"
-    assert why.startswith("Training diverged: loss is nan at batch 60, step 60. The last finite values were ")
-    assert what.startswith("loss 60 nonfinite_loss ")
-    assert Path(what.rpartition(" ")[2], "window.parquet").is_file()
+    if (patterns := PRINTS.get((page.name, i))) is not None:
+        lines = done.stdout.splitlines()
+        assert len(lines) == len(patterns)
+        for line, pattern in zip(lines, patterns, strict=True):
+            assert re.fullmatch(pattern, line)
+    if (page.name, i) == ("alerts.md", 1):
+        assert Path(done.stdout.split()[-1], "window.parquet").is_file()
+
+
+@pytest.mark.parametrize("page", ["first-run", "sql"])
+def test_the_commands_of_a_guide_work(page: str, tmp_path: Path) -> None:
+    """Each `entrenar-otel …` and each statement, after the page's examples; the demo has tests of its own."""
+    guide = DOCS / f"{page}.md"
+    assert run_example("\n".join(blocks_of(guide)), tmp_path).returncode == 0
+    commands = [
+        shlex.split(line, comments=True)
+        for block in blocks_of(guide, "bash")
+        for line in block.splitlines()
+        if line.startswith("entrenar-otel ") and not line.startswith("entrenar-otel demo")
+    ]
+    statements = [one.strip() for block in blocks_of(guide, "sql") for one in block.split(";") if one.strip()]
+    commands += [["entrenar-otel", "query", "--", statement] for statement in statements]
+    assert len(commands) > 3
+    env = {**os.environ, "ENTRENAR_LIVE": str(tmp_path / "live")}
+    for command in commands:
+        command[0] = str(Path(sys.executable).with_name(command[0]))
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, (command, done.stderr)

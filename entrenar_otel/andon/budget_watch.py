@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from entrenar_processors import Coordinates, Finding, Series, Severity
 from entrenar_processors.budgets.live import LiveBudgets, Usage
 from entrenar_processors.budgets.verdicts import Violation
 from entrenar_processors.expression import Lookup
@@ -23,7 +25,7 @@ logger = logging.getLogger("entrenar_otel")
 
 
 class BudgetSpans(SpanProcessor):
-    """Tells every span that ends to the budgets; in a forked child, none."""
+    """Judges every span that ends by the budgets; in a forked child, none."""
 
     def __init__(self, budgets: LiveBudgets) -> None:
         self._ended = budgets.span_ended
@@ -54,10 +56,10 @@ class BudgetSpans(SpanProcessor):
 
 
 class BudgetWatch:
-    """The budgets of a run that goes on.
+    """The budgets of a run in progress. In a forked child it does nothing.
 
     Its `span_processor` belongs into `RunSpans(processors=…)`, `on_tick` into the heartbeat, `close`
-    behind the end of the run's spans. In a forked child it does nothing.
+    behind the end of the run's spans.
 
     Args:
         assertions: of `entrenar_processors.config.models`; those switched off are left out.
@@ -68,14 +70,14 @@ class BudgetWatch:
         self._memory = ProcessMemory(allocations=self._budgets.needs_allocations)
         self._pid = os.getpid()
         self._closed = False
-        self._told: dict[Hashable, float] = {}
+        self._recorded: dict[Hashable, float] = {}
         self.span_processor: SpanProcessor = BudgetSpans(self._budgets)
 
     def on_tick(self, lookup: Lookup | None = None) -> None:
-        """Read memory, judge the last spans; and, with the run's numbers, what is final in the summary.
+        """Read memory and judge the last spans; with `lookup` also what is final in the run's summaries.
 
-        `lookup` is that of `expression.lookup_in(summaries)`. Some 20 µs, and a few milliseconds more
-        where there are anti-patterns.
+        `lookup` is that of `expression.lookup_in(summaries)`. It takes some 20 µs, and a few milliseconds
+        more where there are anti-patterns.
         """
         self._tick(lookup, ended=False)
 
@@ -90,13 +92,14 @@ class BudgetWatch:
                 self._budgets.check_patterns(lookup)
                 self._budgets.check_summary(lookup, ended=ended)
 
-    def new_violations(self) -> list[Violation]:
-        """The violations since the last call, each once an episode."""
-        return self._budgets.violations()
+    def findings(self, at: Coordinates) -> list[Finding]:
+        """What has changed since the last call: budgets exceeded, each once per episode, or kept again."""
+        exceeded = [_exceeded(violation, at) for violation in self.new_violations()]
+        return exceeded + [_kept_again(budget, at) for budget in self._budgets.kept_again()]
 
-    def kept_again(self) -> list[str]:
-        """The budgets that are kept again since the last call, of those whose violation lasts."""
-        return self._budgets.kept_again()
+    def new_violations(self) -> list[Violation]:
+        """The violations since the last call, each once per episode."""
+        return self._budgets.violations()
 
     def usage(self) -> list[Usage]:
         """For `training.budget.usage` and `training.budget.limit`: name, unit, limit, value over limit."""
@@ -111,10 +114,10 @@ class BudgetWatch:
         return self._budgets.check_memory(name, bytes_)
 
     def new_facts(self, growth: float = 1.0) -> list[tuple[str, dict[str, Any]]]:
-        """Events with what only this process knows, by which a gate after the run judges it.
+        """Events with what only this process knows, so that a gate after the run can judge it.
 
-        Peak memory, and what the two checks were told: each as it rises above `growth` times what an
-        earlier event said, so that a run that is killed is known too.
+        Peak memory, and what the two checks were given: each as it rises above `growth` times the value of
+        an earlier event, so that the gate knows of a run that was killed too.
         """
         peaks = {
             PEAK_RSS: self._memory.peak_rss_bytes or None,
@@ -128,16 +131,36 @@ class BudgetWatch:
         return events
 
     def _rises(self, what: Hashable, value: float | None, growth: float) -> bool:
-        told = self._told.get(what)
-        if value is None or (told is not None and value <= growth * told):
+        recorded = self._recorded.get(what)
+        if value is None or (recorded is not None and value <= growth * recorded):
             return False
-        self._told[what] = value
+        self._recorded[what] = value
         return True
 
     def close(self, lookup: Lookup | None = None) -> None:
-        """The run has ended: judge it for the last time, and stop measuring. Answers stay."""
+        """The run has ended: judge it for the last time, and stop measuring. What was measured stays."""
         self._tick(lookup, ended=True)
         if not self._closed and self._pid == os.getpid():
             self._closed = True
             with guard("budgets"):
                 self._memory.close()
+
+
+def _exceeded(violation: Violation, at: Coordinates) -> Finding:
+    return Finding(
+        f"budget.{violation.budget}",
+        Series.of("budget", {"budget": violation.budget}),
+        Severity.HIGH,
+        at,
+        math.nan if violation.value is None else violation.value,
+        math.nan if violation.limit is None else violation.limit,
+        1.0 if violation.usage is None else violation.usage,
+        text=violation.message,
+    )
+
+
+def _kept_again(budget: str, at: Coordinates) -> Finding:
+    """A budget that was exceeded is kept again."""
+    series = Series.of("budget", {"budget": budget})
+    nan = math.nan
+    return Finding(f"budget.{budget}", series, Severity.LOW, at, nan, nan, 0.0, resolved=True, count=0)

@@ -1,8 +1,8 @@
 """Incidents: for each alert that matters, a folder in the lake with everything that was known.
 
-`incidents/day=…/run=…/TIME-NAME-EPISODE/` holds `alert.json`, `config.json` (the thresholds in force),
-`environment.json` and `window.parquet`: all metrics of the run at full rate, from before the alert to
-after it.
+`incidents/day=…/run=…/TIME-NAME-EPISODE-PROCESS/` holds `alert.json`, `config.json` (the thresholds in
+force), `environment.json` and `window.parquet`: all metrics of the run at full rate, from before the alert
+to after it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import platform
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from entrenar_processors.alert import Alert
+from entrenar_processors.config.models import Config
 from entrenar_processors.plain import plain
 
 from entrenar_otel._version import __version__
@@ -32,136 +33,145 @@ from entrenar_otel.lake.runs import RunRecord
 logger = logging.getLogger("entrenar_otel")
 
 #: How long the incident of a stop may keep the loop waiting.
-_STOP_SECONDS = 10.0
+STOP_SECONDS = 10.0
 #: Libraries whose versions are noted where they are installed.
 _LIBRARIES = ("numpy", "torch", "jax", "tensorflow", "scikit-learn", "opentelemetry-sdk", "duckdb", "pyarrow")
 
 
 @dataclass(eq=False)
-class _Due:
+class _Incident:
+    """An incident until its window is complete, at `due_ns`."""
+
     alert: Alert
     folder: str
-    at_ns: int
-    begun: bool = False
-    written: bool = False
+    due_ns: int
+    is_tried: bool = False
+    is_written: bool = False
 
 
 class Incidents:
-    """Writes incidents on a thread of its own; the first `limit` of a run, further ones are counted.
+    """Writes incidents on a thread of its own; the first `max_incidents` of a run.
 
     Of one name at most a quarter of them: fifty layers that overflow leave room for the loss. Stops are
     counted apart, so that the last incident of a run, which tells why it ended, is there in any case.
+    `lost` counts those beyond the limits, and those that the lake did not take.
 
-    What came after the alert is known `after_seconds` later, so the window is written twice: at once, and
-    then, or when the run ends.
+    What came after the alert is known `incident_after_seconds` later, so the window is written twice: at
+    once, and then, or when the run ends. What failed at first is tried again then.
     """
 
     def __init__(
         self,
         lake: Lake,
         record: RunRecord,
-        config: Mapping[str, Any],
+        config: Config,
         *,
-        limit: int = 20,
-        before_seconds: float = 120.0,
-        after_seconds: float = 30.0,
         now_ns: Callable[[], int],
         lost: Callable[[int], None] = lambda _n: None,
     ) -> None:
-        self._lake, self._record, self._config = lake, record, config
-        self._limit = limit
-        self._before, self._after = timedelta(seconds=before_seconds), timedelta(seconds=after_seconds)
+        settings = config.monitor.andon
+        self._lake, self._record = lake, record
+        self._config = config.model_dump(mode="json", by_alias=True)
+        self._limit = settings.max_incidents
+        self._before = timedelta(seconds=settings.incident_before_seconds)
+        self._after = timedelta(seconds=settings.incident_after_seconds)
         self._now_ns = now_ns
         self._lost = lost
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()  # by name, without stops
         self._stops = 0
-        self._due: list[_Due] = []
+        self._open: list[_Incident] = []
         self.worker = Worker("entrenar-incidents", self._work)
 
     def begin(self, alert: Alert) -> str | None:
-        """Write the incident soon; returns its folder, or None beyond the limit."""
+        """Write the incident soon; returns its folder or URL, or None beyond the limit."""
         with self._lock:
-            of_one = max(1, self._limit // 4)
-            if self._counts.total() >= self._limit or self._counts[alert.name] >= of_one:
+            of_one_name = max(1, self._limit // 4)
+            if self._counts.total() >= self._limit or self._counts[alert.name] >= of_one_name:
                 self._lost(1)
                 return None
             self._counts[alert.name] += 1
-            due = self._new(alert)
+            incident = self._new(alert)
         self.worker.wake()
-        return self._url(due)
+        return self._url(incident)
 
-    def keep(self, alert: Alert) -> str | None:
-        """Write the incident now; None where that failed, or was not done in some seconds."""
+    def write_now(self, alert: Alert) -> str | None:
+        """Write the incident of a stop, bounded; None where it is not written."""
         with self._lock:
             if self._stops >= self._limit:
                 self._lost(1)
                 return None
             self._stops += 1
-            due = self._new(alert)
-        if not self.worker.flush(_STOP_SECONDS):
-            logger.warning("the incident %s is not written yet: the lake is slow", self._url(due))
-        return self._url(due) if due.written else None
+            incident = self._new(alert)
+        if not self.worker.flush(STOP_SECONDS):
+            logger.warning("the incident %s is not written yet: the lake is slow", self._url(incident))
+        return self._url(incident) if incident.is_written else None
 
     def on_tick(self) -> None:
-        """Write the windows whose time has come."""
+        """Complete the windows that are due."""
         now = self._now_ns()
         with self._lock:
-            ripe = any(one.begun and one.at_ns <= now for one in self._due)
-        if ripe:
+            is_due = any(one.is_tried and one.due_ns <= now for one in self._open)
+        if is_due:
             self.worker.wake()
 
-    def close(self, timeout_seconds: float = _STOP_SECONDS) -> bool:
-        """Write what waits, with what there is; False where that was not done in time."""
+    def close(self, timeout_seconds: float = STOP_SECONDS) -> bool:
+        """Write what is open, with the window up to now; False where that took too long."""
         with self._lock:
-            for one in self._due:
-                one.at_ns = 0
-            if not self._due:
+            for one in self._open:
+                one.due_ns = 0
+            if not self._open:
                 return True
-        return self.worker.stop(timeout_seconds)
+        if self.worker.stop(timeout_seconds):
+            return True
+        with self._lock:
+            self._lost(sum(not one.is_written for one in self._open))
+        return False
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _new(self, alert: Alert) -> _Due:
+    def _new(self, alert: Alert) -> _Incident:
         at = datetime.fromtimestamp(alert.started_ns / 1e9, UTC)
         name = f"{at:%Y%m%dT%H%M%S}-{encode_run(alert.name)}-{encode_run(alert.episode)}"
         record = self._record
         folder = f"{run_folder('incidents', record.day, record.run_id)}/{name}-{record.process}"
-        due = _Due(alert, folder, alert.started_ns + round(self._after.total_seconds() * 1e9))
-        self._due.append(due)
-        return due
+        incident = _Incident(alert, folder, alert.started_ns + round(self._after.total_seconds() * 1e9))
+        self._open.append(incident)
+        return incident
 
-    def _url(self, due: _Due) -> str:
-        return f"{self._lake.url.rstrip('/')}/{due.folder}"
+    def _url(self, incident: _Incident) -> str:
+        return f"{self._lake.url.rstrip('/')}/{incident.folder}"
 
     def _work(self) -> None:
         now = self._now_ns()
         with self._lock:
-            chosen = [one for one in self._due if not one.begun or one.at_ns <= now]
-            last = [one for one in chosen if one.at_ns <= now]
+            chosen = [one for one in self._open if not one.is_tried or one.due_ns <= now]
+            last = [one for one in chosen if one.due_ns <= now]
         for one in chosen:
             with guard("incident"):
-                if not one.begun:
+                if not one.is_written:
                     self._write_documents(one)
                 self._write_window(one)
-                one.written = True
-            one.begun = True
+                one.is_written = True
+            one.is_tried = True
         with self._lock:
-            self._due = [one for one in self._due if one not in last]
+            self._open = [one for one in self._open if one not in last]
+        if missing := sum(not one.is_written for one in last):
+            self._lost(missing)
 
-    def _write_documents(self, due: _Due) -> None:
+    def _write_documents(self, incident: _Incident) -> None:
         for name, document in (
-            ("alert", due.alert.as_dict()),
+            ("alert", incident.alert.as_dict()),
             ("config", self._config),
             ("environment", environment_of(self._record)),
         ):
             text = json.dumps(plain(document), indent=2, allow_nan=False)
-            self._lake.storage.write_bytes(f"{due.folder}/{name}.json", text.encode())
+            self._lake.storage.write_bytes(f"{incident.folder}/{name}.json", text.encode())
 
-    def _write_window(self, due: _Due) -> None:
-        at = datetime.fromtimestamp(due.alert.started_ns / 1e9, UTC)
+    def _write_window(self, incident: _Incident) -> None:
+        at = datetime.fromtimestamp(incident.alert.started_ns / 1e9, UTC)
         table = self._lake.range(at - self._before, at + self._after, run_id=self._record.run_id)
-        self._lake.storage.write(f"{due.folder}/window.parquet", table.schema, table.to_batches())
+        self._lake.storage.write(f"{incident.folder}/window.parquet", table.schema, table.to_batches())
 
 
 def environment_of(record: RunRecord) -> dict[str, Any]:

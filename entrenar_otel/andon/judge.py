@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from entrenar_processors import Finding, Processor, Samples
 from entrenar_processors.alert import Alert, Level
 from entrenar_processors.policy import Policy
 
+from entrenar_otel.andon.user_processor import UserProcessor, own_copy
 from entrenar_otel.errors import guard
 from entrenar_otel.recording.control import CONTROL
 
-#: What is counted by name keeps to this many names; the rest is counted together.
+#: Combinations of metric, detector and severity that have a count of their own; the rest share one.
 _MAX_NAMES = 2000
 
 Points = list[tuple[Mapping[str, Any], float]]
@@ -23,21 +24,28 @@ Points = list[tuple[Mapping[str, Any], float]]
 class Judge:
     """Processors and policy, and the counts of what they found. Thread-safe.
 
-    A processor that fails is guarded by itself: the others judge on.
+    `others` are the program's own processors. Each processor has a guard of its own: where one fails, the
+    others judge on. `lost` counts findings whose metric found no count of its own.
     """
 
-    def __init__(self, processors: Iterable[Processor], policy: Policy) -> None:
+    def __init__(
+        self,
+        processors: Iterable[Processor],
+        policy: Policy,
+        others: Iterable[UserProcessor] = (),
+        *,
+        lost: Callable[[int], None] = lambda _n: None,
+    ) -> None:
         self.processors = tuple(processors)
         self.policy = policy
+        self._others = tuple(others)
+        self._lost = lost
         self._lock = threading.RLock()
         self._anomalies: Counter[tuple[str, str, str]] = Counter()
-        self._alerts: Counter[tuple[str, str]] = Counter()
         self._p_values: dict[tuple[str, str], float] = {}
         # Every combination starts at 0: an increase from nothing is invisible to Prometheus.
         sources = {CONTROL, *(rule.source for rule in policy.rules)}
-        for source in sorted(sources):
-            for level in Level:
-                self._alerts[level, source] = 0
+        self._alerts = Counter({(level, source): 0 for source in sorted(sources) for level in Level})
         self._known = {
             (rule.name, rule.level or Level.of(action))
             for rule in policy.rules
@@ -46,22 +54,27 @@ class Judge:
 
     def judge(self, samples: Samples) -> list[Finding]:
         """What the processors find in the samples of a tick, in the order of the recording."""
-        found: list[Finding] = []
+        findings: list[Finding] = []
         for processor in self.processors:
             with guard(f"detector {type(processor).__name__}"):
-                found += processor.update(samples)
-        found.sort(key=lambda finding: finding.order)
-        return found
+                findings += processor.update(samples)
+        if self._others:
+            samples = own_copy(samples)
+        for other in self._others:
+            with guard(f"detector {other.name}"):
+                findings += other.update(samples)
+        findings.sort(key=lambda finding: finding.order)
+        return findings
 
     def decide(self, findings: Sequence[Finding], now_ns: int) -> list[Alert]:
-        """The alerts that begin, call for more, or are over."""
+        """The alerts that begin, call for more, or are resolved."""
         with self._lock:
-            for one in findings:
-                if not one.resolved and one.count:
-                    self._count(one)
+            for finding in findings:
+                if not finding.resolved and finding.count:
+                    self._count_anomaly(finding)
             alerts = self.policy.decide(findings, now_ns)
             for alert in alerts:
-                self._saw(alert)
+                self._count(alert)
             return alerts
 
     def finish(self, now_ns: int) -> list[Alert]:
@@ -69,10 +82,15 @@ class Judge:
         with self._lock:
             return self.policy.finish(now_ns)
 
-    def saw(self, alert: Alert) -> None:
-        """Count an alert that was not decided here: a person's."""
+    def close(self) -> None:
+        """Let go of the program's own processors: another run may have them."""
+        for other in self._others:
+            other.close()
+
+    def count(self, alert: Alert) -> None:
+        """Count an alert that no rule decided: a person's."""
         with self._lock:
-            self._saw(alert)
+            self._count(alert)
 
     @property
     def active(self) -> list[Alert]:
@@ -104,14 +122,15 @@ class Judge:
                 ],
             }
 
-    def _saw(self, alert: Alert) -> None:
+    def _count(self, alert: Alert) -> None:
         if not alert.is_resolved:
             self._alerts[alert.level, alert.source] += 1
 
-    def _count(self, finding: Finding) -> None:
+    def _count_anomaly(self, finding: Finding) -> None:
         key = finding.series.metric, finding.detector, str(finding.severity)
         if key not in self._anomalies and len(self._anomalies) >= _MAX_NAMES:
             key = "(others)", finding.detector, str(finding.severity)
+            self._lost(1)
         self._anomalies[key] += 1
         if finding.detector == "drift":
             self._p_values[finding.series.metric, finding.detector] = finding.score

@@ -1,7 +1,7 @@
 """NullContext: a rank that records nothing, and still answers when all ranks are asked whether to stop.
 
-It may not have begun yet, its lake may have failed, or monitoring is switched off on its host. If it kept
-silent, the others would wait for it in `agree`.
+Its run may not have begun, its lake may have failed, or monitoring is switched off on its host. Without an
+answer from it the others would wait in `agree` for ever.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from entrenar_otel.recording.control import Request
 
 
 class NullContext:
-    """The surroundings of an Andon without a run: nothing can be noted, nothing waits."""
+    """The LoopContext of an Andon without a run: nothing is recorded, no command comes."""
 
     def __init__(self, rank: int, world_size: int) -> None:
         self.rank, self.world_size = rank, world_size
@@ -25,11 +25,11 @@ class NullContext:
     def here(self) -> Coordinates:
         return Coordinates()
 
-    def event(self, action: str, alert: Alert, **attributes: Any) -> None: ...
+    def record_action(self, action: str, alert: Alert, **attributes: Any) -> None: ...
 
     def set_state(self, state: str) -> None: ...
 
-    def keep_incident(self, alert: Alert) -> str | None:
+    def write_incident(self, alert: Alert) -> str | None:
         return None
 
     def stop_message(self, alert: Alert) -> str:

@@ -1,9 +1,11 @@
-"""Warned: which Python warnings say that a training computes wrongly, as findings."""
+"""Numerical warnings: which Python warnings say that a training computes wrongly, as findings."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from entrenar_processors import Coordinates, Finding, Series, Severity
@@ -23,13 +25,43 @@ _CATEGORIES = frozenset(
         "OptimizeWarning",
     }
 )
-#: What other warnings say when they are.
+#: What other warnings say when they are about numbers.
 _WORDS = re.compile(
     r"overflow|underflow|divi(de|sion) by zero|invalid value|\bnans?\b|non-?finite|\binf(inite)?\b|"
     r"mean of empty|degrees of freedom|singular|collinear|ill-conditioned|rank.?deficien|converge",
     re.IGNORECASE,
 )
+#: Characters of a warning's message that its finding shows.
 _MAX_TEXT = 200
+#: Warnings that wait for the next tick.
+MAX_WAITING = 1000
+
+
+class NumericalWarnings:
+    """The numerical warnings since the last tick. Of too many the oldest go, counted by `lost`."""
+
+    def __init__(self, lost: Callable[[int], None] = lambda _n: None) -> None:
+        self._lost = lost
+        # Reentrant: a garbage collection may raise a warning while this thread holds it.
+        self._lock = threading.RLock()
+        self._waiting: deque[Finding] = deque()
+
+    def add(self, warning: Mapping[str, Any], at: Coordinates) -> None:
+        """A `training.warning` was recorded, on any thread; one that is not about numbers is ignored."""
+        if not is_numerical(warning):
+            return
+        finding = finding_of(warning, at)
+        with self._lock:
+            self._waiting.append(finding)
+            if len(self._waiting) > MAX_WAITING:
+                self._waiting.popleft()
+                self._lost(1)
+
+    def take(self) -> list[Finding]:
+        """Those that wait, oldest first; then none does."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
+        return list(waiting)
 
 
 def is_numerical(warning: Mapping[str, Any]) -> bool:
@@ -51,16 +83,18 @@ def is_numerical(warning: Mapping[str, Any]) -> bool:
 
 
 def finding_of(warning: Mapping[str, Any], at: Coordinates) -> Finding:
-    """The warning as a finding; the attributes of the span that it was raised in say whose it is.
+    """The warning as a finding; its tags are the attributes of the span that it was raised in.
 
     >>> warning = {"category": "LinAlgWarning", "message": "Ill-conditioned matrix", "span.expert": "1"}
-    >>> found = finding_of(warning | {"count": 2}, Coordinates(epoch=3))
-    >>> str(found.series), found.text, found.count
+    >>> finding = finding_of(warning | {"count": 2}, Coordinates(epoch=3))
+    >>> str(finding.series), finding.text, finding.count
     ('LinAlgWarning{expert="1"}', 'expert=1: Ill-conditioned matrix (LinAlgWarning)', 2)
     """
     span = {key[5:]: value for key, value in warning.items() if key.startswith("span.")}
     category = str(warning.get("category", "Warning"))
-    message = " ".join(str(warning.get("message", "")).split())[:_MAX_TEXT]
+    message = " ".join(str(warning.get("message", "")).split())
+    if len(message) > _MAX_TEXT:  # the whole of it is in the event
+        message = f"{message[: _MAX_TEXT - 1]}…"
     where = ", ".join(f"{key}={value}" for key, value in span.items())
     place = f"{warning['file']}:{warning['line']}" if warning.get("file") else ""
     text = f"{where}: {message} ({category}" if where else f"{message} ({category}"

@@ -17,11 +17,11 @@ logger = logging.getLogger("entrenar_otel")
 
 
 class ProcessMemory:
-    """The memory of this process since now: resident, and what Python allocated where that is asked for.
+    """The memory of this process from now on, in bytes: resident, and with `allocations` Python's own.
 
-    Peaks between two readings are known too, from the system's own high-water mark as soon as it
-    rises above where it stood at the beginning. tracemalloc makes a program slower (allocations by a
-    factor of 2 to 4): it runs only with `allocations`, and is stopped again if it was started here.
+    Peaks between two readings are known too: by the system's high-water mark, as soon as it rises above
+    where it stood at the beginning. tracemalloc makes a program slower (allocations by a factor of 2 to
+    4), so it runs only with `allocations`, and is stopped again if it was started here.
 
     >>> memory = ProcessMemory()
     >>> rss, allocated = memory.read()
@@ -46,9 +46,9 @@ class ProcessMemory:
         self.peak_allocated_bytes: int | None = None
 
     def read(self) -> tuple[int, int | None]:
-        """The largest since the last reading: resident bytes, bytes allocated by Python (None: unknown).
+        """Resident bytes, and bytes allocated by Python (None: unknown): the most since the last reading.
 
-        It is what the process holds now, unless its peak has risen meanwhile.
+        That is what the process holds now, unless its peak has risen meanwhile.
         """
         rss, mark = self._process.memory_info().rss, _high_water_mark()
         if mark > max(self._first_mark, self.peak_rss_bytes):
@@ -74,13 +74,13 @@ class ProcessMemory:
 
 
 def _high_water_mark() -> int:
-    """The most bytes that were ever resident, of this process; 0 where the system does not say.
+    """The most bytes of this process that were ever resident; 0 where the system does not say.
 
-    Linux' own mark: that of getrusage is what the process that started this one had.
+    From Linux's status file: getrusage begins with the mark of the process that started this one.
     """
     try:
         with open("/proc/self/status", "rb") as file:
-            found = re.search(rb"^VmHWM:\s+(\d+) kB", file.read(), flags=re.MULTILINE)
-        return int(found[1]) * 1024 if found else 0
+            match = re.search(rb"^VmHWM:\s+(\d+) kB", file.read(), flags=re.MULTILINE)
+        return int(match[1]) * 1024 if match else 0
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource is not None else 0  # in bytes

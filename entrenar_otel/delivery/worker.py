@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from entrenar_otel.errors import guard
 
@@ -55,9 +55,13 @@ class Worker:
         if not self.is_forked:
             with self._change:
                 if self._thread is None:
-                    thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-                    thread.start()
-                    self._thread = thread
+                    # Before it starts: a garbage collection meanwhile may end a span, and call this again.
+                    self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+                    try:
+                        self._thread.start()
+                    except RuntimeError:
+                        self._thread = None
+                        raise
 
     def wake(self) -> int:
         """Ask for a round now; returns its number."""
@@ -128,17 +132,18 @@ class Worker:
 class Stoppable(Protocol):
     """A worker, or what has one."""
 
-    name: str
-
     def begin_stop(self) -> None: ...
 
     def stop(self, timeout_seconds: float) -> bool: ...
 
 
-def stop_all(workers: Iterable[Stoppable], timeout_seconds: float) -> list[str]:
-    """Stop them side by side within one deadline; returns the names of those that hang."""
+S = TypeVar("S", bound=Stoppable)
+
+
+def stop_all(workers: Iterable[S], timeout_seconds: float) -> list[S]:
+    """Stop them side by side within one deadline; returns those that hang."""
     chosen = list(workers)
     for worker in chosen:
         worker.begin_stop()
     deadline = time.monotonic() + timeout_seconds
-    return [one.name for one in chosen if not one.stop(max(0.0, deadline - time.monotonic()))]
+    return [worker for worker in chosen if not worker.stop(max(0.0, deadline - time.monotonic()))]

@@ -11,8 +11,9 @@ from typing import Any
 
 from entrenar_processors.alert import Alert, Level
 
-from entrenar_otel.delivery.bounded_queue import BoundedQueue, DropStale
+from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.overflow import DropStale
 from entrenar_otel.delivery.worker import stop_all
 from entrenar_otel.errors import DeliveryError, guard
 from entrenar_otel.handlers.handler import Handler, Notice, as_handler, checked_level
@@ -44,6 +45,11 @@ class Deliveries:
         chosen = [_Receiver(as_handler(one), self.failures) for one in handlers]
         self._queues = [(one.least, one.queue(self.losses, max_waiting)) for one in chosen]
 
+    def start(self) -> None:
+        """Start the threads now: at the interpreter's end, when the last alerts come, none may start."""
+        for _, queue in self._queues:
+            queue.start()
+
     def send(self, notice: Notice) -> None:
         """Queue it. Never blocks, never raises; in a forked child, where no thread is, it does nothing."""
         for least, queue in self._queues:
@@ -63,12 +69,10 @@ class Deliveries:
 
     def close(self, timeout_seconds: float = 2.0) -> list[str]:
         """Deliver what waits, then nothing more; returns the names of handlers that hang."""
-        queues = [queue for _, queue in self._queues]
-        hanging = set(stop_all(queues, timeout_seconds))
-        for queue in queues:
-            if queue.name in hanging:
-                queue.give_up()
-        return [queue.name.removeprefix(_PREFIX) for queue in queues if queue.name in hanging]
+        hanging = stop_all([queue for _, queue in self._queues], timeout_seconds)
+        for queue in hanging:
+            queue.give_up()
+        return [queue.name.removeprefix(_PREFIX) for queue in hanging]
 
 
 _PREFIX = "handler "

@@ -109,7 +109,7 @@ class StandIn:
 
     def on(self, occasion: str, call: Callable[..., object], *, local: bool) -> None:
         """Keep a callback. Raises ConfigError."""
-        from entrenar_otel.andon.andon import check_callback
+        from entrenar_otel.andon.callbacks import check_callback
 
         check_callback(occasion, call)
         self.callbacks.append((occasion, call, local))

@@ -215,6 +215,7 @@ class RecordedRun:
             self.request.alerting or AndonConfig(),
             budgets=run.budgets,
             drift_detector=self.request.given.drift_detector,
+            processors=self.request.given.processors,
             clock=self.request.given.clock,
         )
 

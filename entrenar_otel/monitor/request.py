@@ -116,6 +116,10 @@ class RunRequest:
         for name, place in (("lake", self.lake), ("live", self.live)):
             if place is not None and (not isinstance(place, str | os.PathLike) or not os.fspath(place)):
                 raise ConfigError(f"expected {name} to be a folder or URL, got {place!r}")
+        if self.processors:
+            from entrenar_otel.andon.user_processor import checked_processors
+
+            checked_processors(self.processors)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,15 +60,11 @@ def test_a_resume_of_long_ago_is_none_of_this_pause(judged: Callable[..., Any], 
     """Given to a run that was not paused; the pause after it waits for somebody all the same."""
     with judged(settings(0.3, "resume")) as one:
         one.monitor.log(accuracy=0.9)
-        send(
-            one.run.record.live,
-            one.run.record.process,
-            Command.RESUME,
-        )
+        tell(one, Command.RESUME)
         one.tick()
         fall(one)
         one.monitor.log(accuracy=0.9)
-    assert "entrenar: nobody answered for 300 ms: resume" in capfd.readouterr().err
+    assert "entrenar: no answer within 300 ms: resuming" in capfd.readouterr().err
 
 
 def test_resumed_before_it_waits(judged: Callable[..., Any]) -> None:
@@ -111,14 +107,14 @@ def meanwhile(call: Callable[[], Any]) -> Iterator[None]:
 
 def tell(one: Kit, command: Command, reason: str = "") -> None:
     record = one.run.record
-    assert record is not None
     send(record.live, record.process, command, reason)
 
 
 def wait_for_pause(one: Kit) -> None:
-    andon = one.run.pipeline.andon
+    pipeline = one.run.pipeline
+    assert pipeline is not None
     end = time.monotonic() + 20
-    while not andon.is_paused:
+    while not pipeline.andon.is_paused:
         assert time.monotonic() < end
         time.sleep(0.01)
 
@@ -151,8 +147,8 @@ def test_pause_and_resume(judged: Any, capfd: pytest.CaptureFixture[str]) -> Non
         assert said == [
             "entrenar: paused: Accuracy regression detected: accuracy is 0.5, the limit is 0.8 "
             "at epoch 1, batch 2",
-            f"entrenar: go on with `entrenar-otel resume kit --lake {lake}`",
-            "entrenar: in 1m the run will stop by itself",
+            f"entrenar: resume it with `entrenar-otel resume kit --lake {lake}`",
+            "entrenar: without an answer it will stop in 1m",
             "entrenar: resumed",
         ]
         one.monitor.log(accuracy=0.5)  # the same episode does not pause again
@@ -168,7 +164,7 @@ def test_nobody_answers_and_it_goes_on(judged: Any, alerting: Any, capfd: pytest
         fall(one)
         one.monitor.log(accuracy=0.9)
         assert one.monitor.query(ACTIONS).column(0).to_pylist() == ["pause", "resume"]
-    assert "entrenar: nobody answered for 300 ms: resume" in capfd.readouterr().err
+    assert "entrenar: no answer within 300 ms: resuming" in capfd.readouterr().err
 
 
 def test_nobody_answers_and_it_stops(judged: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -184,7 +180,7 @@ def test_nobody_answers_and_it_stops(judged: Any, capfd: pytest.CaptureFixture[s
         assert heard == ["floor"]
         assert caught.value.incident
         one.monitor.log(accuracy=0.9)
-    assert "entrenar: nobody answered for 300 ms: stop" in capfd.readouterr().err
+    assert "entrenar: no answer within 300 ms: stopping" in capfd.readouterr().err
 
 
 def test_stop_while_paused(judged: Any) -> None:
@@ -226,7 +222,7 @@ def test_garbage_while_paused_is_refused(
 
         with meanwhile(other):
             one.monitor.log(accuracy=0.9)
-    assert "is no command" in caplog.text
+    assert "is not a command" in caplog.text
 
 
 @pytest.mark.parametrize("where", ["body", "steps", "loader"])

@@ -88,7 +88,8 @@ def test_a_validation_loss_does_not_stop(judged: Any, tags: dict[str, str]) -> N
 
 def test_a_loop_that_swallows_it_is_stopped_again_but_alerted_once(judged: Any) -> None:
     """Every call with a NaN raises; it is one episode, one incident, one row, one call of the callback."""
-    heard, notes = [], []
+    heard: list[Any] = []
+    notes: list[tuple[int | None, str | None]] = []
     with judged() as one:
         one.monitor.on("stop", heard.append)
         for step in range(10):
@@ -176,7 +177,7 @@ def test_a_callback_that_raises_does_not_prevent_the_stop(
         with pytest.raises(AndonStop):
             one.monitor.log(loss=NAN)
         assert heard == ["first", "second"]
-        assert one.run.pipeline.andon.failures == {"stop": 1}
+        assert one.run.pipeline.andon.callbacks.failures == {"stop": 1}
     assert "fail on stop failed: OSError: no space for the checkpoint" in caplog.text
 
 

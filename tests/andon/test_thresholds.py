@@ -160,7 +160,7 @@ def test_alert_callbacks_hear_of_every_beginning(judged: Any) -> None:
         one.monitor.log(accuracy=0.95)
         expected = ("floor", "Accuracy is low: accuracy is 0.7, the limit is 0.8", "vision", 0.7)
         assert told == [expected]
-        assert one.run.pipeline.andon.failures == {"alert": 1}
+        assert one.run.pipeline.andon.callbacks.failures == {"alert": 1}
         assert one.monitor.alerts == []
 
 

@@ -115,7 +115,7 @@ pcie                            20 %        30 %   67 %  ✓ passed
 no_validation                      –           0      –  · off
 quick_and_calm                     –           –      –  ✓ passed
 
-– allocations: what Python allocated was not recorded"""
+– allocations: memory allocated by Python was not recorded"""
 AT_120 = """\
 memory                      memory_usage   1.50 GiB    2.00 GiB   75 %  ━━━━━━━━──  ✓ passed"""
 
@@ -280,7 +280,7 @@ def test_a_run_that_was_killed(cli: Cli) -> None:
     answer = cli("ci")
     assert answer.code == 1
     assert "killed  crashed" in answer.out
-    assert "✗ allocations: what Python allocated was " in answer.out  # noted while it ran
+    assert "✗ allocations: memory allocated by Python was " in answer.out  # noted while it ran
     assert "resident memory was " not in answer.out
     assert "the run ended abnormally: the process is gone" in answer.out
     latency = facts_of(Lake("lake"), "killed").spans

@@ -144,13 +144,13 @@ def test_what_hangs_is_left_behind_at_the_deadline(work: Work) -> None:
 
 
 def test_stop_all_has_one_deadline_for_all() -> None:
-    """Each is told to stop before any is waited for; those that hang are named."""
+    """Each is told to stop before any is waited for; those that hang are returned."""
     works = [Work() for _ in range(12)]
     for one in works[::2]:
         one.gate.clear()
     workers = [Worker(f"w{i}", one, finish=one.finish) for i, one in enumerate(works)]
     begun = time.monotonic()
-    assert stop_all(workers, 0.2) == [f"w{i}" for i in range(0, 12, 2)]
+    assert stop_all(workers, 0.2) == workers[::2]
     assert time.monotonic() - begun < 10
     assert [one.finishes for one in works] == [0, 1] * 6
     for one in works:
@@ -158,6 +158,40 @@ def test_stop_all_has_one_deadline_for_all() -> None:
     assert stop_all(workers, 10) == []
     assert stop_all(iter(workers), 10) == []
     assert [one.finishes for one in works] == [1] * 12
+
+
+def test_one_thread_however_often_it_is_started(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A garbage collection within `start` may end a span, and that starts the same worker."""
+    worker = Worker("one", work)
+    start = threading.Thread.start
+    started: list[str] = []
+
+    def start_within_start(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        worker.start()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_within_start)
+    worker.start()
+    monkeypatch.undo()
+    assert started == ["one"]
+    assert worker.stop(10)
+
+
+def test_a_thread_that_was_refused_may_start_later(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system had no more of them for a while."""
+    worker = Worker("w", work)
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        worker.start()
+    assert not worker.is_started
+    monkeypatch.undo()
+    assert worker.flush(10)
+    assert (worker.stop(10), work.rounds) == (True, 2)
 
 
 def test_cpu_time_is_its_threads_own() -> None:

@@ -267,7 +267,7 @@ def test_what_is_said(value: float, expected: float, text: str) -> None:
     """Six digits; nothing was expected of what is no number."""
     given = Rule("a", "a", "a", "T", {})
     assert summary_of(given, found(0, value=value, expected=expected), LOSS) == text
-    assert summary_of(given, found(0), None) == "T: loss and further series at the same time"
+    assert summary_of(given, found(0), None) == "T: loss and other series at the same time"
 
 
 # -- announcements: what `log` saw in its own call ------------------------------------------------------

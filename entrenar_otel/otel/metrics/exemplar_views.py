@@ -1,7 +1,5 @@
 """Views: for a provider that a user builds with the SDK, views which keep every sample.
 
-::
-
     from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, MeterProvider
 
     provider = MeterProvider(

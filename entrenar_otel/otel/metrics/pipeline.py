@@ -139,7 +139,7 @@ class MetricsPipeline:
         """Export the final state, then no more; returns the exporters that hang and were left behind."""
         self.state.name = state
         self.overhead.stop()
-        hanging = stop_all(self._workers(), timeout_seconds)
+        hanging = [worker.name for worker in stop_all(self._workers(), timeout_seconds)]
         if self.page is not None:
             with guard("/metrics"):
                 self.page.close()

@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from entrenar_otel.delivery.bounded_queue import BoundedQueue, Overflow
+from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.overflow import Overflow
 from entrenar_otel.otel.sdk_seams import suppress_instrumentation
 
 logger = logging.getLogger("entrenar_otel")
@@ -107,7 +108,7 @@ class SpanPipeline(SpanProcessor):
         for lane, queue in late:
             if not queue.stop(max(0.0, deadline - time.monotonic())):
                 logger.warning(
-                    "%s did not finish within %g s: spans were not exported (%d wait; they are in the lake)",
+                    "%s did not finish within %g s: %d spans were not exported (they are in the lake)",
                     lane.name,
                     timeout_seconds,
                     queue.give_up(),
@@ -124,7 +125,7 @@ class _Lane:
         self.name = type(exporter).__name__
         self._exporter = exporter
         self._failures = failures
-        self._lost = losses.counter("spans", self.name)
+        self._losses = losses
         self._has_said = self._is_shut_down = False
 
     def queue(self, delay_seconds: float, max_queue: int, max_batch: int) -> BoundedQueue[ReadableSpan]:
@@ -134,7 +135,7 @@ class _Lane:
             self._export,
             limit=max_queue,
             overflow=Overflow(),
-            lost=self._lost,
+            lost=self._losses.counter("spans", self.name),
             too_slow=f"{self.name} is too slow: spans are not exported and only counted "
             "(they are in the lake)",
             max_batch=max_batch,
@@ -142,17 +143,16 @@ class _Lane:
             finish=self.shut_down,
         )
 
-    def _export(self, batch: Sequence[ReadableSpan]) -> None:
+    def _export(self, batch: Sequence[ReadableSpan]) -> bool:
         try:
             with suppress_instrumentation():
                 result = self._exporter.export(batch)
             if result is not SpanExportResult.FAILURE:
-                return
+                return True
             why = "it says FAILURE"
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
         self._failures[self.name] += 1
-        self._lost(len(batch))
         has_said, self._has_said = self._has_said, True
         if not has_said:
             logger.warning(
@@ -160,6 +160,7 @@ class _Lane:
                 self.name,
                 why,
             )
+        return False
 
     def shut_down(self) -> None:
         """Once, whoever asks first."""

@@ -52,7 +52,7 @@ def test_what_cannot_be_judged(runs: None, cli: Cli, monkeypatch: pytest.MonkeyP
 
 def test_config_check_of_no_file(cli: Cli) -> None:
     """To check what is not there is an error, not the defaults."""
-    gone = "gone.toml: expected a file that can be read, found No such file or directory\n"
+    gone = "gone.toml: expected a readable file, found No such file or directory\n"
     assert cli("config", "check", "gone.toml") == (2, "", gone)
 
 

@@ -63,7 +63,9 @@ def rows(one: Kit) -> Callable[..., Rows]:
     return ask
 
 
-DELTAS = dict.fromkeys((Counter, UpDownCounter, Histogram), AggregationTemporality.DELTA)
+DELTAS: dict[type, AggregationTemporality] = dict.fromkeys(
+    (Counter, UpDownCounter, Histogram), AggregationTemporality.DELTA
+)
 
 
 class Keeper(MetricExporter):

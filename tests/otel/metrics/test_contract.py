@@ -124,6 +124,7 @@ def test_extremes(one: Kit, front: WrappingMeterProvider) -> None:
     record = make(front.get_meter("m"))["histogram"]
     for value in (3.0, 0.5, 40.0):
         record(value)
+    point: Any
     (point,) = (p for r in one.metric_data().resource_metrics for s in r.scope_metrics for m in s.metrics
                 if m.name == "training.size" for p in m.data.data_points)  # fmt: skip
     assert (point.min, point.max) == (0.5, 40.0)

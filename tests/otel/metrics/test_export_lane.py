@@ -74,7 +74,8 @@ def test_the_console(start: Start) -> None:
     out = io.StringIO()
     with start(exporters=[ConsoleMetricExporter(out)], model_id="digits") as monitor:
         log_all(monitor)
-    text, last, at = out.getvalue(), {}, 0
+    text, at = out.getvalue(), 0
+    last: Any = {}
     while at < len(text.rstrip()):
         last, at = json.JSONDecoder().raw_decode(text, at)
         at += 1  # the end of the line

@@ -172,7 +172,8 @@ def test_what_arrives(server: Any, start: Start, preference: str, monkeypatch: p
     assert server.metrics(1)["training.accuracy"].gauge.data_points[0].as_double == 4 / 8
 
     wanted = DELTA if preference == "delta" else CUMULATIVE
-    sums, counts = [], []
+    sums: list[Any] = []
+    counts: list[Any] = []
     for i in range(3):
         metrics = server.metrics(i)
         for metric, mine in (("training.samples", sums), ("training.step.duration", counts)):

@@ -67,7 +67,7 @@ def read(data: MetricsData | None) -> dict[Row, list[Row]]:
             scope.schema_url,
             repr(sorted((one.attributes or {}).items())),
         )
-        key = (*of, metric.name, metric.unit, metric.description, *kind)
+        key: tuple[Any, ...] = (*of, metric.name, metric.unit, metric.description, *kind)
         key = (*key, getattr(data_, "aggregation_temporality", None))
         assert key not in found
         found[key] = sorted(

@@ -290,7 +290,11 @@ def test_a_callback_that_raises(make: Make, caplog: pytest.LogCaptureFixture) ->
     caplog.set_level(logging.CRITICAL, "opentelemetry")
     provider, _reader = make()
     meter = provider.get_meter("mine")
-    meter.create_observable_gauge("broken", [lambda _: 1 / 0])
+
+    def broken(_options: Any) -> Any:
+        raise ZeroDivisionError
+
+    meter.create_observable_gauge("broken", [broken])
     gauge = meter.create_gauge("training.accuracy")
     for i in range(3):
         gauge.set(i)

@@ -128,7 +128,7 @@ def test_coordinates_that_cannot_be(
             gauge.set(1.0, {"epoch": value, "batch": 3})
         gauge.set(2.0, {"epoch": 5, "batch": 3})
         gauge.set(3.0, {"epoch": 5.9, "batch": np.int64(4)})
-    expected = [("x", 1.0, {}, None, 3, None)] * len(bad)
+    expected: list[Any] = [("x", 1.0, {}, None, 3, None)] * len(bad)
     expected += [("x", 2.0, {}, 5, 3, None), ("x", 3.0, {}, 5, 4, None)]
     assert rows("x") == expected * 2
     one.tick()  # a record has room for 2**31, which the lake refuses

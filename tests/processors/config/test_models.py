@@ -156,8 +156,8 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     for data, want in (
         (b'[monitor]\nlake = "\xff"\n', f"{file}:2: expected text in UTF-8, found the byte 0xff"),
         ("[monitor]".encode("utf-16"), f"{file}:1: expected text in UTF-8, found UTF-16"),
-        (b"# " + b"x" * MAX_BYTES, f"{file}: expected at most 1,048,576 bytes, found a longer file"),
-        (b"t = 12:00:00+99:99", f"{file}:1: expected TOML, found a mistake at column"),
+        (b"# " + b"x" * MAX_BYTES, f"{file}: expected at most 1,048,576 bytes, found a larger file"),
+        (b"t = 12:00:00+99:99", f"{file}:1: expected TOML, found a syntax error at column"),
     ):
         file.write_bytes(data)
         with pytest.raises(BadConfig) as error:
@@ -165,9 +165,9 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         assert str(error.value).startswith(want)
     with pytest.raises(BadConfig, match="expected a file, found a folder"):
         load_config(tmp_path)
-    with pytest.raises(BadConfig, match=r"gone.toml: expected a file that can be read, found No such file"):
+    with pytest.raises(BadConfig, match=r"gone.toml: expected a readable file, found No such file"):
         load_config(tmp_path / "gone.toml")
-    with pytest.raises(BadConfig, match="expected a file that can be read, found embedded null byte"):
+    with pytest.raises(BadConfig, match="expected a readable file, found embedded null byte"):
         load_config(Path("a\0b"))
 
 
