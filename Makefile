@@ -34,7 +34,7 @@ bench: ## Measure us and the peers in the same run; rewrites docs/benchmarks.md
 
 docs: ## Build the documentation into build/site, strictly
 	@scripts/setup docs .venv-docs
-	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet --site-dir build/site
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --site-dir build/site
 	@echo "built: build/site/index.html"
 
 lint: ## Format check, lint, strict types, who may import whom
@@ -42,6 +42,7 @@ lint: ## Format check, lint, strict types, who may import whom
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy tests conftest.py
 	@$(BIN)/lint-imports --no-logo
 
 release-check: ## Whether this state can be released: version, changelog, packages

@@ -33,7 +33,7 @@ from entrenar_otel.lake.runs import RunRecord
 logger = logging.getLogger("entrenar_otel")
 
 #: How long the incident of a stop may keep the loop waiting.
-_STOP_SECONDS = 10.0
+STOP_SECONDS = 10.0
 #: Libraries whose versions are noted where they are installed.
 _LIBRARIES = ("numpy", "torch", "jax", "tensorflow", "scikit-learn", "opentelemetry-sdk", "duckdb", "pyarrow")
 
@@ -103,7 +103,7 @@ class Incidents:
                 return None
             self._stops += 1
             incident = self._new(alert)
-        if not self.worker.flush(_STOP_SECONDS):
+        if not self.worker.flush(STOP_SECONDS):
             logger.warning("the incident %s is not written yet: the lake is slow", self._url(incident))
         return self._url(incident) if incident.is_written else None
 
@@ -115,7 +115,7 @@ class Incidents:
         if is_due:
             self.worker.wake()
 
-    def close(self, timeout_seconds: float = _STOP_SECONDS) -> bool:
+    def close(self, timeout_seconds: float = STOP_SECONDS) -> bool:
         """Write what is open, with the window up to now; False where that took too long."""
         with self._lock:
             for one in self._open:

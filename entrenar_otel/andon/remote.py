@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """Whether a process of the run has taken the command, and whether it was paused before."""
+    """Whether a process of the run has accepted the command, and whether it was paused before."""
 
     rank: int
     process: str
@@ -27,9 +27,9 @@ class Answer:
 
 
 def give(lake: Lake, run_id: str, command: Command, reason: str, wait_seconds: float) -> list[Answer]:
-    """Give the command to every process of a run on this host, and wait for it to be taken.
+    """Give the command to every process of a run on this host, and wait for it to be accepted.
 
-    Raises RunError where the run has no process here.
+    Raises RunError if the run has no process here.
     """
     here = _processes(lake, run_id)
     paused = {one.process for one in here if is_paused(one.live, one.process)}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from entrenar_otel.lake.runs import RunRecord
 
 #: How long a stop looks for the last finite values.
-_LOOK_BACK_SECONDS = 3.0
+LOOK_BACK_SECONDS = 3.0
 #: What to do next, by the alert's source.
 _ADVICE = {
     "nonfinite": "lower the learning rate, clip gradients, or look for bad data in that batch",
@@ -45,7 +45,7 @@ class StopMessage:
             values: list[str] = []
             # On a thread of its own: the lake may hang.
             worker = Worker("entrenar-stop", partial(self._last_finite, alert.series, values))
-            worker.stop(_LOOK_BACK_SECONDS)
+            worker.stop(LOOK_BACK_SECONDS)
             if values:
                 parts.append(f"The last finite values were {', '.join(values)}.")
             parts.append("The sample is recorded.")

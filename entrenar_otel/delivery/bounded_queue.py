@@ -1,20 +1,19 @@
 """Bounded queue: hands things to one receiver that may be slow, raise or hang, on a thread of its own.
 
-Everybody who passes something on to what is not ours does it through this class: samples to emitters and
-consumers, notices to alert handlers, spans to exporters. Whoever puts never waits. What finds no room is
-dropped by a policy, counted in `Losses`, and said once.
+Samples go to emitters and consumers, notices to alert handlers, and spans to exporters through this class.
+`put` never waits. An item that finds no room is dropped by a policy, counted in `Losses`, and warned of once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from entrenar_otel.delivery.overflow import Overflow
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 
@@ -23,74 +22,12 @@ logger = logging.getLogger("entrenar_otel")
 T = TypeVar("T")
 
 
-class Overflow(Generic[T]):
-    """Which item goes when there is no room: the newcomer. What waits stays: spans, whose parents come last.
-
-    Items are known by number, in the order of their arrival.
-    """
-
-    def before(self, item: T) -> None:
-        """An item comes, and may need room."""
-
-    def added(self, number: int, item: T) -> None:
-        """It waits."""
-
-    def removed(self, number: int) -> None:
-        """It waits no more: delivered, or dropped."""
-
-    def victim(self, waiting: OrderedDict[int, T]) -> int | None:
-        """The number of the waiting item that goes; None: the newcomer is refused."""
-        return None
-
-
-class DropOldest(Overflow[T]):
-    """The oldest goes: samples for somebody who watches."""
-
-    def victim(self, waiting: OrderedDict[int, T]) -> int | None:
-        return next(iter(waiting))
-
-
-class DropStale(Overflow[T]):
-    """First goes what newer news has replaced, then the oldest that could be replaced, then the oldest.
-
-    Args:
-        key: what an item is about, and whether it is the last word on it, which nothing replaces.
-    """
-
-    def __init__(self, key: Callable[[T], tuple[Hashable, bool]]) -> None:
-        self._key = key
-        # By number, oldest first.
-        self._replaceable: OrderedDict[int, Hashable] = OrderedDict()
-        self._stale: OrderedDict[int, None] = OrderedDict()
-        self._newest: dict[Hashable, int] = {}
-
-    def before(self, item: T) -> None:
-        key, _ = self._key(item)
-        if key in self._newest:
-            self._stale[self._newest.pop(key)] = None
-
-    def added(self, number: int, item: T) -> None:
-        key, is_final = self._key(item)
-        if not is_final:
-            self._replaceable[number] = key
-            self._newest[key] = number
-
-    def removed(self, number: int) -> None:
-        key = self._replaceable.pop(number, None)
-        self._stale.pop(number, None)
-        if self._newest.get(key) == number:
-            del self._newest[key]
-
-    def victim(self, waiting: OrderedDict[int, T]) -> int | None:
-        return next(iter(self._stale or self._replaceable or waiting))
-
-
 class BoundedQueue(Generic[T]):
     """Items wait here, up to a limit, and go to `deliver` in order, in batches, on the worker's thread.
 
     Args:
         name: of the receiver, for its thread and for messages.
-        deliver: takes a batch; False: it was not taken, and is lost. It may raise, which is logged once and
+        deliver: takes a batch; False means that the batch is lost. It may raise, which is logged once and
             loses the batch too, and it may hang.
         limit: how much may wait, in items, or in what `weigh` says of each. One item is always taken.
         overflow: which item goes when there is no room.
@@ -153,7 +90,7 @@ class BoundedQueue(Generic[T]):
             return list(self._waiting.values())
 
     def put(self, item: T) -> None:
-        """Let it wait. Never waits itself."""
+        """Add an item. Never waits."""
         if self.worker.is_forked:
             return
         weight, dropped, is_refused = self._weight_of(item), 0, False
@@ -171,14 +108,16 @@ class BoundedQueue(Generic[T]):
             is_due = not self._delays or len(self._waiting) % self._max_batch == 0
         if dropped:
             self._count(dropped)
-        with contextlib.suppress(RuntimeError):  # at the interpreter's end no thread starts: see `begin_stop`
+        try:
             if is_due:
                 self.worker.wake()
             elif not self.worker.is_started:
                 self.worker.start()
+        except RuntimeError:  # at the interpreter's end no thread starts: see `begin_stop`
+            pass
 
     def hurry(self) -> None:
-        """Deliver now what waits for more."""
+        """Deliver now, without waiting for a full batch."""
         if self._waiting:
             self.worker.wake()
 

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from entrenar_processors import Samples
 
-from entrenar_otel.delivery.bounded_queue import BoundedQueue, DropOldest
+from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.overflow import DropOldest
 from entrenar_otel.records import MetricsEmitter, records_of
 
 #: What may wait before the oldest is dropped, counted and warned of: about 100 MB.
@@ -33,7 +34,7 @@ class Outbox(BoundedQueue[Samples]):
         flush: Callable[[], Any] = lambda: None,
     ) -> None:
 
-        def deliver_first(batch: Sequence[Samples]) -> None:  # whatever a receiver returns means nothing
+        def deliver_first(batch: Sequence[Samples]) -> None:  # what a receiver returns is ignored
             deliver(batch[0])
 
         super().__init__(

@@ -33,8 +33,8 @@ class Worker:
         self._interval = interval_seconds
         self._change = threading.Condition()
         self._asked = 0  # rounds asked for, and
-        self._done = 0  # the last of them that is over
-        self._waited_for = 0  # the last that was not over in time
+        self._done = 0  # the last of them that is done
+        self._waited_for = 0  # the last that was not done in time
         self._stopping = False
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -51,7 +51,7 @@ class Worker:
         return self._thread is not None
 
     def start(self) -> None:
-        """Start the thread, where it does not run yet. Raises RuntimeError where none can be started."""
+        """Start the thread unless it runs already. Raises RuntimeError if no thread can be started."""
         if not self.is_forked:
             with self._change:
                 if self._thread is None:
@@ -74,22 +74,22 @@ class Worker:
             return self._asked
 
     def wait(self, number: int, timeout_seconds: float) -> bool:
-        """Wait for a round to be over; False where it was not in time."""
+        """Wait until a round is done; False if it was not done in time."""
         if self.is_forked:
             return False
         with self._change:
-            over = self._change.wait_for(lambda: self._done >= number or self._stopped, timeout_seconds)
-            if not over:
+            is_done = self._change.wait_for(lambda: self._done >= number or self._stopped, timeout_seconds)
+            if not is_done:
                 self._waited_for = number
-            return over
+            return is_done
 
     @property
     def is_overdue(self) -> bool:
-        """Whether a round that was waited for in vain still goes on."""
+        """Whether a round that missed its deadline still runs."""
         return self._waited_for > self._done
 
     def flush(self, timeout_seconds: float) -> bool:
-        """A round now, and wait for it; False where it was not over in time."""
+        """Run a round now and wait for it; False if it was not done in time."""
         return self.wait(self.wake(), timeout_seconds)
 
     def begin_stop(self) -> None:
@@ -99,14 +99,14 @@ class Worker:
             self.wake()
 
     def stop(self, timeout_seconds: float) -> bool:
-        """A last round, then no more; False where the thread hangs and is left behind."""
+        """Run a last round, then no more; False if the thread hangs and is left behind."""
         if self.is_forked:
             return False
         self.begin_stop()
         return self.join(timeout_seconds)
 
     def join(self, timeout_seconds: float) -> bool:
-        """Wait for the last round; False where it was not over in time."""
+        """Wait for the last round; False if it was not done in time."""
         with self._change:
             return self._change.wait_for(lambda: self._stopped, timeout_seconds)
 

@@ -1,4 +1,4 @@
-"""Export a run's rows as JSON or CSV."""
+"""Rows as JSON or CSV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from entrenar_otel.lake.plain import plain_rows
 
 
 def write_json(table: pa.Table, stream: TextIO) -> None:
-    """One JSON array, an object a row."""
+    """Write one JSON array, with an object per row."""
     stream.write("[")
     for i, row in enumerate(plain_rows(table)):
         stream.write((",\n " if i else "\n ") + json.dumps(row, ensure_ascii=False))
@@ -20,7 +20,7 @@ def write_json(table: pa.Table, stream: TextIO) -> None:
 
 
 def write_csv(table: pa.Table, stream: TextIO) -> None:
-    """CSV with a header; nested values as JSON text, absent ones empty."""
+    """Write CSV with a header; nested values are JSON text, null is empty."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(table.schema.names)
     for row in plain_rows(table):

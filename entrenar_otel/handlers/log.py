@@ -1,4 +1,4 @@
-"""Log: one line when an alert fires, one when it is over, through Python's logging."""
+"""Log: one line when an alert fires and one when it ends, through Python's logging."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from entrenar_processors.alert import Alert, Level
 from entrenar_processors.durations import text_of
 
 from entrenar_otel.handlers.handler import Notice
+from entrenar_otel.redact import printable_line
 
 logger = logging.getLogger("entrenar_otel.alert")
 
@@ -20,7 +21,7 @@ _LEVELS = {
 
 
 class Log:
-    """Logs to `entrenar_otel.alert`, at the alert's level; that it is over is an INFO line."""
+    """Logs to `entrenar_otel.alert` at the alert's level; its end at INFO."""
 
     name = "log"
     min_level = Level.INFO
@@ -47,13 +48,4 @@ def one_line(alert: Alert) -> str:
     if alert.ended_ns is not None:
         parts.append(f"over after {text_of((alert.ended_ns - alert.started_ns) / 1e9)}")
     where = f" ({alert.where})" if alert.where else ""
-    return clean(f"{' '.join(parts)}: {alert.summary or 'no more is known'}{where}")
-
-
-def clean(text: str) -> str:
-    """Text that stays on one line of a log or terminal, whatever a name or summary holds.
-
-    >>> clean("two\\nlines \\x1b[31m")
-    'two lines ?[31m'
-    """
-    return "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))
+    return printable_line(f"{' '.join(parts)}: {alert.summary or 'no summary'}{where}")

@@ -16,7 +16,7 @@ from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run
 from entrenar_otel.lake.schema import METRICS, METRICS_IN_MEMORY, NOTES, ROW_GROUP, SORTED_BY
 from entrenar_otel.lake.storage import Storage
 
-#: An ending run compacts at once what costs it under a second or so; `recover` does the rest.
+#: As many rows as a run compacts when it ends, in about a second; `recover` does the rest.
 MAX_ROWS_AT_CLOSE = 5_000_000
 #: Events and spans are merged in memory.
 _MAX_JOURNAL_ROWS = 1_000_000
@@ -43,7 +43,7 @@ def _compact_table(
     replaced = 0
     mine = [file for file in list_folder(storage, folder) if file.process == process]
     whole: list[DataFile] = []
-    if table in NOTES and len(mine) > 1:  # a segment without spans has no file of them, which is no gap
+    if table in NOTES and len(mine) > 1:  # a segment without spans has no file of spans, which is no gap
         metrics = list_folder(storage, run_folder("metrics", day, run_id))
         whole = [file for file in metrics if file.process == process]
     for files in consecutive(mine, whole):
@@ -54,7 +54,7 @@ def _compact_table(
             rows = _joined(storage, table, files) if table in NOTES else _merged(storage, files)
             storage.write(name, NOTES.get(table, METRICS), rows)
         except FileNotFoundError:
-            continue  # somebody else has compacted or pruned them meanwhile
+            continue  # another process has compacted or pruned them meanwhile
         for file in files:
             storage.remove(file.name)
         replaced += len(files)
@@ -62,9 +62,9 @@ def _compact_table(
 
 
 def consecutive(files: list[DataFile], whole: list[DataFile] | None = None) -> Iterator[list[DataFile]]:
-    """Stretches without a gap: a segment that is still somewhere else must not seem to be held.
+    """The stretches without a gap: a segment that is still elsewhere must not seem to be held.
 
-    `whole` are files of metrics, which are written last: their segments are nowhere else.
+    `whole` are files of metrics, which are written last: nothing of their segments is elsewhere.
     """
     stretch: list[DataFile] = []
     for file in files:
@@ -105,7 +105,7 @@ def _rows(storage: Storage, files: list[DataFile]) -> int:
 
 
 def _merged(storage: Storage, files: list[DataFile]) -> Iterator[pa.RecordBatch]:
-    """In whole row groups, a metric at a time: memory holds one metric's rows, not the run's."""
+    """In whole row groups, one metric at a time: memory holds the rows of a metric, not of the run."""
     opened = [_open(storage, file) for file in files]
     try:
         waiting: list[pa.Table] = []

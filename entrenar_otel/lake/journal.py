@@ -1,7 +1,7 @@
 """Journal: the notes of a segment as rows of the tables `events` and `spans`.
 
-Notes are what somebody's code handed in. A field that is missing or cannot be gets a default here: a
-row that could not be written would keep its whole segment out of the lake for ever.
+Notes are user input. A field that is missing or invalid gets a default here: a row that cannot be
+written would keep its whole segment out of the lake forever.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Journal:
-    """A segment's notes by what they say."""
+    """The notes of a segment, by kind."""
 
     events: list[Document]
     ended: list[Document]
@@ -46,7 +46,7 @@ class Journal:
 
 
 def span_key(document: Document) -> tuple[str, str]:
-    """What a span is known by, in all its notes and rows."""
+    """What identifies a span in all its notes and rows."""
     return _text(document.get("trace_id")) or "", _text(document.get("span_id")) or ""
 
 

@@ -1,4 +1,4 @@
-"""Prune: full-rate rows of old runs go; their summaries, down-sampled curves and records stay."""
+"""Prune: the full-rate rows of old runs are removed; summaries, down-sampled curves and records stay."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SUMMARIES = f"SELECT {_SERIES}, {columns(*KEPT)} FROM metrics GROUP BY {_SERIES
 
 @dataclass(frozen=True)
 class Prunable:
-    """A run whose full-rate rows may go."""
+    """A run whose full-rate rows may be removed."""
 
     run_id: str
     ended_at: datetime
@@ -48,7 +48,7 @@ class Prunable:
 def find_prunable(
     storage: Storage, older_than: timedelta = timedelta(days=7), run_id: str | None = None
 ) -> Iterator[Prunable]:
-    """Ended runs whose last attempt ended longer ago than `older_than`."""
+    """Runs that have ended, whose last attempt ended at least `older_than` ago."""
     runs: dict[str, list[RunRecord]] = defaultdict(list)
     for record in find_records(storage, run_id):
         runs[record.run_id].append(record)
@@ -62,7 +62,7 @@ def find_prunable(
             file
             for day in sorted({record.day for record in records})
             for folder in (run_folder("metrics", day, one),)
-            # what a compaction replaced goes first: without the compacted file it would count again
+            # what a compaction replaced is removed first: without the compacted file it would count again
             for file in (*list_replaced(storage, folder), *list_folder(storage, folder))
         ]
         if files:
@@ -70,7 +70,7 @@ def find_prunable(
 
 
 def prune(storage: Storage, run: Prunable) -> None:
-    """Write what stays, then remove the rows. Killed in between, it starts again where it was."""
+    """Write what stays, then remove the rows. Killed in between, the next prune goes on from there."""
     by_folder: dict[str, list[DataFile]] = defaultdict(list)
     for file in run.files:
         by_folder[file.name.rpartition("/")[0]].append(file)
@@ -84,7 +84,7 @@ def prune(storage: Storage, run: Prunable) -> None:
 
 
 def _keep(storage: Storage, folder: str, files: list[DataFile]) -> None:
-    """Write curves and summaries, unless a prune that was killed while it removed files wrote them."""
+    """Write curves and summaries, unless a prune that was killed while removing files wrote them."""
     below = folder.partition("/")[2]
     process, first, last = files[0].process, files[0].first, files[-1].last
     for table, sql, schema in (("curves", _CURVES, CURVES), ("summaries", _SUMMARIES, SUMMARIES)):

@@ -39,15 +39,15 @@ class Recovered:
     rank: int
     rows: int
     damage: str | None
-    #: Spans that the process had open when it died, as documents, with the end that they were given.
+    #: Spans that were open when the process died, as documents with the end given to them here.
     spans: tuple[Document, ...] = ()
 
 
 def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
     """Bring the segments of dead processes into their lake, and close their runs as `crashed`.
 
-    A segment of a living process is locked by it and left alone. A file that is no segment is
-    renamed to `*.damaged`, never deleted.
+    A segment of a living process is locked and left alone. A file that is not a segment is renamed
+    to `*.damaged`, never deleted.
     """
     for path in list(live.glob(".*.new")):
         if (fd := try_lock(path)) is not None:  # a successor that was never used
@@ -110,15 +110,15 @@ def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | N
 
 
 def _last_ns(segment: LiveSegment) -> int:
-    """The last sign of life in a segment."""
+    """The latest time in a segment, in nanoseconds since 1970."""
     return max([segment.journal.last_ns, *(int(block.time_ns.max()) for block in segment.samples.blocks)])
 
 
 def _is_last(storage: Storage, snapshot: Snapshot) -> bool:
     """Whether the process wrote no later segment: not in the live folder, nor in the lake since.
 
-    In this order. Somebody else may recover the later one meanwhile; then the spans open here have
-    their ends in its file, and only if it had none it left no file.
+    In this order: another process may recover the later one meanwhile. Then spans open here have
+    their ends in its file; it left no file only if it had none.
     """
     process, number = snapshot.process, snapshot.number
     for path in segment_paths(snapshot.path.parent):
@@ -145,14 +145,14 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> Non
             record = read_record(storage, about["record"]) if "record" in about else None
             if record is not None:
                 _close(storage, record, ended)
-            for suffix in (".control", ".paused", ".lock"):  # what others told it, and it told others
+            for suffix in (".control", ".paused", ".lock"):  # commands to it, and what it said of itself
                 path.with_suffix(suffix).unlink(missing_ok=True)
         finally:
             os.close(fd)
 
 
 def _about(lock: Path) -> dict[str, str]:
-    """What a process said about itself; nothing where it, or the machine, died before that."""
+    """What a process said about itself; nothing if it, or the machine, died before that."""
     try:
         about = json.loads(lock.read_bytes())
     except ValueError:
@@ -161,7 +161,7 @@ def _about(lock: Path) -> dict[str, str]:
 
 
 def close_all_dead(storage: Storage) -> None:
-    """Look at every run record of the lake for one whose process is gone; slow in a large lake."""
+    """Close every run record of the lake whose process is gone; slow in a large lake."""
     for record in find_records(storage):
         if is_dead(storage, record):
             _close(storage, record, {})

@@ -21,10 +21,10 @@ logger = logging.getLogger("entrenar_otel")
 def view_files(
     connection: duckdb.DuckDBPyConnection, storage: Storage, view: str, names: list[str], schema: pa.Schema
 ) -> None:
-    """Make a view over these files: by DuckDB itself, elsewhere through Arrow."""
+    """Make a view over these files: DuckDB reads a local disk itself, everything else through Arrow."""
     if not names:
         connection.register(view, schema.empty_table())
-    elif storage.is_local and not set("[*?") & set(storage.url):  # which DuckDB would take for a glob
+    elif storage.is_local and not set("[*?") & set(storage.url):  # which DuckDB would read as a glob
         listed = ", ".join(sql_text(storage.location(name)) for name in names)
         connection.execute(
             f"CREATE TEMP VIEW {view} AS SELECT * FROM "
@@ -41,7 +41,7 @@ def view_files(
 
 
 def sql_text(value: str) -> str:
-    """A text as a literal of SQL."""
+    """Text as an SQL literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
@@ -60,7 +60,7 @@ def not_held(segments: list[LiveSegment], files: list[DataFile]) -> list[LiveSeg
 def view_events(
     connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
 ) -> None:
-    """Events in files, and those of live segments that no file holds."""
+    """Make the view `events`: those in files, and those of live segments that no file holds."""
     segments = _readable(segments)
     files = list_files(storage, "events", run_id)  # second
     rows = [event_rows(one.journal.events, one.owner) for one in not_held(segments, files)]
@@ -74,9 +74,9 @@ def view_events(
 def view_spans(
     connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
 ) -> None:
-    """Ended spans like all rows. An open one may be in several segments, and in a file by now as ended."""
+    """Make the view `spans`. An open span may be in several segments, and by now, ended, in a file."""
     segments = _readable(segments)
-    still_open = _open_spans(segments)  # also of segments that are held: only their ended spans are in files
+    still_open = _open_spans(segments)  # also of segments held by a file, which has only their ended spans
     files = list_files(storage, "spans", run_id)  # second
     empty = SPANS.empty_table()
     ended = [span_rows(one.journal.ended, one.owner) for one in not_held(segments, files)]
@@ -96,7 +96,7 @@ def view_spans(
 
 
 def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
-    """Spans without an end in any of the segments, each once; of a dead process they are errors."""
+    """Spans without an end in any of the segments, each once; those of a dead process are errors."""
     ended = {span_key(one) for segment in segments for one in segment.journal.ended}
     found = []
     for segment in segments:
@@ -105,7 +105,7 @@ def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
             continue
         ended.update(map(span_key, fresh))
         path = segment.snapshot.path
-        # Asked before the files are listed: a process that ends its spans and then itself is no crash
+        # Before the files are listed: a process that ends its spans and then itself has not crashed
         dead = not owner_is_alive(path) and not is_alive(str(path.parent), segment.snapshot.process)
         state: Document = (
             {"status": "ERROR", "status_message": "the process is gone; not recovered yet"} if dead else {}
@@ -115,7 +115,7 @@ def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
 
 
 def _readable(segments: list[LiveSegment]) -> list[LiveSegment]:
-    """Without those that have a note which is none: its checksum agrees, so nobody but us wrote it."""
+    """The segments whose notes can be read: an invalid one with a valid checksum is a defect of ours."""
     good = []
     for segment in segments:
         try:

@@ -1,9 +1,9 @@
 """Control: how another process on this host stops, pauses and resumes a run.
 
 A command is a small file beside the process's live segments, `PROCESS.control`, put there whole by a
-rename. The run looks for it at every tick, and several times a second while it is paused; it takes the
-file away when it has read it. Who may write into that folder may control the run. While it is paused an
-empty file `PROCESS.paused` says so.
+rename. The run looks for it at every tick, and several times a second while it is paused; it deletes the
+file when it has read it. Whoever may write into that folder may control the run. While the run is paused,
+an empty file `PROCESS.paused` says so.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from pathlib import Path
 
 #: The source of alerts that no rule makes: what a person, or another rank, asks for.
 CONTROL = "control"
-#: A command is a few hundred bytes; whatever is larger is none.
+#: A command is a few hundred bytes; what is larger is not one.
 _MAX_BYTES = 4096
+#: Characters of a reason, and of who gave the command; longer ones end in `…`.
+_MAX_REASON, _MAX_BY = 500, 100
 
 
 class Command(StrEnum):
@@ -55,12 +57,12 @@ def _paused_path(live: str | os.PathLike[str], process: str) -> Path:
 
 
 def is_paused(live: str | os.PathLike[str], process: str) -> bool:
-    """Whether that process, which must be alive and of this host, holds its loop in a pause."""
+    """Whether a process, which must be alive and on this host, is paused."""
     return _paused_path(live, process).exists()
 
 
 def send(live: str | os.PathLike[str], process: str, command: Command, reason: str = "") -> None:
-    """Give a command to a process; a later one takes the place of one that was not read yet.
+    """Give a command to a process; it replaces an earlier one that was not read yet.
 
     >>> send(tmp_path, "host-1", Command.PAUSE, "look at the loss")
     >>> ControlFile(tmp_path, "host-1").take().command
@@ -68,7 +70,7 @@ def send(live: str | os.PathLike[str], process: str, command: Command, reason: s
     """
     path = control_path(live, process)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    document = {"command": str(command), "by": _who(), "reason": reason[:500], "at": time.time()}
+    document = {"command": str(command), "by": _who(), "reason": _cut(reason, _MAX_REASON), "at": time.time()}
     try:
         temporary.write_text(json.dumps(document), encoding="utf-8")
         temporary.rename(path)
@@ -93,44 +95,48 @@ class ControlFile:
                 self._paused.unlink(missing_ok=True)
 
     def take(self) -> Request | None:
-        """The command that waits, once; None where there is none. Raises ValueError on what is none."""
+        """The command that waits, once; None without one. Raises ValueError on what is not a command."""
         try:
             with open(self._path, "rb", opener=_open_at_once) as file:
                 data = file.read(_MAX_BYTES + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
-            self.remove()
-            raise ValueError(f"{self._path} is no command: {error.strerror}") from None
-        self.remove()
+            self._remove()
+            raise ValueError(f"{self._path} is not a command: {error.strerror}") from None
+        self._remove()
         if len(data) > _MAX_BYTES:
-            raise ValueError(f"{self._path} is no command: larger than {_MAX_BYTES} bytes")
+            raise ValueError(f"{self._path} is not a command: larger than {_MAX_BYTES} bytes")
         try:
             document = json.loads(data or b"null")
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict) or document.get("command") not in list(Command):
-            raise ValueError(f"{self._path} is no command: expected one of {', '.join(Command)}")
+            raise ValueError(f"{self._path} is not a command: expected one of {', '.join(Command)}")
         return Request(
             Command(document["command"]),
-            str(document.get("by", "somebody"))[:100],
-            str(document.get("reason", ""))[:500],
+            _cut(str(document.get("by", "somebody")), _MAX_BY),
+            _cut(str(document.get("reason", "")), _MAX_REASON),
         )
 
     def close(self) -> None:
-        """The run is over: nothing waits, and nobody is paused."""
-        self.remove()
+        """The run is over: no command waits, and it is not paused."""
+        self._remove()
         self.set_paused(False)
 
-    def remove(self) -> None:
-        """Take away what waits: it was read, or nobody will."""
+    def _remove(self) -> None:
+        """Delete what waits: it was read, or nobody will read it."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Without waiting for the other end, where somebody has put a pipe there."""
+    """Open without waiting for the other end, where somebody has put a pipe there."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _who() -> str:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -109,20 +109,20 @@ class Samples:
     @classmethod
     def from_columns(
         cls,
-        columns: Mapping[str | Series, Sequence[float]],
+        columns: Mapping[Any, ArrayLike],
         *,
-        seq: Sequence[int] | None = None,
-        time_ns: Sequence[int] | None = None,
-        epoch: Sequence[int] | None = None,
-        batch: Sequence[int] | None = None,
-        step: Sequence[int] | None = None,
+        seq: ArrayLike | None = None,
+        time_ns: ArrayLike | None = None,
+        epoch: ArrayLike | None = None,
+        batch: ArrayLike | None = None,
+        step: ArrayLike | None = None,
     ) -> Samples:
-        """Samples whose rows all report every column; the columns have the same length."""
+        """Samples whose rows all report every column; columns are by name or Series, and of one length."""
         series = tuple(s if isinstance(s, Series) else Series(s) for s in columns)
         values = np.column_stack([np.asarray(v, dtype=np.float64) for v in columns.values()])
         n = len(values)
 
-        def ints(given: Sequence[int] | None, default: Any, dtype: Any = np.int64) -> Any:
+        def ints(given: ArrayLike | None, default: Any, dtype: Any = np.int64) -> Any:
             return np.asarray(given if given is not None else default, dtype=dtype)
 
         absent = np.full(n, ABSENT)

@@ -42,7 +42,8 @@ class Pipe:
             raise RuntimeError("the peer has left") from error
         if len(data) < 8:
             raise RuntimeError("the peer has left")
-        return value, struct.unpack("d", data)[0]
+        (other,) = struct.unpack("d", data)
+        return value, float(other)
 
     def any_rank(self, mine: bool) -> bool:
         return max(self.gather(float(mine))) > 0
@@ -87,6 +88,7 @@ class Gloo:
         loss = (self.model(x) - x.sum(1, keepdim=True)).square().mean()
         loss.backward()
         for parameter in self.model.parameters():
+            assert parameter.grad is not None
             self.distributed.all_reduce(parameter.grad)
             parameter.grad /= self.distributed.get_world_size()
         self.optimizer.step()
@@ -97,7 +99,7 @@ class Gloo:
 
 
 def main(case: str, backend: str, agreement: str) -> None:
-    group = {"gloo": Gloo, "pipe": Pipe}[backend]()
+    group = Gloo() if backend == "gloo" else Pipe()
 
     def any_rank(mine: bool) -> bool:
         if case == "agree fails" and mine:

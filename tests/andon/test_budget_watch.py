@@ -23,7 +23,6 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from entrenar_otel.andon.budget_watch import BudgetWatch
-from entrenar_otel.andon.process_memory import ProcessMemory
 from entrenar_otel.errors import failures, set_strict
 from entrenar_otel.otel.traces.run_spans import RunSpans
 from entrenar_otel.semconv import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
@@ -145,37 +144,6 @@ assert two == ["training.run.started", "c", "training.run"], two
 @pytest.mark.parametrize("foreign", [False, True])
 def test_users_spans_are_seen_once_whoever_set_the_provider(foreign: bool) -> None:
     program = USERS.format(foreign=foreign)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_resident_memory_is_that_of_the_process(big: list[Any]) -> None:
-    """64 MiB more show, at once and in the peak; between two readings the system's mark tells."""
-    memory = ProcessMemory()
-    before, nothing = memory.read()
-    assert nothing is None
-    assert before == pytest.approx(psutil.Process().memory_info().rss, rel=0.3)
-    big.append(np.ones(64 * MIB // 8))
-    after, _ = memory.read()
-    assert after - before > 50 * MIB
-    big.clear()
-    assert memory.peak_rss_bytes >= after
-    memory.close()
-
-
-def test_a_peak_between_two_readings_is_found() -> None:
-    """In a process of its own: what other tests took before would hide it."""
-    program = """
-import numpy as np
-from entrenar_otel.andon.budget_watch import ProcessMemory
-memory = ProcessMemory()
-before, _ = memory.read()
-np.ones(200 * 2**20 // 8)
-after, _ = memory.read()
-again, _ = memory.read()
-assert after - before > 180 * 2**20, (before, after)
-assert again - before < 100 * 2**20 and memory.peak_rss_bytes == after
-"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import pytest
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.recording.control import Command, ControlFile, Request, control_path, send
+from entrenar_otel.recording.control import Command, control_path, send
 
 Train = Callable[..., Any]
 Call = Callable[..., subprocess.CompletedProcess[str]]
@@ -89,14 +88,12 @@ def test_the_command_that_a_pause_prints_resumes_it(train: Train) -> None:
     run.expect("paused")
     program = f"{shlex.quote(sys.executable)} -m entrenar_otel.cli.main"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ENTRENAR_")}
-    begun = time.monotonic()
     done = subprocess.run(
         typed[1].replace("entrenar-otel", program, 1),
         shell=True, cwd="/", env=environment, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     run.expect("resumed")
-    assert time.monotonic() - begun < 20
 
 
 def test_a_paused_run_is_seen_to_be_paused(train: Train, command: Call) -> None:
@@ -125,10 +122,8 @@ def test_a_signal_while_paused(train: Train, number: signal.Signals, state_of: A
     Path("renacer.toml").write_text(FLOOR)
     run = train(LOW)
     run.expect("paused")
-    begun = time.monotonic()
     run.signal(number)
     code, _, err = run.end()
-    assert time.monotonic() - begun < 20
     assert code == -number, err
     state, reason = state_of("run-1")
     assert (state, reason) == ("stopped", "KeyboardInterrupt" if number is signal.SIGINT else "SIGTERM")
@@ -147,48 +142,6 @@ def test_stop_while_paused(train: Train, command: Call) -> None:
     code, _, err = run.end()
     assert code == 1
     assert "AndonStop: stop asked for by" in err
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"garbage", b"\xff" * 50, b"null", b"[1]", b'{"command": "halt"}', b"[" * 4000, b"x" * 100_000],
-)
-def test_what_is_no_command_is_refused(tmp_path: Path, data: bytes) -> None:
-    """Said with the file's name, and taken away."""
-    file, path = ControlFile(tmp_path, "p"), control_path(tmp_path, "p")
-    path.write_bytes(data)
-    with pytest.raises(ValueError, match=re.escape(f"{path} is no command")):
-        file.take()
-    assert file.take() is None
-    assert not path.exists()
-
-
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    """A pipe does not keep the heartbeat waiting, a link to nowhere and a folder do not fail it."""
-    file, path = ControlFile(tmp_path, "p"), control_path(tmp_path, "p")
-    os.mkfifo(path)
-    with pytest.raises(ValueError, match="is no command"):
-        file.take()
-    path.symlink_to(tmp_path / "nowhere")
-    assert file.take() is None
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(ValueError, match="is no command: Is a directory"):
-        file.take()
-
-
-def test_a_command_as_it_is_sent(tmp_path: Path) -> None:
-    """Whole, once, the last one; what is long is cut."""
-    file = ControlFile(tmp_path, "p")
-    send(tmp_path, "p", Command.STOP)
-    send(tmp_path, "p", Command.PAUSE, "ü" * 600)
-    request = file.take()
-    assert request is not None
-    assert (request.command, request.reason) == (Command.PAUSE, "ü" * 500)
-    assert re.fullmatch(r".+ \(pid \d+\)", request.by)
-    assert file.take() is None
-    assert list(tmp_path.iterdir()) == []
-    assert str(Request(Command.STOP, "me")) == "stop asked for by me"
 
 
 def test_garbage_does_not_stop_training(judged: Any, lenient: Any, caplog: Any) -> None:
@@ -211,7 +164,7 @@ def test_garbage_does_not_stop_training(judged: Any, lenient: Any, caplog: Any) 
         one.monitor.log(loss=1.0)
         path.write_bytes(b"left over")
     assert not path.exists()
-    assert "is no command" in caplog.text
+    assert "is not a command" in caplog.text
 
 
 def test_a_run_that_does_not_run(command: Call) -> None:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,14 +132,15 @@ class Pair:
             process.communicate()
 
     def query(self, sql: str) -> list[dict[str, Any]]:
-        return self.lake.query(sql).to_pylist()
+        rows: list[dict[str, Any]] = self.lake.query(sql).to_pylist()
+        return rows
 
     def incidents(self) -> int:
         return len(list((self.folder / "lake" / "incidents").rglob("alert.json")))
 
 
 @pytest.fixture
-def pair(request, tmp_path):
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
     pair = Pair(tmp_path, getattr(request, "param", "pipe"))
     yield pair
     pair.kill()
@@ -152,7 +154,7 @@ def states(pair: Pair) -> list[str]:
 
 
 @also_gloo
-def test_a_rank_stops_alone_calls_only_what_is_local_and_the_other_does_not_hang(pair):
+def test_a_rank_stops_alone_calls_only_what_is_local_and_the_other_does_not_hang(pair: Pair) -> None:
     zero, one = pair.run("nan on 1")
     step, message, incident = one.one("AndonStop")
     assert step == 5
@@ -176,7 +178,7 @@ def test_a_rank_stops_alone_calls_only_what_is_local_and_the_other_does_not_hang
 
 @also_gloo
 @pytest.mark.parametrize("case", ["nan on 1", "nan on both"])
-def test_all_stop_at_the_same_step(pair, case):
+def test_all_stop_at_the_same_step(pair: Pair, case: str) -> None:
     ranks = pair.run(case, "agree")
     for rank in ranks:
         assert rank.code == 0, rank.stderr
@@ -193,7 +195,7 @@ def test_all_stop_at_the_same_step(pair, case):
     assert other in ranks[0].one("AndonStop")[1]
 
 
-def test_a_loop_that_goes_on_is_stopped_again_and_callbacks_keep_step(pair):
+def test_a_loop_that_goes_on_is_stopped_again_and_callbacks_keep_step(pair: Pair) -> None:
     for rank in pair.run("goes on", "agree"):
         assert rank.code == 0, rank.stderr
         assert rank.one("went on") == [5]
@@ -202,7 +204,7 @@ def test_a_loop_that_goes_on_is_stopped_again_and_callbacks_keep_step(pair):
 
 
 @also_gloo
-def test_a_callback_that_fails_on_one_rank_hangs_neither(pair):
+def test_a_callback_that_fails_on_one_rank_hangs_neither(pair: Pair) -> None:
     zero, one = pair.run("callback fails", "agree")
     assert zero.one("AndonStop")[0] == one.one("AndonStop")[0] == 5
     assert one.all("alone") == [["alert"], ["stop"]]
@@ -211,7 +213,7 @@ def test_a_callback_that_fails_on_one_rank_hangs_neither(pair):
     assert "on alert failed: " in zero.stderr  # the other left while it waited
 
 
-def test_a_rank_that_cannot_ask_stops_alone(pair):
+def test_a_rank_that_cannot_ask_stops_alone(pair: Pair) -> None:
     zero, one = pair.run("agree fails", "agree")
     assert one.one("AndonStop")[0] == 5
     assert one.all("together") == []
@@ -219,7 +221,7 @@ def test_a_rank_that_cannot_ask_stops_alone(pair):
     assert zero.one("RuntimeError") == [5]
 
 
-def test_a_rank_that_raises_its_own_error_keeps_what_it_was_to_be_stopped_for(pair):
+def test_a_rank_that_raises_its_own_error_keeps_what_it_was_to_be_stopped_for(pair: Pair) -> None:
     zero, one = pair.run("raises", "agree")
     assert one.one("KeyError") == [5]
     assert zero.one("RuntimeError") == [5]
@@ -228,20 +230,20 @@ def test_a_rank_that_raises_its_own_error_keeps_what_it_was_to_be_stopped_for(pa
     assert states(pair) == ["crashed", "crashed"]
 
 
-def test_a_stop_after_the_last_question_is_told(pair):
+def test_a_stop_after_the_last_question_is_told(pair: Pair) -> None:
     zero, one = pair.run("after the loop", "agree")
     assert zero.one("ended") == one.one("ended") == [39]
     assert "the run ended before a monitor.raise_if_stopped() of all ranks" in one.stderr
     assert pair.incidents() == 1
 
 
-def test_a_rank_whose_loop_is_longer_ends_with_an_error_when_the_other_leaves(pair):
+def test_a_rank_whose_loop_is_longer_ends_with_an_error_when_the_other_leaves(pair: Pair) -> None:
     zero, one = pair.run("uneven", "agree")
     assert one.one("ended") == [5]
     assert zero.one("RuntimeError") == [5]
 
 
-def test_a_rank_that_records_nothing_is_asked_too(pair):
+def test_a_rank_that_records_nothing_is_asked_too(pair: Pair) -> None:
     zero, one = pair.run("no lake on 0", "agree")
     assert "monitoring is off" in zero.stderr
     for rank in (zero, one):
@@ -251,17 +253,22 @@ def test_a_rank_that_records_nothing_is_asked_too(pair):
     assert "This is rank 0 of 2, which records nothing now." in zero.one("AndonStop")[1]
 
 
-def test_a_callback_that_stops_stops_all(pair):
+def test_a_callback_that_stops_stops_all(pair: Pair) -> None:
     (pair.folder / "renacer.toml").write_text(FLOOR.format(action="notify"))
     zero, one = pair.run("callback stops", "agree")
     assert zero.one("AndonStop")[0] == one.one("AndonStop")[0] >= 5
     assert "a callback stops for floor" in one.one("AndonStop")[1]
 
 
-def test_who_is_no_rank_is_not_asked():
+def test_who_is_no_rank_is_not_asked() -> None:
     """With agree each rank must know of the others, and a forked data loader asks nobody."""
     asked = []
-    alerting = AndonConfig(agree=lambda mine: asked.append(os.getpid()))
+
+    def agree(mine: bool) -> bool:
+        asked.append(os.getpid())
+        return mine
+
+    alerting = AndonConfig(agree=agree)
     with pytest.raises(ConfigError, match="expected world_size beside rank"):
         Monitor(rank=0, alerting=alerting)
     with Monitor(rank=1, world_size=2, alerting=alerting) as monitor:
@@ -278,7 +285,7 @@ def test_who_is_no_rank_is_not_asked():
 
 @also_gloo
 @pytest.mark.parametrize("agreement", ["alone", "agree"])
-def test_a_pause_is_a_stop_and_says_so(pair, agreement):
+def test_a_pause_is_a_stop_and_says_so(pair: Pair, agreement: str) -> None:
     (pair.folder / "renacer.toml").write_text(FLOOR.format(action="pause"))
     zero, one = pair.run("ruled", agreement)
     step, message, _ = zero.one("AndonStop")
@@ -289,7 +296,7 @@ def test_a_pause_is_a_stop_and_says_so(pair, agreement):
 
 @also_gloo
 @pytest.mark.parametrize(("word", "agreement"), [("stop", "alone"), ("stop", "agree"), ("pause", "agree")])
-def test_a_command_stops_every_rank(pair, agreement, word):
+def test_a_command_stops_every_rank(pair: Pair, agreement: str, word: str) -> None:
     pair.start("command", agreement)
     pair.wait_for("logged")
     pair.command(word)
@@ -303,7 +310,7 @@ def test_a_command_stops_every_rank(pair, agreement, word):
 
 
 @pytest.mark.parametrize("agreement", ["alone", "agree"])
-def test_no_rank_reduces_its_learning_rate_by_what_waits_for_others(pair, agreement):
+def test_no_rank_reduces_its_learning_rate_by_what_waits_for_others(pair: Pair, agreement: str) -> None:
     (pair.folder / "renacer.toml").write_text(FLOOR.format(action="reduce_lr"))
     pair.start("ruled", agreement)
     deadline = time.monotonic() + LIMIT
@@ -319,7 +326,7 @@ def test_no_rank_reduces_its_learning_rate_by_what_waits_for_others(pair, agreem
 
 
 @pytest.mark.parametrize("pair", [GLOO], indirect=True)
-def test_the_example_of_the_documentation(pair):
+def test_the_example_of_the_documentation(pair: Pair) -> None:
     text = (Path(__file__).parents[2] / "docs" / "ranks.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)
     script = pair.folder / "train.py"

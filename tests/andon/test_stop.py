@@ -88,7 +88,8 @@ def test_a_validation_loss_does_not_stop(judged: Any, tags: dict[str, str]) -> N
 
 def test_a_loop_that_swallows_it_is_stopped_again_but_alerted_once(judged: Any) -> None:
     """Every call with a NaN raises; it is one episode, one incident, one row, one call of the callback."""
-    heard, notes = [], []
+    heard: list[Any] = []
+    notes: list[tuple[int | None, str | None]] = []
     with judged() as one:
         one.monitor.on("stop", heard.append)
         for step in range(10):

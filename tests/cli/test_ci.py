@@ -245,7 +245,7 @@ def test_real_spans_of_a_monitored_loop(cli: Cli) -> None:
             monitor.log(step_time=0.01)
         monitor.event("training.budget.facts", {"peak_rss_bytes": 5 << 30, "peak_allocated_bytes": "odd"})
         open_run = cli("ci")
-        assert "the run is not over; this is what is known of it" in open_run.out
+        assert "the run is not over (judged by what was recorded)" in open_run.out
     answer = json.loads(cli("ci", "-f", "json").out)
     by_name = {one["name"]: one for one in answer["budgets"]}
     assert 10 <= by_name["training_iteration_latency"]["value"] < 2000
@@ -282,7 +282,7 @@ def test_a_run_that_was_killed(cli: Cli) -> None:
     assert "killed  crashed" in answer.out
     assert "✗ allocations: memory allocated by Python was " in answer.out  # noted while it ran
     assert "resident memory was " not in answer.out
-    assert "the run has no regular end: the process is gone" in answer.out
+    assert "the run ended abnormally: the process is gone" in answer.out
     latency = facts_of(Lake("lake"), "killed").spans
     assert latency is not None
     index = latency.longest("training_iteration")

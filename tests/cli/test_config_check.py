@@ -50,7 +50,7 @@ Cli = Callable[..., Any]
 def test_a_good_file_is_one_line(cli: Cli) -> None:
     """What is checked, watched and on; the default is ./renacer.toml, and the repository's is good."""
     Path("renacer.toml").write_text(GOOD)
-    line = "renacer.toml: 1 assertion (1 more off), 2 thresholds, 5 detectors on\n"
+    line = "renacer.toml: 1 assertion (1 more disabled), 2 thresholds, 5 detectors on\n"
     assert cli("config", "check") == (0, line, "")
     assert cli("config", "check", "--json").code == 0
     assert json.loads(cli("config", "check", "--json").out) == {

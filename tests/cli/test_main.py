@@ -37,7 +37,11 @@ def shell(line: str, **environment: str) -> Answer:
         (["query", "SELECT nope FROM metrics"], 2, 'error: Binder Error: Referenced column "nope" not found'),
         (["query", "DROP TABLE metrics"], 2, "error: only SELECT is accepted, got DROP"),
         (["ls", "--lake", "nowhere"], 2, "nowhere: name one with --lake, or record a run first"),
-        (["ls", "--lake", "nosuch://x"], 1, "error: nosuch://x is no folder and no URL that Arrow knows"),
+        (
+            ["ls", "--lake", "nosuch://x"],
+            1,
+            "error: nosuch://x is neither a folder nor a URL that Arrow knows",
+        ),
         (["prune", "--older-than", "soon"], 2, "error: --older-than: expected a duration such as 30s"),
         (["export", "-o", "no/such/folder/x"], 1, "error: [Errno 2] No such file or directory: 'no/such"),
         (["export", "-f", "xml"], 2, "'xml' is not one of"),

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from entrenar_otel import errors
 from entrenar_otel.delivery import bounded_queue
-from entrenar_otel.delivery.bounded_queue import BoundedQueue, DropOldest, DropStale, Overflow
+from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.overflow import DropOldest, DropStale, Overflow
 from entrenar_otel.delivery.worker import stop_all
 
 
@@ -199,7 +200,7 @@ def test_a_failure_after_it_was_given_up_is_not_counted_twice() -> None:
     assert queue.give_up() == 1
     gate.set()
     assert queue.stop(20)
-    assert losses.text() == "1 items (receiver)"
+    assert losses.text() == "1 item (receiver)"
 
 
 def test_a_put_at_every_bytecode(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,7 +193,7 @@ def test_counters_add_up_over_attempts_and_gauges_take_the_last() -> None:
 def test_what_cannot_be_exported() -> None:
     """A wrong format, a run without metrics and an empty table say so, or are empty and valid."""
     lake = Lake("lake")
-    with pytest.raises(ConfigError, match="expected a format of json, csv, prometheus, parquet, got 'xml'"):
+    with pytest.raises(ConfigError, match="expected one of json, csv, prometheus, parquet, got 'xml'"):
         export_run(lake, "r", "xml")
     with pytest.raises(RunError, match="run r has no metrics in"):
         export_run(lake, "r", "prometheus")

@@ -161,7 +161,7 @@ def test_of_two_of_one_name_one_hangs(slow: Keeper, notice_of: Callable[..., Not
     assert slow.entered.wait(SECONDS)
     assert deliveries.close(0.2) == ["slow"]
     assert len(good.notices) == 1
-    assert deliveries.losses.text() == "1 notices (handler slow)"
+    assert deliveries.losses.text() == "1 notice (handler slow)"
 
 
 def test_a_burst(slow: Keeper, notice_of: Callable[..., Notice], caplog: pytest.LogCaptureFixture) -> None:

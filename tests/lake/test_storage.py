@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -79,11 +80,20 @@ def test_a_failed_write_leaves_nothing(storage: Storage) -> None:
         assert len(list((storage.root / "a").iterdir())) == 1
 
 
-def test_an_unknown_url_is_refused_without_its_secret() -> None:
-    """The message names the place, not the password."""
-    with pytest.raises(LakeError, match="nowhere://host/x") as caught:
-        open_storage("nowhere://user:hunter2@host/x")
-    assert "hunter2" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nowhere://user:hunter2@host/x?key=hunter2#hunter2", "nowhere://host/x"),
+        ("s3://AKIA:hun/ter2hunter2@bucket/lake", "s3://bucket/lake"),
+        ("s3://AKIA:hunter2/bucket/lake", "s3://…"),
+    ],
+)
+def test_a_bad_url_is_refused_without_its_secret(url: str, shown: str) -> None:
+    """The message names the place, not the password, also where that is not encoded as it should be."""
+    with pytest.raises(LakeError) as caught:
+        open_storage(url)
+    assert str(caught.value).startswith(f"{shown} is neither a folder nor a URL that Arrow knows: ")
+    assert not re.search("AKIA|hun|ter2", str(caught.value))
 
 
 def test_file_urls_are_folders(tmp_path: Path) -> None:

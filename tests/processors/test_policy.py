@@ -192,7 +192,7 @@ def test_the_level_of_the_rule() -> None:
 def test_how_much_the_learning_rate_is_reduced() -> None:
     """Said by alerts that reduce it and by no others, also where they came to it later."""
     actions = {LOW: Action.LOG, MEDIUM: Action.REDUCE_LR, HIGH: Action.PAUSE}
-    factors = {"factor": 0.25, "min_factor": 0.125}
+    factors: dict[str, Any] = {"factor": 0.25, "min_factor": 0.125}
     policy = Policy([rule(actions=actions, **factors)])
     told = [policy.decide([found(0, severity)], 0)[0] for severity in Severity]
     assert [(one.factor, one.min_factor) for one in told] == [(None, None), (0.25, 0.125), (None, None)]

@@ -64,9 +64,7 @@ def shown(value: Any, path: Path = ()) -> str:
     if any(isinstance(part, str) and _SECRET.search(part) for part in path):
         return "a value that is not shown"
     if isinstance(value, str):
-        return quoted(
-            re.sub(r"//[^/\s@]*@", "//…@", re.sub(r"\?\S*", "?…", value) if "://" in value else value)
-        )
+        return quoted(re.sub(r"//\S*@", "//…@", re.sub(r"\?\S*", "?…", value) if "://" in value else value))
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

@@ -107,14 +107,14 @@ class PageHinkleyCore:
         while start < len(values):
             room = self._length - int(self._n[row]) % self._length
             part = values[start : start + min(stretch, room)]
-            taken, hit = self._stretch(row, part)
+            taken, hit = self.stretch(row, part)
             if hit:
                 hits.append((start + taken - 1, column, 1, *hit))
             start += taken
             stretch = _AFTER_DETECTION if hit else 2 * stretch
         return hits
 
-    def _stretch(self, row: int, values: Floats) -> tuple[int, tuple[float, float] | None]:
+    def stretch(self, row: int, values: Floats) -> tuple[int, tuple[float, float] | None]:
         """Up to the first detection: how many values were taken, its expected value and score."""
         m, n = len(values), int(self._n[row])
         at = n % self._length

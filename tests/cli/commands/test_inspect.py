@@ -97,7 +97,7 @@ def test_show_takes_a_prefix_or_the_latest(runs: None, cli: Cli) -> None:
     assert cli("show", "oth").out.startswith("other [/bold]  stopped")
     assert cli("show").out.startswith("other [/bold]")
     ambiguous, none = cli("show", "digits"), cli("show", "nope")
-    assert ambiguous == (1, "", "error: 'digits' is the beginning of 2 runs: digits-7, digits-8\n")
+    assert ambiguous == (1, "", "error: 'digits' is a prefix of 2 runs: digits-7, digits-8\n")
     assert none.code == 1
     assert re.match(r"error: no run 'nope' in .*lake; the latest are digits-7, digits-8, other", none.err)
 
@@ -138,7 +138,7 @@ def test_query_formats(runs: None, cli: Cli, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("sys.stdin", io.StringIO("SELECT 41 + 1 AS answer"))
     assert cli("query", "-", "-f", "csv").out == "answer\n42\n"
     assert (
-        "… 300 more rows; --format csv, json or parquet gives all"
+        "… 300 more rows; use --format csv, json or parquet for all of them"
         in cli("query", "SELECT * FROM range(500)").out
     )
 

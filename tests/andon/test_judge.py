@@ -1,0 +1,51 @@
+"""The judge counts what processors find and the policy decides, in a bounded number of series."""
+
+from __future__ import annotations
+
+import pytest
+from entrenar_processors import Coordinates, Finding, Samples, Series, Severity
+from entrenar_processors.config.build import processors_of, rules_of
+from entrenar_processors.config.models import Config
+from entrenar_processors.policy import Policy
+
+from entrenar_otel.andon import judge as judge_module
+from entrenar_otel.andon.judge import Judge
+
+
+def findings(n: int) -> list[Finding]:
+    """One finding in each of n series of spikes."""
+    return [
+        Finding("spike", Series(f"loss{i}"), Severity.HIGH, Coordinates(time_ns=1, seq=i), 9.0, 1.0, 8.0)
+        for i in range(n)
+    ]
+
+
+def test_endless_names_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The total stays right, and how many have no count of their own is known."""
+    monkeypatch.setattr(judge_module, "_MAX_NAMES", 3)
+    lost: list[int] = []
+    judge = Judge([], Policy(rules_of(Config())), lost=lost.append)
+    judge.decide(findings(5), now_ns=2)
+    judge.decide(findings(5), now_ns=2)
+    counts = {labels["metric"]: n for labels, n in judge.metrics()["training.anomalies"]}
+    assert counts == {"(others)": 4, "loss0": 2, "loss1": 2, "loss2": 2}
+    assert sum(lost) == 4
+
+
+def test_series_that_share_an_alert_are_counted() -> None:
+    """Fifty of a rule have alerts of their own; each finding of further ones is counted."""
+    policy = Policy(rules_of(Config()))
+    Judge([], policy).decide(findings(60), now_ns=2)
+    assert len(policy.active) == 51
+    assert policy.shared == 10
+
+
+def test_findings_come_in_the_order_of_the_recording() -> None:
+    """Whichever processor made them."""
+    judge = Judge(processors_of(Config().monitor), Policy(rules_of(Config())))
+    nan = float("nan")
+    loss = [*[1.0, 1.1, 0.9, 1.05] * 30, 9.0, nan, 9.0]
+    found = judge.judge(Samples.from_columns({"loss": loss, "other": [nan, *[1.0] * 122]}))
+    places = [finding.at.seq for finding in found]
+    assert places == sorted(places)
+    assert {finding.detector for finding in found} >= {"zscore", "nonfinite.loss", "nonfinite.other"}
