@@ -65,7 +65,7 @@ class AnomalyDetector(Protocol):
     """Learns what is normal from data, then scores single samples without learning from them.
 
     A sample is a number for detectors of one series, a row `(k,)` for joint ones; `fit` takes `(n,)`
-    or `(n, k)`. The score is the higher, the more abnormal a sample is.
+    or `(n, k)`. The more abnormal a sample, the higher its score.
     """
 
     def fit(self, data: ArrayLike) -> Self: ...

@@ -1,1 +1,1 @@
-"""Detectors: one per file, each a Processor of samples."""
+"""Detectors: one per file, each a `Processor`."""

@@ -1,4 +1,4 @@
-"""AccuracyDrop: accuracy fell by 5 % of the best it has been."""
+"""AccuracyDrop: accuracy fell by 5 % of its best."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from entrenar_processors.stats.window_means import BestMean, drop_ratio
 class AccuracyDrop:
     """`drop = 1 - value / best >= max_drop_ratio`, on validation accuracy, else on window means.
 
-    A validation value is a measurement of the whole model and is judged as it is, once `min_samples`
-    came before it. Where a metric has no validation values, the means of successive windows of
-    `window` training values are judged against the best such mean: on single batches (64 samples,
-    accuracy 0.85) this rule would flag 97 % of healthy steps, on these means none. One finding when it
-    fell, one more (`over`) when it has recovered, whose `count` is how many more were low in between.
-    It is Low from 5 %, Medium from 10 %, High from 20 %; its score is the drop, negative: downward.
+    A validation value measures the whole model and is judged as it is, once `min_samples` came before
+    it. Where a metric has no validation values, the means of successive windows of `window` training
+    values are judged against the best such mean: on single batches (64 samples, accuracy 0.85) this
+    rule would flag 97 % of healthy steps, on these means none. There is one finding when accuracy
+    fell, and a `resolved` one when it has recovered, whose `count` is how many more values were low in
+    between. It is Low from 5 %, Medium from 10 %, High from 20 %; the score is the drop, negative since
+    it is downward.
 
     >>> accuracy = Series.of("accuracy", {"split": "validation"})
     >>> samples = Samples.from_columns({accuracy: [0.70, 0.80, 0.85, 0.84, 0.80, 0.79]})
@@ -80,7 +81,7 @@ class AccuracyDrop:
         return findings
 
     def _left_out(self) -> Iterator[Finding]:
-        """The ends of what nobody judges any more: validation values have taken the place of training's."""
+        """The ends of drops that are not judged any more, since validation values replace training values."""
         for series, state in self._series.items():
             at = self._preferred.left_out_since(series) if state.n_low else None
             if at is not None:
@@ -90,11 +91,11 @@ class AccuracyDrop:
 
 
 class _State:
-    """What is remembered of one series."""
+    """One series: the best mean, and the low values up to now."""
 
     def __init__(self, window: int) -> None:
         self.best = BestMean(window)
         self.is_whole = window == 1
         self.seen = 0
-        self.n_low = 0  # values judged low in succession, up to now
+        self.n_low = 0  # values in a row that were low, up to now
         self.last = (0.0, 0.0)  # the first of them, and the best before it

@@ -1,4 +1,4 @@
-"""DDM: the error rate of a model against the best it has been, restarted at every drift."""
+"""DDM: the error rate of a model against its best so far, restarted at every drift."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ _AFTER_DETECTION = 64
 
 
 class DDMCore:
-    """The state of many series of errors (1 wrong, 0 right). With n and p counted from the last drift:
+    """The numeric part of `DDM`, on errors (1 wrong, 0 right). With n and p counted from the last drift:
 
-    `s = √(p(1 - p)/n)`; once n > `warm_start`, the (p, s) with the least p + s is kept (ties: the
-    latest), and `p + s > p_min + w·s_min` warns, with the drift factor in place of w it is a drift.
-    The same samples as river 0.26's `DDM`. Counts are whole numbers, so that chunks cannot matter.
+    `s = √(p(1 - p)/n)`; once n > `warm_start`, the (p, s) with the least p + s is kept (of ties the
+    latest). `p + s > p_min + w·s_min` is a warning with the warning factor as w, a drift with the drift
+    factor. It fires at the same samples as river 0.26's `DDM`. Counts are integers, so that chunking
+    makes no difference.
     """
 
     def __init__(self, warm_start: int, warning: float, drift: float) -> None:
@@ -46,19 +47,19 @@ class DDMCore:
                 "DDM watches single predictions; for a rate use PageHinkley"
             )
         n, k = values.shape
-        found: list[Hit] = []
+        hits: list[Hit] = []
         if n <= k and k >= SCALAR_BELOW:
             for step in range(n):
-                found += self._across(step, rows, values[step] != 0)
+                hits += self._across(step, rows, values[step] != 0)
         else:
             judge = self._along if n >= SCALAR_BELOW else self._one_by_one
             for column, row in enumerate(columns_of(rows)):
-                found += judge(column, row, values[:, column].astype(np.int64))
-        return Hits.of(found)
+                hits += judge(column, row, values[:, column].astype(np.int64))
+        return Hits.of(hits)
 
     def _one_by_one(self, column: int, row: int, values: Floats) -> list[Hit]:
-        """A handful of values of one series, in plain Python."""
-        found: list[Hit] = []
+        """A few values of one series, in plain Python."""
+        hits: list[Hit] = []
         n, errors, warned = int(self._n[row]), int(self._errors[row]), bool(self._warned[row])
         best, p_min, s_min = self._best[:, row].tolist()
         for step, value in enumerate(values.tolist()):
@@ -70,31 +71,31 @@ class DDMCore:
             if p + s <= best:
                 best, p_min, s_min = p + s, p, s
             if p + s > p_min + self._drift * s_min:
-                found.append((step, column, _DRIFT, p_min, p + s - p_min))
+                hits.append((step, column, _DRIFT, p_min, p + s - p_min))
                 n, errors, warned, best = 0, 0, False, math.inf
                 continue
             warns = p + s > p_min + self._warning * s_min
             if warns and not warned:
-                found.append((step, column, _WARNING, p_min, p + s - p_min))
+                hits.append((step, column, _WARNING, p_min, p + s - p_min))
             warned = warns
         self._n[row], self._errors[row], self._warned[row] = n, errors, warned
         self._best[:, row] = best, p_min, s_min
-        return found
+        return hits
 
     def _along(self, column: int, row: int, values: Floats) -> list[Hit]:
         """One long series, a stretch at a time; a drift ends its stretch early."""
-        found: list[Hit] = []
+        hits: list[Hit] = []
         start, stretch = 0, _STRETCH
         while start < len(values):
-            taken, drift = self._stretch(column, row, start, values[start : start + stretch], found)
+            taken, drift = self._stretch(column, row, start, values[start : start + stretch], hits)
             start += taken
             stretch = _AFTER_DETECTION if drift else min(2 * stretch, _STRETCH)
-        return found
+        return hits
 
     def _stretch(
-        self, column: int, row: int, start: int, values: Floats, found: list[Hit]
+        self, column: int, row: int, start: int, values: Floats, hits: list[Hit]
     ) -> tuple[int, bool]:
-        """Up to and including the first drift: how many were taken, and whether there was one."""
+        """Up to the first drift: how many values were taken, and whether there was a drift."""
         n, m = int(self._n[row]), len(values)
         counts = np.arange(n + 1, n + m + 1)
         errors = int(self._errors[row]) + np.cumsum(values)
@@ -106,7 +107,7 @@ class DDMCore:
             level = p + s
             best, p_best, s_best = self._best[:, row].tolist()
             lowest = np.minimum(np.minimum.accumulate(level), best)
-            # The latest place up to here at which the level was the least; -1: before this stretch.
+            # The latest place up to here at which the level was lowest; -1: before this stretch.
             last = np.maximum.accumulate(np.where(level <= lowest, np.arange(len(level)), -1))
             p_min = np.where(last >= 0, p[last], p_best)
             s_min = np.where(last >= 0, s[last], s_best)
@@ -118,10 +119,10 @@ class DDMCore:
             onsets[1:] &= ~warns[:-1]
             if end and self._warned[row]:
                 onsets[0] = False
-            hits = [(i, _WARNING) for i in np.flatnonzero(onsets).tolist()] + [(end, _DRIFT)] * drift
-            for i, kind in hits:
+            places = [(i, _WARNING) for i in np.flatnonzero(onsets).tolist()] + [(end, _DRIFT)] * drift
+            for i, kind in places:
                 score = float(level[i]) - float(p_min[i])
-                found.append((start + first + i, column, kind, float(p_min[i]), score))
+                hits.append((start + first + i, column, kind, float(p_min[i]), score))
             if drift:
                 self._n[row], self._errors[row], self._warned[row] = 0, 0, False
                 self._best[:, row] = math.inf
@@ -135,7 +136,7 @@ class DDMCore:
         """One step of many series: numpy along the series."""
         n, errors = self._n[rows] + 1, self._errors[rows] + wrong
         best = self._best[:, rows]  # a view where rows are a slice, else a copy that is written back
-        found: list[Hit] = []
+        hits: list[Hit] = []
         warm = n > self._warm_start
         if warm.any():
             p = errors / n
@@ -144,28 +145,28 @@ class DDMCore:
             better = (level <= best[0]) & warm
             for kept, now in zip(best, (level, p, s), strict=True):
                 np.copyto(kept, now, where=better)
-            with np.errstate(invalid="ignore"):  # inf in the rows that are still warming up
+            with np.errstate(invalid="ignore"):  # inf in rows that are still warming up
                 drifts = (level > best[1] + self._drift * best[2]) & warm
                 warns = (level > best[1] + self._warning * best[2]) & warm & ~drifts
-            hits = drifts | (warns & ~self._warned[rows])
-            for column in np.flatnonzero(hits).tolist():
+            fires = drifts | (warns & ~self._warned[rows])
+            for column in np.flatnonzero(fires).tolist():
                 kind, p_min = (_DRIFT if drifts[column] else _WARNING), float(best[1, column])
-                found.append((step, column, kind, p_min, float(level[column]) - p_min))
+                hits.append((step, column, kind, p_min, float(level[column]) - p_min))
             self._warned[rows] = warns
             n[drifts] = errors[drifts] = 0
             best[:, drifts] = math.inf
         self._n[rows], self._errors[rows] = n, errors
         if not isinstance(rows, slice):
             self._best[:, rows] = best
-        return found
+        return hits
 
 
 class DDM(SeriesProcessor):
     """Drift Detection Method on single predictions (Gama et al., SBIA 2004), as river has it.
 
-    Watches series of 0 (right) and 1 (wrong); anything else finite is a ValueError, and nothing of
-    that block is taken. A Low finding is the first sample of a warning, a High one a drift. The
-    expected value is the best error rate, the score how far `p + s` is above it, in errors a sample.
+    It watches series of 0 (right) and 1 (wrong); any other finite value raises ValueError, and nothing
+    of its block is taken. A Low finding is the first sample of a warning, a High finding a drift. The
+    expected value is the best error rate, the score how far `p + s` is above it, in errors per sample.
 
     >>> from entrenar_processors import Samples
     >>> random = np.random.default_rng(42)

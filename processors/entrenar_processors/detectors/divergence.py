@@ -1,4 +1,4 @@
-"""DivergenceDetector: a loss that creeps up, too slowly for any single sample to look wrong."""
+"""DivergenceDetector: a loss that rises too slowly for any single sample to look abnormal."""
 
 from __future__ import annotations
 
@@ -32,37 +32,38 @@ class DivergenceCore:
         scored = ~np.isnan(z)
         if scored.all():
             return self._report(self._test.update(rows, z), z, mean)
-        found: list[Hits] = []
+        parts: list[Hits] = []
         for column, row in enumerate(columns_of(rows)):
             if len(steps := np.flatnonzero(scored[:, column])):
                 hits = self._test.update(slice(row, row + 1), z[steps, column : column + 1])
                 hits = hits._replace(step=steps[hits.step], column=np.full(len(hits.step), column))
-                found.append(self._report(hits, z, mean))
-        if not found:
+                parts.append(self._report(hits, z, mean))
+        if not parts:
             return NO_HITS
-        arrays: Any = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        arrays: Any = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return Hits(*arrays)
 
     @staticmethod
     def _report(hits: Hits, z: Floats, mean: Floats) -> Hits:
-        """What was expected is the mean of the metric, not of its z; whatever diverges is High.
+        """The hits with the mean of the metric, not of its z, as expected value; all are High.
 
-        After a steep fall the mean is long above the values: then z rises towards 0 as it follows, and
-        the test fires though the metric does not. What is below its mean does not diverge.
+        After a steep fall the mean stays above the values for long, and as it follows, z rises towards 0:
+        the test fires although the metric does not rise. So hits below the mean are dropped.
         """
         above = z[hits.step, hits.column] > 0
-        parts: Any = (part[above] for part in hits)
-        hits = Hits(*parts)
+        arrays: Any = (array[above] for array in hits)
+        hits = Hits(*arrays)
         return hits._replace(level=np.full(len(hits.step), 2), expected=mean[hits.step, hits.column])
 
 
 class DivergenceDetector(SeriesProcessor):
-    """The slow layer that may pull the cord: finds +0.002 nat a step in about a hundred steps.
+    """Finds a rise of 0.002 nat per step within about a hundred steps; quiet enough to stop a run.
 
-    An upward Page-Hinkley test on the z of `Residuals`, clipped so that no spike can carry it alone.
-    Mostly one finding for a divergence: after it the test starts again and takes the new slope as its
-    mean, so who acts on it must not wait for a second. The score is the sum that passed `threshold`,
-    the expected value the weighted mean of the metric. Samples of a flat series are no evidence.
+    An upward Page-Hinkley test on the z of `Residuals`, clipped so that no spike alone makes it fire.
+    There is mostly one finding per divergence: after it the test starts again and takes the new slope
+    as its mean, so do not wait for a second finding before you act. The score is the sum that passed
+    `threshold`, the expected value the weighted mean of the metric. Samples of a flat series count for
+    nothing.
 
     >>> from entrenar_processors import Samples
     >>> loss = np.random.default_rng(7).normal(2.0, 0.1, 1000)
@@ -88,7 +89,9 @@ class DivergenceDetector(SeriesProcessor):
         require("threshold", threshold, 0.0)
         self._settings = ((decay, clip, warm_up), min_samples, delta, threshold)
         directions = {"loss": "up"} if metrics is None else metrics
-        super().__init__("divergence", {metric: sign_of(one) for metric, one in directions.items()})
+        super().__init__(
+            "divergence", {metric: sign_of(direction) for metric, direction in directions.items()}
+        )
 
     def _new_core(self) -> Core:
         return DivergenceCore(*self._settings)

@@ -1,4 +1,4 @@
-"""DriftMonitor: the drift test as a monitor that may look for weeks without crying wolf more often."""
+"""DriftMonitor: the drift test for a stream, whose error does not grow with the number of looks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from entrenar_processors.stats.window_means import Windows
 def spend(look: int) -> float:
     """The share of the error budget for look 1, 2, …: `1/log2(look + 1) - 1/log2(look + 2)`.
 
-    All shares add up to 1, whenever one stops looking, and fall only a little faster than 1/look.
+    All shares together add up to 1, and they fall only a little faster than 1/look.
 
     >>> round(spend(1), 3), round(sum(spend(look) for look in range(1, 10_000)), 3)
     (0.369, 0.925)
@@ -29,17 +29,16 @@ def spend(look: int) -> float:
 class DriftMonitor:
     """Tests each window of a series against the best window so far; a `Processor`.
 
-    Windows of validation accuracy have `validation_window` values; where a metric has no validation
-    values, windows of `detector.window_size` training values are taken. They do not overlap. Look
-    k has the share `spend(k)` of the error budget `detector.threshold` (α-spending, Lan and DeMets,
-    Biometrika 70, 1983), divided by the number of windows that the best was chosen from, since the
-    best of many is better than its true mean. So the probability of *any* false finding is at most
-    `threshold`, however long one looks, for values that are independent.
+    Windows of validation values have `validation_window` values; where a metric has no validation
+    values, windows of `detector.window_size` training values are taken. They do not overlap. Look k
+    has the share `spend(k)` of the error budget `detector.threshold` (α-spending, Lan and DeMets,
+    Biometrika 70, 1983), divided by the number of windows from which the best was chosen, since the
+    best of many looks better than its true mean. So for independent values the probability of *any*
+    false finding is at most `threshold`, however long the stream is.
 
-    After a finding the next window is the new reference, so a drop is reported once; the budget goes
-    on being spent. `score` is the p-value corrected for the looks, to be compared with `threshold`;
-    `value` and `expected` are the means. High where the mean is worse by `max_drop_ratio`, else
-    Medium.
+    After a finding the next window is the new reference, so a drop is reported once; the budget is
+    still being spent. `score` is the p-value corrected for the looks, to be compared with `threshold`;
+    `value` and `expected` are means. High where the mean is worse by `max_drop_ratio`, else Medium.
 
     >>> random = np.random.default_rng(0)
     >>> accuracy = np.concatenate([random.normal(0.85, 0.04, 1000), random.normal(0.80, 0.04, 300)])
@@ -82,8 +81,8 @@ class DriftMonitor:
                 looks = self._series[series] = _Looks(size)
             for end, window in looks.windows.cut(clipped(column.values)):
                 best = looks.best_mean
-                if (found := looks.look(self._detector, window)) is not None:
-                    p_value, severity = found
+                if (drift := looks.look(self._detector, window)) is not None:
+                    p_value, severity = drift
                     at = Coordinates.of(column, end)
                     mean = float(window.mean())
                     text = f"{series} went from {best:.6g} to {mean:.6g} (p = {p_value:.2g})"
@@ -93,7 +92,7 @@ class DriftMonitor:
 
 
 class _Looks:
-    """One series: the values of the window that is filling, the best window, the budget spent."""
+    """One series: its windows, the best of them, and how many looks were taken."""
 
     def __init__(self, size: int) -> None:
         self.windows = Windows(size)
@@ -103,15 +102,15 @@ class _Looks:
         self._looks = 0
 
     def look(self, detector: DriftDetector, window: Floats) -> tuple[float, Severity] | None:
-        """The corrected p-value and the severity, if this window drifted from the best."""
+        """The corrected p-value and the severity, if this window is worse than the best."""
         mean = float(window.mean())
         if self._chosen_from:
             self._looks += 1
-            found = detector.compare(self._best, window)
-            p_value = min(1.0, found.p_value * self._chosen_from / spend(self._looks))
+            numbers = detector.compare(self._best, window)
+            p_value = min(1.0, numbers.p_value * self._chosen_from / spend(self._looks))
             if p_value < detector.threshold:
                 self._chosen_from = 0
-                fell = found.drop_ratio >= detector.max_drop_ratio - 1e-9
+                fell = numbers.drop_ratio >= detector.max_drop_ratio - 1e-9
                 return p_value, Severity.HIGH if fell else Severity.MEDIUM
         better = mean > self.best_mean if detector.worse == "lower" else mean < self.best_mean
         if better or not self._chosen_from:

@@ -1,4 +1,4 @@
-"""ForestMonitor: rows of metrics reported together that do not look like the rows before them."""
+"""ForestMonitor: rows of metrics, reported together, that are unlike the rows before them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class ForestMonitor(Counting):
     """An isolation forest over joint rows (loss, gradient norm, step time, …), as a `Processor`.
 
     A row is what one call of `log` reported of the watched metrics; rows of the same set of series
-    (at least two) share a forest. It is fitted on the first `min_samples` rows of finite values and
+    (at least two) share a forest. It is fitted on the first `min_samples` rows of finite values, and
     again on the latest `window` of them: after as many new rows as it was fitted on, but not before
-    `refit_seconds` of the samples' own time have gone by or the rows are twice as many as then. A fit
-    takes scikit-learn 0.1 s, so this is one a minute (0.2 % of the run) and one a doubling.
+    `refit_seconds` passed in the samples' own time or the rows are twice as many as then. A fit takes
+    scikit-learn 0.1 s; there is one per minute (0.2 % of the run) and one per doubling.
 
-    A finding needs `persistence` rows in succession above the `quantile` of the fitted rows' scores;
-    single odd rows are ordinary in training (one batch). There is one finding until a row is below
-    again. Its `score` is the lowest of these scores (0.5 is ordinary, 1 set apart), and it names the
-    series farthest from its median, in interquartile ranges: `value` against `expected`. In a loop of
-    many steps a second the curve may leave a forest behind that is a minute old.
+    A finding needs `persistence` rows in a row above the `quantile` of the fitted rows' scores, since
+    single unusual rows are ordinary in training (one batch). There is no other finding until a row is
+    below again. Its `score` is the lowest of these scores (0.5 is ordinary, 1 isolated), and it names
+    the series farthest from its median, in interquartile ranges: `value` against `expected`. In a loop
+    of many steps per second, a forest that is a minute old may be out of date.
 
     >>> random = np.random.default_rng(0)
     >>> rows = random.normal(1.0, 0.1, (400, 2))
@@ -59,7 +59,7 @@ class ForestMonitor(Counting):
         self._refit_ns = refit_seconds * 1e9
         self._persistence = persistence
         self._forest = (n_trees, subsample, quantile, seed)
-        _ = self._new_forest()  # wrong settings and a missing library are refused here
+        _ = self._new_forest()  # refuses wrong settings and a missing library
         self.reset()
 
     def _new_forest(self) -> IsolationForest:
@@ -91,15 +91,15 @@ class ForestMonitor(Counting):
         """The joint rows of each set of series, in recording order; `values` is `(n, k)`."""
         parts: dict[tuple[Series, ...], list[Column]] = {}
         for block in samples.blocks:
-            series = tuple(sorted(one for one in block.series if one.metric in self._metrics))
+            series = tuple(sorted(column for column in block.series if column.metric in self._metrics))
             if not series:
                 continue
-            values = block.values[:, [block.column_of[one] for one in series]]
+            values = block.values[:, [block.column_of[column] for column in series]]
             rows = Column(block.time_ns, block.epoch, block.batch, block.step, block.seq, values)
             parts.setdefault(series, []).append(rows)
-        tables = {series: Column.concat(found) for series, found in parts.items()}
-        for series, found in parts.items():
-            if len(found) > 1:
+        tables = {series: Column.concat(columns) for series, columns in parts.items()}
+        for series, columns in parts.items():
+            if len(columns) > 1:
                 tables[series] = tables[series].take(np.argsort(tables[series].seq, kind="stable"))
         return tables
 
@@ -107,9 +107,8 @@ class ForestMonitor(Counting):
         finite = np.isfinite(rows.values)
         if finite.all():
             return rows
-        for one, n in zip(series, np.count_nonzero(~finite, axis=0).tolist(), strict=True):
-            if n:
-                self._left_out(one, n)
+        for column, n in zip(series, np.count_nonzero(~finite, axis=0).tolist(), strict=True):
+            self._left_out(column, n)
         return rows.take(np.flatnonzero(finite.all(axis=1)))
 
     def _judge(self, series: tuple[Series, ...], group: _Group, rows: Column) -> list[Finding]:
@@ -124,12 +123,12 @@ class ForestMonitor(Counting):
                     findings.append(self._finding(series, group, rows, start + row, score))
             group.keep(part, self._window)
             start = end
-            if start < len(rows.seq):  # the row that a forest is due for is judged by the new one
+            if start < len(rows.seq):  # the row at which a fit is due is judged by the new forest
                 group.fit(self._new_forest(), int(rows.time_ns[start]))
         return findings
 
     def _rows_before_fit(self, group: _Group, time_ns: Ints) -> int:
-        """How many of the rows to come are for the present forest (or none yet)."""
+        """How many of the rows to come are before the next fit."""
         if group.forest is None:
             return min(self._min_samples - group.since_fit, len(time_ns))
         first = max(0, group.fitted_rows - group.since_fit)
@@ -155,7 +154,7 @@ class ForestMonitor(Counting):
 
 
 class _Group:
-    """The forest of one set of series, the latest rows, and how long they have been odd."""
+    """The forest of one set of series, the latest rows, and how long they have been unusual."""
 
     def __init__(self, k: int) -> None:
         self.forest: IsolationForest | None = None
@@ -164,7 +163,7 @@ class _Group:
         self.middle = self._quarter = np.zeros(k)
         self._latest = np.empty((0, k))
         self._odd: list[float] = []
-        self._told = False
+        self._is_reported = False
 
     def keep(self, rows: Floats, window: int) -> None:
         self.since_fit += len(rows)
@@ -183,24 +182,24 @@ class _Group:
         self._quarter = np.where(self._quarter > 0, self._quarter, ordered[-1] / 2 - ordered[0] / 2)
 
     def farthest(self, values: Floats) -> int:
-        """The column that is farthest from its middle; one that was constant is, if it moved."""
+        """The column farthest from its middle; a constant column that moved is farther than any other."""
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             return int(np.nan_to_num(abs(values / 2 - self.middle / 2) / self._quarter, nan=0.0).argmax())
 
     def persistent(self, scores: Floats, persistence: int) -> list[tuple[int, float]]:
-        """(row, lowest score) of each run above the threshold that is now `persistence` rows long."""
+        """Of each run above the threshold that becomes `persistence` rows long: its row and lowest score."""
         assert self.forest is not None
-        found = []
+        runs = []
         above = scores > self.forest.threshold
         if not above.any():
-            self._odd, self._told = [], False
+            self._odd, self._is_reported = [], False
             return []
         for row, (odd, score) in enumerate(zip(above.tolist(), scores.tolist(), strict=True)):
             if not odd:
-                self._odd, self._told = [], False
-            elif not self._told:
+                self._odd, self._is_reported = [], False
+            elif not self._is_reported:
                 self._odd.append(score)
                 if len(self._odd) == persistence:
-                    found.append((row, min(self._odd)))
-                    self._odd, self._told = [], True
-        return found
+                    runs.append((row, min(self._odd)))
+                    self._odd, self._is_reported = [], True
+        return runs

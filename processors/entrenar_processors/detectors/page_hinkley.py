@@ -1,4 +1,4 @@
-"""PageHinkley: a cumulative sum against the running mean, restarted at every detection."""
+"""PageHinkley: a cumulative sum of distances to the running mean, restarted at every detection."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ class PageHinkley(SeriesProcessor):
     """Page-Hinkley test for a change of the mean (Page, Biometrika 41, 1954), as river has it.
 
     The score is the cumulative sum that crossed `threshold`, positive upward and negative downward;
-    the expected value is the mean since the last detection. It is not scale-free: `threshold` and
-    `delta` are in the unit of the metric, so on loss use `DivergenceDetector`, which standardises.
-    Every finding is Medium.
+    the expected value is the mean since the last detection. `threshold` and `delta` are in the unit of
+    the metric, so for loss use `DivergenceDetector`, which standardises. Every finding is Medium.
 
     >>> from entrenar_processors import Samples
     >>> random = np.random.default_rng(12345)

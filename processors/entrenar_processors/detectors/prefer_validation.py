@@ -1,4 +1,4 @@
-"""PreferValidation: validation values where a metric has them, else those of training."""
+"""PreferValidation: validation values where a metric has any, else training values."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 from entrenar_processors.finding import Coordinates
 from entrenar_processors.samples import Column, Samples, Series
 
-#: Values of the tag `split` that mean: a measurement of the whole model, not of one batch.
+#: Values of the tag `split` for measurements of the whole model and not of a batch.
 VALIDATION = frozenset({"validation", "val", "valid", "eval", "dev", "test"})
 
 _Group = tuple[str, tuple[tuple[str, str], ...]]
 
 
 def is_validation(series: Series) -> bool:
-    """Whether its values are measured on a held-out set.
+    """Whether the values of a series are measured on a held-out set.
 
     >>> is_validation(Series.of("accuracy", {"split": "val"})), is_validation(Series("accuracy"))
     (True, False)
@@ -23,11 +23,11 @@ def is_validation(series: Series) -> bool:
 
 
 class PreferValidation:
-    """Chooses the rows to judge: from the first validation value on, training's are left out.
+    """Chooses the rows to judge: from the first validation value on, training values are left out.
 
-    Series belong together when they differ in nothing but the tag `split`. The choice follows the
-    order of recording, so it is the same in whatever chunks the samples come. Non-finite values are
-    counted in `nonfinite` and left out.
+    Series belong together if they differ only in the tag `split`. The choice follows the order of
+    recording, so it is the same however the samples are chunked. Non-finite values are counted in
+    `nonfinite` and left out.
 
     >>> validation = Series.of("accuracy", {"split": "val"})
     >>> samples = Samples.from_columns({"accuracy": [0.5], validation: [0.4]})
@@ -41,8 +41,12 @@ class PreferValidation:
         self.nonfinite: dict[Series, int] = {}
 
     def rows(self, samples: Samples) -> list[tuple[Series, Column]]:
-        """The chosen rows of each watched series, sorted by series; those without any are left out."""
-        watched = {one: self._finite(one, samples) for one in samples.series if one.metric in self._metrics}
+        """The chosen rows of each watched series, sorted by series; series without any are left out."""
+        watched = {
+            series: self._finite(series, samples)
+            for series in samples.series
+            if series.metric in self._metrics
+        }
         for series, column in watched.items():
             if is_validation(series) and len(column.seq):
                 group, first = _group(series), Coordinates.of(column, 0)
@@ -58,7 +62,7 @@ class PreferValidation:
         return chosen
 
     def left_out_since(self, series: Series) -> Coordinates | None:
-        """Where the first validation value came, since which this series of training is not judged."""
+        """Where the first validation value came, from which on this training series is left out."""
         return None if is_validation(series) else self._since.get(_group(series))
 
     def _finite(self, series: Series, samples: Samples) -> Column:

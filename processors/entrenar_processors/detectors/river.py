@@ -1,4 +1,4 @@
-"""RiverAdapter: any drift or anomaly detector of river as a processor."""
+"""RiverAdapter: any drift or anomaly detector of river, as a processor."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from entrenar_processors.stats.arrays import LARGEST
 
 
 class RiverAdapter(Counting):
-    """One detector of river (`pip install 'entrenar-otel[river]'`) a series, made by `factory`.
+    """One detector of river (`pip install 'entrenar-otel[river]'`) per series, made by `factory`.
 
-    river itself is not imported: whatever has `update(x)` and `drift_detected` is a drift detector
-    (ADWIN, KSWIN, HDDM_W …), whatever has `score_one` and `learn_one` an anomaly detector (it is
-    asked before it learns). An anomaly is what the detector's own `classify` says, where it has one
-    (`QuantileFilter`), else a score of at least `threshold`. A detector that wants a row of features
-    gets `{"value": x}`; one that wants features and a target gets `({}, x)`. Non-finite values are
-    counted and left out, since one NaN ruins many detectors for good.
+    river itself is not imported: an object with `update(x)` and `drift_detected` is a drift detector
+    (ADWIN, KSWIN, HDDM_W …), one with `score_one` and `learn_one` an anomaly detector, which scores a
+    value before it learns from it. What is an anomaly, the detector's own `classify` says where it has
+    that method (`QuantileFilter`); else it is a score of at least `threshold`. A detector of features
+    gets `{"value": x}`, a detector of features and a target `({}, x)`. Non-finite values are counted
+    and left out, since a single NaN ruins many detectors for good.
 
     `expected` is the mean of the series since its last finding (or the beginning). `score` is that of
-    an anomaly detector; of a drift detector, which has none, it is `value - expected`. The detector's
-    own warm-up applies.
+    an anomaly detector; a drift detector has no score, so it is `value - expected`. The detector's own
+    warm-up applies.
 
     >>> class Jump:  # as short as a drift detector can be; RiverAdapter(river.drift.ADWIN) is the use
     ...     drift_detected, last = False, 0.0
     ...     def update(self, x):
     ...         self.drift_detected, self.last = x > self.last + 1, x
     >>> adapter = RiverAdapter(Jump)
-    >>> found = adapter.update(Samples.from_columns({"loss": [0.5, 0.4, float("nan"), 2.4]}))
-    >>> [(f.detector, f.at.seq, f.value, f.expected) for f in found]
+    >>> findings = adapter.update(Samples.from_columns({"loss": [0.5, 0.4, float("nan"), 2.4]}))
+    >>> [(f.detector, f.at.seq, f.value, f.expected) for f in findings]
     [('river.jump', 3, 2.4, 0.45)]
     """
 
@@ -89,9 +89,9 @@ class RiverAdapter(Counting):
                     lost += 1
                     continue
                 x = clipped[row]
-                found, score = self._judge(state.detector, x)
+                is_abnormal, score = self._judge(state.detector, x)
                 expected = state.mean if state.n else x
-                if found:
+                if is_abnormal:
                     at = Coordinates.of(column, row)
                     score = x - expected if score is None else score
                     findings.append(Finding(self._name, series, self._severity, at, value, expected, score))
@@ -105,7 +105,7 @@ class RiverAdapter(Counting):
 
 
 class _State:
-    """The detector of one series, and the mean of what it has seen since its last finding."""
+    """The detector of one series, and the mean of its values since the last finding."""
 
     def __init__(self, detector: Any) -> None:
         self.detector = detector
@@ -122,7 +122,7 @@ def _drift(detector: Any, x: float) -> tuple[bool, float | None]:
 
 
 def _anomaly(detector: Any, threshold: float | None) -> _Judge:
-    """How to ask and teach this kind of anomaly detector; decided once, not for every sample."""
+    """How this kind of anomaly detector scores and learns; decided once, not for every sample."""
     missing = [name for name in ("score_one", "learn_one") if not hasattr(detector, name)]
     if missing:
         raise TypeError(
@@ -134,15 +134,15 @@ def _anomaly(detector: Any, threshold: float | None) -> _Judge:
         raise ValueError(
             f"expected a threshold for the scores of {type(detector).__name__}, got none: pass threshold=…"
         )
-    # A filter passes on what the detector within it wants.
+    # A filter takes what the detector within it takes.
     within = getattr(detector, "anomaly_detector", detector)
     wants_target = "y" in inspect.signature(within.learn_one).parameters
 
-    def judge(one: Any, x: float) -> tuple[bool, float | None]:
+    def judge(own: Any, x: float) -> tuple[bool, float | None]:
         sample: tuple[Any, ...] = ({}, x) if wants_target else ({"value": x},)
-        score = float(one.score_one(*sample))
-        found = bool(one.classify(score)) if threshold is None else score >= threshold
-        one.learn_one(*sample)
-        return found and math.isfinite(score), score
+        score = float(own.score_one(*sample))
+        is_abnormal = bool(own.classify(score)) if threshold is None else score >= threshold
+        own.learn_one(*sample)
+        return is_abnormal and math.isfinite(score), score
 
     return judge

@@ -1,4 +1,4 @@
-"""From samples to per-series state and back to findings: what the detectors of single series share."""
+"""SeriesProcessor: from samples to the state of each series and back to findings."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from entrenar_processors.stats.arrays import Index, columns_of
 from entrenar_processors.stats.core import Core
 
 _LEVELS = tuple(Severity)
+#: How many sets of series have their layout remembered.
 _LAYOUTS = 256
 
 
 class SeriesProcessor(Counting):
-    """A `Processor` that judges each series by itself: finds its rows, leaves out the non-finite.
+    """A base of processors that judge each series by itself, with a `Core`, without non-finite values.
 
-    `signs` names the metrics and their bad direction: +1 upward, -1 downward (the core then sees the
-    negated values, and a score comes back negative).
+    `signs` gives the bad direction of each metric: +1 upward, -1 downward (then the core gets the negated
+    values, and expected value and score are negated back).
     """
 
     def __init__(self, name: str, signs: Mapping[str, float]) -> None:
@@ -34,7 +35,7 @@ class SeriesProcessor(Counting):
         raise NotImplementedError
 
     def _added(self, row: int, series: Series) -> None:
-        """A series got its row; for detectors that have settings by metric."""
+        """A series got its row of state; for detectors whose settings depend on the metric."""
 
     def reset(self) -> None:
         super().reset()
@@ -60,11 +61,10 @@ class SeriesProcessor(Counting):
         if finite.all():
             return self._run(source, None, series, columns, rows, signs, chosen)
         for i in np.flatnonzero(~finite.all(axis=0)).tolist():
-            one = series[columns[i]]
-            self._left_out(one, int(np.count_nonzero(~finite[:, i])))
+            self._left_out(series[columns[i]], int(np.count_nonzero(~finite[:, i])))
         kept = np.flatnonzero(finite.any(axis=1))
         finite = finite[kept]
-        if finite.all():  # an overflowing step makes every gradient infinite: the row goes as a whole
+        if finite.all():  # a step that overflows makes every gradient infinite: the row is dropped as a whole
             return self._run(source, kept, series, columns, rows, signs, chosen[kept])
         findings: list[Finding] = []
         whole = finite.all(axis=0)
@@ -80,12 +80,12 @@ class SeriesProcessor(Counting):
         """The watched columns of a table, their rows of state and their signs."""
         if (known := self._layouts.get(series)) is not None:
             return known
-        columns = [i for i, one in enumerate(series) if one.metric in self._signs]
+        columns = [i for i, column in enumerate(series) if column.metric in self._signs]
         before = len(self._row)
         places = np.array([self._row.setdefault(series[i], len(self._row)) for i in columns], np.int64)
         self._core.reserve(len(self._row))
-        for one, row in list(self._row.items())[before:]:
-            self._added(row, one)
+        for new, row in list(self._row.items())[before:]:
+            self._added(row, new)
         contiguous = len(places) and (np.diff(places) == 1).all()
         rows: Index = slice(int(places[0]), int(places[-1]) + 1) if contiguous else places
         if len(self._layouts) >= _LAYOUTS:
@@ -109,12 +109,12 @@ class SeriesProcessor(Counting):
             return []
         signed = values if (signs == 1).all() else values * signs
         hits = self._core.update(rows, signed)
-        found = []
+        findings = []
         at = source.at if isinstance(source, Stack) else lambda row, _column: Coordinates.of(source, row)
-        for step, column, level, expected, score in zip(*(one.tolist() for one in hits), strict=True):
+        for step, column, level, expected, score in zip(*(array.tolist() for array in hits), strict=True):
             row = step if kept is None else int(kept[step])
             sign, value = float(signs[column]), float(values[step, column])
-            found.append(
+            findings.append(
                 Finding(
                     self._name,
                     series[columns[column]],
@@ -125,4 +125,4 @@ class SeriesProcessor(Counting):
                     sign * score,
                 )
             )
-        return found
+        return findings

@@ -1,4 +1,4 @@
-"""SilentMembers: one expert of eight went quiet, and the loss still looks fine."""
+"""SilentMembers: one expert of eight is silent, and the loss still looks fine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Block, Column, Floats, Samples, Series
 from entrenar_processors.stats.silence import Group, Limits
 
-#: A group's table of rows and members is worked on in parts of about this many cells.
+#: The table of a group's rows and members is worked on in parts of about this many cells.
 _CELLS = 1 << 18
-#: From so many members on a table that is so many times emptier than full counts rounds, not rows.
+#: A group of at least this many members is counted in rounds and not in rows, where its table would have
+#: this many times as many cells as there are reports.
 _MANY, _EMPTY = 64, 8
 _TEXTS = {
-    "stopped": "{} has not reported for {} rows, its siblings have",
-    "nan": "{} was not finite {} times in a row, its siblings were",
-    "constant": "{} was the same number {} times in a row, its siblings moved",
+    "stopped": "{} has not reported for {} rows while its siblings have",
+    "nan": "{} was not finite {} times in a row while its siblings were",
+    "constant": "{} was the same number {} times in a row while its siblings moved",
 }
 _SEVERITY = {"stopped": Severity.HIGH, "nan": Severity.HIGH, "constant": Severity.MEDIUM}
 
@@ -32,17 +33,17 @@ class SilentMembers(Counting):
     training). Three causes, each with a detector name of its own:
 
     - `silent.stopped`: no report for `stopped_after` rows of its group,
-    - `silent.nan`: `nan_after` reports in succession that are not finite,
-    - `silent.constant`: `constant_after` finite reports in succession that are the same number,
+    - `silent.nan`: `nan_after` reports in a row that are not finite,
+    - `silent.constant`: `constant_after` finite reports in a row that are the same number,
 
-    or, if that is longer, `patience` times as long as the member has ever been so before: what it
-    does by design is not found. At least half of those siblings that could have shown it must do
-    better since the silence began (have reported; are finite; have moved), so nothing is found when
-    the whole group stops, or when there is one member only. Asked again when the silence is 2, 4, 8 …
-    times as long. One finding when it falls silent, one more (`over`, of count 0) when it is back;
-    `value` is the length of its silence (rows or reports), `expected` its longest before, `score` the
-    length in units of what is allowed.
-    Rows are counted where any member of the group reports, never by the clock.
+    or, if that is longer, `patience` times as long as the member's longest such silence before: what it
+    does by design is not reported. Of the siblings that could have done better since the silence began,
+    at least half must have (they reported, were finite, moved), so nothing is found when the whole group
+    stops, or when a member has no siblings. It is judged again when the silence is 2, 4, 8 … times as
+    long as allowed. There is one finding when a member falls silent, and a `resolved` one of count 0 when
+    it is back; `value` is the length of the silence (in rows or reports), `expected` its longest before,
+    `score` the length over what is allowed. Rows are those in which any member of the group reports; the
+    clock does not matter.
 
     >>> rows = np.random.default_rng(0).normal(size=(100, 3))
     >>> rows[:, 1] = 0.25
@@ -90,10 +91,12 @@ class SilentMembers(Counting):
     def update(self, samples: Samples) -> list[Finding]:
         blocks: dict[int, tuple[Group, list[Block]]] = {}
         for block in samples.blocks:
-            found = {id(group): group for one in block.series if (group := self._group(one)) is not None}
-            for key, group in found.items():
+            groups = {
+                id(group): group for series in block.series if (group := self._group(series)) is not None
+            }
+            for key, group in groups.items():
                 blocks.setdefault(key, (group, []))[1].append(block)
-        findings = [one for group, parts in blocks.values() for one in self._judge(group, parts)]
+        findings = [finding for group, parts in blocks.values() for finding in self._judge(group, parts)]
         findings.sort(key=lambda finding: finding.order)
         return findings
 
@@ -112,25 +115,23 @@ class SilentMembers(Counting):
         rows, values, present, places = table(group, blocks)
         lost = np.count_nonzero(present & ~np.isfinite(values), axis=0)
         for column in np.flatnonzero(lost).tolist():
-            series = group.members[column]
-            self._left_out(series, int(lost[column]))
+            self._left_out(group.members[column], int(lost[column]))
         step = max(1, _CELLS // len(group.members))
         for start in range(0, len(values), step):
             part = slice(start, start + step)
-            for hit in group.update(values[part], present[part]):
+            for silence in group.update(values[part], present[part]):
+                series = group.members[silence.column]
                 yield Finding(
-                    f"silent.{hit.cause}",
-                    group.members[hit.column],
-                    _SEVERITY[hit.cause],
-                    Coordinates.of(rows, places(start + hit.row, hit.column)),
-                    float(hit.length),
-                    float(hit.longest),
-                    hit.length / hit.allowed,
-                    resolved=hit.resolved,
-                    count=0 if hit.resolved else 1,
-                    text=""
-                    if hit.resolved
-                    else _TEXTS[hit.cause].format(group.members[hit.column], hit.length),
+                    f"silent.{silence.cause}",
+                    series,
+                    _SEVERITY[silence.cause],
+                    Coordinates.of(rows, places(start + silence.row, silence.column)),
+                    float(silence.length),
+                    float(silence.longest),
+                    silence.length / silence.allowed,
+                    resolved=silence.resolved,
+                    count=0 if silence.resolved else 1,
+                    text="" if silence.resolved else _TEXTS[silence.cause].format(series, silence.length),
                 )
 
 
@@ -138,13 +139,13 @@ _Rows = tuple[Column, Floats, NDArray[np.bool_], Callable[[int, int], int]]
 
 
 def _table(group: Group, blocks: list[Block]) -> _Rows:
-    """The rows in which any member reports, in recording order: values `(n, k)` and their presence.
+    """The rows in which any member reports, in recording order: coordinates, values `(n, k)`, presence.
 
-    With them their coordinates, and which of these belong to a row and column.
+    The function gives the place among the coordinates of a row and column.
     """
     parts, masks = [], []
     for block in blocks:
-        here = [(i, group.column_of[one]) for i, one in enumerate(block.series) if one in group.column_of]
+        here = [(i, group.column_of[name]) for i, name in enumerate(block.series) if name in group.column_of]
         source, target = (list(side) for side in zip(*here, strict=True))
         values = np.full((len(block), len(group.members)), np.nan)
         values[:, target] = block.values[:, source]
@@ -160,26 +161,26 @@ def _table(group: Group, blocks: list[Block]) -> _Rows:
 
 
 def _is_sparse(group: Group, blocks: list[Block]) -> bool:
-    """Whether many members report one by one: a table of all rows and members would be as good as empty."""
+    """Whether many members report one by one, so that a table of rows and members would be nearly empty."""
     rows = sum(len(block) for block in blocks)
     reports = sum(len(block) * len(block.series) for block in blocks)
     return len(group.members) >= _MANY and _EMPTY * reports < rows * len(group.members)
 
 
 def _rounds(group: Group, blocks: list[Block]) -> _Rows:
-    """Likewise, but a row is a round: it ends before a member reports in it for a second time."""
+    """The same for rounds: a row is a round, which ends before a member reports in it for a second time."""
     samples = Samples(blocks)
-    columns = [samples.column(one) for one in group.members]
+    columns = [samples.column(series) for series in group.members]
     events = Column.concat(columns)
     member = np.repeat(np.arange(len(columns)), [len(column.seq) for column in columns])
     order = np.argsort(events.seq, kind="stable")
     events, member = events.take(order), member[order]
     number, seen, rounds = 0, set[int](), []
-    for one in member.tolist():
-        if one in seen:
+    for column in member.tolist():
+        if column in seen:
             number += 1
             seen = set()
-        seen.add(one)
+        seen.add(column)
         rounds.append(number)
     row = np.array(rounds)
     event = np.full((number + 1, len(group.members)), -1)

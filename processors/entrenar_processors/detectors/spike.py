@@ -1,4 +1,4 @@
-"""SpikeDetector: a few samples in a row above what a robust window expects."""
+"""SpikeDetector: a few samples in a row far above the median of a robust window."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from entrenar_processors.stats.robust_window import RobustWindow
 #: The direction that is bad, by metric; "up" or "down".
 SPIKES: Mapping[str, str] = {"loss": "up", "gradient_norm": "up", "accuracy": "down"}
 
-#: Excursions of a healthy gradient norm last longer than those of a loss: at 5.75 it would fire fifty
-#: times in 10,000 steps (one run measured, docs/detectors.md).
+#: Thresholds by metric. Excursions of a healthy gradient norm last longer than those of a loss: at 5.75 it
+#: would fire fifty times in 10,000 steps (measured on one run, docs/detectors.md).
 THRESHOLDS: Mapping[str, float] = {"gradient_norm": 20.0}
 
 
@@ -36,7 +36,7 @@ class SpikeCore:
             return Hits.where(self.cusum.update(rows, z), median, z)
         values = clipped(values)
         hits: list[Hit] = []
-        for column, row in enumerate(columns_of(rows)):  # on plain lists all the way: few values ever fire
+        for column, row in enumerate(columns_of(rows)):  # plain lists throughout: few values ever fire
             series = values[:, column].tolist()
             for part in yielding_slices(n):
                 scores, medians = self._window.along(row, series[part])
@@ -48,21 +48,21 @@ class SpikeCore:
 
 
 class SpikeDetector(SeriesProcessor):
-    """The spike layer that may pull the cord: quiet on heavy-tailed loss, two steps late.
+    """Finds spikes within two steps; quiet enough on heavy-tailed loss to stop a run.
 
     A cumulative sum (`Cusum`) of the robust z of each sample (`RobustWindow`), upward on loss and
-    gradient norm, downward on accuracy. A sample counts `clip` at most, less the `allowance`: with the
-    defaults two wild batches in a row are not enough, three samples at 3σ or six at 2σ are. One
-    finding a spike, at the sample that completes it; no future sample is needed. The score is the z
-    of that sample, by which it is Low to 4σ, Medium to 5σ, High from there; the expected value is the
-    median of the window. `thresholds` are those of single metrics.
+    gradient norm, downward on accuracy. A sample counts at most `clip`, less the `allowance`: with the
+    defaults two wild batches in a row are not enough, three samples at 3σ or six at 2σ are. There is
+    one finding per spike, at the sample that completes it; no future sample is needed. The score is
+    the z of that sample, by which it is Low to 4σ, Medium to 5σ, else High; the expected value is the
+    median of the window. `thresholds` override `threshold` by metric.
 
-    The defaults were chosen on half of some published training curves and judged on the other half
+    The defaults were chosen on one half of some published training curves and judged on the other
     (docs/detectors.md).
 
     >>> from entrenar_processors import Samples
     >>> loss = np.random.default_rng(7).normal(2.0, 0.1, 300)
-    >>> loss[100:102] += 2.0                    # two batches
+    >>> loss[100:102] += 2.0                    # two wild batches
     >>> loss[200:210] += np.linspace(1, 0, 10)  # a spike
     >>> [f.at.seq for f in SpikeDetector().update(Samples.from_columns({"loss": loss}))]
     [202]

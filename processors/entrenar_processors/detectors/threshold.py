@@ -1,4 +1,4 @@
-"""ThresholdDetector: one row of the Jidoka table, a limit that a person wrote."""
+"""ThresholdDetector: one row of the Jidoka table, a limit that a person set."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from entrenar_processors.stats.core import require
 from entrenar_processors.stats.robust_window import RobustWindow
 from entrenar_processors.stats.window_means import BestMean, drop_ratio
 
-#: Excess over the running median enters it as this many scales at most, so that it stays a median of
-#: what is normal while a gradient explodes.
+#: Values enter the running median winsorised at this many scales, so that it stays a median of normal
+#: values while a gradient explodes.
 _WINSORISE = 3.0
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What must not be: below `min`, above `max`, `max_drop_ratio` below the best, `max_ratio` above normal.
+    """What is abnormal: below `min`, above `max`, `max_drop_ratio` below the best, `max_ratio` times normal.
 
-    `metric` is a façade name; `tags` narrow it to series that have them. The limit is crossed when that
-    is so for `for_samples` samples in a row that span `for_seconds`, later than `after_steps`.
-    `max_ratio` is against the median of the `window` samples before, `max_drop_ratio` judges means of
-    `window` samples (of validation series, samples) against the best such mean.
+    `metric` is a façade name; `tags` narrow it to series with these tags. The limit is crossed once
+    `for_samples` samples in a row that span `for_seconds` are beyond it, from `after_steps` on.
+    `max_ratio` compares with the median of the `window` samples before; `max_drop_ratio` compares means
+    of `window` samples (in validation series, single samples) with the best such mean.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Limit:
     after_steps: int = 0
 
     def concerns(self, series: Series) -> bool:
-        """Whether it is a limit of this series."""
+        """Whether it is a limit for this series."""
         return series.metric == self.metric and set(self.tags.items()) <= set(series.tags)
 
 
 class _Point(NamedTuple):
-    """A value that was judged, which row it is of, and the limit that it crossed."""
+    """A judged value, its row, and the limit that applies."""
 
     row: int
     value: float
@@ -63,9 +63,9 @@ class _Point(NamedTuple):
 class ThresholdDetector(Counting):
     """Finds where a `Limit` is crossed; a `Processor` whose findings last.
 
-    One finding at the sample that completes `for`, one more with `over` at the first sample within
-    the limit again; its `count` is how many samples were beyond. All are High. `expected` is the
-    limit, `score` the value's excess over it in shares of the limit.
+    There is one finding at the sample that completes `for`, and a `resolved` one at the first sample
+    within the limit again; its `count` is how many more samples were beyond. All are High. `expected`
+    is the limit, `score` the value's excess over it as a share of the limit.
 
     >>> limit = Limit("floor", "accuracy", min=0.8, for_samples=2)
     >>> samples = Samples.from_columns({"accuracy": [0.9, 0.7, 0.9, 0.7, 0.6, 0.5, 0.9]})
@@ -94,7 +94,7 @@ class ThresholdDetector(Counting):
         for source, series, values in tables(samples, self.metrics):
             columns = self._columns.get(series)
             if columns is None:
-                columns = [i for i, one in enumerate(series) if self.limit.concerns(one)]
+                columns = [i for i, column in enumerate(series) if self.limit.concerns(column)]
                 if len(self._columns) > 256:
                     self._columns.clear()
                 self._columns[series] = columns
@@ -121,11 +121,11 @@ class ThresholdDetector(Counting):
 
 
 class _Bounds:
-    """`min`, `max` and `max_ratio` of a limit: judges every sample."""
+    """`min`, `max` and `max_ratio` of a limit, which judge every sample."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
-        self._usual = next((one for one in (limit.max, limit.min) if one is not None), 0.0)
+        self._usual = next((bound for bound in (limit.max, limit.min) if bound is not None), 0.0)
         self._ratio_only = limit.min is limit.max is None
         self._median: RobustWindow | None = None
         if limit.max_ratio is not None:
@@ -134,7 +134,7 @@ class _Bounds:
             self._median.reserve(1)
 
     def points(self, values: Floats, is_bad: bool) -> Iterator[_Point]:
-        """From the first sample beyond on; from the first of all where the one before was beyond."""
+        """The points from the first sample beyond the limit on; all points where the last one was beyond."""
         limit = self._limit
         bad = np.zeros(len(values), dtype=bool)
         limits = np.full(len(values), self._usual)
@@ -159,7 +159,7 @@ class _Bounds:
 
 
 class _Drops:
-    """`max_drop_ratio` of a limit: judges means of windows."""
+    """`max_drop_ratio` of a limit, which judges means of windows."""
 
     def __init__(self, max_drop_ratio: float, window: int) -> None:
         self._ratio = max_drop_ratio
@@ -180,7 +180,7 @@ class _Watch:
         self._seen = 0
         self._bad = 0  # points in a row beyond the limit, up to now
         self._since_ns = 0
-        self._told_at = 0  # of these, when it was told; 0: not yet
+        self._reported_at = 0  # how many of them there were when it was reported; 0: not yet
 
     def update(
         self, source: Block | Column, rows: NDArray[np.int64] | None, values: Floats
@@ -198,31 +198,31 @@ class _Watch:
                     self._since_ns = now
                 self._bad += 1
                 enough = self._bad >= limit.for_samples and now - self._since_ns >= limit.for_seconds * 1e9
-                if enough and not self._told_at:
-                    self._told_at = self._bad
-                    yield self._found(source, row, point, self._bad)
+                if enough and not self._reported_at:
+                    self._reported_at = self._bad
+                    yield self._finding(source, row, point, self._bad)
             elif self._bad:
-                if self._told_at:
-                    yield self._found(source, row, point, self._bad - self._told_at, resolved=True)
-                self._bad = self._told_at = 0
+                if self._reported_at:
+                    yield self._finding(source, row, point, self._bad - self._reported_at, resolved=True)
+                self._bad = self._reported_at = 0
 
-    def _found(
+    def _finding(
         self, source: Block | Column, row: int, point: _Point, count: int, resolved: bool = False
     ) -> tuple[Coordinates, float, float, float, bool, int]:
         return Coordinates.of(source, row), point.value, point.limit, _excess(point), resolved, count
 
 
 def _watches(limit: Limit, series: Series) -> list[_Watch]:
-    found = []
+    watches = []
     if not limit.min is limit.max is limit.max_ratio is None:
-        found.append(_Watch(limit, _Bounds(limit)))
+        watches.append(_Watch(limit, _Bounds(limit)))
     if limit.max_drop_ratio is not None:
         window = 1 if is_validation(series) else limit.window
-        found.append(_Watch(limit, _Drops(limit.max_drop_ratio, window)))
-    return found
+        watches.append(_Watch(limit, _Drops(limit.max_drop_ratio, window)))
+    return watches
 
 
 def _excess(point: _Point) -> float:
-    """How far beyond its limit, in shares of the limit; signed, positive is upward."""
+    """How far a value is beyond its limit, as a share of the limit; positive is upward."""
     size = abs(point.limit) or 1.0
     return max(-1e300, min(1e300, point.value / size - point.limit / size))

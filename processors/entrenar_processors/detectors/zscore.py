@@ -1,4 +1,4 @@
-"""SlidingWindowBaseline: how many standard deviations a sample lies from the window before it."""
+"""SlidingWindowBaseline: how many standard deviations a sample is from the mean of the window before it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def zscores(values: Floats, mean: Floats, std: Floats) -> Floats:
     """
     off = values - mean
     scored = std > 0
-    if scored.all():  # a masked division costs ten times a plain one
+    if scored.all():  # a masked division costs ten times as much
         return off / std
     return np.divide(off, std, out=np.zeros(values.shape), where=scored)
 
@@ -45,15 +45,15 @@ class ZScoreCore:
 
 
 class SlidingWindowBaseline(SeriesProcessor):
-    """The faithful z-score: a measurement, not an alarm (see `SpikeDetector` for that).
+    """The plain z-score: a measurement, not an alarm (for that see `SpikeDetector`).
 
     A sample is tested against the `window` samples before it, then added: `z = (x - mean) / s` with
     the sample standard deviation s (n - 1). It fires at `|z| >= threshold`; Low to 4σ, Medium to 5σ,
-    High from there. The score is z, signed; the expected value is the mean. Testing after adding
-    would cap |z| at √(n - 1). Training loss is heavy-tailed: at 3σ expect about a hundred findings
-    in 10,000 healthy steps (docs/detectors.md).
+    else High. The score is z, signed; the expected value is the mean. If a sample were added before
+    it is tested, |z| could not exceed √(n - 1). Training loss is heavy-tailed: at 3σ expect about a
+    hundred findings in 10,000 healthy steps (docs/detectors.md).
 
-    As an `AnomalyDetector` it is fitted to the last `window` values of some data, and stays there.
+    As an `AnomalyDetector` it is fitted to the last `window` values of some data, and does not move.
 
     >>> from entrenar_processors import Samples
     >>> loss = np.random.default_rng(7).normal(2.0, 0.1, 200)
@@ -84,7 +84,7 @@ class SlidingWindowBaseline(SeriesProcessor):
         self._fitted: tuple[Floats, Floats] | None = None
 
     def fit(self, data: ArrayLike) -> Self:
-        """Take the last `window` finite values of `data`, shape `(n,)`, as what is normal."""
+        """Take the last `window` finite values of `data` `(n,)` as normal."""
         values = np.asarray(data, dtype=np.float64).ravel()
         values = clipped(values[np.isfinite(values)][-self.window :])
         if len(values) < self.min_samples:
@@ -106,5 +106,5 @@ class SlidingWindowBaseline(SeriesProcessor):
         return abs(float(zscores(clipped(value), *self._fitted)[0])) if np.isfinite(value[0]) else math.nan
 
     def is_anomaly(self, sample: ArrayLike) -> bool:
-        """Whether |z| reaches the threshold; a non-finite value is none of its business."""
+        """Whether |z| reaches the threshold; never true for a non-finite value."""
         return self.anomaly_score(sample) >= self.threshold

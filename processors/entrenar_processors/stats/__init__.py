@@ -1,1 +1,1 @@
-"""Statistics: plain numeric cores, without a notion of findings."""
+"""Stats: numeric cores, which know nothing of findings."""

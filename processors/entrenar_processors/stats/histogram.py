@@ -1,4 +1,4 @@
-"""Histograms over a stream: explicit bounds, and OpenTelemetry's exponential ones."""
+"""Histograms of a stream: with explicit bounds, and OpenTelemetry's exponential histogram."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class ExplicitHistogram:
 class ExponentialHistogram:
     """OpenTelemetry's base-2 exponential histogram: bucket `i` holds `base**i < |value| <= base**(i+1)`.
 
-    `base = 2 ** (2 ** -scale)`. The scale starts at 20 and falls as far as `max_size` buckets a sign
-    need it to; it never rises. `update` takes finite values, shape `(n,)`. Source: OpenTelemetry
+    `base = 2 ** (2 ** -scale)`. The scale starts at 20 and falls as far as is needed for `max_size`
+    buckets per sign; it never rises. `update` takes finite values, shape `(n,)`. Source: OpenTelemetry
     metrics data model, ExponentialHistogram.
 
     >>> histogram = ExponentialHistogram()
@@ -79,15 +79,15 @@ class ExponentialHistogram:
                 self._fit(buckets, chosen)
 
     def _fit(self, buckets: dict[int, int], values: Floats) -> None:
-        low, high = (int(one) for one in _indexes(np.array([values.min(), values.max()]), self.scale))
+        low, high = _indexes(np.array([values.min(), values.max()]), self.scale).tolist()
         low, high = min([low, *buckets]), max([high, *buckets])
         drop = 0
         while (high >> drop) - (low >> drop) >= self._max_size:
             drop += 1
         if drop:
             self._coarsen(drop)
-        found, counts = np.unique(_indexes(values, self.scale), return_counts=True)
-        for index, count in zip(found.tolist(), counts.tolist(), strict=True):
+        indexes, counts = np.unique(_indexes(values, self.scale), return_counts=True)
+        for index, count in zip(indexes.tolist(), counts.tolist(), strict=True):
             buckets[index] = buckets.get(index, 0) + count
 
     def _coarsen(self, drop: int) -> None:
@@ -100,12 +100,12 @@ class ExponentialHistogram:
 
     @property
     def positive(self) -> tuple[int, list[int]]:
-        """Offset of the first bucket, and the counts from there."""
+        """Positive values: the index of the first bucket, and the counts from there."""
         return _dense(self._buckets[0])
 
     @property
     def negative(self) -> tuple[int, list[int]]:
-        """The same for the absolute values of negative ones."""
+        """The same for the absolute values of negative values."""
         return _dense(self._buckets[1])
 
 

@@ -1,4 +1,4 @@
-"""IsolationForest: how few random cuts it takes to set a row apart from the others."""
+"""IsolationForest: how few random cuts isolate a row from the others."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from entrenar_processors.samples import Floats, Ints
 
 #: Rows scored at once: their intermediate tables (rows × trees) stay within the processor's cache.
 _ROWS = 128
-#: A tree is stored as a complete one; this keeps 100 of them within some 30 MB.
+#: Trees are stored as complete binary trees; this keeps 100 of them within about 30 MB.
 _MAX_SUBSAMPLE = 1 << 14
-_LARGEST = float(np.finfo(np.float32).max)
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class IsolationForest:
@@ -23,15 +23,15 @@ class IsolationForest:
 
     `score(row) = 2 ** (-E[h(row)] / c(m))`: h is the depth at which a tree isolates the row (a leaf
     of n rows adds c(n)), m the rows a tree has seen, `c(n) = 2 (ln(n - 1) + γ) - 2 (n - 1) / n`.
-    About 0.5 for an ordinary row, towards 1 for one that is set apart. `is_anomaly` compares with
-    the `quantile` of the fitted rows' own scores: at 0.99, one fitted row in a hundred is above.
+    About 0.5 for an ordinary row, near 1 for an isolated one. `is_anomaly` compares with the
+    `quantile` of the fitted rows' own scores: at 0.99, one fitted row in a hundred is above it.
 
-    scikit-learn visits its trees one by one, which takes milliseconds for a row. Here all trees
-    go down together: each is laid out as a complete binary tree, level by level, so that node i of
-    a level has children 2i and 2i + 1 and a step down is one comparison over all trees. The scores
+    scikit-learn visits its trees one by one, which takes milliseconds per row. Here all trees are
+    descended together: each is laid out as a complete binary tree, level by level, so that node i of
+    a level has children 2i and 2i + 1, and a step down is one comparison over all trees. The scores
     are those of `sklearn.ensemble.IsolationForest(n_trees, max_samples=subsample, random_state=seed)`,
-    and like there values count as float32. A row with a value that is not finite scores NaN.
-    A row that is odd in one value only is not its strength: most cuts fall on the others.
+    which also takes values as float32. A row with a non-finite value scores NaN.
+    It is weak on rows that are unusual in a single value, since most cuts fall on the others.
 
     >>> rows = np.random.default_rng(0).normal(size=(500, 3))
     >>> forest = IsolationForest().fit(rows)
@@ -70,24 +70,24 @@ class IsolationForest:
         self._scale = 0.0
 
     def fit(self, data: ArrayLike) -> Self:
-        """Grow the trees on rows `(n, k)`; rows with a value that is not finite are left out."""
+        """Grow the trees on rows `(n, k)`; rows with a non-finite value are left out."""
         from sklearn.ensemble import IsolationForest as Trees
 
         rows = _table(data)
         rows = rows[np.isfinite(rows).all(axis=1)]
         if not rows.size:
             raise ValueError("expected at least one row of finite values to fit on, got none")
-        m = min(self.subsample, len(rows))  # scikit-learn warns about a subsample of more than there is
+        m = min(self.subsample, len(rows))  # scikit-learn warns about a subsample larger than the rows
         trees = Trees(n_estimators=self.n_trees, max_samples=m, random_state=self.seed)
         trees.fit(_as_float32(rows))
         self.n_features = rows.shape[1]
-        self._flatten([one.tree_ for one in trees.estimators_])
+        self._flatten([estimator.tree_ for estimator in trees.estimators_])
         self._scale = self.n_trees * float(_path_length(np.array([m]))[0])
         self.threshold = float(np.quantile(-self.score_samples(rows), self.quantile))
         return self
 
     def _flatten(self, trees: list[Any]) -> None:
-        """Complete trees, one array of features and thresholds a level; a leaf goes on to the left."""
+        """Complete trees, one array of features and of thresholds per level; a leaf continues to the left."""
         starts = np.cumsum([0, *(tree.node_count for tree in trees)])
         offset = np.repeat(starts[:-1], np.diff(starts))
         left = np.concatenate([tree.children_left for tree in trees])
@@ -116,7 +116,7 @@ class IsolationForest:
     def score_samples(self, data: ArrayLike) -> Floats:
         """The negated score of rows `(n, k)`, as scikit-learn has it: lower is more abnormal.
 
-        The sum over the trees is made row by row, so it is the same to the bit in whatever company.
+        The trees are summed row by row, so a row's score is equal to the bit whatever rows are beside it.
         """
         rows = _table(data)
         if not self.n_features:
@@ -134,7 +134,7 @@ class IsolationForest:
 
     def _score(self, rows: NDArray[np.float32]) -> Floats:
         n, k = rows.shape
-        # flat.take is what makes it fast: no broadcasting of index arrays, no bounds messages.
+        # flat.take is what makes it fast: it broadcasts no index arrays.
         flat = rows.astype(np.float64).ravel()
         first = (np.arange(n) * k)[:, np.newaxis]
         at = np.broadcast_to(np.arange(self.n_trees), (n, self.n_trees))
@@ -143,16 +143,16 @@ class IsolationForest:
             column += first
             at = at * 2 + (flat.take(column) > threshold.take(at))
         if not self._scale:
-            return np.full(n, -0.5)  # one fitted row: nothing to set apart
+            return np.full(n, -0.5)  # fitted on one row: nothing to isolate
         scores: Floats = -(2.0 ** (-self._paths.take(at).sum(axis=1) / self._scale))
         return scores
 
     def anomaly_score(self, sample: ArrayLike) -> float:
-        """The score of one row `(k,)`: 0.5 is ordinary, 1 is set apart, NaN where a value is not finite."""
+        """The score of one row `(k,)`: 0.5 is ordinary, 1 is isolated, NaN where a value is not finite."""
         return -float(self.score_samples(np.asarray(sample, np.float64).reshape(1, -1))[0])
 
     def is_anomaly(self, sample: ArrayLike) -> bool:
-        """Whether one row `(k,)` scores above `threshold`; never for one with a non-finite value."""
+        """Whether one row `(k,)` scores above `threshold`; never true with a non-finite value."""
         return self.anomaly_score(sample) > self.threshold
 
 
@@ -164,13 +164,13 @@ def _table(data: ArrayLike) -> Floats:
 
 
 def _as_float32(rows: Floats) -> NDArray[np.float32]:
-    """What scikit-learn's trees see; 1e308 becomes the largest float32 and not infinity."""
+    """The values as scikit-learn's trees see them; 1e308 becomes the largest float32, not infinity."""
     with np.errstate(under="ignore"):
-        return np.clip(np.nan_to_num(rows, nan=0.0), -_LARGEST, _LARGEST).astype(np.float32)
+        return np.clip(np.nan_to_num(rows, nan=0.0), -_LARGEST_FLOAT32, _LARGEST_FLOAT32).astype(np.float32)
 
 
 def _path_length(n: NDArray[Any]) -> Floats:
-    """c(n): the mean depth of a search that finds nothing among n, 0 for one row, 1 for two."""
+    """c(n): the mean depth of an unsuccessful search among n rows; 0 for one row, 1 for two."""
     n = np.asarray(n, np.float64)
     large = np.maximum(n, 3)
     length = 2 * (np.log(large - 1) + np.euler_gamma) - 2 * (large - 1) / large

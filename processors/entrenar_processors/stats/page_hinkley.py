@@ -71,7 +71,7 @@ class PageHinkleyCore:
         return Hits.of(hits)
 
     def _one_by_one(self, column: int, row: int, values: Floats) -> list[Hit]:
-        """A handful of values of one series, in plain Python."""
+        """A few values of one series, in plain Python."""
         hits: list[Hit] = []
         n, delta, threshold = int(self._n[row]), self._delta, self._threshold
         pivot, total, inc0, dec0, inc1, dec1, low, high = self._state[:, row].tolist()
@@ -115,7 +115,7 @@ class PageHinkleyCore:
         return hits
 
     def stretch(self, row: int, values: Floats) -> tuple[int, tuple[float, float] | None]:
-        """Up to and including the first detection: how many were taken, its expected value and score."""
+        """Up to the first detection: how many values were taken, its expected value and score."""
         m, n = len(values), int(self._n[row])
         at = n % self._length
         pivot, total, inc0, dec0, inc1, dec1, low, high = self._state[:, row].tolist()

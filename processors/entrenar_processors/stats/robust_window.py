@@ -1,4 +1,4 @@
-"""Rolling median and quartile scale of the previous window, whose outliers enter it winsorised."""
+"""Rolling median and quartile scale of the previous window; outliers enter it winsorised."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class RobustWindow:
     """The robust z of each value against the `window` values before it, for many series.
 
     `z = (x - median) / (IQR / 1.349)`: quartiles are the order statistics ⌊n/4⌋ and ⌊3n/4⌋, the median
-    is that of the sorted window. The value then enters as `median ± winsorise · scale` at most, so
-    that a spike does not hide the next one. Where the window is flat (IQR 0) or shorter than
-    `min_samples`, z is -inf: not scored, and the value enters as it is.
+    is that of the sorted window. The value then enters within `median ± winsorise · scale`, so that a
+    spike does not hide the next one. Where the window is flat (IQR 0) or shorter than `min_samples`,
+    z is -inf (not scored), and the value enters as it is.
 
-    Whether a value is clipped depends on all before it, so one series goes value by value (about
-    1.5 µs each, a sorted list); many series go step by step in numpy.
+    Whether a value is winsorised depends on all values before it, so a single series is worked on value
+    by value (about 1.5 µs each, with a sorted list); many series are worked on step by step in numpy.
 
     >>> window = RobustWindow(window=8, min_samples=4, winsorise=3.0)
     >>> window.reserve(1)
@@ -56,8 +56,8 @@ class RobustWindow:
     def __init__(self, window: int, min_samples: int, winsorise: float) -> None:
         self._window, self._min_samples, self._winsorise = window, min_samples, winsorise
         self._count = np.zeros(0, np.int64)
-        # What entered, oldest first from count % window on; places not yet filled are +inf, so that
-        # a sort leaves them at the end.
+        # What entered, oldest first from count % window on; empty places are +inf, so that sorting
+        # leaves them at the end.
         self._ring = np.full((0, window), math.inf)
 
     def reserve(self, n_series: int) -> None:
@@ -78,7 +78,7 @@ class RobustWindow:
         return z, median
 
     def along(self, row: int, values: list[float]) -> tuple[list[float], list[float]]:
-        """One series, value by value, on plain lists: z and median of each; the values are `clipped`."""
+        """One series, value by value, on plain lists: z and median of each. The values must be `clipped`."""
         count, window = int(self._count[row]), self._window
         ring = self._ring[row].tolist()
         size = min(count, window)
@@ -122,14 +122,14 @@ class RobustWindow:
         zs: list[float],
         medians: list[float],
     ) -> None:
-        """`_judge` of a full window for many values: the one loop whose cost is felt."""
+        """`_judge` of a full window for many values: the one loop whose cost matters."""
         window, clip = self._window, self._winsorise
         low, high = window // 4, 3 * window // 4
         below, above = (window - 1) // 2, window // 2
         surely_within = 0.99 * clip
         largest = max(map(abs, (min(values), max(values), ordered[0], ordered[-1])))
-        surely_scored = max(SMALLEST, ULPS * largest)  # no median is larger
-        entered = ring[at:] + ring[:at]  # oldest first; grows as it is walked along
+        surely_scored = max(SMALLEST, ULPS * largest)  # no median is farther from 0
+        entered = ring[at:] + ring[:at]  # oldest first; grows while it is read
         enter, add_z, add_median = entered.append, zs.append, medians.append
         for value, oldest in zip(values, entered, strict=False):
             median = (ordered[below] + ordered[above]) / 2
@@ -156,7 +156,7 @@ class RobustWindow:
         z, median, entry = np.full(values.shape, -math.inf), values.copy(), values.copy()
         ready = np.flatnonzero(size >= self._min_samples)
         if len(ready):
-            ordered = self._ring[rows][ready]  # a copy, sorted in place: a second megabyte would cost more
+            ordered = self._ring[rows][ready]  # a copy, sorted in place: a second copy would cost more
             ordered.sort(axis=1)
             middle, scale = robust_moments(ordered, size[ready])
             scored = varies(scale, middle)

@@ -1,4 +1,4 @@
-"""Rolling mean and standard deviation of the previous window, the same to the bit whatever the chunks."""
+"""Rolling mean and standard deviation of the previous window, equal to the bit however it is chunked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from entrenar_processors.samples import Floats, Ints
 from entrenar_processors.stats.arrays import SCALAR_BELOW, SMALLEST, ULPS, Index, columns_of, grown
 
-#: A spread below this share of the window's distance to its pivot is rounding, not spread.
+#: A sum of squares at most this share of that about the pivot is rounding, not spread.
 _RESOLUTION = 1e-12
 
 
@@ -19,10 +19,10 @@ def moments(pivot: Floats, s1: Floats, s2: Floats, size: Ints | int) -> tuple[Fl
     `mean = pivot + s1/n`, `std² = (s2 - s1²/n) / (n - 1)`. A window that is constant as far as
     float64 can tell has std 0.0 exactly: the flat state, in which nothing is scored.
 
-    >>> [one.tolist() for one in moments(np.zeros(2), np.array([6.0, 6.0]), np.array([14.0, 12.0]), 3)]
+    >>> [part.tolist() for part in moments(np.zeros(2), np.array([6.0, 6.0]), np.array([14.0, 12.0]), 3)]
     [[2.0, 2.0], [1.0, 0.0]]
     """
-    if isinstance(size, int):  # numpy would take its time for one number
+    if isinstance(size, int):  # numpy is slow on a single number
         freedom: Ints | int = max(size - 1, 1)
     else:
         size = np.maximum(size, 1)
@@ -44,10 +44,10 @@ class RollingMoments:
     The stream of a series is cut into blocks of `window` values by its own count. A window is the end
     of one block and the beginning of the next, so its sums are a suffix sum plus a prefix sum, both
     about the median of the earlier block. Nothing is ever subtracted: a huge value leaves no trace
-    once it left the window, and the additions are the same ones whatever chunks the values came in
-    (two-stack queue / van Herk 1992). Memory: 3 × `window` numbers a series.
+    after it left the window, and the additions are the same however the values are chunked (two-stack
+    queue / van Herk 1992). Memory: 3 × `window` numbers per series.
 
-    `std` is NaN while the window holds fewer than `min_samples`, 0.0 where it is flat.
+    `std` is NaN while the window holds fewer than `min_samples`, and 0.0 where it is flat.
 
     >>> rolling = RollingMoments(window=3, min_samples=2)
     >>> rolling.reserve(1)
@@ -61,7 +61,7 @@ class RollingMoments:
         self.min_samples = min_samples
         self.count = np.zeros(0, np.int64)
         self._pivot = np.zeros(0)
-        self._block = np.zeros((window, 0))  # values of the block that is being filled
+        self._block = np.zeros((window, 0))  # the values of the block that is filling
         self._suffix1, self._suffix2 = np.zeros((window, 0)), np.zeros((window, 0))
         self._prefix1, self._prefix2 = np.zeros(0), np.zeros(0)
 
@@ -75,24 +75,24 @@ class RollingMoments:
         self._prefix2 = grown(self._prefix2, n_series, 0.0)
 
     def update(self, rows: Index, values: Floats) -> tuple[Floats, Floats]:
-        """Mean and std, each `(n, k)`, that every value `(n, k)` meets; then the values are added.
+        """Mean and std, each `(n, k)`, of the window before each value `(n, k)`; then it is added.
 
-        The values are `clipped`.
+        The values must be `clipped`.
         """
         n, k = values.shape
         if n > k or max(n, k) < SCALAR_BELOW:
-            one = self._along if n >= SCALAR_BELOW else self._one_by_one
-            pairs = [one(row, values[:, i]) for i, row in enumerate(columns_of(rows))]
+            judge = self._along if n >= SCALAR_BELOW else self._one_by_one
+            pairs = [judge(row, values[:, i]) for i, row in enumerate(columns_of(rows))]
             if k == 1:
                 return pairs[0][0][:, np.newaxis], pairs[0][1][:, np.newaxis]
             mean, std = (np.stack(part, axis=1) for part in zip(*pairs, strict=True))
             return mean, std
-        counts = self.count[rows].copy()  # a slice gives a view, which the groups below would move
+        counts = self.count[rows].copy()  # a slice gives a view, which the groups below would change
         if (counts == counts[0]).all():
             return self._across(rows, values, int(counts[0]))
         mean, std = np.empty((n, k)), np.empty((n, k))
         places = np.array(columns_of(rows))
-        for count in np.unique(counts).tolist():  # series that appeared together stay together
+        for count in np.unique(counts).tolist():  # series that appeared together have the same count
             group = np.flatnonzero(counts == count)
             mean[:, group], std[:, group] = self._across(places[group], values[:, group], count)
         return mean, std
@@ -134,7 +134,7 @@ class RollingMoments:
         return mean, std
 
     def _turn(self, rows: Index) -> None:
-        """The block is full: its suffix sums about its median, and a new block begins."""
+        """The block is full: take its suffix sums about its median, and begin a new block."""
         block = self._block[:, rows]
         pivot = _medians(np.sort(block, axis=0))
         off = (block - pivot)[::-1]
@@ -144,7 +144,7 @@ class RollingMoments:
         self._prefix1[rows] = self._prefix2[rows] = 0.0
 
     def _along(self, row: int, values: Floats) -> tuple[Floats, Floats]:
-        """One long series: its blocks as the rows of a table, numpy along all of them at once."""
+        """One long series: its blocks are the rows of a table, and numpy works on all of them at once."""
         window, count = self.window, int(self.count[row])
         at, n = count % window, len(values)
         blocks = -(-(at + n) // window)
@@ -157,7 +157,7 @@ class RollingMoments:
         pivots = np.concatenate([[first], medians])[:blocks, np.newaxis]
         off = table - pivots
         before1, before2 = _sums_before(off), _sums_before(off * off)
-        # The suffix sums of a block are about its own median, not about its predecessor's.
+        # The suffix sums of a block are about its own median, not about that of the block before.
         own = (table[:full] - medians[:, np.newaxis])[:, ::-1]
         sums = []
         for before, suffix, terms in (
@@ -196,7 +196,7 @@ class RollingMoments:
             self._block[:rest, row] = table[-1, :rest]
 
     def _one_by_one(self, row: int, values: Floats) -> tuple[Floats, Floats]:
-        """A handful of values: plain Python up to the two sums, one numpy step for the rest."""
+        """A few values: plain Python up to the two sums, then one numpy step for all."""
         count, window = int(self.count[row]), self.window
         pivot = float(self._pivot[row] if count else values[0])
         prefix1, prefix2 = float(self._prefix1[row]), float(self._prefix2[row])
@@ -222,19 +222,19 @@ class RollingMoments:
         return mean, std
 
     def _sizes(self, count: int, n: int) -> Ints | int:
-        """How many values the windows of the next n hold; one number once they are full."""
+        """How many values the windows of the next n values hold; a single number once they are full."""
         return self.window if count >= self.window else np.minimum(count + np.arange(n), self.window)
 
 
 def _medians(ordered: Floats) -> Floats:
-    """The medians of the columns of a table that is sorted along axis 0."""
+    """The medians of the columns of a table, which is sorted along axis 0."""
     n = len(ordered)
     middle: Floats = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
     return middle
 
 
 def _sums_before(terms: Floats) -> Floats:
-    """Sums of each row up to, not including, every place, `(b, w + 1)`."""
+    """For each row, the sums of what lies before each place, `(b, w + 1)`."""
     sums = np.zeros((terms.shape[0], terms.shape[1] + 1))
     np.add.accumulate(terms, axis=1, out=sums[:, 1:])
     return sums

@@ -87,7 +87,7 @@ class _Rule:
         A sibling counts where it was able to do better since the silence began: its last tick in `able`
         is later. Without `able`, one that stopped long before this one is no witness either way.
         """
-        found: list[Silence] = []
+        silences: list[Silence] = []
         begun: dict[int, list[int]] = {}
         allowed = np.maximum(self._after, self._patience * spells.longest)
         row, column = np.nonzero(spells.is_silent & (spells.length >= allowed))
@@ -105,23 +105,23 @@ class _Rule:
             if improved and 2 * improved >= np.count_nonzero(others):
                 self._reported_at[m] = int(tick[i, 0])
                 length, longest = int(spells.length[i, m]), int(spells.longest[i, m])
-                found.append(Silence(self.cause, i, m, length, longest, limit))
+                silences.append(Silence(self.cause, i, m, length, longest, limit))
                 begun.setdefault(m, []).append(i)
-        return found + self._ends(begun, spells.is_back)
+        return silences + self._ends(begun, spells.is_back)
 
     def _ends(self, begun: dict[int, list[int]], is_back: Mask) -> list[Silence]:
         """Where the silences that were reported, now or before, are over."""
-        found = []
+        ends: list[Silence] = []
         for m in sorted({*begun, *self._open}):
             is_open = m in self._open
             silent = [(row, False) for row in begun.get(m, ())]
             back = [(row, True) for row in np.flatnonzero(is_back[:, m]).tolist()]
-            for row, ends in sorted(silent + back):
-                if ends and is_open:
-                    found.append(Silence(self.cause, row, m, 0, 0, 1, resolved=True))
-                is_open = not ends
+            for row, is_end in sorted(silent + back):
+                if is_end and is_open:
+                    ends.append(Silence(self.cause, row, m, 0, 0, 1, resolved=True))
+                is_open = not is_end
             (self._open.add if is_open else self._open.discard)(m)
-        return found
+        return ends
 
 
 class _Stopped(_Rule):

@@ -1,4 +1,4 @@
-"""QuantileSketch: percentiles of a whole run in bounded memory, with a stated error."""
+"""QuantileSketch: percentiles of a whole run in bounded memory, with a known error."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-#: Up to this many values the answer is exact.
+#: Up to this many values a quantile is exact.
 EXACT_VALUES = 1024
-#: Afterwards a quantile is off by at most this share of its own value ...
+#: With more it is off by at most this share of its own value …
 RELATIVE_ERROR = 0.001
-#: ... until the values span so many buckets that neighbours are merged (which doubles the error).
+#: … until the values span more buckets than this: then neighbours are merged, which doubles the error.
 MAX_BUCKETS = 8192
 
 
@@ -20,8 +20,8 @@ class QuantileSketch:
 
     Method: DDSketch (Masson, Rim and Lee, VLDB 2019) with the uniform collapse of UDDSketch
     (Epicoco et al., 2020): bucket `i` holds the values in `(g**(i-1), g**i]` with
-    `g = (1 + e) / (1 - e)`, one store for each sign and a count of zeros. Twice 8,192 buckets at
-    the most, 128 kB; `relative_error` says the error in force. Non-finite values are not accepted.
+    `g = (1 + e) / (1 - e)`, with one store per sign and a count of zeros: at most twice 8,192
+    buckets, 128 kB. `relative_error` is the present error. Non-finite values are not accepted.
 
     >>> sketch = QuantileSketch()
     >>> sketch.add(np.arange(1.0, 101.0))
@@ -65,13 +65,13 @@ class QuantileSketch:
         self.relative_error = 2 * self.relative_error / (1 + self.relative_error**2)
 
     def quantile(self, q: float) -> float:
-        """The value at `q` in [0, 1]; NaN when nothing was added. Exact ones interpolate linearly."""
+        """The value at `q` in [0, 1]; NaN if nothing was added. Exact quantiles interpolate linearly."""
         if self.count == 0:
             return math.nan
         if self._exact is not None:
             with np.errstate(over="ignore", invalid="ignore"):
                 exact = float(np.quantile(self._exact, q))
-            # Between -1e308 and 1e308 the interpolation overflows; between their halves it does not.
+            # From -1e308 to 1e308 the interpolation overflows; between their halves it does not.
             return exact if math.isfinite(exact) else float(np.quantile(self._exact / 2, q)) * 2
         rank = q * (self.count - 1)
         negative, positive = self._stores[-1], self._stores[+1]
@@ -88,7 +88,7 @@ class QuantileSketch:
         return math.exp(min(exponent, 709.78))
 
     def merge(self, other: QuantileSketch) -> None:
-        """Add everything that `other` holds; `other` is left as it is."""
+        """Add everything that `other` holds; `other` does not change."""
         if other._exact is not None:
             self.add(other._exact)
             return

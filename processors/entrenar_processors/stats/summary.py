@@ -1,4 +1,4 @@
-"""Summary: the mergeable statistics of one series."""
+"""Summary: mergeable statistics of one series, and of all series of a process."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from entrenar_processors.stats.sketch import QuantileSketch
 class Summary:
     """Count, mean, standard deviation, extremes, last value and percentiles of a stream.
 
-    The moments are of the finite values (one NaN must not hide a week of numbers); `nonfinite`
-    counts the others, `last` is the last value reported, whatever it was. `std` is the sample
-    standard deviation (n - 1). Moments are merged by the pairwise update of Chan, Golub and
-    LeVeque (1979); for percentiles and their error see `QuantileSketch`. What was not measured
-    is NaN.
+    Moments are those of the finite values (one NaN must not hide a week of numbers); `nonfinite`
+    counts the others. `last` is the last value reported, whatever it was, `std` the sample standard
+    deviation (n - 1). Moments are merged by the pairwise update of Chan, Golub and LeVeque (1979);
+    for percentiles and their error see `QuantileSketch`. What was not measured is NaN.
 
     >>> summary = Summary()
     >>> summary.update(np.array([1.0, 2.0, 3.0]))
@@ -53,7 +52,7 @@ class Summary:
         self.nonfinite += len(values) - len(finite)
         if not len(finite):
             return
-        # The shift keeps sums of 1e308 and squares of large, close values finite and exact.
+        # The pivot keeps sums of 1e308 finite, and squares of large, close values exact.
         pivot = float(finite[0])
         with np.errstate(over="ignore"):
             mean = pivot + float(np.mean(finite - pivot))
@@ -70,11 +69,11 @@ class Summary:
         delta = mean - self._mean
         self._m2 += m2 + (delta * delta * mine * n / total if mine else 0.0)
         merged = self._mean + delta * (n / total) if mine else mean
-        # Between -1e308 and 1e308 the difference overflows; their shares do not.
+        # From -1e308 to 1e308 the difference overflows; the weighted values do not.
         self._mean = merged if math.isfinite(merged) else self._mean * (mine / total) + mean * (n / total)
 
     def merge(self, other: Summary) -> None:
-        """Add what `other` holds; the later of the two last values stays."""
+        """Add what `other` holds; of the two last values, the later one stays."""
         if other._last_order >= self._last_order:
             self.last, self._last_order = other.last, other._last_order
         self.count += other.count
@@ -130,8 +129,8 @@ class Summary:
 class Summaries:
     """The summaries of all series of a process, fed block by block.
 
-    Rows wait in a buffer until there are `FLUSH_ROWS` of a kind: a numpy call costs the same for
-    one value as for a thousand, so this is what keeps a once-a-second update nearly free.
+    Rows wait in a buffer until there are `FLUSH_ROWS` of the same series: a numpy call costs the same
+    for one value as for a thousand, so this keeps an update per second nearly free.
     """
 
     FLUSH_ROWS = 1024
@@ -172,18 +171,20 @@ class Summaries:
             self._flush(key)
 
     def current(self) -> dict[Series, Summary]:
-        """All summaries, sorted by series; they are live, so copy (merge) what must not move."""
+        """All summaries, sorted by series. They are live: copy (merge) one that must not change."""
         self._flush_all()
         return dict(sorted(self._by_series.items()))
 
     def of(self, metrics: Collection[str]) -> dict[Series, Summary]:
-        """The summaries of some metrics, sorted by series; those of others may go on waiting."""
+        """The summaries of some metrics, sorted by series; rows of other metrics may keep waiting."""
         for key in [key for key in self._waiting if any(series.metric in metrics for series in key)]:
             self._flush(key)
-        return {series: one for series, one in sorted(self._by_series.items()) if series.metric in metrics}
+        return {
+            series: summary for series, summary in sorted(self._by_series.items()) if series.metric in metrics
+        }
 
     def select(self, metric: str, tags: Mapping[str, object]) -> Summary | None:
-        """The series with exactly these tags; else all of the metric that carry them, merged."""
+        """The summary of the series with exactly these tags; else of all of the metric with them, merged."""
         current = self.current()
         wanted = Series.of(metric, tags)
         if wanted in current:

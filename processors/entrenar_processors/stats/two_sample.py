@@ -1,4 +1,4 @@
-"""DriftDetector: did a metric get worse, or its distribution change, between two sets of values?"""
+"""DriftDetector: whether a metric got worse, or its distribution changed, between two sets of values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from entrenar_processors.samples import Floats
 Test = Literal["welch", "mann_whitney"]
 Worse = Literal["lower", "higher"]
 
-#: Values are scaled to at most 1; a standard error below this is rounding of the mean.
+#: Values are scaled to at most 1; a standard error of at most this is rounding of the mean.
 _FLAT = 1e-14
 
 
 class Comparison(NamedTuple):
-    """The numbers of a test, before anything is decided; see the verdicts."""
+    """The numbers of a test, before a verdict; see the verdicts for their meaning."""
 
     p_value: float
     effect: float
@@ -33,8 +33,8 @@ class _Verdict:
     """What a test found: `p_value`, `effect` and `drop_ratio`, positive when it got worse.
 
     `effect` is the difference of the means in pooled standard deviations (Cohen's d; NaN where
-    nothing varies), for distributions the largest distance of the distribution functions (0 … 1).
-    `drop_ratio` is the difference of the means as a share of the baseline's.
+    nothing varies); for distributions, the largest distance between the distribution functions (0 … 1).
+    `drop_ratio` is the difference of the means as a share of the baseline's mean.
     """
 
     p_value: float
@@ -43,19 +43,19 @@ class _Verdict:
 
 
 class NoDrift(_Verdict):
-    """Nothing that chance would not explain."""
+    """No difference beyond what chance explains."""
 
     __slots__ = ()
 
 
 class DriftWarning(_Verdict):
-    """Worse by the ratio that is worth a look, whatever the p-value says."""
+    """Worse by `max_drop_ratio`, whatever the p-value says."""
 
     __slots__ = ()
 
 
 class Drift(_Verdict):
-    """Chance explains such a difference less often than the threshold."""
+    """A difference that chance brings about less often than `threshold`."""
 
     __slots__ = ()
 
@@ -64,18 +64,18 @@ Verdict = NoDrift | DriftWarning | Drift
 
 
 class DriftDetector:
-    """Tests two sets of values against each other; the error of a `Drift` is at most `threshold`.
+    """Tests two sets of values against each other; a `Drift` is wrong at most as often as `threshold`.
 
     Performance: the one-sided Welch test, `t = (mean_b - mean_c) / sqrt(var_b / n_b + var_c / n_c)`
     with Welch–Satterthwaite degrees of freedom (Biometrika 34, 1947), or the one-sided Mann–Whitney
-    test (Ann. Math. Statist. 18, 1947), which asks for order only and does not mind outliers. And a
-    `DriftWarning` whenever the mean got worse by `max_drop_ratio` of the baseline's. Distribution: the
-    two-sample Kolmogorov–Smirnov test.
+    test (Ann. Math. Statist. 18, 1947), which uses order only and is robust to outliers. In addition,
+    a `DriftWarning` whenever the mean got worse by `max_drop_ratio` of the baseline's mean.
+    Distribution: the two-sample Kolmogorov–Smirnov test.
 
-    The p-values hold for independent values, as batches are; for repeated looks at one stream use
-    `DriftMonitor`, which takes windows of `window_size` from it. Non-finite values are left out.
-    Where nothing varies, p is that of the permutation test: the share of all ways to deal out the
-    values that look at least as bad. With fewer than two values a side it is 1.
+    The p-values hold for independent values, such as those of batches; for repeated looks at one stream
+    use `DriftMonitor`, which takes windows of `window_size` from it. Non-finite values are left out.
+    Where nothing varies, p is that of the permutation test: the share of all ways to divide the values
+    that look at least as bad. With fewer than two values on a side it is 1.
 
     >>> random = np.random.default_rng(0)
     >>> detector = DriftDetector()
@@ -115,13 +115,13 @@ class DriftDetector:
 
     def detect_performance_drift(self, baseline: ArrayLike, current: ArrayLike) -> Verdict:
         """Whether `current` `(m,)` is worse than `baseline` `(n,)`."""
-        found = self.compare(baseline, current)
-        if found.p_value < self.threshold:
-            return Drift(*found)
-        # The tolerance is for 0.95 of 0.9, which is not 0.855 in floating point.
-        if found.drop_ratio >= self.max_drop_ratio - 1e-9:
-            return DriftWarning(*found)
-        return NoDrift(*found)
+        numbers = self.compare(baseline, current)
+        if numbers.p_value < self.threshold:
+            return Drift(*numbers)
+        # The tolerance: 0.95 of 0.9 is not 0.855 in floating point.
+        if numbers.drop_ratio >= self.max_drop_ratio - 1e-9:
+            return DriftWarning(*numbers)
+        return NoDrift(*numbers)
 
     def detect_distribution_drift(self, baseline: ArrayLike, current: ArrayLike) -> NoDrift | Drift:
         """Whether `current` `(m,)` comes from another distribution than `baseline` `(n,)`."""
@@ -131,14 +131,14 @@ class DriftDetector:
         if min(len(b), len(c)) < 2:
             return NoDrift(1.0)
         with warnings.catch_warnings():
-            # Where the exact p-value cannot be computed it takes the asymptotic one, and says so.
+            # Where no exact p-value can be computed, scipy takes the asymptotic one and warns.
             warnings.simplefilter("ignore", RuntimeWarning)
             result = ks_2samp(b, c)
-        found = Comparison(_p(result.pvalue), float(result.statistic), self._drop_ratio(b, c))
-        return Drift(*found) if found.p_value < self.threshold else NoDrift(*found)
+        numbers = Comparison(_p(result.pvalue), float(result.statistic), self._drop_ratio(b, c))
+        return Drift(*numbers) if numbers.p_value < self.threshold else NoDrift(*numbers)
 
     def compare(self, baseline: ArrayLike, current: ArrayLike) -> Comparison:
-        """The performance test's numbers without a verdict."""
+        """The numbers of the performance test, without a verdict."""
         b, c = _scaled(baseline, current)
         if not len(b) or not len(c):
             return Comparison(1.0, math.nan, 0.0)
@@ -149,7 +149,7 @@ class DriftDetector:
             return Comparison(1.0, math.nan, ratio)
         var_b, var_c = float(b.var(ddof=1)), float(c.var(ddof=1))
         if math.sqrt(var_b / n + var_c / m) <= _FLAT:
-            # All of one side are alike, and so are the others: only their order can be counted.
+            # All values of a side are alike, on both sides: only their order can be counted.
             return Comparison(1 / math.comb(n + m, m) if drop > 1e-12 else 1.0, math.nan, ratio)
         pooled = math.sqrt(((n - 1) * var_b + (m - 1) * var_c) / (n + m - 2))
         if self.test == "welch":
@@ -161,7 +161,7 @@ class DriftDetector:
         return Comparison(p, drop / pooled, ratio)
 
     def _drop_ratio(self, b: Floats, c: Floats) -> float:
-        """How much worse the mean is, as a share of the baseline's; 0 where that is 0."""
+        """How much worse the mean is, as a share of the baseline's mean; 0 where that is 0."""
         if not len(b) or not len(c):
             return 0.0
         base = float(b.mean())
@@ -172,7 +172,7 @@ class DriftDetector:
 
 
 def _welch(drop: float, se2_b: float, se2_c: float, n: int, m: int) -> float:
-    """P(T >= t) of Student's t; scipy.special alone, since scipy.stats takes a second to import."""
+    """P(T >= t) of Student's t; with scipy.special alone, since scipy.stats takes a second to import."""
     from scipy.special import stdtr
 
     se2 = se2_b + se2_c
@@ -182,10 +182,10 @@ def _welch(drop: float, se2_b: float, se2_c: float, n: int, m: int) -> float:
 
 
 def _scaled(baseline: ArrayLike, current: ArrayLike) -> tuple[Floats, Floats]:
-    """The finite values of both, divided by the largest: squares of 1e308 are then numbers too."""
-    b, c = (np.asarray(one, np.float64).ravel() for one in (baseline, current))
+    """The finite values of both, divided by the largest, so that squares of 1e308 are finite too."""
+    b, c = (np.asarray(values, np.float64).ravel() for values in (baseline, current))
     b, c = b[np.isfinite(b)], c[np.isfinite(c)]
-    scale = max((float(abs(one).max()) for one in (b, c) if len(one)), default=0.0)
+    scale = max((float(abs(values).max()) for values in (b, c) if len(values)), default=0.0)
     if scale > 0:
         b, c = b / scale, c / scale
     return b, c

@@ -23,7 +23,7 @@ class Windows:
         self._filling = np.empty(0)
 
     def cut(self, values: Floats) -> list[tuple[int, Floats]]:
-        """(index of its last value in `values`, values) of each window that they complete."""
+        """Each window that `values` complete, with the index of its last value in them."""
         waiting = len(self._filling)
         filled = np.concatenate([self._filling, values])
         whole = len(filled) // self._size * self._size
@@ -33,7 +33,7 @@ class Windows:
 
 
 class BestMean:
-    """Means of windows of `size` values; a window of 1 is each value as it is.
+    """Means of windows of `size` values; with a size of 1, each value as it is.
 
     >>> best = BestMean(2)
     >>> best.means(np.array([1.0, 3.0, 1.0])), best.means(np.array([0.0]))
@@ -46,13 +46,13 @@ class BestMean:
         self.windows = 0
 
     def means(self, values: Floats) -> list[tuple[int, float, float]]:
-        """(index of its last value, mean, best mean before it) of each window that `values` complete."""
-        found = []
+        """Of each window that `values` complete: index of its last value, mean, best mean before it."""
+        means = []
         for end, mean in self._complete(values):
-            found.append((end, mean, self._best))
+            means.append((end, mean, self._best))
             self._best = max(self._best, mean)
             self.windows += 1
-        return found
+        return means
 
     def _complete(self, values: Floats) -> list[tuple[int, float]]:
         if self._cutter is None:
@@ -61,9 +61,9 @@ class BestMean:
 
 
 def drop_ratio(best: float, value: float) -> float:
-    """The share of the best that is lost: at most all of it, since no accuracy is below 0.
+    """The share of the best that is lost, within ±1, since no accuracy is below 0.
 
-    To nine digits, so that 0.81 is 10 % below 0.9 though floating point falls a little short of it.
+    It is rounded to nine digits: 0.81 is 10 % below 0.9, of which floating point falls a little short.
 
     >>> drop_ratio(0.9, 0.81)
     0.1

@@ -266,7 +266,7 @@ def test_nan_among_many_one_by_one() -> None:
         ("silent.nan", expert(member), 10.0, 29) for member in (0, 5)
     ]
     assert [one.at.seq for one in found[:2]] == [29 * members, 29 * members + 5]
-    assert found[1].text == 'loss{expert="5"} was not finite 10 times in a row, its siblings were'
+    assert found[1].text == 'loss{expert="5"} was not finite 10 times in a row while its siblings were'
     assert silent.nonfinite[expert(0)] == 20
 
 
