@@ -1,21 +1,28 @@
 # Two commands matter: `make demo` and `make test`. Each does all its own set-up.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test mutation bench lint clean
+.PHONY: help install demo test test-all test-lowest mutation bench docs lint release-check clean
 PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-install: ## Make .venv with the package, the demo and the tools
-	@scripts/setup demo,dev
+install: ## Make .venv with the package and the demo
+	@scripts/setup demo
 
 demo: install ## Train a real model on real data under the monitor, then look at the run
 	@$(BIN)/entrenar-otel demo
 
-test: install ## Run all tests, with coverage
-	@$(BIN)/python -m pytest
+test: ## Run all tests, with coverage
+	@scripts/setup demo,dev
+	@$(BIN)/python -m pytest --cov --cov-report=term
+
+test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that this machine has
+	@scripts/test-all
+
+test-lowest: ## Test the wheel with the lowest allowed version of every dependency
+	@scripts/test-lowest
 
 mutation: ## Change the code a little, see whether tests notice (half an hour); rewrites docs/mutation.md
 	@scripts/setup demo,dev,mutation
@@ -25,11 +32,21 @@ bench: ## Measure us and the peers in the same run; rewrites docs/benchmarks.md
 	@scripts/setup bench
 	@$(BIN)/python -m benchmarks
 
-lint: install ## Format check, lint, strict types
+docs: ## Build the documentation into build/site, strictly
+	@scripts/setup docs .venv-docs
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --site-dir build/site
+	@echo "built: build/site/index.html"
+
+lint: ## Format check, lint, strict types, who may import whom
+	@scripts/setup demo,dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy tests conftest.py
 	@$(BIN)/lint-imports --no-logo
 
+release-check: ## Whether this state can be released: version, changelog, packages
+	@scripts/release-check
+
 clean: ## Remove what the other commands made
-	@rm -rf .venv dist build demo-lake .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
+	@rm -rf .venv .venv-* dist build demo-lake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* htmlcov

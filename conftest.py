@@ -1,4 +1,4 @@
-"""Doctests get `np`, `monkeypatch`-like isolation from tests/conftest.py, and a `tmp_path`."""
+"""For tests and doctests alike: which of them are slow, and what names doctests have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+#: Files and folders of the slow half, which start servers and processes or judge long streams: marked
+#: `slow`. `.ci/run` runs all tests on one Python, and the others (`-m "not slow"`) on the rest.
+SLOW = (
+    "tests/andon/test_ranks.py",
+    "tests/faults",
+    "tests/lake/test_storage.py",
+    "tests/otel/metrics/test_otlp_servers.py",
+    "tests/otel/metrics/test_sdk_minors.py",
+    "tests/processors/detectors/test_detector_quality.py",
+    "tests/test_wheel.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known, wherever the settings come from (scripts/mutation.toml has its own)."""
+    config.addinivalue_line("markers", "slow: not in the quick half, see SLOW in conftest.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the slow ones."""
+    slow = [config.rootpath / name for name in SLOW]
+    for item in items:
+        if any(item.path.is_relative_to(path) for path in slow):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from entrenar_processors import Samples, SlidingWindowBaseline
 from entrenar_processors.detectors.ddm import DDMCore
-from entrenar_processors.detectors.divergence import _Divergence
-from entrenar_processors.detectors.spike import _Spikes
-from entrenar_processors.detectors.zscore import _Baseline
-from entrenar_processors.stats.arrays import Core
-from entrenar_processors.stats.cusum import Excess, PageHinkleyCore
+from entrenar_processors.detectors.divergence import DivergenceCore
+from entrenar_processors.detectors.spike import SpikeCore
+from entrenar_processors.detectors.zscore import ZScoreCore
+from entrenar_processors.stats.core import Core
+from entrenar_processors.stats.cusum import Cusum
+from entrenar_processors.stats.page_hinkley import PageHinkleyCore
 from entrenar_processors.stats.robust_window import RobustWindow
 from numpy.typing import NDArray
 
@@ -32,9 +33,9 @@ ROUNDS = 15
 MAKE: dict[str, Callable[[], Core]] = {
     "Page-Hinkley": lambda: PageHinkleyCore(30, 0.005, 50.0, 1 - 0.0001, "both"),
     "DDM": lambda: DDMCore(30, 2.0, 3.0),
-    "z-score(100)": lambda: _Baseline(100, 10, 3.0),
-    "spike": lambda: _Spikes(RobustWindow(125, 30, 3.0), Excess(5.75, 1.0, 3.0)),
-    "divergence": lambda: _Divergence((0.01, 4.0, 100), 30, 0.5, 15.0),
+    "z-score(100)": lambda: ZScoreCore(100, 10, 3.0),
+    "spike": lambda: SpikeCore(RobustWindow(125, 30, 3.0), Cusum(5.75, 1.0, 3.0)),
+    "divergence": lambda: DivergenceCore((0.01, 4.0, 100), 30, 0.5, 15.0),
 }
 #: Limits in ns a sample, for long and wide blocks; the others have none.
 LIMITS = {"Page-Hinkley": (None, 100.0), "DDM": (None, 100.0), "z-score(100)": (100.0, 100.0)}

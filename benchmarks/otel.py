@@ -43,9 +43,9 @@ def measure() -> Iterator[Row]:
 
 
 def _gauge(monitor: Monitor) -> Any:
-    front = WrappingMeterProvider()
-    monitor.adopt(front)
-    return front.get_meter("bench").create_gauge("training.loss")
+    provider = WrappingMeterProvider()
+    monitor.adopt(provider)
+    return provider.get_meter("bench").create_gauge("training.loss")
 
 
 def _calls() -> Iterator[Row]:

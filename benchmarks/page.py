@@ -31,7 +31,7 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 
 from benchmarks.harness import Contender, Row, interleave, median_ratio
 from entrenar_otel.prometheus.exposition import Exposition
-from entrenar_otel.prometheus.naming import RESOURCE_LABELS
+from entrenar_otel.prometheus.labels import RESOURCE_LABELS
 from entrenar_otel.prometheus.page import MetricsPage
 from entrenar_otel.semconv import DURATION_BOUNDS_SECONDS
 

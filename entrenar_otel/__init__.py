@@ -1,13 +1,11 @@
 """entrenar-otel: training monitoring for people who live in OpenTelemetry.
 
-::
+from entrenar_otel import Monitor
 
-    from entrenar_otel import Monitor
-
-    with Monitor.auto() as monitor:
-        for epoch in monitor.epochs(10):
-            for x, y in monitor.steps(batches):
-                monitor.log(loss=loss, accuracy=accuracy)
+with Monitor.auto() as monitor:
+    for epoch in monitor.epochs(10):
+        for x, y in monitor.steps(batches):
+            monitor.log(loss=loss, accuracy=accuracy)
 """
 
 from entrenar_otel._version import __version__

@@ -1,4 +1,4 @@
-"""Names, kinds and units of metrics: the one table that everything else refers to."""
+"""Names, kinds and units of metrics: the table that everything else refers to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Kind(StrEnum):
-    """What kind of OpenTelemetry instrument a metric is."""
+    """The kind of OpenTelemetry instrument."""
 
     GAUGE = "gauge"
     COUNTER = "counter"
@@ -17,7 +17,7 @@ class Kind(StrEnum):
 
 
 class Instrument(NamedTuple):
-    """The OpenTelemetry instrument of a façade name: dotted name, kind, UCUM unit, description."""
+    """An OpenTelemetry instrument: dotted name, kind, UCUM unit, description."""
 
     name: str
     kind: Kind
@@ -25,7 +25,8 @@ class Instrument(NamedTuple):
     description: str
 
 
-#: Façade name → instrument. No unit is `1`: a Collector would append `_ratio`, others would not.
+#: Metric name in `monitor.log` → instrument. No unit is `1`: the Collector would append `_ratio` and
+#: other exporters would not.
 INSTRUMENTS = {
     "loss": Instrument("training.loss", Kind.GAUGE, "", "Loss"),
     "accuracy": Instrument("training.accuracy", Kind.GAUGE, "", "Accuracy, from 0 to 1"),
@@ -41,13 +42,13 @@ INSTRUMENTS = {
     "tokens": Instrument("training.tokens", Kind.COUNTER, "{token}", "Tokens trained on"),
 }
 
-#: What our instruments begin with; the rest of the name is the façade's.
+#: The prefix of our instruments, before the name in `monitor.log`.
 PREFIX = "training."
 
-#: Attributes that say where in the run a sample was taken; never the identity of a series.
+#: Attributes for the place of a sample in its run; never part of a series' identity.
 COORDINATES = frozenset({"epoch", "batch", "step"})
 
-#: What the run reports of itself: instrument → kind, unit, description.
+#: What the run reports about itself: instrument → kind, unit, description.
 STATE = {
     "training.progress.epoch": (Kind.GAUGE, "", "Epoch of the latest sample"),
     "training.progress.step": (Kind.GAUGE, "", "Step of the latest sample"),
@@ -59,13 +60,13 @@ STATE = {
     "training.last_step.timestamp": (Kind.GAUGE, "s", "Unix time of the latest sample"),
     "training.nonfinite": (Kind.COUNTER, "{sample}", "Samples that were NaN or infinite"),
     "training.anomalies": (Kind.COUNTER, "{anomaly}", "Samples that a detector judged abnormal"),
-    "training.drift.p_value": (Kind.GAUGE, "", "p-value of the latest drift that was found"),
+    "training.drift.p_value": (Kind.GAUGE, "", "p-value of the latest drift"),
     "training.alert.active": (Kind.GAUGE, "", "1 while an alert fires, else 0"),
-    "training.alerts": (Kind.COUNTER, "{alert}", "Alerts that began"),
+    "training.alerts": (Kind.COUNTER, "{alert}", "Alerts that fired"),
     "training.budget.usage": (Kind.GAUGE, "", "Use of a budget: value over limit"),
     "training.budget.limit": (Kind.GAUGE, "", "Limit of a budget, in its unit"),
     "entrenar.recorder.samples": (Kind.COUNTER, "{sample}", "Samples recorded"),
-    "entrenar.recorder.dropped": (Kind.COUNTER, "{sample}", "Samples that could not be kept"),
+    "entrenar.recorder.dropped": (Kind.COUNTER, "{sample}", "Samples that were lost"),
     "entrenar.tick.duration": (Kind.HISTOGRAM, "s", "Time of a heartbeat"),
     "entrenar.overhead": (Kind.GAUGE, "", "Share of wall time spent in monitoring"),
     "entrenar.export.failures": (Kind.COUNTER, "{failure}", "Exports that failed"),
@@ -80,13 +81,8 @@ STATE = {
 #: Values of `training.run.state`.
 RUN_STATES = {"starting": 0, "running": 1, "paused": 2, "stopped": 3, "completed": 4, "crashed": 5}
 
-#: Instruments that are not to be had by a user's metric.
-RESERVED = frozenset(
-    {
-        *STATE,
-        *(instrument.name for instrument in INSTRUMENTS.values()),
-    }
-)
+#: Instrument names that a user's metric cannot take.
+RESERVED = frozenset({*STATE, *(instrument.name for instrument in INSTRUMENTS.values())})
 
 #: Log-spaced bounds in seconds, 1-2-5 per decade from 100 µs to 1,000 s.
 DURATION_BOUNDS_SECONDS = (
@@ -94,12 +90,11 @@ DURATION_BOUNDS_SECONDS = (
     1000.0,
 )
 
-#: OpenTelemetry's own default, for histograms of anything but time.
+#: OpenTelemetry's default bounds, for histograms of anything but durations.
 DEFAULT_BOUNDS = (0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1e3, 2.5e3, 5e3, 7.5e3, 1e4)
 
-
-#: The events that say what only the process knew: its memory in bytes, and what `check_latency` and
-#: `check_memory` were told.
+#: Events with what only the process knew: its peak memory, and the arguments of `check_latency` and
+#: `check_memory`.
 BUDGET_FACTS, BUDGET_CHECK = "training.budget.facts", "training.budget.check"
 PEAK_RSS, PEAK_ALLOCATED = "peak_rss_bytes", "peak_allocated_bytes"
 
@@ -107,7 +102,7 @@ _MAX_INSTRUMENT = 200
 
 
 class Metric(StrEnum):
-    """The metrics that have a name of their own; any other text is a metric too.
+    """The metrics with names of their own; any other text is a metric too.
 
     >>> Metric.LOSS == "loss"
     True
@@ -123,20 +118,20 @@ class Metric(StrEnum):
     TOKENS = "tokens"
 
 
-_FACADE = {instrument.name: metric for metric, instrument in INSTRUMENTS.items()}
+_METRIC_OF = {instrument.name: metric for metric, instrument in INSTRUMENTS.items()}
 
 
 def metric_of(instrument: str) -> str:
-    """The façade name of an instrument: what the lake's `metric` column holds.
+    """The metric name of an instrument, as in `monitor.log` and the lake's `metric` column.
 
     >>> metric_of("training.gradient.norm"), metric_of("training.temperature"), metric_of("my.gauge")
     ('gradient_norm', 'temperature', 'my.gauge')
     """
-    return _FACADE.get(instrument) or instrument.removeprefix(PREFIX)
+    return _METRIC_OF.get(instrument) or instrument.removeprefix(PREFIX)
 
 
 def instrument_of(metric: str) -> Instrument:
-    """The instrument of a façade name.
+    """The instrument of a metric name.
 
     >>> instrument_of("val/loss").name
     'training.val_loss'

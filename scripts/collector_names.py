@@ -4,9 +4,9 @@
 
 needs opentelemetry-exporter-otlp (the dev extra) and a Collector v0.155 with the receiver `otlp` and
 the exporter `prometheus` (collector-config/ says how one is built). It runs the Collector on loopback,
-once a kind of instrument so that no two kinds can clash, with the exporter's default settings, sends a
+once per kind of instrument so that no two kinds can clash, with the exporter's default settings, sends a
 corpus of names, units, attribute keys and values, scrapes its page, and rewrites
-tests/data/collector_prometheus_names.json. The tests hold entrenar_otel/names.py to that file.
+tests/data/collector_prometheus_names.json. The tests hold entrenar_otel/prometheus to that file.
 
 Points are made by hand rather than through instruments: the SDK refuses names that other languages'
 SDKs let through, and drops NaN. Of the exporter's settings, `translation_strategy`,

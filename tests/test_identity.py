@@ -8,8 +8,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 import warnings
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -110,15 +112,24 @@ def test_a_spawned_child_is_a_worker_and_a_new_program_is_not() -> None:
 
 
 def test_process_started_is_when_this_process_was_created() -> None:
-    """Against psutil's reading of the same process, to a tick of the clock."""
-    import psutil
+    """Against the kernel's own numbers: ticks since boot, and how long ago that was; to a second."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    age_seconds = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    expected = datetime.now(UTC) - timedelta(seconds=age_seconds)
+    assert abs(identity.process_started() - expected) < timedelta(seconds=1.1)
+    assert identity.process_started() == identity.process_started()
 
-    expected = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
-    assert abs(identity.process_started() - expected) < timedelta(seconds=2)
 
-
-def test_process_started_without_proc_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stat", [None, "cpu 1 2 3\n", "btime soon\n"])
+def test_process_started_without_proc_is_now(
+    tmp_path: Path, stat: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the kernel does not say, the first question is the start."""
-    monkeypatch.setattr(os, "sysconf", lambda _: (_ for _ in ()).throw(ValueError("no")))
+    if stat is not None:
+        own = tmp_path / str(os.getpid()) / "stat"
+        own.parent.mkdir()
+        own.write_bytes(Path("/proc/self/stat").read_bytes())
+        (tmp_path / "stat").write_text(stat)
+    monkeypatch.setattr("psutil.PROCFS_PATH", str(tmp_path))
     before = datetime.now(UTC)
     assert before <= identity.process_started() <= datetime.now(UTC)

@@ -1,9 +1,10 @@
-"""Every Python example of the README runs as it stands there, and leaves what it says."""
+"""Every Python example of the README and the docs runs as it stands there, and leaves what it says."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -65,8 +66,9 @@ def test_an_example_runs_and_records(number: int, tmp_path: Path) -> None:
     assert [run.state for run in runs] == ["completed"]
 
 
-def blocks_of(document: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+def blocks_of(document: Path, language: str = "python") -> list[str]:
+    pattern = rf"^```{language}\n(.*?)^```$"
+    return re.findall(pattern, document.read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
 DOCS = README.parent / "docs"
@@ -96,3 +98,24 @@ def test_an_example_of_the_docs_runs(page: Path, i: int, tmp_path: Path) -> None
             assert re.fullmatch(pattern, line)
     if (page.name, i) == ("alerts.md", 1):
         assert Path(done.stdout.split()[-1], "window.parquet").is_file()
+
+
+@pytest.mark.parametrize("page", ["first-run", "sql"])
+def test_the_commands_of_a_guide_work(page: str, tmp_path: Path) -> None:
+    """Each `entrenar-otel …` and each statement, after the page's examples; the demo has tests of its own."""
+    guide = DOCS / f"{page}.md"
+    assert run_example("\n".join(blocks_of(guide)), tmp_path).returncode == 0
+    commands = [
+        shlex.split(line, comments=True)
+        for block in blocks_of(guide, "bash")
+        for line in block.splitlines()
+        if line.startswith("entrenar-otel ") and not line.startswith("entrenar-otel demo")
+    ]
+    statements = [one.strip() for block in blocks_of(guide, "sql") for one in block.split(";") if one.strip()]
+    commands += [["entrenar-otel", "query", "--", statement] for statement in statements]
+    assert len(commands) > 3
+    env = {**os.environ, "ENTRENAR_LIVE": str(tmp_path / "live")}
+    for command in commands:
+        command[0] = str(Path(sys.executable).with_name(command[0]))
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, (command, done.stderr)

@@ -21,6 +21,7 @@ from typing import Any
 
 from entrenar_processors.alert import Alert
 from entrenar_processors.config.models import Config
+from entrenar_processors.plain import plain
 
 from entrenar_otel._version import __version__
 from entrenar_otel.delivery.worker import Worker
@@ -164,7 +165,7 @@ class Incidents:
             ("config", self._config),
             ("environment", environment_of(self._record)),
         ):
-            text = json.dumps(document, indent=2, default=str, allow_nan=False)
+            text = json.dumps(plain(document), indent=2, allow_nan=False)
             self._lake.storage.write_bytes(f"{incident.folder}/{name}.json", text.encode())
 
     def _write_window(self, incident: _Incident) -> None:

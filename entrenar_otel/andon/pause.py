@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from entrenar_processors.alert import Action, Alert
+from entrenar_processors.durations import text_of
 
 from entrenar_otel.andon.callbacks import Callbacks
 from entrenar_otel.andon.loop_context import LoopContext
@@ -89,7 +90,7 @@ class Pause:
         at = f" at {alert.where}" if alert.where else ""
         context.say(f"paused: {alert.summary}{at}")
         context.say(f"resume it with `{context.resume_command()}`")
-        context.say(f"without an answer it will {self._after} in {self._timeout:g} s")
+        context.say(f"without an answer it will {self._after} in {text_of(self._timeout)}")
 
     def _wait(self, alert: Alert, deadline: float) -> Alert | None:
         """Wait for `resume`, `stop`, the end of the run or the deadline."""
@@ -102,7 +103,7 @@ class Pause:
             if self._resumed.wait(min(_LOOK_SECONDS, self._timeout)):
                 return None
         doing = "stopping" if self._after == "stop" else "resuming"
-        self._context.say(f"no answer within {self._timeout:g} s: {doing}")
+        self._context.say(f"no answer within {text_of(self._timeout)}: {doing}")
         return replace(alert, action=Action.STOP) if self._after == "stop" else None
 
     def _take_command(self) -> Request | None:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from entrenar_processors import Coordinates, Finding, Processor, Samples, Series, Severity, Summaries
 from entrenar_processors.alert import Action, Alert
 from entrenar_processors.config.build import processors_of, rules_of
-from entrenar_processors.config.models import Andon as AndonSettings
-from entrenar_processors.config.models import Config
+from entrenar_processors.config.models import AndonSettings, Config
 from entrenar_processors.expression import Lookup, lookup_in
 from entrenar_processors.policy import Policy, summary_of
 from entrenar_processors.stats.two_sample import DriftDetector

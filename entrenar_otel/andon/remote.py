@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from entrenar_otel.errors import RunError
-from entrenar_otel.lake.overview import _here, _running
+from entrenar_otel.lake.overview import on_this_host, running
 from entrenar_otel.recording.control import Command, control_path, is_paused, send
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """Whether a process of the run has taken the command, and whether it was paused before."""
+    """Whether a process of the run has accepted the command, and whether it was paused before."""
 
     rank: int
     process: str
@@ -27,9 +27,9 @@ class Answer:
 
 
 def give(lake: Lake, run_id: str, command: Command, reason: str, wait_seconds: float) -> list[Answer]:
-    """Give the command to every process of a run on this host, and wait for it to be taken.
+    """Give the command to every process of a run on this host, and wait for it to be accepted.
 
-    Raises RunError where the run has no process here.
+    Raises RunError if the run has no process here.
     """
     here = _processes(lake, run_id)
     paused = {one.process for one in here if is_paused(one.live, one.process)}
@@ -45,13 +45,13 @@ def give(lake: Lake, run_id: str, command: Command, reason: str, wait_seconds: f
 
 
 def _processes(lake: Lake, run_id: str) -> list[RunRecord]:
-    running = _running(lake, (one for one in lake.runs() if one.run_id == run_id))
-    here = _here(running)
-    if not running:
-        raise RunError(f"run {run_id!r} is not running: expected one that is, see `entrenar-otel ls`")
+    alive = running(lake, (one for one in lake.runs() if one.run_id == run_id))
+    here = on_this_host(alive)
+    if not alive:
+        raise RunError(f"run {run_id!r} is not running; `entrenar-otel ls` shows which runs are")
     if not here:
-        hosts = ", ".join(sorted({record.host for record in running}))
+        hosts = ", ".join(sorted({record.host for record in alive}))
         raise RunError(
-            f"run {run_id!r} runs on {hosts}, this is {socket.gethostname()}: give the command there"
+            f"run {run_id!r} is running on {hosts}, not on {socket.gethostname()}: give the command there"
         )
     return here

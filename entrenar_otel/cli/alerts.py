@@ -1,4 +1,4 @@
-"""The alerts of a run as a table: what was found, what was done, and where everything about it lies."""
+"""The alerts of a run as a table: what was found, what was done, and where the incidents are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from entrenar_otel.cli.events import SEVERITIES, clean
 from entrenar_otel.cli.tables import number
-from entrenar_otel.lake.plain import rows
+from entrenar_otel.lake.plain import plain_rows
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -22,13 +22,13 @@ _STATES = {"firing": "bold red", "resolved": "green"}
 
 def alerts_of(lake: Lake, run_id: str, limit: int) -> list[dict[str, Any]]:
     """The newest alerts of a run, the newest last."""
-    return list(rows(lake.query(_ALERTS, [limit], run_id=run_id)))[::-1]
+    return list(plain_rows(lake.query(_ALERTS, [limit], run_id=run_id)))[::-1]
 
 
 def alerts_table(alerts: list[dict[str, Any]], width: int = 100) -> Table | Text:
-    """Alerts, one an episode; the start and end of the run among them."""
+    """Alerts as a table, one per episode, with the start and end of the run among them."""
     if not alerts:
-        return Text("no alerts, and no start of a run, were recorded", style="dim")
+        return Text("neither alerts nor the start of a run were recorded", style="dim")
     named = width >= 100
     ranks = any(one["rank"] for one in alerts)
     table = Table(box=None, pad_edge=False, header_style="bold", width=width)
@@ -37,7 +37,7 @@ def alerts_table(alerts: list[dict[str, Any]], width: int = 100) -> Table | Text
     if named:
         table.add_column("alert", no_wrap=True, max_width=28)
     table.add_column("what", ratio=1, overflow="fold")
-    table.add_column("did", no_wrap=True)
+    table.add_column("action", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for one in alerts:
         level = str(one["level"])
@@ -56,7 +56,7 @@ def alerts_table(alerts: list[dict[str, Any]], width: int = 100) -> Table | Text
 
 
 def show_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
-    """Print them, and below them where their incidents lie."""
+    """Print the alerts, and below them the folders of their incidents."""
     console.print(alerts_table(alerts, console.width))
     for one in alerts:
         if one["incident"]:

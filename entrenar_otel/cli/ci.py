@@ -1,4 +1,4 @@
-"""The gate over a run: every budget of a renacer.toml with its verdict, as a table, JSON or JUnit XML."""
+"""The gate: the verdict on every budget of a renacer.toml for one run, as a table, JSON or JUnit XML."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _BAR = 10
 
 @dataclass(frozen=True)
 class Gate:
-    """The verdicts on a run. Without budgets there is nothing to judge, and no run is looked for."""
+    """The verdicts on a run. Without budgets there is nothing to judge, and no run is looked up."""
 
     run_id: str | None
     state: str | None
@@ -76,16 +76,16 @@ class Gate:
 
 
 def verdict_of(result: Result) -> str:
-    """`passed`, `violated`, `warning` (of one that fails nothing), `not measured` or `off`."""
+    """`passed`, `violated`, `warning` (violated, but without fail_on_violation), `not measured` or `off`."""
     is_warning = result.outcome is Outcome.VIOLATED and not result.fail_on_violation
     return "warning" if is_warning else str(result.outcome)
 
 
 def load_assertions(path: Path) -> Sequence[Assertion]:
-    """The budgets of a settings file. Raises ConfigError: also where there is no such file."""
+    """The budgets of a settings file. Raises ConfigError, also if there is no such file."""
     if not path.is_file():
         raise ConfigError(
-            f"no settings file {path}: name the one with the [[assertion]] tables with --config"
+            f"no settings file {path}: use --config to name the file with the [[assertion]] tables"
         )
     return load_config(path).assertion
 
@@ -102,7 +102,7 @@ def judge(lake: Lake | None, run: str | None, assertions: Sequence[Assertion], c
 
 
 def show_gate(gate: Gate, console: Console) -> None:
-    """Print the verdicts, and below them why of those that are not plainly passed."""
+    """Print the verdicts, and below them the reasons of those that did not pass."""
     if gate.run_id is None:
         console.print(Text(f"no [[assertion]] in {gate.config}: nothing to judge", style="dim"))
         return
@@ -114,8 +114,8 @@ def show_gate(gate: Gate, console: Console) -> None:
             head.append("  ").append(f"{counts[name]} {name}", style=style)
     console.print(head)
     if state not in ("completed", "stopped"):
-        told = "is not over" if state in GOING else f"has no regular end: {clean(gate.reason or 'unknown')}"
-        console.print(Text(f"the run {told}; this is what is known of it", style="yellow"))
+        end = "is not over" if state in GOING else f"ended abnormally: {clean(gate.reason or 'unknown')}"
+        console.print(Text(f"the run {end} (judged by what was recorded)", style="yellow"))
     console.print()
     console.print(_table(gate.results, console.width))
     notes = [one for one in gate.results if one.outcome in (Outcome.VIOLATED, Outcome.NOT_MEASURED)]
@@ -173,9 +173,9 @@ def _notes(results: list[Result]) -> Table:
 
 
 def as_junit(gate: Gate) -> str:
-    """One test case a budget: failed where it is violated, skipped where it was not measured or is off.
+    """One test case per budget: failed if it is violated, skipped if it was not measured or is off.
 
-    A violation that fails nothing is in the case's output.
+    A violation without fail_on_violation is in the output of its test case.
     """
     counts = Counter(verdict_of(one) for one in gate.results)
     suite = ET.Element(

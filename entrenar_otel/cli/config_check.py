@@ -1,4 +1,4 @@
-"""renacer.toml looked at: whether it can be used, and what is in it."""
+"""The check of a renacer.toml: whether it is valid, and what is in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from entrenar_processors.config.models import BadConfig, Config, load_config
 
 
 def checked(path: Path) -> dict[str, Any]:
-    """What `config check` tells of a file: `ok`, and either what is in it or all `problems`."""
+    """The result of `config check`: `ok`, and either what is in the file or all its `problems`."""
     try:
         config = load_config(path)
     except BadConfig as error:
@@ -20,7 +20,7 @@ def checked(path: Path) -> dict[str, Any]:
 
 
 def contents(config: Config) -> dict[str, Any]:
-    """The names of what is checked and watched."""
+    """The names of the budgets, thresholds and detectors in a file."""
     return {
         "assertions": [one.name for one in config.assertion if one.enabled],
         "assertions_off": [one.name for one in config.assertion if not one.enabled],
@@ -29,16 +29,16 @@ def contents(config: Config) -> dict[str, Any]:
     }
 
 
-def summary(told: dict[str, Any]) -> str:
-    """One line.
+def summary(result: dict[str, Any]) -> str:
+    """The result for a valid file, in one line.
 
     >>> summary({"file": "renacer.toml", **contents(Config())})
     'renacer.toml: 0 assertions, 0 thresholds, 5 detectors on'
     """
-    off = f" ({len(told['assertions_off'])} more off)" if told["assertions_off"] else ""
+    off = f" ({len(result['assertions_off'])} more disabled)" if result["assertions_off"] else ""
     return (
-        f"{told['file']}: {_count(told['assertions'], 'assertion')}{off}, "
-        f"{_count(told['thresholds'], 'threshold')}, {_count(told['detectors'], 'detector')} on"
+        f"{result['file']}: {_count(result['assertions'], 'assertion')}{off}, "
+        f"{_count(result['thresholds'], 'threshold')}, {_count(result['detectors'], 'detector')} on"
     )
 
 

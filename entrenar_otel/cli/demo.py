@@ -1,4 +1,4 @@
-"""The demo: a small real training, watched, then asked about; and one that explodes."""
+"""The demo: a small real training, monitored and then queried; and one that diverges."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def load_digits() -> tuple[Any, Any, Any, Any]:
 def train(monitor: Monitor, epochs: int) -> float:
     """Train under the monitor; returns the validation accuracy.
 
-    Most is reported by `log`, the norms of the updates by a plain OpenTelemetry gauge.
+    The norms of the updates are reported by a plain OpenTelemetry gauge, everything else by `log`.
     """
     from opentelemetry import metrics
     from sklearn.metrics import log_loss
@@ -75,7 +75,7 @@ def train(monitor: Monitor, epochs: int) -> float:
 
 
 def explode(monitor: Monitor, steps: int = 400) -> None:
-    """A network of two layers in plain numpy, whose warm-up of the learning rate never ends."""
+    """Train two layers in plain numpy, with a learning-rate warm-up that never ends."""
     x_train, _, digits, _ = load_digits()
     x, target = x_train.astype(np.float32), np.eye(10, dtype=np.float32)[digits]
     generator = np.random.default_rng(0)
@@ -96,15 +96,15 @@ def explode(monitor: Monitor, steps: int = 400) -> None:
             monitor.log(loss=loss, gradient_norm=norm, learning_rate=learning_rate)
             first -= learning_rate * gradients[0]
             second -= learning_rate * gradients[1]
-            learning_rate *= 1.02  # it should stop at some point
+            learning_rate *= 1.02  # the mistake: it should stop at some point
 
 
 def show_explosion(lake: str, console: Console) -> None:
-    """A second run that goes wrong: the line stops, and says why and where."""
+    """Show a second run that goes wrong: the line stops, and says why and where."""
     from entrenar_otel.cli.alerts import alerts_of, show_alerts
 
     console.print()
-    console.print(Rule("a second run, whose learning rate grows and grows", align="left"))
+    console.print(Rule("a second run, whose learning rate keeps growing", align="left"))
     monitor = Monitor(
         model_id="digits-mlp", version="1.1.0", lake=lake, interval_seconds=0.1, settings_file=None
     )
@@ -119,26 +119,26 @@ def show_explosion(lake: str, console: Console) -> None:
     show_alerts(alerts_of(monitor.lake, monitor.run_id, 20), console)
 
 
-#: What of /metrics the demo shows: a gauge, a plain meter's gauge, a counter, a histogram, the run's state.
+#: The lines of /metrics that the demo shows: two gauges, a counter, a histogram, the run's state.
 _TELLING = re.compile(
     r"training_(loss\{|update_norm|samples_total|step_duration_seconds_(sum|count)|run_state)|entrenar_overhead"
 )
 
 
 def read_page(url: str) -> list[str]:
-    """The telling lines of the page that Prometheus would scrape."""
+    """The most telling lines of the page that Prometheus would scrape."""
     with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own page
         return [line for line in answer.read().decode().splitlines() if _TELLING.match(line)]
 
 
 def command() -> str:
-    """What to type to call this program again."""
+    """What to type to run this program again."""
     name = "entrenar-otel"
     return name if shutil.which(name) else os.path.relpath(sys.argv[0])
 
 
 def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
-    """Train, then show the run, an answer in SQL, and where everything lies."""
+    """Train, then show the run, the answer to a query, and where everything is stored."""
     from entrenar_otel.cli.spans import show_spans, spans_of
     from entrenar_otel.cli.tables import print_table, show_run
     from entrenar_otel.lake.overview import run_details
@@ -148,7 +148,7 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
     config = {"hidden": 64, "batch": BATCH, "learning_rate": LEARNING_RATE, "momentum": 0.9, "epochs": epochs}
     started = time.perf_counter()
     os.environ.setdefault("OTEL_METRICS_EXPORTER", "prometheus")
-    os.environ.setdefault("OTEL_EXPORTER_PROMETHEUS_PORT", "0")  # any that is free
+    os.environ.setdefault("OTEL_EXPORTER_PROMETHEUS_PORT", "0")  # any free port
     page: list[str] = []
     with Monitor(
         model_id="digits-mlp", version="1.0.0", config=config, lake=lake, interval_seconds=0.25
@@ -179,12 +179,12 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
     show_spans(monitor.run_id, spans_of(monitor.lake, monitor.run_id), console)
     if page:
         console.print()
-        console.print(Rule(f"{url} while it ran, in part", align="left"))
+        console.print(Rule(f"{url} while it ran (excerpt)", align="left"))
         for line in page:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     show_explosion(lake, console)
     console.print()
-    console.print(Rule("where everything lies", align="left"))
+    console.print(Rule("where everything is stored", align="left"))
     for path in sorted(Path(monitor.lake.url).glob(f"*/*/run={monitor.run_id}/*.parquet")):
         console.print(f"{path.stat().st_size:>9,} B  {path}", highlight=False, soft_wrap=True)
     console.print(

@@ -1,4 +1,4 @@
-"""The events of a run as a table, and what of an event's or a span's attributes tells the most."""
+"""The events of a run as a table, and the attributes of an event or span in one line."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.cli.tables import number
-from entrenar_otel.lake.plain import rows
+from entrenar_otel.lake.plain import plain_rows
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
 
 SEVERITIES = {"INFO": "blue", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red reverse"}
-#: These come first, in this order; the others as they were given.
+#: Attributes that come first, in this order; the others follow as they were given.
 _TELLING = (
     *("message", "reason", "metric", "detector", "level", "epoch", "step", "loss", "accuracy"),
     *("value", "expected", "score"),
 )
-
-#: What says nothing to a person that the columns do not say.
+#: Attributes that tell a person nothing that the columns do not say.
 _FOR_MACHINES = frozenset({"time_ns", "started_ns", "ended_ns", "seq"})
 _EVENTS = "SELECT * FROM events ORDER BY timestamp DESC LIMIT ?"
 _SPAN_NAMES = "SELECT DISTINCT span_id, name FROM spans"
@@ -29,16 +28,16 @@ _SPAN_NAMES = "SELECT DISTINCT span_id, name FROM spans"
 
 def events_of(lake: Lake, run_id: str, limit: int) -> list[dict[str, Any]]:
     """The newest events of a run, the newest last."""
-    return list(rows(lake.query(_EVENTS, [limit], run_id=run_id)))[::-1]
+    return list(plain_rows(lake.query(_EVENTS, [limit], run_id=run_id)))[::-1]
 
 
 def span_names(lake: Lake, run_id: str) -> dict[str, str]:
-    """What the spans of a run are called."""
+    """The names of a run's spans, by span id."""
     return dict(zip(*lake.query(_SPAN_NAMES, run_id=run_id).to_pydict().values(), strict=True))
 
 
 def events_table(events: list[dict[str, Any]], names: dict[str, str], width: int = 100) -> Table | Text:
-    """Events as a table, one a line; the day where there are several, the span where it is known."""
+    """Events as a table, one per line, with the date if there are several, and the span if it is known."""
     if not events:
         return Text("no events were recorded", style="dim")
     times = [datetime.fromisoformat(one["timestamp"]) for one in events]
@@ -70,7 +69,7 @@ def _clock(time: datetime) -> str:
 
 
 def what_of(event: dict[str, Any], known: dict[str, Any] | None = None) -> Text:
-    """What an event says: its body, where in the training it was, its attributes; not what is `known`."""
+    """An event in words: its body, its place in the training, its attributes; without those in `known`."""
     text = Text(clean(event.get("body") or ""))
     where = {name: event[name] for name in ("epoch", "batch", "step") if event.get(name) is not None}
     body = event.get("body")
@@ -86,7 +85,7 @@ def what_of(event: dict[str, Any], known: dict[str, Any] | None = None) -> Text:
 
 
 def facts(attributes: dict[str, Any], known: dict[str, Any] | None = None) -> str:
-    """Attributes in one line, the most telling first, without those that are `known` already.
+    """Attributes in one line, the most telling first, without those in `known`.
 
     >>> facts({"training.run.id": "a", "z": "0.123456", "epoch": "3"}, {"training.run.id": "a"})
     'epoch=3 z=0.1235'
@@ -104,7 +103,7 @@ def facts(attributes: dict[str, Any], known: dict[str, Any] | None = None) -> st
 
 
 def short(key: str) -> str:
-    """An attribute's name without the prefix that all of ours have."""
+    """The name of an attribute without the prefix that all of ours have."""
     return key.removeprefix("training.")
 
 

@@ -1,4 +1,4 @@
-"""The spans of a run as a tree beside a time line: what ran within what, when, for how long, how it ended."""
+"""The spans of a run as a tree beside a timeline: what ran within what, when, how long, and how it ended."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from entrenar_processors.durations import text_of
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.cli.events import SEVERITIES, clean, facts, what_of
-from entrenar_otel.lake.plain import rows
+from entrenar_otel.lake.plain import plain_rows
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
 
-#: More siblings of one name than this are folded, to so many at each end.
+#: More siblings of one name than `FOLD_ABOVE` are folded: `FOLD_TO` stay at each end.
 FOLD_ABOVE, FOLD_TO = 30, 5
-#: Events shown below a span: the most severe, and of those the first.
+#: Events shown below a span: the most severe, and among those the earliest.
 MAX_EVENTS = 20
 _STYLES = {"OK": "green", "ERROR": "red", "UNSET": "cyan"}
 _SPANS = "SELECT * FROM spans ORDER BY attempt, rank, start_time, span_id"
@@ -66,17 +67,15 @@ def _seconds(text: str) -> float:
 
 
 def spans_of(lake: Lake, run_id: str) -> list[dict[str, Any]]:
-    """The spans of a run, each with its events: its own, and those of the table that name it."""
-    found = list(rows(lake.query(_SPANS, run_id=run_id)))
+    """The spans of a run, each with its own events and those of the table `events` that refer to it."""
+    found = list(plain_rows(lake.query(_SPANS, run_id=run_id)))
     by_span: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     if found:
-        for event in rows(lake.query(_EVENTS, run_id=run_id)):
+        for event in plain_rows(lake.query(_EVENTS, run_id=run_id)):
             by_span[event["trace_id"], event["span_id"]].append(event)
     for span in found:
-        for event in (*span["events"], *span["links"]):
-            event["attributes"] = dict(event["attributes"] or {})
         noted = [*by_span[span["trace_id"], span["span_id"]], *by_span[None, span["span_id"]]]
-        # A finding is both, and the one of the table says more
+        # A finding is recorded as both, and its row in the table says more
         there = {(event["name"], event["timestamp"]) for event in noted}
         own = [event for event in span["events"] if (event["name"], event["timestamp"]) not in there]
         span["events"] = sorted(own + noted, key=lambda event: str(event["timestamp"]))
@@ -84,7 +83,7 @@ def spans_of(lake: Lake, run_id: str) -> list[dict[str, Any]]:
 
 
 def forest(spans: Iterable[dict[str, Any]]) -> list[Node]:
-    """The spans below each other; one whose parent is not there is a root."""
+    """The spans as trees; one whose parent is missing is a root."""
     nodes = {(span["trace_id"], span["span_id"]): Node(span, span["events"]) for span in spans}
     roots: list[Node] = []
     for (trace, span), node in nodes.items():
@@ -93,13 +92,13 @@ def forest(spans: Iterable[dict[str, Any]]) -> list[Node]:
         while above is not None and (one := above.row["span_id"]) not in seen:
             seen.add(one)
             above = nodes.get((trace, above.row["parent_span_id"]))
-        # `above` is left where ids, which are somebody's, lead in a circle
+        # `above` is not None where the parents, which are user input, form a circle
         (roots if parent is None or above is not None else parent.children).append(node)
     return roots
 
 
 def folded(children: list[Node]) -> Iterator[Node | Fold]:
-    """The children in order; of very many with one name the first, how many more, and the last."""
+    """The children in order; of many with one name the first and the last, with a Fold between them."""
     many = {name: n for name, n in Counter(node.name for node in children).items() if n > FOLD_ABOVE}
     hidden = {name: [node for node in children if node.name == name][FOLD_TO:-FOLD_TO] for name in many}
     hidden_ids = {id(node) for nodes in hidden.values() for node in nodes}
@@ -111,7 +110,7 @@ def folded(children: list[Node]) -> Iterator[Node | Fold]:
 
 
 def show_spans(run_id: str, spans: list[dict[str, Any]], console: Console) -> None:
-    """Print the tree, one a process where several recorded."""
+    """Print the spans as a tree, one per process where there are several."""
     failed = sum(span["status"] == "ERROR" for span in spans)
     events = sum(len(span["events"]) for span in spans)
     head = Text.assemble((clean(run_id), "bold"), f"  {_count(len(spans), 'span')}")
@@ -133,7 +132,7 @@ def _count(n: int, noun: str) -> str:
 
 
 class _Picture:
-    """A process's spans, drawn for a width."""
+    """The spans of one process, drawn for the width of a terminal."""
 
     def __init__(self, spans: list[dict[str, Any]], width: int) -> None:
         self.spans = spans
@@ -165,7 +164,7 @@ class _Picture:
         events: list[dict[str, Any]] | None = None,
         root: bool = False,
     ) -> Iterator[tuple[Text, ...]]:
-        """The lines below a span, its events and children by time."""
+        """The lines below a span: its events and children in the order of time."""
         shown = sorted(events or (), key=lambda e: -_severity(e))[:MAX_EVENTS]
         items: list[tuple[float, Any]] = [(_seconds(e["timestamp"]), e) for e in shown]
         for one in folded(nodes):
@@ -193,7 +192,7 @@ class _Picture:
         row, style = node.row, _STYLES.get(node.row["status"], "")
         took = Text("open", style=style if row["status"] == "ERROR" else "cyan")
         if node.end is not None:
-            took = Text(span_time(row["duration_seconds"]), style="" if style == "cyan" else style)
+            took = Text(text_of(row["duration_seconds"]), style="" if style == "cyan" else style)
         told = Text()
         if row["status"] == "ERROR":
             told.append("✗ " + (clean(row["status_message"] or "") or "failed"), style="red")
@@ -208,14 +207,14 @@ class _Picture:
         nodes = fold.nodes
         took = [node.row["duration_seconds"] for node in nodes if node.end is not None]
         failed = sum(node.row["status"] == "ERROR" for node in nodes)
-        told = Text(f"{span_time(sum(took) / len(took))} each" if took else "", style="dim")
+        told = Text(f"{text_of(sum(took) / len(took))} each" if took else "", style="dim")
         told.append(f"  {failed:,} failed" if failed else "", style="red")
         if n := sum(len(node.events) for node in nodes):
             told.append(f"  {_count(n, 'event')}", style="dim")
         ends = [node.end for node in nodes if node.end is not None]
         bar = self._bar(nodes[0].start, max(ends, default=None), "dim")
         name = prefix.append(f"… {len(nodes):,} more {clean(nodes[0].name)}", style="dim italic")
-        return name, Text(), Text(span_time(sum(took)), style="dim"), bar, told
+        return name, Text(), Text(text_of(sum(took)), style="dim"), bar, told
 
     def _event(
         self, prefix: Text, at: float, event: dict[str, Any], known: dict[str, Any]
@@ -226,7 +225,7 @@ class _Picture:
         return name, self._start(at), Text(), mark, what_of(event, known)
 
     def _start(self, at: float) -> Text:
-        return Text(f"+{span_time(at - self.start)}", style="dim")
+        return Text(f"+{text_of(at - self.start)}", style="dim")
 
     def _cell(self, at: float) -> int:
         whole = self.end - self.start
@@ -236,21 +235,3 @@ class _Picture:
         first, last = self._cell(start), self._cell(self.end if end is None else end)
         line = "━" * (last - first) + ("━" if end is not None else "▸")
         return Text(" " * first).append(line, style=style)
-
-
-def span_time(seconds: float) -> str:
-    """A time span at a glance.
-
-    >>> [span_time(s) for s in (0, 0.00042, 0.0123, 1.234, 75, 3725)]
-    ['0 s', '420 µs', '12.3 ms', '1.23 s', '1:15', '1:02:05']
-    """
-    if seconds < 5e-7:
-        return "0 s"
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
-        return f"{seconds * 1e3:.3g} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

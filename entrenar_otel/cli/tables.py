@@ -1,4 +1,4 @@
-"""What the commands show: the list of runs, one run, a table of answers."""
+"""Tables: the list of runs, the details of one run, the answer to a query."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from entrenar_processors.durations import text_of
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from entrenar_otel.lake.overview import _NUMBERS, GOING, duration
-from entrenar_otel.lake.plain import rows
+from entrenar_otel.lake.overview import GOING, NUMBERS, seconds_of
+from entrenar_otel.lake.plain import plain_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 
 STATES = {"running": "cyan", "paused": "magenta", "completed": "green", "stopped": "yellow", "crashed": "red"}
 _MAX_ROWS = 200
-#: With less room than this for a column, a table is no longer one.
+#: Columns narrower than this make a table unreadable.
 _NARROWEST = 7
 _BARS = "▁▂▃▄▅▆▇█"
 
 
 def runs_table(runs: list[dict[str, Any]], width: int = 100) -> Table:
-    """The runs as a table, one a line; ranks and attempts where there are several."""
+    """The runs as a table, one per line, with the numbers of ranks and attempts where there are several."""
     counts = [name for name in ("ranks", "attempts") if any(run[name] > 1 for run in runs)]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")
@@ -42,14 +43,14 @@ def runs_table(runs: list[dict[str, Any]], width: int = 100) -> Table:
             Text(state, style=STATES[state]),
             Text(" ".join(one for one in model if one) or "–"),
             f"{datetime.fromisoformat(run['started_at']):%Y-%m-%d %H:%M}",
-            duration(run),
+            _took(run),
             *(str(run[name]) for name in counts),
         )
     return table
 
 
 def show_run(details: dict[str, Any], console: Console) -> None:
-    """Print what `run_details` found."""
+    """Print the details of a run, as `run_details` gives them."""
     state = details["state"]
     head = Text.assemble((details["run_id"], "bold"), "  ", (state, f"bold {STATES[state]}"))
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -62,7 +63,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
         (
             "started",
             f"{datetime.fromisoformat(details['started_at']):%Y-%m-%d %H:%M:%S} UTC, "
-            f"{'for' if details['state'] in GOING else 'took'} {duration(details)}",
+            f"{'for' if details['state'] in GOING else 'took'} {_took(details)}",
         ),
         ("attempts", str(details["attempts"]) if details["attempts"] > 1 else ""),
         ("ranks", str(details["ranks"]) if details["ranks"] > 1 else ""),
@@ -70,7 +71,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
         ("commit", (details["git_commit"] or "")[:12]),
         ("dropped", f"{details['dropped']:,} samples" if details["dropped"] else ""),
         ("lake", details["lake"]),
-        ("rows", "pruned: statistics and down-sampled curves are left" if details["pruned"] else ""),
+        ("rows", "pruned: only statistics and down-sampled curves are left" if details["pruned"] else ""),
     ):
         if value:
             facts.add_row(name, Text(value))
@@ -83,14 +84,19 @@ def show_run(details: dict[str, Any], console: Console) -> None:
     )
 
 
+def _took(run: dict[str, Any]) -> str:
+    seconds = seconds_of(run)
+    return "–" if seconds is None else text_of(seconds)
+
+
 def _items(config: Any) -> list[tuple[str, Any]]:
     return list(config.items()) if isinstance(config, dict) else [("value", config)]
 
 
 def _metrics_table(metrics: list[dict[str, Any]], width: int) -> Table | Text:
     if not metrics:
-        return Text("nothing was measured", style="dim")
-    numbers: tuple[str, ...] = _NUMBERS if width >= 150 else ("last", "mean", "min", "p50", "p99", "max")
+        return Text("no metrics were recorded", style="dim")
+    numbers: tuple[str, ...] = NUMBERS if width >= 150 else ("last", "mean", "min", "p50", "p99", "max")
     if width < 120:
         numbers = ("last", "mean", "max")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -113,7 +119,7 @@ def _metrics_table(metrics: list[dict[str, Any]], width: int) -> Table | Text:
 
 
 def number(value: Any) -> str:
-    """A number at a glance: four significant digits, whole ones in full."""
+    """A number with four significant digits; a whole number in full."""
     if value is None:
         return "–"
     if isinstance(value, str):
@@ -124,7 +130,7 @@ def number(value: Any) -> str:
 
 
 def sparkline(values: list[Any]) -> str:
-    """A curve in a word.
+    """A curve as a row of bars.
 
     >>> sparkline([0, 1, 2, 3])
     '▁▃▆█'
@@ -143,8 +149,8 @@ def sparkline(values: list[Any]) -> str:
 
 
 def print_table(table: pa.Table, console: Console) -> None:
-    """An answer as a table, or row by row where that is too wide; a long one is cut, and says so."""
-    cells = [[_cell(value) for value in row.values()] for row in rows(table.slice(0, _MAX_ROWS))]
+    """Print an answer as a table, or value by value if it is too wide; a long one is cut, and says so."""
+    cells = [[_cell(value) for value in row.values()] for row in plain_rows(table.slice(0, _MAX_ROWS))]
     if len(table.schema) * (_NARROWEST + 2) > console.width + 2:
         console.print(_one_by_one(table.schema.names, cells))
     else:
@@ -157,11 +163,11 @@ def print_table(table: pa.Table, console: Console) -> None:
         console.print(shown)
     left = table.num_rows - _MAX_ROWS
     if left > 0:
-        console.print(f"… {left:,} more rows; --format csv, json or parquet gives all", style="dim")
+        console.print(f"… {left:,} more rows; use --format csv, json or parquet for all of them", style="dim")
 
 
 def _one_by_one(names: list[str], cells: list[list[str]]) -> Table:
-    """A line for each value that is there, a blank one between two rows."""
+    """One line per value that is not null, and a blank line between rows."""
     shown = Table(box=None, pad_edge=False, show_header=False)
     shown.add_column(style="bold", no_wrap=True)
     shown.add_column(overflow="fold")

@@ -1,1 +1,1 @@
-"""What leaves: bounded queues and threads for whatever may be slow, raise or hang."""
+"""What leaves the process: bounded queues, and threads for receivers that may be slow, raise or hang."""

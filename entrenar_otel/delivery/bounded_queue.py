@@ -1,20 +1,19 @@
 """Bounded queue: hands things to one receiver that may be slow, raise or hang, on a thread of its own.
 
-Everybody who passes something on to what is not ours does it through this class: samples to emitters and
-consumers, notices to alert handlers, spans to exporters. Whoever puts never waits. What finds no room is
-dropped by a policy, counted in `Losses`, and said once.
+Samples go to emitters and consumers, notices to alert handlers, and spans to exporters through this class.
+`put` never waits. An item that finds no room is dropped by a policy, counted in `Losses`, and warned of once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from entrenar_otel.delivery.overflow import Overflow
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 
@@ -23,77 +22,16 @@ logger = logging.getLogger("entrenar_otel")
 T = TypeVar("T")
 
 
-class Overflow(Generic[T]):
-    """Which item goes when there is no room: the newcomer. What waits stays: spans, whose parents come last.
-
-    Items are known by number, in the order of their arrival.
-    """
-
-    def before(self, item: T) -> None:
-        """An item comes, and may need room."""
-
-    def added(self, number: int, item: T) -> None:
-        """It waits."""
-
-    def removed(self, number: int) -> None:
-        """It waits no more: delivered, or dropped."""
-
-    def victim(self, waiting: OrderedDict[int, T]) -> int | None:
-        """The number of the waiting item that goes; None: the newcomer is refused."""
-        return None
-
-
-class DropOldest(Overflow[T]):
-    """The oldest goes: samples for somebody who watches."""
-
-    def victim(self, waiting: OrderedDict[int, T]) -> int | None:
-        return next(iter(waiting))
-
-
-class DropStale(Overflow[T]):
-    """First goes what newer news has replaced, then the oldest that could be replaced, then the oldest.
-
-    Args:
-        key: what an item is about, and whether it is the last word on it, which nothing replaces.
-    """
-
-    def __init__(self, key: Callable[[T], tuple[Hashable, bool]]) -> None:
-        self._key = key
-        # By number, oldest first.
-        self._replaceable: OrderedDict[int, Hashable] = OrderedDict()
-        self._stale: OrderedDict[int, None] = OrderedDict()
-        self._newest: dict[Hashable, int] = {}
-
-    def before(self, item: T) -> None:
-        key, _ = self._key(item)
-        if key in self._newest:
-            self._stale[self._newest.pop(key)] = None
-
-    def added(self, number: int, item: T) -> None:
-        key, is_final = self._key(item)
-        if not is_final:
-            self._replaceable[number] = key
-            self._newest[key] = number
-
-    def removed(self, number: int) -> None:
-        key = self._replaceable.pop(number, None)
-        self._stale.pop(number, None)
-        if self._newest.get(key) == number:
-            del self._newest[key]
-
-    def victim(self, waiting: OrderedDict[int, T]) -> int | None:
-        return next(iter(self._stale or self._replaceable or waiting))
-
-
 class BoundedQueue(Generic[T]):
     """Items wait here, up to a limit, and go to `deliver` in order, in batches, on the worker's thread.
 
     Args:
         name: of the receiver, for its thread and for messages.
-        deliver: takes a batch. It may raise, which is logged once and counted, and it may hang.
+        deliver: takes a batch; False means that the batch is lost. It may raise, which is logged once and
+            loses the batch too, and it may hang.
         limit: how much may wait, in items, or in what `weigh` says of each. One item is always taken.
         overflow: which item goes when there is no room.
-        lost: counts what was dropped, in the same unit as `limit`.
+        lost: counts what was dropped or not taken, in the same unit as `limit`.
         too_slow: the warning when the first item is dropped.
         weigh: how much of the limit an item takes; by default 1.
         max_batch: items of one delivery.
@@ -138,6 +76,8 @@ class BoundedQueue(Generic[T]):
         self._numbers = itertools.count()
         self._waiting: OrderedDict[int, T] = OrderedDict()
         self._weight = 0
+        self._held = 0  # what `deliver` has got and not returned from
+        self._is_ended = False  # by `begin_stop` itself
         self._has_said = False
 
     def __len__(self) -> int:
@@ -150,7 +90,7 @@ class BoundedQueue(Generic[T]):
             return list(self._waiting.values())
 
     def put(self, item: T) -> None:
-        """Let it wait. Never waits itself."""
+        """Add an item. Never waits."""
         if self.worker.is_forked:
             return
         weight, dropped, is_refused = self._weight_of(item), 0, False
@@ -165,16 +105,19 @@ class BoundedQueue(Generic[T]):
                 self._waiting[number] = item
                 self._weight += weight
                 self._overflow.added(number, item)
+            is_due = not self._delays or len(self._waiting) % self._max_batch == 0
         if dropped:
             self._count(dropped)
-        with contextlib.suppress(RuntimeError):  # at the interpreter's end no thread starts: see `stop`
-            if not self._delays or len(self._waiting) >= self._max_batch:
+        try:
+            if is_due:
                 self.worker.wake()
-            else:
+            elif not self.worker.is_started:
                 self.worker.start()
+        except RuntimeError:  # at the interpreter's end no thread starts: see `begin_stop`
+            pass
 
     def hurry(self) -> None:
-        """Deliver now what waits for more."""
+        """Deliver now, without waiting for a full batch."""
         if self._waiting:
             self.worker.wake()
 
@@ -182,11 +125,18 @@ class BoundedQueue(Generic[T]):
         """Wait until everything up to now was delivered; False where that took longer."""
         return not (self._waiting or self.worker.is_started) or self.worker.flush(timeout_seconds)
 
+    def start(self) -> None:
+        """Start the thread now, so that `stop` has one, with its deadline, whenever it comes."""
+        self.worker.start()
+
     def begin_stop(self) -> None:
         """Ask for the last delivery; `stop` waits for it."""
+        if self._is_ended:
+            return
         try:
             self.worker.begin_stop()
         except RuntimeError:  # Python 3.12 starts no threads while it shuts down: here, then
+            self._is_ended = True
             self._work()
             with guard(self.name):
                 self._finish()
@@ -194,14 +144,14 @@ class BoundedQueue(Generic[T]):
     def stop(self, timeout_seconds: float) -> bool:
         """Deliver what waits, then nothing more; False where the receiver hangs and is left behind."""
         self.begin_stop()
-        return self.worker.is_forked or not self.worker.is_started or self.worker.join(timeout_seconds)
+        return self._is_ended or self.worker.is_forked or self.worker.join(timeout_seconds)
 
     def give_up(self) -> int:
-        """The receiver was left behind: what still waits is lost, and counted. Returns how much."""
+        """The receiver was left behind: what waits, and what it hangs with, is lost. Returns how much."""
         with self._lock:
-            left = self._load()
-            for number in tuple(self._waiting):
-                self._take(number)
+            left, self._held = self._load() + self._held, 0
+            while self._waiting:
+                self._take_first()
         if left:
             self._lost(left)
         return left
@@ -213,7 +163,13 @@ class BoundedQueue(Generic[T]):
         return len(self._waiting) if self._weigh is None else self._weight
 
     def _take(self, number: int) -> T:
-        item = self._waiting.pop(number)
+        return self._removed(number, self._waiting.pop(number))
+
+    def _take_first(self) -> T:
+        # At once: an iterator would fail where a garbage collection puts another item before it is used.
+        return self._removed(*self._waiting.popitem(last=False))
+
+    def _removed(self, number: int, item: T) -> T:
         self._overflow.removed(number)
         self._weight -= self._weight_of(item)
         return item
@@ -225,13 +181,23 @@ class BoundedQueue(Generic[T]):
             logger.warning("%s", self._too_slow)
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                numbers = list(itertools.islice(self._waiting, self._max_batch))
-                batch = [self._take(number) for number in numbers]
-            if not batch:
-                break
-            with guard(self.name):
-                self._deliver(batch)
+        while batch := self._next_batch():
+            is_taken = False
+            try:
+                with guard(self.name):
+                    is_taken = self._deliver(batch) is not False
+            finally:
+                with self._lock:
+                    held, self._held = self._held, 0  # 0: given up meanwhile, and counted
+                if held and not is_taken:
+                    self._lost(held)
         if self._repeat is not None:
             self._repeat()
+
+    def _next_batch(self) -> list[T]:
+        batch: list[T] = []
+        with self._lock:
+            while self._waiting and len(batch) < self._max_batch:
+                batch.append(self._take_first())
+            self._held = sum(map(self._weight_of, batch))
+        return batch

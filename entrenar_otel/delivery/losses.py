@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
@@ -48,7 +49,7 @@ class Losses:
         return lost
 
     def watch(self, what: str, who: str, read: Callable[[], int]) -> None:
-        """A count that somebody else keeps, read when it is asked for."""
+        """A count that is kept elsewhere, read when it is needed."""
         with self._lock:
             self._watched[Loss(what, who)] = read
 
@@ -62,4 +63,9 @@ class Losses:
 
     def text(self) -> str:
         """What was lost, for a person; empty where nothing was."""
-        return ", ".join(f"{n:,} {loss.what} ({loss.who})" for loss, n in self.snapshot() if n)
+        return ", ".join(f"{n:,} {_counted(loss.what, n)} ({loss.who})" for loss, n in self.snapshot() if n)
+
+
+def _counted(what: str, n: int) -> str:
+    """The words in the singular for one: `note cut`, `span event`."""
+    return what if n != 1 else re.sub(r"s\b", "", what, count=1)

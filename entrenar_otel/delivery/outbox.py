@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from entrenar_processors import Samples
 
-from entrenar_otel.delivery.bounded_queue import BoundedQueue, DropOldest
+from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.overflow import DropOldest
 from entrenar_otel.records import MetricsEmitter, records_of
 
 #: What may wait before the oldest is dropped, counted and warned of: about 100 MB.
@@ -32,9 +33,13 @@ class Outbox(BoundedQueue[Samples]):
         losses: Losses,
         flush: Callable[[], Any] = lambda: None,
     ) -> None:
+
+        def deliver_first(batch: Sequence[Samples]) -> None:  # what a receiver returns is ignored
+            deliver(batch[0])
+
         super().__init__(
             name,
-            lambda batch: deliver(batch[0]),
+            deliver_first,
             limit=MAX_WAITING_VALUES,
             overflow=DropOldest(),
             lost=losses.counter("samples", name),

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from entrenar_otel.errors import guard
 
@@ -33,8 +33,8 @@ class Worker:
         self._interval = interval_seconds
         self._change = threading.Condition()
         self._asked = 0  # rounds asked for, and
-        self._done = 0  # the last of them that is over
-        self._waited_for = 0  # the last that was not over in time
+        self._done = 0  # the last of them that is done
+        self._waited_for = 0  # the last that was not done in time
         self._stopping = False
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -51,13 +51,17 @@ class Worker:
         return self._thread is not None
 
     def start(self) -> None:
-        """Start the thread, where it does not run yet. Raises RuntimeError where none can be started."""
+        """Start the thread unless it runs already. Raises RuntimeError if no thread can be started."""
         if not self.is_forked:
             with self._change:
                 if self._thread is None:
-                    thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-                    thread.start()
-                    self._thread = thread
+                    # Before it starts: a garbage collection meanwhile may end a span, and call this again.
+                    self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+                    try:
+                        self._thread.start()
+                    except RuntimeError:
+                        self._thread = None
+                        raise
 
     def wake(self) -> int:
         """Ask for a round now; returns its number."""
@@ -70,22 +74,22 @@ class Worker:
             return self._asked
 
     def wait(self, number: int, timeout_seconds: float) -> bool:
-        """Wait for a round to be over; False where it was not in time."""
+        """Wait until a round is done; False if it was not done in time."""
         if self.is_forked:
             return False
         with self._change:
-            over = self._change.wait_for(lambda: self._done >= number or self._stopped, timeout_seconds)
-            if not over:
+            is_done = self._change.wait_for(lambda: self._done >= number or self._stopped, timeout_seconds)
+            if not is_done:
                 self._waited_for = number
-            return over
+            return is_done
 
     @property
     def is_overdue(self) -> bool:
-        """Whether a round that was waited for in vain still goes on."""
+        """Whether a round that missed its deadline still runs."""
         return self._waited_for > self._done
 
     def flush(self, timeout_seconds: float) -> bool:
-        """A round now, and wait for it; False where it was not over in time."""
+        """Run a round now and wait for it; False if it was not done in time."""
         return self.wait(self.wake(), timeout_seconds)
 
     def begin_stop(self) -> None:
@@ -95,14 +99,14 @@ class Worker:
             self.wake()
 
     def stop(self, timeout_seconds: float) -> bool:
-        """A last round, then no more; False where the thread hangs and is left behind."""
+        """Run a last round, then no more; False if the thread hangs and is left behind."""
         if self.is_forked:
             return False
         self.begin_stop()
         return self.join(timeout_seconds)
 
     def join(self, timeout_seconds: float) -> bool:
-        """Wait for the last round; False where it was not over in time."""
+        """Wait for the last round; False if it was not done in time."""
         with self._change:
             return self._change.wait_for(lambda: self._stopped, timeout_seconds)
 
@@ -128,17 +132,18 @@ class Worker:
 class Stoppable(Protocol):
     """A worker, or what has one."""
 
-    name: str
-
     def begin_stop(self) -> None: ...
 
     def stop(self, timeout_seconds: float) -> bool: ...
 
 
-def stop_all(workers: Iterable[Stoppable], timeout_seconds: float) -> list[str]:
-    """Stop them side by side within one deadline; returns the names of those that hang."""
+S = TypeVar("S", bound=Stoppable)
+
+
+def stop_all(workers: Iterable[S], timeout_seconds: float) -> list[S]:
+    """Stop them side by side within one deadline; returns those that hang."""
     chosen = list(workers)
     for worker in chosen:
         worker.begin_stop()
     deadline = time.monotonic() + timeout_seconds
-    return [one.name for one in chosen if not one.stop(max(0.0, deadline - time.monotonic()))]
+    return [worker for worker in chosen if not worker.stop(max(0.0, deadline - time.monotonic()))]

@@ -1,4 +1,4 @@
-"""A run, in the formats of others: JSON, CSV, Parquet, Prometheus text."""
+"""Exports: a run as JSON, CSV, Parquet or Prometheus text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMATS = ("json", "csv", "prometheus", "parquet")
 
 
 def export_table(table: pa.Table, kind: str, output: Path | None) -> str | None:
-    """The table as json, csv or parquet: written to `output`, else returned as text."""
+    """Write the table as json, csv or parquet to `output`, or return it as text. Raises ConfigError."""
     from entrenar_otel.exporters.text import write_csv, write_json
 
     if kind == "parquet":
@@ -26,7 +26,7 @@ def export_table(table: pa.Table, kind: str, output: Path | None) -> str | None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        # Statistics leave NaN out, and readers that trust them would skip those rows (see lake/schema.py).
+        # Statistics leave NaN out: readers that trust them would skip those rows (see lake/schema.py).
         sure = [
             f.name for f in table.schema if not (pa.types.is_floating(f.type) or pa.types.is_nested(f.type))
         ]
@@ -43,9 +43,9 @@ def export_table(table: pa.Table, kind: str, output: Path | None) -> str | None:
 
 
 def export_run(lake: Lake, run_id: str, kind: str, output: Path | None = None) -> str | None:
-    """All metrics of a run in one of `FORMATS`. Raises RunError, ConfigError."""
+    """All metrics of a run in one of `FORMATS`: to `output`, or as text. Raises RunError, ConfigError."""
     if kind not in FORMATS:
-        raise ConfigError(f"expected a format of {', '.join(FORMATS)}, got {kind!r}")
+        raise ConfigError(f"expected one of {', '.join(FORMATS)}, got {kind!r}")
     if lake.is_pruned(run_id):
         raise RunError(
             f"the full-rate rows of run {run_id} were pruned; what is left: "

@@ -1,4 +1,4 @@
-"""Export a run as Prometheus text: last values of gauges, totals of counters, duration histograms."""
+"""A run as Prometheus text: last values of gauges, totals of counters, histograms of durations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from prometheus_client.exposition import generate_latest
 
 from entrenar_otel.errors import RunError
 from entrenar_otel.lake.lake import Lake
-from entrenar_otel.prometheus.naming import Names, label_names, prometheus_name
+from entrenar_otel.prometheus.labels import label_names
+from entrenar_otel.prometheus.naming import Names, prometheus_name
 from entrenar_otel.semconv import DURATION_BOUNDS_SECONDS, INSTRUMENTS, Instrument, Kind, instrument_of
 
 _LAST = """
@@ -30,7 +31,7 @@ GROUP BY metric, tags, rank, bound ORDER BY CAST(tags AS VARCHAR), rank, bound
 def prometheus_text(lake: Lake, run_id: str) -> str:
     """The run's metrics in the exposition format, labelled with run, model, rank and tags.
 
-    Raises RunError where the run has no metrics (any more).
+    Raises RunError where the run has no metrics, or no longer has them.
     """
     registry = CollectorRegistry()
     registry.register(_RunCollector(lake, run_id))
@@ -42,7 +43,7 @@ class _RunCollector:
         self._lake, self._run_id = lake, run_id
         records = [record for record in lake.runs() if record.run_id == run_id]
         model = next((record.model_id for record in reversed(records) if record.model_id), "")
-        self._labels = {"run_id": run_id, "model_id": model or ""}
+        self._labels = {"run_id": run_id, **({"model_id": model} if model else {})}
         self._rows = lake.query(_LAST, run_id=run_id).to_pylist()
         if not self._rows:
             raise RunError(f"run {run_id} has no metrics in {lake.url}")
@@ -63,7 +64,9 @@ class _RunCollector:
 
     def _family(self, metric: str, name: str, instrument: Instrument, rows: list[dict[str, Any]]) -> Metric:
         keys = sorted({key for row in rows for key, _ in row["tags"]})
-        labels = label_names([*self._labels, "rank"], keys, instrument.kind)
+        ours = [*self._labels, "rank"]
+        names = label_names(ours, keys, instrument.kind)
+        labels = [*ours, *(names[key] for key in keys)]
         help_text = instrument.description
 
         def values(row: dict[str, Any]) -> list[str]:
@@ -89,15 +92,15 @@ class _RunCollector:
         self, metric: str, rows: list[dict[str, Any]]
     ) -> Iterator[tuple[dict[str, Any], list[tuple[str, float]], float]]:
         counted = self._lake.query(_BUCKETS, [list(DURATION_BOUNDS_SECONDS), metric], run_id=self._run_id)
-        found: dict[tuple[Any, ...], dict[float | None, int]] = {}
+        counts_of: dict[tuple[Any, ...], dict[float | None, int]] = {}
         totals: dict[tuple[Any, ...], float] = {}
         for row in counted.to_pylist():
             key = (tuple(row["tags"]), row["rank"])
-            found.setdefault(key, {})[row["bound"]] = row["n"]
+            counts_of.setdefault(key, {})[row["bound"]] = row["n"]
             totals[key] = totals.get(key, 0.0) + row["total"]
         for row in rows:
             key = (tuple(row["tags"]), row["rank"])
-            counts, running, buckets = found.get(key, {}), 0, []
+            counts, running, buckets = counts_of.get(key, {}), 0, []
             for bound in DURATION_BOUNDS_SECONDS:
                 running += counts.get(bound, 0)
                 buckets.append((f"{bound:g}", float(running)))

@@ -1,4 +1,4 @@
-"""Export a run's rows as JSON or CSV."""
+"""Rows as JSON or CSV."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import TextIO
 
 import pyarrow as pa
 
-from entrenar_otel.lake.plain import rows
+from entrenar_otel.lake.plain import plain_rows
 
 
 def write_json(table: pa.Table, stream: TextIO) -> None:
-    """One JSON array, an object a row."""
+    """Write one JSON array, with an object per row."""
     stream.write("[")
-    for i, row in enumerate(rows(table)):
+    for i, row in enumerate(plain_rows(table)):
         stream.write((",\n " if i else "\n ") + json.dumps(row, ensure_ascii=False))
     stream.write("\n]\n")
 
 
 def write_csv(table: pa.Table, stream: TextIO) -> None:
-    """CSV with a header; nested values as JSON text, absent ones empty."""
+    """Write CSV with a header; nested values are JSON text, null is empty."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(table.schema.names)
-    for row in rows(table):
+    for row in plain_rows(table):
         writer.writerow(
             json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
             for value in row.values()

@@ -1,4 +1,4 @@
-"""Who is told of an alert: the log, a webhook, Alertmanager, chats and pagers, a function of one's own."""
+"""Where alerts go: the log, a webhook, Alertmanager, chats and pagers, your own function."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class Variables(Protocol):
-    """What of `[monitor.andon]` is used here: the names of variables."""
+    """The part of `[monitor.andon]` that is used here: names of environment variables."""
 
     @property
     def webhook_env(self) -> str: ...
@@ -37,10 +37,10 @@ class Variables(Protocol):
 
 
 def from_environment(environ: Mapping[str, str], settings: Variables) -> list[Handler]:
-    """The handlers that the environment asks for. Raises ConfigError where one cannot be made.
+    """The handlers whose environment variable is set. Raises ConfigError where its value is invalid.
 
-    >>> from entrenar_processors.config.models import Andon
-    >>> from_environment({"ENTRENAR_WEBHOOK_URL": "http://localhost:8000/hook"}, Andon())
+    >>> from entrenar_processors.config.models import AndonSettings
+    >>> from_environment({"ENTRENAR_WEBHOOK_URL": "http://localhost:8000/hook"}, AndonSettings())
     [Webhook(http://localhost:8000)]
     """
 

@@ -1,4 +1,4 @@
-"""Alertmanager: posts alerts as Prometheus does, and again while they fire."""
+"""Alertmanager: posts alerts as Prometheus does, again and again while they fire."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ logger = logging.getLogger("entrenar_otel")
 
 _PATH = "/api/v2/alerts"
 _BATCH = 64  # alerts in a request, as Prometheus has it
-_MAX_ACTIVE = 1000
-_TRIED_FOR_NS = 15 * 60 * 1_000_000_000  # an end that nobody accepted, as Prometheus has it
+MAX_ACTIVE = 1000  # alerts that are posted again; of more, the oldest are not
+_TRIED_FOR_NS = 15 * 60 * 1_000_000_000  # for an end that is not accepted, as Prometheus has it
 
 
 @dataclass
@@ -32,11 +32,11 @@ class _Active:
 
 
 class Alertmanager:
-    """POSTs to `/api/v2/alerts`, and what fires again every `repeat_seconds`.
+    """POSTs to `/api/v2/alerts`; alerts that fire again every `repeat_seconds`.
 
-    Alertmanager takes an alert of which it hears no more for over. So each post says that it ends four
-    repeats from now, as Prometheus does; the last one has the real end. An alert that still fires when
-    the process is gone is over four minutes later. What could not be posted goes with the next repeat.
+    To Alertmanager an alert is over when its `endsAt` has passed. So each post sets that to four repeats
+    from now, as Prometheus does; the last post has the real end. An alert that still fires when the process
+    dies ends within four repeats. What could not be posted goes with the next repeat.
 
     >>> Alertmanager("http://localhost:9093")
     Alertmanager(http://localhost:9093)
@@ -62,7 +62,7 @@ class Alertmanager:
         self._repeat = checked_seconds("repeat_seconds", repeat_seconds)
         self.tick_seconds = repeat_seconds / 4
         source = env if url is None else "Alertmanager(url)"
-        given = from_variable(env, environ, "Alertmanager's URL") if url is None else url
+        given = from_variable(env, environ, "the URL of Alertmanager") if url is None else url
         parts = urlsplit(checked_url(given, source))
         path = parts.path.rstrip("/").removesuffix(_PATH) + _PATH
         self._endpoint = Endpoint(
@@ -80,24 +80,24 @@ class Alertmanager:
         key = fingerprint(labels_of(notice))
         known = self._active.get(key)
         if notice.alert.is_resolved and known and known.notice.alert.episode != notice.alert.episode:
-            return  # the same labels fire anew, and Alertmanager knows one alert by them
+            return  # a newer episode has the same labels, and to Alertmanager it is the same alert
         self._active.pop(key, None)
-        if len(self._active) >= _MAX_ACTIVE:
+        if len(self._active) >= MAX_ACTIVE:
             del self._active[next(iter(self._active))]  # not posted again, it resolves by itself
             self.dropped += 1
             if self.dropped == 1:
-                logger.warning("more than %d alerts fire: the oldest are not kept alive", _MAX_ACTIVE)
+                logger.warning("more than %d alerts fire: the oldest are not kept alive", MAX_ACTIVE)
         self._active[key] = _Active(notice)
         self._post([key])
 
     def repeat(self) -> None:
-        """Post again what fires, and the ends that were not accepted."""
+        """Post again the alerts that fire, and the ends that were not accepted."""
         now_ns = time.time_ns()
-        for key, one in list(self._active.items()):
-            ended = one.notice.alert.ended_ns
+        for key, active in list(self._active.items()):
+            ended = active.notice.alert.ended_ns
             if ended is not None and ended + _TRIED_FOR_NS < now_ns:
                 del self._active[key]
-        due = [key for key, one in self._active.items() if one.due <= time.monotonic()]
+        due = [key for key, active in self._active.items() if active.due <= time.monotonic()]
         for start in range(0, len(due), _BATCH):
             self._post(due[start : start + _BATCH])
 

@@ -1,4 +1,4 @@
-"""Apprise: chats, mail and pagers, by the URLs of the apprise package."""
+"""Apprise: chats, mail and pagers, through the apprise package."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from entrenar_otel.handlers.endpoint import (
 )
 from entrenar_otel.handlers.handler import Notice, checked_level
 from entrenar_otel.handlers.log import one_line
-from entrenar_otel.redact import shown, without_credentials
+from entrenar_otel.redact import origin_of, printable_line, without_credentials
 
-#: Who logs URLs, at DEBUG; and apprise its failures, which are told as ours.
-_TALKERS = ("apprise", "urllib3.connectionpool")
+#: Loggers of whole URLs, at DEBUG; apprise also logs failures, which we report ourselves.
+_LOGGERS = ("apprise", "urllib3.connectionpool")
 
 
 class Apprise:
     """Sends each alert to every URL, by default to those in ENTRENAR_APPRISE_URLS (`slack://… mailto://…`).
 
-    A service that fails is tried again until `deadline_seconds`; the others are not told twice. All of
-    such a URL can be secret: only its scheme is shown. Needs the extra `apprise`.
+    A service that fails is tried again until `deadline_seconds`; the others do not get the alert twice.
+    All of such a URL can be secret: only its scheme is shown. Needs the extra `apprise`.
     """
 
     name = "apprise"
@@ -48,7 +48,7 @@ class Apprise:
         self._deadline = checked_seconds("deadline_seconds", deadline_seconds)
         source = "Apprise(urls)" if urls else env
         environ = os.environ if environ is None else environ
-        given = urls or _split(from_variable(env, environ, "apprise's URLs"))
+        given = urls or _split(from_variable(env, environ, "URLs of Apprise services"))
         self._services = [(url.partition(":")[0], _service(url, source)) for url in given]
 
     def handle(self, notice: Notice) -> None:
@@ -66,7 +66,7 @@ class Apprise:
 
 
 def _split(text: str) -> list[str]:
-    """URLs that are separated by spaces or commas, which they may also hold."""
+    """URLs separated by spaces or commas, which a URL may also contain."""
     return re.split(r"[\s,]+(?=[A-Za-z0-9+.-]+://)", text.strip(" ,"))
 
 
@@ -77,15 +77,15 @@ def _service(url: str, source: str) -> Any:
         raise ConfigError(
             "the Apprise handler needs the apprise package: pip install 'entrenar-otel[apprise]'"
         ) from None
-    # One service after another, or a request would be made on a thread where it is observed.
+    # Not async: on threads that apprise starts for it, requests would be observed.
     service = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False, app_id="entrenar-otel"))
-    with unobserved(*_TALKERS), warnings.catch_warnings():
+    with unobserved(*_LOGGERS), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the plugins that it imports here
         is_one = service.add(url) and len(service) == 1
     if not is_one:
         raise ConfigError(
-            f"{source}: expected one of apprise's URLs (https://appriseit.com), got {shown(url)} "
-            "that is none; several are separated by spaces"
+            f"{source}: expected URLs of Apprise services (https://appriseit.com), separated by spaces, "
+            f"got {origin_of(url)}, which is not one"
         )
     return service
 
@@ -93,12 +93,13 @@ def _service(url: str, source: str) -> Any:
 def _notify(scheme: str, service: Any, notice: Notice) -> None:
     alert = notice.alert
     incident = f"\n{without_credentials(notice.incident)}" if notice.incident else ""
-    title = f"{'RESOLVED' if alert.is_resolved else alert.level} {alert.name} in run {notice.run.run_id}"
+    state = "RESOLVED" if alert.is_resolved else alert.level
+    title = printable_line(f"{state} {alert.name} in run {notice.run.run_id}")
     body, is_sent = f"{one_line(alert)}{incident}", False
-    with unobserved(*_TALKERS), contextlib.suppress(Exception):  # its text can hold the URL
+    with unobserved(*_LOGGERS), contextlib.suppress(Exception):  # its text can hold the URL
         is_sent = bool(service.notify(body, title=title, notify_type=_kind(alert), body_format="text"))
     if not is_sent:
-        raise Temporary(f"the {scheme}:// service did not take it")
+        raise Temporary(f"the {scheme}:// service did not accept the alert")
 
 
 def _kind(alert: Alert) -> Any:

@@ -11,8 +11,9 @@ from typing import Any
 
 from entrenar_processors.alert import Alert, Level
 
-from entrenar_otel.delivery.bounded_queue import BoundedQueue, DropStale
+from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.overflow import DropStale
 from entrenar_otel.delivery.worker import stop_all
 from entrenar_otel.errors import DeliveryError, guard
 from entrenar_otel.handlers.handler import Handler, Notice, as_handler, checked_level
@@ -44,8 +45,13 @@ class Deliveries:
         chosen = [_Receiver(as_handler(one), self.failures) for one in handlers]
         self._queues = [(one.least, one.queue(self.losses, max_waiting)) for one in chosen]
 
+    def start(self) -> None:
+        """Start the threads now: when the interpreter exits, as the last alerts come, none can be started."""
+        for _, queue in self._queues:
+            queue.start()
+
     def send(self, notice: Notice) -> None:
-        """Queue it. Never blocks, never raises; in a forked child, where no thread is, it does nothing."""
+        """Queue it. Never blocks, never raises; does nothing in a forked child, which has no threads."""
         for least, queue in self._queues:
             if notice.alert.level.rank >= least:
                 with guard(queue.name):
@@ -56,19 +62,17 @@ class Deliveries:
         return [queue.waiting() for _, queue in self._queues]
 
     def flush(self, timeout_seconds: float = 2.0) -> bool:
-        """Wait until what was sent is handled; False where it is not in time."""
+        """Wait until everything sent is handled; False if that took longer."""
         deadline = time.monotonic() + timeout_seconds
         rounds = [(queue.worker, queue.worker.wake()) for _, queue in self._queues]
         return all([one.wait(n, max(0.0, deadline - time.monotonic())) for one, n in rounds])  # noqa: C419 - all
 
     def close(self, timeout_seconds: float = 2.0) -> list[str]:
         """Deliver what waits, then nothing more; returns the names of handlers that hang."""
-        queues = [queue for _, queue in self._queues]
-        hanging = set(stop_all(queues, timeout_seconds))
-        for queue in queues:
-            if queue.name in hanging:
-                queue.give_up()
-        return [queue.name.removeprefix(_PREFIX) for queue in queues if queue.name in hanging]
+        hanging = stop_all([queue for _, queue in self._queues], timeout_seconds)
+        for queue in hanging:
+            queue.give_up()
+        return [queue.name.removeprefix(_PREFIX) for queue in hanging]
 
 
 _PREFIX = "handler "
@@ -76,7 +80,7 @@ _counting = threading.Lock()
 
 
 class _Receiver:
-    """A handler that may raise whatever it likes."""
+    """A handler, which may raise anything."""
 
     def __init__(self, handler: Handler, failures: Counter[str]) -> None:
         self.name = str(getattr(handler, "name", type(handler).__name__))
@@ -112,8 +116,7 @@ class _Receiver:
             has_said, self._has_said = self._has_said, True
             if not has_said:
                 logger.warning(
-                    "the alert handler %s failed (%s); training goes on, its further failures are only "
-                    "counted",
+                    "the alert handler %s failed (%s); training goes on, further failures are only counted",
                     self.name,
                     _text(error),
                 )

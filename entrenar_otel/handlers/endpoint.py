@@ -1,4 +1,4 @@
-"""Endpoint: an address that is POSTed to, again until a deadline, and shown as scheme://host only."""
+"""Endpoint: a URL to POST to, with retries until a deadline; shown as scheme://host only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from entrenar_otel._version import __version__
 from entrenar_otel.errors import ConfigError, DeliveryError
 from entrenar_otel.otel.sdk_seams import suppress_instrumentation
-from entrenar_otel.redact import shown, without_secrets
+from entrenar_otel.redact import origin_of, without_secrets
 
 if TYPE_CHECKING:
     import ssl
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState, Retrying
 
-#: Waits between attempts: half a second, doubling, with jitter, at most this.
+#: The longest wait between two attempts; the first is half a second, and each doubles it.
 _MAX_WAIT_SECONDS = 10.0
 
 
 class Temporary(DeliveryError):
-    """It may go better in a while; `after_seconds` is what the other side asked for."""
+    """A failure that is retried; `after_seconds` is how long the other side asked to wait."""
 
     def __init__(self, message: str, after_seconds: float = 0.0) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class Temporary(DeliveryError):
 
 
 class Endpoint:
-    """Where to POST. Raises ConfigError where the URL or a header cannot be."""
+    """Where to POST. Raises ConfigError where the URL, a header or a time is invalid."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Endpoint:
         _import_rich()
 
     def __repr__(self) -> str:
-        return shown(self._url)
+        return origin_of(self._url)
 
     def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """POST these bytes until they are accepted. Raises DeliveryError: refused, or too late."""
+        """POST these bytes until they are accepted. Raises DeliveryError: refused, or not in time."""
         import httpx
 
         sent = {**self._headers, **(headers or {})}
@@ -83,32 +83,32 @@ class Endpoint:
     def _attempt(self, client: httpx.Client, body: bytes) -> None:
         import httpx
 
-        status, after, went = 0, 0.0, ""
+        status, after, location, problem = 0, 0.0, "", ""
         try:
             with client.stream("POST", self._url, content=body, follow_redirects=False) as response:
                 status = response.status_code
                 after = retry_after_seconds(response.headers.get("Retry-After", ""))
-                went = response.headers.get("Location", "")
+                location = response.headers.get("Location", "")
         except httpx.ConnectError as error:
-            went = without_secrets(f"{type(error).__name__}: {error}")
+            problem = without_secrets(f"{type(error).__name__}: {error}")
         except (httpx.HTTPError, httpx.InvalidURL) as error:  # its text can hold headers
-            went = type(error).__name__
-        # Raised here, not above: an httpx error has the request with it.
+            problem = type(error).__name__
+        # Raised here and not above, where the context would be httpx's error, which has the request.
         if not status:
-            raise Temporary(f"{self!r} cannot be reached: {went}")
+            raise Temporary(f"{self!r} cannot be reached: {problem}")
         if 200 <= status < 300:
             return
         answer = f"{self!r} answered {_phrase(status)}"
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500:
             raise Temporary(answer, after)
         if 300 <= status < 400:
-            target = f" to {shown(went)}" if "://" in went else ""
-            raise DeliveryError(f"{answer}{target}: redirects are not followed, give the final URL")
-        raise DeliveryError(f"{answer}: it will not be accepted, and is not sent again")
+            target = f" to {origin_of(location)}" if "://" in location else ""
+            raise DeliveryError(f"{answer}{target}: redirects are not followed, set the final URL")
+        raise DeliveryError(f"{answer}: refused, so not sent again")
 
 
 def _import_rich() -> None:
-    """httpx imports rich, whose import draws from the global `random`: not in the middle of a training."""
+    """Import rich, which httpx imports too, with the global `random` left as it was."""
     state = random.getstate()
     import rich.style  # noqa: F401
 
@@ -116,11 +116,11 @@ def _import_rich() -> None:
 
 
 def retrying(deadline_seconds: float) -> Retrying:
-    """Again after `Temporary`, until the deadline; then that error is raised."""
+    """Retries after `Temporary` until the deadline, then raises it."""
     import tenacity
 
     backoff = tenacity.wait_exponential(0.5, max=_MAX_WAIT_SECONDS)
-    jitter = random.Random()  # noqa: S311 (not the global one: a training may be seeded)
+    jitter = random.Random()  # noqa: S311 - not the global one: a training may be seeded
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -153,7 +153,7 @@ def retry_after_seconds(text: str) -> float:
 
 
 def checked_url(url: str, source: str) -> str:
-    """An http(s) URL with a host. Raises ConfigError that shows none of its secrets."""
+    """An http(s) URL with a host. Raises ConfigError, whose text shows none of its secrets."""
     url = url.strip()
     try:
         parts = urlsplit(url)
@@ -161,36 +161,38 @@ def checked_url(url: str, source: str) -> str:
     except ValueError:
         fits = False
     if not fits or not url.isprintable() or " " in url:
-        raise ConfigError(f"{source}: expected a URL such as https://host/path, got {shown(url)}")
+        raise ConfigError(f"{source}: expected a URL such as https://host/path, got {origin_of(url)}")
     return url
 
 
 def checked_header(name: str, value: str) -> str:
-    """A header's value. Raises ConfigError that does not show it."""
+    """A header's value. Raises ConfigError, whose text does not show it."""
     if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
-        raise ConfigError(f"headers: expected a header's name, got {name!r}")
+        raise ConfigError(f"headers: expected the name of a header, got {name!r}")
     if not (value.isascii() and value.isprintable() and value.strip()):
-        raise ConfigError(f"{name}: expected printable ASCII text, got {len(value)} characters that are not")
+        raise ConfigError(
+            f"{name}: expected printable ASCII text; the value ({len(value)} characters) is not shown"
+        )
     return value.strip()
 
 
 def checked_seconds(name: str, value: float) -> float:
-    """A time that can be waited. Raises ConfigError."""
+    """A finite time above 0. Raises ConfigError."""
     if not 0 < value < 1e6:
-        raise ConfigError(f"{name}: expected seconds above 0, got {value!r}")
+        raise ConfigError(f"{name}: expected a number of seconds above 0, got {value!r}")
     return value
 
 
 def from_variable(name: str, environ: Mapping[str, str], what: str) -> str:
-    """What a variable holds. Raises ConfigError where it is not set."""
+    """The value of an environment variable. Raises ConfigError where it is not set."""
     given = environ.get(name, "").strip()
     if not given:
-        raise ConfigError(f"expected {what} in the environment variable {name}, found none: set it")
+        raise ConfigError(f"the environment variable {name} is not set; set it to {what}")
     return given
 
 
 def bearer(name: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The header of a token, if the variable holds one."""
+    """The header for the token in an environment variable; none where it is not set."""
     token = environ.get(name, "").strip()
     return {"Authorization": f"Bearer {checked_header(name, token)}"} if token else {}
 
@@ -202,24 +204,24 @@ def _phrase(status: int) -> str:
         return str(status)
 
 
-# -- libraries that tell the whole URL ---------------------------------------------------------------
+# -- libraries that log the whole URL ----------------------------------------------------------------
 
 # Not thread-local: apprise sends on threads of its own, in a copy of the context.
 _is_posting: ContextVar[bool] = ContextVar("entrenar_is_posting", default=False)
 
 
-def _is_another_s(record: logging.LogRecord) -> bool:
+def _is_not_ours(record: logging.LogRecord) -> bool:
     return not _is_posting.get()
 
 
 @contextlib.contextmanager
 def unobserved(*loggers: str) -> Iterator[None]:
-    """Within this block, nothing of a request reaches these loggers or OpenTelemetry's instrumentation.
+    """Keep the requests of this block from these loggers and from OpenTelemetry's instrumentation.
 
     httpx logs the whole URL at INFO, and for a chat's webhook the URL is the secret.
     """
     for name in loggers:
-        logging.getLogger(name).addFilter(_is_another_s)  # added once, however often
+        logging.getLogger(name).addFilter(_is_not_ours)  # a filter that is there already is not added again
     ours = _is_posting.set(True)
     try:
         with suppress_instrumentation():

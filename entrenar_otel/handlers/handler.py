@@ -1,4 +1,4 @@
-"""Handler: whoever is told of an alert. Each has a thread and a bounded queue of its own."""
+"""Handler: takes alerts to somebody. Each has its own thread and bounded queue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from entrenar_otel.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """Whose alert it is. `host` is the machine's name where none is given."""
+    """The run and process that an alert is about. `host` defaults to the machine's name."""
 
     run_id: str
     attempt: int = 1
@@ -25,18 +25,18 @@ class RunInfo:
     host: str = field(default_factory=socket.gethostname)
 
     def labels(self) -> dict[str, str]:
-        """What tells the series of one process from those of another.
+        """The labels that tell one process's series from another's.
 
         >>> RunInfo("r1", rank=2, model_id="digits").labels()
         {'run_id': 'r1', 'rank': '2', 'model_id': 'digits'}
         """
-        found = {"run_id": self.run_id, "rank": str(self.rank), "model_id": self.model_id or ""}
-        return {name: value for name, value in found.items() if value}
+        labels = {"run_id": self.run_id, "rank": str(self.rank), "model_id": self.model_id or ""}
+        return {name: value for name, value in labels.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An alert on its way out: it began, or is over. `incident` is the folder or URL of what was kept."""
+    """An alert that began or ended, on its way to handlers. `incident`: the folder or URL of its data."""
 
     alert: Alert
     run: RunInfo
@@ -45,10 +45,10 @@ class Notice:
 
 @runtime_checkable
 class Handler(Protocol):
-    """Takes notices, one after another, on a thread that is its own: it may raise and may hang.
+    """Takes notices one after another on its own thread, where it may raise and may hang.
 
-    It may have a `name`, a `min_level` (default WARNING), `close()`, and `repeat()`, which is called every
-    `tick_seconds`.
+    It may have a `name`, a `min_level` (default WARNING), a `close()`, and a `repeat()` that is called
+    every `tick_seconds`.
     """
 
     def handle(self, notice: Notice) -> None:
@@ -68,7 +68,7 @@ class _Function:
 
 
 def as_handler(given: Handler | Callable[[Alert], object]) -> Handler:
-    """A handler as it is, a function of an alert as one. Raises ConfigError."""
+    """The handler itself, or one that calls the function. Raises ConfigError for anything else."""
     if isinstance(given, type):
         raise ConfigError(f"expected a handler, got the class {given.__name__}: write {given.__name__}(…)")
     handler: Any = given
@@ -84,7 +84,7 @@ def as_handler(given: Handler | Callable[[Alert], object]) -> Handler:
 
 
 def checked_level(given: Level | str) -> Level:
-    """A level by its name. Raises ConfigError.
+    """The level of this name, in any case. Raises ConfigError.
 
     >>> checked_level("error")
     <Level.ERROR: 'ERROR'>

@@ -1,12 +1,14 @@
-"""Log: one line when an alert fires, one when it is over, through Python's logging."""
+"""Log: one line when an alert fires and one when it ends, through Python's logging."""
 
 from __future__ import annotations
 
 import logging
 
 from entrenar_processors.alert import Alert, Level
+from entrenar_processors.durations import text_of
 
 from entrenar_otel.handlers.handler import Notice
+from entrenar_otel.redact import printable_line
 
 logger = logging.getLogger("entrenar_otel.alert")
 
@@ -19,7 +21,7 @@ _LEVELS = {
 
 
 class Log:
-    """Logs to `entrenar_otel.alert`, at the alert's level; that it is over is an INFO line."""
+    """Logs to `entrenar_otel.alert` at the alert's level; its end at INFO."""
 
     name = "log"
     min_level = Level.INFO
@@ -44,15 +46,6 @@ def one_line(alert: Alert) -> str:
     """
     parts = ["RESOLVED" if alert.is_resolved else "ALERT", alert.name, alert.level.value]
     if alert.ended_ns is not None:
-        parts.append(f"over after {(alert.ended_ns - alert.started_ns) / 1e9:.4g} s")
+        parts.append(f"over after {text_of((alert.ended_ns - alert.started_ns) / 1e9)}")
     where = f" ({alert.where})" if alert.where else ""
-    return clean(f"{' '.join(parts)}: {alert.summary or 'no more is known'}{where}")
-
-
-def clean(text: str) -> str:
-    """Text that stays on one line of a log or terminal, whatever a name or summary holds.
-
-    >>> clean("two\\nlines \\x1b[31m")
-    'two lines ?[31m'
-    """
-    return "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))
+    return printable_line(f"{' '.join(parts)}: {alert.summary or 'no summary'}{where}")

@@ -1,4 +1,4 @@
-"""Webhook: POSTs what Alertmanager's webhook receivers understand, straight from the process that trains."""
+"""Webhook: POSTs alerts in the JSON that Alertmanager's webhook receivers understand."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from entrenar_otel.handlers.payload import webhook_body
 
 
 class Webhook:
-    """One POST an alert that fires, one when it is over, in the JSON of Alertmanager's webhook, version 4.
+    """One POST when an alert fires and one when it ends, in the JSON of Alertmanager's webhook, version 4.
 
     A request is repeated after 429, 5xx and connection errors until `deadline_seconds`, with the same
-    bytes and the same `Idempotency-Key`. Secrets come from the environment only: with `secret_env` the
-    body is signed as GitHub does it (`X-Entrenar-Signature: sha256=<HMAC-SHA256 in hex>`), `token_env`
-    holds a bearer token. The URL may hold secrets too: it is shown as scheme://host.
+    bytes and the same `Idempotency-Key`. Secrets come from environment variables only: the one named by
+    `secret_env` signs the body as GitHub does (`X-Entrenar-Signature: sha256=<HMAC-SHA256 in hex>`), the
+    one named by `token_env` is a bearer token. The URL may hold secrets too: it is shown as scheme://host.
 
     >>> Webhook("https://hooks.example.com/T0/B0")
     Webhook(https://hooks.example.com)
@@ -48,7 +48,7 @@ class Webhook:
         if self._secret:
             checked_header(secret_env, self._secret.decode())
         self._endpoint = Endpoint(
-            from_variable(env, environ, "the webhook's URL") if url is None else url,
+            from_variable(env, environ, "the URL of the webhook") if url is None else url,
             source=env if url is None else "Webhook(url)",
             headers={**bearer(token_env, environ), **(headers or {})},
             timeout_seconds=timeout_seconds,
@@ -67,7 +67,7 @@ class Webhook:
 
 
 def signature(secret: bytes, body: bytes) -> str:
-    """What a receiver that knows the secret compares, in constant time, with the header.
+    """The header's value; a receiver that knows the secret compares it in constant time.
 
     >>> signature(b"It's a Secret to Everybody", b"Hello, World!")  # the example of GitHub's documentation
     'sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17'

@@ -1,4 +1,4 @@
-"""The lake: segments become Parquet; DuckDB answers over both."""
+"""The lake: segments become Parquet, and DuckDB queries both."""
 
 from entrenar_otel.lake.lake import DEFAULT_LAKE, Lake
 from entrenar_otel.lake.prune import Prunable

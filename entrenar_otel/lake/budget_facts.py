@@ -1,4 +1,4 @@
-"""Facts: what budgets are about, of a run in the lake: its spans, peak memory and exact statistics."""
+"""Budget facts: what a run in the lake says on its budgets: spans, peak memory and exact statistics."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from entrenar_processors.budgets.live import BYTES, SECONDS
 from entrenar_processors.budgets.span_times import SpanTimes
 from entrenar_processors.budgets.verdicts import BudgetFacts
-from entrenar_processors.expression import QUANTILES, Lookup
+from entrenar_processors.expression import Lookup
 
+from entrenar_otel.lake.statistics import KEPT, STATISTICS
 from entrenar_otel.semconv import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
 
 if TYPE_CHECKING:
@@ -23,39 +24,27 @@ FROM spans ORDER BY start_time, span_id
 """
 _EVENTS = "SELECT attributes FROM events WHERE name = ?"
 _MEASURED = "SELECT count(*) AS n FROM metrics WHERE metric = ?"
-#: The series with exactly the tags asked for; else all of the metric that carry them.
+#: Of the series with exactly the tags asked for, else of all of the metric that carry them.
 _VALUES = """
 WITH chosen AS (
   SELECT *, cardinality(tags) = {n} AS is_exact FROM {table} WHERE metric = ? {carried})
-SELECT {what} FROM chosen WHERE is_exact = (SELECT bool_or(is_exact) FROM chosen)
+SELECT {what} AS value FROM chosen WHERE is_exact = (SELECT bool_or(is_exact) FROM chosen) HAVING count(*) > 0
 """
 _CARRIED = "AND list_contains(map_extract(tags, ?), ?)"
-_FINITE = "FILTER (isfinite(value))"
-#: Each function of an expression, exactly, over `value`; of the finite values, as a Summary has it.
-_FUNCTIONS = {
-    **{name: f"quantile_cont(value, {q}) {_FINITE}" for name, q in QUANTILES.items()},
-    **{name: f"{name}(value) {_FINITE}" for name in ("min", "max", "sum")},
-    "mean": f"avg(value) {_FINITE}",
-    "std": f"CASE WHEN count(*) {_FINITE} > 1 THEN stddev(value) {_FINITE} "
-    f"WHEN count(*) {_FINITE} = 1 THEN 0 END",
-    "last": "arg_max(value, (attempt, seq, rank))",
-    "first": "arg_min(value, (attempt, seq, rank))",
-    "count": "CASE WHEN count(*) > 0 THEN count(*) END",
-    "nonfinite": "CASE WHEN count(*) > 0 THEN count(*) FILTER (NOT isfinite(value)) END",
+#: Each function of an expression; a single value deviates by nothing, as in a live Summary.
+_FUNCTIONS = STATISTICS | {
+    "std": f"CASE WHEN count(*) - {STATISTICS['nonfinite']} = 1 THEN 0 ELSE {STATISTICS['std']} END"
 }
-#: What is left of a pruned run: of several series or ranks only what can be put together.
-_LEFT = {
-    **dict.fromkeys(
-        ("p50", "p90", "p99", "mean", "std", "last"), "CASE WHEN count(*) = 1 THEN any_value({}) END"
-    ),
-    "min": "min({})",
-    "max": "max({})",
-    "count": "CAST(sum({}) AS DOUBLE)",
+#: The same of a pruned run: of several series or ranks, only what can be combined.
+_PRUNED = {name: f"CASE WHEN count(*) = 1 THEN any_value({name}) END" for name in KEPT} | {
+    "min": "min(min)",
+    "max": "max(max)",
+    "count": "CAST(sum(count) AS DOUBLE)",
 }
 
 
 def facts_of(lake: Lake, run_id: str) -> BudgetFacts:
-    """What is known of a run, of all its attempts and ranks. Raises QueryError."""
+    """What is known of a run, over all its attempts and ranks. Raises QueryError."""
     peaks, told = peaks_of(lake, run_id), told_of(lake, run_id)
     return BudgetFacts(
         spans=span_times_of(lake, run_id),
@@ -68,7 +57,7 @@ def facts_of(lake: Lake, run_id: str) -> BudgetFacts:
 
 
 def span_times_of(lake: Lake, run_id: str) -> SpanTimes:
-    """All spans of a run. One that is open still lasts as long as anything that is known of the run."""
+    """All spans of a run. One that is still open lasts until the latest time known of any span."""
     table = lake.query(_SPANS, run_id=run_id).combine_chunks()
     keys, parents = (
         pc.binary_join_element_wise(table["trace_id"], table[name], "/").combine_chunks()
@@ -91,41 +80,41 @@ def span_times_of(lake: Lake, run_id: str) -> SpanTimes:
 
 
 def peaks_of(lake: Lake, run_id: str) -> dict[str, float]:
-    """Peak memory as the run's processes noted it, the largest of all."""
+    """Peak memory in bytes as the run's processes noted it, the largest of each kind."""
     peaks: dict[str, float] = {}
     for attributes in lake.query(_EVENTS, [BUDGET_FACTS], run_id=run_id)["attributes"].to_pylist():
         for name, text in attributes:
             if name in (PEAK_RSS, PEAK_ALLOCATED):
                 try:
                     peaks[name] = max(peaks.get(name, 0.0), float(text))
-                except ValueError:  # somebody else's event of that name
+                except ValueError:  # another program's event of that name
                     continue
     return peaks
 
 
 def told_of(lake: Lake, run_id: str) -> dict[str, dict[str, float]]:
-    """What the run's checks were told, the largest of each name, by unit."""
+    """What the run's `check_latency` and `check_memory` were told: by unit, the largest of each name."""
     told: dict[str, dict[str, float]] = {}
     for pairs in lake.query(_EVENTS, [BUDGET_CHECK], run_id=run_id)["attributes"].to_pylist():
         one = dict(pairs)
         try:
             value, by_name = float(one["value"]), told.setdefault(one["unit"], {})
             by_name[one["name"]] = max(value, by_name.get(one["name"], value))
-        except (KeyError, ValueError):  # somebody else's event of that name
+        except (KeyError, ValueError):  # another program's event of that name
             continue
     return told
 
 
 def lookup_of(lake: Lake, run_id: str) -> Lookup:
-    """The statistics of a run, for expressions; of a pruned run those that are left."""
+    """The statistics of a run, for expressions; of a pruned run only those that were kept."""
 
     def lookup(function: str, metric: str, tags: Mapping[str, str]) -> float | None:
-        is_kept = lake.query(_MEASURED, [metric], run_id=run_id)["n"][0].as_py() > 0
-        if is_kept:
+        has_rows = lake.query(_MEASURED, [metric], run_id=run_id)["n"][0].as_py() > 0
+        if has_rows:
             what, table = _FUNCTIONS[function], "metrics"
         else:
-            what, table = _LEFT.get(function, "NULL").format(function), "summaries"
-        sql = _VALUES.format(n=len(tags), table=table, carried=_CARRIED * len(tags), what=f"{what} AS value")
+            what, table = _PRUNED.get(function, "NULL"), "summaries"
+        sql = _VALUES.format(n=len(tags), table=table, carried=_CARRIED * len(tags), what=what)
         parameters = [metric, *(text for pair in tags.items() for text in pair)]
         found = lake.query(sql, parameters, run_id=run_id)["value"]
         value = found[0].as_py() if len(found) else None

@@ -16,13 +16,13 @@ from entrenar_otel.lake.storage import Storage, walk
 
 _FILE = re.compile(r"^(?P<process>.+)-(?P<first>\d{6,})(?:_(?P<last>\d{6,}))?\.parquet$")
 _MAX_FOLDER = 200
-#: Entries that a local file system (32 kB) or an object store (1,000) lists in one go, surely.
-_ONE_PIECE = 200
+#: As many entries as any file system (32 kB) or object store (1,000) surely lists in one go.
+ATOMIC_LISTING = 200
 _TRIES = 8
 
 
 def encode_run(run_id: str) -> str:
-    """A run id as a folder name: percent-encoded; a long one is cut and gets a hash.
+    """A run id as a folder name: percent-encoded; a long one is shortened and gets a hash.
 
     >>> encode_run("../up"), encode_run("digits-7")
     ('%2E%2E%2Fup', 'digits-7')
@@ -55,7 +55,7 @@ class DataFile:
 
 
 def parse_name(folder: str, base: str) -> DataFile | None:
-    """What a file holds, by its name; None for a name that is not ours."""
+    """What a file holds, from its name; None if the name is not one of ours."""
     found = _FILE.match(base)
     if found is None:
         return None
@@ -64,17 +64,17 @@ def parse_name(folder: str, base: str) -> DataFile | None:
 
 
 def list_folder(storage: Storage, folder: str) -> list[DataFile]:
-    """The folder's files without those that a compaction replaced, in the order of their rows."""
+    """The files of a folder without those that a compaction replaced, in the order of their rows."""
     return _list_both(storage, folder)[0]
 
 
 def list_replaced(storage: Storage, folder: str) -> list[DataFile]:
-    """Files whose rows a compacted file holds too: what a killed compaction left behind."""
+    """Files whose rows a compacted file also holds: what a killed compaction left behind."""
     return _list_both(storage, folder)[1]
 
 
 def _list_both(storage: Storage, folder: str) -> tuple[list[DataFile], list[DataFile]]:
-    """From one listing: a file that comes between two would seem to be replaced, and be removed."""
+    """Both from one listing: a file that appears between two would seem replaced, and be removed."""
     files = [parsed for base in _list_whole(storage, folder) if (parsed := parse_name(folder, base))]
     files.sort(key=lambda f: (f.process, f.first, -f.last))
     kept: list[DataFile] = []
@@ -86,13 +86,13 @@ def _list_both(storage: Storage, folder: str) -> tuple[list[DataFile], list[Data
 
 
 def _list_whole(storage: Storage, folder: str) -> list[str]:
-    """A listing to rely on.
+    """A complete listing.
 
-    A long one comes in pieces. If a compaction puts its file and removes others between two of
-    them, both may be missing; then the next listing differs.
+    A long one comes in pieces. If a compaction adds its file and removes others between two of
+    them, all may be missing; then the next listing differs.
     """
     names = storage.list(folder)
-    for _ in range(_TRIES if len(names) > _ONE_PIECE else 0):
+    for _ in range(_TRIES if len(names) > ATOMIC_LISTING else 0):
         before, names = names, storage.list(folder)
         if set(before) == set(names):
             break

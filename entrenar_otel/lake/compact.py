@@ -13,11 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
-from entrenar_otel.lake.journal import SORTED_BY, TABLES
-from entrenar_otel.lake.schema import METRICS, METRICS_IN_MEMORY, ROW_GROUP
+from entrenar_otel.lake.schema import METRICS, METRICS_IN_MEMORY, NOTES, ROW_GROUP, SORTED_BY
 from entrenar_otel.lake.storage import Storage
 
-#: An ending run compacts at once what costs it under a second or so; `recover` does the rest.
+#: As many rows as a run compacts when it ends, in about a second; `recover` does the rest.
 MAX_ROWS_AT_CLOSE = 5_000_000
 #: Events and spans are merged in memory.
 _MAX_JOURNAL_ROWS = 1_000_000
@@ -31,7 +30,7 @@ def compact(storage: Storage, day: str, run_id: str, process: str, max_rows: int
     """
     replaced = _compact_table(storage, "metrics", day, run_id, process, max_rows)
     limit = _MAX_JOURNAL_ROWS if max_rows is None else min(max_rows, _MAX_JOURNAL_ROWS)
-    return replaced + sum(_compact_table(storage, one, day, run_id, process, limit) for one in TABLES)
+    return replaced + sum(_compact_table(storage, one, day, run_id, process, limit) for one in NOTES)
 
 
 def _compact_table(
@@ -44,7 +43,7 @@ def _compact_table(
     replaced = 0
     mine = [file for file in list_folder(storage, folder) if file.process == process]
     whole: list[DataFile] = []
-    if table in TABLES and len(mine) > 1:  # a segment without spans has no file of them, which is no gap
+    if table in NOTES and len(mine) > 1:  # a segment without spans has no file of spans, which is no gap
         metrics = list_folder(storage, run_folder("metrics", day, run_id))
         whole = [file for file in metrics if file.process == process]
     for files in consecutive(mine, whole):
@@ -52,10 +51,10 @@ def _compact_table(
         try:
             if len(files) < 2 or (max_rows is not None and _rows(storage, files) > max_rows):
                 continue
-            rows = _joined(storage, table, files) if table in TABLES else _merged(storage, files)
-            storage.write(name, TABLES.get(table, METRICS), rows)
+            rows = _joined(storage, table, files) if table in NOTES else _merged(storage, files)
+            storage.write(name, NOTES.get(table, METRICS), rows)
         except FileNotFoundError:
-            continue  # somebody else has compacted or pruned them meanwhile
+            continue  # another process has compacted or pruned them meanwhile
         for file in files:
             storage.remove(file.name)
         replaced += len(files)
@@ -63,9 +62,9 @@ def _compact_table(
 
 
 def consecutive(files: list[DataFile], whole: list[DataFile] | None = None) -> Iterator[list[DataFile]]:
-    """Stretches without a gap: a segment that is still somewhere else must not seem to be held.
+    """The stretches without a gap: a segment that is still elsewhere must not seem to be held.
 
-    `whole` are files of metrics, which are written last: their segments are nowhere else.
+    `whole` are files of metrics, which are written last: nothing of their segments is elsewhere.
     """
     stretch: list[DataFile] = []
     for file in files:
@@ -89,7 +88,7 @@ def _joined(storage: Storage, table: str, files: list[DataFile]) -> list[pa.Reco
             tables.append(opened.read())
     rows = pa.concat_tables(tables).combine_chunks()
     order = pc.sort_indices(rows, sort_keys=[(SORTED_BY[table], "ascending")])
-    batches: list[pa.RecordBatch] = rows.take(order).cast(TABLES[table]).combine_chunks().to_batches()
+    batches: list[pa.RecordBatch] = rows.take(order).cast(NOTES[table]).combine_chunks().to_batches()
     return batches
 
 
@@ -106,7 +105,7 @@ def _rows(storage: Storage, files: list[DataFile]) -> int:
 
 
 def _merged(storage: Storage, files: list[DataFile]) -> Iterator[pa.RecordBatch]:
-    """In whole row groups, a metric at a time: memory holds one metric's rows, not the run's."""
+    """In whole row groups, one metric at a time: memory holds the rows of a metric, not of the run."""
     opened = [_open(storage, file) for file in files]
     try:
         waiting: list[pa.Table] = []

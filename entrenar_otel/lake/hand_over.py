@@ -1,28 +1,46 @@
-"""Hand-over: a segment becomes Parquet files of the lake."""
+"""Hand-over: a segment becomes Parquet files of the lake, which are named after it.
+
+One file per table: events, spans, and metrics last, so that a file of metrics says that all of its segment
+is in the lake. Each is written under a temporary name, synced and renamed; only then is the segment
+unlinked. Killed anywhere in between, the same steps lead to the same files again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
+from entrenar_processors import Samples
 
 from entrenar_otel.lake.catalog import run_folder
-from entrenar_otel.lake.journal import TABLES, Journal, event_rows, span_rows
-from entrenar_otel.lake.rows import metric_tables
-from entrenar_otel.lake.schema import METRICS, Owner
+from entrenar_otel.lake.journal import Journal, event_rows, span_rows
+from entrenar_otel.lake.rows import metric_batches
+from entrenar_otel.lake.schema import EVENTS, METRICS, SPANS, Owner
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.decode import decode
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment
 
 
-def data_name(table: str, day: str, run_id: str, process: str, number: int) -> str:
-    """The name of the file of a table that a segment becomes."""
+def file_name(table: str, day: str, run_id: str, process: str, number: int) -> str:
+    """The name of the file that a segment becomes in a table."""
     return f"{run_folder(table, day, run_id)}/{process}-{number:06d}.parquet"
 
 
+def tables_of(
+    journal: Journal, samples: Samples, owner: Owner
+) -> Iterator[tuple[str, pa.Schema, Iterable[pa.RecordBatch]]]:
+    """The tables that a segment has rows for, in the order in which they must be written."""
+    if journal.events:
+        yield "events", EVENTS, event_rows(journal.events, owner).to_batches()
+    if journal.ended:  # those still open are in the next segment
+        yield "spans", SPANS, span_rows(journal.ended, owner).to_batches()
+    if len(samples):
+        yield "metrics", METRICS, metric_batches(samples, owner)
+
+
 def hand_over(storage: Storage, segment: Segment, day: str, owner: Owner) -> int:
-    """Write the owner's own sealed segment into the lake; returns its number of rows.
+    """Write the owner's own sealed segment into the lake; returns its number of metric rows.
 
     The caller then unlinks it. An empty segment writes nothing.
     """
@@ -37,15 +55,6 @@ def hand_over(storage: Storage, segment: Segment, day: str, owner: Owner) -> int
         verify=False,
     )
     process, number = segment.header["process"], int(segment.header["number"])
-
-    def write(table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-        storage.write(data_name(table, day, owner.run_id, process, number), schema, batches)
-
-    journal = Journal.of(decoded.notes)
-    if journal.events:
-        write("events", TABLES["events"], event_rows(journal.events, owner).to_batches())
-    if journal.ended:  # those still open are in the next segment
-        write("spans", TABLES["spans"], span_rows(journal.ended, owner).to_batches())
-    if len(decoded.samples):
-        write("metrics", METRICS, metric_tables(decoded.samples, owner))
+    for table, schema, batches in tables_of(Journal.of(decoded.notes), decoded.samples, owner):
+        storage.write(file_name(table, day, owner.run_id, process, number), schema, batches)
     return decoded.samples.n_values

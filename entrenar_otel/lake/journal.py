@@ -1,7 +1,7 @@
 """Journal: the notes of a segment as rows of the tables `events` and `spans`.
 
-Notes are what somebody's code handed in. A field that is missing or cannot be gets a default here: a
-row that could not be written would keep its whole segment out of the lake for ever.
+Notes are user input. A field that is missing or invalid gets a default here: a row that cannot be
+written would keep its whole segment out of the lake forever.
 """
 
 from __future__ import annotations
@@ -13,70 +13,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from entrenar_otel.lake.schema import Owner
+from entrenar_otel.lake.schema import EVENTS, SPANS, Owner
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED, Note
 
 Document = dict[str, Any]
 
-_TIME = pa.timestamp("us", tz="UTC")
-_TEXT = pa.string()
-_ATTRIBUTES = pa.map_(pa.string(), pa.string())
-
-
-def _required(name: str, kind: pa.DataType) -> pa.Field:
-    return pa.field(name, kind, nullable=False)
-
-
-_OWNER = (_required("run_id", _TEXT), _required("attempt", pa.int32()), _required("rank", pa.int32()))
-
-EVENTS = pa.schema(
-    [
-        _required("timestamp", _TIME),
-        *_OWNER,
-        _required("name", _TEXT),
-        _required("severity", _TEXT),
-        pa.field("body", _TEXT),
-        pa.field("epoch", pa.int32()),
-        pa.field("batch", pa.int32()),
-        pa.field("step", pa.int64()),
-        pa.field("trace_id", _TEXT),
-        pa.field("span_id", _TEXT),
-        _required("attributes", _ATTRIBUTES),
-    ]
-)
-SPANS = pa.schema(
-    [
-        _required("start_time", _TIME),
-        pa.field("end_time", _TIME),
-        pa.field("duration_seconds", pa.float64()),
-        *_OWNER,
-        _required("name", _TEXT),
-        _required("kind", _TEXT),
-        _required("trace_id", _TEXT),
-        _required("span_id", _TEXT),
-        pa.field("parent_span_id", _TEXT),
-        _required("status", _TEXT),
-        pa.field("status_message", _TEXT),
-        _required("scope", _TEXT),
-        _required("attributes", _ATTRIBUTES),
-        _required(
-            "events",
-            pa.list_(pa.struct([("timestamp", _TIME), ("name", _TEXT), ("attributes", _ATTRIBUTES)])),
-        ),
-        _required(
-            "links",
-            pa.list_(pa.struct([("trace_id", _TEXT), ("span_id", _TEXT), ("attributes", _ATTRIBUTES)])),
-        ),
-    ]
-)
-#: The tables that a segment's notes go into, and the column by which each is sorted.
-TABLES = {"events": EVENTS, "spans": SPANS}
-SORTED_BY = {"events": "timestamp", "spans": "start_time"}
-
 
 @dataclass(frozen=True)
 class Journal:
-    """A segment's notes by what they say."""
+    """The notes of a segment, by kind."""
 
     events: list[Document]
     ended: list[Document]
@@ -101,7 +46,7 @@ class Journal:
 
 
 def span_key(document: Document) -> tuple[str, str]:
-    """What a span is known by, in all its notes and rows."""
+    """What identifies a span in all its notes and rows."""
     return _text(document.get("trace_id")) or "", _text(document.get("span_id")) or ""
 
 

@@ -20,7 +20,7 @@ from entrenar_otel.lake.live import usable_live
 from entrenar_otel.lake.prune import Prunable, find_prunable, prune
 from entrenar_otel.lake.query import list_table, run_query
 from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
-from entrenar_otel.lake.rows import metric_tables
+from entrenar_otel.lake.rows import metric_batches
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import METRICS, Owner
 from entrenar_otel.lake.storage import open_storage
@@ -33,8 +33,7 @@ class Lake:
     """The store of all runs; implements `MetricsStore`.
 
     `location` is a folder or any Arrow file-system URL (`s3://…`, `gs://…`); `live` is the local
-    folder in which processes keep what is not in the lake yet. Raises LakeError on a URL that
-    cannot be.
+    folder in which processes keep what is not in the lake yet. Raises LakeError on an invalid URL.
     """
 
     def __init__(
@@ -47,14 +46,14 @@ class Lake:
     def url(self) -> str:
         return self.storage.url
 
-    # -- asking ---------------------------------------------------------------------------------
+    # -- queries --------------------------------------------------------------------------------
 
     def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
-        """Answer one SELECT over `metrics`, `runs`, `events`, `spans`, `curves` and `summaries`.
+        """Answer one SELECT over `metrics`, `runs`, `events`, `alerts`, `spans`, `curves` and `summaries`.
 
-        A span that is still open has no `end_time`. What was recorded before the call is in the
-        answer, from other processes of this host too.
-        `run_id` narrows the views to one run, which is quicker. Raises QueryError.
+        Everything that was recorded before the call is in the answer, also by other processes on
+        this host. A span that is still open has no `end_time`. `run_id` narrows the views to one
+        run, which is faster. Raises QueryError.
         """
         return run_query(self.storage, self.live, sql, parameters, run_id)
 
@@ -68,7 +67,7 @@ class Lake:
         )
 
     def curve(self, metric: str, run_id: str, tags: dict[str, str] | None = None) -> pa.Table:
-        """One metric of one run in recording order; of a pruned run its down-sampled means.
+        """One metric of one run in recording order; for a pruned run, its down-sampled means.
 
         Raises NotMeasured.
         """
@@ -112,25 +111,25 @@ class Lake:
         if len(found) == 1:
             return found[0]
         if found:
-            raise RunError(f"{prefix!r} is the beginning of {len(found)} runs: {', '.join(found[:5])}")
+            raise RunError(f"{prefix!r} is a prefix of {len(found)} runs: {', '.join(found[:5])}")
         raise RunError(f"no run {prefix!r} in {self.url}; the latest are {', '.join(ids[-5:])}")
 
     def is_pruned(self, run_id: str) -> bool:
-        """Whether only summaries and down-sampled curves of this run are left."""
+        """Whether only summaries and down-sampled curves are left of this run."""
         pruned = list_table(self.storage, "curves", run_id)
         return bool(pruned) and not list_metrics(self.storage, run_id)
 
-    # -- keeping --------------------------------------------------------------------------------
+    # -- storing --------------------------------------------------------------------------------
 
     def write(self, records: Sequence[MetricRecord]) -> None:
-        """Keep records that were not recorded by a Monitor (an import), durably."""
+        """Store records that no Monitor recorded (an import), durably."""
         owners: dict[Owner, list[MetricRecord]] = {}
         for record in records:
             owners.setdefault(Owner(record.run_id, record.attempt, record.rank), []).append(record)
         for owner, rows in owners.items():
             day = self._day_of(owner, rows)
             name = f"{run_folder('metrics', day, owner.run_id)}/{new_process_name()}-000000.parquet"
-            self.storage.write(name, METRICS, metric_tables(_samples_of(rows), owner))
+            self.storage.write(name, METRICS, metric_batches(_samples_of(rows), owner))
 
     def _day_of(self, owner: Owner, rows: list[MetricRecord]) -> str:
         for record in find_records(self.storage, owner.run_id):
@@ -139,12 +138,10 @@ class Lake:
         return min(row.timestamp for row in rows).astimezone(UTC).strftime("%Y-%m-%d")
 
     def recover(self, *, thorough: bool = True) -> list[Recovered]:
-        """Bring in what dead processes left on this host, and close their runs as `crashed`.
+        """Bring into the lake what dead processes left on this host, and close their runs as `crashed`.
 
-        Spans that they had open end as errors; `Recovered.spans` has them.
-
-        `thorough` also looks at every run of the lake: for records that were left open, and for
-        files to compact.
+        Spans that they had open end as errors, and are in `Recovered.spans`. `thorough` also looks
+        at every run of the lake, for records that were left open and for files to compact.
         """
         done = list(recover(self.storage, self.live))
         if thorough:
@@ -153,7 +150,7 @@ class Lake:
         return done
 
     def compact(self, max_rows: int | None = None) -> int:
-        """Merge the files of every ended process; returns how many files were replaced."""
+        """Merge the files of every process that has ended; returns how many files were replaced."""
         return sum(
             compact(self.storage, record.day, record.run_id, record.process, max_rows)
             for record in self.runs()
@@ -163,11 +160,14 @@ class Lake:
     def prunable(
         self, older_than: timedelta = timedelta(days=7), run_id: str | None = None
     ) -> list[Prunable]:
-        """Runs whose full-rate rows are older than the retention allows (a dry run)."""
+        """The runs that `prune` would prune."""
         return list(find_prunable(self.storage, older_than, run_id))
 
     def prune(self, older_than: timedelta = timedelta(days=7), run_id: str | None = None) -> list[Prunable]:
-        """Remove the full-rate rows of old runs; summaries, curves, events, spans and records stay."""
+        """Remove the full-rate rows of runs that ended that long ago.
+
+        Summaries, down-sampled curves, events, spans and run records stay.
+        """
         found = self.prunable(older_than, run_id)
         for run in found:
             prune(self.storage, run)

@@ -1,4 +1,4 @@
-"""Live segments: what was recorded and is not in the lake yet, of this host's processes."""
+"""Live segments: what processes on this host have recorded and is not in the lake yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from entrenar_processors import Samples
 
 from entrenar_otel.lake.journal import Journal
-from entrenar_otel.lake.rows import metric_tables
+from entrenar_otel.lake.rows import metric_batches
 from entrenar_otel.lake.schema import Owner
 from entrenar_otel.recording.decode import Decoded, decode
 from entrenar_otel.recording.layout import Layout
@@ -36,7 +36,10 @@ def default_live() -> Path:
 
 
 def usable_live(folder: Path | None) -> Path:
-    """The live folder, made where it is missing; the temporary folder where that cannot be."""
+    """The live folder, created if missing; one in the temporary folder if that is impossible.
+
+    Raises PermissionError.
+    """
     wanted = folder or default_live()
     fallback = Path(tempfile.gettempdir()) / f"entrenar-{os.getuid()}" / "live"
     for one in (wanted, fallback) if folder is None else (wanted,):
@@ -44,16 +47,18 @@ def usable_live(folder: Path | None) -> Path:
             one.mkdir(mode=0o700, parents=True, exist_ok=True)
             if os.access(one, os.W_OK):
                 if one is not wanted:
-                    logger.warning("%s is not writable; live segments lie in %s", wanted, one)
+                    logger.warning("%s is not writable; live segments are kept in %s", wanted, one)
                 return one
         except OSError:
             continue
-    raise PermissionError(f"no folder for live segments: {wanted} is not writable. Set ENTRENAR_LIVE")
+    raise PermissionError(
+        f"no folder for live segments: {wanted} is not writable. Set ENTRENAR_LIVE to a local folder"
+    )
 
 
 @dataclass(frozen=True)
 class LiveSegment:
-    """A decoded segment: whose it is, its rows, and what of it is damaged."""
+    """A decoded segment: its owner, its rows, and its damage."""
 
     snapshot: Snapshot
     decoded: Decoded
@@ -65,7 +70,7 @@ class LiveSegment:
 
     @cached_property
     def journal(self) -> Journal:
-        """Its spans and events. Raises ValueError on a note that is no JSON."""
+        """Its spans and events. Raises ValueError on a note that is not JSON."""
         return Journal.of(self.decoded.notes)
 
     @property
@@ -73,8 +78,8 @@ class LiveSegment:
         header = self.snapshot.header
         return Owner(header["run_id"], int(header["attempt"]), int(header["rank"]))
 
-    def tables(self) -> Iterator[pa.RecordBatch]:
-        return metric_tables(self.samples, self.owner)
+    def metrics(self) -> Iterator[pa.RecordBatch]:
+        return metric_batches(self.samples, self.owner)
 
 
 def segment_paths(live: Path) -> list[Path]:
@@ -87,7 +92,7 @@ def segment_paths(live: Path) -> list[Path]:
 
 
 def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
-    """Decode a whole segment, and name what of it is damaged."""
+    """Decode a whole segment, and describe its damage."""
     layouts: dict[int, Layout] = {}
     decoded = decode(
         snapshot.words,
@@ -100,10 +105,10 @@ def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
     lost_tail = decoded.end < snapshot.synced_to
     if lost_tail and not any(one.tail for one in decoded.damage):
         notes.append(
-            f"records between offset {decoded.end} and {snapshot.synced_to} were written and are gone"
+            f"records between offset {decoded.end} and {snapshot.synced_to} were written and are missing"
         )
     if snapshot.cut_bytes:
-        notes.append(f"the file is {snapshot.cut_bytes} bytes shorter than it was made")
+        notes.append(f"the file is {snapshot.cut_bytes} bytes shorter than it was created")
     if any(one.tail for one in decoded.damage) and (lost_tail or not owner_is_alive(snapshot.path)):
         notes += [str(one) for one in decoded.damage if one.tail]
     note = f"{snapshot.path}: {'; '.join(notes)}" if notes else None
@@ -111,10 +116,10 @@ def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
 
 
 def read_live(live: Path, url: str, run_id: str | None = None) -> list[LiveSegment]:
-    """The segments whose rows belong into the lake at `url` (of one run), as they are now.
+    """The segments whose rows belong in the lake at `url` (of one run), as they are now.
 
-    Where one was handed over between listing and reading, its rows are in the catalog, which is read
-    next. But the spans still open are in its successor, which may be newer than the listing: so the
+    If one was handed over between listing and reading, its rows are in the catalog, which is read
+    next; but its open spans are in its successor, which may be newer than the listing. So the
     folder is listed again.
     """
 

@@ -1,41 +1,47 @@
-"""Plain: values of the lake as what JSON can hold."""
+"""Plain rows: answers of the lake made of what JSON has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
-from entrenar_processors.finding import plain as plain_number
+from entrenar_processors.plain import plain
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON can say it: ISO times, tags as an object, `"NaN"` and `"Infinity"` as text.
+def plain_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows of a table, a batch at a time; times are ISO text, and maps (tags) are objects.
 
-    JSON has no number for those, and null would claim that nothing was reported.
+    >>> tags = pa.array([[("split", "test")], []], pa.map_(pa.string(), pa.string()))
+    >>> list(plain_rows(pa.table({"value": [0.5, float("nan")], "tags": tags})))
+    [{'value': 0.5, 'tags': {'split': 'test'}}, {'value': 'NaN', 'tags': {}}]
     """
-    if isinstance(value, float):
-        return plain_number(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        if value and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
-            return {str(key): plain(one) for key, one in value}
-        return [plain(one) for one in value]
-    if isinstance(value, int | float | str | bool) or value is None:
-        return value
-    return str(value)
-
-
-def rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """The table's rows as plain values, a batch at a time; maps (tags) are objects, also empty ones."""
-    maps = {field.name for field in table.schema if pa.types.is_map(field.type)}
+    readers = {field.name: _reader(field.type) for field in table.schema}
     for batch in table.to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
-            yield {
-                name: plain(dict(value)) if name in maps and value is not None else plain(value)
-                for name, value in row.items()
-            }
+            yield {name: readers[name](value) for name, value in row.items()}
+
+
+def _reader(kind: pa.DataType) -> Callable[[Any], Any]:
+    """What makes values of an Arrow type plain: its maps arrive as lists of pairs, whatever they are in."""
+    if pa.types.is_map(kind):
+        inner = _reader(kind.item_type)
+
+        def read(value: Any) -> Any:
+            return {str(key): inner(one) for key, one in value}
+
+    elif pa.types.is_struct(kind):
+        fields = {field.name: _reader(field.type) for field in kind}
+
+        def read(value: Any) -> Any:
+            return {name: fields[name](one) for name, one in value.items()}
+
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        item = _reader(kind.value_type)
+
+        def read(value: Any) -> Any:
+            return [item(one) for one in value]
+
+    else:
+        return plain
+    return lambda value: None if value is None else read(value)

@@ -1,4 +1,4 @@
-"""Prune: full-rate rows of old runs go; their summaries, down-sampled curves and records stay."""
+"""Prune: the full-rate rows of old runs are removed; summaries, down-sampled curves and records stay."""
 
 from __future__ import annotations
 
@@ -14,40 +14,30 @@ from entrenar_otel.lake.compact import consecutive
 from entrenar_otel.lake.query import connect, is_dead
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
+from entrenar_otel.lake.statistics import KEPT, columns
 from entrenar_otel.lake.storage import Storage
 
 #: Points that a pruned curve keeps per series.
 CURVE_POINTS = 1000
 
+_SERIES = "run_id, attempt, rank, metric, tags"
 _CURVES = f"""
 WITH placed AS (
   SELECT *, (row_number() OVER same - 1) * {CURVE_POINTS} // count(*) OVER all_of AS bucket
   FROM metrics
-  WINDOW same AS (PARTITION BY run_id, attempt, rank, metric, tags ORDER BY seq),
-         all_of AS (PARTITION BY run_id, attempt, rank, metric, tags)
+  WINDOW same AS (PARTITION BY {_SERIES} ORDER BY seq), all_of AS (PARTITION BY {_SERIES})
 )
-SELECT run_id, attempt, rank, metric, tags, max(timestamp) AS timestamp,
+SELECT {_SERIES}, max(timestamp) AS timestamp,
        arg_max(epoch, seq) AS epoch, arg_max(batch, seq) AS batch, arg_max(step, seq) AS step,
-       count(*) AS count, avg(value) FILTER (isfinite(value)) AS mean,
-       min(value) FILTER (isfinite(value)) AS min, max(value) FILTER (isfinite(value)) AS max,
-       arg_max(value, seq) AS last
-FROM placed GROUP BY run_id, attempt, rank, metric, tags, bucket ORDER BY ALL
+       {columns("count", "mean", "min", "max", "last")}
+FROM placed GROUP BY {_SERIES}, bucket ORDER BY ALL
 """
-_SUMMARIES = """
-SELECT run_id, attempt, rank, metric, tags, count(*) AS count,
-       avg(value) FILTER (isfinite(value)) AS mean, stddev(value) FILTER (isfinite(value)) AS std,
-       min(value) FILTER (isfinite(value)) AS min, max(value) FILTER (isfinite(value)) AS max,
-       arg_max(value, seq) AS last,
-       quantile_cont(value, 0.5) FILTER (isfinite(value)) AS p50,
-       quantile_cont(value, 0.9) FILTER (isfinite(value)) AS p90,
-       quantile_cont(value, 0.99) FILTER (isfinite(value)) AS p99
-FROM metrics GROUP BY run_id, attempt, rank, metric, tags ORDER BY ALL
-"""
+_SUMMARIES = f"SELECT {_SERIES}, {columns(*KEPT)} FROM metrics GROUP BY {_SERIES} ORDER BY ALL"
 
 
 @dataclass(frozen=True)
 class Prunable:
-    """A run whose full-rate rows may go."""
+    """A run whose full-rate rows may be removed."""
 
     run_id: str
     ended_at: datetime
@@ -58,7 +48,7 @@ class Prunable:
 def find_prunable(
     storage: Storage, older_than: timedelta = timedelta(days=7), run_id: str | None = None
 ) -> Iterator[Prunable]:
-    """Ended runs whose last attempt ended longer ago than `older_than`."""
+    """Runs that have ended, whose last attempt ended at least `older_than` ago."""
     runs: dict[str, list[RunRecord]] = defaultdict(list)
     for record in find_records(storage, run_id):
         runs[record.run_id].append(record)
@@ -72,7 +62,7 @@ def find_prunable(
             file
             for day in sorted({record.day for record in records})
             for folder in (run_folder("metrics", day, one),)
-            # what a compaction replaced goes first: without the compacted file it would count again
+            # what a compaction replaced is removed first: without the compacted file it would count again
             for file in (*list_replaced(storage, folder), *list_folder(storage, folder))
         ]
         if files:
@@ -80,7 +70,7 @@ def find_prunable(
 
 
 def prune(storage: Storage, run: Prunable) -> None:
-    """Write what stays, then remove the rows. Killed in between, it starts again where it was."""
+    """Write what stays, then remove the rows. Killed in between, the next prune goes on from there."""
     by_folder: dict[str, list[DataFile]] = defaultdict(list)
     for file in run.files:
         by_folder[file.name.rpartition("/")[0]].append(file)
@@ -94,7 +84,7 @@ def prune(storage: Storage, run: Prunable) -> None:
 
 
 def _keep(storage: Storage, folder: str, files: list[DataFile]) -> None:
-    """Write curves and summaries, unless a prune that was killed while it removed files wrote them."""
+    """Write curves and summaries, unless a prune that was killed while removing files wrote them."""
     below = folder.partition("/")[2]
     process, first, last = files[0].process, files[0].first, files[-1].last
     for table, sql, schema in (("curves", _CURVES, CURVES), ("summaries", _SUMMARIES, SUMMARIES)):

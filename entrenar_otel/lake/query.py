@@ -25,7 +25,7 @@ from entrenar_otel.lake.storage import Storage, walk
 from entrenar_otel.lake.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
 
 _TRIES = 8
-#: How a file that is gone may show; what Arrow reads (object storage) fails as invalid input.
+#: Errors by which a missing file may show; what Arrow reads (object storage) fails as invalid input.
 _MISSING = (duckdb.IOException, duckdb.HTTPException, duckdb.InvalidInputException)
 _LIVE = ("metrics", "events", "spans", "alerts")
 _VIEWS = (*_LIVE, "runs", "curves", "summaries")
@@ -41,7 +41,7 @@ def check_sql(sql: str, connection: duckdb.DuckDBPyConnection) -> None:
         raise QueryError(f"expected one SELECT, got {len(statements)} statements")
     kind = statements[0].type
     if kind == duckdb.StatementType.EXPLAIN:
-        # The query must follow at once: where comments may stand, what DuckDB takes for one is its own
+        # The query must follow at once: only DuckDB knows what it takes for a comment in between
         inner = re.match(r"\s*EXPLAIN\s+(?=(?:SELECT|WITH|FROM|VALUES)\b)", statements[0].query, flags=re.I)
         if inner is None:
             raise QueryError(
@@ -82,7 +82,7 @@ def run_query(
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that fetches no extensions and sees no Python variables; times are UTC."""
+    """An in-memory DuckDB that loads no extensions and sees no Python variables; times are in UTC."""
     connection = duckdb.connect(
         ":memory:",
         config={
@@ -96,7 +96,7 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, storage: Storage) -> None:
-    """Nothing outside the lake can be read, and nothing can be written at all (`check_sql`)."""
+    """Forbid reading outside the lake; `check_sql` already forbids writing."""
     connection.execute("SET temp_directory=''")
     if storage.is_local:
         connection.execute(f"SET allowed_directories=[{sql_text(storage.url)}]")
@@ -141,7 +141,7 @@ def _view_metrics(
     connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
 ) -> None:
     files = list_metrics(storage, run_id)  # second
-    batches = [batch for segment in not_held(segments, files) for batch in segment.tables()]
+    batches = [batch for segment in not_held(segments, files) for batch in segment.metrics()]
     view_files(connection, storage, "metrics_files", [file.name for file in files], METRICS)
     if batches:
         connection.register("metrics_live", in_memory_table(batches))
@@ -163,11 +163,11 @@ def runs_table(storage: Storage, run_id: str | None = None) -> pa.Table:
 
 
 def is_dead(storage: Storage, record: RunRecord) -> bool:
-    """Whether a run that says `running` has no process any more, as far as this host can tell."""
+    """Whether a run that says `running` has no process anymore, as far as this host can tell."""
     if record.state != RUNNING or record.host != socket.gethostname():
         return False
     if is_alive(record.live, record.process) is not False:
         return False
-    # A process closes its record before it lets go of its lock: it may have done both since.
+    # A process closes its record before it releases its lock: it may have done both since.
     now = read_record(storage, record.name)
     return now is None or now.state == RUNNING

@@ -1,8 +1,7 @@
-"""Hand-over and recovery: a segment becomes Parquet files of the same name, then goes.
+"""Recovery: what dead processes left on this host is brought into the lake, and their runs are closed.
 
-One file a table: events, spans, and metrics last, so that a file of metrics says that all of its
-segment is in the lake. Temporary file, fsync, rename, fsync of the folder, and only then is the segment
-unlinked. Killed anywhere in between, the same steps lead to the same files again.
+It is the hand-over (hand_over.py) of segments whose owner is gone: a file that is there already is left
+as it is, unless spans are ended here that the owner could not end.
 """
 
 from __future__ import annotations
@@ -10,20 +9,17 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
-
 from entrenar_otel.lake.catalog import list_folder, run_folder
-from entrenar_otel.lake.hand_over import data_name
-from entrenar_otel.lake.journal import TABLES, Document, close_span, event_rows, span_rows
+from entrenar_otel.lake.hand_over import file_name, tables_of
+from entrenar_otel.lake.journal import Document, close_span
 from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
 from entrenar_otel.lake.query import is_dead
 from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, write_record
-from entrenar_otel.lake.schema import METRICS
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.lock import try_lock
 from entrenar_otel.recording.segment import SegmentError, Snapshot
@@ -43,15 +39,15 @@ class Recovered:
     rank: int
     rows: int
     damage: str | None
-    #: Spans that the process had open when it died, as documents, with the end that they were given.
+    #: Spans that were open when the process died, as documents with the end given to them here.
     spans: tuple[Document, ...] = ()
 
 
 def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
     """Bring the segments of dead processes into their lake, and close their runs as `crashed`.
 
-    A segment of a living process is locked by it and left alone. A file that is no segment is
-    renamed to `*.damaged`, never deleted.
+    A segment of a living process is locked and left alone. A file that is not a segment is renamed
+    to `*.damaged`, never deleted.
     """
     for path in list(live.glob(".*.new")):
         if (fd := try_lock(path)) is not None:  # a successor that was never used
@@ -87,21 +83,15 @@ def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | N
     closed: list[Document] = []
     if journal.open and _is_last(storage, snapshot):
         closed = [close_span(one, _last_ns(segment), _REASON) for one in journal.open]
-
-    def write(table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], again: bool = False) -> None:
+    journal = replace(journal, ended=[*journal.ended, *closed])
+    for table, schema, batches in tables_of(journal, segment.samples, owner):
         folder = run_folder(table, header["day"], owner.run_id)
         there = [f for f in list_folder(storage, folder) if f.holds(snapshot.process, snapshot.number)]
-        if not there or (again and there[0].first == there[0].last):
-            name = data_name(table, header["day"], owner.run_id, snapshot.process, snapshot.number)
+        # A file of spans may be of its owner's own hand-over, which knows of no spans closed here
+        is_stale = table == "spans" and closed and there and there[0].first == there[0].last
+        if not there or is_stale:
+            name = file_name(table, header["day"], owner.run_id, snapshot.process, snapshot.number)
             storage.write(name, schema, batches)
-
-    if journal.events:
-        write("events", TABLES["events"], event_rows(journal.events, owner).to_batches())
-    if spans := journal.ended + closed:
-        # again: the file may be of its owner's own hand-over, which knows of no spans closed here
-        write("spans", TABLES["spans"], span_rows(spans, owner).to_batches(), again=bool(closed))
-    if len(segment.samples):
-        write("metrics", METRICS, segment.tables())
     if segment.damage_note:
         logger.warning("%s", segment.damage_note)
         path.with_suffix(".damaged").unlink(missing_ok=True)
@@ -120,15 +110,15 @@ def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | N
 
 
 def _last_ns(segment: LiveSegment) -> int:
-    """The last sign of life in a segment."""
+    """The latest time in a segment, in nanoseconds since 1970."""
     return max([segment.journal.last_ns, *(int(block.time_ns.max()) for block in segment.samples.blocks)])
 
 
 def _is_last(storage: Storage, snapshot: Snapshot) -> bool:
     """Whether the process wrote no later segment: not in the live folder, nor in the lake since.
 
-    In this order. Somebody else may recover the later one meanwhile; then the spans open here have
-    their ends in its file, and only if it had none it left no file.
+    In this order: another process may recover the later one meanwhile. Then spans open here have
+    their ends in its file; it left no file only if it had none.
     """
     process, number = snapshot.process, snapshot.number
     for path in segment_paths(snapshot.path.parent):
@@ -155,14 +145,14 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> Non
             record = read_record(storage, about["record"]) if "record" in about else None
             if record is not None:
                 _close(storage, record, ended)
-            for suffix in (".control", ".paused", ".lock"):  # what others told it, and it told others
+            for suffix in (".control", ".paused", ".lock"):  # commands to it, and what it said of itself
                 path.with_suffix(suffix).unlink(missing_ok=True)
         finally:
             os.close(fd)
 
 
 def _about(lock: Path) -> dict[str, str]:
-    """What a process said about itself; nothing where it, or the machine, died before that."""
+    """What a process said about itself; nothing if it, or the machine, died before that."""
     try:
         about = json.loads(lock.read_bytes())
     except ValueError:
@@ -171,7 +161,7 @@ def _about(lock: Path) -> dict[str, str]:
 
 
 def close_all_dead(storage: Storage) -> None:
-    """Look at every run record of the lake for one whose process is gone; slow in a large lake."""
+    """Close every run record of the lake whose process is gone; slow in a large lake."""
     for record in find_records(storage):
         if is_dead(storage, record):
             _close(storage, record, {})

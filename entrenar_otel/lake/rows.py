@@ -1,4 +1,4 @@
-"""Rows: samples as record batches of the lake's `metrics`, sorted."""
+"""Rows: samples as the sorted record batches of the lake's `metrics`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 from entrenar_processors import Column, Samples, Series
 
-from entrenar_otel.lake.schema import _IN_MEMORY, _MICROSECONDS, ROW_GROUP, Owner
+from entrenar_otel.lake.schema import METRICS_IN_MEMORY, MICROSECONDS, ROW_GROUP, Owner
 
 
-def metric_tables(samples: Samples, owner: Owner, rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:
-    """The samples in long form, sorted by metric, tags and recording order, in pieces of `rows`."""
+def metric_batches(samples: Samples, owner: Owner, rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:
+    """The samples in long form, sorted by metric, tags and recording order, in batches of `rows` rows."""
     waiting: list[tuple[Series, Column]] = []
     held = 0
     for series, column in samples.columns():
@@ -30,6 +30,11 @@ def metric_tables(samples: Samples, owner: Owner, rows: int = ROW_GROUP) -> Iter
         yield _batch(waiting, owner)
 
 
+def in_memory_table(batches: list[pa.RecordBatch]) -> pa.Table:
+    """The batches of `metric_batches` as one table."""
+    return pa.Table.from_batches(batches, schema=METRICS_IN_MEMORY)
+
+
 def _batch(parts: list[tuple[Series, Column]], owner: Owner) -> pa.RecordBatch:
     lengths = np.array([len(column.seq) for _, column in parts])
     n = int(lengths.sum())
@@ -39,7 +44,7 @@ def _batch(parts: list[tuple[Series, Column]], owner: Owner) -> pa.RecordBatch:
     metric = np.repeat(np.arange(len(parts)) if codes is None else codes, lengths).astype(np.int32)
     one = np.zeros(n, np.int32)
     arrays = [
-        pa.array(columns.time_ns // 1000).cast(_MICROSECONDS),
+        pa.array(columns.time_ns // 1000).cast(MICROSECONDS),
         pa.DictionaryArray.from_arrays(one, pa.array([owner.run_id])),
         _nullable(columns.epoch),
         _nullable(columns.batch),
@@ -51,7 +56,7 @@ def _batch(parts: list[tuple[Series, Column]], owner: Owner) -> pa.RecordBatch:
         pa.array(one + np.int32(owner.attempt)),
         pa.array(np.ascontiguousarray(columns.seq)),
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=_IN_MEMORY)
+    return pa.RecordBatch.from_arrays(arrays, schema=METRICS_IN_MEMORY)
 
 
 def _nullable(values: Any) -> pa.Array:
@@ -74,8 +79,3 @@ def _tags(parts: list[tuple[Series, Column]], lengths: Any) -> pa.MapArray:
         start += 2 * k
     pairs = np.concatenate(codes)
     return pa.MapArray.from_arrays(offsets, texts.take(pairs[:, 0]), texts.take(pairs[:, 1]))
-
-
-def in_memory_table(batches: list[pa.RecordBatch]) -> pa.Table:
-    """The batches of `metric_tables` as one table."""
-    return pa.Table.from_batches(batches, schema=_IN_MEMORY)

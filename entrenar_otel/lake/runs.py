@@ -68,7 +68,7 @@ def describe_config(config: Any) -> tuple[str, str]:
     """The configuration as canonical JSON, and its hash (SHA-256, 16 digits)."""
     try:
         text = json.dumps({} if config is None else config, sort_keys=True, default=str)
-    except (TypeError, ValueError, RecursionError):  # keys of several types, circles: better than no run
+    except (TypeError, ValueError, RecursionError):  # keys of several types, cycles: better than no run
         text = json.dumps(repr(config))
     return text, hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -112,7 +112,7 @@ _git_commits: dict[str, str | None] = {}
 
 
 def git_commit() -> str | None:
-    """The commit checked out in the working folder (with `+` when changed), or None. Asked once a folder."""
+    """The commit checked out in the working folder (`+` if changed), or None; asked once per folder."""
     try:
         folder = os.getcwd()
     except OSError:
@@ -143,7 +143,7 @@ def _ask_git() -> str | None:
 
 
 def write_record(storage: Storage, record: RunRecord, *, exclusive: bool = False) -> None:
-    """Write the record durably, in place of an earlier one (`exclusive`: only where there is none)."""
+    """Write the record durably, replacing an earlier one. `exclusive`: raises FileExistsError instead."""
     row = pa.Table.from_pylist([asdict(record)], schema=RUNS)
     storage.write(record.name, RUNS, row.to_batches(), exclusive=exclusive)
 
@@ -159,7 +159,7 @@ def claim(storage: Storage, record: RunRecord) -> RunRecord:
 
 
 def find_records(storage: Storage, run_id: str | None = None) -> list[RunRecord]:
-    """The records of all runs, or of one, in the order of their starts."""
+    """The records of all runs, or of one, oldest first."""
     wanted = None if run_id is None else encode_run(run_id)
     records = []
     for day, run in walk(storage, "runs"):
@@ -172,7 +172,7 @@ def find_records(storage: Storage, run_id: str | None = None) -> list[RunRecord]
 
 
 def read_record(storage: Storage, name: str) -> RunRecord | None:
-    """One record, or None where it is gone. Raises LakeError where it is damaged."""
+    """One record, or None if it is gone. Raises LakeError if it is damaged."""
     try:
         file = pq.ParquetFile(storage.location(name), filesystem=getattr(storage, "filesystem", None))
         with file:

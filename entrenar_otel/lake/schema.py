@@ -15,56 +15,60 @@ import pyarrow as pa
 
 #: Rows of a Parquet row group.
 ROW_GROUP = 122_880
+#: The type of all times.
+MICROSECONDS = pa.timestamp("us", tz="UTC")
 
-_MICROSECONDS = pa.timestamp("us", tz="UTC")
-_NAME = pa.dictionary(pa.int32(), pa.string())
-_TAGS = pa.map_(pa.string(), pa.string())
+_TEXT = pa.string()
+_NAME = pa.dictionary(pa.int32(), _TEXT)
+_MAP = pa.map_(_TEXT, _TEXT)
+_EVENT = pa.struct([("timestamp", MICROSECONDS), ("name", _TEXT), ("attributes", _MAP)])
+_LINK = pa.struct([("trace_id", _TEXT), ("span_id", _TEXT), ("attributes", _MAP)])
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+_OWNER = (_required("run_id", _TEXT), _required("attempt", pa.int32()), _required("rank", pa.int32()))
+_PLACE = (pa.field("epoch", pa.int32()), pa.field("batch", pa.int32()))
+_STEP = pa.field("step", pa.int64())
 
 METRICS = pa.schema(
     [
-        pa.field("timestamp", _MICROSECONDS, nullable=False),
-        pa.field("run_id", pa.string(), nullable=False),
-        pa.field("epoch", pa.int32()),
-        pa.field("batch", pa.int32()),
-        pa.field("metric", pa.string(), nullable=False),
-        pa.field("value", pa.float64(), nullable=False),
-        pa.field("tags", _TAGS, nullable=False),
-        pa.field("step", pa.int64()),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("attempt", pa.int32(), nullable=False),
-        pa.field("seq", pa.int64(), nullable=False),
+        _required("timestamp", MICROSECONDS),
+        _required("run_id", _TEXT),
+        *_PLACE,
+        _required("metric", _TEXT),
+        _required("value", pa.float64()),
+        _required("tags", _MAP),
+        _STEP,
+        _required("rank", pa.int32()),
+        _required("attempt", pa.int32()),
+        _required("seq", pa.int64()),
     ]
 )
 #: The same in memory: text as dictionaries, which Parquet and DuckDB both take as they are.
-_IN_MEMORY = pa.schema([field.with_type(_NAME) if field.type == pa.string() else field for field in METRICS])
+METRICS_IN_MEMORY = pa.schema([field.with_type(_NAME) if field.type == _TEXT else field for field in METRICS])
 
 CURVES = pa.schema(
     [
-        pa.field("run_id", pa.string(), nullable=False),
-        pa.field("attempt", pa.int32(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("metric", pa.string(), nullable=False),
-        pa.field("tags", _TAGS, nullable=False),
-        pa.field("timestamp", _MICROSECONDS, nullable=False),
-        pa.field("epoch", pa.int32()),
-        pa.field("batch", pa.int32()),
-        pa.field("step", pa.int64()),
-        pa.field("count", pa.int64(), nullable=False),
-        pa.field("mean", pa.float64()),
-        pa.field("min", pa.float64()),
-        pa.field("max", pa.float64()),
-        pa.field("last", pa.float64()),
+        *_OWNER,
+        _required("metric", _TEXT),
+        _required("tags", _MAP),
+        _required("timestamp", MICROSECONDS),
+        *_PLACE,
+        _STEP,
+        _required("count", pa.int64()),
+        *(pa.field(name, pa.float64()) for name in ("mean", "min", "max", "last")),
     ]
 )
 
 SUMMARIES = pa.schema(
     [
-        pa.field("run_id", pa.string(), nullable=False),
-        pa.field("attempt", pa.int32(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("metric", pa.string(), nullable=False),
-        pa.field("tags", _TAGS, nullable=False),
-        pa.field("count", pa.int64(), nullable=False),
+        *_OWNER,
+        _required("metric", _TEXT),
+        _required("tags", _MAP),
+        _required("count", pa.int64()),
         *(
             pa.field(name, pa.float64())
             for name in ("mean", "std", "min", "max", "last", "p50", "p90", "p99")
@@ -74,29 +78,66 @@ SUMMARIES = pa.schema(
 
 RUNS = pa.schema(
     [
-        pa.field("run_id", pa.string(), nullable=False),
-        pa.field("attempt", pa.int32(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("world_size", pa.int32(), nullable=False),
-        pa.field("state", pa.string(), nullable=False),
-        pa.field("reason", pa.string()),
-        pa.field("started_at", _MICROSECONDS, nullable=False),
-        pa.field("ended_at", _MICROSECONDS),
-        pa.field("model_id", pa.string()),
-        pa.field("version", pa.string()),
-        pa.field("config", pa.string(), nullable=False),
-        pa.field("config_hash", pa.string(), nullable=False),
-        pa.field("git_commit", pa.string()),
-        pa.field("argv", pa.list_(pa.string()), nullable=False),
-        pa.field("host", pa.string(), nullable=False),
-        pa.field("pid", pa.int32(), nullable=False),
-        pa.field("python", pa.string(), nullable=False),
-        pa.field("process", pa.string(), nullable=False),
-        pa.field("live", pa.string(), nullable=False),
-        pa.field("day", pa.string(), nullable=False),
-        pa.field("dropped", pa.int64(), nullable=False),
+        *_OWNER,
+        _required("world_size", pa.int32()),
+        _required("state", _TEXT),
+        pa.field("reason", _TEXT),
+        _required("started_at", MICROSECONDS),
+        pa.field("ended_at", MICROSECONDS),
+        pa.field("model_id", _TEXT),
+        pa.field("version", _TEXT),
+        _required("config", _TEXT),
+        _required("config_hash", _TEXT),
+        pa.field("git_commit", _TEXT),
+        _required("argv", pa.list_(_TEXT)),
+        _required("host", _TEXT),
+        _required("pid", pa.int32()),
+        _required("python", _TEXT),
+        _required("process", _TEXT),
+        _required("live", _TEXT),
+        _required("day", _TEXT),
+        _required("dropped", pa.int64()),
     ]
 )
+
+EVENTS = pa.schema(
+    [
+        _required("timestamp", MICROSECONDS),
+        *_OWNER,
+        _required("name", _TEXT),
+        _required("severity", _TEXT),
+        pa.field("body", _TEXT),
+        *_PLACE,
+        _STEP,
+        pa.field("trace_id", _TEXT),
+        pa.field("span_id", _TEXT),
+        _required("attributes", _MAP),
+    ]
+)
+
+SPANS = pa.schema(
+    [
+        _required("start_time", MICROSECONDS),
+        pa.field("end_time", MICROSECONDS),
+        pa.field("duration_seconds", pa.float64()),
+        *_OWNER,
+        _required("name", _TEXT),
+        _required("kind", _TEXT),
+        _required("trace_id", _TEXT),
+        _required("span_id", _TEXT),
+        pa.field("parent_span_id", _TEXT),
+        _required("status", _TEXT),
+        pa.field("status_message", _TEXT),
+        _required("scope", _TEXT),
+        _required("attributes", _MAP),
+        _required("events", pa.list_(_EVENT)),
+        _required("links", pa.list_(_LINK)),
+    ]
+)
+
+#: The tables that a segment's notes go into, and the column by which each is sorted.
+NOTES = {"events": EVENTS, "spans": SPANS}
+SORTED_BY = {"events": "timestamp", "spans": "start_time"}
 
 
 @dataclass(frozen=True)
@@ -142,6 +183,3 @@ def parquet_options(schema: pa.Schema) -> dict[str, Any]:
         # `value > 5` (NaN is the greatest) ask for.
         "write_statistics": [name for name in (*plain, *texts) if name not in floats],
     }
-
-
-METRICS_IN_MEMORY = _IN_MEMORY

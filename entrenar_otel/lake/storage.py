@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.schema import ROW_GROUP, parquet_options
+from entrenar_otel.redact import without_credentials
 
 
 class Storage(Protocol):
@@ -55,20 +56,13 @@ def open_storage(lake: str | os.PathLike[str]) -> Storage:
         return LocalStorage(Path(text))
     if parts.scheme == "file":
         return LocalStorage(Path(unquote(parts.path)))
+    url = without_credentials(text)
     try:
         filesystem, root = pafs.FileSystem.from_uri(text)
     except (pa.ArrowInvalid, OSError, NotImplementedError) as error:
-        reason = str(error).replace(text, _without_secrets(text))
-        raise LakeError(
-            f"{_without_secrets(text)} is no folder and no URL that Arrow knows: {reason}"
-        ) from None
-    return ArrowStorage(filesystem, root, _without_secrets(text))
-
-
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host, query="").geturl()
+        reason = str(error).replace(text, url)
+        raise LakeError(f"{url} is neither a folder nor a URL that Arrow knows: {reason}") from None
+    return ArrowStorage(filesystem, root, url)
 
 
 def _write(where: Any, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:

@@ -8,8 +8,9 @@ import duckdb
 import pyarrow as pa
 
 from entrenar_otel.lake.catalog import DataFile, list_files
-from entrenar_otel.lake.journal import TABLES, Document, event_rows, span_key, span_rows
+from entrenar_otel.lake.journal import Document, event_rows, span_key, span_rows
 from entrenar_otel.lake.live import LiveSegment, is_alive
+from entrenar_otel.lake.schema import EVENTS, SPANS
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.lock import owner_is_alive
 from entrenar_otel.recording.segment import Snapshot
@@ -20,10 +21,10 @@ logger = logging.getLogger("entrenar_otel")
 def view_files(
     connection: duckdb.DuckDBPyConnection, storage: Storage, view: str, names: list[str], schema: pa.Schema
 ) -> None:
-    """Make a view over these files: by DuckDB itself, elsewhere through Arrow."""
+    """Make a view over these files: DuckDB reads a local disk itself, everything else through Arrow."""
     if not names:
         connection.register(view, schema.empty_table())
-    elif storage.is_local and not set("[*?") & set(storage.url):  # which DuckDB would take for a glob
+    elif storage.is_local and not set("[*?") & set(storage.url):  # which DuckDB would read as a glob
         listed = ", ".join(sql_text(storage.location(name)) for name in names)
         connection.execute(
             f"CREATE TEMP VIEW {view} AS SELECT * FROM "
@@ -40,7 +41,7 @@ def view_files(
 
 
 def sql_text(value: str) -> str:
-    """A text as a literal of SQL."""
+    """Text as an SQL literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
@@ -59,12 +60,12 @@ def not_held(segments: list[LiveSegment], files: list[DataFile]) -> list[LiveSeg
 def view_events(
     connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
 ) -> None:
-    """Events in files, and those of live segments that no file holds."""
+    """Make the view `events`: those in files, and those of live segments that no file holds."""
     segments = _readable(segments)
     files = list_files(storage, "events", run_id)  # second
     rows = [event_rows(one.journal.events, one.owner) for one in not_held(segments, files)]
-    view_files(connection, storage, "events_files", [file.name for file in files], TABLES["events"])
-    connection.register("events_live", pa.concat_tables([TABLES["events"].empty_table(), *rows]))
+    view_files(connection, storage, "events_files", [file.name for file in files], EVENTS)
+    connection.register("events_live", pa.concat_tables([EVENTS.empty_table(), *rows]))
     connection.execute(
         "CREATE TEMP VIEW events AS SELECT * FROM events_files UNION ALL SELECT * FROM events_live"
     )
@@ -73,19 +74,19 @@ def view_events(
 def view_spans(
     connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
 ) -> None:
-    """Ended spans like all rows. An open one may be in several segments, and in a file by now as ended."""
+    """Make the view `spans`. An open span may be in several segments, and by now, ended, in a file."""
     segments = _readable(segments)
-    still_open = _open_spans(segments)  # also of segments that are held: only their ended spans are in files
+    still_open = _open_spans(segments)  # also of segments held by a file, which has only their ended spans
     files = list_files(storage, "spans", run_id)  # second
-    empty = TABLES["spans"].empty_table()
+    empty = SPANS.empty_table()
     ended = [span_rows(one.journal.ended, one.owner) for one in not_held(segments, files)]
-    view_files(connection, storage, "spans_files", [file.name for file in files], TABLES["spans"])
+    view_files(connection, storage, "spans_files", [file.name for file in files], SPANS)
     connection.register("spans_live", pa.concat_tables([empty, *ended]))
     source = "SELECT * FROM spans_files UNION ALL SELECT * FROM spans_live"
     if still_open:
         living = {segment.snapshot.process for segment in segments}
         recent = [file.name for file in files if file.process in living]
-        view_files(connection, storage, "spans_recent", recent, TABLES["spans"])
+        view_files(connection, storage, "spans_recent", recent, SPANS)
         connection.register("spans_open", pa.concat_tables(still_open))
         source += (
             " UNION ALL SELECT * FROM spans_open WHERE (trace_id, span_id) NOT IN"
@@ -95,7 +96,7 @@ def view_spans(
 
 
 def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
-    """Spans without an end in any of the segments, each once; of a dead process they are errors."""
+    """Spans without an end in any of the segments, each once; those of a dead process are errors."""
     ended = {span_key(one) for segment in segments for one in segment.journal.ended}
     found = []
     for segment in segments:
@@ -104,7 +105,7 @@ def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
             continue
         ended.update(map(span_key, fresh))
         path = segment.snapshot.path
-        # Asked before the files are listed: a process that ends its spans and then itself is no crash
+        # Before the files are listed: a process that ends its spans and then itself has not crashed
         dead = not owner_is_alive(path) and not is_alive(str(path.parent), segment.snapshot.process)
         state: Document = (
             {"status": "ERROR", "status_message": "the process is gone; not recovered yet"} if dead else {}
@@ -114,7 +115,7 @@ def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
 
 
 def _readable(segments: list[LiveSegment]) -> list[LiveSegment]:
-    """Without those that have a note which is none: its checksum agrees, so nobody but us wrote it."""
+    """The segments whose notes can be read: an invalid one with a valid checksum is a defect of ours."""
     good = []
     for segment in segments:
         try:

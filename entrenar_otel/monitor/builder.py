@@ -20,9 +20,7 @@ Made = TypeVar("Made")
 class MonitorBuilder(Generic[Made]):
     """Collects what a Monitor is made of, then makes it with `make`, the class.
 
-    ::
-
-        monitor = Monitor.builder().run("digits-7").model("digits-mlp", "1.0.0").storage("lake").build()
+    monitor = Monitor.builder().run("digits-7").model("digits-mlp", "1.0.0").storage("lake").build()
     """
 
     def __init__(self, make: Callable[..., Made]) -> None:

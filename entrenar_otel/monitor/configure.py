@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 def configure(**settings: Any) -> Monitor:
     """Make plain OpenTelemetry meters record into a run; returns its Monitor.
 
-    ::
-
         import entrenar_otel
         from opentelemetry import metrics
 

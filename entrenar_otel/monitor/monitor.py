@@ -56,8 +56,6 @@ class _OnePerProcess(type):
 class Monitor(metaclass=_OnePerProcess):
     """Records a training run: every sample, durably, at almost no cost to the loop.
 
-    ::
-
         with Monitor(model_id="digits-mlp", config={"lr": 0.1}) as monitor:
             for epoch in monitor.epochs(10):
                 for x, y in monitor.steps(batches):
@@ -65,11 +63,14 @@ class Monitor(metaclass=_OnePerProcess):
 
     Args:
         run_id: any text; by default the launcher's (`ENTRENAR_RUN_ID`, torchrun, Slurm) or a new one.
-        model_id, version, config: what is trained; `config` is any JSON-like value.
+        model_id: what is trained.
+        version: of the model.
+        config: its hyper-parameters, any JSON-like value.
         lake: a folder or Arrow file-system URL; by default `ENTRENAR_LAKE`, `[monitor] lake` of
             renacer.toml, `./entrenar-lake`.
         live: folder of the live segments, on a local disk; by default `ENTRENAR_LIVE`.
-        rank, world_size: by default the launcher's; ranks above 0 record all and print nothing.
+        rank: of this process, by default the launcher's; ranks above 0 record all and print nothing.
+        world_size: how many ranks there are, by default the launcher's.
         resume: whether an existing `run_id` may get another attempt.
         on_bad_value: `"warn"` warns once per name, counts, and goes on; `"raise"` raises BadInput,
             after what was good in that call is recorded.

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
+from entrenar_processors.durations import text_of
+
 if TYPE_CHECKING:
     from entrenar_processors import Series, Summary
 
@@ -91,14 +93,8 @@ class Progress:
             yield f"{self.steps / seconds:,.0f} steps/s"
         if self.epochs and self.batches and self.steps:
             left = (self.epochs - self.epoch) * self.batches - self.batch
-            yield f"{_duration(left * seconds / self.steps)} left"
+            yield f"{text_of(round(left * seconds / self.steps))} left"  # in whole seconds: it is a guess
         for series, summary in self._summaries().items():
             if series.metric in SHOWN:
                 split = f" ({', '.join(v for _, v in series.tags)})" if series.tags else ""
                 yield f"{series.metric}{split} {summary.last:.4g}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

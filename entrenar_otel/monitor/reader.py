@@ -1,12 +1,10 @@
 """Reader: TrainingMetricReader, for a meter provider that a user builds with the SDK.
 
-::
-
-    MeterProvider(
-        metric_readers=[TrainingMetricReader(lake="lake")],
-        views=training_views(keep={"split"}),
-        exemplar_filter=AlwaysOnExemplarFilter(),
-    )
+MeterProvider(
+    metric_readers=[TrainingMetricReader(lake="lake")],
+    views=training_views(keep={"split"}),
+    exemplar_filter=AlwaysOnExemplarFilter(),
+)
 """
 
 from __future__ import annotations

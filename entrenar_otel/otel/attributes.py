@@ -1,16 +1,16 @@
-"""Attributes: whatever somebody passes, as the few types that OpenTelemetry and JSON both know."""
+"""Attributes: any value as one of the few types that OpenTelemetry and JSON share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-#: The largest whole number of an OTLP attribute; one larger would make the whole request fail.
+#: One above the largest integer of an OTLP attribute; a larger one makes the whole request fail.
 _INT64 = 1 << 63
 
 
 def clean_attributes(attributes: Mapping[Any, Any] | None) -> dict[str, Any]:
-    """Text to text, bool, int, float, or a list of one of these; None is left out. Never raises.
+    """Keys as text; values as text, bool, int, float or a list of one of them; without None. Never raises.
 
     >>> clean_attributes({"lr": 0.1, "shape": (2, 3), 4: {"a": 1}, "no": None, "mixed": [1, "b"]})
     {'lr': 0.1, 'shape': [2, 3], '4': "{'a': 1}", 'mixed': ['1', 'b']}
@@ -25,7 +25,7 @@ def clean_attributes(attributes: Mapping[Any, Any] | None) -> dict[str, Any]:
 
 
 def clean_value(value: Any) -> Any:
-    """One attribute's value.
+    """The value of one attribute.
 
     >>> clean_value(np.float32(0.5)), clean_value(2**70), clean_value(np.arange(3)), clean_value(b"a")
     (0.5, '1180591620717411303424', [0, 1, 2], 'a')
@@ -44,7 +44,7 @@ def clean_value(value: Any) -> Any:
 
 
 def clean_text(value: Any) -> str:
-    """Any object as text that UTF-8 can say (protobuf refuses lone surrogates).
+    """Any object as text that UTF-8 can encode: a lone surrogate, which protobuf refuses, is `?`.
 
     >>> clean_text("a\\ud800")
     'a?'
@@ -54,7 +54,7 @@ def clean_text(value: Any) -> str:
     try:
         text = value.decode(errors="replace") if isinstance(value, bytes | bytearray) else str(value)
         return text.encode(errors="replace").decode()
-    except Exception:  # a __str__ of somebody's
+    except Exception:  # a __str__ that raises
         return f"<{type(value).__name__} that cannot be printed>"
 
 
@@ -67,17 +67,17 @@ def _clean_odd(value: Any) -> Any:
         return _clean_list(value)
     plain = getattr(value, "tolist", None)  # numpy and torch, scalars and arrays
     if plain is not None:
-        found = plain()
-        return clean_text(value) if found is value else clean_value(found)
+        converted = plain()
+        return clean_text(value) if converted is value else clean_value(converted)
     return clean_text(value)
 
 
 def _clean_list(values: Iterable[Any]) -> list[Any]:
-    """All of one type, as OTLP's consumers expect: numbers together are floats, the rest is text."""
-    cleaned = [clean_value("None" if one is None else one) for one in values]
-    kinds = {type(one) for one in cleaned}
+    """All of one type, as consumers of OTLP expect: ints and floats become floats, other mixtures text."""
+    cleaned = [clean_value("None" if value is None else value) for value in values]
+    kinds = {type(value) for value in cleaned}
     if len(kinds) <= 1 and list not in kinds:
         return cleaned
     if kinds == {int, float}:
-        return [float(one) for one in cleaned]
-    return [one if type(one) is str else str(one) for one in cleaned]
+        return [float(value) for value in cleaned]
+    return [value if type(value) is str else str(value) for value in cleaned]

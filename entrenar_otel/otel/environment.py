@@ -1,6 +1,6 @@
-"""Environment: what the OTEL_* variables say, and the exporters that they ask for.
+"""Environment: the settings in the OTEL_* variables, and the exporters that they ask for.
 
-Nothing here raises: what cannot be is one warning that says what was given, what is possible, what to do.
+Nothing here raises: an invalid value is one warning (what was expected, what is used) and the default.
 The exporters themselves (endpoints, headers, timeouts) read `os.environ`.
 """
 
@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from entrenar_otel.otel.sdk_seams import leave_random_alone
+from entrenar_otel.redact import printable_line, without_secrets
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
@@ -31,9 +32,9 @@ _INSTALL = "pip install 'entrenar-otel[otlp]'"
 
 @contextlib.contextmanager
 def assumed(endpoint: str | None, service_name: str | None) -> Iterator[None]:
-    """Within it, `[otlp]` of renacer.toml is in the environment where that does not say otherwise.
+    """For this block, put `[otlp]` of renacer.toml into the environment where the variable is not set.
 
-    For the time in which a run's exporters are made: they read `os.environ` themselves.
+    For making a run's exporters, which read `os.environ` themselves.
     """
     file = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_SERVICE_NAME": service_name}
     new = {name: value for name, value in file.items() if value is not None and name not in os.environ}
@@ -46,7 +47,7 @@ def assumed(endpoint: str | None, service_name: str | None) -> Iterator[None]:
 
 
 def exporter_names(signal: Signal, environ: Mapping[str, str]) -> list[str]:
-    """The exporters of a signal as entry points are named, in the order given.
+    """The exporters of a signal, by their entry points' names, in the order given.
 
     >>> exporter_names("traces", {"OTEL_TRACES_EXPORTER": "console, otlp"})
     ['console', 'otlp_proto_grpc']
@@ -63,7 +64,7 @@ def exporter_names(signal: Signal, environ: Mapping[str, str]) -> list[str]:
     ):
         given = "otlp"
     names = []
-    for name in (one.strip() for one in given.split(",")):
+    for name in map(str.strip, given.split(",")):
         if name and name.lower() != "none":
             names.append(_otlp(signal, environ) if name == "otlp" else name)
     return list(dict.fromkeys(names))
@@ -82,22 +83,20 @@ def _otlp(signal: Signal, environ: Mapping[str, str]) -> str:
         if given:
             # the same port takes http/json and http/protobuf
             used = "http/protobuf" if given.startswith("http") else "grpc"
-            logger.warning(
-                "%s=%s: expected %s; using %s", variable, environ[variable], " or ".join(_PROTOCOLS), used
-            )
+            _warn(environ, variable, " or ".join(_PROTOCOLS), used)
             return _PROTOCOLS[used]
     return _PROTOCOLS["grpc"]
 
 
 def span_exporters(environ: Mapping[str, str]) -> list[SpanExporter]:
-    """The span exporters that the environment asks for, made; those that cannot be had are warned of."""
+    """The span exporters that the environment asks for; warns of those that are unavailable."""
     from opentelemetry.sdk.trace.export import SpanExporter
 
     return _made("traces", exporter_names("traces", environ), SpanExporter)
 
 
 def metric_exporters(environ: Mapping[str, str]) -> list[MetricExporter]:
-    """The same for metrics, without `prometheus`, which is no exporter: see `wants_prometheus`."""
+    """The same for metrics, less `prometheus`, which is not an exporter here: see `wants_prometheus`."""
     from opentelemetry.sdk.metrics.export import MetricExporter
 
     names = [name for name in metric_exporter_names(environ) if name != "prometheus"]
@@ -110,17 +109,18 @@ def _made(signal: Signal, names: list[str], kind: type[Any]) -> list[Any]:
     for name in names:
         asked = f"the {signal} exporter {name!r} (OTEL_{signal.upper()}_EXPORTER, OTEL_EXPORTER_OTLP_*)"
         try:
-            found = next(iter(entry_points(group=group, name=name)), None)
-            if found is None:
-                known = sorted({one.name for one in entry_points(group=group)} | {"none"})
+            entry_point = next(iter(entry_points(group=group, name=name)), None)
+            if entry_point is None:
+                known = sorted({point.name for point in entry_points(group=group)} | {"none"})
                 logger.warning(
-                    "%s is not installed; known here: %s. For OTLP: %s", asked, ", ".join(known), _INSTALL
+                    "%s is not installed; available: %s. For OTLP: %s", asked, ", ".join(known), _INSTALL
                 )
                 continue
-            exporter = found.load()()
+            exporter = entry_point.load()()
         except Exception as error:
             hint = f" ({_INSTALL})" if isinstance(error, ImportError) else ""
-            logger.warning("%s cannot be used: %s: %s%s", asked, type(error).__name__, error, hint)
+            text = printable_line(without_secrets(str(error)))
+            logger.warning("%s cannot be used: %s: %s%s", asked, type(error).__name__, text, hint)
             continue
         if isinstance(exporter, kind):
             exporters.append(exporter)
@@ -147,24 +147,24 @@ def wants_prometheus(environ: Mapping[str, str]) -> tuple[str, int] | None:
 
 def export_interval_seconds(environ: Mapping[str, str]) -> float:
     """How often aggregates are exported: OTEL_METRIC_EXPORT_INTERVAL (ms), default 5 s."""
-    return _number(environ, "OTEL_METRIC_EXPORT_INTERVAL", 5000, "milliseconds, from 1") / 1000
+    return _number(environ, "OTEL_METRIC_EXPORT_INTERVAL", 5000, "milliseconds, at least 1") / 1000
 
 
 def export_timeout_seconds(environ: Mapping[str, str]) -> float:
     """How long one export may take: OTEL_METRIC_EXPORT_TIMEOUT (ms), default 30 s."""
-    return _number(environ, "OTEL_METRIC_EXPORT_TIMEOUT", 30000, "milliseconds, from 1") / 1000
+    return _number(environ, "OTEL_METRIC_EXPORT_TIMEOUT", 30000, "milliseconds, at least 1") / 1000
 
 
 def span_export_settings(environ: Mapping[str, str]) -> dict[str, Any]:
-    """OTEL_BSP_* as arguments of SpanPipeline; what is not set keeps its default."""
+    """OTEL_BSP_* as arguments of SpanPipeline; only of those that are set."""
     settings: dict[str, Any] = {}
-    if (delay := _number(environ, "OTEL_BSP_SCHEDULE_DELAY", 0, "milliseconds, from 1")) > 0:
+    if (delay := _number(environ, "OTEL_BSP_SCHEDULE_DELAY", 0, "milliseconds, at least 1")) > 0:
         settings["delay_seconds"] = delay / 1000
     for variable, name in (
         ("OTEL_BSP_MAX_QUEUE_SIZE", "max_queue"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "max_batch"),
     ):
-        if (size := int(_number(environ, variable, 0, "a whole number from 1"))) > 0:
+        if (size := int(_number(environ, variable, 0, "a whole number, at least 1"))) > 0:
             settings[name] = size
     return settings
 
@@ -195,8 +195,7 @@ def _number(
         number = math.nan
     if least <= number <= most:
         return number
-    used = f"; using {default:g}" if default else "; using the default"
-    logger.warning("%s=%s: expected %s%s", name, environ[name], expected, used)
+    _warn(environ, name, expected, f"{default:g}" if default else "the default")
     return default
 
 
@@ -204,5 +203,10 @@ def _choice(environ: Mapping[str, str], name: str, choices: Mapping[str, T]) -> 
     default = next(iter(choices))
     given = environ.get(name, "").strip().lower()
     if given and given not in choices:
-        logger.warning("%s=%s: expected %s; using %s", name, environ[name], " or ".join(choices), default)
+        _warn(environ, name, " or ".join(choices), default)
     return choices.get(given, choices[default])
+
+
+def _warn(environ: Mapping[str, str], variable: str, expected: str, used: str) -> None:
+    given = printable_line(without_secrets(environ[variable]))
+    logger.warning("%s=%s: expected %s; using %s", variable, given, expected, used)

@@ -1,4 +1,4 @@
-"""Resource: what OpenTelemetry is told about the process that trains."""
+"""Resource: what describes the training process to OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def resource_of(
     process_created: datetime,
     environ: Mapping[str, str],
 ) -> Resource:
-    """The resource of a run's process; names.md has the attributes.
+    """The resource of a run's process.
 
-    What OTEL_RESOURCE_ATTRIBUTES says stands, but not for what tells processes apart: one
-    `service.instance.id` given to all ranks would make them overwrite each other.
+    OTEL_RESOURCE_ATTRIBUTES wins, except over the attributes that tell processes apart: ranks that all
+    had one `service.instance.id` would overwrite each other.
 
     >>> made = resource_of(run_id="r", attempt=2, rank=0, world_size=1, model_id="digits", version=None,
     ...                    process_created=datetime(2026, 1, 2, tzinfo=UTC), environ={})
@@ -59,10 +59,10 @@ def resource_of(
 
 
 def service_name(model_id: str | None, argv: list[str]) -> str:
-    """The model's id, else the script's name: what somebody looks for in a list of services.
+    """The model's id, else the script's name: what a person looks for in a list of services.
 
-    A constant would put every training of a company into one service, and OpenTelemetry's own default,
-    `unknown_service:python`, beside every other program.
+    A constant would put all of a company's trainings into one service, and OpenTelemetry's default,
+    `unknown_service:python`, would mix them with every other program.
 
     >>> service_name(None, ["/home/ana/train_digits.py", "--lr", "0.1"]), service_name(None, ["-c"])
     ('train_digits', 'entrenar-otel')
@@ -71,13 +71,13 @@ def service_name(model_id: str | None, argv: list[str]) -> str:
         return model_id
     script = Path(argv[0] if argv else "")
     name = script.parent.name if script.stem == "__main__" else script.stem
-    # A notebook's kernel is no name for what is trained in it.
+    # A notebook's kernel says nothing of what is trained in it.
     return "entrenar-otel" if name in ("", "-c", "-m", "ipykernel", "ipykernel_launcher") else name
 
 
 def _given(environ: Mapping[str, str]) -> dict[str, str]:
     """OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME, decoded as OpenTelemetry defines it."""
-    pairs = (one.partition("=") for one in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","))
+    pairs = (pair.partition("=") for pair in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","))
     given = {key.strip(): unquote(value.strip()) for key, equals, value in pairs if equals and key.strip()}
     if name := environ.get("OTEL_SERVICE_NAME", "").strip():
         given["service.name"] = name

@@ -1,1 +1,1 @@
-"""Prometheus: names as the Collector has them, and the /metrics page."""
+"""Prometheus: names and labels as the Collector gives them, and the /metrics page."""

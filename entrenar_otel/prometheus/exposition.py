@@ -14,19 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.utils import floatToGoString
 
-from entrenar_otel.prometheus.naming import (
-    RESOURCE_LABELS,
-    Names,
-    label_names,
-    prometheus_label_value,
-    prometheus_name,
-)
+from entrenar_otel.prometheus.labels import RESOURCE_LABELS, label_names, prometheus_label_value
+from entrenar_otel.prometheus.naming import Names, prometheus_name
 from entrenar_otel.semconv import Instrument, Kind
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData
 
-#: How the text calls each kind.
+#: The type of each kind, as the text names it.
 _TYPES = {
     Kind.GAUGE: "gauge",
     Kind.UP_DOWN_COUNTER: "gauge",
@@ -39,7 +34,7 @@ _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
 class Exposition:
-    """Writes `MetricsData` as text, again and again; what it cannot show it says once.
+    """Writes `MetricsData` as text, again and again; warns once of what Prometheus cannot show.
 
     `resource_labels`: resource attribute → the label on every series that says the same. The other
     resource attributes are in `target_info` only.
@@ -47,11 +42,11 @@ class Exposition:
 
     def __init__(self, resource_labels: Mapping[str, str] = RESOURCE_LABELS) -> None:
         self._resource_labels = dict(resource_labels)
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     def write(self, data: MetricsData | None, *, openmetrics: bool = False) -> bytes:
         """The whole text: Prometheus 0.0.4, or OpenMetrics 1.0."""
-        text = _Text(openmetrics, Names(self._said))
+        text = _Text(openmetrics, Names(self._warned))
         for resource in data.resource_metrics if data else ():
             attributes = resource.resource.attributes
             fixed = {
@@ -68,7 +63,7 @@ class Exposition:
 
 
 class _Text:
-    """One text while it is written: a block of lines a name, and the series that it has already."""
+    """One text while it is written: a block of lines per name, and the series that it has already."""
 
     def __init__(self, openmetrics: bool, names: Names) -> None:
         self._openmetrics, self._names = openmetrics, names
@@ -83,21 +78,21 @@ class _Text:
 
     def add_target_info(self, fixed: Mapping[str, str], attributes: Mapping[str, Any]) -> None:
         if self._names.claim("the resource", "target_info", Kind.GAUGE):
-            labels = label_names(fixed, attributes, Kind.GAUGE)
-            pairs = zip(labels, [*fixed.values(), *attributes.values()], strict=True)
+            names = label_names(fixed, attributes)
+            pairs = [*fixed.items(), *((names[key], value) for key, value in attributes.items())]
             block = self._block("target_info", "info" if self._openmetrics else "gauge", "Target metadata")
             block.append(f"target_info{{{_labels_text(pairs)}}} 1\n")
 
     def add(self, metric: Metric, fixed: dict[str, str], scope: str) -> None:
         kind = _kind(metric.data)
         if kind is None:
-            self._names.warn(f"{metric.name!r} is not cumulative, as Prometheus needs it; it is left out")
+            self._names.warn(
+                f"{metric.name!r} is left out: its temporality is delta, and Prometheus needs cumulative"
+            )
             return
         name = prometheus_name(Instrument(metric.name, kind, metric.unit or "", ""))
         if not name:
-            self._names.warn(
-                f"{metric.name!r} has nothing that a name in Prometheus may have; it is left out"
-            )
+            self._names.warn(f"{metric.name!r} is left out: no character of it is allowed in Prometheus")
             return
         if not self._names.claim(metric.name, name, kind):
             return
@@ -113,7 +108,10 @@ class _Text:
             if again and labels in seen:
                 labels = _joined(labels, _labels_text([("otel_scope_name", scope)]))
             if labels in seen:
-                self._names.warn(f"{metric.name!r} is in Prometheus twice as {{{labels}}}; one is left out")
+                self._names.warn(
+                    f"{metric.name!r} has two series of the labels {{{labels}}} in Prometheus; "
+                    "the second is left out"
+                )
                 continue
             seen.add(labels)
             if kind is Kind.HISTOGRAM:
@@ -138,8 +136,8 @@ class _Text:
         lines = []
         if bounds:
             counts = accumulate(point.bucket_counts)
-            found = zip(_bounds_text(tuple(bounds), self._openmetrics), counts, strict=False)
-            lines = [f'{start}{bound}"}} {count}\n' for bound, count in found]
+            buckets = zip(_bounds_text(tuple(bounds), self._openmetrics), counts, strict=False)
+            lines = [f'{start}{bound}"}} {count}\n' for bound, count in buckets]
         lines.append(f'{start}+Inf"}} {point.count}\n')
         lines.append(f"{name}_sum{braced} {_number(point.sum or 0.0)}\n")
         lines.append(f"{name}_count{braced} {point.count}\n")
@@ -147,7 +145,7 @@ class _Text:
 
 
 def _kind(data: Any) -> Kind | None:
-    """The kind whose name and type the Collector's page gives it; None for what it could not add up."""
+    """The kind whose name and type the Collector's page gives it; None for delta temporality."""
     from opentelemetry.sdk.metrics.export import AggregationTemporality, Gauge, Sum
 
     if isinstance(data, Gauge):
@@ -161,7 +159,8 @@ def _kind(data: Any) -> Kind | None:
 
 @lru_cache(4096)
 def _names_of(keys: tuple[str, ...], ours: tuple[str, ...], kind: Kind) -> tuple[str, ...]:
-    return tuple(label_names(ours, keys, kind)[len(ours) :])
+    names = label_names(ours, keys, kind)
+    return tuple(names[key] for key in keys)
 
 
 @lru_cache(256)

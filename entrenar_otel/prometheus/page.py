@@ -1,6 +1,6 @@
-"""`/metrics` over HTTP: what Prometheus scrapes where there is no Collector.
+"""`/metrics` over HTTP, for Prometheus to scrape where there is no Collector.
 
-It listens on loopback unless told otherwise, and collects once at a time. Nothing here holds up the
+It listens on loopback unless told otherwise, and runs one collection at a time. Nothing here delays the
 training loop, the exit of the process, or a fork.
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from entrenar_otel.errors import guard
 from entrenar_otel.prometheus.exposition import Exposition
-from entrenar_otel.prometheus.naming import RESOURCE_LABELS
+from entrenar_otel.prometheus.labels import RESOURCE_LABELS
 from entrenar_otel.prometheus.server import PLACE, PageServer
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ COLLECT_SECONDS = 8.0  # Prometheus gives up after 10
 
 
 class MetricsPage:
-    """Serves what `collect` returns at `http://host:port/metrics` (port 0: one that is free).
+    """Serves what `collect` returns at `http://host:port/metrics` (port 0: any free one).
 
-    `token`: what a client must send as `Authorization: Bearer …`. `certfile`, `keyfile`: PEM files
-    that make it HTTPS. `resource_labels`: resource attribute → the label on every series.
+    `token`: clients must send it as `Authorization: Bearer …`. `certfile`, `keyfile`: PEM files, for
+    HTTPS. `resource_labels`: resource attribute → the label on every series.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class MetricsPage:
 
     @property
     def port(self) -> int:
-        """The port it listens on; before `start`, the one asked for."""
+        """The port it listens on; before `start`, the requested one."""
         return self._port
 
     @property
@@ -68,21 +68,22 @@ class MetricsPage:
         return f"{scheme}://{host}:{self._port}/metrics"
 
     def start(self) -> bool:
-        """Listen and serve on threads of its own. Where that cannot be, say so and return False."""
+        """Listen, and serve on threads of its own. Where that fails, warn and return False."""
         if self._server is not None:
             return True
         try:
             context = self._tls()
         except (OSError, ValueError) as error:
-            logger.warning("no /metrics page: the certificate %s or its key cannot be used (%s); training "
-                           "goes on without the page", self._certfile, error)  # fmt: skip
+            logger.warning("no /metrics page: cannot load the certificate %s or its key (%s); training goes "
+                           "on without the page", self._certfile, error)  # fmt: skip
             return False
         try:
             server = PageServer(self._host, self._port, self._answer, self._token, context)
         except (OSError, ValueError, OverflowError) as error:
-            logger.warning("no /metrics page: port %s of %s cannot be had (%s); training goes on without "
-                           "it. Stop what listens there, or set OTEL_EXPORTER_PROMETHEUS_PORT to "
-                           "another port (0: any that is free)", self._port, self._host, error)  # fmt: skip
+            logger.warning("no /metrics page: cannot listen on port %s of %s (%s); training goes on without "
+                           "the page. Stop the program that uses the port, or set "
+                           "OTEL_EXPORTER_PROMETHEUS_PORT to another one (0: any free port)",
+                           self._port, self._host, error)  # fmt: skip
             return False
         self._port = server.server_address[1]
         self._server = server
@@ -91,7 +92,7 @@ class MetricsPage:
         return True
 
     def close(self, timeout_seconds: float = 2.0) -> None:
-        """Stop listening; returns in time, whatever clients and `collect` do."""
+        """Stop listening; return in time, whatever clients and `collect` do."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -104,24 +105,24 @@ class MetricsPage:
         if not self._certfile:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        # With a password asked for, OpenSSL would wait at the terminal.
+        # OpenSSL would ask for a password at the terminal, and wait.
         context.load_cert_chain(self._certfile, self._keyfile, password=lambda: "")
         return context
 
     def _answer(self, openmetrics: bool) -> tuple[HTTPStatus, bytes]:
-        """The page, or what is wrong with it. Runs on handler threads."""
+        """The page, or an error. Runs on handler threads."""
         failed = HTTPStatus.INTERNAL_SERVER_ERROR, b"the metrics could not be collected; see the log\n"
-        with contextlib.suppress(Exception), guard(PLACE):  # which lets errors through in tests only
+        with contextlib.suppress(Exception), guard(PLACE):  # guard re-raises in tests
             try:
                 data = self._collection.result(COLLECT_SECONDS)
             except TimeoutError as error:
                 failed = HTTPStatus.SERVICE_UNAVAILABLE, b"collecting the metrics takes too long\n"
-                raise TimeoutError(f"collecting did not end within {COLLECT_SECONDS:g} s") from error
+                raise TimeoutError(f"collecting took more than {COLLECT_SECONDS:g} s") from error
             return HTTPStatus.OK, self._exposition.write(data, openmetrics=openmetrics)
         return failed
 
     def _leave_to_parent(self) -> None:
-        """In a forked child: drop its copies of the sockets, so that the parent alone has the port."""
+        """In a forked child: close its copies of the sockets, so that only the parent has the port."""
         server, self._server = self._server, None
         self._collection.forget()
         if server is not None:
@@ -129,7 +130,7 @@ class MetricsPage:
 
 
 class _Collection:
-    """Calls `collect` on a thread, one call at a time; who asks meanwhile gets the same answer."""
+    """Calls `collect` on a thread, one call at a time; all who ask meanwhile get the same answer."""
 
     def __init__(self, collect: Callable[[], MetricsData | None]) -> None:
         self._collect = collect

@@ -1,4 +1,4 @@
-"""The small HTTP server under the page: GET and HEAD, eight at a time, and nobody stays for long."""
+"""The small HTTP server under the page: GET and HEAD, eight requests at a time, each with a time limit."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from typing import Any
 from entrenar_otel.errors import guard
 
 PLACE = "the /metrics page"
-REQUESTS = 8  # at a time; more are told to come back
-READ_SECONDS = 5.0  # that a client may leave a read or a write waiting
-REQUEST_SECONDS = 20.0  # after which a connection is cut, however busily it drips
+REQUESTS = 8  # at a time; more get 503
+READ_SECONDS = 5.0  # for one read from or write to a client
+REQUEST_SECONDS = 20.0  # for a whole request, after which the connection is cut
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 class PageServer(ThreadingMixIn, TCPServer):
-    """Accepts, and hands each connection to a daemon thread of its own."""
+    """Accepts connections and serves each on its own daemon thread."""
 
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True  # not to wait for the last run's connections to time out
-    allow_reuse_port = False  # or a second page would share the port in silence
+    allow_reuse_port = False  # or a second page would silently share the port
     request_queue_size = 16
 
     def __init__(
@@ -44,8 +44,8 @@ class PageServer(ThreadingMixIn, TCPServer):
         token: bytes,
         context: ssl.SSLContext | None,
     ) -> None:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self.address_family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        known = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, *_, address = min(known, key=lambda info: info[0] != socket.AF_INET)
         where: Any = (address[0], port)
         self.answer, self.token, self._context = answer, token, context
         self._free = threading.BoundedSemaphore(REQUESTS)
@@ -57,7 +57,7 @@ class PageServer(ThreadingMixIn, TCPServer):
         connection.settimeout(READ_SECONDS)
         if self._context is None:
             return connection, address
-        try:  # the handshake is the handler's, with its first read
+        try:  # the handler's thread does the handshake, with its first read
             wrapped = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         except OSError:  # gone already
             connection.close()
@@ -68,7 +68,7 @@ class PageServer(ThreadingMixIn, TCPServer):
         if not self._free.acquire(blocking=False):
             if self._context is None:
                 with contextlib.suppress(OSError):
-                    request.recv(65536, socket.MSG_DONTWAIT)  # what stays unread resets the connection
+                    request.recv(65536, socket.MSG_DONTWAIT)  # unread data would reset the connection
                 with contextlib.suppress(OSError):
                     request.send(b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\n\r\nbusy\n")
             self.shutdown_request(request)
@@ -76,7 +76,7 @@ class PageServer(ThreadingMixIn, TCPServer):
         self._since[request] = monotonic()
         try:
             super().process_request(request, client_address)
-        except RuntimeError:  # no more threads to be had
+        except RuntimeError:  # no more threads
             self._forget(request)
             raise
 
@@ -91,33 +91,33 @@ class PageServer(ThreadingMixIn, TCPServer):
         self._free.release()
 
     def service_actions(self) -> None:
-        """Twice a second: cut those who have had their time."""
+        """Twice a second: cut the connections whose time is up."""
         overdue = monotonic() - REQUEST_SECONDS
         for connection, since in self._since.copy().items():
             if since < overdue:
-                with contextlib.suppress(OSError):  # past TLS, which its handler uses at this moment
+                with contextlib.suppress(OSError):  # not the TLS layer, which the handler is using
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
-        if error is not None and not isinstance(error, OSError):  # a client that leaves is no failure
+        if error is not None and not isinstance(error, OSError):  # a client that hangs up is no failure
             with contextlib.suppress(Exception), guard(PLACE):
                 raise error
 
     def drop_sockets(self) -> None:
-        for one in (self.socket, *self._since):
-            one.close()
+        for connection in (self.socket, *self._since):
+            connection.close()
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One request a connection (HTTP/1.0): none is kept open."""
+    """One request per connection (HTTP/1.0)."""
 
     server: PageServer
     timeout = READ_SECONDS
 
     def do_GET(self) -> None:
         if not self._may():
-            self._send(HTTPStatus.UNAUTHORIZED, b"a bearer token is needed\n", WWW_Authenticate="Bearer")
+            self._send(HTTPStatus.UNAUTHORIZED, b"a bearer token is required\n", WWW_Authenticate="Bearer")
             return
         path = self.path.partition("?")[0]
         if path == "/":
@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/metrics":
             self._send_metrics()
         else:
-            self._send(HTTPStatus.NOT_FOUND, b"there is /metrics\n")
+            self._send(HTTPStatus.NOT_FOUND, b"not found: try /metrics\n")
 
     do_HEAD = do_GET  # noqa: N815 - the standard library calls it by this name
 
@@ -139,7 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         vary = {"Vary": "Accept, Accept-Encoding"}
         if _weight(self.headers.get_all("Accept-Encoding"), "gzip") > 0:
-            body = gzip.compress(body, 1)  # a quarter of the size in a fifth of the default's time
+            body = gzip.compress(
+                body, 1
+            )  # level 1: a quarter of the size, in a fifth of the default level's time
             vary["Content_Encoding"] = "gzip"
         self._send(status, body, _OPENMETRICS if openmetrics else _TEXT, **vary)
 
@@ -160,9 +162,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the standard library refuses: a request that is none, too long, or of another method."""
+        """Answers what the standard library refuses: malformed, too long, or another method."""
         if code == HTTPStatus.NOT_IMPLEMENTED:
-            self._send(HTTPStatus.METHOD_NOT_ALLOWED, b"there are GET and HEAD\n", Allow="GET, HEAD")
+            self._send(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET and HEAD are allowed\n", Allow="GET, HEAD")
         else:
             status = HTTPStatus(code)
             self._send(status, f"{status.phrase}\n".encode())
@@ -171,13 +173,13 @@ class _Handler(BaseHTTPRequestHandler):
         return "entrenar-otel"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-        """Nothing: the terminal is the training run's."""
+        """Log nothing: the terminal is the training run's."""
 
 
 def _weight(accepted: list[str] | None, wanted: str) -> float:
-    """How much a client wants something, 0 where its headers do not name it."""
-    for one in ",".join(accepted or ()).lower().split(","):
-        name, _, parameters = one.partition(";")
+    """A client's preference for a type or encoding, 0 where its headers do not name it."""
+    for item in ",".join(accepted or ()).lower().split(","):
+        name, _, parameters = item.partition(";")
         if name.strip() == wanted:
             q = re.search(r"(?:^|;)\s*q\s*=\s*([01](?:\.\d+)?)", parameters)
             return float(q[1]) if q else 1.0

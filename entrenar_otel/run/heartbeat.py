@@ -73,6 +73,8 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="entrenar-heartbeat", daemon=True)
 
     def start(self) -> None:
+        for outbox in self.outboxes:
+            outbox.start()
         self._thread.start()
 
     def _run(self) -> None:
@@ -170,13 +172,11 @@ class Heartbeat:
 
     def empty_outboxes(self, timeout_seconds: float = 5.0) -> None:
         """Deliver what waits and flush the receivers; one that hangs is left behind."""
-        hanging = set(stop_all(self.outboxes, timeout_seconds))
-        for outbox in self.outboxes:
-            if outbox.name in hanging:
-                outbox.give_up()
-                logger.warning(
-                    "%s hangs: left behind after %g s; the lake has it all", outbox.name, timeout_seconds
-                )
+        for outbox in stop_all(self.outboxes, timeout_seconds):
+            outbox.give_up()
+            logger.warning(
+                "%s hangs: left behind after %g s; the lake has it all", outbox.name, timeout_seconds
+            )
 
 
 def _give_back_memory() -> None:

@@ -116,6 +116,7 @@ class OpenRun:
 
     def _watch_losses(self) -> None:
         recorder, before = self._recorder, SampleReservoir.dropped
+        self.losses.watch("samples", "lake", lambda: recorder.dropped)
         self.losses.watch("values", "recorder (refused)", lambda: recorder.bad)
         self.losses.watch("samples", "training_views", lambda: SampleReservoir.dropped - before)
 
@@ -178,6 +179,8 @@ class OpenRun:
             provider.show(self.metrics)
         self.spans.start(self._attributes())
         self._capture.install()
+        if self.pipeline is not None:
+            self.pipeline.deliveries.start()
         self.heartbeat.start()
 
     def _attributes(self) -> dict[str, Any]:

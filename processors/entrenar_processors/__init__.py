@@ -3,11 +3,13 @@
 It never imports OpenTelemetry, and nothing of `entrenar_otel`.
 """
 
+from typing import TYPE_CHECKING
+
 from entrenar_processors.detectors.accuracy_drop import AccuracyDrop
 from entrenar_processors.detectors.ddm import DDM
 from entrenar_processors.detectors.divergence import DivergenceDetector
 from entrenar_processors.detectors.drift import DriftMonitor
-from entrenar_processors.detectors.forest import ForestMonitor
+from entrenar_processors.detectors.isolation_forest import ForestMonitor
 from entrenar_processors.detectors.page_hinkley import PageHinkley
 from entrenar_processors.detectors.river import RiverAdapter
 from entrenar_processors.detectors.silent import SilentMembers
@@ -56,3 +58,13 @@ __all__ = [
     "Summaries",
     "Summary",
 ]
+
+if TYPE_CHECKING:
+    Warning = DriftWarning  # noqa: A001 the former name, for type checkers
+else:
+
+    def __getattr__(name: str) -> object:
+        """`Warning`, the former name of `DriftWarning`, which hid Python's own."""
+        if name == "Warning":
+            return DriftWarning
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

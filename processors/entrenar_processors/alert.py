@@ -1,4 +1,4 @@
-"""Alert: what was decided about one episode of findings, and what is to be done about it."""
+"""Alert: what was decided about one episode of findings, and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from entrenar_processors.finding import Coordinates, Severity, plain
+from entrenar_processors.finding import Coordinates, Severity
+from entrenar_processors.plain import plain
 from entrenar_processors.samples import Series
 
 
 class Action(StrEnum):
-    """What is done, in the order of how much it takes from the training.
+    """What is done, from the least to the most severe for the training.
 
     >>> Action.STOP.rank > Action.PAUSE.rank > Action.LOG.rank
     True
@@ -35,7 +36,7 @@ class Action(StrEnum):
 
 
 class Level(StrEnum):
-    """How urgent it is for a person: INFO and WARNING can wait, ERROR and CRITICAL cannot.
+    """How urgent an alert is: INFO and WARNING can wait, ERROR and CRITICAL cannot.
 
     >>> Level.CRITICAL.rank > Level.ERROR.rank
     True
@@ -52,7 +53,7 @@ class Level(StrEnum):
 
     @classmethod
     def of(cls, action: Action) -> Level:
-        """The level of an action for which the file names none.
+        """The level of an action where renacer.toml names none.
 
         >>> Level.of(Action.NOTIFY)
         <Level.WARNING: 'WARNING'>
@@ -63,18 +64,17 @@ class Level(StrEnum):
 
 
 _ACTIONS = tuple(Action)
-NOWHERE = Coordinates()
 _LEVELS = tuple(Level)
+NOWHERE = Coordinates()
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What is done about the findings of `detector`: `name` is what a person calls it, `text` says it.
+    """What is done about the findings of `detector`, by severity, and under which `name` it is known.
 
-    `actions` are by severity. `lasting` findings say themselves when their episode is over
-    (`Finding.resolved`); an episode of the others ends when the series was quiet for a while. `factor` and
-    `min_factor` are those of reduce_lr. `after_steps` is a warm-up in which nothing more than logging
-    is done.
+    `text` begins the summary of its alerts. With `lasting`, findings say when their episode is over
+    (`Finding.resolved`); other episodes end when the series was quiet for a while. `factor` and
+    `min_factor` belong to reduce_lr. `after_steps` is a warm-up during which findings are only logged.
     """
 
     detector: str
@@ -93,10 +93,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One episode of one rule on one series: it fires once, and is told once more when it is over.
+    """One episode of one rule on one series: it fires once, and once more when it is resolved.
 
     `episode` identifies it within a process. `value`, `expected` and `score` are those of the finding
-    that began it; `peak` is the value of the largest score, `count` the number of abnormal samples so
+    that began it; `peak` is the value with the largest score, `count` the number of abnormal samples so
     far. `ended_ns` is None while it lasts. Times are nanoseconds since 1970 UTC.
     """
 
@@ -126,7 +126,7 @@ class Alert:
 
     @property
     def state(self) -> str:
-        """`firing` or `resolved`, as Prometheus and Alertmanager call it."""
+        """`firing` or `resolved`, as Prometheus and Alertmanager say."""
         return "resolved" if self.is_resolved else "firing"
 
     @property
@@ -140,8 +140,8 @@ class Alert:
         return ", ".join(f"{name} {known[name]}" for name in ("epoch", "batch", "step") if name in known)
 
     def as_dict(self) -> dict[str, Any]:
-        """A flat dictionary of text and numbers, without what is not known; for JSON and event attributes."""
-        found: dict[str, Any] = {
+        """A flat dictionary of text and numbers for JSON and event attributes; what is unknown is omitted."""
+        fields: dict[str, Any] = {
             "name": self.name,
             "source": self.source,
             "level": str(self.level),
@@ -154,14 +154,14 @@ class Alert:
             "metric": self.series.metric if self.series else None,
             **({f"tag.{key}": value for key, value in self.series.tags} if self.series else {}),
             **{key: value for key, value in self.at.as_dict().items() if key != "time_ns"},
-            "value": None if self.value is None else plain(self.value),
-            "expected": None if self.expected is None else plain(self.expected),
-            "score": None if self.score is None else plain(self.score),
-            "peak": None if self.peak is None else plain(self.peak),
+            "value": plain(self.value),
+            "expected": plain(self.expected),
+            "score": plain(self.score),
+            "peak": plain(self.peak),
             "count": self.count,
             "factor": self.factor,
             "min_factor": self.min_factor,
             **{f"label.{key}": value for key, value in self.labels.items()},
             **{f"annotation.{key}": value for key, value in self.annotations.items()},
         }
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in fields.items() if value is not None}

@@ -6,8 +6,8 @@
     function   = p50 p90 p95 p99 p999 min max mean std last first count sum nonfinite
     metric     = name | "any/name" | "name", tag="value", …
 
-Python's parser reads it, a whitelist of its nodes is kept, and nothing is ever run: no `eval`. Numbers
-are float64 and follow IEEE 754 as numpy's do: 1 / 0 is infinite, and a NaN compares false with all.
+Python's parser reads it, only whitelisted nodes are accepted, and nothing is ever run: no `eval`. Numbers
+are float64 and follow IEEE 754 as numpy's do: 1 / 0 is infinite, and NaN compares false with everything.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from entrenar_processors.stats.summary import Summaries, Summary
 
 MAX_CHARACTERS, MAX_DEPTH, MAX_NODES = 2_000, 40, 400
 
-#: The percentiles, each with its place in [0, 1].
+#: The percentiles, each as a quantile in [0, 1].
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 FUNCTIONS = (*QUANTILES, "min", "max", "mean", "std", "last", "first", "count", "sum", "nonfinite")
-#: Those that only rise, or only fall, while a run goes on.
+#: Functions that only rise (1), or only fall (-1), while a run goes on.
 _COURSE = {"max": 1, "count": 1, "nonfinite": 1, "min": -1}
 
 _COMPARE: dict[type[ast.cmpop], tuple[str, Callable[[float, float], bool]]] = {
@@ -53,13 +53,13 @@ class Term(NamedTuple):
         return f"{self.function}({inner})"
 
 
-#: Function, metric and tags → the number; None where it was not measured.
+#: From function, metric and tags to the number; None where it was not measured.
 Lookup = Callable[[str, str, Mapping[str, str]], float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an expression came to. `holds` is None where what decides it was not measured."""
+    """The outcome of an expression. `holds` is None where a number that would decide it was not measured."""
 
     holds: bool | None
     terms: tuple[tuple[Term, float | None], ...]
@@ -97,8 +97,8 @@ _Condition = Callable[[_Values], bool | None]
 class Expression:
     """A condition that was read by `parse`.
 
-    `is_final`: once it is false it stays so, however the run goes on, since every number in it only
-    rises or only falls: `max(loss) < 9` is, `p99(loss) < 9` is not.
+    `is_final`: once it is false it stays false, however the run goes on, since every number in it only
+    rises or only falls. `max(loss) < 9` is final, `p99(loss) < 9` is not.
 
     >>> expression = parse("p99(step_duration) < 2.0 and not max(gradient_norm) > 100")
     >>> expression.metrics
@@ -117,13 +117,13 @@ class Expression:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names of all metrics in it."""
+        """The names of all its metrics."""
         return tuple(sorted({term.metric for term in self.terms}))
 
     def evaluate(self, lookup: Lookup) -> Verdict:
-        """The verdict over these numbers.
+        """The verdict on these numbers.
 
-        What was not measured is no number, neither true nor false: the whole is undecided, unless
+        A comparison with what was not measured is neither true nor false: the whole is undecided, unless
         the rest decides it alone (`false and x` is false, `true or x` is true, whatever x is).
         """
         values = {term: lookup(term.function, term.metric, dict(term.tags)) for term in self.terms}
@@ -131,15 +131,15 @@ class Expression:
 
 
 def parse(text: str) -> Expression:
-    """Read an expression. Raises ValueError: what was expected, and what was found."""
+    """Read an expression. Raises ValueError, which says what was expected and what was found."""
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"expected an expression of at most {MAX_CHARACTERS} characters, found {len(text)}")
-    # Python ends an expression at its line; behind a comment a line break must stay what it is
+    # Python ends an expression at the end of its line; after a comment a line break must stay one
     text = text.strip()
     flat = text if "#" in text else text.replace("\r", " ").replace("\n", " ")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of doubtful escapes and numbers: then it is an error
+            warnings.simplefilter("error")  # doubtful escapes and numbers are errors here
             tree = ast.parse(flat, mode="eval")
         return _Reader(flat).read(text, tree.body)
     except SyntaxError as error:
@@ -148,7 +148,7 @@ def parse(text: str) -> Expression:
     except (RecursionError, MemoryError):
         raise ValueError(f"expected at most {MAX_DEPTH} levels of nesting, found more") from None
     except UnicodeError:
-        raise ValueError("expected text, found a half of a surrogate pair") from None
+        raise ValueError("expected text, found half of a surrogate pair") from None
 
 
 class _Reader:
@@ -174,8 +174,8 @@ class _Reader:
             raise ValueError(f"expected at most {MAX_DEPTH} levels of nesting, found more")
 
     def _shown(self, node: ast.AST) -> str:
-        found = ast.get_source_segment(self._text, node) or type(node).__name__
-        return repr(found if len(found) <= 60 else found[:59] + "…")
+        text = ast.get_source_segment(self._text, node) or type(node).__name__
+        return repr(text if len(text) <= 60 else text[:59] + "…")
 
     # -- true or false --------------------------------------------------------------------------
 
@@ -185,9 +185,9 @@ class _Reader:
         self._enter()
         try:
             if isinstance(node, ast.BoolOp):
-                parts = [self._condition(one) for one in node.values]
+                parts = [self._condition(value) for value in node.values]
                 decisive = isinstance(node.op, ast.Or)
-                return _joined([one for one, _ in parts], decisive), all(final for _, final in parts)
+                return _joined([part for part, _ in parts], decisive), all(final for _, final in parts)
             if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
                 inner, _ = self._condition(node.operand)
                 return _negated(inner), False
@@ -201,7 +201,7 @@ class _Reader:
         if not all(type(op) in _COMPARE for op in node.ops):
             signs = " ".join(sign for sign, _ in _COMPARE.values())
             raise ValueError(f"expected one of {signs}, found {self._shown(node)}")
-        numbers = [self._number(one) for one in (node.left, *node.comparators)]
+        numbers = [self._number(side) for side in (node.left, *node.comparators)]
         parts, final = [], True
         for i, op in enumerate(node.ops):
             sign, compare = _COMPARE[type(op)]
@@ -216,7 +216,7 @@ class _Reader:
     # -- numbers --------------------------------------------------------------------------------
 
     def _number(self, node: ast.expr) -> tuple[_Number, int | None]:
-        """The number, and whether it only rises (1), only falls (-1), stays (0), or none of it."""
+        """The number, and whether it only rises (1), only falls (-1), stays (0), or none of these (None)."""
         self._depth += 1
         self._enter()
         try:
@@ -285,19 +285,19 @@ class _Reader:
 
 
 def _joined(parts: list[_Condition], decisive: bool) -> _Condition:
-    """`or` where true is decisive, `and` where false is; None is what is not known."""
+    """`or` where true is decisive, `and` where false is; None is unknown."""
 
     def condition(values: _Values) -> bool | None:
-        found = [part(values) for part in parts]
-        return decisive if decisive in found else None if None in found else not decisive
+        verdicts = [part(values) for part in parts]
+        return decisive if decisive in verdicts else None if None in verdicts else not decisive
 
     return condition
 
 
 def _negated(inner: _Condition) -> _Condition:
     def condition(values: _Values) -> bool | None:
-        found = inner(values)
-        return None if found is None else not found
+        holds = inner(values)
+        return None if holds is None else not holds
 
     return condition
 
@@ -312,8 +312,8 @@ def _compared(compare: Callable[[float, float], bool], left: _Number, right: _Nu
 
 def _minus(inner: _Number) -> _Number:
     def number(values: _Values) -> float | None:
-        found = inner(values)
-        return None if found is None else -found
+        value = inner(values)
+        return None if value is None else -value
 
     return number
 
@@ -330,7 +330,7 @@ def _computed(compute: Callable[[float, float], float], left: _Number, right: _N
 
 
 def statistic(summary: Summary, function: str) -> float | None:
-    """A function of a live summary; percentiles are within its error. `first` is not kept there: None."""
+    """A function of a live summary; percentiles are estimates. None without a value, and for `first`."""
     finite = summary.count - summary.nonfinite
     if function in ("count", "nonfinite"):
         return float(getattr(summary, function))
@@ -346,7 +346,7 @@ def statistic(summary: Summary, function: str) -> float | None:
 
 
 def lookup_in(summaries: Summaries) -> Lookup:
-    """The numbers of a live run, for `Expression.evaluate`."""
+    """The numbers of a live run, as `Expression.evaluate` takes them."""
 
     def lookup(function: str, metric: str, tags: Mapping[str, str]) -> float | None:
         summary = summaries.select(metric, dict(tags))

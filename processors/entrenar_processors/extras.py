@@ -1,4 +1,4 @@
-"""What is optional, and the one message that says how to have it."""
+"""Extras: libraries that only some detectors need, and the message that says how to install them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from importlib.util import find_spec
 
 
 class MissingExtra(ImportError):
-    """A library that only some detectors need is not installed; `extra` is how to have it."""
+    """A library that a detector needs is not installed; `extra` is the extra that brings it."""
 
     def __init__(self, who: str, library: str, extra: str) -> None:
         super().__init__(f"{who} needs {library}: pip install 'entrenar-otel[{extra}]'", name=library)
         self.extra = extra
 
 
-#: Import name: (what it is called, the extra that brings it).
+#: By import name: what the library is called, and the extra that brings it.
 _LIBRARIES = {
     "scipy": ("scipy", "detectors"),
     "sklearn": ("scikit-learn", "detectors"),
@@ -21,7 +21,9 @@ _LIBRARIES = {
 
 
 def require_library(module: str, who: str) -> None:
-    """Refuse at construction, not in the middle of a run, what cannot work; imports nothing.
+    """Raise MissingExtra where a library is not installed, without importing it.
+
+    So a detector is refused at construction and not in the middle of a run.
 
     >>> require_library("scipy", "DriftDetector")
     """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from entrenar_processors.plain import plain
 from entrenar_processors.samples import ABSENT, Block, Column, Series
 
 
@@ -29,7 +29,7 @@ class Severity(StrEnum):
 
 
 class Coordinates(NamedTuple):
-    """Where in the run a sample lies. `time_ns` is since 1970 UTC; what was not reported is -1.
+    """Where in the run a sample lies. `time_ns` counts from 1970 UTC; what was not reported is -1.
 
     >>> Coordinates(time_ns=1, seq=2).as_dict()
     {'time_ns': 1, 'seq': 2}
@@ -43,7 +43,7 @@ class Coordinates(NamedTuple):
 
     @classmethod
     def of(cls, column: Block | Column, row: int) -> Coordinates:
-        """Those of one row, as Python integers."""
+        """The coordinates of one row, as Python integers."""
         return cls(
             int(column.time_ns[row]),
             int(column.epoch[row]),
@@ -54,33 +54,22 @@ class Coordinates(NamedTuple):
 
     @classmethod
     def at(cls, time_ns: int, *place: int | None) -> Coordinates:
-        """From epoch, batch and step, of which None is what was not reported.
+        """From epoch, batch and step; None where one was not reported.
 
         >>> Coordinates.at(1, 3, None, 40).place
         (3, None, 40)
         """
-        return cls(time_ns, *(ABSENT if one is None else one for one in place))
+        return cls(time_ns, *(ABSENT if number is None else number for number in place))
 
     @property
     def place(self) -> tuple[int | None, int | None, int | None]:
-        """Epoch, batch and step; None is what was not reported."""
-        epoch, batch, step = (None if one == ABSENT else one for one in self[1:4])
+        """Epoch, batch and step; None where one was not reported."""
+        epoch, batch, step = (None if number == ABSENT else number for number in self[1:4])
         return epoch, batch, step
 
     def as_dict(self) -> dict[str, int]:
-        """The reported ones only."""
+        """Only the reported coordinates, by name."""
         return {name: value for name, value in self._asdict().items() if value != ABSENT}
-
-
-def plain(value: float) -> float | str:
-    """A number that JSON can say; what is not finite as text.
-
-    >>> plain(0.5), plain(float("nan")), plain(float("-inf"))
-    (0.5, 'NaN', '-Infinity')
-    """
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +77,8 @@ class Finding:
     """A measurement, not an alarm: `detector` saw `value` in `series` where it expected `expected`.
 
     `score` is in the detector's own unit (standard deviations, a cumulative sum, a p-value), signed
-    where the direction is known: positive is upward. All numbers are plain Python, so that a finding
-    can be serialised as it is.
+    where the direction is known: positive is upward. All numbers are plain Python numbers, so that a
+    finding can be serialised as it is.
 
     >>> at = Coordinates(step=7, seq=7)
     >>> Finding("zscore", Series("loss"), Severity.LOW, at, 2.5, 1.0, 3.1).as_dict()["metric"]
@@ -103,11 +92,11 @@ class Finding:
     value: float
     expected: float
     score: float
-    #: Of detectors whose findings last: the state that an earlier finding began is over.
+    #: For detectors whose findings last: the state that an earlier finding began is over.
     resolved: bool = False
     #: How many abnormal samples it stands for.
     count: int = 1
-    #: What a person should read, where the numbers do not say it.
+    #: What a person should read where the numbers do not say it.
     text: str = ""
 
     @property

@@ -1,4 +1,4 @@
-"""Policy: from findings to alerts, one an episode, at the level and with the action of its rule."""
+"""Policy: from findings to alerts, one per episode, with the level and action of its rule."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from entrenar_processors.alert import Action, Alert, Level, Rule
 from entrenar_processors.finding import Finding
 from entrenar_processors.samples import ABSENT, Series
 
-#: Series of one rule that have episodes of their own at a time. What more are abnormal at once (all
-#: layers of a network) share one: nobody reads two thousand alerts.
+#: How many series of one rule have episodes of their own at a time. If more are abnormal at once (all
+#: layers of a network), the rest share one episode: nobody reads two thousand alerts.
 MAX_OPEN = 50
 
 _Key = tuple[str, Series | None]
@@ -20,33 +20,33 @@ _Key = tuple[str, Series | None]
 
 @dataclass(slots=True)
 class _Episode:
-    """An alert that fires, and what ends it; `count` and `peak` are brought into the alert by `told`."""
+    """A firing alert and what ends it; `as_alert` brings `count` and `peak` into the alert."""
 
     alert: Alert
     rule: Rule
     last_ns: int
-    #: Lasting findings that have not said `over`; with none it ends after a quiet time. One of count 0
-    #: only announces what the same sample will be found to be, and holds nothing.
+    #: Lasting findings that are not resolved; without any, the episode ends after a quiet time. A finding
+    #: of count 0 only announces one that the same sample will bring, so it is not counted here.
     holding: int
     top_score: float
     count: int
     peak: float
     announced: bool = False
 
-    def told(self, ended_ns: int | None = None) -> Alert:
+    def as_alert(self, ended_ns: int | None = None) -> Alert:
         """The alert as it stands."""
         return replace(self.alert, count=self.count, peak=self.peak, ended_ns=ended_ns)
 
 
 class Policy:
-    """Decides about findings; pure: what it returns depends on what it was given, and on no clock.
+    """Decides about findings. It reads no clock: what it returns depends only on what it was given.
 
-    The first finding of a rule on a series begins an episode, which fires once, and once more where a
-    later finding calls for more (a stronger action). The episode is over when no finding came for
-    `quiet_seconds`; while a lasting state holds (`Rule.lasting`) it is not. An episode that begins
-    again within that time is the same one: hysteresis, for values that waver about a limit.
+    The first finding of a rule on a series begins an episode, which fires once, and again where a later
+    finding calls for a stronger action. The episode is over when no finding came for `quiet_seconds`,
+    but not while a lasting state holds (`Rule.lasting`). What begins again within that time belongs to
+    the same episode: hysteresis, for values that waver about a limit.
 
-    Findings of detectors without a rule are not decided about; they stay measurements.
+    Findings of detectors without a rule are ignored: they stay measurements.
 
     >>> from entrenar_processors import Coordinates, Severity
     >>> rule = Rule("spike", "spike", "spike", "Spike", dict.fromkeys(Severity, Action.NOTIFY))
@@ -75,11 +75,11 @@ class Policy:
 
     @property
     def active(self) -> list[Alert]:
-        """The alerts that fire now, as they stand."""
-        return [episode.told() for episode in self._open.values()]
+        """The alerts that are firing, as they stand."""
+        return [episode.as_alert() for episode in self._open.values()]
 
     def rule_of(self, detector: str) -> Rule | None:
-        """The rule of a detector, or of the family before its dot.
+        """The rule of a detector, or of its family: what is before the dot.
 
         >>> rule = Rule("silent", "silent", "silent", "", {})
         >>> Policy([rule]).rule_of("silent.nan") is rule
@@ -92,14 +92,14 @@ class Policy:
         self._rules[rule.detector] = rule
 
     def decide(self, findings: Iterable[Finding], now_ns: int) -> list[Alert]:
-        """Alerts that begin, call for more, or are over, in that order of the findings."""
-        told: dict[_Key, None] = {}
+        """The alerts that fire, in the order of the findings, then those that are resolved."""
+        due: dict[_Key, None] = {}
         for finding in findings:
             rule = self.rule_of(finding.detector)
             if rule is not None and (key := self._take(finding, rule, now_ns)) is not None:
-                told[key] = None
-        alerts = [self._open[key].told() for key in told]
-        return alerts + self._end(now_ns)
+                due[key] = None
+        fired = [self._open[key].as_alert() for key in due]
+        return fired + self._end(now_ns)
 
     def finish(self, now_ns: int) -> list[Alert]:
         """End all episodes: the run is over."""
@@ -108,7 +108,7 @@ class Policy:
     # -- inside ---------------------------------------------------------------------------------
 
     def _take(self, finding: Finding, rule: Rule, now_ns: int) -> _Key | None:
-        """Count the finding in; returns the episode's key where that is to be told."""
+        """Count the finding in; returns the key of its episode where an alert is due."""
         time_ns = finding.at.time_ns if finding.at.time_ns != ABSENT else now_ns
         if finding.resolved:
             if (episode := self._begun(finding, rule)) is not None:
@@ -133,7 +133,9 @@ class Policy:
         now = episode.alert.action
         if action is now or action.rank <= now.rank:
             return None
-        episode.alert = replace(episode.alert, level=self._level(rule, action), **_done(rule, action))
+        episode.alert = replace(
+            episode.alert, level=self._level(rule, action), **_action_fields(rule, action)
+        )
         return key
 
     def _key(self, finding: Finding, rule: Rule) -> _Key:
@@ -143,9 +145,9 @@ class Policy:
         return key
 
     def _begun(self, finding: Finding, rule: Rule) -> _Episode | None:
-        """The episode in which the state began that is over now: the series' own, or the shared one.
+        """The episode in which the state began that is resolved now: the series' own, or the shared one.
 
-        A series that began in the shared one stays in it, also when there is room for its own by now.
+        A series that began in the shared one stays there even if there is room for its own by now.
         """
         own, shared = self._open.get((rule.detector, finding.series)), self._open.get((rule.detector, None))
         if own is None or (shared is not None and shared.holding and not own.holding):
@@ -179,7 +181,7 @@ class Policy:
             score=finding.score,
             labels=rule.labels,
             annotations=rule.annotations,
-            **_done(rule, action),
+            **_action_fields(rule, action),
         )
         is_real = finding.count > 0
         holding = int(rule.lasting and is_real)
@@ -195,24 +197,24 @@ class Policy:
         )
 
     def _end(self, now_ns: int) -> list[Alert]:
-        over = [
+        quiet = [
             key
             for key, episode in self._open.items()
             if not episode.holding and now_ns - episode.last_ns >= self._quiet_ns
         ]
-        return self._close(over, None)
+        return self._close(quiet, None)
 
     def _close(self, keys: list[_Key], at_ns: int | None) -> list[Alert]:
         closed = []
         for key in keys:
             episode = self._open.pop(key)
             self._open_of[episode.rule.detector] -= 1
-            closed.append(episode.told(max(episode.last_ns, at_ns or 0)))
+            closed.append(episode.as_alert(max(episode.last_ns, at_ns or 0)))
         return closed
 
 
-def _done(rule: Rule, action: Action) -> dict[str, Any]:
-    """The fields of an alert that say what is done."""
+def _action_fields(rule: Rule, action: Action) -> dict[str, Any]:
+    """The fields of an alert that depend on the action."""
     reduces = action is Action.REDUCE_LR
     return {
         "action": action,
@@ -222,14 +224,14 @@ def _done(rule: Rule, action: Action) -> dict[str, Any]:
 
 
 def _size(score: float) -> float:
-    """How abnormal; what is no number is more so than any."""
+    """How abnormal a score is; NaN is beyond every number."""
     return math.inf if math.isnan(score) else abs(score)
 
 
 def summary_of(rule: Rule, finding: Finding, series: Series | None) -> str:
-    """What an alert of this rule says about a finding."""
+    """The text of an alert of this rule about a finding; `series` is None in the shared episode."""
     if series is None:
-        return f"{rule.text}: {finding.series} and further series at the same time"
+        return f"{rule.text}: {finding.series} and other series at the same time"
     if finding.text:
         return f"{rule.text}: {finding.text}"
     value, expected = (_short(number) for number in (finding.value, finding.expected))

@@ -1,4 +1,4 @@
-"""What every detector is to the rest of the project: a processor of samples."""
+"""Processor: what every detector is to the rest of the project."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from entrenar_processors.samples import Samples, Series
 class Processor(Protocol):
     """Judges samples as they come; the same object judges live ticks, Parquet history and a sink.
 
-    What the contract suite (`tests/processors/test_contract_processors.py`) holds every one to:
+    The contract suite (`tests/processors/test_contract_processors.py`) holds every processor to this:
 
     - any chunking of the same stream gives the same findings at the same samples;
     - each series is judged by itself, whenever it appears, in memory that does not grow with time;
-    - non-finite values are counted in `nonfinite` and otherwise as if absent;
+    - non-finite values are counted in `nonfinite` and otherwise treated as absent;
     - a constant series is a state of its own, never a division by zero or an infinite score;
-    - `update` does not keep views of the values it is given: a segment may be unmapped after it.
+    - `update` keeps no views of the values it is given: their segment may be unmapped afterwards.
     """
 
     @property
@@ -31,20 +31,20 @@ class Processor(Protocol):
 
     @property
     def nonfinite(self) -> Mapping[Series, int]:
-        """How many non-finite values each watched series had; series without any are left out."""
+        """How many non-finite values each watched series had; series without any are omitted."""
         ...
 
     def update(self, samples: Samples) -> list[Finding]:
-        """Judge the samples, which follow all earlier ones; findings come in `Finding.order`."""
+        """Judge samples that follow all earlier ones; the findings are in `Finding.order`."""
         ...
 
     def reset(self) -> None:
-        """Forget everything: afterwards it is as newly made."""
+        """Forget everything, as if newly made."""
         ...
 
 
 class Counting:
-    """What processors share that leave out non-finite values: the count of them, by series."""
+    """A base of processors: the count of the non-finite values that they left out, by series."""
 
     _nonfinite: dict[Series, int]
 
@@ -65,7 +65,7 @@ class AnomalyDetector(Protocol):
     """Learns what is normal from data, then scores single samples without learning from them.
 
     A sample is a number for detectors of one series, a row `(k,)` for joint ones; `fit` takes `(n,)`
-    or `(n, k)`. A score grows with abnormality.
+    or `(n, k)`. The score is the higher, the more abnormal a sample is.
     """
 
     def fit(self, data: ArrayLike) -> Self: ...

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,8 +42,8 @@ class Series(NamedTuple):
 class Block:
     """`n` rows that all report the same `k` series.
 
-    SeriesWriters: `time_ns`, `epoch`, `batch`, `step`, `seq` are `(n,)`; `values` is `(n, k)`.
-    `time_ns` is wall time in nanoseconds since 1970 UTC. Absent coordinates are -1.
+    `time_ns`, `epoch`, `batch`, `step` and `seq` are `(n,)`; `values` is `(n, k)`. `time_ns` is wall
+    time in nanoseconds since 1970 UTC. Absent coordinates are -1.
     """
 
     series: tuple[Series, ...]
@@ -58,7 +58,7 @@ class Block:
         return len(self.seq)
 
     def copy(self) -> Block:
-        """The same rows in memory of their own; the tuple of series is shared."""
+        """The same rows with values in memory of their own."""
         return replace(self, values=np.array(self.values))
 
     @cached_property
@@ -94,9 +94,9 @@ class Column(NamedTuple):
 class Samples:
     """Rows of one process in recording order, held as one dense block per set of series.
 
-    Loops report several sets (train metrics each step, validation each epoch); a block per
-    set stays dense where one wide table would be mostly holes. `matrix` gives that wide table,
-    with its presence mask, when a processor wants it: a reported NaN is present.
+    Loops report several sets (training metrics each step, validation each epoch); a block per
+    set stays dense where one wide table would be mostly holes. `matrix` gives that wide table
+    and its presence mask to a processor that wants it: a reported NaN is present.
 
     >>> s = Samples.from_columns({"loss": [0.5, 0.4]}, seq=[0, 1])
     >>> s.column(Series("loss")).values.tolist()
@@ -109,20 +109,20 @@ class Samples:
     @classmethod
     def from_columns(
         cls,
-        columns: Mapping[str | Series, Sequence[float]],
+        columns: Mapping[Any, ArrayLike],
         *,
-        seq: Sequence[int] | None = None,
-        time_ns: Sequence[int] | None = None,
-        epoch: Sequence[int] | None = None,
-        batch: Sequence[int] | None = None,
-        step: Sequence[int] | None = None,
+        seq: ArrayLike | None = None,
+        time_ns: ArrayLike | None = None,
+        epoch: ArrayLike | None = None,
+        batch: ArrayLike | None = None,
+        step: ArrayLike | None = None,
     ) -> Samples:
-        """Build samples whose rows all report every column. Columns must have one length."""
+        """Samples whose rows all report every column; columns are by name or Series, and of one length."""
         series = tuple(s if isinstance(s, Series) else Series(s) for s in columns)
         values = np.column_stack([np.asarray(v, dtype=np.float64) for v in columns.values()])
         n = len(values)
 
-        def ints(given: Sequence[int] | None, default: Any, dtype: Any = np.int64) -> Any:
+        def ints(given: ArrayLike | None, default: Any, dtype: Any = np.int64) -> Any:
             return np.asarray(given if given is not None else default, dtype=dtype)
 
         absent = np.full(n, ABSENT)
@@ -156,11 +156,11 @@ class Samples:
 
     @cached_property
     def _blocks_of(self) -> dict[Series, list[Block]]:
-        found: dict[Series, list[Block]] = {}
+        blocks: dict[Series, list[Block]] = {}
         for block in self.blocks:
             for series in block.series:
-                found.setdefault(series, []).append(block)
-        return found
+                blocks.setdefault(series, []).append(block)
+        return blocks
 
     def column(self, series: Series) -> Column:
         """The rows in which `series` was reported, in recording order."""
@@ -171,9 +171,9 @@ class Samples:
         if len(parts) == 1:
             return parts[0]
         if not parts:
-            none = np.empty(0, np.int64)
-            none32 = np.empty(0, np.int32)
-            return Column(none, none32, none32, none, none, np.empty(0, np.float64))
+            empty = np.empty(0, np.int64)
+            empty32 = np.empty(0, np.int32)
+            return Column(empty, empty32, empty32, empty, empty, np.empty(0, np.float64))
         whole = Column.concat(parts)
         return whole.take(np.argsort(whole.seq, kind="stable"))
 
@@ -192,15 +192,15 @@ class Samples:
         start = 0
         for block in self.blocks:
             rows = slice(start, start + len(block))
-            for j, one in enumerate(wanted):
-                if (i := block.column_of.get(one)) is not None:
+            for j, name in enumerate(wanted):
+                if (i := block.column_of.get(name)) is not None:
                     values[rows, j] = block.values[:, i]
                     present[rows, j] = True
             start += len(block)
         return seq[order], values[order], present[order]
 
     def copy(self) -> Samples:
-        """A copy that outlives the segment which the values may be a view of."""
+        """A copy that outlives the segment of which the values may be a view."""
         return Samples(block.copy() for block in self.blocks)
 
     @classmethod

@@ -113,7 +113,7 @@ def test_the_view(story: None) -> None:
 
 
 AT_120 = """\
-time (UTC)  level     alert                         what                                                did     state
+time (UTC)  level     alert                         what                                                action  state
 HH:MM:SS    info      run_started                   run started
 HH:MM:SS    critical  accuracy_floor                Accuracy regression detected:                       notify  resolved
                                                     accuracy{split="validation"} is 0.7, the limit is
@@ -125,7 +125,7 @@ HH:MM:SS    error     nonfinite_loss                Training diverged: loss is n
 HH:MM:SS    info      run_ended                     run ended: stopped"""  # noqa: E501
 
 AT_80 = """\
-time (UTC)  level     what                                      did     state
+time (UTC)  level     what                                      action  state
 HH:MM:SS    info      run started
 HH:MM:SS    critical  Accuracy regression detected:             notify  resolved
                       accuracy{split="validation"} is 0.7, the

@@ -194,7 +194,7 @@ def test_tracemalloc_runs_only_for_allocations_and_says_so(
     bytearray(30 * MIB)
     watch.on_tick()
     (told,) = watch.new_violations()
-    assert told.message.startswith("what Python allocated was 30.")
+    assert told.message.startswith("memory allocated by Python was 30.")
     watch.on_tick()
     bytearray(31 * MIB)
     watch.on_tick()

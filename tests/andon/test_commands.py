@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ def test_stop_pause_and_resume(train: Train, command: Call, state_of: Any) -> No
     run = train(TRAIN)
     run.expect("ready")
     paused = command("pause", "run-1", "--reason", "a look")
-    assert (paused.returncode, paused.stdout) == (0, "pause: run run-1, rank 0 took it\n")
+    assert (paused.returncode, paused.stdout) == (0, "pause: run run-1, rank 0 accepted it\n")
     run.expect("paused")
     resumed = command("resume", "run-1", "--json")
     assert resumed.returncode == 0
@@ -89,14 +88,12 @@ def test_the_command_that_a_pause_prints_resumes_it(train: Train) -> None:
     run.expect("paused")
     program = f"{shlex.quote(sys.executable)} -m entrenar_otel.cli.main"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ENTRENAR_")}
-    begun = time.monotonic()
     done = subprocess.run(
         typed[1].replace("entrenar-otel", program, 1),
         shell=True, cwd="/", env=environment, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     run.expect("resumed")
-    assert time.monotonic() - begun < 20
 
 
 def test_a_paused_run_is_seen_to_be_paused(train: Train, command: Call) -> None:
@@ -107,7 +104,7 @@ def test_a_paused_run_is_seen_to_be_paused(train: Train, command: Call) -> None:
     (seen,) = json.loads(command("--json", "ls").stdout)
     assert seen["state"] == "paused"
     assert command("show", "run-1").stdout.startswith("run-1  paused")
-    assert command("resume", "run-1").stdout == "resume: run run-1, rank 0 took it\n"
+    assert command("resume", "run-1").stdout == "resume: run run-1, rank 0 accepted it\n"
     run.expect("resumed")
     again = command("resume", "run-1")
     assert (again.returncode, again.stdout) == (0, "resume: run run-1, rank 0 was not paused\n")
@@ -125,10 +122,8 @@ def test_a_signal_while_paused(train: Train, number: signal.Signals, state_of: A
     Path("renacer.toml").write_text(FLOOR)
     run = train(LOW)
     run.expect("paused")
-    begun = time.monotonic()
     run.signal(number)
     code, _, err = run.end()
-    assert time.monotonic() - begun < 20
     assert code == -number, err
     state, reason = state_of("run-1")
     assert (state, reason) == ("stopped", "KeyboardInterrupt" if number is signal.SIGINT else "SIGTERM")
@@ -179,9 +174,7 @@ def test_a_run_that_does_not_run(command: Call) -> None:
     for name in ("stop", "pause", "resume"):
         done = command(name, "done")
         assert done.returncode == 1
-        assert done.stderr == (
-            "error: run 'done' is not running: expected one that is, see `entrenar-otel ls`\n"
-        )
+        assert done.stderr == "error: run 'done' is not running; `entrenar-otel ls` shows which runs are\n"
     none = command("stop", "nope")
     assert (none.returncode, none.stderr.startswith("error: no run 'nope' in ")) == (1, True)
     assert not list(live().glob("*.control"))
@@ -216,7 +209,10 @@ def test_a_run_that_does_not_take_it(train: Train, command: Call) -> None:
     run.expect("ready")
     run.signal(signal.SIGSTOP)
     done = command("stop", "run-1", "--wait", "0.5")
-    assert (done.returncode, done.stdout) == (1, "stop: run run-1, rank 0 has not taken it within 0.5 s\n")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "stop: run run-1, rank 0 has not accepted it within 500 ms\n",
+    )
     run.signal(signal.SIGCONT)
     run.expect("saved")
     assert run.end()[0] == 1

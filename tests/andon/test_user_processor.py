@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from entrenar_processors import (
 )
 from entrenar_processors.alert import Action, Level
 
-from entrenar_otel import AndonStop, ConfigError, Monitor, errors
+from entrenar_otel import AndonStop, Monitor, errors
 from entrenar_otel.testing import Kit, kit, open_run
 
 Lenient = Callable[[], None]
@@ -328,33 +328,3 @@ def test_a_forked_child_may_have_it(tmp_path: Path) -> None:
                 os._exit(len(own.monitor.alerts))
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
         assert processor.seen == 1
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ([PageHinkley], r"expected an object, got the class PageHinkley: write PageHinkley\(…\)"),
-        ([object()], "without update and reset"),
-        ("page_hinkley", "expected processors to be a list, got 'page_hinkley'"),
-        (Negative(), "expected processors to be a list, got <"),
-    ],
-)
-def test_what_is_no_processor(given: Any, message: str) -> None:
-    """Said at construction: what was expected, what was given, what to do."""
-    with pytest.raises(ConfigError, match=message):
-        Monitor(processors=given, quiet=True)
-
-
-def test_a_detector_of_river() -> None:
-    """The adapter makes one for each series."""
-    from river.drift import ADWIN
-
-    with pytest.raises(ConfigError, match=r"got ADWIN, a detector of river: write RiverAdapter\(ADWIN\)"):
-        Monitor(processors=[cast("Any", ADWIN)()], quiet=True)
-
-
-def test_one_given_twice() -> None:
-    """It would judge every sample twice, and count it twice."""
-    processor = Negative()
-    with pytest.raises(ConfigError, match="got one twice"):
-        Monitor(processors=[processor, processor], quiet=True)

@@ -158,15 +158,13 @@ def test_a_handler_that_hangs_or_raises_keeps_nobody_waiting(
     released = threading.Event()
 
     def hangs(_alert: Alert) -> None:
-        released.wait(60)
+        released.wait()
 
     def raises(_alert: Alert) -> None:
         raise OSError("no network")
 
     with judged("", alerting=AndonConfig(handlers=[hangs, raises, calls.append])) as one:
-        begun = time.monotonic()
         spike(one)
-        assert time.monotonic() - begun < 30
         for _ in range(100):
             if calls:
                 break

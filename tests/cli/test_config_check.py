@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 
 GOOD = """\
@@ -52,7 +50,7 @@ Cli = Callable[..., Any]
 def test_a_good_file_is_one_line(cli: Cli) -> None:
     """What is checked, watched and on; the default is ./renacer.toml, and the repository's is good."""
     Path("renacer.toml").write_text(GOOD)
-    line = "renacer.toml: 1 assertion (1 more off), 2 thresholds, 5 detectors on\n"
+    line = "renacer.toml: 1 assertion (1 more disabled), 2 thresholds, 5 detectors on\n"
     assert cli("config", "check") == (0, line, "")
     assert cli("config", "check", "--json").code == 0
     assert json.loads(cli("config", "check", "--json").out) == {
@@ -85,23 +83,3 @@ def test_a_wrong_file_is_all_its_problems(cli: Cli) -> None:
         "hint": "",
         "message": TOLD[0],
     }
-
-
-def test_other_commands_say_the_same(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They do not go on with half of a file."""
-    monkeypatch.delenv("ENTRENAR_LAKE")  # else the file is not asked
-    Path("renacer.toml").write_text(BAD)
-    answer = cli("ls")
-    assert answer == (2, "", "error: " + "\n".join(TOLD) + "\n")
-
-
-def test_no_file(cli: Cli) -> None:
-    """To check what is not there is an error, not the defaults."""
-    gone = "gone.toml: expected a file that can be read, found No such file or directory\n"
-    assert cli("config", "check", "gone.toml") == (2, "", gone)
-
-
-def test_the_schema_is_the_committed_one(cli: Cli) -> None:
-    """Printed so that it can be redirected into a file."""
-    committed = (ROOT / "docs" / "renacer.schema.json").read_text(encoding="utf-8")
-    assert cli("config", "schema") == (0, committed, "")

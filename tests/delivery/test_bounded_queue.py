@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrenar_otel.delivery.bounded_queue import BoundedQueue, DropOldest, DropStale, Overflow
+from entrenar_otel import errors
+from entrenar_otel.delivery import bounded_queue
+from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.overflow import DropOldest, DropStale, Overflow
+from entrenar_otel.delivery.worker import stop_all
 
 
 class Receiver:
@@ -48,6 +56,7 @@ def queue_of(
     max_batch: int = 1,
     delay_seconds: float | None = None,
     weigh: Callable[[str], int] | None = None,
+    finish: Callable[[], object] = lambda: None,
 ) -> BoundedQueue[str]:
     return BoundedQueue(
         "receiver",
@@ -59,7 +68,12 @@ def queue_of(
         max_batch=max_batch,
         delay_seconds=delay_seconds,
         weigh=weigh,
+        finish=finish,
     )
+
+
+def refuse_to_start(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread at interpreter shutdown")
 
 
 def case_of(item: str) -> tuple[str, bool]:
@@ -139,14 +153,85 @@ def test_batches_wait_for_their_delay(receiver: Receiver) -> None:
 
 
 def test_a_receiver_that_hangs_is_left_behind(receiver: Receiver) -> None:
-    """What waits for it is lost then, and counted."""
+    """What waits for it is lost then, and what it hangs with: whether that arrives yet, nobody knows."""
     losses = Losses()
     queue = queue_of(receiver.take, losses)
     for item in "abcd":
         queue.put(item)
         assert receiver.entered.wait(20)
     assert not queue.stop(0.05)
-    assert (queue.give_up(), queue.waiting(), losses.text()) == (3, [], "3 items (receiver)")
+    assert (queue.give_up(), queue.waiting(), losses.text()) == (4, [], "4 items (receiver)")
+
+
+@pytest.mark.parametrize("how", ["raises", "says False"])
+def test_a_batch_that_was_not_taken_is_lost(how: str) -> None:
+    """By its weight, once; the next one is delivered."""
+    losses, got = Losses(), list[str]()
+    errors.set_strict(False)
+
+    def take(batch: Sequence[str]) -> bool:
+        if batch[0] != "bad":
+            got.extend(batch)
+            return True
+        if how == "raises":
+            raise ConnectionError("nobody there")
+        return False
+
+    queue = queue_of(take, losses, limit=20, weigh=len)
+    for item in ("good", "bad", "fine"):
+        queue.put(item)
+    assert queue.stop(20)
+    assert (got, losses.text()) == (["good", "fine"], "3 items (receiver)")
+
+
+def test_a_failure_after_it_was_given_up_is_not_counted_twice() -> None:
+    """The receiver comes back when the run has ended, and fails."""
+    losses, gate, entered = Losses(), threading.Event(), threading.Event()
+
+    def take(_batch: Sequence[str]) -> bool:
+        entered.set()
+        gate.wait(20)
+        return False
+
+    queue = queue_of(take, losses)
+    queue.put("a")
+    assert entered.wait(20)
+    assert not queue.stop(0.05)
+    assert queue.give_up() == 1
+    gate.set()
+    assert queue.stop(20)
+    assert losses.text() == "1 item (receiver)"
+
+
+def test_a_put_at_every_bytecode(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A garbage collection may end a span anywhere in here, in this very thread: nothing fails or is lost."""
+    receiver.gate.set()
+    losses = Losses()
+    queue = queue_of(receiver.take, losses, limit=10**6, max_batch=4, delay_seconds=1000.0)
+    monkeypatch.setattr(threading.Thread, "start", refuse_to_start)  # so that all of it happens here
+    left = 3000
+
+    def interrupt(frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal left
+        frame.f_trace_opcodes = True
+        if event == "opcode" and left and frame.f_code.co_filename == bounded_queue.__file__:
+            left -= 1
+            queue.put("i")
+        return interrupt
+
+    before = sys.gettrace()
+    here = inspect.currentframe()
+    assert here is not None
+    here.f_trace_opcodes = True  # Python 3.12 looks for it when tracing begins
+    sys.settrace(interrupt)
+    try:
+        for _ in range(5):
+            queue.put("p")
+        assert queue.stop(20)
+    finally:
+        sys.settrace(before)
+    assert left == 0
+    assert (receiver.got.count("p"), receiver.got.count("i"), losses.text()) == (5, 3000, "")
 
 
 def test_a_put_within_a_put(receiver: Receiver) -> None:
@@ -167,16 +252,13 @@ def test_a_put_within_a_put(receiver: Receiver) -> None:
 
 def test_where_no_thread_can_be_started(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """As at the end of the interpreter, from Python 3.12 on: what waits is delivered by who stops."""
-
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread at interpreter shutdown")
-
     receiver.gate.set()
-    queue = queue_of(receiver.take, Losses())
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    ends: list[str] = []
+    queue = queue_of(receiver.take, Losses(), finish=lambda: ends.append("finish"))
+    monkeypatch.setattr(threading.Thread, "start", refuse_to_start)
     queue.put("a")
-    assert queue.stop(1)
-    assert receiver.batches == [["a"]]
+    assert stop_all([queue], 1) == []
+    assert (receiver.batches, ends) == ([["a"]], ["finish"])
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of forking beside threads

@@ -2,30 +2,59 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import threading
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from entrenar_processors import Samples, Series
 from entrenar_processors.alert import Alert
+from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from entrenar_otel import Monitor, errors
-from entrenar_otel.andon import AndonConfig
+from entrenar_otel.andon import AndonConfig, andon, numerical_warnings
 from entrenar_otel.delivery import outbox
-from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.losses import Loss, Losses
+from entrenar_otel.handlers import Alertmanager, alertmanager
+from entrenar_otel.otel.traces import span_events
+from entrenar_otel.recording.segment import Segment
 from entrenar_otel.run import open_run as open_run_module
-from entrenar_otel.testing import Kit, kit
+from entrenar_otel.sdk import TrainingMetricReader, training_views
+from entrenar_otel.testing import Kit, kit, open_run
 
 
 def lost(one: Kit) -> dict[tuple[str, str], float]:
     """What an exporter sees of the losses, zeros left out."""
     points = one.points("entrenar.losses")
     return {(p.attributes["what"], p.attributes["who"]): p.value for p in points if p.value}
+
+
+def lost_to(one: Kit, who: str) -> int:
+    """What the run has counted for one receiver, without a beat of the heart."""
+    return sum(n for loss, n in one.run.losses.snapshot() if loss.who == who)
+
+
+def hot(folder: Path, limits: str = "") -> Path:
+    """Settings in which every series of `heat` above 1 is an alert of its own."""
+    settings = folder / "renacer.toml"
+    settings.write_text(
+        f'{limits}\n[[monitor.threshold]]\nname = "hot"\nmetric = "heat"\nmax = 1.0\naction = "notify"\n'
+    )
+    return settings
+
+
+def heat(one: Kit, count: int) -> None:
+    """One alert per tick, each of a series of its own."""
+    for layer in range(count):
+        one.monitor.log(heat=2.0, tags={"layer": layer})
+        one.advance(1.0)
 
 
 @pytest.fixture
@@ -58,6 +87,7 @@ def test_every_loss_starts_at_zero(tmp_path: Path) -> None:
         ("notices", "handler tell"): 0,
         ("samples", "consumer watch"): 0,
         ("samples", "emitter InMemoryEmitter"): 0,
+        ("samples", "lake"): 0,
         ("samples", "training_views"): 0,
         ("span events", "training.run"): 0,
         ("values", "recorder (refused)"): 0,
@@ -82,11 +112,46 @@ def test_what_a_slow_consumer_misses(
             one.monitor.log(loss=float(value))
             heartbeat.tick()
             assert entered.wait(20)
-        assert dict(one.run.losses.snapshot())["samples", "consumer slow"] == 3
+        assert dict(one.run.losses.snapshot())[Loss("samples", "consumer slow")] == 3
         gate.set()
         assert lost(one) == {("samples", "consumer slow"): 3.0}
     assert caplog.text.count("consumer slow is too slow") == 1
     assert "run kit ended; dropped, refused or cut on the way: 3 samples (consumer slow)" in caplog.text
+
+
+def test_one_consumer_of_two_that_hang_by_the_same_name(
+    tmp_path: Path, gate: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is said is said of the one that hangs: the other has everything."""
+    got: list[float] = []
+
+    def make(waits: bool) -> Callable[[Samples], None]:
+        def watch(samples: Samples) -> None:
+            if waits:
+                gate.wait()
+            got.extend(samples.column(Series("loss")).values.tolist())
+
+        return watch
+
+    with kit(tmp_path, consumers=[make(True), make(False)]) as one:
+        one.monitor.log(loss=0.5)
+        one.run.heartbeat.tick()
+        one.run.heartbeat.empty_outboxes(0.2)
+        assert lost_to(one, "consumer watch") == 1
+    assert got == [0.5]
+    assert caplog.text.count("consumer watch hangs: left behind after 0.2 s") == 1
+
+
+def test_receivers_have_their_threads_from_the_start(tmp_path: Path) -> None:
+    """From Python 3.12 on none can be started at exit, and without a thread there is no deadline."""
+
+    def watch(_samples: Samples) -> None: ...
+
+    def tell(_alert: Alert) -> None: ...
+
+    with kit(tmp_path, consumers=[watch], alerting=AndonConfig(handlers=[tell])):
+        running = {thread.name for thread in threading.enumerate()}
+    assert {"consumer watch", "handler tell"} <= running
 
 
 def test_spans_that_an_exporter_did_not_take(
@@ -128,16 +193,126 @@ def test_notes_that_were_cut(tmp_path: Path) -> None:
 
 def test_incidents_beyond_the_limit(tmp_path: Path) -> None:
     """The first of a name have their incident; of the rest it is known that they have none."""
-    settings = tmp_path / "renacer.toml"
-    settings.write_text(
-        "[monitor.andon]\nmax_incidents = 4\n"
-        '[[monitor.threshold]]\nname = "hot"\nmetric = "heat"\nmax = 1.0\naction = "notify"\n'
-    )
+    settings = hot(tmp_path, "[monitor.andon]\nmax_incidents = 4")
     with kit(tmp_path / "kit", settings_file=settings) as one:
-        for layer in range(3):
-            one.monitor.log(heat=2.0, tags={"layer": layer})
-            one.advance(1.0)
+        heat(one, 3)
         assert lost(one) == {("incidents", "alert pipeline"): 2.0}
+
+
+def test_notices_for_a_handler_that_hangs(tmp_path: Path, gate: threading.Event) -> None:
+    """Counted when it is left behind: the one that it hangs with, and those behind it."""
+    entered = threading.Event()
+
+    def tell(_alert: Alert) -> None:
+        entered.set()
+        gate.wait()
+
+    alerting = AndonConfig(handlers=[tell])
+    with kit(tmp_path / "kit", settings_file=hot(tmp_path), alerting=alerting) as one:
+        heat(one, 3)
+        assert entered.wait(20)
+        assert one.run.pipeline is not None
+        assert one.run.pipeline.deliveries.close(0.2) == ["tell"]
+        assert lost(one) == {("notices", "handler tell"): 3.0}
+
+
+def test_alerts_that_alertmanager_forgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beyond its limit the oldest that fire are not posted again."""
+    monkeypatch.setattr(alertmanager, "MAX_ACTIVE", 2)
+    handler = Alertmanager("http://127.0.0.1:9", timeout_seconds=0.1, deadline_seconds=0.1)
+    alerting = AndonConfig(handlers=[handler])
+    with kit(tmp_path / "kit", settings_file=hot(tmp_path), alerting=alerting) as one:
+        heat(one, 5)
+        assert one.flush_handlers()
+        assert lost(one) == {("alerts", "handler alertmanager"): 3.0}
+    assert caplog.text.count("more than 2 alerts fire: the oldest are not kept alive") == 1
+
+
+def test_alerts_for_a_loop_that_does_not_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait for its next `log`, up to a limit; all were told by then."""
+    monkeypatch.setattr(andon, "_MAX_PENDING", 2)
+    told: list[Alert] = []
+    with kit(tmp_path / "kit", settings_file=hot(tmp_path)) as one:
+        one.monitor.on("alert", told.append)
+        for layer in range(5):  # at once: no log comes between the alerts
+            one.monitor.log(heat=2.0, tags={"layer": layer})
+        one.advance(1.0)
+        assert lost(one) == {("alerts", "loop"): 3.0}
+        one.monitor.log(other=1.0)
+        assert len(told) == 2
+        assert len(one.alerts) == 5
+
+
+def test_numerical_warnings_between_two_ticks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest are judged; all are events."""
+    monkeypatch.setattr(numerical_warnings, "MAX_WAITING", 2)
+    monkeypatch.setattr(warnings, "showwarning", lambda *_: None)  # pytest's would show them
+    with kit(tmp_path) as one, warnings.catch_warnings():
+        warnings.simplefilter("always")
+        for line in range(5):
+            warnings.warn_explicit("overflow encountered in exp", RuntimeWarning, "model.py", line)
+        assert lost(one) == {("warnings", "alert pipeline"): 3.0}
+
+
+def test_events_that_wait_for_their_span(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The span has the newest, the lake has all."""
+    monkeypatch.setattr(span_events, "MAX_WAITING", 3)
+    with kit(tmp_path) as one:
+        for number in range(5):
+            one.monitor.event("tick", {"number": number})
+        assert lost(one) == {("span events", "training.run"): 3.0}  # training.run.started is the first
+        found = one.monitor.query("SELECT count(*) AS n FROM events WHERE name = 'tick'").to_pylist()
+        assert found == [{"n": 5}]
+
+
+def test_a_disk_that_is_full(
+    tmp_path: Path,
+    segment_size: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Samples and notes that found no room; a full disk is said once, and at the end how much it cost."""
+    segment_size(1 << 16)
+
+    def create(*_arguments: Any, **_settings: Any) -> Segment:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with kit(tmp_path) as one:
+        monkeypatch.setattr(Segment, "create", create)
+        count = 0
+        while not one.monitor.dropped:
+            one.monitor.log(loss=0.5)
+            count += 1
+        one.monitor.log(loss=0.5)
+        one.monitor.event("late", {"text": "x" * 200})
+        counted = lost(one)
+        assert counted["samples", "lake"] == one.monitor.dropped == 2.0
+        assert counted["notes", "journal"] >= 1.0
+    assert caplog.text.count("no room for the next segment") == 1
+    assert "2 samples (lake)" in caplog.text
+
+
+def test_samples_of_a_provider_of_ones_own(caplog: pytest.LogCaptureFixture) -> None:
+    """More of one series than its view keeps between two heartbeats."""
+    reader = TrainingMetricReader(lake="lake", quiet=True, settings_file=None, interval_seconds=1e5)
+    provider = MeterProvider(
+        metric_readers=[reader],
+        views=training_views(max_samples=10),
+        exemplar_filter=AlwaysOnExemplarFilter(),
+        shutdown_on_exit=False,
+    )
+    gauge = provider.get_meter("mine").create_gauge("training.accuracy")
+    gauge.set(0.5)
+    provider.force_flush()
+    run = open_run(reader.monitor)
+    before = dict(run.losses.snapshot())[Loss("samples", "training_views")]
+    for _ in range(14):
+        gauge.set(0.5)
+    assert dict(run.losses.snapshot())[Loss("samples", "training_views")] == before + 4
+    provider.shutdown()
+    assert f"{before + 4} samples (training_views)" in caplog.text
 
 
 def test_failures_inside_monitoring_are_exported(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from entrenar_processors.alert import Level
 
 from entrenar_otel.errors import ConfigError, DeliveryError
-from entrenar_otel.handlers import Apprise, Deliveries, Notice
+from entrenar_otel.handlers import Apprise, Deliveries, Notice, RunInfo
 
 SECONDS = 20.0
 
@@ -29,6 +29,7 @@ SECONDS = 20.0
 def test_what_is_sent(
     changes: dict[str, Any], kind: str, title: str, server: Any, notice_of: Callable[..., Notice]
 ) -> None:
+    """Kind and title by the alert's level and state, the alert in one line, the incident without secrets."""
     handler = Apprise(f"json://127.0.0.1:{server.port}/hook")
     handler.handle(notice_of(incident="s3://key:SECRET@bucket/incidents/1", **changes))
     (request,) = server.requests
@@ -38,6 +39,13 @@ def test_what_is_sent(
     assert "spike" in first
     assert "Loss spike" in first
     assert second == "s3://bucket/incidents/1"
+
+
+def test_a_title_is_one_line(server: Any, notice_of: Callable[..., Notice]) -> None:
+    """A run's id is any text, and a title becomes a header of a mail."""
+    run = RunInfo("r1\r\nBcc: x\x1b[2J")
+    Apprise(f"json://127.0.0.1:{server.port}/hook").handle(notice_of(run=run))
+    assert server.requests[0].json["title"] == "WARNING spike in run r1 Bcc: x?[2J"
 
 
 def test_several_services(
@@ -76,9 +84,10 @@ def test_failures_and_secrets(
 
 
 @pytest.mark.parametrize("url", ["nonsense://SECRET", "SECRET", "json://", "mailto://SECRET"])
-def test_a_url_that_is_none(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bad_url(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It is refused when the handler is made, with its scheme at most."""
     caplog.set_level(logging.DEBUG)
-    with pytest.raises(ConfigError, match="expected one of apprise's URLs") as caught:
+    with pytest.raises(ConfigError, match="expected URLs of Apprise services") as caught:
         Apprise(url)
     assert "SECRET" not in "".join(traceback.format_exception(caught.value)) + caplog.text
 

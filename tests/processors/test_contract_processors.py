@@ -66,7 +66,7 @@ def make(cls: type) -> Processor:
 
 
 def domain(cls: type, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return DOMAIN.get(cls.__name__, lambda same: same)(values)
+    return DOMAIN[cls.__name__](values) if cls.__name__ in DOMAIN else values
 
 
 def stream(cls: type, n: int, k: int, seed: int) -> tuple[tuple[Series, ...], NDArray[np.float64]]:

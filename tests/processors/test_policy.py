@@ -192,7 +192,7 @@ def test_the_level_of_the_rule() -> None:
 def test_how_much_the_learning_rate_is_reduced() -> None:
     """Said by alerts that reduce it and by no others, also where they came to it later."""
     actions = {LOW: Action.LOG, MEDIUM: Action.REDUCE_LR, HIGH: Action.PAUSE}
-    factors = {"factor": 0.25, "min_factor": 0.125}
+    factors: dict[str, Any] = {"factor": 0.25, "min_factor": 0.125}
     policy = Policy([rule(actions=actions, **factors)])
     told = [policy.decide([found(0, severity)], 0)[0] for severity in Severity]
     assert [(one.factor, one.min_factor) for one in told] == [(None, None), (0.25, 0.125), (None, None)]
@@ -267,7 +267,7 @@ def test_what_is_said(value: float, expected: float, text: str) -> None:
     """Six digits; nothing was expected of what is no number."""
     given = Rule("a", "a", "a", "T", {})
     assert summary_of(given, found(0, value=value, expected=expected), LOSS) == text
-    assert summary_of(given, found(0), None) == "T: loss and further series at the same time"
+    assert summary_of(given, found(0), None) == "T: loss and other series at the same time"
 
 
 # -- announcements: what `log` saw in its own call ------------------------------------------------------

@@ -62,7 +62,7 @@ def test_all_layers_at_once(n: int) -> None:
     assert [(one.series, one.count) for one in shared] == [(None, n - MAX_OPEN)] * (n > MAX_OPEN)
     assert policy.active == told
     for one in shared:
-        assert one.summary == f"Spike: {layer(MAX_OPEN)} and further series at the same time"
+        assert one.summary == f"Spike: {layer(MAX_OPEN)} and other series at the same time"
         assert "metric" not in one.as_dict()
     again = policy.decide([found(i, 6) for i in range(n)], 6 * SECOND)
     assert again == []

@@ -35,7 +35,7 @@ from prometheus_client.parser import text_string_to_metric_families as text_fami
 from entrenar_otel.prometheus.exposition import Exposition
 from entrenar_otel.semconv import DURATION_BOUNDS_SECONDS
 
-RESOURCE = {
+RESOURCE: dict[str, Any] = {
     "training.run.id": 'r "1"',
     "training.model.id": "m",
     "training.process.rank": 3,
@@ -192,9 +192,9 @@ def test_what_is_left_out_is_said_once(caplog: pytest.LogCaptureFixture) -> None
         "'a.b' and 'a_b' are both a_b in Prometheus; the second is left out",
         "'h' and 'h.sum' are both h_sum in Prometheus; the second is left out",
         "'the resource' and 'target.info' are both target_info in Prometheus; the second is left out",
-        "'损失' has nothing that a name in Prometheus may have; it is left out",
-        '\'twice\' is in Prometheus twice as {run_id="r",on="true"}; one is left out',
-        "'delta' is not cumulative, as Prometheus needs it; it is left out",
+        "'损失' is left out: no character of it is allowed in Prometheus",
+        '\'twice\' has two series of the labels {run_id="r",on="true"} in Prometheus; the second is left out',
+        "'delta' is left out: its temporality is delta, and Prometheus needs cumulative",
     ]
 
 

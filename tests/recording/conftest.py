@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,35 @@ def make(tmp_path: Path) -> Callable[..., Kit]:
 @pytest.fixture
 def recorder(make: Callable[..., Kit]) -> Kit:
     return make()
+
+
+class Threads:
+    """Threads that work until they are joined; what they raise is in `failures`."""
+
+    def __init__(self) -> None:
+        self.failures: list[BaseException] = []
+        self.running = threading.Event()
+        self.running.set()
+
+    def start(self, work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                self.failures.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    def repeat(self, work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            while self.running.is_set():
+                work()
+
+        return self.start(run)
+
+
+@pytest.fixture
+def threads() -> Threads:
+    return Threads()

@@ -7,8 +7,8 @@ import errno
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,67 +108,52 @@ def test_rolling_while_the_heartbeat_decodes(recorder: Any, monkeypatch: pytest.
     assert recorder.values() == [{"loss": 1}, {"loss": 2}, {"loss": 3}]
 
 
+def log_in_every_way(recorder: Any, bound: Callable[..., None], worker: int) -> None:
+    for i in range(400):
+        value = worker * 400 + i
+        if i % 50 == 0:
+            recorder.log(**{f"new.{worker}.{i}": value})
+        elif i % 3 == 0:
+            bound(value)
+        elif i % 3 == 1:
+            recorder.log(loss=value)
+        else:
+            recorder.log(loss=value, tags={"worker": worker})
+
+
 def test_eight_threads_log_while_others_roll_drain_and_prepare(
-    recorder: Any, segment_size: Callable[[int], None]
+    recorder: Any, threads: Any, segment_size: Callable[[int], None]
 ) -> None:
     """Every call is one row: no seq is missing, none doubled, every value is there."""
     segment_size(1 << 16)
     bound = recorder.bind(["x"], None)
     recorder.log(loss=-1)
-    running = threading.Event()
-    running.set()
-    failures: list[BaseException] = []
-
-    def guarded(work: Callable[[], None]) -> threading.Thread:
-        def run() -> None:
-            try:
-                work()
-            except BaseException as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        return thread
-
-    def log(worker: int) -> None:
-        for i in range(400):
-            value = worker * 400 + i
-            if i % 50 == 0:
-                recorder.log(**{f"new.{worker}.{i}": value})
-            elif i % 3 == 0:
-                bound(value)
-            elif i % 3 == 1:
-                recorder.log(loss=value)
-            else:
-                recorder.log(loss=value, tags={"worker": worker})
 
     def roll() -> None:
-        while running.is_set():
-            if recorder.waiting < 1000:  # each is an open file until it is released
-                assert recorder.roll()
+        if recorder.waiting < 1000:  # each is an open file until it is released
+            assert recorder.roll()
 
     def tick() -> None:
-        while running.is_set():
-            recorder.prepare()
-            recorder.keep(recorder.drain())
-            for segment in recorder.sealed():
-                recorder.release(segment, unlink=True)
+        recorder.prepare()
+        recorder.keep(recorder.drain())
+        for segment in recorder.sealed():
+            recorder.release(segment, unlink=True)
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
     try:
-        workers = [guarded(lambda w=w: log(w)) for w in range(8)]  # type: ignore[misc]
-        others = [guarded(roll), guarded(tick)]
+        workers = [threads.start(partial(log_in_every_way, recorder, bound, w)) for w in range(8)]
+        others = [threads.repeat(roll), threads.repeat(tick)]
         for thread in workers:
             thread.join()
-        running.clear()
+        threads.running.clear()
         for thread in others:
             thread.join()
     finally:
-        running.clear()
+        threads.running.clear()
         sys.setswitchinterval(before)
     recorder.end("test")
-    assert failures == []
+    assert threads.failures == []
     assert recorder.next_number > 3  # rolled while they logged
     values = sorted(value for row in recorder.values() for value in row.values())
     assert (recorder.recorded, recorder.dropped, recorder.bad) == (3_201, 0, 0)

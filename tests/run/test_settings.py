@@ -52,7 +52,7 @@ def test_a_monitor_holds_the_whole_file() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[monitor\n", "renacer.toml:1: expected TOML, found a mistake"),
+        ("[monitor\n", "renacer.toml:1: expected TOML, found a syntax error"),
         ("monitor = 3\n", "renacer.toml:1: monitor: expected a table, found 3"),
         ("[monitor]\nlake = 3\n", "renacer.toml:2: monitor.lake: expected text .*, found 3"),
         ('[monitor]\nlake = ""\n', 'monitor.lake: expected text of 1 to 200 characters, found ""'),
@@ -191,7 +191,11 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"world_size": 0}, ConfigError, "expected world_size to be a whole number from 1, got 0"),
     ({"lake": ""}, ConfigError, "expected lake to be a folder or URL, got ''"),
     ({"lake": 7}, ConfigError, "expected lake to be a folder or URL, got 7"),
-    ({"lake": "nosuch://bucket/x"}, LakeError, "nosuch://bucket/x is no folder and no URL that Arrow knows"),
+    (
+        {"lake": "nosuch://bucket/x"},
+        LakeError,
+        "nosuch://bucket/x is neither a folder nor a URL that Arrow knows",
+    ),
     ({"lake": "file/lake"}, ConfigError, "file/lake cannot be used: .* Name another folder with lake="),
     ({"live": "file/live"}, ConfigError, "no folder for live segments: file/live is not writable"),
 ]

@@ -1,7 +1,5 @@
 """Views: for a provider that a user builds with the SDK, views which keep every sample.
 
-::
-
     from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, MeterProvider
 
     provider = MeterProvider(
@@ -10,7 +8,7 @@
         exemplar_filter=AlwaysOnExemplarFilter(),
     )
 
-A point of the SDK is one value an interval. These views give every point a reservoir that keeps all
+A point of the SDK is one value per interval. These views give every point a reservoir that keeps all
 samples since the last heartbeat as exemplars, and take the coordinates out of the point's identity.
 """
 
@@ -95,7 +93,7 @@ class SampleReservoir(ExemplarReservoir):
 
     def offer(self, value: float, time_unix_nano: int, attributes: Any, context: Any) -> None:
         if self._pid != os.getpid():
-            return  # a forked worker's, which nobody collects
+            return  # in a forked worker nobody collects it
         with self._lock:
             if len(self._samples) < self._max:
                 # A copy: an older SDK hands in the caller's own, who may use it again.
@@ -105,7 +103,7 @@ class SampleReservoir(ExemplarReservoir):
         if SampleReservoir.dropped == 1:
             logger.warning(
                 "more than %d samples of one series between two heartbeats: the rest is dropped and counted. "
-                "Give training_views() a greater max_samples, or use configure(), which has no limit",
+                "Give training_views() a larger max_samples, or use configure(), which has no limit",
                 self._max,
             )
 

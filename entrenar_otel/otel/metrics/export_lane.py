@@ -1,4 +1,4 @@
-"""Export: metric data leaves for an OpenTelemetry exporter, on a thread of its own."""
+"""Export lane: metric data leaves for an OpenTelemetry exporter, on a thread of its own."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from entrenar_otel.otel.sdk_seams import preferred_temporality, suppress_instrum
 logger = logging.getLogger("entrenar_otel")
 
 
-class Export:
+class ExportLane:
     """One exporter: what it is given, how often, and what it failed to take.
 
-    A failed export is said once and counted in `failures` under the exporter's name. Nothing is lost
+    A failed export is warned of once and counted in `failures` under the exporter's name. Nothing is lost
     by it: the next one is cumulative, or the delta since the last that succeeded.
     """
 
@@ -59,8 +59,8 @@ class Export:
         self._failures[self.name] += 1
         if self._failures[self.name] == 1:
             logger.warning(
-                "metrics could not be exported by %s (%s); training goes on, it is tried again, and further "
-                "failures are only counted",
+                "%s could not export metrics (%s); training goes on, the export is retried, further failures "
+                "are only counted",
                 self.name,
                 problem,
             )

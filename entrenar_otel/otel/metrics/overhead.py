@@ -1,7 +1,7 @@
 """Overhead: what monitoring costs, measured on the calls that the loop really makes.
 
-Once a heartbeat, each function of the hot path is armed: its code is swapped for one that times the
-next call and swaps the code back. So one real call in a second is timed, with the caches as cold as
+Once per heartbeat, each function of the hot path is armed: its code is swapped for one that times the
+next call and swaps the code back. So one real call per second is timed, with the caches as cold as
 they are, and all others pay nothing for it: there is no clock and no branch in them.
 """
 
@@ -34,7 +34,7 @@ class Probe:
             raise TypeError(f"expected a function of Python, got {function!r}")
         self.calls = 0
         self.mean_ns = 0.0
-        self._function = function
+        self.function = function
         self._plain: CodeType = function.__code__
         # The same code, as a function that is never armed.
         self._twin = FunctionType(self._plain, function.__globals__, function.__name__, function.__defaults__)
@@ -48,14 +48,14 @@ class Probe:
 
     def arm(self) -> None:
         """Time the next call."""
-        self._function.__code__ = self._armed
+        self.function.__code__ = self._armed
 
     def disarm(self) -> None:
         """Time no call."""
-        self._function.__code__ = self._plain
+        self.function.__code__ = self._plain
 
     def _time(self, args: Any, kwargs: Any) -> Any:
-        self._function.__code__ = self._plain
+        self.function.__code__ = self._plain
         begun = time.perf_counter_ns()
         try:
             return self._twin(*args, **kwargs)
@@ -69,15 +69,17 @@ class Probe:
 class Overhead:
     """The share of wall time that monitoring took, over the last heartbeats.
 
-    `spent(seconds)` adds what was timed where it happened (spans). `tick` is called by the heartbeat.
+    `spent(seconds)` adds what was timed where it happened (spans). `tick` is called by the heartbeat;
+    `clock` gives its seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.ratio = 0.0
         self._lock = threading.Lock()
         self.probes: dict[int, Probe] = {}
         self._spent = 0.0
-        self._since = time.monotonic()
+        self._clock = clock
+        self._since = clock()
         self._cpu = 0.0
         self._first = True
 
@@ -94,7 +96,7 @@ class Overhead:
 
     def tick(self, calls: int, threads_cpu_seconds: float) -> float:
         """The heartbeat's turn: `calls` were recorded since the last one. Returns the new ratio."""
-        now = time.monotonic()
+        now = self._clock()
         wall, self._since = now - self._since, now
         with self._lock:
             spent, self._spent = self._spent, 0.0

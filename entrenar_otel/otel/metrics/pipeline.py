@@ -1,4 +1,4 @@
-"""MetricsPipeline: the OpenTelemetry side of one run, from the samples of a tick to everybody who exports."""
+"""MetricsPipeline: the OpenTelemetry side of one run, from the samples of a tick to the exporters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from entrenar_otel.delivery.worker import Worker, stop_all
 from entrenar_otel.errors import guard
 from entrenar_otel.otel import environment
 from entrenar_otel.otel.metrics.aggregate import Aggregates
-from entrenar_otel.otel.metrics.export_lane import Export
+from entrenar_otel.otel.metrics.export_lane import ExportLane
 from entrenar_otel.otel.metrics.overhead import Overhead
 from entrenar_otel.otel.metrics.points import metrics_data, scopes_of
 from entrenar_otel.otel.metrics.run_state import RunState
@@ -56,8 +56,8 @@ class MetricsPipeline:
         chosen = [*exporters, *(environment.metric_exporters(environ) if from_environment else ())]
         interval = environment.export_interval_seconds(environ)
         timeout = environment.export_timeout_seconds(environ)
-        self._exports = [
-            Export(
+        self._lanes = [
+            ExportLane(
                 exporter,
                 self.collect,
                 self.state.failures,
@@ -85,15 +85,15 @@ class MetricsPipeline:
     def start(self, *, serve: bool) -> None:
         """The run has started; `serve` opens `/metrics` (not on ranks above 0)."""
         self.state.name = "running"
-        for export in self._exports:
-            export.worker.start()
+        for lane in self._lanes:
+            lane.worker.start()
         if self.page is not None and (not serve or not self.page.start()):
             self.page = None
 
     # -- the heartbeat's side -----------------------------------------------------------------------
 
     def pull(self, limit_seconds: float = PULL_SECONDS, *, last: bool = False) -> bool:
-        """Bring in what the SDK holds, within a time limit; False where that was too short."""
+        """Bring in what the SDK holds, within a time limit; False if that was too short."""
         source = self._source()
         return source is None or source.pull(limit_seconds, last=last)
 
@@ -125,21 +125,21 @@ class MetricsPipeline:
         return self.state.scope(self.aggregates, time.time_ns())
 
     def _workers(self) -> list[Worker]:
-        return [export.worker for export in self._exports]
+        return [lane.worker for lane in self._lanes]
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Export now; False where an exporter was not done in time."""
+        """Export now; False if an exporter was not done in time."""
         deadline = time.monotonic() + timeout_seconds
-        # One that was waited for in vain is not waited for again while it hangs.
+        # An exporter that missed its deadline is not waited for again while it hangs.
         numbers = [(worker, worker.wake()) for worker in self._workers() if not worker.is_overdue]
-        over = [worker.wait(number, max(0.0, deadline - time.monotonic())) for worker, number in numbers]
-        return all(over) and len(over) == len(self._exports)
+        done = [worker.wait(number, max(0.0, deadline - time.monotonic())) for worker, number in numbers]
+        return all(done) and len(done) == len(self._lanes)
 
     def close(self, state: str, timeout_seconds: float = 2.0) -> list[str]:
         """Export the final state, then no more; returns the exporters that hang and were left behind."""
         self.state.name = state
         self.overhead.stop()
-        hanging = stop_all(self._workers(), timeout_seconds)
+        hanging = [worker.name for worker in stop_all(self._workers(), timeout_seconds)]
         if self.page is not None:
             with guard("/metrics"):
                 self.page.close()

@@ -144,7 +144,7 @@ class Temporality:
     change has no delta point, as with the SDK.
     """
 
-    def __init__(self, preferred: Mapping[type, AggregationTemporality] | None) -> None:
+    def __init__(self, preferred: Mapping[Any, AggregationTemporality] | None) -> None:
         wanted = preferred or {}
         self._counters = wanted.get(Counter, CUMULATIVE) is DELTA
         self._up_down = wanted.get(UpDownCounter, CUMULATIVE) is DELTA

@@ -31,7 +31,7 @@ logger = logging.getLogger("entrenar_otel")
 
 _lock = threading.Lock()
 _installed: WrappingMeterProvider | None = None
-_fronts: weakref.WeakValueDictionary[int, WrappingMeterProvider] = weakref.WeakValueDictionary()
+_wrapping: weakref.WeakValueDictionary[int, WrappingMeterProvider] = weakref.WeakValueDictionary()
 
 
 class Flushable(Protocol):
@@ -67,10 +67,10 @@ class WrappingMeterProvider(TrainingMeterProvider):
         if self.reader is not None:
             self.reader.route(recorder, registry)
 
-    def show(self, telemetry: MetricsPipeline) -> None:
+    def show(self, pipeline: MetricsPipeline) -> None:
         """Give this run's metrics to the provider behind, where that is somebody else's."""
         if self.publisher is not None:
-            self.publisher.route(telemetry)
+            self.publisher.route(pipeline)
 
     def cut(self, recorder: Recorder) -> None:
         """The run of this recorder is over. What instruments report still is dropped, and counted there."""
@@ -117,12 +117,11 @@ def install(
         if isinstance(current, WrappingMeterProvider):
             _installed = current
         elif _installed is None and is_unset(current):
-            front = chosen or WrappingMeterProvider(patterns=patterns)
-            metrics.set_meter_provider(front)
-            _installed = front
+            _installed = chosen or WrappingMeterProvider(patterns=patterns)
+            metrics.set_meter_provider(_installed)
         elif not is_unset(current):
-            front = wrap(current)
-            if not replace_global_meter_provider(front):
+            wrapping = wrap(current)
+            if not replace_global_meter_provider(wrapping):
                 logger.warning(
                     "a %s is set as the meter provider, and this version of OpenTelemetry does not let it be "
                     "replaced: set entrenar_otel.wrap(provider) instead of it",
@@ -134,7 +133,7 @@ def install(
                 "exporters go on. Meters taken from it before keep to it: take them after configure()",
                 type(current).__name__,
             )
-            _installed = front
+            _installed = wrapping
         return _installed
 
 
@@ -145,9 +144,9 @@ def wrap(provider: Any, patterns: Sequence[str] = PATTERNS) -> WrappingMeterProv
     """
     if isinstance(provider, WrappingMeterProvider):
         return provider
-    if (known := _fronts.get(id(provider))) is not None and known.others is provider:
+    if (known := _wrapping.get(id(provider))) is not None and known.others is provider:
         return known  # a notebook's cell run again
     if isinstance(provider, type) or not callable(getattr(provider, "get_meter", None)):
         raise ConfigError(f"expected an OpenTelemetry MeterProvider, got {provider!r}")
-    front = _fronts[id(provider)] = WrappingMeterProvider(provider, patterns)
-    return front
+    made = _wrapping[id(provider)] = WrappingMeterProvider(provider, patterns)
+    return made

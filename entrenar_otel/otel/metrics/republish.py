@@ -1,8 +1,8 @@
 """Republisher: what was recorded, given back to a provider that was there before ours.
 
 Behind `wrap(provider)` the `training.*` instruments are ours, but the provider's own readers and
-exporters shall go on showing them. So each gauge and counter is an asynchronous instrument there that
-reports our aggregates when somebody collects; the samples of histograms are recorded there again, from
+exporters still have to show them. So each gauge and counter is an asynchronous instrument there that
+reports our aggregates on collection; the samples of histograms are recorded there again, from
 a thread of ours.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Republisher:
-    """Shows the current run's metrics in somebody else's provider, where SDK readers find them.
+    """Shows the current run's metrics in another provider, where SDK readers find them.
 
     Values that are not finite are not shown there: the SDK refuses them with a warning each time.
     """
@@ -34,23 +34,23 @@ class Republisher:
     def __init__(self, provider: MeterProvider) -> None:
         self._provider = provider
         self._lock = threading.Lock()
-        self._telemetry: MetricsPipeline | None = None
+        self._pipeline: MetricsPipeline | None = None
         self._pid = os.getpid()
-        #: Of the runs before: a total that somebody has read must not fall. By instrument and attributes.
+        #: Of the runs before: a total that was read must not fall. By instrument and attributes.
         self._carried: dict[Any, dict[Any, tuple[float, dict[str, Any]]]] = {}
         self._published: set[tuple[Scope, str, Kind]] = set()
         self._histograms: dict[str, Any] = {}
 
-    def route(self, telemetry: MetricsPipeline) -> None:
+    def route(self, pipeline: MetricsPipeline) -> None:
         """Show this run from now on."""
         with self._lock:
-            if self._telemetry is not telemetry:
+            if self._pipeline is not pipeline:
                 for key in self._published:
                     if key[2] is not Kind.GAUGE:
                         self._carried[key] = {_identity(a): (v, a) for v, a in self._totals(key)}
-            self._telemetry = telemetry
+            self._pipeline = pipeline
             self._histograms = {}
-        attributes = {k: v for k, v in telemetry.resource.attributes.items() if k.startswith("training.")}
+        attributes = {k: v for k, v in pipeline.resource.attributes.items() if k.startswith("training.")}
         extend_resource(self._provider, attributes)
         for name, (kind, unit, description) in STATE.items():
             if kind is not Kind.HISTOGRAM:
@@ -58,10 +58,10 @@ class Republisher:
 
     def consume(self, samples: Samples) -> None:
         """The samples of a tick: new metrics are shown, histograms get their values."""
-        telemetry = self._telemetry
-        if telemetry is None:
+        pipeline = self._pipeline
+        if pipeline is None:
             return
-        registry = telemetry.aggregates.registry
+        registry = pipeline.aggregates.registry
         for series, column in samples.columns():
             declared = registry.declared(series.metric)
             if not declared.exported:
@@ -121,17 +121,17 @@ class Republisher:
         )
 
     def _values(self, key: tuple[Scope, str, Kind]) -> Iterator[tuple[float, dict[str, Any]]]:
-        telemetry = self._telemetry
-        if telemetry is None:
+        pipeline = self._pipeline
+        if pipeline is None:
             return
         scope, name, _kind = key
         if scope == OURS and name in STATE:
-            for metric in telemetry.state_scope().metrics:
+            for metric in pipeline.state_scope().metrics:
                 if metric.name == name:
                     for point in metric.data.data_points:
                         yield point.value, dict(point.attributes or {})  # type: ignore[union-attr]
             return
-        aggregates = telemetry.aggregates
+        aggregates = pipeline.aggregates
         with aggregates.lock:
             found = [
                 (state.value, state.series)

@@ -1,4 +1,4 @@
-"""State: what a run reports of itself to exporters, and of monitoring itself."""
+"""Run state: what a run reports about itself, and about monitoring, to exporters."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def _durations() -> ExplicitHistogram:
 
 @dataclass
 class RunState:
-    """The counts and gauges that are nobody's samples.
+    """The counts and gauges that do not come from samples.
 
     `samples` and `dropped` are asked for when they are exported. `failures` are exports and deliveries that
-    failed, by the receiver's name; `losses` is whatever else was dropped or cut.
+    failed, by the receiver's name; `losses` is everything else that was dropped or cut.
     """
 
     samples: Callable[[], int]

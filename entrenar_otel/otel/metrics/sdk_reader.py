@@ -40,7 +40,7 @@ class SdkReader(MetricReader):
     """A MetricReader that is asked by the heartbeat (`pull`), never by a timer of its own.
 
     Cumulative. In a forked child it does nothing. `exemplars_expected`: the provider is a user's, whose
-    views shall keep the samples; else all that is found here is asynchronous.
+    views keep the samples; else everything that arrives here is asynchronous.
     """
 
     def __init__(self, patterns: Sequence[str] = PATTERNS, *, exemplars_expected: bool = False) -> None:
@@ -70,7 +70,7 @@ class SdkReader(MetricReader):
             self._route = recorder, registry
 
     def cut(self) -> None:
-        """The run is over."""
+        """The run has ended."""
         with self._lock:
             self._route = None
 
@@ -114,7 +114,7 @@ class SdkReader(MetricReader):
             self._scopes = others
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Never raises, whatever hangs or fails: it is called by `provider.force_flush`."""
+        """Never raises, whatever hangs or fails: `provider.force_flush` calls it."""
         return self.is_forked or self.pull(timeout_millis / 1000)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
@@ -208,9 +208,9 @@ class SdkReader(MetricReader):
         if missed and value != before and not self._warned_of_exemplars:
             self._warned_of_exemplars = True
             logger.warning(
-                "%s comes without its samples: of those between two heartbeats the lake has one value at "
-                "most. Build the provider with views=training_views() and "
-                "exemplar_filter=AlwaysOnExemplarFilter(). (Nothing to do for an asynchronous instrument.)",
+                "%s arrives without its samples: the lake gets at most one value per heartbeat. Build the "
+                "provider with views=training_views() and exemplar_filter=AlwaysOnExemplarFilter(). (An "
+                "asynchronous instrument needs nothing.)",
                 declared.instrument.name,
             )
         if kind in (Kind.COUNTER, Kind.UP_DOWN_COUNTER):

@@ -1,4 +1,4 @@
-"""Global tracing: how users' own spans find the run that is open, whoever set the tracer provider.
+"""Global tracing: how users' own spans find the open run, whoever set the tracer provider.
 
 Process-wide, as OpenTelemetry's global provider is: it can be set once, while runs come and go. What
 is added to a provider is therefore a route, which leads to the run that was opened last.
@@ -35,7 +35,7 @@ SCOPE = "entrenar_otel"
 
 
 class UsersSpans(SpanProcessor):
-    """What of a run sees users' spans: its journal, and processors that see ours without a detour."""
+    """The parts of a run that see users' spans: its journal, and the processors that see ours directly."""
 
     def __init__(self, journal: JournalProcessor, processors: Sequence[SpanProcessor] = ()) -> None:
         self._journal = journal
@@ -130,7 +130,7 @@ class ApartFromRun(sampling.Sampler):
 
 
 class Guarded(SpanProcessor):
-    """Somebody else's span processors, for our spans: no error comes back, and not from a forked child."""
+    """Another provider's span processors, for our spans: they see none of a forked child, and may raise."""
 
     def __init__(self, processor: SpanProcessor) -> None:
         self._processor = processor
@@ -164,7 +164,7 @@ def is_ours(span: trace.Span | ReadableSpan) -> bool:
 
 
 def foreign_provider() -> trace.TracerProvider | None:
-    """The global tracer provider that somebody else has set, if one has.
+    """The global tracer provider that other code has set, if any.
 
     It has exporters of its own: those of the environment beside it would export our spans twice.
     """
@@ -177,7 +177,7 @@ def foreign_provider() -> trace.TracerProvider | None:
 def install_global(journal: UsersSpans, pipeline: SpanPipeline, resource: Resource) -> bool:
     """Make users' spans part of this run: seen by `journal`, exported as its own are.
 
-    Where no global tracer provider is set one is made, once a process, with the environment's sampler.
+    Where no global tracer provider is set, one is made, once per process, with the environment's sampler.
     Returns whether `pipeline` is now used by it; then `release` decides who closes it.
     """
     _journal_route.enter(journal)
@@ -200,7 +200,7 @@ def _install(resource: Resource) -> bool:
     global _installed
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return False  # tracing was switched off on purpose
-    # Not shut down by its own atexit hook, which may come before the end of a run that is open still.
+    # Not shut down by its own atexit hook, which may run before a run that is still open ends.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=OwnIds())
     provider.sampler = ApartFromRun(provider.sampler)
     provider.add_span_processor(_journal_route)
@@ -219,7 +219,7 @@ def release(journal: UsersSpans, pipeline: SpanPipeline) -> bool:
 
 
 def processors_for_ours() -> SpanProcessor | None:
-    """What else our own spans go to: the span processors of a provider that somebody else has set."""
+    """Where else our own spans go: to the span processors of a provider that other code has set."""
     provider = foreign_provider()
     processor = None if provider is None else span_processor_of(provider)
     return None if processor is None else Guarded(processor)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import TracebackType
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from opentelemetry import context, trace
-from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider, sampling
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.errors import guard
@@ -27,20 +24,17 @@ from entrenar_otel.otel.traces.global_provider import (
     processors_for_ours,
     release,
 )
-from entrenar_otel.otel.traces.ids import OwnIds
 from entrenar_otel.otel.traces.open_span import OpenSpan, live
 from entrenar_otel.otel.traces.restored_span import restored
+from entrenar_otel.otel.traces.run_tracer import run_parent, run_tracer
+from entrenar_otel.otel.traces.span_block import SpanBlock
+from entrenar_otel.otel.traces.span_events import Place, SpanEvents, event_document
 from entrenar_otel.otel.traces.span_export import SpanPipeline
 from entrenar_otel.otel.traces.span_journal import JournalProcessor, Note
 from entrenar_otel.recording.notes import EVENT
 
-#: How long the end of a run may take for exporters that do not answer.
+#: How long the end of a run waits for exporters that do not answer.
 _END_SECONDS = 2.0
-#: Events that wait for their spans to end.
-_MAX_EVENTS = 20_000
-_SEVERITIES = ("INFO", "WARNING", "ERROR", "CRITICAL")
-
-Coordinates = Callable[[], tuple[int | None, int | None, int | None]]
 
 
 class RunSpans:
@@ -52,7 +46,7 @@ class RunSpans:
         coordinates: the current epoch, batch and step, for events.
         step_spans: whether `begin_step` makes spans; thousands of them are rarely what one wants.
         exporters: each gets a daemon thread; they are shut down with the run, or at exit.
-        environ: where TRACEPARENT and TRACESTATE of whoever started this process are.
+        environ: has TRACEPARENT and TRACESTATE of the process that started this one, if any.
         set_global: whether users' spans become part of the run, see `install_global`.
         export_settings: of SpanPipeline, see `environment.span_export_settings`.
         processors: further ones that see every span of the run, users' too; what they raise stops there.
@@ -72,7 +66,7 @@ class RunSpans:
         self,
         note: Note,
         resource: Resource,
-        coordinates: Coordinates,
+        coordinates: Callable[[], Place],
         *,
         step_spans: bool = False,
         exporters: Sequence[SpanExporter] = (),
@@ -101,9 +95,7 @@ class RunSpans:
         self._epoch: OpenSpan | None = None
         self._step: OpenSpan | None = None
         self._steps = 0
-        # Span events that are still to be added to their spans, see `event`.
-        self._events: deque[tuple[trace.Span, str, dict[str, Any], int]] = deque(maxlen=_MAX_EVENTS)
-        self._lost_event = losses.counter("span events", "training.run")
+        self._events = SpanEvents(losses)
         losses.watch("notes", "journal", lambda: self._journal.lost + self._users_journal.lost)
         losses.watch("notes cut", "journal", lambda: self._journal.shortened + self._users_journal.shortened)
         self._ended = False
@@ -117,46 +109,25 @@ class RunSpans:
         if self._tracer is not None or self._ended or self._pid != os.getpid():
             return
         with guard("tracing"):
-            self._tracer = self._make_tracer()
+            self._tracer = run_tracer(self._resource, self._all_processors())
             attributes = clean_attributes(run_attributes)
-            self._run = self._open("training.run", attributes, self._run_parent())
+            self._run = self._open("training.run", attributes, run_parent(self._environ))
             self.event("training.run.started", attributes)
             now = time.time_ns()  # a span leaves only when it ends, that of the run in days perhaps
             started = self._tracer.start_span("training.run.started", self._run.within, start_time=now)
             started.end(now)
             self._pipeline.hurry()
 
-    def _make_tracer(self) -> trace.Tracer:
-        provider = TracerProvider(
-            # Nobody's sampler or limits: these few spans are the run.
-            sampler=sampling.ALWAYS_ON,
-            resource=self._resource,
-            shutdown_on_exit=False,
-            span_limits=_limits(),
-            meter_provider=NoOpMeterProvider(),
-            id_generator=OwnIds(),
-        )
-        processors: list[SpanProcessor | None] = [self._journal, *self._processors]
+    def _all_processors(self) -> Iterator[SpanProcessor]:
+        """Who sees our spans: the journal first, exporters last."""
+        yield self._journal
+        yield from self._processors
         if self._set_global:
             with guard("global tracing"):
                 install_global(self._users_spans, self._pipeline, self._resource)
-            processors.append(processors_for_ours())
-        for processor in (*processors, self._pipeline):
-            if processor is not None:
-                provider.add_span_processor(processor)
-        return provider.get_tracer(SCOPE)
-
-    def _run_parent(self) -> context.Context:
-        """TRACEPARENT's span, else the current one. Baggage is not ours to take from anywhere."""
-        carrier = {
-            key.lower(): self._environ[key] for key in ("TRACEPARENT", "TRACESTATE") if key in self._environ
-        }
-        current = context.get_current()
-        found = TraceContextTextMapPropagator().extract(carrier, context.Context())
-        span = trace.get_current_span(found)
-        if not span.get_span_context().is_valid:
-            span = live(current) or trace.INVALID_SPAN
-        return trace.set_span_in_context(span, current)
+            if (theirs := processors_for_ours()) is not None:
+                yield theirs
+        yield self._pipeline
 
     def end(self, state: str, reason: str | None = None) -> None:
         """End all that is open; bounded, whatever the exporters do."""
@@ -272,39 +243,29 @@ class RunSpans:
         severity: str = "INFO",
         body: str | None = None,
         on: trace.Span | None = None,
-        at: tuple[int | None, int | None, int | None] | None = None,
+        at: Place | None = None,
     ) -> None:
         """Something happened: noted at once, and an event of our innermost open span.
 
-        `at`: the epoch, batch and step that it is about, by default those that the loop is in.
-
-        To the span it is added when the span ends. This may be called from a log call, and that may
-        be the SDK's own within the lock of this very span (an attribute of a type that it refuses).
+        `at`: the epoch, batch and step that it is about, by default those that the loop is in. To the span it
+        is added when the span ends, see `SpanEvents`.
         """
         if self._tracer is None or self._pid != os.getpid():
             return
         with guard("tracing"):
-            now = time.time_ns()
-            span, cleaned = on or self._innermost(), clean_attributes(attributes)
-            ids = span.get_span_context() if span else trace.INVALID_SPAN_CONTEXT
-            epoch, batch, step = self._coordinates() if at is None else at
-            text = clean_text(name)
-            document = {
-                "name": text,
-                "time_ns": now,
-                "trace_id": f"{ids.trace_id:032x}" if ids.is_valid else None,
-                "span_id": f"{ids.span_id:016x}" if ids.is_valid else None,
-                "epoch": epoch,
-                "batch": batch,
-                "step": step,
-                "severity": severity if severity in _SEVERITIES else "INFO",
-                "body": None if body is None else clean_text(body),
-                "attributes": cleaned,
-            }
+            now, text, cleaned = time.time_ns(), clean_text(name), clean_attributes(attributes)
+            span = on or self._innermost()
+            document = event_document(
+                text,
+                cleaned,
+                now,
+                severity=severity,
+                body=None if body is None else clean_text(body),
+                at=self._coordinates() if at is None else at,
+                span=span,
+            )
             if span is not None:
-                if len(self._events) >= _MAX_EVENTS:  # the oldest goes; it is in the lake
-                    self._lost_event(1)
-                self._events.append((span, text, cleaned, now))
+                self._events.put(span, text, cleaned, now)
             self._journal.put(EVENT, document)
 
     def export_documents(self, documents: Iterable[Mapping[str, Any]], resource: Resource) -> None:
@@ -315,7 +276,7 @@ class RunSpans:
 
     @property
     def traceparent(self) -> str | None:
-        """The innermost open span as W3C text, for child processes and requests; None outside of a run."""
+        """The innermost open span as W3C text, for child processes and requests; None outside a run."""
         if self._run is None or self._pid != os.getpid():
             return None
         span = trace.get_current_span(self._parent()).get_span_context()
@@ -365,7 +326,7 @@ class RunSpans:
         begun = time.perf_counter()
         try:
             if self._events:
-                self._add_events()
+                self._events.add_to_spans()
             if opened.span.is_recording():
                 opened.span.end()
         except Exception:
@@ -374,52 +335,6 @@ class RunSpans:
         finally:
             opened.leave()
             self.spent(time.perf_counter() - begun)
-
-    def _add_events(self) -> None:
-        while self._events:
-            try:
-                span, name, attributes, at = self._events.popleft()
-            except IndexError:  # another thread took it
-                return
-            if span.is_recording():
-                span.add_event(name, attributes, at)
-
-
-class SpanBlock:
-    """`with tracing.span(...) as span`: what a generator would do at twice the cost."""
-
-    __slots__ = ("_attributes", "_name", "_opened", "_tracing")
-
-    def __init__(self, tracing: RunSpans, name: str, attributes: Mapping[str, Any]) -> None:
-        self._tracing = tracing
-        self._name = name
-        self._attributes = attributes
-        self._opened: OpenSpan | None = None
-
-    def __enter__(self) -> trace.Span:
-        opened = self._opened = self._tracing.open_block(self._name, self._attributes)
-        return trace.INVALID_SPAN if opened is None else opened.span
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            self._tracing.close_block(opened, error)
-
-
-def _limits() -> SpanLimits:
-    """Ours, each named: what is not given is read from the environment."""
-    return SpanLimits(
-        max_attributes=1_000,
-        max_events=10_000,
-        max_links=1_000,
-        max_span_attributes=1_000,
-        max_event_attributes=1_000,
-        max_link_attributes=1_000,
-        max_attribute_length=SpanLimits.UNSET,
-        max_span_attribute_length=SpanLimits.UNSET,
-    )
 
 
 def _set_status(span: trace.Span, problem: str | None) -> None:

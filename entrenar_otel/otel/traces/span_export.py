@@ -1,4 +1,4 @@
-"""Span export: spans leave through daemon threads of their own, and whatever hangs is left behind.
+"""Span export: each exporter has a daemon thread, and is left behind if it hangs.
 
 The SDK's BatchSpanProcessor is not used: it starts its thread again in every forked child, waits up
 to 30 seconds for an exporter that hangs when it is shut down, and does not know a deadline in
@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from entrenar_otel.delivery.bounded_queue import BoundedQueue, Overflow
+from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.overflow import Overflow
 from entrenar_otel.otel.sdk_seams import suppress_instrumentation
 
 logger = logging.getLogger("entrenar_otel")
@@ -76,7 +77,7 @@ class SpanPipeline(SpanProcessor):
                 queue.hurry()
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Wait until everything up to now was handed over; False where that did not come to an end."""
+        """Wait until every span so far was handed over; False if that took longer."""
         if self._pid != os.getpid():
             return True
         deadline = time.monotonic() + timeout_seconds
@@ -107,7 +108,7 @@ class SpanPipeline(SpanProcessor):
         for lane, queue in late:
             if not queue.stop(max(0.0, deadline - time.monotonic())):
                 logger.warning(
-                    "%s did not finish within %g s: spans were not exported (%d wait; they are in the lake)",
+                    "%s did not finish within %g s: %d spans were not exported (the lake has them all)",
                     lane.name,
                     timeout_seconds,
                     queue.give_up(),
@@ -124,7 +125,7 @@ class _Lane:
         self.name = type(exporter).__name__
         self._exporter = exporter
         self._failures = failures
-        self._lost = losses.counter("spans", self.name)
+        self._losses = losses
         self._has_said = self._is_shut_down = False
 
     def queue(self, delay_seconds: float, max_queue: int, max_batch: int) -> BoundedQueue[ReadableSpan]:
@@ -134,35 +135,35 @@ class _Lane:
             self._export,
             limit=max_queue,
             overflow=Overflow(),
-            lost=self._lost,
-            too_slow=f"{self.name} is too slow: spans are not exported and only counted "
-            "(they are in the lake)",
+            lost=self._losses.counter("spans", self.name),
+            too_slow=f"{self.name} is too slow: spans that find no room are dropped and counted "
+            "(the lake has them all)",
             max_batch=max_batch,
             delay_seconds=delay_seconds,
             finish=self.shut_down,
         )
 
-    def _export(self, batch: Sequence[ReadableSpan]) -> None:
+    def _export(self, batch: Sequence[ReadableSpan]) -> bool:
         try:
             with suppress_instrumentation():
                 result = self._exporter.export(batch)
             if result is not SpanExportResult.FAILURE:
-                return
+                return True
             why = "it says FAILURE"
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
         self._failures[self.name] += 1
-        self._lost(len(batch))
         has_said, self._has_said = self._has_said, True
         if not has_said:
             logger.warning(
-                "%s could not export spans (%s); they are in the lake, further failures are only counted",
+                "%s could not export spans (%s); the lake has them all, further failures are only counted",
                 self.name,
                 why,
             )
+        return False
 
     def shut_down(self) -> None:
-        """Once, whoever asks first."""
+        """Shut the exporter down, once."""
         if self._is_shut_down:
             return
         self._is_shut_down = True
@@ -174,7 +175,7 @@ class _Lane:
 
 
 def in_background(target: Callable[[], None]) -> threading.Thread | None:
-    """A thread that does it; None where none can be started, as at the exit of the interpreter (3.12)."""
+    """A thread that does it; None if none can be started, as at the exit of the interpreter (3.12)."""
     thread = threading.Thread(target=target, name="entrenar-spans", daemon=True)
     try:
         thread.start()

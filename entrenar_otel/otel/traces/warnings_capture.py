@@ -1,4 +1,4 @@
-"""Warnings of a run: what Python's `warnings` and any logger say while it goes on, without being in the way.
+"""Warnings of a run: what Python's `warnings` and any logger say during it, seen without getting in the way.
 
 Log records are seen where they are made, in the record factory. A handler of ours on the root logger
 would switch off `logging.lastResort`, and with it what people see, and make their `basicConfig` do nothing.
@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from entrenar_otel.errors import guard
 
-#: Of places that are told apart, of events a second, of seconds between two of the same place.
+#: Places that are told apart, events per second, seconds between two events of one place.
 MAX_PLACES, MAX_A_SECOND, REPEAT_SECONDS = 1_000, 20, 60.0
 MAX_MESSAGE = 2_000
 _MAX_SPAN_ATTRIBUTES = 8
@@ -56,7 +56,7 @@ class WarningCapture:
         span: the attributes of the current span; what is warned of within different ones is told apart,
             and has them as `span.…`.
 
-    The first warning of a place is emitted at once, then one a minute with the count of those since;
+    The first warning of a place is emitted at once, then one per minute with the count since;
     the rest at `flush`. `total` counts all.
 
     >>> seen = []
@@ -107,7 +107,7 @@ class WarningCapture:
     def uninstall(self) -> None:
         """Listen no more, and report what is pending.
 
-        Where somebody has put a hook over ours since, ours stays below it and only passes on.
+        If another hook was put over ours since, ours stays below it and only passes on.
         """
         if self._hooks is None or not self._active:
             return
@@ -248,7 +248,9 @@ class WarningCapture:
                 rest = [self._report(place, now)["count"] for place in pending[MAX_A_SECOND:]]
                 count, self._left_out = self._left_out + sum(rest), 0
             if count:
-                text = f"{count:,} further warnings were only counted: too many places, or too many a second"
+                text = (
+                    f"{count:,} further warnings were only counted: too many places, or too many per second"
+                )
                 events.append(
                     {"source": "entrenar_otel", "level": "WARNING", "message": text, "count": count}
                 )

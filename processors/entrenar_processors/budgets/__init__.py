@@ -1,1 +1,1 @@
-"""Budgets: latencies, memory and patterns of spans held against their limits."""
+"""Budgets: latencies, memory and patterns of spans, judged against their limits."""

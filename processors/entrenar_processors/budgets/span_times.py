@@ -1,7 +1,7 @@
-"""Span times: where the time of a trace went, by columns, so that 100,000 spans take milliseconds.
+"""Span times: where the time of a trace went, in columns, so that 100,000 spans take milliseconds.
 
-A span's self-time is its duration without the union of its children; what a child runs beyond its
-parent is not the parent's. All times are nanoseconds.
+A span's self-time is its duration without the union of its children; where a child outlasts its parent, the
+rest is not the parent's. All times are nanoseconds.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from entrenar_processors.samples import Ints
 
 Mask = NDArray[np.bool_]
 
-#: The loop itself: these spans last as long as the training, so that no budget of one piece means them.
+#: The loop itself: these spans last as long as the training, so no budget of a single operation means them.
 CONTAINERS = frozenset({"training.run", "training.epoch"})
-#: A step's own span: what it holds itself is the loop too, but its length is a latency.
+#: The span of a step: its self-time is the loop's too, but its duration is a latency.
 STEP = "training.step"
 _LOOP = CONTAINERS | {STEP}
 
-#: A tight loop is at least so many spans of one name, each shorter than this, …
+#: A tight loop is at least this many spans of one name, each at most this long, …
 TIGHT_REPEATS, TIGHT_SPAN_NS = 20, 1_000_000
-#: … and each begun this soon after the one before, or sooner than that one took.
+#: … and each started this soon after the one before, or within the time that one took.
 TIGHT_GAP_NS = 50_000
-#: The lake keeps starts in microseconds: neighbours may seem to overlap by so much.
+#: The lake keeps starts in microseconds: neighbours may seem to overlap by this much.
 _ROUNDING_NS = 1_000
 
-#: Spans that move data, or wait for it, by their names.
+#: The names of spans that move data or wait for it.
 TRANSFER = r"(?i)transfer|memcpy|h2d|d2h|to_(?:device|host)|data_?(?:wait|load)|copy"
-#: Spans that are a step, by their names.
+#: The names of spans that are a step.
 STEPS = r"(?i)step|iteration|batch"
 
 
 class Span(NamedTuple):
-    """One span; ids are whatever tells spans apart, times are since 1970 UTC."""
+    """One span; ids are any values that tell spans apart, times are since 1970 UTC."""
 
     trace_id: Hashable
     span_id: Hashable
@@ -50,7 +50,7 @@ class Span(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A part of the time, in [0, 1], and the name that holds most of it (None: nothing does)."""
+    """A share of the time, in [0, 1], and the name that takes most of it (None: no span does)."""
 
     value: float
     name: str | None
@@ -58,7 +58,7 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SpanTimes:
-    """`n` spans. `name` are indexes into `names`, `parent` indexes of spans or -1; each is `(n,)`.
+    """`n` spans; each array is `(n,)`. `name` holds indexes into `names`, `parent` indexes of spans or -1.
 
     >>> spans = SpanTimes.of([Span(1, 1, None, "run", 0, 100), Span(1, 2, 1, "step", 10, 40),
     ...                       Span(1, 3, 1, "step", 30, 60), Span(1, 4, 3, "copy", 30, 40)])
@@ -75,7 +75,7 @@ class SpanTimes:
 
     @classmethod
     def of(cls, spans: Iterable[Span]) -> SpanTimes:
-        """In the order given; a parent that is not there makes a root."""
+        """The spans in the order given; one whose parent is not among them is a root."""
         rows = list(spans)
         place = {(row.trace_id, row.span_id): i for i, row in enumerate(rows)}
         codes: dict[str, int] = {}
@@ -92,7 +92,7 @@ class SpanTimes:
         return len(self.name)
 
     def clipped(self, from_ns: int) -> SpanTimes:
-        """The same spans without what they did before."""
+        """The same spans without their time before `from_ns`."""
         start, end = np.maximum(self.start_ns, from_ns), np.maximum(self.end_ns, from_ns)
         return SpanTimes(self.names, self.name, self.parent, start, end, self.ids)
 
@@ -110,7 +110,7 @@ class SpanTimes:
 
     @cached_property
     def self_ns(self) -> Ints:
-        """Every span's duration without the union of its children, shape `(n,)`."""
+        """The duration of each span without the union of its children, `(n,)`."""
         own = self.duration_ns.copy()
         order = self._by_parent[np.count_nonzero(self.parent < 0) :]
         if not len(order):
@@ -118,8 +118,8 @@ class SpanTimes:
         parent = self.parent[order]
         start = np.clip(self.start_ns[order], self.start_ns[parent], self.end_ns[parent])
         end = np.clip(self.end_ns[order], self.start_ns[parent], self.end_ns[parent])
-        # How far earlier siblings reach, by a running maximum over (parent, rank of the end): ranks,
-        # since times of all parents side by side would not fit 64 bits.
+        # How far earlier siblings reach, as a running maximum over (parent, rank of the end): ranks,
+        # since parent and time together would not fit in 64 bits.
         n = len(order)
         sorted_ends = np.argsort(end, kind="stable")
         rank = np.empty(n, np.int64)
@@ -132,45 +132,45 @@ class SpanTimes:
         return own
 
     def matching(self, pattern: str | re.Pattern[str] | None) -> Mask:
-        """Which spans' names the pattern is found in; None: those of all."""
+        """Which spans have a name that the pattern matches somewhere; without a pattern, all."""
         if pattern is None:
             return np.ones(len(self), bool)
-        found = re.compile(pattern)
-        return np.array([bool(found.search(name)) for name in self.names], bool)[self.name]
+        compiled = re.compile(pattern)
+        return np.array([bool(compiled.search(name)) for name in self.names], bool)[self.name]
 
     def named(self, names: Iterable[str]) -> Mask:
-        """Which spans are called one of these."""
+        """Which spans have one of these names."""
         wanted = frozenset(names)
         return np.array([name in wanted for name in self.names], bool)[self.name]
 
     def beneath(self, marked: Mask) -> Mask:
-        """Which spans have a marked one above them, at any distance."""
+        """Which spans have a marked span above them, at any distance."""
         above = np.zeros(len(self), bool)
         has_parent = self.parent >= 0
-        while True:  # what is above only grows, so that ids which lead in a circle end too
+        while True:  # `above` only grows, so this ends even where ids form a circle
             now = has_parent & (marked | above)[self.parent]
             if np.array_equal(now, above):
                 return above
             above = now
 
     def outermost_ns(self, marked: Mask) -> int:
-        """The time in marked spans, counted once where they lie within each other."""
+        """The time in marked spans, counted once where they are nested."""
         return int(self.duration_ns[marked & ~self.beneath(marked)].sum())
 
-    # -- what a budget is about -----------------------------------------------------------------
+    # -- what budgets are about -----------------------------------------------------------------
 
     def longest(self, pattern: str | None) -> int | None:
-        """The longest span whose name matches; without a pattern, of all but run and epochs."""
+        """The longest span whose name matches; without a pattern, of all except run and epochs."""
         mask = ~self.named(CONTAINERS) if pattern is None else self.matching(pattern)
         if not mask.any():
             return None
         return int(np.argmax(np.where(mask, self.duration_ns, -1)))
 
     def critical_path(self, index: int) -> list[tuple[str, int]]:
-        """What a span's duration is made of, from its end backwards: (name, ns), which sum up to it.
+        """Where a span's duration went, from its end backwards, as (name, ns) that add up to it.
 
-        At every moment the time is that of the child that ends last, and of its children in turn;
-        where there is none, of the span itself.
+        At every moment the time belongs to the child that ends last, and in turn to its children; where
+        no child runs, to the span itself.
 
         >>> spans = SpanTimes.of([Span(1, 1, None, "step", 0, 10), Span(1, 2, 1, "forward", 1, 4),
         ...                       Span(1, 3, 1, "backward", 4, 9)])
@@ -188,35 +188,35 @@ class SpanTimes:
 
         def children(span: int, low: int) -> list[tuple[int, int, int]]:
             first, last = np.searchsorted(parents, (span, span + 1))
-            found = [one for one in order[first:last].tolist() if one not in seen]
-            seen.update(found)
-            times = [(int(self.end_ns[one]), max(int(self.start_ns[one]), low), one) for one in found]
-            return sorted(times)  # the one that ends last is taken first, from the end of the list
+            new = [child for child in order[first:last].tolist() if child not in seen]
+            seen.update(new)
+            times = [(int(self.end_ns[child]), max(int(self.start_ns[child]), low), child) for child in new]
+            return sorted(times)  # the child that ends last is taken first, from the end of the list
 
         low, high = int(self.start_ns[index]), int(self.end_ns[index])
-        # A level: a span, from where on, children that may be on the path; `told` is up to where it is not.
+        # A level: a span, its start, its children that may be on the path; `open_end`: where its rest ends.
         stack = [(index, low, children(index, low))]
-        told = [high]
+        open_end = [high]
         while stack:
             span, low, waiting = stack[-1]
             if not waiting:
-                add(span, told.pop() - low)
+                add(span, open_end.pop() - low)
                 stack.pop()
                 continue
             end, start, child = waiting.pop()
-            end = min(end, told[-1])
+            end = min(end, open_end[-1])
             if start < end:
-                add(span, told[-1] - end)
-                told[-1] = start
+                add(span, open_end[-1] - end)
+                open_end[-1] = start
                 stack.append((child, start, children(child, start)))
-                told.append(end)
+                open_end.append(end)
         return path
 
     def god_process(self, pattern: str | None = None) -> Share:
-        """The largest share of all self-time that spans of one name hold.
+        """The largest share of all self-time that spans of one name take.
 
-        Run, epoch and step spans hold time (that of what has no span of its own), but are never the
-        name: they are the loop. A pattern narrows which names may be it, not the whole.
+        Run, epoch and step spans are part of the whole, with the time of what has no span of its own, but
+        never the name: they are the loop. A pattern narrows the names, not the whole.
         """
         by_name = np.bincount(self.name, self.self_ns, len(self.names))
         wanted = re.compile(pattern or "")
@@ -228,7 +228,7 @@ class SpanTimes:
         return Share(float(held[most] / by_name.sum()), self.names[most])
 
     def tight_loop(self, pattern: str | None = None) -> Share:
-        """The share of all self-time that is in runs of the same short span, back to back.
+        """The share of all self-time that is spent in runs of the same short span, back to back.
 
         Such a run is at least TIGHT_REPEATS siblings of one name in a row.
         """
@@ -252,11 +252,11 @@ class SpanTimes:
         return Share(min(1.0, float(by_name.sum() / total)), self.names[int(np.argmax(by_name))])
 
     def transfers(self, pattern: str | None = None) -> Share | None:
-        """The share of step time spent in spans that move data or wait for it; None: there are none.
+        """The share of step time spent in spans that move data or wait for it; None without such spans.
 
-        Those are the spans whose names match `pattern`, by default TRANSFER. Step time is that of the
-        spans called like a step (STEPS), and of transfers outside of them, which steps wait for;
-        without such spans that of the epochs, of the run, of everything.
+        These are the spans whose names match `pattern`, by default TRANSFER. Step time is the time in
+        spans whose names match STEPS, and in transfers outside of them, which steps wait for; where no
+        span is a step, the time in epochs, in the run, in all roots.
         """
         moves = self.matching(TRANSFER if pattern is None else pattern) & ~self.named(_LOOP)
         if not moves.any():

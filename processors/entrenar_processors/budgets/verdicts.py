@@ -1,16 +1,16 @@
 """Budgets: the assertions of a renacer.toml, judged on what was measured of a run.
 
-    critical_path   the longest span whose name matches, and what its time was made of; or the longest
-                    time that `check_latency` was told. Without a pattern every span counts but run and
-                    epochs, which last as long as the training
+    critical_path   the longest span whose name matches, and where its time went; or the longest time that
+                    was given to `check_latency`. Without a pattern every span counts except run and epochs,
+                    which last as long as the training
     span_count      how many spans match
-    memory_usage    peak memory of the process: resident, or allocated by Python; or the largest size
-                    that `check_memory` was told under the budget's name, or under one of no budget's
+    memory_usage    peak memory of the process: resident, or allocated by Python; or the largest size that
+                    was given to `check_memory` under the budget's name, or under a name of no budget
     anti_pattern    GodProcess, TightLoop, PcieBottleneck: a share of the time, see `span_times`
     custom          comparisons over the summary, see `expression`
 
-A budget is violated above its limit, not at it. What was not measured is said to be so: it is neither
-kept nor violated. `live_budgets` judges the same while the run goes on.
+A budget is violated above its limit, not at it. One that was not measured is neither passed nor violated.
+`budgets.live` judges the same while the run goes on.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from entrenar_processors.budgets.span_times import CONTAINERS, Share, SpanTimes
+from entrenar_processors.durations import text_of
 from entrenar_processors.expression import Lookup, Verdict, parse
 
 if TYPE_CHECKING:
     from entrenar_processors.config.models import AntiPattern, Assertion
 
-#: The units, as UCUM and OpenTelemetry write them.
+#: Units as UCUM and OpenTelemetry write them.
 UNITS = {
     "critical_path": "ms",
     "span_count": "{span}",
@@ -52,9 +53,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A budget that was exceeded. `usage` is the value over the limit; where there is one number.
+    """A budget that was exceeded. `usage` is the value over the limit, where both are numbers.
 
-    `where` names the span that did it (its name, and its id where it is known).
+    `where` names the span that exceeded it, with its id where that is known.
     """
 
     budget: str
@@ -70,7 +71,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The verdict on one assertion; `value` and `limit` are in `unit`, and None of a custom one."""
+    """The verdict on one assertion; `value` and `limit` are in `unit`, and None for custom ones."""
 
     budget: str
     type: str
@@ -87,7 +88,7 @@ class Result:
 
     @property
     def usage(self) -> float | None:
-        """The value over the limit: above 1 it is violated."""
+        """The value over the limit: above 1 the budget is violated."""
         if self.value is None or self.limit is None:
             return None
         return usage_of(self.value, self.limit)
@@ -111,9 +112,9 @@ class Result:
 
 @dataclass(frozen=True)
 class BudgetFacts:
-    """What is known of a run. None: it was not measured.
+    """What is known of a run; None where it was not measured.
 
-    `seconds` and `bytes` are the largest that the run was told itself, by name.
+    `seconds` and `bytes` are the largest values given to `check_latency` and `check_memory`, by name.
     """
 
     spans: SpanTimes | None = None
@@ -128,25 +129,28 @@ class BudgetFacts:
 
 
 def evaluate(assertions: Iterable[Assertion], facts: BudgetFacts) -> list[Result]:
-    """Judge every assertion, in their order.
+    """Judge every assertion, in the order given.
 
     >>> from entrenar_processors.config.models import parse_config
-    >>> config = parse_config({"assertion": [{"name": "ram", "type": "memory_usage", "max_bytes": 1000}]})
-    >>> [result] = evaluate(config.assertion, BudgetFacts(peak_rss_bytes=1500))
+    >>> settings = parse_config({"assertion": [{"name": "ram", "type": "memory_usage", "max_bytes": 1000}]})
+    >>> [result] = evaluate(settings.assertion, BudgetFacts(peak_rss_bytes=1500))
     >>> str(result.outcome), result.usage, result.message
     ('violated', 1.5, 'resident memory was 1,500 B at its peak, the limit is 1,000 B')
     """
     budgets = list(assertions)
-    owned = {one.name for one in budgets if one.type == "memory_usage" and one.enabled}
-    found = []
-    for one in budgets:
-        sizes = {name: size for name, size in facts.bytes.items() if name == one.name or name not in owned}
-        found.append(_JUDGES[one.type](one, replace(facts, bytes=sizes)) if one.enabled else off(one))
-    return found
+    owned = {budget.name for budget in budgets if budget.type == "memory_usage" and budget.enabled}
+    results = []
+    for budget in budgets:
+        if not budget.enabled:
+            results.append(off(budget))
+            continue
+        sizes = {name: size for name, size in facts.bytes.items() if name == budget.name or name not in owned}
+        results.append(_JUDGES[budget.type](budget, replace(facts, bytes=sizes)))
+    return results
 
 
 def usage_of(value: float, limit: float) -> float:
-    """The value over the limit, infinite where nothing is allowed and something is there."""
+    """The value over the limit; infinite where the limit is 0 and the value is not."""
     return value / limit if limit else math.inf if value > 0 else 0.0
 
 
@@ -161,7 +165,7 @@ def judged(
 
 
 def limit_of(assertion: Assertion) -> float | None:
-    """The number that must not be exceeded, in the unit of UNITS; None of a custom one."""
+    """The number that must not be exceeded, in its unit of UNITS; None for custom ones."""
     for name in ("max_duration_ms", "max_spans", "max_bytes", "threshold"):
         if hasattr(assertion, name):
             return float(getattr(assertion, name))
@@ -169,7 +173,7 @@ def limit_of(assertion: Assertion) -> float | None:
 
 
 def not_measured(assertion: Assertion, why: str) -> Result:
-    """Neither kept nor violated, and why."""
+    """Neither passed nor violated, and why."""
     return Result(
         assertion.name,
         assertion.type,
@@ -181,7 +185,7 @@ def not_measured(assertion: Assertion, why: str) -> Result:
 
 
 def off(assertion: Assertion) -> Result:
-    """Switched off in the file."""
+    """The result of an assertion that is switched off in the file."""
     return Result(
         assertion.name,
         assertion.type,
@@ -192,17 +196,17 @@ def off(assertion: Assertion) -> Result:
     )
 
 
-# -- one after the other -------------------------------------------------------------------------------
+# -- the types of budgets ------------------------------------------------------------------------------
 
 
 def _critical_path(assertion: Any, facts: BudgetFacts) -> Result:
     spans, pattern, limit = facts.spans, assertion.trace_name_pattern, assertion.max_duration_ms
     index = None if spans is None else spans.longest(pattern)
     span_ms = None if spans is None or index is None else float(spans.duration_ns[index]) / 1e6
-    told = {
+    checked_ms = {
         name: seconds * 1000 for name, seconds in facts.seconds.items() if is_about_latency(pattern, name)
     }
-    if (longest := _largest(told, above=span_ms)) is not None:
+    if (longest := _largest(checked_ms, above=span_ms)) is not None:
         name, value = longest
         return judged(assertion, value, limit, latency_message(name, value, limit), name)
     if spans is None or index is None or span_ms is None:
@@ -218,9 +222,9 @@ def _critical_path(assertion: Any, facts: BudgetFacts) -> Result:
     return judged(assertion, value, limit, message, where)
 
 
-def _largest(told: Mapping[str, float], *, above: float | None) -> tuple[str, float] | None:
-    """The name and value of the largest, where it is above what was measured (None: nothing was)."""
-    name, value = max(told.items(), key=lambda one: one[1], default=("", None))
+def _largest(values: Mapping[str, float], *, above: float | None) -> tuple[str, float] | None:
+    """The largest value and its name, where it is above what was measured (None: nothing was)."""
+    name, value = max(values.items(), key=lambda item: item[1], default=("", None))
     return None if value is None or (above is not None and value <= above) else (name, value)
 
 
@@ -230,10 +234,12 @@ def is_about_latency(pattern: str | re.Pattern[str] | None, name: str) -> bool:
 
 
 def _made_of(parts: Counter[str], name: str) -> str:
-    """`backward 1.2 s, forward 0.7 s, itself 0.1 s`: the three largest, and the rest."""
-    told = [f"{'itself' if part == name else part} {_ms(ns / 1e6)}" for part, ns in parts.most_common(3)]
+    """`backward 1.2 s, forward 0.7 s, itself 0.1 s`: the three largest parts, and the rest."""
+    largest = [
+        f"{'itself' if part == name else part} {text_of(ns / 1e9)}" for part, ns in parts.most_common(3)
+    ]
     rest = sum(parts.values()) - sum(ns for _, ns in parts.most_common(3))
-    return ", ".join(told) + (f", others {_ms(rest / 1e6)}" if rest else "")
+    return ", ".join(largest) + (f", others {text_of(rest / 1e9)}" if rest else "")
 
 
 def _span_count(assertion: Any, facts: BudgetFacts) -> Result:
@@ -251,8 +257,7 @@ def _memory_usage(assertion: Any, facts: BudgetFacts) -> Result:
         name, size = largest
         return judged(assertion, size, assertion.max_bytes, memory_message(assertion, size, name), name)
     if peak is None:
-        what = "resident memory" if assertion.tracking_mode == "rss" else "what Python allocated"
-        return not_measured(assertion, f"{what} was not recorded")
+        return not_measured(assertion, f"{_MEMORY[assertion.tracking_mode]} was not recorded")
     return judged(assertion, peak, assertion.max_bytes, memory_message(assertion, peak))
 
 
@@ -265,18 +270,19 @@ def _anti_pattern(assertion: Any, facts: BudgetFacts) -> Result:
 
 def judged_share(assertion: AntiPattern, share: Share) -> Result:
     """The verdict on an anti-pattern."""
-    message = f"{_SHARES[assertion.pattern].format(share=_percent(share.value), name=share.name)}"
     if share.name is None:
         message = f"no sign of {assertion.pattern}"
+    else:
+        message = _SHARES[assertion.pattern].format(share=_percent(share.value), name=share.name)
     message += f", the limit is {_percent(assertion.threshold)}"
     return judged(assertion, share.value, assertion.threshold, message, share.name)
 
 
 def share_of(assertion: AntiPattern, spans: SpanTimes | None, lookup: Lookup) -> Share | str:
-    """The share of the time that an anti-pattern has, or why it is not known.
+    """The share of the time that an anti-pattern takes, or why it is not known.
 
-    Transfers have no span in most training loops: then it is what the steps waited for their data, of
-    the metrics `data_wait` and `step_duration`, which contains it.
+    Most training loops have no spans of transfers: then it is the share of the metric `data_wait` in
+    `step_duration`, which contains it.
     """
     pattern = assertion.process_name_pattern
     if assertion.pattern == "PcieBottleneck":
@@ -317,13 +323,14 @@ _JUDGES = {
     "custom": _custom,
 }
 _SHARES = {
-    "GodProcess": "{name} holds {share} of the time by itself",
-    "TightLoop": "{share} of the time is in {name}, a short span over and over",
-    "PcieBottleneck": "{share} of the step time moves data or waits for it, most of it in {name}",
+    "GodProcess": "{name} takes {share} of the time by itself",
+    "TightLoop": "{share} of the time is spent in {name}, a short span repeated back to back",
+    "PcieBottleneck": "{share} of the step time is spent moving data or waiting for it, mostly in {name}",
 }
+_MEMORY = {"rss": "resident memory", "allocations": "memory allocated by Python"}
 
 
-# -- what is said --------------------------------------------------------------------------------------
+# -- messages ------------------------------------------------------------------------------------------
 
 
 def no_span(pattern: str | None, otherwise: str = "no span was recorded") -> str:
@@ -333,7 +340,7 @@ def no_span(pattern: str | None, otherwise: str = "no span was recorded") -> str
 
 def latency_message(name: str, value_ms: float, limit_ms: float) -> str:
     """`step took 2.31 s, the limit is 2 s`."""
-    return f"{name} took {_ms(value_ms)}, the limit is {_ms(limit_ms)}"
+    return f"{name} took {_duration(value_ms)}, the limit is {_duration(limit_ms)}"
 
 
 def count_message(count: int, limit: int, pattern: str | None) -> str:
@@ -343,33 +350,25 @@ def count_message(count: int, limit: int, pattern: str | None) -> str:
 
 
 def memory_message(assertion: Any, peak: float, what: str | None = None) -> str:
-    """`resident memory was 3.00 GiB at its peak, the limit is 2.00 GiB`; or of `what` it is."""
-    if what is None:
-        what = "resident memory" if assertion.tracking_mode == "rss" else "what Python allocated"
+    """`resident memory was 3.00 GiB at its peak, the limit is 2.00 GiB`; `what` names another size."""
+    what = _MEMORY[assertion.tracking_mode] if what is None else what
     return f"{what} was {_bytes(peak)} at its peak, the limit is {_bytes(assertion.max_bytes)}"
 
 
 def shown(type_: str, value: float | None) -> str:
-    """The value or limit of a budget of this type, at a glance.
+    """The value or limit of a budget of this type, to three digits and with its unit.
 
     >>> shown("critical_path", 2310.0), shown("span_count", 8120), shown("anti_pattern", 0.125)
     ('2.31 s', '8,120', '12.5 %')
     """
     if value is None:
         return "–"
-    forms = {"critical_path": _ms, "memory_usage": _bytes, "anti_pattern": _percent}
+    forms = {"critical_path": _duration, "memory_usage": _bytes, "anti_pattern": _percent}
     return forms.get(type_, "{:,.0f}".format)(value)
 
 
-def _ms(value: float) -> str:
-    """Milliseconds at a glance.
-
-    >>> _ms(0.0123), _ms(12.3456), _ms(2310.4), _ms(7_200_000)
-    ('0.0123 ms', '12.3 ms', '2.31 s', '7,200 s')
-    """
-    if value < 999.5:
-        return f"{value:.3g} ms"
-    return f"{value / 1000:.3g} s" if value < 999_500 else f"{value / 1000:,.0f} s"
+def _duration(milliseconds: float) -> str:
+    return text_of(milliseconds / 1000)
 
 
 def _bytes(value: float) -> str:

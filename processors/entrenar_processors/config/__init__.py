@@ -1,4 +1,4 @@
-"""Configuration: what renacer.toml may say, checked, with a message for every mistake. Needs pydantic."""
+"""Config: the settings in renacer.toml, validated, with a message for every mistake. Needs pydantic."""
 
 from entrenar_processors.config.models import (
     Assertion,

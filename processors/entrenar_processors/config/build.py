@@ -1,6 +1,6 @@
-"""Jidoka: which processors judge a run, and by which rules, from the settings in renacer.toml.
+"""Build: the processors that judge a run and the rules for their findings, from the settings of a file.
 
-Not imported by the package root: the settings need pydantic.
+Not imported by the package root, since the settings need pydantic.
 """
 
 from __future__ import annotations
@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from entrenar_processors.alert import Action, Level, Rule
-from entrenar_processors.config.models import Actions, Andon, Assertion, Config, MonitorSettings, Threshold
+from entrenar_processors.config.models import (
+    Actions,
+    AndonSettings,
+    Assertion,
+    Config,
+    MonitorSettings,
+    ThresholdSettings,
+)
 from entrenar_processors.detectors.accuracy_drop import AccuracyDrop
 from entrenar_processors.detectors.divergence import DivergenceDetector
 from entrenar_processors.detectors.drift import DriftMonitor
-from entrenar_processors.detectors.forest import ForestMonitor
+from entrenar_processors.detectors.isolation_forest import ForestMonitor
 from entrenar_processors.detectors.nonfinite import NonfiniteDetector
 from entrenar_processors.detectors.silent import SilentMembers
 from entrenar_processors.detectors.spike import SPIKES, THRESHOLDS, SpikeDetector
@@ -22,14 +29,14 @@ from entrenar_processors.finding import Severity
 from entrenar_processors.processor import Processor
 from entrenar_processors.stats.two_sample import DriftDetector
 
-#: What the Jidoka table says to a person, by what was found.
+#: The texts of alerts, as the Jidoka table of the specification has them.
 DIVERGED = "Training diverged"
 REGRESSED = "Accuracy regression detected"
 CLIPPED = "Gradient clipping triggered"
 SLOWER = "Performance regression (Latency)"
 HEAVIER = "Performance regression (Memory)"
 
-#: Budgets whose violation is a state, over when it is kept again; a slow span is over when it has ended.
+#: Budgets whose violation is a state that lasts until they are kept again; a slow span is over at its end.
 _LASTING_BUDGETS = frozenset({"memory_usage", "span_count", "anti_pattern"})
 _BUDGET_TEXTS = {
     "critical_path": SLOWER,
@@ -38,35 +45,35 @@ _BUDGET_TEXTS = {
     "anti_pattern": "Performance regression (Anti-pattern)",
     "custom": "Assertion failed",
 }
-#: The threshold that `[monitor.andon] gradient_explosion` is.
+#: The name of the threshold that `[monitor.andon] gradient_explosion` makes.
 EXPLOSION = "gradient_explosion"
-#: A Python warning about numbers that was caught in the run, see `Warnings` of entrenar_otel.
+#: The text for a Python warning about numbers that was caught during the run.
 WARNED = "Numerical warning"
 
 
 def processors_of(settings: MonitorSettings, drift_detector: DriftDetector | None = None) -> list[Processor]:
-    """New processors, as these settings want them; `drift_detector` turns drift on, and is the one used.
+    """New processors by these settings; a `drift_detector` turns drift on, and is the detector used.
 
-    >>> [type(one).__name__ for one in processors_of(MonitorSettings())][:3]
+    >>> [type(processor).__name__ for processor in processors_of(MonitorSettings())][:3]
     ['NonfiniteDetector', 'SlidingWindowBaseline', 'SpikeDetector']
     """
     andon = settings.andon
-    found: list[Processor] = [NonfiniteDetector(andon.stop_after_nonfinite_gradients, andon.nonfinite)]
-    found += [ThresholdDetector(limit) for limit in _limits(settings)]
-    found += _detectors(settings)
+    processors: list[Processor] = [NonfiniteDetector(andon.stop_after_nonfinite_gradients, andon.nonfinite)]
+    processors += [ThresholdDetector(limit) for limit in _limits(settings)]
+    processors += _detectors(settings)
     drift = settings.drift
     if drift_detector is not None or (drift is not None and drift.enabled):
         metrics = drift.metrics if drift is not None else ("accuracy",)
         if drift_detector is None and drift is not None:
             drift_detector = DriftDetector(drift.window, drift.threshold, test=drift.test)
-        found.append(DriftMonitor(drift_detector, metrics))
+        processors.append(DriftMonitor(drift_detector, metrics))
     if (forest := settings.isolation_forest) is not None and forest.enabled:
-        found.append(
+        processors.append(
             ForestMonitor(
                 forest.metrics, n_trees=forest.n_trees, subsample=forest.subsample, quantile=forest.quantile
             )
         )
-    return found
+    return processors
 
 
 def _detectors(settings: MonitorSettings) -> Iterator[Processor]:
@@ -97,19 +104,19 @@ def _detectors(settings: MonitorSettings) -> Iterator[Processor]:
 
 
 def _limits(settings: MonitorSettings) -> Iterator[Limit]:
-    for one in settings.threshold:
+    for threshold in settings.threshold:
         yield Limit(
-            one.name,
-            one.metric,
-            dict(one.tags),
-            min=one.min,
-            max=one.max,
-            max_drop_ratio=one.max_drop_ratio,
-            max_ratio=one.max_ratio,
-            window=one.window,
-            for_samples=one.for_samples,
-            for_seconds=one.for_seconds,
-            after_steps=one.after_steps,
+            threshold.name,
+            threshold.metric,
+            dict(threshold.tags),
+            min=threshold.min,
+            max=threshold.max,
+            max_drop_ratio=threshold.max_drop_ratio,
+            max_ratio=threshold.max_ratio,
+            window=threshold.window,
+            for_samples=threshold.for_samples,
+            for_seconds=threshold.for_seconds,
+            after_steps=threshold.after_steps,
         )
     if (explosion := settings.andon.gradient_explosion) is not None:
         yield Limit(
@@ -121,15 +128,18 @@ def _limits(settings: MonitorSettings) -> Iterator[Limit]:
         )
 
 
-def rules_of(config: Config) -> list[Rule]:
-    """A rule for everything that may be found.
+def rules_of(settings: Config) -> list[Rule]:
+    """A rule for every finding that these settings may bring.
 
     >>> {rule.detector: str(rule.actions[Severity.HIGH]) for rule in rules_of(Config())}["nonfinite.loss"]
     'stop'
     """
-    settings = config.monitor
-    rules = [*_nonfinite_rules(settings.andon), *(_threshold_rule(one) for one in settings.threshold)]
-    if (explosion := settings.andon.gradient_explosion) is not None:
+    monitor = settings.monitor
+    rules = [
+        *_nonfinite_rules(monitor.andon),
+        *(_threshold_rule(threshold) for threshold in monitor.threshold),
+    ]
+    if (explosion := monitor.andon.gradient_explosion) is not None:
         rules.append(
             Rule(
                 f"threshold.{EXPLOSION}",
@@ -151,7 +161,7 @@ def rules_of(config: Config) -> list[Rule]:
         ("isolation_forest", "Unusual combination of metrics", False),
         ("silent", "Silent series", True),
     ):
-        section = getattr(settings, name)
+        section = getattr(monitor, name)
         actions = section.actions if section is not None else None
         rules.append(
             Rule(
@@ -165,7 +175,7 @@ def rules_of(config: Config) -> list[Rule]:
                 after_steps=0 if section is None else section.after_steps,
             )
         )
-    rules += [_budget_rule(one) for one in config.assertion if one.enabled]
+    rules += [_budget_rule(budget) for budget in settings.assertion if budget.enabled]
     rules.append(Rule("warning", "warning", "warning", WARNED, _always(Action.NOTIFY)))
     return rules
 
@@ -178,7 +188,7 @@ def _by_severity(actions: Actions) -> Mapping[Severity, Action]:
     return {Severity.LOW: actions.low, Severity.MEDIUM: actions.medium, Severity.HIGH: actions.high}
 
 
-def _nonfinite_rules(andon: Andon) -> Iterator[Rule]:
+def _nonfinite_rules(andon: AndonSettings) -> Iterator[Rule]:
     for name, action in {"loss": Action.STOP, "other": Action.NOTIFY, **andon.nonfinite}.items():
         text = DIVERGED if name == "loss" else "Not a finite number"
         yield Rule(f"nonfinite.{name}", f"nonfinite_{name}", "nonfinite", text, _always(action), lasting=True)
@@ -188,33 +198,31 @@ def _nonfinite_rules(andon: Andon) -> Iterator[Rule]:
     )
 
 
-def _threshold_rule(one: Threshold) -> Rule:
-    text = one.annotations.get("summary") or (
-        REGRESSED if one.metric == "accuracy" else f"{one.name} crossed"
-    )
+def _threshold_rule(threshold: ThresholdSettings) -> Rule:
+    by_metric = REGRESSED if threshold.metric == "accuracy" else f"{threshold.name} crossed"
     return Rule(
-        f"threshold.{one.name}",
-        one.name,
+        f"threshold.{threshold.name}",
+        threshold.name,
         "threshold",
-        text,
-        _always(one.action),
-        level=one.level,
+        threshold.annotations.get("summary") or by_metric,
+        _always(threshold.action),
+        level=threshold.level,
         lasting=True,
-        factor=one.factor,
-        min_factor=one.min_factor,
-        labels=dict(one.labels),
-        annotations=dict(one.annotations),
+        factor=threshold.factor,
+        min_factor=threshold.min_factor,
+        labels=dict(threshold.labels),
+        annotations=dict(threshold.annotations),
     )
 
 
-def _budget_rule(one: Assertion) -> Rule:
-    fails = one.fail_on_violation
+def _budget_rule(budget: Assertion) -> Rule:
+    fails = budget.fail_on_violation
     return Rule(
-        f"budget.{one.name}",
-        one.name,
+        f"budget.{budget.name}",
+        budget.name,
         "budget",
-        _BUDGET_TEXTS[one.type],
+        _BUDGET_TEXTS[budget.type],
         _always(Action.STOP if fails else Action.NOTIFY),
         level=Level.CRITICAL if fails else Level.WARNING,
-        lasting=one.type in _LASTING_BUDGETS,
+        lasting=budget.type in _LASTING_BUDGETS,
     )

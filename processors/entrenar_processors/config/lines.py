@@ -1,4 +1,4 @@
-"""Lines: where in a TOML text each key stands, for messages; tomllib does not tell."""
+"""Lines: on which line of a TOML text each key stands, for messages; tomllib does not say."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _BARE_VALUE = re.compile(r"[^,\]}#\n]+")
 def lines_of(text: str, document: Mapping[str, Any]) -> dict[Path, int]:
     """The line, from 1, of every key, table and list entry; `document` is what tomllib made of `text`.
 
-    Empty where the two do not agree to the last key: no line is better than a wrong one.
+    Empty unless the two agree on every key: no line is better than a wrong one.
 
     >>> text = "[monitor]\\nlake = 'l'\\n\\n[[assertion]]\\nname = 'a'"
     >>> lines_of(text, tomllib.loads(text))[("assertion", 0, "name")]
     5
     """
     try:
-        found = _Scanner(text.replace("\r\n", "\n")).scan()
-        return found if found.keys() == set(_paths(document, ())) else {}
+        lines = _Scanner(text.replace("\r\n", "\n")).scan()
+        return lines if lines.keys() == set(_paths(document, ())) else {}
     except (IndexError, ValueError, RecursionError):
         return {}
 
 
 def line_of(lines: Mapping[Path, int], path: Path) -> int | None:
-    """The line of this path, or of the innermost table around it that has one."""
+    """The line of this path, or of the innermost table around it whose line is known."""
     for end in range(len(path), 0, -1):
         if path[:end] in lines:
             return lines[path[:end]]
@@ -54,7 +54,7 @@ def _paths(value: Any, at: Path) -> Iterator[Path]:
 
 
 class _Scanner:
-    """Goes once through a text that tomllib has accepted, so that nothing needs to be checked again."""
+    """Reads a text once from start to end; tomllib has accepted it, so nothing is checked again."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -62,7 +62,7 @@ class _Scanner:
         self.lines: dict[Path, int] = {}
         self._counted = 0
         self._line = 1
-        #: How many entries each list of tables has so far.
+        #: How many entries each array of tables has so far.
         self._entries: dict[Path, int] = {}
 
     def scan(self) -> dict[Path, int]:
@@ -92,7 +92,7 @@ class _Scanner:
             self.lines.setdefault(path, line)
             self._entries[path] = self._entries.get(path, 0) + 1
             path = self._last_of(path)
-        self.lines[path] = line  # a header of its own says more than being named in another's
+        self.lines[path] = line  # a header of its own is a better place than the header of a subtable
         self.at += width
         return path
 
@@ -161,15 +161,15 @@ class _Scanner:
         self.at += 1
 
     def _skip(self, pattern: re.Pattern[str]) -> None:
-        found = pattern.match(self.text, self.at)
-        self.at = found.end() if found else self.at
+        match = pattern.match(self.text, self.at)
+        self.at = match.end() if match else self.at
 
     def _take(self, pattern: re.Pattern[str]) -> str:
-        found = pattern.match(self.text, self.at)
-        if found is None:
+        match = pattern.match(self.text, self.at)
+        if match is None:
             raise ValueError(f"unexpected text at {self.at}")
-        self.at = found.end()
-        return found[0]
+        self.at = match.end()
+        return match[0]
 
     def _line_here(self) -> int:
         self._line += self.text.count("\n", self._counted, self.at)

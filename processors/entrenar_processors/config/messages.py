@@ -1,4 +1,4 @@
-"""Words: what a setting may be, by the JSON Schema, and what it is, for one line of text; no secrets."""
+"""Messages: what a setting may be, by the JSON Schema, and what it is, on one line and without secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from entrenar_processors.config.lines import Path
 
 Schema = Mapping[str, Any]
 
-#: Keys whose values are not shown.
+#: Keys whose values may be secrets, and are not shown.
 _SECRET = re.compile(
     r"token|passw|secret|credential|auth|cookie|webhook|_env$|(?:api|access|private)_?key", re.I
 )
@@ -22,7 +22,7 @@ _LONGEST = 60
 
 
 def quoted(text: str) -> str:
-    """Text in double quotes, in one line, and not too long.
+    """Text in double quotes, on one line, and not too long.
 
     >>> quoted("a\\n" + "b" * 100)
     '"a\\\\nbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb…" (102 characters)'
@@ -33,7 +33,7 @@ def quoted(text: str) -> str:
 
 
 def key_text(path: Path, document: Any) -> str:
-    """`monitor.threshold[1] ("accuracy_floor").min`: the path, with the names of the entries in it."""
+    """`monitor.threshold[1] ("accuracy_floor").min`: the path, with the names of its entries."""
     text, value = "", document
     for part in path:
         if isinstance(part, int):
@@ -50,7 +50,7 @@ def key_text(path: Path, document: Any) -> str:
 
 
 def shown(value: Any, path: Path = ()) -> str:
-    """A value as it was found, shortened; not shown where the key's name, or a URL, tells of a secret.
+    """A value as it was found, shortened; secrets are left out, by the names of keys and in URLs.
 
     >>> shown([1.5, 2]), shown(True), shown("high"), shown("https://u:p@host/x"), shown("x", ("api_token",))
     ('a list', 'true', '"high"', '"https://…@host/x"', 'a value that is not shown')
@@ -60,13 +60,11 @@ def shown(value: Any, path: Path = ()) -> str:
     if isinstance(value, list | tuple):
         if not value:
             return "an empty list"
-        return "a list of tables" if all(isinstance(one, Mapping) for one in value) else "a list"
+        return "a list of tables" if all(isinstance(entry, Mapping) for entry in value) else "a list"
     if any(isinstance(part, str) and _SECRET.search(part) for part in path):
         return "a value that is not shown"
     if isinstance(value, str):
-        return quoted(
-            re.sub(r"//[^/\s@]*@", "//…@", re.sub(r"\?\S*", "?…", value) if "://" in value else value)
-        )
+        return quoted(re.sub(r"//\S*@", "//…@", re.sub(r"\?\S*", "?…", value) if "://" in value else value))
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -79,20 +77,20 @@ def shown(value: Any, path: Path = ()) -> str:
 
 
 def like(word: Any, known: Iterable[str]) -> str:
-    """`did you mean …?` where a known word is near, else nothing.
+    """`did you mean …?` where a known word is similar, else nothing.
 
     >>> like("thresold", ["threshold", "window"])
     'did you mean "threshold"?'
     """
     if not isinstance(word, str):
         return ""
-    by_fold = {one.casefold(): one for one in known}
+    by_fold = {candidate.casefold(): candidate for candidate in known}
     near = difflib.get_close_matches(word[:200].casefold().replace("-", "_"), by_fold, n=1, cutoff=0.6)
     return f'did you mean "{by_fold[near[0]]}"?' if near else ""
 
 
 def node_at(schema: Schema, path: Path, document: Any) -> Schema | None:
-    """What the schema says about this path; the document tells which kind of assertion an entry is."""
+    """What the schema says about this path; the document says which kind of assertion an entry is."""
     node, value = schema, document
     for part in path:
         node = _resolved(schema, node, value)
@@ -111,7 +109,7 @@ def node_at(schema: Schema, path: Path, document: Any) -> Schema | None:
 
 
 def kinds_of(schema: Schema, node: Schema) -> tuple[str, list[str]]:
-    """The key that tells kinds of an entry apart, and the kinds."""
+    """The key that tells the kinds of an entry apart, and the kinds."""
     choice = node["discriminator"]
     return choice["propertyName"], list(choice["mapping"])
 
@@ -131,7 +129,7 @@ def _resolved(schema: Schema, node: Schema, value: Any) -> Schema:
 
 
 def described(schema: Schema, node: Schema) -> str:
-    """What is expected, from a node of the schema.
+    """What is expected, by a node of the schema.
 
     >>> described({}, {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1})
     'a number above 0 and below 1'
@@ -159,18 +157,21 @@ def described(schema: Schema, node: Schema) -> str:
 
 
 def _bounds(node: Schema) -> str:
+    if "minimum" in node and "maximum" in node:
+        return f" from {node['minimum']:,.10g} to {node['maximum']:,.10g}"
     words = (
         ("exclusiveMinimum", "above"),
-        ("minimum", "from"),
+        ("minimum", "at least"),
         ("exclusiveMaximum", "below"),
-        ("maximum", "to"),
+        ("maximum", "at most"),
     )
-    said = [f"{word} {node[key]:,.10g}" for key, word in words if key in node]
-    return f" {' and '.join(said)}".replace(" and to ", " to ") if said else ""
+    bounds = [f"{word} {node[key]:,.10g}" for key, word in words if key in node]
+    text = " and ".join(bounds)
+    return f" of {text}" if text.startswith("at ") else f" {text}" if text else ""
 
 
 def _text(node: Schema) -> str:
     least, most = node.get("minLength", 0), node.get("maxLength")
     if most is not None:
         return f"text of {least} to {most} characters"
-    return "text that is not empty" if least else "text"
+    return "non-empty text" if least else "text"

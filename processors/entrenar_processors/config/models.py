@@ -1,6 +1,6 @@
-"""Config: renacer.toml, the one home of thresholds, as typed settings.
+"""Models: the settings of a renacer.toml, the one home of thresholds, as types.
 
-Not imported by the package root: it needs pydantic, which takes a tenth of a second.
+Not imported by the package root, since pydantic takes a tenth of a second to import.
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ from entrenar_processors.config.types import (
     Regex,
     Text,
     VariableName,
-    duration_seconds,
     factors_fit,
     samples_fit,
 )
+from entrenar_processors.durations import parse_seconds
 
 __all__ = [
-    "AccuracyDrop", "Actions", "Andon", "AntiPattern", "Assertion", "BadConfig", "Config", "CriticalPath",
-    "Custom", "Divergence", "Drift", "GradientExplosion", "IsolationForest", "MemoryUsage",
-    "MonitorSettings", "Otlp", "Problem", "Section", "Silent", "SpanCount", "Spike", "Threshold", "ZScore",
-    "config_schema", "duration_seconds", "load_config", "parse_config", "parse_text",
+    "AccuracyDropSettings", "Actions", "AndonSettings", "AntiPattern", "Assertion", "BadConfig", "Config",
+    "CriticalPath", "Custom", "DivergenceSettings", "DriftSettings", "GradientExplosionSettings",
+    "IsolationForestSettings", "MemoryUsage", "MonitorSettings", "OtlpSettings", "Problem", "Section",
+    "SilentSettings", "SpanCount", "SpikeSettings", "ThresholdSettings", "ZScoreSettings", "config_schema",
+    "load_config", "parse_config", "parse_text",
 ]  # fmt: skip
 
 
 class Section(BaseModel):
-    """Base of every table: unknown keys are refused, and nothing changes after loading."""
+    """Base of every table: unknown keys are refused, and values are fixed after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +57,7 @@ class _Assertion(Section):
     enabled: Flag = True
     """Whether it is checked at all."""
     fail_on_violation: Flag = True
-    """Whether a violation stops the line and fails `entrenar-otel ci`; else it is only told."""
+    """Whether a violation stops the run and fails `entrenar-otel ci`; otherwise it is only reported."""
 
 
 class CriticalPath(_Assertion):
@@ -64,13 +65,13 @@ class CriticalPath(_Assertion):
 
     type: Literal["critical_path"]
     max_duration_ms: Positive
-    """The longest that a matching span may take, in milliseconds."""
+    """How long a matching span may take, in milliseconds."""
     trace_name_pattern: Regex | None = None
     """Regular expression searched for in span names; without it, every span counts."""
 
 
 class SpanCount(_Assertion):
-    """The number of spans whose name matches, in the run."""
+    """The number of spans in the run whose name matches."""
 
     type: Literal["span_count"]
     max_spans: Count
@@ -84,9 +85,9 @@ class MemoryUsage(_Assertion):
 
     type: Literal["memory_usage"]
     max_bytes: AtLeastOne
-    """The most memory, in bytes."""
+    """How much memory may be used, in bytes."""
     tracking_mode: Literal["allocations", "rss"] = "rss"
-    """`rss`: resident memory of the process (psutil); `allocations`: what Python allocated (tracemalloc)."""
+    """`rss`: resident memory of the process (psutil); `allocations`: allocated by Python (tracemalloc)."""
 
 
 class AntiPattern(_Assertion):
@@ -94,8 +95,8 @@ class AntiPattern(_Assertion):
 
     type: Literal["anti_pattern"]
     pattern: Literal["GodProcess", "TightLoop", "PcieBottleneck"]
-    """`GodProcess`: one span name holds most of the self-time; `TightLoop`: the same short span again and
-    again; `PcieBottleneck`: steps wait for transfers or data."""
+    """`GodProcess`: one span name takes most of the self-time; `TightLoop`: the same short span is repeated
+    back to back; `PcieBottleneck`: steps wait for transfers or data."""
     threshold: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
     """The share of time, from 0 to 1, above which it is a violation."""
     process_name_pattern: Regex | None = None
@@ -110,7 +111,7 @@ class Custom(_Assertion):
     """Comparisons joined by and, or, not, such as `p99(step_duration) < 2.0 and max(gradient_norm) < 100`."""
 
     @model_validator(mode="after")
-    def _expression_can_be(self) -> Custom:
+    def _expression_is_valid(self) -> Custom:
         from entrenar_processors.expression import parse
 
         try:
@@ -149,7 +150,7 @@ def _notify_all() -> Actions:
     return Actions(low=Action.NOTIFY, medium=Action.NOTIFY, high=Action.NOTIFY)
 
 
-class Threshold(Section):
+class ThresholdSettings(Section):
     """One row of the Jidoka table: what is watched, and what happens.
 
     One or more of `min`, `max`, `max_drop_ratio` (against the best window mean) and `max_ratio` (against
@@ -161,7 +162,7 @@ class Threshold(Section):
         frozen=True,
         populate_by_name=True,
         json_schema_extra={
-            "anyOf": [{"required": [one]} for one in ("min", "max", "max_drop_ratio", "max_ratio")],
+            "anyOf": [{"required": [key]} for key in ("min", "max", "max_drop_ratio", "max_ratio")],
             "not": {"required": ["for", "for_samples"], "properties": {"for_samples": {"minimum": 2}}},
         },
     )
@@ -173,30 +174,29 @@ class Threshold(Section):
     tags: dict[Text, str] = {}
     """Only series with these tags, such as `{ split = "validation" }`."""
     min: Number | None = None
-    """The least that is normal."""
+    """The lowest normal value."""
     max: Number | None = None
-    """The most that is normal."""
+    """The highest normal value."""
     max_drop_ratio: Ratio | None = None
     """How far the window mean may fall below the best such mean, as a share of it."""
     max_ratio: Annotated[float, Field(strict=True, gt=1, allow_inf_nan=False)] | None = None
-    """How many times the running median a value may be."""
+    """How many times the running median a normal value may be."""
     window: AtLeastOne = 100
-    """Samples in a window."""
+    """How many samples a window has."""
     for_samples: AtLeastOne = 1
-    """How many samples in a row must be abnormal before it counts."""
+    """How many samples in a row must be abnormal before it is reported."""
     for_: Annotated[Duration | None, Field(alias="for")] = None
-    """How long it must be abnormal before it counts, as Prometheus spells durations; either this or
-    `for_samples`."""
+    """How long it must be abnormal before it is reported, such as 5m or 1h30m; this or `for_samples`."""
     after_steps: Count = 0
-    """Warm-up, in which nothing more than logging is done."""
+    """A warm-up of so many steps, during which findings are only logged."""
     action: Action = Action.NOTIFY
     """What is done."""
     level: Level | None = None
-    """How urgent it is for a person; by default the action tells."""
+    """How urgent it is for a person; by default it follows from the action."""
     factor: Ratio = 0.5
-    """reduce_lr: what the learning rate is multiplied by."""
+    """For reduce_lr: the learning rate is multiplied by this."""
     min_factor: Ratio = 0.0625
-    """reduce_lr: the least that all reductions together may come to."""
+    """For reduce_lr: all reductions together stay at or above this factor."""
     labels: dict[LabelName, str] = {}
     """Labels of the alert, for routing."""
     annotations: dict[LabelName, str] = {}
@@ -204,13 +204,13 @@ class Threshold(Section):
 
     @property
     def for_seconds(self) -> float:
-        """`for` in seconds; 0 without."""
-        return duration_seconds(self.for_) if self.for_ is not None else 0.0
+        """`for` in seconds; 0 where it is not set."""
+        return parse_seconds(self.for_) if self.for_ is not None else 0.0
 
     @model_validator(mode="after")
-    def _has_a_limit(self) -> Threshold:
+    def _has_a_limit(self) -> ThresholdSettings:
         if self.min is self.max is self.max_drop_ratio is self.max_ratio is None:
-            raise Unfit("a limit: one of min, max, max_drop_ratio, max_ratio", "none of them")
+            raise Unfit("a limit: one of min, max, max_drop_ratio, max_ratio", "none")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise Unfit(f"at most max ({self.max:g})", f"{self.min:g}", "min")
         if self.for_ is not None and self.for_samples > 1:
@@ -218,65 +218,65 @@ class Threshold(Section):
         return factors_fit(self, self.min_factor, self.factor)
 
 
-class _Detector(Section):
+class _DetectorSettings(Section):
     enabled: Flag = True
     """Whether it runs."""
     after_steps: Count = 0
-    """Warm-up, in which nothing more than logging is done."""
+    """A warm-up of so many steps, during which findings are only logged."""
     level: Level | None = None
-    """How urgent it is for a person; by default the action tells."""
+    """How urgent it is for a person; by default it follows from the action."""
     actions: Actions = Field(default_factory=_notify_all)
     """What is done at each severity."""
 
 
-class ZScore(_Detector):
-    """The faithful z-score, a measurement: by default its findings are only logged."""
+class ZScoreSettings(_DetectorSettings):
+    """The plain z-score, a measurement: by default its findings are only logged."""
 
     metrics: Metrics = ("loss", "gradient_norm")
     """Façade names of what is watched."""
     window: Annotated[int, Field(strict=True, ge=2)] = 100
-    """Samples in a window."""
+    """How many samples a window has."""
     min_samples: Annotated[int, Field(strict=True, ge=2)] = 10
-    """Samples before it judges."""
+    """How many samples it needs before it judges."""
     threshold: Positive = 3.0
-    """Standard deviations from the mean."""
+    """How many standard deviations from the mean are abnormal."""
     actions: Actions = Field(default_factory=_log_all)
     """What is done at each severity."""
 
     @model_validator(mode="after")
-    def _fits(self) -> ZScore:
+    def _fits(self) -> ZScoreSettings:
         return samples_fit(self, self.min_samples, self.window)
 
 
-class Spike(_Detector):
-    """Upward on loss and gradient norm, downward on accuracy; any other metric upward."""
+class SpikeSettings(_DetectorSettings):
+    """A sudden rise of loss or gradient norm, or fall of accuracy; for any other metric a rise."""
 
     metrics: Metrics = ("loss", "gradient_norm", "accuracy")
     """Façade names of what is watched."""
     window: Annotated[int, Field(strict=True, ge=4)] = 125
-    """Samples in a window."""
+    """How many samples a window has."""
     min_samples: Annotated[int, Field(strict=True, ge=4)] = 30
-    """Samples before it judges."""
+    """How many samples it needs before it judges."""
     threshold: Positive | None = None
-    """The score above which it is a spike; by default the one the measured false alarms gave."""
+    """The score from which on it is a spike; by default chosen by the measured rate of false alarms."""
 
     @model_validator(mode="after")
-    def _fits(self) -> Spike:
+    def _fits(self) -> SpikeSettings:
         return samples_fit(self, self.min_samples, self.window)
 
 
-class Divergence(_Detector):
+class DivergenceSettings(_DetectorSettings):
     """A slow rise of the loss."""
 
     metrics: Metrics = ("loss",)
     """Façade names of what is watched."""
     threshold: Positive = 15.0
-    """The score above which the loss diverges."""
+    """The score above which it is a divergence."""
     warm_up: Annotated[int, Field(strict=True, ge=4)] = 100
-    """Samples from which it learns what is normal."""
+    """How many samples it learns from what is normal."""
 
 
-class AccuracyDrop(_Detector):
+class AccuracyDropSettings(_DetectorSettings):
     """Accuracy fell by a share of the best it has been."""
 
     metrics: Metrics = ("accuracy",)
@@ -284,159 +284,159 @@ class AccuracyDrop(_Detector):
     max_drop_ratio: Ratio = 0.05
     """How far it may fall below its best, as a share of it."""
     window: AtLeastOne = 100
-    """Samples in a window."""
+    """How many samples a window has."""
 
 
-class Drift(_Detector):
+class DriftSettings(_DetectorSettings):
     """Accuracy became worse than its best window, by a statistical test; needs scipy."""
 
     metrics: Metrics = ("accuracy",)
     """Façade names of what is watched."""
     window: Annotated[int, Field(strict=True, ge=2)] = 100
-    """Samples in a window."""
+    """How many samples a window has."""
     threshold: Ratio = 0.05
     """The p-value below which it is drift."""
     test: Literal["welch", "mann_whitney"] = "welch"
-    """Welch's t-test, or Mann-Whitney, which asks for no normal distribution."""
+    """Welch's t-test, or Mann-Whitney's test, which assumes no normal distribution."""
 
 
-class IsolationForest(_Detector):
-    """Rows that are odd in several metrics together; needs scikit-learn."""
+class IsolationForestSettings(_DetectorSettings):
+    """Rows whose metrics are unusual in combination; needs scikit-learn."""
 
     metrics: Metrics = ("loss", "gradient_norm", "step_duration", "data_wait")
     """Façade names of what is watched."""
     n_trees: AtLeastOne = 100
-    """Trees in the forest."""
+    """How many trees the forest has."""
     subsample: Annotated[int, Field(strict=True, ge=2)] = 256
-    """Rows each tree sees."""
+    """How many rows each tree sees."""
     quantile: Ratio = 0.99
-    """Rows that score above this quantile of the past are odd."""
+    """Rows that score above this quantile of earlier rows are unusual."""
 
 
-class Silent(_Detector):
-    """A member of a group of series that stops, is constant, or is all NaN while its siblings move."""
+class SilentSettings(_DetectorSettings):
+    """A member of a group of series that stops, is constant, or is only NaN while its siblings move."""
 
     metrics: Metrics = ("loss", "accuracy", "gradient_norm")
     """Façade names of what is watched."""
     stopped_after: AtLeastOne = 5
-    """Reports of its siblings without one of its own."""
+    """How many rows of the group without a report of its own."""
     nan_after: AtLeastOne = 10
-    """NaN in a row."""
+    """How many NaN in a row."""
     constant_after: AtLeastOne = 30
-    """Equal values in a row."""
+    """How many equal values in a row."""
 
 
-class GradientExplosion(Section):
+class GradientExplosionSettings(Section):
     """A gradient norm far above its running median."""
 
     metric: Text = "gradient_norm"
     """Façade name of the gradient norm."""
     max_ratio: Annotated[float, Field(strict=True, gt=1, allow_inf_nan=False)] = 10.0
-    """How many times its running median it may be."""
+    """How many times its running median a normal value may be."""
     action: Action = Action.REDUCE_LR
     """What is done."""
     factor: Ratio = 0.5
-    """reduce_lr: what the learning rate is multiplied by."""
+    """For reduce_lr: the learning rate is multiplied by this."""
     min_factor: Ratio = 0.0625
-    """reduce_lr: the least that all reductions together may come to."""
+    """For reduce_lr: all reductions together stay at or above this factor."""
     for_samples: AtLeastOne = 1
-    """How many samples in a row must be abnormal before it counts."""
+    """How many samples in a row must be abnormal before it is reported."""
     after_steps: Count = 100
-    """Warm-up, in which nothing more than logging is done."""
+    """A warm-up of so many steps, during which findings are only logged."""
 
     @model_validator(mode="after")
-    def _fits(self) -> GradientExplosion:
+    def _fits(self) -> GradientExplosionSettings:
         return factors_fit(self, self.min_factor, self.factor)
 
 
-class Andon(Section):
+class AndonSettings(Section):
     """What happens when something is abnormal."""
 
     nonfinite: dict[Text, Action] = {"loss": Action.STOP, "other": Action.NOTIFY}
-    """Façade name → action at NaN or Inf; `other` for those without an entry."""
+    """By façade name, the action at NaN or Inf; `other` is for metrics without an entry."""
     stop_after_nonfinite_gradients: AtLeastOne = 20
-    """Non-finite gradient norms in a row that stop the line, whatever `nonfinite` says of one of them."""
-    gradient_explosion: GradientExplosion | None = None
-    """A gradient norm far above its running median; off unless written."""
+    """How many non-finite gradient norms in a row stop the run, whatever `nonfinite` says of a single one."""
+    gradient_explosion: GradientExplosionSettings | None = None
+    """A gradient norm far above its running median; off unless it is in the file."""
     quiet_seconds: Positive = 60.0
-    """An episode is over when its series was normal for so long."""
+    """How long a series must be normal before its episode is over."""
     pause_timeout_seconds: Positive = 300.0
-    """How long a pause waits for somebody."""
+    """How long a pause waits for an answer."""
     after_pause: Literal["stop", "resume"] = "stop"
-    """What happens when nobody came."""
+    """What happens when no answer came."""
     webhook_env: VariableName = "ENTRENAR_WEBHOOK_URL"
-    """The environment variable that holds the URL; secrets never stand in the file."""
+    """The environment variable that holds the webhook's URL; secrets do not belong in the file."""
     alertmanager_env: VariableName = "ENTRENAR_ALERTMANAGER_URL"
-    """Likewise, for Alertmanager."""
+    """The environment variable that holds the URL of Alertmanager."""
     page_via: Literal["process", "prometheus"] = "process"
-    """Which path pages: this process, or Prometheus and Alertmanager; never both."""
+    """Who pages people: this process, or Prometheus and Alertmanager; never both."""
     max_incidents: Count = 20
-    """Incidents kept for one run, of one name a quarter of them; those of stops are kept besides."""
+    """How many incidents are kept per run, at most a quarter of them of one name; not counting stops."""
     incident_before_seconds: Positive = 120.0
-    """How much of the time before an incident is kept with it."""
+    """How many seconds before an incident are kept with it."""
     incident_after_seconds: Positive = 30.0
-    """How much of the time after an incident is kept with it."""
+    """How many seconds after an incident are kept with it."""
 
     @model_validator(mode="after")
-    def _gradients_are_in_a_row(self) -> Andon:
-        if "gradients" in self.nonfinite:  # the rule of that name is about many in a row, and stops
+    def _no_metric_is_gradients(self) -> AndonSettings:
+        if "gradients" in self.nonfinite:  # the rule of that name is the one for many in a row
             raise Unfit("gradient_norm, the metric", "gradients", "nonfinite")
         return self
 
 
 class MonitorSettings(Section):
-    """`[monitor]`. What is None is off."""
+    """`[monitor]`; a detector that is None is off."""
 
     interval_seconds: Annotated[float, Field(strict=True, gt=0, lt=1e6)] = 1.0
-    """The heartbeat: drain, sum up, make durable."""
+    """The heartbeat, at which samples are drained, aggregated and made durable."""
     lake: Text | None = None
-    """A folder or any Arrow file-system URL (s3://…); `entrenar-lake` where nobody says otherwise."""
+    """A folder or any Arrow file-system URL (s3://…); `entrenar-lake` by default."""
     retention_days: Annotated[float, Field(strict=True, gt=0, lt=1e6)] | None = None
-    """How long rows of ended runs are kept; acts only when written here, and only on the run's own lake."""
-    threshold: tuple[Threshold, ...] = ()
+    """How long rows of ended runs are kept; acts only if set here, and only on the run's own lake."""
+    threshold: tuple[ThresholdSettings, ...] = ()
     """The Jidoka table."""
-    zscore: ZScore = ZScore()
-    spike: Spike = Spike()
-    divergence: Divergence = Divergence()
-    accuracy_drop: AccuracyDrop = AccuracyDrop()
-    drift: Drift | None = None
-    isolation_forest: IsolationForest | None = None
-    silent: Silent = Silent()
-    andon: Andon = Andon()
+    zscore: ZScoreSettings = ZScoreSettings()
+    spike: SpikeSettings = SpikeSettings()
+    divergence: DivergenceSettings = DivergenceSettings()
+    accuracy_drop: AccuracyDropSettings = AccuracyDropSettings()
+    drift: DriftSettings | None = None
+    isolation_forest: IsolationForestSettings | None = None
+    silent: SilentSettings = SilentSettings()
+    andon: AndonSettings = AndonSettings()
 
     @property
     def detectors_on(self) -> tuple[str, ...]:
-        """The names of the detectors that run.
+        """The names of the detectors that are on.
 
         >>> MonitorSettings().detectors_on
         ('zscore', 'spike', 'divergence', 'accuracy_drop', 'silent')
         """
         return tuple(
             name for name in type(self).model_fields
-            if isinstance(one := getattr(self, name), _Detector) and one.enabled
+            if isinstance(section := getattr(self, name), _DetectorSettings) and section.enabled
         )  # fmt: skip
 
     @model_validator(mode="after")
-    def _explosion_is_one(self) -> MonitorSettings:
+    def _explosion_has_its_name_alone(self) -> MonitorSettings:
         taken = self.andon.gradient_explosion is not None
-        if taken and any(one.name == "gradient_explosion" for one in self.threshold):
-            raise Unfit("another name than that of [monitor.andon]", "gradient_explosion", "threshold")
+        if taken and any(threshold.name == "gradient_explosion" for threshold in self.threshold):
+            raise Unfit("a name that [monitor.andon] does not use", "gradient_explosion", "threshold")
         return self
 
 
-class Otlp(BaseModel):
-    """`[otlp]`: used where the environment does not say otherwise; other keys are other readers'."""
+class OtlpSettings(BaseModel):
+    """`[otlp]`: used unless the environment says otherwise; other keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     endpoint: Text | None = None
-    """Where OTLP goes."""
+    """Where OTLP is sent."""
     service_name: Text | None = None
     """The resource's service.name."""
 
 
 class Config(BaseModel):
-    """A whole renacer.toml. Sections that are none of ours are accepted and left alone.
+    """A whole renacer.toml. Sections of other programs are accepted and ignored.
 
     >>> Config().monitor.andon.nonfinite["loss"]
     <Action.STOP: 'stop'>
@@ -447,15 +447,15 @@ class Config(BaseModel):
     assertion: tuple[Assertion, ...] = ()
     """Budgets of a run; a violation fails the gate."""
     monitor: MonitorSettings = MonitorSettings()
-    """How a run is recorded, and what is watched in it."""
-    otlp: Otlp = Otlp()
-    """Used where the environment does not say otherwise."""
+    """How a run is recorded and watched."""
+    otlp: OtlpSettings = OtlpSettings()
+    """Used unless the environment says otherwise."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Config:
         for table, names in (
-            ("assertion", [one.name for one in self.assertion]),
-            ("monitor.threshold", [one.name for one in self.monitor.threshold]),
+            ("assertion", [assertion.name for assertion in self.assertion]),
+            ("monitor.threshold", [threshold.name for threshold in self.monitor.threshold]),
         ):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
@@ -464,9 +464,9 @@ class Config(BaseModel):
 
 
 def config_schema() -> dict[str, Any]:
-    """The JSON Schema of a renacer.toml, for editors; `docs/renacer.schema.json` is what this gives.
+    """The JSON Schema of a renacer.toml, for editors, as in `docs/renacer.schema.json`.
 
-    >>> config_schema()["$defs"]["Threshold"]["properties"]["for"]["x-expected"]
+    >>> config_schema()["$defs"]["ThresholdSettings"]["properties"]["for"]["x-expected"]
     'a duration such as 30s, 5m or 1h30m'
     """
     return schema_of(Config)
@@ -493,7 +493,7 @@ def parse_text(text: str | bytes, source: str = "renacer.toml") -> Config:
 
 
 def load_config(path: Path) -> Config:
-    """Read a renacer.toml. Raises BadConfig: the file, the line, the key, what was expected and found."""
+    """Read a renacer.toml. Raises BadConfig, which gives file, line, key, what was expected and found."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -501,17 +501,17 @@ def load_config(path: Path) -> Config:
         raise BadConfig([Problem(str(path), None, "", "a file", "a folder")]) from None
     except (OSError, ValueError) as error:  # ValueError: a path that no system can have
         found = getattr(error, "strerror", None) or str(error)
-        raise BadConfig([Problem(str(path), None, "", "a file that can be read", found)]) from None
+        raise BadConfig([Problem(str(path), None, "", "a readable file", found)]) from None
     return parse_text(data, str(path))
 
 
 def _parsed(document: Mapping[str, Any], source: str, text: str | None) -> Config:
-    config, error = None, None
+    settings, error = None, None
     try:
-        config = Config.model_validate(document)
+        settings = Config.model_validate(document)
     except ValidationError as refused:
         error = refused
     problems = problems_of(error, document, _known_schema, source, text)
-    if problems or config is None:
+    if problems or settings is None:
         raise BadConfig(problems)
-    return config
+    return settings

@@ -1,4 +1,4 @@
-"""Problems: everything that is wrong with a renacer.toml, one line each, for the person who wrote it."""
+"""Problems: everything that is wrong with a renacer.toml, one line each, for whoever wrote it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from entrenar_processors.config.messages import (
     shown,
 )
 
-#: A file longer than this is no settings file.
+#: A larger file is no settings file.
 MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: where, what was expected, what was found, and what may help.
+    """One mistake: where it is, what was expected, what was found, and a hint.
 
     >>> print(Problem("renacer.toml", 12, "monitor.lake", "text", "3"))
     renacer.toml:12: monitor.lake: expected text, found 3
@@ -51,7 +51,7 @@ class Problem:
 
 
 class BadConfig(ValueError):
-    """A renacer.toml that cannot be used; nothing of it is. `problems` has all that is wrong, by line."""
+    """A renacer.toml is invalid, and nothing of it is used. `problems` are all its mistakes, by line."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -59,9 +59,9 @@ class BadConfig(ValueError):
 
 
 class Unfit(ValueError):
-    """Raised by validators that compare settings: what they expect, what they found, and at which key.
+    """Raised by validators: what they expected, what they found, and at which key.
 
-    Where `found` is empty, the value at the key is shown.
+    Where `found` is empty, the message shows the value at the key.
     """
 
     def __init__(self, expected: str, found: str, *at: str, hint: str = "") -> None:
@@ -73,9 +73,9 @@ class Unfit(ValueError):
 
 
 def read_toml(data: bytes, source: str) -> tuple[str, dict[str, Any]]:
-    """The text of a file and what TOML makes of it. Raises BadConfig: too long, no UTF-8, no TOML."""
+    """The text of a file and the document in it. Raises BadConfig: too large, not UTF-8, not TOML."""
     if len(data) > MAX_BYTES:
-        raise BadConfig([Problem(source, None, "", f"at most {MAX_BYTES:,} bytes", "a longer file")])
+        raise BadConfig([Problem(source, None, "", f"at most {MAX_BYTES:,} bytes", "a larger file")])
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -88,21 +88,22 @@ def read_toml(data: bytes, source: str) -> tuple[str, dict[str, Any]]:
         raise BadConfig([_syntax(text, str(error), source)]) from None
     except RecursionError:
         raise BadConfig([Problem(source, None, "", "TOML", "lists or tables nested too deeply")]) from None
-    except (ValueError, OverflowError):  # tomllib leaves numbers and time zones that are too large to Python
+    except (ValueError, OverflowError):  # from Python itself, for too large numbers and time zones
         found = "a number or time that is too large"
         raise BadConfig([Problem(source, None, "", "TOML", found)]) from None
 
 
-def _syntax(text: str, told: str, source: str) -> Problem:
-    place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", told)
-    what = told[: place.start()] if place else told
-    what = what.replace("Cannot overwrite a value", "this key is there already")
+def _syntax(text: str, error: str, source: str) -> Problem:
+    """A problem from the text of tomllib's error, which has the place at its end."""
+    place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", error)
+    what = error[: place.start()] if place else error
+    what = what.replace("Cannot overwrite a value", "this key is already defined")
     hint = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in what)
     if place is None or place[1] is None:
         last = max(1, text.count("\n") + (not text.endswith("\n")))
-        return Problem(source, last, "", "TOML", "a mistake at the end of the file", hint)
+        return Problem(source, last, "", "TOML", "a syntax error at the end of the file", hint)
     line = int(place[1])
-    return Problem(source, line, "", "TOML", f"a mistake at column {place[2]}", hint)
+    return Problem(source, line, "", "TOML", f"a syntax error at column {place[2]}", hint)
 
 
 def problems_of(
@@ -112,22 +113,22 @@ def problems_of(
     source: str,
     text: str | None = None,
 ) -> list[Problem]:
-    """All problems of a document, by line: what the models refuse, and what they cannot see.
+    """All problems of a document, by line: what the models refused, and what they do not see.
 
-    `schema` gives the models' JSON Schema; it and the lines of `text` are only looked at where something
-    is wrong.
+    `schema` gives the models' JSON Schema; it and the lines of `text` are computed only where there is a
+    problem.
     """
     report = _Report(document, schema, source, text)
-    found = [
+    problems = [
         *report.misspelt_sections(),
         *report.names_of_python(),
         *report.duplicates("assertion"),
         *report.duplicates("monitor", "threshold"),
     ]
     if error is not None:
-        told = (report.problem(one) for one in error.errors(include_url=False))
-        found += (one for one in told if one is not None)
-    return sorted(dict.fromkeys(found), key=lambda one: (one.line is None, one.line or 0))
+        refused = (report.problem(details) for details in error.errors(include_url=False))
+        problems += (problem for problem in refused if problem is not None)
+    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.line is None, problem.line or 0))
 
 
 class _Report:
@@ -159,14 +160,14 @@ class _Report:
         return value
 
     def problem(self, error: Any) -> Problem | None:
-        """One of pydantic's errors in our words; None for what is told otherwise."""
+        """One of pydantic's errors in our words; None for what another method reports."""
         kind, path = error["type"], self.path(error["loc"])
         own = error.get("ctx", {}).get("error")
         if isinstance(own, Unfit):
             path = (*path, *own.at)
             return self.at(path, own.expected, own.found or shown(self.value(path), path), own.hint)
         if not path and kind == "value_error":
-            return None  # names that are there twice: see `duplicates`
+            return None  # duplicate names: see `duplicates`
         if kind == "extra_forbidden":
             return self.unknown_key(path)
         if path and path[-1] == "[key]":
@@ -177,7 +178,7 @@ class _Report:
             value = self.value((*path, key))
             expected = "one of " + ", ".join(map(quoted, kinds))
             return self.at((*path, key), expected, shown(value, (*path, key)), like(value, kinds))
-        if node is None:  # as good as impossible: every path of a model is in its schema
+        if node is None:  # every path of a model is in its schema, so hardly ever
             return self.at(path, "another value", shown(self.value(path), path))
         expected = described(self.schema, node)
         if kind == "missing":
@@ -185,12 +186,12 @@ class _Report:
         value = self.value(path)
         hint = like(value, node["enum"]) if "enum" in node else _brackets(path, node, value)
         if kind == "value_error":
-            told = " ".join(str(own).split())[:200]
-            hint = "" if told == f"expected {expected}" else told
+            refusal = " ".join(str(own).split())[:200]
+            hint = "" if refusal == f"expected {expected}" else refusal
         return self.at(path, expected, shown(value, path), hint)
 
     def path(self, loc: tuple[str | int, ...]) -> Path:
-        """Pydantic's place without the kind of assertion that it puts in."""
+        """Pydantic's path without the kind of assertion that it inserts."""
         if len(loc) > 2 and loc[0] == "assertion" and isinstance(loc[1], int):
             return (*loc[:2], *loc[3:])
         return loc
@@ -209,7 +210,7 @@ class _Report:
         return self.at(path, f"one of the keys {', '.join(known)}", "an unknown key", hint)
 
     def homes(self) -> Iterator[tuple[str, set[str]]]:
-        """The tables of `[monitor]` that are there once, and their keys."""
+        """The tables of `[monitor]` that are not arrays, and their keys."""
         monitor = node_at(self.schema, ("monitor",), None) or {}
         yield "monitor", set(monitor["properties"])
         for name in monitor["properties"]:
@@ -218,7 +219,7 @@ class _Report:
                 yield f"monitor.{name}", set(inner["properties"])
 
     def misspelt_sections(self) -> Iterator[Problem]:
-        """Sections of others are accepted, but not one that was probably meant to be ours."""
+        """Unknown sections are accepted, but not one that is probably ours, misspelt."""
         if not isinstance(self.document, Mapping):
             return
         for name in self.document:
@@ -226,11 +227,11 @@ class _Report:
                 if not isinstance(name, str) or name == ours or len(name) > 3 * len(ours):
                     continue
                 if SequenceMatcher(None, name.casefold(), ours).ratio() > 0.8:
-                    found = "a section that is spelt otherwise"
+                    found = "a section with a similar name"
                     yield self.at((name,), written, found, f'did you mean "{ours}"?')
 
     def names_of_python(self) -> Iterator[Problem]:
-        """`for_` is what our own code calls `for`."""
+        """`for_` is the name of `for` in our own code only."""
         rows = self.value(("monitor", "threshold"))
         for i, row in enumerate(rows if isinstance(rows, list) else []):
             if isinstance(row, Mapping) and "for_" in row:
@@ -246,8 +247,8 @@ class _Report:
             if first.setdefault(name, i) != i:
                 line = self.lines.get((*table, first[name], "name"))
                 other = f"{'.'.join(table)}[{first[name]}]" + (f" on line {line}" if line else "")
-                hint = f"{other} has it as well"
-                yield self.at((*table, i, "name"), "a name that is there once", quoted(name), hint)
+                hint = f"{other} has the same name"
+                yield self.at((*table, i, "name"), "a unique name", quoted(name), hint)
 
 
 def _within(home: str, path: Path) -> bool:
@@ -255,7 +256,7 @@ def _within(home: str, path: Path) -> bool:
 
 
 def _brackets(path: Path, node: Schema, value: Any) -> str:
-    """What to write where one table stands for a list of them, or the other way round."""
+    """What to write where a table stands for an array of tables, or the other way round."""
     name = ".".join(part for part in path if isinstance(part, str))
     if node.get("type") == "array" and isinstance(value, Mapping):
         return f"write it with double brackets: [[{name}]]"

@@ -1,4 +1,4 @@
-"""Schema: the settings as JSON Schema, for editors and for our own messages."""
+"""Schema: the settings as a JSON Schema, for editors and for our own messages."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pydantic import BaseModel
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a model, by alias, with the docstrings below its fields as descriptions.
 
-    Nothing may be null, since TOML has none.
+    Nothing may be null, since TOML has no null.
     """
     schema = model.model_json_schema(by_alias=True)
     docs = _field_docs(model)
     for name, table in [(model.__name__, schema), *schema.get("$defs", {}).items()]:
         for key, node in table.get("properties", {}).items():
             if "anyOf" in node:
-                (value,) = [one for one in node.pop("anyOf") if one != {"type": "null"}]
+                (value,) = [choice for choice in node.pop("anyOf") if choice != {"type": "null"}]
                 node.update(value)
             if "patternProperties" in node:  # would let keys pass that do not match
                 ((pattern, value),) = node.pop("patternProperties").items()
@@ -36,10 +36,10 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _field_docs(model: type[BaseModel]) -> dict[str, dict[str, str]]:
-    """Class → TOML key → docstring below it; a class has those of its bases in the same module too.
+    """Docstrings of fields by class and TOML key, with those of the class's bases in the same module.
 
-    Read here rather than by pydantic's `use_attribute_docstrings`, which would parse the module once
-    a class at every start.
+    Read here rather than by pydantic's `use_attribute_docstrings`, which would parse the module once per
+    class at every start.
     """
     module = inspect.getmodule(model)
     assert module is not None

@@ -1,4 +1,4 @@
-"""Types: the values that settings may have, each with the words that say what is expected."""
+"""Types: the values that settings may have, each with a text that says what is expected."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, Field
 
 from entrenar_processors.config.problems import Unfit
+from entrenar_processors.durations import EXPECTED, PATTERN, BadDuration, parse_seconds
 
 T = TypeVar("T")
 
-#: A number that is one: no NaN, no infinity, no text that looks like one.
+#: A finite number; text that looks like a number is refused.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=0)]
@@ -20,28 +21,15 @@ AtLeastOne = Annotated[int, Field(strict=True, ge=1)]
 Ratio = Annotated[float, Field(strict=True, gt=0, lt=1, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=200)]
 Flag = Annotated[bool, Field(strict=True)]
-_DURATION = re.compile(r"(?:[0-9]+(?:ms|s|m|h|d|w|y))+")
-_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
-_A_DURATION = "a duration such as 30s, 5m or 1h30m"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def duration_seconds(text: str) -> float:
-    """A duration as Prometheus spells it, in seconds; at most a hundred years. Raises ValueError.
-
-    >>> duration_seconds("1h30m"), duration_seconds("500ms")
-    (5400.0, 0.5)
-    """
-    if not _DURATION.fullmatch(text):
-        raise ValueError(f"expected {_A_DURATION}")
-    seconds = sum(float(n) * _SECONDS[unit] for n, unit in re.findall(r"([0-9]+)(ms|s|m|h|d|w|y)", text))
-    if not seconds <= 100 * _SECONDS["y"]:
-        raise ValueError("expected at most a hundred years")
-    return seconds
+_LETTERS = "letters, digits and underscores, not starting with a digit"
 
 
 def _duration(text: str) -> str:
-    duration_seconds(text)
+    try:
+        parse_seconds(text)
+    except BadDuration as error:
+        raise Unfit(error.expected, "") from None
     return text
 
 
@@ -57,7 +45,7 @@ def _regex(text: str) -> str:
 
 def _is_name(text: str) -> str:
     if not _NAME.fullmatch(text):
-        raise ValueError("letters, digits and underscores, no digit first")
+        raise ValueError(_LETTERS)
     return text
 
 
@@ -69,14 +57,14 @@ def _once(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def samples_fit(section: T, min_samples: int, window: int) -> T:
-    """The section, unless it asks for more samples than it keeps. Raises Unfit."""
+    """The section, unless it needs more samples than its window holds. Raises Unfit."""
     if min_samples > window:
         raise Unfit(f"at most window ({window})", str(min_samples), "min_samples")
     return section
 
 
 def factors_fit(section: T, min_factor: float, factor: float) -> T:
-    """The section, unless one reduction goes below the least. Raises Unfit."""
+    """The section, unless its first reduction would go below the least. Raises Unfit."""
     if min_factor > factor:
         raise Unfit(f"at most factor ({factor:g})", f"{min_factor:g}", "min_factor")
     return section
@@ -87,7 +75,7 @@ Metrics = Annotated[
 ]
 Duration = Annotated[
     str,
-    Field(strict=True, json_schema_extra={"pattern": f"^{_DURATION.pattern}$", "x-expected": _A_DURATION}),
+    Field(strict=True, json_schema_extra={"pattern": PATTERN, "x-expected": EXPECTED}),
     AfterValidator(_duration),
 ]
 Regex = Annotated[
@@ -102,7 +90,7 @@ Regex = Annotated[
 
 
 def _name(expected: str) -> Any:
-    """Of what a name is, as a field."""
+    """The field of a name, with what is expected of it."""
     return Field(
         strict=True,
         max_length=200,
@@ -110,8 +98,8 @@ def _name(expected: str) -> Any:
     )
 
 
-#: What Prometheus and Alertmanager take as the name of a label or annotation.
-LabelName = Annotated[str, _name("letters, digits and underscores, no digit first"), AfterValidator(_is_name)]
+#: What Prometheus and Alertmanager accept as the name of a label or annotation.
+LabelName = Annotated[str, _name(_LETTERS), AfterValidator(_is_name)]
 VariableName = Annotated[
     str,
     _name("the name of an environment variable, never the secret itself"),

@@ -9,9 +9,9 @@ import numpy as np
 
 from entrenar_processors.detectors.series import SeriesProcessor
 from entrenar_processors.samples import Floats
-from entrenar_processors.stats.arrays import SCALAR_BELOW, Core, Hits, Index, columns_of, grown, require
+from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, columns_of, grown
+from entrenar_processors.stats.core import Core, Hit, Hits, require
 
-_Row = tuple[int, int, int, float, float]
 _WARNING, _DRIFT = 0, 2
 _STRETCH = 4096
 _AFTER_DETECTION = 64
@@ -46,7 +46,7 @@ class DDMCore:
                 "DDM watches single predictions; for a rate use PageHinkley"
             )
         n, k = values.shape
-        found: list[_Row] = []
+        found: list[Hit] = []
         if n <= k and k >= SCALAR_BELOW:
             for step in range(n):
                 found += self._across(step, rows, values[step] != 0)
@@ -56,9 +56,9 @@ class DDMCore:
                 found += judge(column, row, values[:, column].astype(np.int64))
         return Hits.of(found)
 
-    def _one_by_one(self, column: int, row: int, values: Floats) -> list[_Row]:
+    def _one_by_one(self, column: int, row: int, values: Floats) -> list[Hit]:
         """A handful of values of one series, in plain Python."""
-        found: list[_Row] = []
+        found: list[Hit] = []
         n, errors, warned = int(self._n[row]), int(self._errors[row]), bool(self._warned[row])
         best, p_min, s_min = self._best[:, row].tolist()
         for step, value in enumerate(values.tolist()):
@@ -81,9 +81,9 @@ class DDMCore:
         self._best[:, row] = best, p_min, s_min
         return found
 
-    def _along(self, column: int, row: int, values: Floats) -> list[_Row]:
+    def _along(self, column: int, row: int, values: Floats) -> list[Hit]:
         """One long series, a stretch at a time; a drift ends its stretch early."""
-        found: list[_Row] = []
+        found: list[Hit] = []
         start, stretch = 0, _STRETCH
         while start < len(values):
             taken, drift = self._stretch(column, row, start, values[start : start + stretch], found)
@@ -92,7 +92,7 @@ class DDMCore:
         return found
 
     def _stretch(
-        self, column: int, row: int, start: int, values: Floats, found: list[_Row]
+        self, column: int, row: int, start: int, values: Floats, found: list[Hit]
     ) -> tuple[int, bool]:
         """Up to and including the first drift: how many were taken, and whether there was one."""
         n, m = int(self._n[row]), len(values)
@@ -131,13 +131,11 @@ class DDMCore:
         self._n[row], self._errors[row], self._warned[row] = n + m, errors[-1], warned
         return m, False
 
-    def _across(
-        self, step: int, rows: Index, wrong: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    ) -> list[_Row]:
+    def _across(self, step: int, rows: Index, wrong: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[Hit]:
         """One step of many series: numpy along the series."""
         n, errors = self._n[rows] + 1, self._errors[rows] + wrong
         best = self._best[:, rows]  # a view where rows are a slice, else a copy that is written back
-        found: list[_Row] = []
+        found: list[Hit] = []
         warm = n > self._warm_start
         if warm.any():
             p = errors / n
@@ -190,5 +188,5 @@ class DDM(SeriesProcessor):
         self._settings = (warm_start, warning, drift)
         super().__init__("ddm", dict.fromkeys(metrics, 1.0))
 
-    def _core(self) -> Core:
+    def _new_core(self) -> Core:
         return DDMCore(*self._settings)

@@ -10,19 +10,15 @@ import numpy as np
 from entrenar_processors.detectors.series import SeriesProcessor
 from entrenar_processors.detectors.spike import sign_of
 from entrenar_processors.samples import Floats
-from entrenar_processors.stats.arrays import (
-    NOTHING,
-    Core,
-    Hits,
-    Index,
-    columns_of,
-    require,
-)
-from entrenar_processors.stats.cusum import PageHinkleyCore
+from entrenar_processors.stats.arrays import Index, columns_of
+from entrenar_processors.stats.core import NO_HITS, Core, Hits, require
+from entrenar_processors.stats.page_hinkley import PageHinkleyCore
 from entrenar_processors.stats.residuals import Residuals
 
 
-class _Divergence:
+class DivergenceCore:
+    """The numeric part of `DivergenceDetector`: Page-Hinkley's test upward on the z of residuals."""
+
     def __init__(self, residuals: tuple[float, float, int], min_samples: int, delta: float, threshold: float):
         self._residuals = Residuals(*residuals)
         self._test = PageHinkleyCore(min_samples, delta, threshold, 1 - 0.0001, "up")
@@ -43,7 +39,7 @@ class _Divergence:
                 hits = hits._replace(step=steps[hits.step], column=np.full(len(hits.step), column))
                 found.append(self._report(hits, z, mean))
         if not found:
-            return NOTHING
+            return NO_HITS
         arrays: Any = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return Hits(*arrays)
 
@@ -94,5 +90,5 @@ class DivergenceDetector(SeriesProcessor):
         directions = {"loss": "up"} if metrics is None else metrics
         super().__init__("divergence", {metric: sign_of(one) for metric, one in directions.items()})
 
-    def _core(self) -> Core:
-        return _Divergence(*self._settings)
+    def _new_core(self) -> Core:
+        return DivergenceCore(*self._settings)

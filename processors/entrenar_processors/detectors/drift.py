@@ -10,10 +10,9 @@ import numpy as np
 from entrenar_processors.detectors.prefer_validation import PreferValidation, is_validation
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.samples import Floats, Samples, Series
+from entrenar_processors.stats.arrays import clipped
 from entrenar_processors.stats.two_sample import DriftDetector
 from entrenar_processors.stats.window_means import Windows
-
-_LARGEST = 1e150
 
 
 def spend(look: int) -> float:
@@ -81,7 +80,7 @@ class DriftMonitor:
             if (looks := self._series.get(series)) is None:
                 size = self._validation_window if is_validation(series) else self._detector.window_size
                 looks = self._series[series] = _Looks(size)
-            for end, window in looks.windows.cut(np.clip(column.values, -_LARGEST, _LARGEST)):
+            for end, window in looks.windows.cut(clipped(column.values)):
                 best = looks.best_mean
                 if (found := looks.look(self._detector, window)) is not None:
                     p_value, severity = found

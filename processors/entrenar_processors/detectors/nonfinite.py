@@ -9,7 +9,7 @@ import numpy as np
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Column, Samples, Series
-from entrenar_processors.stats.arrays import require
+from entrenar_processors.stats.core import require
 
 #: Metrics of which a long row of non-finite values stops the line, whatever one of them does.
 GRADIENTS = ("gradient_norm",)

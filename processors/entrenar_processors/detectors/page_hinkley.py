@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from entrenar_processors.detectors.series import SeriesProcessor
-from entrenar_processors.stats.arrays import (
-    Core,
-    require,
-)
-from entrenar_processors.stats.cusum import Mode, PageHinkleyCore
+from entrenar_processors.stats.core import Core, require
+from entrenar_processors.stats.page_hinkley import Mode, PageHinkleyCore
 
 
 class PageHinkley(SeriesProcessor):
@@ -44,5 +41,5 @@ class PageHinkley(SeriesProcessor):
         self._settings = (min_instances, delta, threshold, alpha, mode)
         super().__init__("page_hinkley", dict.fromkeys(metrics, 1.0))
 
-    def _core(self) -> Core:
+    def _new_core(self) -> Core:
         return PageHinkleyCore(*self._settings)

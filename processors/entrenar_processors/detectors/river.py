@@ -12,9 +12,7 @@ import numpy as np
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Samples, Series
-
-#: river sees values clipped to this: the squares of 1e308 would ruin its sums for good.
-_LARGEST = 1e150
+from entrenar_processors.stats.arrays import LARGEST
 
 
 class RiverAdapter(Counting):
@@ -83,7 +81,8 @@ class RiverAdapter(Counting):
             column = samples.column(series)
             if (state := self._series.get(series)) is None:
                 state = self._series[series] = _State(self._factory())
-            clipped = np.clip(column.values, -_LARGEST, _LARGEST).tolist()
+            # The squares of 1e308 would ruin river's sums for good.
+            clipped = np.clip(column.values, -LARGEST, LARGEST).tolist()
             lost = 0
             for row, value in enumerate(column.values.tolist()):
                 if not math.isfinite(value):

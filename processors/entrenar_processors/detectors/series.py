@@ -10,7 +10,8 @@ from entrenar_processors.detectors.tables import Source, Stack, stacked, tables
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Floats, Ints, Samples, Series
-from entrenar_processors.stats.arrays import Core, Index, columns_of
+from entrenar_processors.stats.arrays import Index, columns_of
+from entrenar_processors.stats.core import Core
 
 _LEVELS = tuple(Severity)
 _LAYOUTS = 256
@@ -28,7 +29,7 @@ class SeriesProcessor(Counting):
         self._signs = dict(signs)
         self.reset()
 
-    def _core(self) -> Core:
+    def _new_core(self) -> Core:
         """A new core without any series."""
         raise NotImplementedError
 
@@ -37,7 +38,7 @@ class SeriesProcessor(Counting):
 
     def reset(self) -> None:
         super().reset()
-        self._cores = self._core()
+        self._core = self._new_core()
         self._row: dict[Series, int] = {}
         self._layouts: dict[tuple[Series, ...], tuple[list[int], Index, Floats]] = {}
 
@@ -82,7 +83,7 @@ class SeriesProcessor(Counting):
         columns = [i for i, one in enumerate(series) if one.metric in self._signs]
         before = len(self._row)
         places = np.array([self._row.setdefault(series[i], len(self._row)) for i in columns], np.int64)
-        self._cores.reserve(len(self._row))
+        self._core.reserve(len(self._row))
         for one, row in list(self._row.items())[before:]:
             self._added(row, one)
         contiguous = len(places) and (np.diff(places) == 1).all()
@@ -107,7 +108,7 @@ class SeriesProcessor(Counting):
         if not values.size:
             return []
         signed = values if (signs == 1).all() else values * signs
-        hits = self._cores.update(rows, signed)
+        hits = self._core.update(rows, signed)
         found = []
         at = source.at if isinstance(source, Stack) else lambda row, _column: Coordinates.of(source, row)
         for step, column, level, expected, score in zip(*(one.tolist() for one in hits), strict=True):

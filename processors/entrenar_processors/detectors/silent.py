@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Block, Column, Floats, Samples, Series
-from entrenar_processors.stats.silence import Group, Rules
+from entrenar_processors.stats.silence import Group, Limits
 
 #: A group's table of rows and members is worked on in parts of about this many cells.
 _CELLS = 1 << 18
@@ -75,7 +75,7 @@ class SilentMembers(Counting):
                 raise ValueError(f"expected {name} of at least 1, got {value}")
         self._metrics = frozenset(metrics)
         self._apart = frozenset(apart)
-        self._rules = Rules(stopped_after, nan_after, constant_after, patience, min_samples)
+        self._limits = Limits(stopped_after, nan_after, constant_after, patience, min_samples)
         self.reset()
 
     def reset(self) -> None:
@@ -102,7 +102,7 @@ class SilentMembers(Counting):
             return None
         if (group := self._group_of.get(series)) is None:
             key = series.metric, tuple(tag if tag[0] in self._apart else tag[0] for tag in series.tags)
-            group = self._groups.setdefault(key, Group(self._rules))
+            group = self._groups.setdefault(key, Group(self._limits))
             group.add(series)
             self._group_of[series] = group
         return group

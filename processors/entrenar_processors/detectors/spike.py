@@ -6,17 +6,9 @@ from collections.abc import Mapping
 
 from entrenar_processors.detectors.series import SeriesProcessor
 from entrenar_processors.samples import Floats, Series
-from entrenar_processors.stats.arrays import (
-    SCALAR_BELOW,
-    Core,
-    Hits,
-    Index,
-    breaths,
-    clipped,
-    columns_of,
-    require,
-)
-from entrenar_processors.stats.cusum import Excess
+from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, clipped, columns_of, yielding_slices
+from entrenar_processors.stats.core import Core, Hit, Hits, require
+from entrenar_processors.stats.cusum import Cusum
 from entrenar_processors.stats.robust_window import RobustWindow
 
 #: The direction that is bad, by metric; "up" or "down".
@@ -27,36 +19,38 @@ SPIKES: Mapping[str, str] = {"loss": "up", "gradient_norm": "up", "accuracy": "d
 THRESHOLDS: Mapping[str, float] = {"gradient_norm": 20.0}
 
 
-class _Spikes:
-    def __init__(self, window: RobustWindow, excess: Excess) -> None:
-        self._window, self.excess = window, excess
+class SpikeCore:
+    """The numeric part of `SpikeDetector`: a cumulative sum of robust z."""
+
+    def __init__(self, window: RobustWindow, cusum: Cusum) -> None:
+        self._window, self.cusum = window, cusum
 
     def reserve(self, n_series: int) -> None:
         self._window.reserve(n_series)
-        self.excess.reserve(n_series)
+        self.cusum.reserve(n_series)
 
     def update(self, rows: Index, values: Floats) -> Hits:
         n, k = values.shape
         if n <= k and k >= SCALAR_BELOW:
             z, median = self._window.update(rows, values)
-            return Hits.where(self.excess.update(rows, z), median, z)
+            return Hits.where(self.cusum.update(rows, z), median, z)
         values = clipped(values)
-        found: list[tuple[int, int, int, float, float]] = []
+        hits: list[Hit] = []
         for column, row in enumerate(columns_of(rows)):  # on plain lists all the way: few values ever fire
             series = values[:, column].tolist()
-            for part in breaths(n):
+            for part in yielding_slices(n):
                 scores, medians = self._window.along(row, series[part])
-                for step in self.excess.along(row, scores):
+                for step in self.cusum.along(row, scores):
                     size = abs(scores[step])
                     level = 0 if size < 4 else 1 if size < 5 else 2
-                    found.append((part.start + step, column, level, medians[step], scores[step]))
-        return Hits.of(sorted(found))
+                    hits.append((part.start + step, column, level, medians[step], scores[step]))
+        return Hits.of(sorted(hits))
 
 
 class SpikeDetector(SeriesProcessor):
     """The spike layer that may pull the cord: quiet on heavy-tailed loss, two steps late.
 
-    A cumulative sum (`Excess`) of the robust z of each sample (`RobustWindow`), upward on loss and
+    A cumulative sum (`Cusum`) of the robust z of each sample (`RobustWindow`), upward on loss and
     gradient norm, downward on accuracy. A sample counts `clip` at most, less the `allowance`: with the
     defaults two wild batches in a row are not enough, three samples at 3σ or six at 2σ are. One
     finding a spike, at the sample that completes it; no future sample is needed. The score is the z
@@ -95,13 +89,13 @@ class SpikeDetector(SeriesProcessor):
         self._thresholds = dict(thresholds)
         super().__init__("spike", {metric: sign_of(direction) for metric, direction in metrics.items()})
 
-    def _core(self) -> Core:
-        self._spikes = _Spikes(RobustWindow(*self._window), Excess(*self._rule))
+    def _new_core(self) -> Core:
+        self._spikes = SpikeCore(RobustWindow(*self._window), Cusum(*self._rule))
         return self._spikes
 
     def _added(self, row: int, series: Series) -> None:
         if series.metric in self._thresholds:
-            self._spikes.excess.threshold[row] = self._thresholds[series.metric]
+            self._spikes.cusum.threshold[row] = self._thresholds[series.metric]
 
 
 def sign_of(direction: str) -> float:

@@ -14,7 +14,8 @@ from entrenar_processors.detectors.tables import tables
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.processor import Counting
 from entrenar_processors.samples import ABSENT, Block, Column, Floats, Samples, Series
-from entrenar_processors.stats.arrays import clipped, require
+from entrenar_processors.stats.arrays import clipped
+from entrenar_processors.stats.core import require
 from entrenar_processors.stats.robust_window import RobustWindow
 from entrenar_processors.stats.window_means import BestMean, drop_ratio
 

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from entrenar_processors.detectors.series import SeriesProcessor
 from entrenar_processors.samples import Floats
-from entrenar_processors.stats.arrays import Core, Hits, Index, clipped, require
+from entrenar_processors.stats.arrays import Index, clipped
+from entrenar_processors.stats.core import Core, Hits, require
 from entrenar_processors.stats.rolling_moments import RollingMoments
 
 
@@ -28,7 +29,9 @@ def zscores(values: Floats, mean: Floats, std: Floats) -> Floats:
     return np.divide(off, std, out=np.zeros(values.shape), where=scored)
 
 
-class _Baseline:
+class ZScoreCore:
+    """The numeric part of `SlidingWindowBaseline`: z against the moments of the window before."""
+
     def __init__(self, window: int, min_samples: int, threshold: float) -> None:
         self._threshold = threshold
         self._rolling = RollingMoments(window, min_samples)
@@ -73,8 +76,8 @@ class SlidingWindowBaseline(SeriesProcessor):
         self.window, self.min_samples, self.threshold = window, min_samples, threshold
         super().__init__("zscore", dict.fromkeys(metrics, 1.0))
 
-    def _core(self) -> Core:
-        return _Baseline(self.window, self.min_samples, self.threshold)
+    def _new_core(self) -> Core:
+        return ZScoreCore(self.window, self.min_samples, self.threshold)
 
     def reset(self) -> None:
         super().reset()

@@ -1,4 +1,4 @@
-"""Residuals: how far values lie from what the window before them says."""
+"""Residuals: how far each value lies from an exponentially weighted mean of the values before it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,22 @@ import numpy as np
 from entrenar_processors.samples import Floats, Ints
 from entrenar_processors.stats.arrays import (
     SCALAR_BELOW,
+    SMALLEST,
+    ULPS,
     Index,
-    breaths,
     clipped,
     columns_of,
     grown,
+    varies,
+    yielding_slices,
 )
-
-_IQR = 1.349  # interquartile range of a normal distribution, in standard deviations
-
-
-_ULPS = 1e-14
-
-
-_SMALLEST = 1e-150
+from entrenar_processors.stats.robust_window import robust_moments
 
 
 class Residuals:
-    """The z of each value against exponentially weighted mean and variance, for many series.
+    """The z of each value against an exponentially weighted mean and variance, for many series.
 
-    The first `warm_up` values give the start: their median and IQR / 1.349. After that
+    They start from the median and IQR / 1.349 of the first `warm_up` values. After that
     `r = x - m`, `z = r / √v` clipped to ±`clip`; then, with the residual winsorised to the same
     bounds, `m += a·r`, `v += a·(r² - v)`. z is NaN during the warm-up and where v is 0 (flat).
 
@@ -63,16 +59,14 @@ class Residuals:
         else:
             for column, row in enumerate(columns_of(rows)):
                 series = values[:, column].tolist()
-                for part in breaths(n):
+                for part in yielding_slices(n):
                     z[part, column], mean[part, column] = self._along(row, series[part])
         return z, mean
 
     def _start(self, rows: list[int]) -> None:
-        """The warm-up is over: median and quartiles of its values."""
+        """The warm-up is over: start from the robust moments of its values."""
         ordered = np.sort(self._first[rows], axis=1)
-        n = self._warm_up
-        self._mean[rows] = (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2
-        scale = (ordered[:, 3 * n // 4] - ordered[:, n // 4]) / _IQR
+        self._mean[rows], scale = robust_moments(ordered, np.full(len(rows), self._warm_up))
         self._variance[rows] = scale * scale
 
     def _along(self, row: int, values: list[float]) -> tuple[list[float], list[float]]:
@@ -89,7 +83,7 @@ class Residuals:
         for value in values[warm:]:
             means.append(mean)
             off, scale, z = value - mean, math.sqrt(variance), math.nan
-            if scale > _ULPS * abs(mean) and scale > _SMALLEST:
+            if scale > ULPS * abs(mean) and scale > SMALLEST:
                 z = off / scale
                 if z > clip:
                     z = clip
@@ -119,7 +113,7 @@ class Residuals:
         rows, value = places[hot], values[hot]
         mean, variance = self._mean[rows], self._variance[rows]
         off, scale = value - mean, np.sqrt(variance)
-        scored = (scale > _ULPS * np.abs(mean)) & (scale > _SMALLEST)
+        scored = varies(scale, mean)
         score = np.full(value.shape, math.nan)
         np.divide(off, scale, out=score, where=scored)
         score = np.minimum(np.maximum(score, -self._clip), self._clip)

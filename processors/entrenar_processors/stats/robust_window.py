@@ -7,13 +7,32 @@ from bisect import bisect_left, insort
 
 import numpy as np
 
-from entrenar_processors.samples import Floats
-from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, clipped, columns_of, grown
+from entrenar_processors.samples import Floats, Ints
+from entrenar_processors.stats.arrays import (
+    SCALAR_BELOW,
+    SMALLEST,
+    ULPS,
+    Index,
+    clipped,
+    columns_of,
+    grown,
+    varies,
+)
 
 #: Interquartile range of a normal distribution, in standard deviations.
-_IQR = 1.349
-_ULPS = 1e-14
-_SMALLEST = 1e-150
+IQR = 1.349
+
+
+def robust_moments(ordered: Floats, size: Ints) -> tuple[Floats, Floats]:
+    """Median and IQR / 1.349 of the first `size` values `(k,)` of each sorted row `(k, w)`.
+
+    >>> median, scale = robust_moments(np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([4]))
+    >>> float(median[0]), float(scale[0]) * IQR
+    (2.5, 2.0)
+    """
+    each = np.arange(len(ordered))
+    median = (ordered[each, (size - 1) // 2] + ordered[each, size // 2]) / 2
+    return median, (ordered[each, 3 * size // 4] - ordered[each, size // 4]) / IQR
 
 
 class RobustWindow:
@@ -88,8 +107,8 @@ class RobustWindow:
         """z, median, and what enters the window."""
         clip = self._winsorise
         median = (ordered[(size - 1) // 2] + ordered[size // 2]) / 2
-        scale = (ordered[3 * size // 4] - ordered[size // 4]) / _IQR
-        if not (scale > _ULPS * abs(median) and scale > _SMALLEST):
+        scale = (ordered[3 * size // 4] - ordered[size // 4]) / IQR
+        if not (scale > ULPS * abs(median) and scale > SMALLEST):
             return -math.inf, median, value
         entry = min(max(value, median - clip * scale), median + clip * scale)
         return (value - median) / scale, median, entry
@@ -109,14 +128,14 @@ class RobustWindow:
         below, above = (window - 1) // 2, window // 2
         surely_within = 0.99 * clip
         largest = max(map(abs, (min(values), max(values), ordered[0], ordered[-1])))
-        surely_scored = max(_SMALLEST, _ULPS * largest)  # no median is larger
+        surely_scored = max(SMALLEST, ULPS * largest)  # no median is larger
         entered = ring[at:] + ring[:at]  # oldest first; grows as it is walked along
         enter, add_z, add_median = entered.append, zs.append, medians.append
         for value, oldest in zip(values, entered, strict=False):
             median = (ordered[below] + ordered[above]) / 2
-            scale = (ordered[high] - ordered[low]) / _IQR
+            scale = (ordered[high] - ordered[low]) / IQR
             entry = value
-            if scale > surely_scored or (scale > _SMALLEST and scale > _ULPS * abs(median)):
+            if scale > surely_scored or (scale > SMALLEST and scale > ULPS * abs(median)):
                 z = (value - median) / scale
                 if not -surely_within < z < surely_within:
                     entry = min(max(value, median - clip * scale), median + clip * scale)
@@ -139,10 +158,8 @@ class RobustWindow:
         if len(ready):
             ordered = self._ring[rows][ready]  # a copy, sorted in place: a second megabyte would cost more
             ordered.sort(axis=1)
-            n, each = size[ready], np.arange(len(ready))
-            middle = (ordered[each, (n - 1) // 2] + ordered[each, n // 2]) / 2
-            scale = (ordered[each, 3 * n // 4] - ordered[each, n // 4]) / _IQR
-            scored = (scale > _ULPS * np.abs(middle)) & (scale > _SMALLEST)
+            middle, scale = robust_moments(ordered, size[ready])
+            scored = varies(scale, middle)
             median[ready] = middle
             ready, middle, scale = ready[scored], middle[scored], scale[scored]
             z[ready] = (values[ready] - middle) / scale

@@ -7,12 +7,10 @@ import math
 import numpy as np
 
 from entrenar_processors.samples import Floats, Ints
-from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, columns_of, grown
+from entrenar_processors.stats.arrays import SCALAR_BELOW, SMALLEST, ULPS, Index, columns_of, grown
 
 #: A spread below this share of the window's distance to its pivot is rounding, not spread.
 _RESOLUTION = 1e-12
-_ULPS = 1e-14
-_SMALLEST = 1e-150
 
 
 def moments(pivot: Floats, s1: Floats, s2: Floats, size: Ints | int) -> tuple[Floats, Floats]:
@@ -34,7 +32,7 @@ def moments(pivot: Floats, s1: Floats, s2: Floats, size: Ints | int) -> tuple[Fl
     mean = pivot + offset
     flat = squares <= _RESOLUTION * s2
     std = np.sqrt(np.maximum(squares, 0.0) / freedom)
-    flat |= std <= np.maximum(_ULPS * np.abs(mean), _SMALLEST)
+    flat |= std <= np.maximum(ULPS * np.abs(mean), SMALLEST)
     if flat.any():
         std[flat] = 0.0
     return mean, std

@@ -1,4 +1,9 @@
-"""How long each member of a group has been silent: the numeric part of `SilentMembers`."""
+"""Silence: which members of a group stopped, are NaN or constant while their siblings are not.
+
+The numeric part of `SilentMembers`. Ticks count the rows of the group. All tables of an update are `(n, k)`,
+or `(n + 1, k)` with a first row for the state before it; running maxima carry "the last time that …" from row
+to row.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +14,11 @@ from numpy.typing import NDArray
 
 from entrenar_processors.samples import Floats, Ints, Series
 
+Mask = NDArray[np.bool_]
 _NEVER = -1
-CAUSES = ("stopped", "nan", "constant")
 
 
-#: Each quantity of a member's state, and where it starts.
-_START = {
-    **dict.fromkeys(("reports", "finites", "bads"), 0),
-    **dict.fromkeys(("reported", "was_finite", "began", "moved"), _NEVER),
-    **dict.fromkeys(("longest_gap", "run_base", "longest_run", "bad_base", "longest_bad"), 0),
-}
-
-
-class Rules(NamedTuple):
+class Limits(NamedTuple):
     """See the arguments of `SilentMembers`."""
 
     stopped_after: int
@@ -34,7 +31,7 @@ class Rules(NamedTuple):
 class Silence(NamedTuple):
     """`length` of the silence, the member's `longest` before, and how long would be `allowed`.
 
-    With `over` it is the end of a silence that was told.
+    With `resolved` it is the end of a silence that was reported.
     """
 
     cause: str
@@ -46,159 +43,238 @@ class Silence(NamedTuple):
     resolved: bool = False
 
 
-class Group:
-    """What is remembered of the members of one group: one number a member and quantity.
+class _Spells(NamedTuple):
+    """What a rule says of rows `(n, k)`: where a member may be silent, for how long, and since which tick.
 
-    Ticks count the group's rows. All tables of an update have a first row for the state before it,
-    and running maxima carry "the last time that …" from row to row.
+    `longest` is its longest silence before, `better` the last tick at which it did better than a silent
+    one, and at `is_back` a silence ends.
     """
 
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+    is_silent: Mask
+    length: Ints
+    longest: Ints
+    since: Ints
+    better: Ints
+    is_back: Mask
+
+
+class _Rule:
+    """One cause of silence: one number per member and quantity, and which silences were reported."""
+
+    cause: str
+    #: What each quantity of a new member starts from.
+    start: tuple[int, ...]
+
+    def __init__(self, after: int, patience: int) -> None:
+        self._after, self._patience = after, patience
+        self._state = np.empty((len(self.start), 0), np.int64)
+        self._reported_at = np.empty(0, np.int64)
+        self._open: set[int] = set()
+
+    @property
+    def has_open(self) -> bool:
+        """Whether a silence was reported that lasts."""
+        return bool(self._open)
+
+    def add(self) -> None:
+        """A member that has reported nothing so far."""
+        self._state = np.column_stack([self._state, self.start])
+        self._reported_at = np.append(self._reported_at, _NEVER)
+
+    def silences(self, tick: Ints, spells: _Spells, able: Ints | None) -> list[Silence]:
+        """The silences that are longer than allowed, and the ends of those that were reported.
+
+        A sibling counts where it was able to do better since the silence began: its last tick in `able`
+        is later. Without `able`, one that stopped long before this one is no witness either way.
+        """
+        found: list[Silence] = []
+        begun: dict[int, list[int]] = {}
+        allowed = np.maximum(self._after, self._patience * spells.longest)
+        row, column = np.nonzero(spells.is_silent & (spells.length >= allowed))
+        times, rest = np.divmod(spells.length[row, column], allowed[row, column])
+        asked = np.flatnonzero((rest == 0) & (times & (times - 1) == 0))  # 1, 2, 4, 8 … times as long
+        for i, m in zip(row[asked].tolist(), column[asked].tolist(), strict=True):
+            start, limit = int(spells.since[i, m]), int(allowed[i, m])
+            if self._reported_at[m] > start:
+                continue
+            improved = np.count_nonzero(np.delete(spells.better[i], m) > start)
+            if able is None:
+                others = np.delete(spells.better[i], m) > start - limit
+            else:
+                others = np.delete(able[i], m) > start
+            if improved and 2 * improved >= np.count_nonzero(others):
+                self._reported_at[m] = int(tick[i, 0])
+                length, longest = int(spells.length[i, m]), int(spells.longest[i, m])
+                found.append(Silence(self.cause, i, m, length, longest, limit))
+                begun.setdefault(m, []).append(i)
+        return found + self._ends(begun, spells.is_back)
+
+    def _ends(self, begun: dict[int, list[int]], is_back: Mask) -> list[Silence]:
+        """Where the silences that were reported, now or before, are over."""
+        found = []
+        for m in sorted({*begun, *self._open}):
+            is_open = m in self._open
+            silent = [(row, False) for row in begun.get(m, ())]
+            back = [(row, True) for row in np.flatnonzero(is_back[:, m]).tolist()]
+            for row, ends in sorted(silent + back):
+                if ends and is_open:
+                    found.append(Silence(self.cause, row, m, 0, 0, 1, resolved=True))
+                is_open = not ends
+            (self._open.add if is_open else self._open.discard)(m)
+        return found
+
+
+class _Stopped(_Rule):
+    """No report for `after` rows of the group, by a member that reported `min_samples` times."""
+
+    cause = "stopped"
+    start = (0, _NEVER, 0)  # reports, tick of the last one, longest gap between two
+
+    def __init__(self, after: int, patience: int, min_samples: int) -> None:
+        super().__init__(after, patience)
+        self._min_samples = min_samples
+
+    def judge(self, tick: Ints, present: Mask) -> _Spells:
+        """Count rows in; a member is silent in those in which it is absent."""
+        reports, last, longest = self._state
+        count = reports + np.cumsum(present, axis=0)
+        reported = _running(np.where(present, tick, _NEVER), last)
+        before = reported[:-1]
+        gaps = _running(np.where(present & (before != _NEVER), tick - before, 0), longest)
+        self._state = np.array([count[-1], reported[-1], gaps[-1]])
+        is_silent = ~present & (count >= self._min_samples)
+        latest = reported[1:]
+        return _Spells(is_silent, tick - latest, gaps[1:], since=latest, better=latest, is_back=present)
+
+    def all_move(self, tick: int, n: int) -> None:
+        """Count `n` rows from `tick` on in which every member moves."""
+        reports, last, longest = self._state
+        np.maximum(longest, tick - last, out=longest)
+        reports += n
+        last[:] = tick + n - 1
+
+
+class _Nan(_Rule):
+    """`after` reports in succession that are not finite."""
+
+    cause = "nan"
+    start = (_NEVER, 0, 0)  # tick of the last finite report, run since, longest run
+
+    def judge(self, tick: Ints, bad: Mask, finite: Mask) -> _Spells:
+        """Count rows in; a member is silent in those in which it reports no finite number."""
+        last, run, longest = self._state
+        was_finite = _running(np.where(finite, tick, _NEVER), last)
+        length, longest_run = _runs(bad, finite, run, longest)
+        self._state = np.array([was_finite[-1], length[-1], longest_run[-1]])
+        latest = was_finite[1:]
+        return _Spells(bad, length, longest_run[1:], since=latest, better=latest, is_back=finite)
+
+    def all_move(self, tick: int, n: int) -> None:
+        """Count `n` rows from `tick` on in which every member moves."""
+        last, run, longest = self._state
+        np.maximum(longest, run, out=longest)
+        last[:] = tick + n - 1
+        run[:] = 0
+
+
+class _Constant(_Rule):
+    """`after` finite reports in succession that are the same number."""
+
+    cause = "constant"
+    start = (_NEVER, _NEVER, 0, 0)  # tick of the run's first report, of the last move, run, longest run
+
+    def __init__(self, after: int, patience: int) -> None:
+        super().__init__(after, patience)
+        self.last_value = np.empty(0)
+
+    def add(self) -> None:
+        super().add()
+        self.last_value = np.append(self.last_value, np.nan)
+
+    def judge(self, tick: Ints, values: Floats, finite: Mask) -> _Spells:
+        """Count rows in; a member is silent from its first report of a number on."""
+        first, last, run, longest = self._state
+        previous = self._previous(values, finite)
+        changed = finite & (values != previous)  # the first of a member, too: nothing equals NaN
+        began = _running(np.where(changed, tick, _NEVER), first)
+        moved = _running(np.where(changed & ~np.isnan(previous), tick, _NEVER), last)
+        length, longest_run = _runs(finite, changed, run, longest)
+        self._state = np.array([began[-1], moved[-1], length[-1], longest_run[-1]])
+        return _Spells(finite, length, longest_run[1:], since=began[1:], better=moved[1:], is_back=changed)
+
+    def _previous(self, values: Floats, finite: Mask) -> Floats:
+        """The finite value before each, of the same member; NaN before its first."""
+        known = np.concatenate([self.last_value[np.newaxis], values])
+        place = np.arange(1, len(known))[:, np.newaxis]
+        rows = _running(np.where(finite, place, 0), 0)
+        self.last_value = np.take_along_axis(known, rows[-1:], axis=0)[0]
+        return np.take_along_axis(known, rows[:-1], axis=0)
+
+    def all_move(self, tick: int, n: int, last_value: Floats) -> None:
+        """Count `n` rows from `tick` on in which every member moves."""
+        first, last, run, longest = self._state
+        np.maximum(longest, run, out=longest)
+        first[:] = last[:] = tick + n - 1
+        run[:] = 1
+        self.last_value = last_value.copy()
+
+
+class Group:
+    """The members of one group and their silences; rules are independent but for who is a witness."""
+
+    def __init__(self, limits: Limits) -> None:
         self.members: list[Series] = []
         self.column_of: dict[Series, int] = {}
         self._tick = 0
-        self._last_value = np.empty(0)
-        # Rows: see the names; counts begin at 0, ticks at -1.
-        self._state = np.empty((len(_START), 0), np.int64)
-        self._told = {cause: np.empty(0, np.int64) for cause in CAUSES}
-        self._open: dict[str, set[int]] = {cause: set() for cause in CAUSES}
+        self._stopped = _Stopped(limits.stopped_after, limits.patience, limits.min_samples)
+        self._nan = _Nan(limits.nan_after, limits.patience)
+        self._constant = _Constant(limits.constant_after, limits.patience)
+        self._rules = (self._stopped, self._nan, self._constant)
 
     def add(self, series: Series) -> None:
         """A member that has reported nothing so far."""
         self.column_of[series] = len(self.members)
         self.members.append(series)
-        self._last_value = np.append(self._last_value, np.nan)
-        self._state = np.column_stack([self._state, list(_START.values())])
-        self._told = {cause: np.append(told, _NEVER) for cause, told in self._told.items()}
+        for rule in self._rules:
+            rule.add()
 
-    def update(self, values: Floats, present: NDArray[np.bool_]) -> list[Silence]:
+    def update(self, values: Floats, present: Mask) -> list[Silence]:
         """Judge rows `(n, k)`, each with at least one member present."""
-        if self._all_move(values, present):
+        first, n = self._tick, len(values)
+        self._tick += n
+        is_open = any(rule.has_open for rule in self._rules)
+        if not is_open and every_member_moves(self._constant.last_value, values, present):
+            self._stopped.all_move(first, n)
+            self._nan.all_move(first, n)
+            self._constant.all_move(first, n, values[-1])
             return []
-        before = dict(zip(_START, self._state, strict=True))
-        n = len(values)
-        tick = np.arange(self._tick, self._tick + n)[:, np.newaxis]
-        self._tick += n
+        tick = np.arange(first, first + n)[:, np.newaxis]
         finite = present & np.isfinite(values)
-        bad = present & ~finite
+        stopped = self._stopped.judge(tick, present)
+        nan = self._nan.judge(tick, present & ~finite, finite)
+        constant = self._constant.judge(tick, values, finite)
+        return [
+            *self._stopped.silences(tick, stopped, able=None),
+            *self._nan.silences(tick, nan, able=stopped.better),  # who reported could have been finite
+            *self._constant.silences(tick, constant, able=nan.better),  # who was finite could have moved
+        ]
 
-        # The value before each, of the same member: rows of `known` where there was one.
-        known = np.concatenate([self._last_value[np.newaxis], values])
-        rows = _running(np.where(finite, np.arange(1, n + 1)[:, np.newaxis], 0), 0)
-        previous = np.take_along_axis(known, rows[:-1], axis=0)
-        self._last_value = np.take_along_axis(known, rows[-1:], axis=0)[0]
-        changed = finite & (values != previous)  # the first of a member, too: nothing is NaN
-        moved = changed & ~np.isnan(previous)
 
-        reports, finites, bads = (
-            before[name] + np.cumsum(which, axis=0)
-            for name, which in (("reports", present), ("finites", finite), ("bads", bad))
-        )
-        last = {
-            name: _running(np.where(which, tick, _NEVER), before[name])
-            for name, which in (
-                ("reported", present),
-                ("was_finite", finite),
-                ("began", changed),
-                ("moved", moved),
-            )
-        }
-        # How long a member was silent, until each row and at the longest before it.
-        gap = tick - last["reported"][1:]
-        longest_gap = _running(
-            np.where(present, _since(tick, last["reported"][:-1]), 0), before["longest_gap"]
-        )
-        run_base = _running(np.where(changed, finites - 1, 0), before["run_base"])
-        run = finites - run_base[1:]
-        longest_run = _running(np.where(changed, finites - 1 - run_base[:-1], 0), before["longest_run"])
-        bad_base = _running(np.where(finite, bads, 0), before["bad_base"])
-        bad_run = bads - bad_base[1:]
-        longest_bad = _running(np.where(finite, bads - bad_base[:-1], 0), before["longest_bad"])
+def every_member_moves(last_value: Floats, values: Floats, present: Mask) -> bool:
+    """Whether every member reports a new finite number in each row `(n, k)`: then nothing is silent.
 
-        tables = {**last, "longest_gap": longest_gap, "run_base": run_base, "longest_run": longest_run}
-        tables |= {"bad_base": bad_base, "longest_bad": longest_bad}
-        tables |= {"reports": reports, "finites": finites, "bads": bads}
-        self._state = np.array([tables[name][-1] for name in _START])
+    So it is most of the time, and takes a small part of what judging takes.
 
-        rules = self._rules
-        known_enough = ~present & (reports >= rules.min_samples)
-        at = {name: table[1:] for name, table in last.items()}
-        found: list[Silence] = []
-        # cause, where, length, longest before, allowed at least; silent since, siblings better and able; back
-        for cause, where, length, longest, least, since, better, able, back in (
-            (
-                *("stopped", known_enough, gap, longest_gap, rules.stopped_after),
-                *("reported", "reported", None, present),
-            ),
-            (
-                *("nan", bad, bad_run, longest_bad, rules.nan_after),
-                *("was_finite", "was_finite", "reported", finite),
-            ),
-            (
-                *("constant", finite, run, longest_run, rules.constant_after),
-                *("began", "moved", "was_finite", changed),
-            ),
-        ):
-            told: dict[int, list[int]] = {}
-            allowed = np.maximum(least, rules.patience * longest[1:])
-            row, column = np.nonzero(where & (length >= allowed))
-            times, rest = np.divmod(length[row, column], allowed[row, column])
-            asked = np.flatnonzero((rest == 0) & (times & (times - 1) == 0))  # 1, 2, 4, 8 … times as long
-            for i, m in zip(row[asked].tolist(), column[asked].tolist(), strict=True):
-                start, limit = int(at[since][i, m]), int(allowed[i, m])
-                if self._told[cause][m] > start:
-                    continue
-                improved = np.count_nonzero(np.delete(at[better][i], m) > start)
-                # A sibling that stopped long before this one is no witness either way.
-                others = np.delete(at[able or "reported"][i], m) > start - (0 if able else limit)
-                if improved and 2 * improved >= np.count_nonzero(others):
-                    self._told[cause][m] = int(tick[i, 0])
-                    longest_before = int(longest[i + 1, m])
-                    found.append(Silence(cause, i, m, int(length[i, m]), longest_before, limit))
-                    told.setdefault(m, []).append(i)
-            found += self._ends(cause, told, back)
-        return found
-
-    def _all_move(self, values: Floats, present: NDArray[np.bool_]) -> bool:
-        """Take rows in which every member moves, as most do: nothing to judge, and little to remember."""
-        if any(self._open.values()) or self._rules.constant_after < 2 or not present.all():
-            return False
-        known = np.concatenate([self._last_value[np.newaxis], values])
-        if not (np.isfinite(known).all() and (known[1:] != known[:-1]).all()):
-            return False
-        n, begun = len(values), self._tick
-        self._tick += n
-        self._last_value = known[-1]
-        state = dict(zip(_START, self._state, strict=True))  # views: rows of the state
-        least = int(n > 1)  # between the rows themselves
-        for longest, ended in (
-            ("longest_gap", begun - state["reported"]),
-            ("longest_run", state["finites"] - state["run_base"]),
-            ("longest_bad", state["bads"] - state["bad_base"]),
-        ):
-            np.maximum(state[longest], ended, out=state[longest])
-            if longest != "longest_bad":
-                np.maximum(state[longest], least, out=state[longest])
-        for name in ("reports", "finites"):
-            state[name] += n
-        state["run_base"][:], state["bad_base"][:] = state["finites"] - 1, state["bads"]
-        for name in ("reported", "was_finite", "began", "moved"):
-            state[name][:] = self._tick - 1
-        return True
-
-    def _ends(self, cause: str, told: dict[int, list[int]], back: NDArray[np.bool_]) -> list[Silence]:
-        """Where the silences of one cause that were told, now or before, are over."""
-        found = []
-        for m in sorted({*told, *self._open[cause]}):
-            is_open = m in self._open[cause]
-            silent = [(row, False) for row in told.get(m, ())]
-            for row, is_back in sorted(silent + [(row, True) for row in np.flatnonzero(back[:, m]).tolist()]):
-                if is_back and is_open:
-                    found.append(Silence(cause, row, m, 0, 0, 1, resolved=True))
-                is_open = not is_back
-            (self._open[cause].add if is_open else self._open[cause].discard)(m)
-        return found
+    >>> rows = np.array([[1.0, 2.0], [2.0, 1.0]])
+    >>> every_member_moves(np.array([0.0, 0.0]), rows, np.isfinite(rows))
+    True
+    >>> every_member_moves(np.array([0.0, 2.0]), rows, np.isfinite(rows))
+    False
+    """
+    if not present.all():
+        return False
+    known = np.concatenate([last_value[np.newaxis], values])
+    return bool(np.isfinite(known).all() and (known[1:] != known[:-1]).all())
 
 
 def _running(table: Ints, before: Ints | int) -> Ints:
@@ -208,6 +284,13 @@ def _running(table: Ints, before: Ints | int) -> Ints:
     return np.maximum.accumulate(whole, axis=0)
 
 
-def _since(tick: Ints, last: Ints) -> Ints:
-    """Ticks since the last time; 0 where there was none."""
-    return np.where(last == _NEVER, 0, tick - last)
+def _runs(counted: Mask, restarts: Mask, run: Ints, longest: Ints) -> tuple[Ints, Ints]:
+    """Lengths `(n, k)` of runs of counted rows, the first already `run` long; the longest `(n + 1, k)` ended.
+
+    A run ends before a row that restarts, which is the first of the next run where it is counted itself.
+    """
+    count = run + np.cumsum(counted, axis=0)
+    before = count - counted
+    base = _running(np.where(restarts, before, 0), 0)
+    ended = np.where(restarts, before - base[:-1], 0)
+    return count - base[1:], _running(ended, longest)

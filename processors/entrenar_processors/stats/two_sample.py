@@ -125,7 +125,7 @@ class DriftDetector:
 
     def detect_distribution_drift(self, baseline: ArrayLike, current: ArrayLike) -> NoDrift | Drift:
         """Whether `current` `(m,)` comes from another distribution than `baseline` `(n,)`."""
-        from scipy.stats import ks_2samp  # type: ignore[import-untyped]
+        from scipy.stats import ks_2samp
 
         b, c = _scaled(baseline, current)
         if min(len(b), len(c)) < 2:
@@ -173,7 +173,7 @@ class DriftDetector:
 
 def _welch(drop: float, se2_b: float, se2_c: float, n: int, m: int) -> float:
     """P(T >= t) of Student's t; scipy.special alone, since scipy.stats takes a second to import."""
-    from scipy.special import stdtr  # type: ignore[import-untyped]
+    from scipy.special import stdtr
 
     se2 = se2_b + se2_c
     # In shares of se2, whose own square could underflow.

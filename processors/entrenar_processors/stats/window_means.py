@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from entrenar_processors.samples import Floats
-
-#: Means are of values clipped to this, so that sums of 1e308 stay finite.
-_LARGEST = 1e150
+from entrenar_processors.stats.arrays import clipped
 
 
 class Windows:
@@ -59,11 +57,7 @@ class BestMean:
     def _complete(self, values: Floats) -> list[tuple[int, float]]:
         if self._cutter is None:
             return list(enumerate(values.tolist()))
-        return [(end, _mean(window)) for end, window in self._cutter.cut(values)]
-
-
-def _mean(values: Floats) -> float:
-    return float(np.clip(values, -_LARGEST, _LARGEST).mean())
+        return [(end, float(clipped(window).mean())) for end, window in self._cutter.cut(values)]
 
 
 def drop_ratio(best: float, value: float) -> float:

@@ -35,15 +35,15 @@ def one(tmp_path: Path) -> Iterator[Kit]:
 
 
 @pytest.fixture
-def front(one: Kit) -> WrappingMeterProvider:
+def provider(one: Kit) -> WrappingMeterProvider:
     made = WrappingMeterProvider()
     one.monitor.adopt(made)
     return made
 
 
 @pytest.fixture
-def meter(front: WrappingMeterProvider) -> Any:
-    return front.get_meter("my.training", "1.2")
+def meter(provider: WrappingMeterProvider) -> Any:
+    return provider.get_meter("my.training", "1.2")
 
 
 @pytest.fixture
@@ -63,7 +63,9 @@ def rows(one: Kit) -> Callable[..., Rows]:
     return ask
 
 
-DELTAS = dict.fromkeys((Counter, UpDownCounter, Histogram), AggregationTemporality.DELTA)
+DELTAS: dict[type, AggregationTemporality] = dict.fromkeys(
+    (Counter, UpDownCounter, Histogram), AggregationTemporality.DELTA
+)
 
 
 class Keeper(MetricExporter):
@@ -152,7 +154,7 @@ def metrics() -> Callable[[MetricsData | None], dict[str, Metric]]:
 
 
 @pytest.fixture
-def front_of() -> Callable[..., WrappingMeterProvider]:
+def provider_of() -> Callable[..., WrappingMeterProvider]:
     """Makes a provider of ours, not the global one, that records into the monitor."""
 
     def make(monitor: Monitor, behind: Any = None) -> WrappingMeterProvider:

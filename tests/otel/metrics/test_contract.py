@@ -89,12 +89,12 @@ def plain(data: MetricsData | None, leave_out: str = "entrenar_otel") -> dict[An
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_cumulative(one: Kit, front: WrappingMeterProvider, seed: int) -> None:
+def test_cumulative(one: Kit, provider: WrappingMeterProvider, seed: int) -> None:
     """Names, units, descriptions, kinds, scopes, typed attributes, values, buckets."""
     reader = InMemoryMetricReader()
     sdk = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
     scope = ("my.training", "1.2", "https://schema", {"a": 1})
-    theirs, ours = make(sdk.get_meter(*scope)), make(front.get_meter(*scope))
+    theirs, ours = make(sdk.get_meter(*scope)), make(provider.get_meter(*scope))
     for _ in range(3):
         for name, amount, attributes in calls(seed):
             theirs[name](amount, attributes)
@@ -103,11 +103,11 @@ def test_cumulative(one: Kit, front: WrappingMeterProvider, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_delta(one: Kit, front: WrappingMeterProvider, seed: int) -> None:
+def test_delta(one: Kit, provider: WrappingMeterProvider, seed: int) -> None:
     """What an exporter that prefers deltas is given, over several exports."""
     reader = InMemoryMetricReader(preferred_temporality=PREFERRED)
     sdk = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
-    theirs, ours = make(sdk.get_meter("m")), make(front.get_meter("m"))
+    theirs, ours = make(sdk.get_meter("m")), make(provider.get_meter("m"))
     temporality = Temporality(PREFERRED | {UpDownCounter: AggregationTemporality.CUMULATIVE})
     for turn in range(4):
         for name, amount, attributes in calls(10 * seed + turn):
@@ -119,19 +119,20 @@ def test_delta(one: Kit, front: WrappingMeterProvider, seed: int) -> None:
         assert plain(data) == plain(reader.get_metrics_data())
 
 
-def test_extremes(one: Kit, front: WrappingMeterProvider) -> None:
+def test_extremes(one: Kit, provider: WrappingMeterProvider) -> None:
     """Least and greatest value of a cumulative histogram."""
-    record = make(front.get_meter("m"))["histogram"]
+    record = make(provider.get_meter("m"))["histogram"]
     for value in (3.0, 0.5, 40.0):
         record(value)
+    point: Any
     (point,) = (p for r in one.metric_data().resource_metrics for s in r.scope_metrics for m in s.metrics
                 if m.name == "training.size" for p in m.data.data_points)  # fmt: skip
     assert (point.min, point.max) == (0.5, 40.0)
 
 
-def test_nan_is_kept(one: Kit, front: WrappingMeterProvider) -> None:
+def test_nan_is_kept(one: Kit, provider: WrappingMeterProvider) -> None:
     """A difference on purpose: the SDK drops it; a gauge's last value is what was set last."""
-    gauge = front.get_meter("m").create_gauge("training.plain")
+    gauge = provider.get_meter("m").create_gauge("training.plain")
     gauge.set(1.0)
     gauge.set(math.nan)
     (point,) = one.points("training.plain")
@@ -139,16 +140,16 @@ def test_nan_is_kept(one: Kit, front: WrappingMeterProvider) -> None:
     assert [tuple(p) for p in one.points("training.nonfinite")] == [({"metric": "plain"}, 1)]
 
 
-def test_coordinates_are_no_identity(one: Kit, front: WrappingMeterProvider) -> None:
+def test_coordinates_are_no_identity(one: Kit, provider: WrappingMeterProvider) -> None:
     """A difference on purpose: a thousand batches are one series."""
-    gauge = front.get_meter("m").create_gauge("training.plain")
+    gauge = provider.get_meter("m").create_gauge("training.plain")
     for batch in range(1000):
         gauge.set(batch, {"epoch": 1, "batch": batch, "step": batch, "split": "train"})
     assert [tuple(p) for p in one.points("training.plain")] == [({"split": "train"}, 999)]
 
 
-def test_two_meters_are_one_series(one: Kit, front: WrappingMeterProvider) -> None:
+def test_two_meters_are_one_series(one: Kit, provider: WrappingMeterProvider) -> None:
     """A difference on purpose: the metric's name is the identity; the first meter's scope is shown."""
     for name in ("a", "b"):
-        front.get_meter(name).create_counter("training.things").add(2)
+        provider.get_meter(name).create_counter("training.things").add(2)
     assert [tuple(p) for p in one.points("training.things")] == [({}, 4)]

@@ -42,7 +42,7 @@ def rows() -> list[tuple[Any, ...]]:
     return [(r["value"], dict(r["tags"]), r["epoch"], r["batch"], r["step"]) for r in found]
 
 
-AT = {"epoch": 1, "batch": 2, "step": 12, "split": "train", "host": "a"}
+AT: dict[str, Any] = {"epoch": 1, "batch": 2, "step": 12, "split": "train", "host": "a"}
 
 
 @pytest.mark.parametrize(

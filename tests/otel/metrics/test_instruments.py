@@ -34,15 +34,16 @@ def test_every_kind_is_a_row(meter: Any, rows: Rows) -> None:
     ]
 
 
-def test_the_second_call_is_the_quick_one(meter: Any, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_call_is_the_quick_one(
+    one: Kit, provider: WrappingMeterProvider, meter: Any, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where bound functions are in the same namespace, which has names of its own for theirs."""
-    gauge = meter.create_gauge("training.loss")
+    meter.create_gauge("training.loss")
     careful: list[Any] = []
     before = SeriesWriters.record_carefully
     monkeypatch.setattr(SeriesWriters, "record_carefully", lambda *a: (careful.append(a), before(*a)))
     fresh = meter.create_gauge("training.other")
-    for one in (gauge, fresh):
-        one.route(*meter._provider._route)
+    one.monitor.adopt(provider)  # again: instruments get functions of their own anew
     for i in range(10):
         fresh.set(i, {"batch": i, "split": "train"})
         fresh.set(i, {"batch": i, "layer": 3})
@@ -211,9 +212,9 @@ def test_a_strict_monitor_does_not_raise_through_instruments(
     from entrenar_otel.testing import kit
 
     with kit(tmp_path, on_bad_value="raise") as one:
-        front = WrappingMeterProvider()
-        one.monitor.adopt(front)
-        front.get_meter("m").create_gauge("training.x").set("text", {"epoch": -1})  # type: ignore[arg-type]
+        provider = WrappingMeterProvider()
+        one.monitor.adopt(provider)
+        provider.get_meter("m").create_gauge("training.x").set("text", {"epoch": -1})  # type: ignore[arg-type]
     assert "must be one number" in caplog.text
 
 
@@ -228,11 +229,11 @@ VALUES = st.one_of(
     st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1e6), st.dictionaries(KEYS, VALUES)), max_size=30)
 )
 def test_any_sequence_of_calls(
-    one: Kit, front: WrappingMeterProvider, made: list[tuple[str, float, dict[str, Any]]]
+    one: Kit, provider: WrappingMeterProvider, made: list[tuple[str, float, dict[str, Any]]]
 ) -> None:
     """Whatever is called in which order, the lake has it in that order."""
     first = one.monitor.query("SELECT count(*) FROM metrics").column(0)[0].as_py()
-    meter = front.get_meter("m")
+    meter = provider.get_meter("m")
     for name, amount, attributes in made:
         meter.create_gauge(f"training.{name}").set(amount, attributes)
     table = one.monitor.query("SELECT * FROM metrics ORDER BY seq OFFSET ?", [first]).to_pylist()

@@ -43,9 +43,9 @@ def counts(tmp_path: Path) -> dict[str, int]:
     return {row["metric"]: row["n"] for row in table.to_pylist()}
 
 
-def test_what_is_ours(front: WrappingMeterProvider) -> None:
+def test_what_is_ours(provider: WrappingMeterProvider) -> None:
     """Synchronous instruments whose names match, in any case; the rest is the SDK's own."""
-    meter = front.get_meter("m")
+    meter = provider.get_meter("m")
     ours = [
         meter.create_gauge("training.a"),
         meter.create_counter("Training.B"),
@@ -53,7 +53,7 @@ def test_what_is_ours(front: WrappingMeterProvider) -> None:
         meter.create_histogram("training.d"),
     ]
     assert all(isinstance(one, Recorded) for one in ours)
-    assert not front.has_others
+    assert not provider.has_others
     theirs = [
         meter.create_gauge("http.a"),
         meter.create_counter("trainings"),
@@ -62,22 +62,22 @@ def test_what_is_ours(front: WrappingMeterProvider) -> None:
         meter.create_observable_up_down_counter("training.g"),
     ]
     assert not any(isinstance(one, Recorded) for one in theirs)
-    assert front.has_others
+    assert provider.has_others
 
 
-def test_made_twice_it_is_the_same(front: WrappingMeterProvider) -> None:
-    meter = front.get_meter("m", "1")
-    assert front.get_meter("m", "1") is meter
-    assert front.get_meter("m", "2") is not meter
+def test_made_twice_it_is_the_same(provider: WrappingMeterProvider) -> None:
+    meter = provider.get_meter("m", "1")
+    assert provider.get_meter("m", "1") is meter
+    assert provider.get_meter("m", "2") is not meter
     assert meter.create_gauge("training.a", "s") is meter.create_gauge("training.A", "s")
     assert meter.create_gauge("training.a", "ms") is not meter.create_gauge("training.a", "s")
 
 
 def test_other_patterns(one: Kit, rows: Rows) -> None:
     """A user's names; outside of training. a metric keeps its full name."""
-    front = WrappingMeterProvider(patterns=["model.*", "training.loss"])
-    one.monitor.adopt(front)
-    meter = front.get_meter("m")
+    provider = WrappingMeterProvider(patterns=["model.*", "training.loss"])
+    one.monitor.adopt(provider)
+    meter = provider.get_meter("m")
     meter.create_gauge("Model.Depth").set(3)
     meter.create_gauge("training.loss").set(0.5)
     meter.create_gauge("training.other").set(0.5)
@@ -87,24 +87,24 @@ def test_other_patterns(one: Kit, rows: Rows) -> None:
             WrappingMeterProvider(patterns=wrong)  # type: ignore[arg-type]
 
 
-def test_a_name_that_cannot_be(front: WrappingMeterProvider) -> None:
+def test_a_name_that_cannot_be(provider: WrappingMeterProvider) -> None:
     """The SDK refuses it, as it would without us."""
     for name in ("training.ä", "training.a b", "training." + "x" * 300):
         with pytest.raises(Exception, match="Expected ASCII string"):
-            front.get_meter("m").create_gauge(name)
+            provider.get_meter("m").create_gauge(name)
 
 
-def test_an_empty_meter_name(front: WrappingMeterProvider, caplog: pytest.LogCaptureFixture) -> None:
-    assert isinstance(front.get_meter(""), NoOpMeter)
+def test_an_empty_meter_name(provider: WrappingMeterProvider, caplog: pytest.LogCaptureFixture) -> None:
+    assert isinstance(provider.get_meter(""), NoOpMeter)
     assert "a meter's name must not be empty" in caplog.text
 
 
 @pytest.mark.parametrize("bounds", [[3, 2, 1], ["a"], 5, [1.0, 1.0]])
 def test_bounds_that_cannot_be(
-    one: Kit, front: WrappingMeterProvider, bounds: Any, caplog: pytest.LogCaptureFixture
+    one: Kit, provider: WrappingMeterProvider, bounds: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Said, and the defaults are used."""
-    made = front.get_meter("m").create_histogram("training.h", explicit_bucket_boundaries_advisory=bounds)
+    made = provider.get_meter("m").create_histogram("training.h", explicit_bucket_boundaries_advisory=bounds)
     made.record(3.0)
     assert "to be rising numbers" in caplog.text
     assert one.points("training.h")[0].value == 1
@@ -126,7 +126,7 @@ def test_bounds_that_cannot_be(
     ],
 )  # fmt: skip
 def test_names_that_clash(
-    front: WrappingMeterProvider,
+    provider: WrappingMeterProvider,
     rows: Rows,
     first: Any,
     second: Any,
@@ -135,7 +135,7 @@ def test_names_that_clash(
     caplog: Any,
 ) -> None:
     """Said once with both names; each keeps rows of its own."""
-    meter = front.get_meter("m")
+    meter = provider.get_meter("m")
     for _ in range(2):
         for value, (kind, name, unit) in ((1.0, first), (2.0, second)):
             made = getattr(meter, f"create_{kind}")(name, unit)
@@ -153,10 +153,12 @@ def test_facade_names_that_clash(one: Kit, rows: Rows, caplog: pytest.LogCapture
     assert caplog.text.count("'eval/loss' and 'eval_loss' are both training_eval_loss") == 1
 
 
-def test_asynchronous_instruments_reach_the_lake(one: Kit, front: WrappingMeterProvider, rows: Rows) -> None:
+def test_asynchronous_instruments_reach_the_lake(
+    one: Kit, provider: WrappingMeterProvider, rows: Rows
+) -> None:
     """Each heartbeat is a sample of a gauge; of a total it is the change."""
     totals = iter([5, 5, 8, 8, 8])
-    meter = front.get_meter("m")
+    meter = provider.get_meter("m")
     meter.create_observable_gauge("training.warmth", [lambda _: [Observation(2.5, {"gpu": 0})]])
     meter.create_observable_counter("training.work", [lambda _: [Observation(next(totals))]])
     for _ in range(3):

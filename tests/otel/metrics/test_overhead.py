@@ -12,7 +12,7 @@ import pytest
 from entrenar_otel import Monitor
 from entrenar_otel.otel.metrics.overhead import Overhead, Probe
 from entrenar_otel.recording.recorder import Recorder
-from entrenar_otel.testing import open_run
+from entrenar_otel.testing import FakeClock, open_run
 
 
 def work(first: Any, second: Any = 2, *rest: Any, key: Any = "k", **more: Any) -> Any:
@@ -41,6 +41,11 @@ def outcome(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return function(*args, **kwargs)
     except Exception as error:
         return type(error), str(error)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
@@ -151,7 +156,7 @@ def test_log_and_bound_functions_are_what_is_timed(start: Any) -> None:
                 count += 1
             time.sleep(0.001)
             probes = open_run(monitor).metrics.overhead.probes.values()
-            timed = {id(probe._function): probe for probe in probes}
+            timed = {id(probe.function): probe for probe in probes}
         assert timed.keys() == {id(monitor.log), id(fast)}
         assert min(probe.calls for probe in timed.values()) > 3
         assert 50 < timed[id(monitor.log)].mean_ns < 1e8
@@ -161,21 +166,22 @@ def test_log_and_bound_functions_are_what_is_timed(start: Any) -> None:
     assert [r.step for r in monitor.to_records() if r.metric == "b"] == list(range(count))
 
 
-def test_the_ratio_follows_its_definition() -> None:
+def test_the_ratio_follows_its_definition(clock: FakeClock) -> None:
     """Calls times their mean, what was spent elsewhere, and the threads' time, over wall time."""
-    overhead = Overhead()
-    overhead._since = time.monotonic() - 10.0
+    overhead = Overhead(lambda: clock.monotonic_ns() / 1e9)
+    clock.advance(10.0)
     overhead.spent(0.5)
-    assert overhead.tick(0, 1.5) == pytest.approx(0.2, rel=0.01)
-    overhead._since = time.monotonic() - 10.0
-    assert overhead.tick(0, 1.5) == pytest.approx(0.14, rel=0.01)  # nothing new, and it forgets
+    assert overhead.tick(0, 1.5) == pytest.approx(0.2)
+    clock.advance(10.0)
+    assert overhead.tick(0, 1.5) == pytest.approx(0.14)  # nothing new, and it forgets
     overhead.watch([work])
     overhead.tick(0, 1.5)
     work(1)
     (probe,) = overhead.probes.values()
     probe.mean_ns = 1e6
-    before, overhead._since = overhead.ratio, time.monotonic() - 10.0
-    assert overhead.tick(1000, 1.5) == pytest.approx(0.7 * before + 0.3 * 0.1, rel=0.01)
+    before = overhead.ratio
+    clock.advance(10.0)
+    assert overhead.tick(1000, 1.5) == pytest.approx(0.7 * before + 0.3 * 0.1)
     overhead.stop()
 
 
@@ -200,15 +206,15 @@ def test_it_is_exported_and_rises_with_what_is_logged(
     assert 0 < little < much <= 1
 
 
-def test_a_share_is_at_most_one() -> None:
+def test_a_share_is_at_most_one(clock: FakeClock) -> None:
     """Also where many threads log at once, or one timed call was held up and stands for a million."""
-    overhead = Overhead()
+    overhead = Overhead(lambda: clock.monotonic_ns() / 1e9)
     overhead.watch([work])
-    overhead._since = time.monotonic() - 1.0
+    clock.advance(1.0)
     overhead.tick(0, 0.0)
     work(1)
     (probe,) = overhead.probes.values()
     probe.mean_ns = 5e6
-    overhead._since = time.monotonic() - 1.0
-    assert overhead.tick(1_000_000, 0.0) <= 1.0
+    clock.advance(1.0)
+    assert overhead.tick(1_000_000, 0.0) == pytest.approx(0.3)  # of 1.0, by how fast it learns
     overhead.stop()

@@ -59,7 +59,7 @@ class Source:
 def every_point(data: MetricsData | None) -> dict[tuple[str, str], Any]:
     """Instrument and attributes → the point."""
     return {
-        (metric.name, str(sorted(point.attributes.items()))): point
+        (metric.name, str(sorted((point.attributes or {}).items()))): point
         for resource in (data.resource_metrics if data else ())
         for scope in resource.scope_metrics
         for metric in scope.metrics
@@ -105,7 +105,7 @@ def test_cumulative_data_has_everything() -> None:
         "training.balance": ("", ""),
         "training.step.duration": ("s", "Time of a whole step, data included"),
     }
-    sums = metrics["training.samples"].data, metrics["training.balance"].data
+    sums: Any = (metrics["training.samples"].data, metrics["training.balance"].data)
     assert [one.is_monotonic for one in sums] == [True, False]
     assert {one.aggregation_temporality for one in sums} == {CUMULATIVE}
     points = every_point(data)
@@ -174,8 +174,9 @@ def test_data_says_which_temporality_it_has() -> None:
         data = Temporality(wanted).convert(source.collect())
         assert data is not None
         metrics = data.resource_metrics[0].scope_metrics[0].metrics
-        found = {metric.name: metric.data.aggregation_temporality for metric in metrics}
-        given = wanted or {}
+        data_of: dict[str, Any] = {metric.name: metric.data for metric in metrics}
+        found = {name: data.aggregation_temporality for name, data in data_of.items()}
+        given: dict[Any, Any] = dict(wanted or {})
         assert found == {
             NAMES[kind]: given.get(instrument, CUMULATIVE)
             for kind, instrument in ((COUNTER, Counter), (UP_DOWN, UpDownCounter), (HISTOGRAM, Histogram))
@@ -293,8 +294,11 @@ def test_the_scale_of_an_exponential_histogram_changes_between_exports() -> None
 @pytest.mark.parametrize("delta", [False, True])
 def test_as_the_sdk_would_say_it(exponential: bool, delta: bool) -> None:
     """The same calls to the SDK's own instruments, collected at the same times by its own reader."""
-    aggregation = {Histogram: ExponentialBucketHistogramAggregation()} if exponential else None
-    reader = InMemoryMetricReader(DELTAS if delta else None, aggregation)
+    aggregation: dict[type, Any] | None = None
+    if exponential:
+        aggregation = {Histogram: ExponentialBucketHistogramAggregation()}
+    preferred: dict[Any, Any] | None = dict(DELTAS) if delta else None
+    reader = InMemoryMetricReader(preferred, aggregation)
     meter = MeterProvider(metric_readers=[reader], shutdown_on_exit=False).get_meter("entrenar_otel")
     counter = meter.create_counter(NAMES[COUNTER])
     balance = meter.create_up_down_counter(NAMES[UP_DOWN])

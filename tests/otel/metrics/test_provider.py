@@ -170,7 +170,8 @@ def test_the_sdks_own_environment(run_script: Any, tmp_path: Any) -> None:
         OTEL_METRICS_EXPORTER="console",
         OTEL_TRACES_EXPORTER="none",
     )
-    text, at, last = done.stdout, 0, {}
+    text, at = done.stdout, 0
+    last: Any = {}
     while at < len(text.rstrip()):
         last, at = json.JSONDecoder().raw_decode(text, at)
         at += 1

@@ -67,7 +67,7 @@ def read(data: MetricsData | None) -> dict[Row, list[Row]]:
             scope.schema_url,
             repr(sorted((one.attributes or {}).items())),
         )
-        key = (*of, metric.name, metric.unit, metric.description, *kind)
+        key: tuple[Any, ...] = (*of, metric.name, metric.unit, metric.description, *kind)
         key = (*key, getattr(data_, "aggregation_temporality", None))
         assert key not in found
         found[key] = sorted(
@@ -122,12 +122,12 @@ def test_every_type_of_attribute_as_the_sdk_has_it(
     scopes.append(("d", "2", None, {"sizes": [1, 2]}))  # type: ignore[dict-item]
     chosen, temporality = random.Random(seed), Temporality(DELTAS if delta else None)
     with kit(tmp_path / "kit") as one:
-        front = WrappingMeterProvider()
-        one.monitor.adopt(front)
+        wrapping = WrappingMeterProvider()
+        one.monitor.adopt(wrapping)
         both = []
         for number, scope in enumerate(scopes):
             pair = []
-            for provider in (sdk, front):
+            for provider in (sdk, wrapping):
                 meter = provider.get_meter(*scope)
                 pair.append({
                     "gauge": meter.create_gauge(f"training.G{number}", "Cel", "gauge").set,
@@ -160,18 +160,18 @@ def coarse(found: dict[Row, list[Row]]) -> dict[Row, list[Row]]:
     }
 
 
-def test_values_are_floats(one: Kit, front: WrappingMeterProvider) -> None:
+def test_values_are_floats(one: Kit, provider: WrappingMeterProvider) -> None:
     """A difference on purpose: the SDK exports 3 as an integer; the lake has doubles, and so have we."""
-    meter = front.get_meter("m")
+    meter = provider.get_meter("m")
     meter.create_counter("training.x").add(3)
     meter.create_gauge("training.y").set(True)
     found = [one.points(name)[0].value for name in ("training.x", "training.y")]
     assert [(type(value), value) for value in found] == [(float, 3.0), (float, 1.0)]
 
 
-def test_durations_have_bounds_of_their_own(one: Kit, front: WrappingMeterProvider) -> None:
+def test_durations_have_bounds_of_their_own(one: Kit, provider: WrappingMeterProvider) -> None:
     """A difference on purpose: unless advised otherwise, a histogram in seconds is 1-2-5 a decade."""
-    meter = front.get_meter("m")
+    meter = provider.get_meter("m")
     for name, unit, bounds in (("s", "s", None), ("ms", "ms", None), ("own", "s", [1.0, 2.0])):
         made = meter.create_histogram(f"training.{name}", unit, explicit_bucket_boundaries_advisory=bounds)
         made.record(0.1)
@@ -183,17 +183,17 @@ def test_durations_have_bounds_of_their_own(one: Kit, front: WrappingMeterProvid
     }
 
 
-def test_a_histogram_of_nan_only(one: Kit, front: WrappingMeterProvider) -> None:
+def test_a_histogram_of_nan_only(one: Kit, provider: WrappingMeterProvider) -> None:
     """A difference on purpose: something was reported, so there is a point, and it counts nothing."""
-    front.get_meter("m").create_histogram("training.h").record(math.nan)
+    provider.get_meter("m").create_histogram("training.h").record(math.nan)
     ((_, metric),) = metrics_of(one.metric_data())
     (point,) = metric.data.data_points
     assert (point.count, point.sum, sum(point.bucket_counts)) == (0, 0.0, 0)  # type: ignore[union-attr]
 
 
-def test_nothing_new_is_no_delta(front: WrappingMeterProvider, values: Any) -> None:
+def test_nothing_new_is_no_delta(provider: WrappingMeterProvider, values: Any) -> None:
     """A difference on purpose: an added zero is a point of the SDK's deltas, and of ours only the first."""
-    counter = front.get_meter("m").create_counter("training.x")
+    counter = provider.get_meter("m").create_counter("training.x")
     found = []
     for amount in (0, 0, 2, 0):
         counter.add(amount)
@@ -201,9 +201,9 @@ def test_nothing_new_is_no_delta(front: WrappingMeterProvider, values: Any) -> N
     assert found == [{" {}": 0.0}, {}, {" {}": 2.0}, {}]
 
 
-def test_deltas_of_one_name_in_two_units(front: WrappingMeterProvider, values: Any) -> None:
+def test_deltas_of_one_name_in_two_units(provider: WrappingMeterProvider, values: Any) -> None:
     """Both are exported under that name, as the SDK does; each has deltas of its own."""
-    meter = front.get_meter("m")
+    meter = provider.get_meter("m")
     size, time = meter.create_counter("training.x", "By"), meter.create_counter("training.x", "s")
     for _ in range(3):
         size.add(1)
@@ -212,10 +212,10 @@ def test_deltas_of_one_name_in_two_units(front: WrappingMeterProvider, values: A
 
 
 def test_deltas_of_a_counter_and_an_up_down_counter_of_one_name(
-    one: Kit, front: WrappingMeterProvider
+    one: Kit, provider: WrappingMeterProvider
 ) -> None:
     """The same for two kinds, with an exporter that wants deltas of both."""
-    meter = front.get_meter("m")
+    meter = provider.get_meter("m")
     up, both = meter.create_counter("training.x"), meter.create_up_down_counter("training.x")
     temporality = Temporality(DELTAS | {UpDownCounter: DELTA})
     for _ in range(3):
@@ -229,10 +229,10 @@ def test_deltas_of_a_counter_and_an_up_down_counter_of_one_name(
 
 @pytest.mark.parametrize(("first", "second"), [("1", 1), (1, "1"), ("true", True), (True, "true")])
 def test_a_series_keeps_the_types_it_was_exported_with(
-    front: WrappingMeterProvider, values: Any, first: Any, second: Any
+    provider: WrappingMeterProvider, values: Any, first: Any, second: Any
 ) -> None:
     """`1` and `"1"` have one tag, so they are one series; its deltas add up to what was counted."""
-    counter = front.get_meter("m").create_counter("training.x")
+    counter = provider.get_meter("m").create_counter("training.x")
     found = []
     for attribute in (first, second, first):
         counter.add(1, {"k": attribute})
@@ -242,10 +242,10 @@ def test_a_series_keeps_the_types_it_was_exported_with(
 
 
 def test_types_are_known_to_a_tick_that_comes_just_then(
-    one: Kit, front: WrappingMeterProvider, values: Any, monkeypatch: pytest.MonkeyPatch
+    one: Kit, provider: WrappingMeterProvider, values: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The heartbeat may drain and export a first sample before the call that recorded it has returned."""
-    counter, found = front.get_meter("m").create_counter("training.x"), []
+    counter, found = provider.get_meter("m").create_counter("training.x"), []
     recorder = recorded_run(one.monitor).recorder
     before = recorder.record_one
 
@@ -263,9 +263,9 @@ def test_types_are_known_to_a_tick_that_comes_just_then(
 
 
 @pytest.mark.parametrize("value", [[1, 2], [[1], [2]], {"deep": [1]}, b"raw", [True, "a"]])
-def test_scope_attributes_of_every_type(front: WrappingMeterProvider, value: Any) -> None:
+def test_scope_attributes_of_every_type(provider: WrappingMeterProvider, value: Any) -> None:
     """A meter can be had twice, and its attributes are no reason to raise."""
-    one, other = (front.get_meter("m", attributes={"k": value, "also": 1}) for _ in range(2))
+    one, other = (provider.get_meter("m", attributes={"k": value, "also": 1}) for _ in range(2))
     assert one is other
     one.create_gauge("training.x").set(1.0)
 
@@ -274,24 +274,24 @@ def test_scope_attributes_of_every_type(front: WrappingMeterProvider, value: Any
     "bounds", [[math.nan], [1.0, math.inf], [-math.inf, 0.0], [1.0, math.nan], "123", ["1", "2"], [2.0, 1.0]]
 )
 def test_bounds_that_no_backend_takes(
-    front: WrappingMeterProvider, bounds: Any, caplog: pytest.LogCaptureFixture
+    provider: WrappingMeterProvider, bounds: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The SDK refuses them: texts, and bounds that are not finite (`+Inf` would be there twice)."""
-    made: Any = front.get_meter("m").create_histogram(
+    made: Any = provider.get_meter("m").create_histogram(
         "training.h", explicit_bucket_boundaries_advisory=bounds
     )
     assert made.bounds is None
     assert caplog.text.count("to be rising numbers") == 1
-    good: Any = front.get_meter("m").create_histogram(
+    good: Any = provider.get_meter("m").create_histogram(
         "training.good", explicit_bucket_boundaries_advisory=(-1, 0, 2.5)
     )
     assert good.bounds == (-1.0, 0.0, 2.5)
 
 
-def test_a_unit_and_a_description_that_are_none(one: Kit, front: WrappingMeterProvider) -> None:
+def test_a_unit_and_a_description_that_are_none(one: Kit, provider: WrappingMeterProvider) -> None:
     """The API allows None for both; they are empty, as with the SDK."""
-    made: Any = front.get_meter("m").create_gauge("training.x", None, None)  # type: ignore[arg-type]
+    made: Any = provider.get_meter("m").create_gauge("training.x", None, None)  # type: ignore[arg-type]
     made.set(1.0)
     ((_, metric),) = metrics_of(one.metric_data())
     assert (metric.unit, metric.description) == ("", "")
-    assert front.get_meter("m").create_gauge("training.x") is made
+    assert provider.get_meter("m").create_gauge("training.x") is made

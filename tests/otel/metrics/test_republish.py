@@ -9,8 +9,19 @@ from typing import Any
 
 import pytest
 from opentelemetry.metrics import NoOpMeterProvider, Observation
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics import (
+    Counter,
+    Histogram,
+    MeterProvider,
+    ObservableCounter,
+    ObservableUpDownCounter,
+    UpDownCounter,
+)
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    InMemoryMetricReader,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.resources import Resource
 
 import entrenar_otel
@@ -63,17 +74,17 @@ def use(meter: Any, rounds: int = 10) -> None:
 
 @pytest.mark.parametrize("by", ["before the run", "within the run"])
 def test_their_reader_sees_the_run(
-    start: Start, front_of: Any, points: Points, metrics: Any, by: str
+    start: Start, provider_of: Any, points: Points, metrics: Any, by: str
 ) -> None:
     """Every kind with its values, units and attributes, without coordinates; log's and our own too."""
     theirs = Theirs()
     if by == "before the run":
         monitor = Monitor("r", lake="lake", quiet=True, settings_file=None, interval_seconds=1e5)
-        provider = front_of(monitor, theirs.provider)
+        provider = provider_of(monitor, theirs.provider)
         monitor.start()
     else:
         monitor = start()
-        provider = front_of(monitor, theirs.provider)
+        provider = provider_of(monitor, theirs.provider)
     use(provider.get_meter("mine", "1.0"))
     monitor.log(by_log=2.5, step_duration=0.01, step=7)
     data = theirs.collect(monitor)
@@ -107,17 +118,12 @@ def test_their_reader_sees_the_run(
     assert Lake("lake").query("SELECT count(*) FROM metrics").column(0)[0].as_py() == 52
 
 
-def test_deltas_of_theirs(start: Start, front_of: Any, points: Points, keeper: Any) -> None:
+def test_deltas_of_theirs(start: Start, provider_of: Any, points: Points) -> None:
     """Their reader's temporality is theirs: what it collected adds up to the run."""
-    temporality = keeper(delta=True)._preferred_temporality
-    from opentelemetry.sdk.metrics import ObservableCounter, ObservableUpDownCounter
-
-    delta = next(iter(temporality.values()))
-    theirs = Theirs(
-        preferred_temporality={**temporality, ObservableCounter: delta, ObservableUpDownCounter: delta}
-    )
+    kinds = (Counter, UpDownCounter, Histogram, ObservableCounter, ObservableUpDownCounter)
+    theirs = Theirs(preferred_temporality=dict.fromkeys(kinds, AggregationTemporality.DELTA))
     monitor = start()
-    meter = front_of(monitor, theirs.provider).get_meter("mine")
+    meter = provider_of(monitor, theirs.provider).get_meter("mine")
     tokens, waits = [], []
     for _ in range(4):
         use(meter, 5)
@@ -130,14 +136,14 @@ def test_deltas_of_theirs(start: Start, front_of: Any, points: Points, keeper: A
 
 
 def test_their_exporter_hears_the_end(
-    start: Start, front_of: Any, keeper: Any, points: Points, wait_until: Any
+    start: Start, provider_of: Any, keeper: Any, points: Points, wait_until: Any
 ) -> None:
     """A periodic reader of theirs goes on by itself, through the run and after it."""
     one = keeper()
     reader = PeriodicExportingMetricReader(one, export_interval_millis=20)
     provider = MeterProvider([reader], shutdown_on_exit=False)
     monitor = start(interval_seconds=0.01)
-    use(front_of(monitor, provider).get_meter("mine"))
+    use(provider_of(monitor, provider).get_meter("mine"))
     wait_until(lambda: one.exports and points(one.exports[-1], "training.tokens") == {(): 1000})
     assert points(one.exports[-1], "training.run.state") == {(): 1}
     monitor.close()
@@ -146,12 +152,14 @@ def test_their_exporter_hears_the_end(
     assert points(one.exports[-1], "training.wait")[()].count == 10
 
 
-def test_flush_and_shutdown_are_theirs_too(start: Start, front_of: Any, keeper: Any, points: Points) -> None:
+def test_flush_and_shutdown_are_theirs_too(
+    start: Start, provider_of: Any, keeper: Any, points: Points
+) -> None:
     """Whoever has only the wrapped provider can flush and end what is behind it."""
     one = keeper()
     reader = PeriodicExportingMetricReader(one, export_interval_millis=math.inf)
     monitor = start()
-    wrapped = front_of(monitor, MeterProvider([reader], shutdown_on_exit=False))
+    wrapped = provider_of(monitor, MeterProvider([reader], shutdown_on_exit=False))
     use(wrapped.get_meter("mine"))
     wrapped.get_meter("mine").create_counter("requests").add(3)
     assert wrapped.force_flush()
@@ -163,11 +171,11 @@ def test_flush_and_shutdown_are_theirs_too(start: Start, front_of: Any, keeper: 
     assert one.shutdowns == 1
 
 
-def test_what_is_not_training_is_theirs(start: Start, front_of: Any, points: Points) -> None:
+def test_what_is_not_training_is_theirs(start: Start, provider_of: Any, points: Points) -> None:
     """It goes to their provider as it is, and not into the lake."""
     theirs = Theirs()
     monitor = start()
-    meter = front_of(monitor, theirs.provider).get_meter("mine", "1.0", "https://schema", {"a": 1})
+    meter = provider_of(monitor, theirs.provider).get_meter("mine", "1.0", "https://schema", {"a": 1})
     meter.create_counter("requests").add(3, {"epoch": 1})
     meter.create_histogram("latency").record(5)
     meter.create_observable_gauge("memory", [lambda _: [Observation(5.5)]])
@@ -180,11 +188,11 @@ def test_what_is_not_training_is_theirs(start: Start, front_of: Any, points: Poi
     assert Lake("lake").query("SELECT count(*) FROM metrics").column(0)[0].as_py() == 0
 
 
-def test_values_that_are_not_finite(start: Start, front_of: Any, points: Points, caplog: Any) -> None:
+def test_values_that_are_not_finite(start: Start, provider_of: Any, points: Points, caplog: Any) -> None:
     """They are in the lake and counted; the SDK, which refuses them, is not asked, nor does it complain."""
     theirs = Theirs()
     monitor = start()
-    meter = front_of(monitor, theirs.provider).get_meter("mine")
+    meter = provider_of(monitor, theirs.provider).get_meter("mine")
     gauge, times = meter.create_gauge("training.accuracy"), meter.create_histogram("training.wait")
     for value in (1.0, math.nan, math.inf):
         gauge.set(value)
@@ -202,11 +210,11 @@ def test_values_that_are_not_finite(start: Start, front_of: Any, points: Points,
     assert [one.message for one in caplog.records if one.name != "entrenar_otel.alert"] == []
 
 
-def test_a_second_run_takes_over(start: Start, front_of: Any, points: Points) -> None:
+def test_a_second_run_takes_over(start: Start, provider_of: Any, points: Points) -> None:
     """Its values and its id are shown from then on; what only the first reported is not."""
     theirs = Theirs()
     first = start("first")
-    provider = front_of(first, theirs.provider)
+    provider = provider_of(first, theirs.provider)
     use(provider.get_meter("mine"))
     first.log(only_first=1)
     theirs.collect(first)
@@ -225,11 +233,11 @@ def test_a_second_run_takes_over(start: Start, front_of: Any, points: Points) ->
     assert counts == [{"run_id": "first", "n": 51}, {"run_id": "second", "n": 15}]
 
 
-def test_their_collection_while_threads_log(start: Start, front_of: Any, points: Points) -> None:
+def test_their_collection_while_threads_log(start: Start, provider_of: Any, points: Points) -> None:
     """Nothing deadlocks, no total ever falls, and the last one is exact."""
     theirs = Theirs()
     monitor = start(interval_seconds=0.002)
-    meter = front_of(monitor, theirs.provider).get_meter("mine")
+    meter = provider_of(monitor, theirs.provider).get_meter("mine")
     counter, times = meter.create_counter("training.tokens"), meter.create_histogram("training.wait")
 
     def work() -> None:
@@ -261,10 +269,10 @@ def test_wrapping() -> None:
             entrenar_otel.wrap(wrong)  # type: ignore[arg-type]
 
 
-def test_a_provider_that_is_not_the_sdks(start: Start, front_of: Any) -> None:
+def test_a_provider_that_is_not_the_sdks(start: Start, provider_of: Any) -> None:
     """Whatever implements the API can stand behind ours; nothing private of it is needed."""
     monitor = start()
-    meter = front_of(monitor, NoOpMeterProvider()).get_meter("mine")
+    meter = provider_of(monitor, NoOpMeterProvider()).get_meter("mine")
     use(meter)
     meter.create_counter("requests").add(1)
     beat(monitor)

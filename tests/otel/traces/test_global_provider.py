@@ -67,6 +67,9 @@ names = lambda memory: sorted((s.name, s.resource.attributes["run"]) for s in me
                               if not s.name.startswith("training"))
 assert (1, "early") in notes and (2, "early") in notes and "between" not in dict(notes).values()
 assert [name for _, name in notes].count("training.run") == 2, notes
+deadline = time.monotonic() + 20  # the first run's exporters are closed in the background
+while len(names(one)) < 2 and time.monotonic() < deadline:
+    time.sleep(0.01)
 assert names(one) == [("between", "1"), ("early", "1")], names(one)
 assert (2, "later") in later and (2, "inner") not in later and (2, "inner") in inner
 assert names(three) == [("inner", "3"), ("later", "3")], names(three)

@@ -50,8 +50,8 @@ def make(notes: Notes, memory: InMemorySpanExporter) -> Make:
             return True
 
         at = settings.pop("at", (None, None, None))
-        settings = {"exporters": [memory], "environ": {}, "set_global": False} | settings
-        return RunSpans(note, Resource({"training.run.id": "r"}), lambda: at, **settings)
+        given: dict[str, Any] = {"exporters": [memory], "environ": {}, "set_global": False, **settings}
+        return RunSpans(note, Resource({"training.run.id": "r"}), lambda: at, **given)
 
     return make
 
@@ -263,7 +263,7 @@ def test_a_generator_that_is_finalised_elsewhere(make: Make, caplog: pytest.LogC
                 tracing.end_epoch()
 
     tracing.start()
-    left = epochs()
+    left: Any = epochs()
     next(left)
     thread = threading.Thread(target=left.close)
     thread.start()

@@ -28,7 +28,7 @@ def test_a_note_that_is_too_large_is_shortened() -> None:
     for number in range(1_000):
         tracing.event("tick", {"number": number})
     tracing.end("completed")
-    assert losses.text() == "1 notes cut (journal)"
+    assert losses.text() == "1 note cut (journal)"
     assert len(kept[-1]["events"]) == 200
     assert kept[-1]["attributes"]["entrenar.left_out.events"] == 802
     assert len(memory.get_finished_spans()[-1].events) == 1_002
@@ -42,5 +42,5 @@ def test_a_journal_that_fails_is_not_the_loop_s_concern() -> None:
     tracing = RunSpans(lambda *_: False, Resource({}), lambda: (None,) * 3, **settings)
     tracing.start()
     tracing.end("completed")
-    assert tracing._journal.lost == 6
+    assert losses.text() == "6 notes (journal)"
     assert len(memory.get_finished_spans()) == 2

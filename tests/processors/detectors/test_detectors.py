@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from entrenar_processors import (
@@ -14,6 +16,7 @@ from entrenar_processors import (
     Severity,
     SpikeDetector,
 )
+from entrenar_processors.stats.page_hinkley import PageHinkleyCore
 from entrenar_processors.stats.residuals import Residuals
 from entrenar_processors.stats.robust_window import RobustWindow
 from numpy.typing import NDArray
@@ -138,19 +141,19 @@ def test_page_hinkley_tells_the_direction() -> None:
     assert {f.severity for f in find(PageHinkley(), steps)} == {Severity.MEDIUM}
 
 
-def test_a_detection_in_every_chunk_costs_no_more_than_the_samples() -> None:
+def test_a_detection_in_every_chunk_costs_no_more_than_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a detection the stretches start small: far fewer samples are touched than n²."""
     values = np.resize(np.repeat([0.0, 100.0], 40), 20_000)
     detector = PageHinkley(min_instances=2, threshold=20.0, metrics=["x"])
     touched = 0
-    stretch = detector._cores._stretch
+    stretch = PageHinkleyCore.stretch
 
-    def counting(row: int, part: NDArray[np.float64]) -> object:
+    def counting(core: PageHinkleyCore, row: int, part: NDArray[np.float64]) -> Any:
         nonlocal touched
         touched += len(part)
-        return stretch(row, part)
+        return stretch(core, row, part)
 
-    detector._cores._stretch = counting
+    monkeypatch.setattr(PageHinkleyCore, "stretch", counting)
     assert len(find(detector, values, "x")) == 499
     assert touched < 4 * len(values)
 

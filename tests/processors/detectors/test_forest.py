@@ -113,4 +113,4 @@ def test_what_is_refused() -> None:
         ({"subsample": 1}, "subsample between 2"),
     ):
         with pytest.raises(ValueError, match=message):
-            ForestMonitor(**settings)  # type: ignore[arg-type]
+            ForestMonitor(**settings)

@@ -193,8 +193,8 @@ def test_silence_in_any_chunks(seed: int, cuts: list[int], spells: list[tuple[in
     assert in_chunks(new(), rows, cuts) == whole
     assert in_chunks(new(), rows, list(range(120))) == whole
     state: dict[tuple[str, str], int] = {}
-    for cause, member, seq, over, count in brief(whole):
-        key, i = (cause, member), int(member)
+    for cause, name, seq, over, count in brief(whole):
+        key, i = (cause, name), int(name)
         if not over:
             assert key not in state
             assert count == 1
@@ -203,8 +203,8 @@ def test_silence_in_any_chunks(seed: int, cuts: list[int], spells: list[tuple[in
         begun = state.pop(key)
         assert seq == first_back(cause, [row.get(i) for row in rows], begun)
         assert count == 0
-    for (cause, member), begun in state.items():
-        assert first_back(cause, [row.get(int(member)) for row in rows], begun) is None
+    for (cause, name), begun in state.items():
+        assert first_back(cause, [row.get(int(name)) for row in rows], begun) is None
 
 
 def first_back(cause: str, values: list[float | None], begun: int) -> int | None:

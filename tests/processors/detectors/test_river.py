@@ -78,12 +78,17 @@ def test_anomaly_detectors_by_threshold() -> None:
     assert all(0.9999 <= finding.score <= 1 for finding in found)
 
 
+def filter_of(make: Any) -> Any:
+    return anomaly.QuantileFilter(make(), q=0.999)
+
+
 def test_filters_decide_themselves() -> None:
     """A QuantileFilter classifies, and wants what the detector within it wants."""
     values = np.random.default_rng(4).normal(0.5, 0.02, 1000)
     values[700] = 3.0
     for within in (anomaly.GaussianScorer, partial(anomaly.HalfSpaceTrees, seed=1, limits={"value": (0, 4)})):
-        adapter = RiverAdapter(lambda make=within: anomaly.QuantileFilter(make(), q=0.999))
+        make: Any = within
+        adapter = RiverAdapter(partial(filter_of, make))
         found = adapter.update(Samples.from_columns({"loss": values}))
         assert 700 in [finding.at.seq for finding in found]
         assert len(found) < 50

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from entrenar_processors.detectors.ddm import DDMCore
-from entrenar_processors.stats.arrays import Core
-from entrenar_processors.stats.cusum import Mode, PageHinkleyCore
+from entrenar_processors.stats.core import Core
+from entrenar_processors.stats.page_hinkley import Mode, PageHinkleyCore
 from numpy.typing import NDArray
 from river import drift
 

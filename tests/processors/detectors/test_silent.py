@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -184,7 +185,7 @@ def test_nonfinite_values_are_counted() -> None:
 def test_what_is_refused(name: str) -> None:
     """At construction."""
     with pytest.raises(ValueError, match=f"expected {name} of at least 1, got 0"):
-        SilentMembers(**{name: 0})
+        SilentMembers(**cast("dict[str, Any]", {name: 0}))
 
 
 def test_the_founding_story() -> None:
@@ -233,7 +234,7 @@ def one_by_one(
 ) -> Samples:
     """Every member in a call of its own; the upper half of them in each `rare`th round only."""
     random = np.random.default_rng(begin)
-    blocks = []
+    blocks: list[Any] = []
     for member in range(members):
         rounds = [r for r in range(begin, begin + n) if member < members // 2 or not r % rare]
         if member == without or not rounds:

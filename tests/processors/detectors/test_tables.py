@@ -78,7 +78,7 @@ def test_many_narrow_tables_are_judged_as_each_would_be(kind: str) -> None:
         layer = int(dict(one.series.tags)["layer"])
         assert one.at.seq == one.at.step * K + layer == one.at.time_ns
     if kind != "ddm":
-        assert dict(whole.nonfinite) == {  # type: ignore[attr-defined]
+        assert dict(whole.nonfinite) == {
             Series.of("loss", {"layer": 3}): 0 + (100 % 2 == 0),
             Series.of("loss", {"layer": 8}): 10,
         }

@@ -1,55 +1,162 @@
-"""The numeric part of SilentMembers: the short cut for a group in which all is well."""
+"""Silence: the three rules, against their definition written down report by report."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
+import pytest
 from entrenar_processors import Series
-from entrenar_processors.stats.silence import Group, Rules
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from entrenar_processors.stats.silence import Group, Limits, Silence, every_member_moves
+
+NEVER = -1
+#: What each member reported in a row, None where it did not.
+Row = Sequence[float | None]
 
 
-@given(data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_the_short_cut_is_one(data: st.DataObject) -> None:
-    """Rows in which every member moves are taken at once: state and findings are those of the long way."""
-    k = data.draw(st.integers(2, 4))
-    rules = Rules(*(data.draw(st.integers(1, 6)) for _ in range(5)))
-    quick, slow = Group(rules), Group(rules)
-    slow._all_move = lambda values, present: False  # type: ignore[method-assign]
-    for group in (quick, slow):
+class Member:
+    """What one member did so far, and for each cause the silence that was reported and lasts."""
+
+    def __init__(self) -> None:
+        self.reports = 0
+        self.value = math.nan
+        #: The last row in which it reported, was finite, moved; in which its present number began.
+        self.reported = self.was_finite = self.moved = self.began = NEVER
+        self.length = {"stopped": 0, "nan": 0, "constant": 0}
+        self.longest = {"stopped": 0, "nan": 0, "constant": 0}
+        self.told_at = {"stopped": NEVER, "nan": NEVER, "constant": NEVER}
+        self.open: set[str] = set()
+
+    def take(self, row: int, value: float | None) -> set[str]:
+        """Count a row in; returns the silences that may be going on after it."""
+        if value is None:
+            self.length["stopped"] = row - self.reported
+            return {"stopped"}
+        if self.reports:
+            self.longest["stopped"] = max(self.longest["stopped"], row - self.reported)
+        self.reports, self.reported = self.reports + 1, row
+        if not math.isfinite(value):
+            self.length["nan"] += 1
+            return {"nan"}
+        self.longest["nan"] = max(self.longest["nan"], self.length["nan"])
+        self.length["nan"], self.was_finite = 0, row
+        if value != self.value:
+            self.longest["constant"] = max(self.longest["constant"], self.length["constant"])
+            self.length["constant"], self.began = 0, row
+            if not math.isnan(self.value):
+                self.moved = row
+        self.length["constant"] += 1
+        self.value = value
+        return {"constant"}
+
+    def ended(self, row: int) -> set[str]:
+        """The causes of silence that this row contradicts."""
+        times = {"stopped": self.reported, "nan": self.was_finite, "constant": self.began}
+        return {cause for cause, time in times.items() if time == row}
+
+
+def is_witnessed(cause: str, me: Member, others: list[Member], allowed: int) -> bool:
+    """Whether at least half of the siblings that could have done better since did."""
+    if cause == "stopped":
+        better = [one.reported > me.reported for one in others]
+        able = [one.reported > me.reported - allowed for one in others]
+    elif cause == "nan":
+        better = [one.was_finite > me.was_finite for one in others]
+        able = [one.reported > me.was_finite for one in others]
+    else:
+        better = [one.moved > me.began for one in others]
+        able = [one.was_finite > me.began for one in others]
+    return any(better) and 2 * sum(better) >= sum(able)
+
+
+def slowly(limits: Limits, rows: list[Row]) -> list[Silence]:
+    """The definition: row by row, member by member, cause by cause."""
+    after = {"stopped": limits.stopped_after, "nan": limits.nan_after, "constant": limits.constant_after}
+    members = [Member() for _ in rows[0]] if rows else []
+    found = []
+    for row, values in enumerate(rows):
+        silent = [member.take(row, value) for member, value in zip(members, values, strict=True)]
+        for column, me in enumerate(members):
+            others = members[:column] + members[column + 1 :]
+            for cause in me.ended(row) & me.open:
+                me.open.remove(cause)
+                found.append(Silence(cause, row, column, 0, 0, 1, resolved=True))
+            for cause in silent[column]:
+                length, longest = me.length[cause], me.longest[cause]
+                allowed = max(after[cause], limits.patience * longest)
+                since = {"stopped": me.reported, "nan": me.was_finite, "constant": me.began}[cause]
+                if cause == "stopped" and me.reports < limits.min_samples:
+                    continue
+                if length not in {allowed * 2**i for i in range(10)} or me.told_at[cause] > since:
+                    continue
+                if is_witnessed(cause, me, others, allowed):
+                    me.told_at[cause] = row
+                    me.open.add(cause)
+                    found.append(Silence(cause, row, column, length, longest, allowed))
+    return found
+
+
+NAN, INF = math.nan, math.inf
+
+
+def run_of(random: np.random.Generator, k: int) -> list[Row]:
+    """Stretches in which all is well, and stretches in which some members are at fault."""
+    rows: list[Row] = []
+    for _ in range(int(random.integers(1, 10))):
+        is_well = random.random() < 0.5
+        faults = [random.choice(["", "", "stopped", "nan", "inf", "constant"]) for _ in range(k)]
+        what = {"stopped": None, "nan": NAN, "inf": INF, "constant": float(random.integers(0, 2))}
+        for numbers in random.normal(size=(int(random.integers(1, 12)), k)).tolist():
+            row = [
+                own if is_well or not fault else what[fault]
+                for own, fault in zip(numbers, faults, strict=True)
+            ]
+            if row.count(None) < k:  # a row has at least one report
+                rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_rules_are_their_definition(part: int) -> None:
+    """1,000 runs: begun and resolved at the same rows with the same numbers, in chunks of any size."""
+    causes: Counter[tuple[str, bool]] = Counter()
+    for seed in range(part, 1000, 4):
+        random = np.random.default_rng(seed)
+        k, longest_chunk = int(random.integers(1, 5)), int(random.choice([1, 4, 200]))
+        limits, rows = Limits(*random.integers(1, 6, 5).tolist()), run_of(random, k)
+        values = np.array([[NAN if value is None else value for value in row] for row in rows]).reshape(-1, k)
+        present = np.array([[value is not None for value in row] for row in rows], bool).reshape(-1, k)
+        group = Group(limits)
         for i in range(k):
             group.add(Series.of("loss", {"expert": i}))
-    random = np.random.default_rng(data.draw(st.integers(0, 99)))
-    for _ in range(data.draw(st.integers(1, 12))):
-        n = data.draw(st.integers(1, 9))
-        values, present = random.normal(size=(n, k)), np.ones((n, k), bool)
-        fault = data.draw(st.sampled_from(["", "", "nan", "constant", "stopped"]))
-        member = int(random.integers(k))
-        if fault == "nan":
-            values[:, member] = np.nan
-        elif fault == "constant":
-            values[:, member] = 0.5
-        elif fault == "stopped":
-            present[:, member], values[:, member] = False, np.nan
-        before = quick._tick
-        assert quick.update(values, present) == slow.update(values, present)
-        assert quick._tick == slow._tick == before + n
-        np.testing.assert_array_equal(quick._state, slow._state)
-        np.testing.assert_array_equal(quick._last_value, slow._last_value)
-    assert quick._open == slow._open
+        found, start = [], 0
+        while start < len(rows):
+            end = start + int(random.integers(1, longest_chunk + 1))
+            silences = group.update(values[start:end], present[start:end])
+            found += [silence._replace(row=silence.row + start) for silence in silences]
+            start = end
+        assert sorted(found) == sorted(slowly(limits, rows)), f"seed {seed}"
+        causes.update((silence.cause, silence.resolved) for silence in found)
+    assert len(causes) == 6
+    assert min(causes.values()) > 25
 
 
-def test_the_short_cut_is_taken() -> None:
-    """By the second table of a healthy group; not while a silence is open, nor where one member waits."""
-    group = Group(Rules(2, 2, 2, 1, 1))
-    for i in range(2):
-        group.add(Series.of("loss", {"expert": i}))
-    values, present = np.arange(8.0).reshape(4, 2), np.ones((4, 2), bool)
-    assert not group._all_move(values, present)  # nothing is known yet
-    group.update(values, present)
-    assert group._all_move(values + 100, present)
-    assert not group._all_move(np.full((1, 2), 106.0), present[:1])  # one of them stands still
-    assert not group._all_move(values, present & (values > 0))
-    group._open["nan"].add(0)
-    assert not group._all_move(values, present)
+@pytest.mark.parametrize(
+    ("last_value", "rows", "moves"),
+    [
+        ([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]], True),
+        ([1.0, 0.0], [[1.0, 2.0], [2.0, 1.0]], False),  # the first stood still before these rows
+        ([0.0, 0.0], [[1.0, 2.0], [2.0, 2.0]], False),  # the second stands still in them
+        ([NAN, 0.0], [[1.0, 2.0]], False),  # nothing is known of the first
+        ([0.0, 0.0], [[1.0, NAN]], False),
+        ([0.0, 0.0], [[1.0, INF]], False),
+        ([0.0, 0.0], [[1.0, None]], False),
+    ],
+)
+def test_where_every_member_moves(last_value: list[float], rows: list[Row], moves: bool) -> None:
+    """The short cut for a healthy group: all report, all are finite, none repeats its number."""
+    values = np.array([[0.5 if value is None else value for value in row] for row in rows])
+    present = np.array([[value is not None for value in row] for row in rows])
+    assert every_member_moves(np.array(last_value), values, present) is moves

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ values = st.lists(st.floats(-1e6, 1e6).map(lambda x: round(x, 3)), min_size=2, m
 def spread(*sides: list[float]) -> bool:
     """Whether a standard error is more than rounding of the mean."""
     scale = max(abs(x) for side in sides for x in side) or 1.0
-    return sum(np.var(side, ddof=1) / len(side) for side in sides) > (1e-9 * scale) ** 2
+    return bool(sum(np.var(side, ddof=1) / len(side) for side in sides) > (1e-9 * scale) ** 2)
 
 
 @given(values, values)
@@ -29,7 +30,7 @@ def test_welch_is_scipy_s(baseline: list[float], current: list[float]) -> None:
     if not spread(baseline, current):
         return
     for worse, alternative in (("lower", "greater"), ("higher", "less")):
-        ours = DriftDetector(worse=worse).detect_performance_drift(baseline, current)  # type: ignore[arg-type]
+        ours = DriftDetector(worse=cast("Any", worse)).detect_performance_drift(baseline, current)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scipy's own, on nearly identical values
             theirs = stats.ttest_ind(baseline, current, equal_var=False, alternative=alternative).pvalue
@@ -133,7 +134,7 @@ def test_extremes_do_no_harm(scale: float) -> None:
     """Squares of what float64 can hold would not fit."""
     baseline = np.array([1.0, -1.0, 0.5, 0.75]) * scale
     for test in ("welch", "mann_whitney"):
-        found = DriftDetector(test=test).compare(baseline, baseline[::-1])  # type: ignore[arg-type]
+        found = DriftDetector(test=test).compare(baseline, baseline[::-1])
         assert 0.3 < found.p_value < 0.7
     assert DriftDetector().detect_distribution_drift(baseline, baseline).p_value == 1.0
 
@@ -169,7 +170,7 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"max_drop_ratio": math.nan}, "max_drop_ratio above 0, got nan"),
     ):
         with pytest.raises(ValueError, match=message):
-            DriftDetector(**settings_)  # type: ignore[arg-type]
+            DriftDetector(**settings_)
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(
         MissingExtra, match=r"needs scipy: pip install 'entrenar-otel\[detectors\]'"

@@ -1,0 +1,81 @@
+"""The application: what all commands share, which are the global options, the lake and printing JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from entrenar_otel._version import __version__
+from entrenar_otel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from entrenar_otel.lake import Lake
+
+app = typer.Typer(
+    name="entrenar-otel",
+    help="Inspect, query, export, control, judge, recover and prune training runs.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Run = Annotated[str | None, typer.Argument(help="A run id or a unique prefix of one; default: the latest.")]
+
+
+class Options:
+    """The global options of this call."""
+
+    lake: str | None = None
+    json: bool = False
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"entrenar-otel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    lake: Annotated[
+        str | None,
+        typer.Option(
+            help="The lake: a folder or URL. Default: ENTRENAR_LAKE, renacer.toml, ./entrenar-lake."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keep the global options, which may stand before or after the command."""
+    Options.lake, Options.json = lake, as_json
+
+
+def open_lake(*, must_exist: bool = True, settings_file: Path = Path("renacer.toml")) -> Lake:
+    """The lake named by the options, the environment or the settings file. Raises ConfigError."""
+    from entrenar_otel.lake import DEFAULT_LAKE, Lake
+    from entrenar_otel.run.settings import RunSettings
+
+    location = (
+        Options.lake
+        or os.environ.get("ENTRENAR_LAKE")
+        or RunSettings.find(settings_file).lake
+        or DEFAULT_LAKE
+    )
+    lake = Lake(location)
+    if must_exist and lake.storage.is_local and not os.path.isdir(lake.url):
+        raise ConfigError(f"no lake at {lake.url}: name one with --lake, or record a run first")
+    return lake
+
+
+def print_json(value: Any) -> None:
+    """Print a value as strict JSON, which has no NaN and no Infinity."""
+    from entrenar_processors.plain import plain
+
+    typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,88 @@
+"""Commands that judge: a run against its budgets, and the file that holds them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from entrenar_otel.cli.app import Options, Run, open_lake, print_json
+
+commands = typer.Typer()
+config_commands = typer.Typer(
+    help="Check renacer.toml, the one home of thresholds, or print its JSON Schema.", no_args_is_help=True
+)
+commands.add_typer(config_commands, name="config")
+
+
+class GateFormat(StrEnum):
+    """What `ci` prints."""
+
+    TABLE = "table"
+    JSON = "json"
+    JUNIT = "junit"
+
+
+@commands.command()
+def ci(
+    run: Run = None,
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help=r"The file with the \[\[assertion]] tables.")
+    ] = Path("renacer.toml"),
+    form: Annotated[GateFormat, typer.Option("--format", "-f", help="The format.")] = GateFormat.TABLE,
+) -> None:
+    """Judge a run against its budgets: latency, spans, memory, anti-patterns, and your own conditions.
+
+    Exit code 0: all are kept; 1: one with fail_on_violation is exceeded; 2: the file is invalid.
+    What was not measured is reported as such, and fails nothing.
+
+    [dim]Examples:[/dim] entrenar-otel ci · entrenar-otel ci digits-7 --format junit > budgets.xml
+    """
+    from entrenar_otel.cli.ci import as_junit, judge, load_assertions, show_gate
+
+    assertions = load_assertions(config)
+    gate = judge(open_lake(settings_file=config) if assertions else None, run, assertions, str(config))
+    if Options.json or form is GateFormat.JSON:
+        print_json(gate.as_dict())
+    elif form is GateFormat.JUNIT:
+        typer.echo(as_junit(gate), nl=False)
+    else:
+        show_gate(gate, Console())
+    if not gate.is_passed:
+        raise typer.Exit(1)
+
+
+@config_commands.command("check")
+def check_config(
+    file: Annotated[Path, typer.Argument(help="The file to check.")] = Path("renacer.toml"),
+) -> None:
+    """Check a renacer.toml: print what is in it, or all its problems by line (exit code 2).
+
+    [dim]Examples:[/dim] entrenar-otel config check · entrenar-otel config check other.toml --json
+    """
+    from entrenar_otel.cli.config_check import checked, summary
+
+    result = checked(file)
+    if Options.json:
+        print_json(result)
+    elif result["ok"]:
+        typer.echo(summary(result))
+    else:
+        for problem in result["problems"]:
+            typer.echo(problem["message"], err=True)
+    if not result["ok"]:
+        raise typer.Exit(2)
+
+
+@config_commands.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of renacer.toml, for editors.
+
+    [dim]Example:[/dim] entrenar-otel config schema > renacer.schema.json
+    """
+    from entrenar_processors.config.models import config_schema
+
+    print_json(config_schema())

@@ -1,0 +1,179 @@
+"""Commands that only look: runs, their spans, events and alerts, queries and exports."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from entrenar_otel.cli.app import Options, Run, open_lake, print_json
+
+commands = typer.Typer()
+
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")]
+
+
+class QueryFormat(StrEnum):
+    """What `query` prints."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+class ExportFormat(StrEnum):
+    """What `export` writes."""
+
+    JSON = "json"
+    CSV = "csv"
+    PROMETHEUS = "prometheus"
+    PARQUET = "parquet"
+
+
+@commands.command("ls")
+def list_runs(
+    limit: Annotated[int, typer.Option("-n", "--limit", help="Only the newest N.", min=1)] = 20,
+) -> None:
+    """List the runs of a lake, newest first.
+
+    [dim]Example:[/dim] entrenar-otel ls -n 5
+    """
+    from entrenar_otel.cli.tables import runs_table
+    from entrenar_otel.lake.overview import runs_of
+
+    runs = runs_of(open_lake())[:limit]
+    if Options.json:
+        print_json(runs)
+    else:
+        console = Console()
+        console.print(runs_table(runs, console.width))
+
+
+@commands.command()
+def show(run: Run = None) -> None:
+    """Show one run: what was trained, how it ended, and the statistics of every metric.
+
+    [dim]Examples:[/dim] entrenar-otel show · entrenar-otel show digits-7 --json
+    """
+    from entrenar_otel.cli.tables import show_run
+    from entrenar_otel.lake.overview import run_details
+
+    lake = open_lake()
+    details = run_details(lake, lake.find_run(run))
+    if Options.json:
+        print_json(details)
+    else:
+        show_run(details, Console())
+
+
+@commands.command()
+def spans(run: Run = None) -> None:
+    """Show what a run did and when: its spans as a tree, with their events, beside a timeline.
+
+    [dim]Examples:[/dim] entrenar-otel spans · entrenar-otel spans digits-7 --json
+    """
+    from entrenar_otel.cli.spans import show_spans, spans_of
+
+    lake = open_lake()
+    run_id = lake.find_run(run)
+    rows = spans_of(lake, run_id)
+    if Options.json:
+        print_json(rows)
+    else:
+        show_spans(run_id, rows, Console())
+
+
+@commands.command()
+def events(
+    run: Run = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", help="Only the newest N.", min=1)] = 50,
+) -> None:
+    """Show what happened in a run: findings, alerts, warnings and all other events, newest last.
+
+    [dim]Example:[/dim] entrenar-otel events digits-7 -n 20
+    """
+    from entrenar_otel.cli.events import events_of, events_table, span_names
+
+    lake = open_lake()
+    run_id = lake.find_run(run)
+    rows = events_of(lake, run_id, limit)
+    if Options.json:
+        print_json(rows)
+    else:
+        console = Console()
+        console.print(events_table(rows, span_names(lake, run_id), console.width))
+
+
+@commands.command()
+def alerts(
+    run: Run = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", help="Only the newest N.", min=1)] = 100,
+) -> None:
+    """Show the alerts of a run: what was abnormal, when, where, and what was done.
+
+    [dim]Example:[/dim] entrenar-otel alerts digits-7
+    """
+    from entrenar_otel.cli.alerts import alerts_of, show_alerts
+
+    lake = open_lake()
+    rows = alerts_of(lake, lake.find_run(run), limit)
+    if Options.json:
+        print_json(rows)
+    else:
+        show_alerts(rows, Console())
+
+
+@commands.command()
+def query(
+    sql: Annotated[
+        str,
+        typer.Argument(
+            help="One SELECT over metrics, runs, events, alerts, spans, curves, summaries; "
+            "- reads standard input."
+        ),
+    ],
+    form: Annotated[QueryFormat, typer.Option("--format", "-f", help="The format.")] = QueryFormat.TABLE,
+    output: Output = None,
+    run: Annotated[str | None, typer.Option(help="Only this run (faster in a large lake).")] = None,
+) -> None:
+    """Query a lake in SQL; what is being recorded right now is included.
+
+    [dim]Examples:[/dim]
+    entrenar-otel query "SELECT metric, avg(value) FROM metrics GROUP BY metric"
+    entrenar-otel query -f csv "SELECT step, value FROM metrics WHERE metric = 'loss'"
+    """
+    from entrenar_otel.cli.tables import print_table
+    from entrenar_otel.exporters import export_table
+
+    lake = open_lake()
+    table = lake.query(sys.stdin.read() if sql == "-" else sql, run_id=lake.find_run(run) if run else None)
+    if Options.json:
+        form = QueryFormat.JSON
+    if form is QueryFormat.TABLE and output is None:
+        print_table(table, Console())
+        return
+    text = export_table(table, "csv" if form is QueryFormat.TABLE else form.value, output)
+    typer.echo(f"{table.num_rows} rows written to {output}" if text is None else text, nl=text is None)
+
+
+@commands.command()
+def export(
+    run: Run = None,
+    form: Annotated[ExportFormat, typer.Option("--format", "-f", help="The format.")] = ExportFormat.JSON,
+    output: Output = None,
+) -> None:
+    """Export all metrics of a run.
+
+    [dim]Examples:[/dim] entrenar-otel export -f csv -o run.csv · entrenar-otel export digits-7 -f prometheus
+    """
+    from entrenar_otel.exporters import export_run
+
+    lake = open_lake()
+    run_id = lake.find_run(run)
+    text = export_run(lake, run_id, form.value, output)
+    typer.echo(f"run {run_id} written to {output}" if text is None else text, nl=text is None)

@@ -1,0 +1,162 @@
+"""Commands that change something: a run in progress, or what is kept of those that are over; and the demo."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from entrenar_otel.cli.app import Options, open_lake, print_json
+from entrenar_otel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from entrenar_otel.andon.remote import Answer
+
+commands = typer.Typer()
+
+OneRun = Annotated[str, typer.Argument(help="A run id or a unique prefix of one.")]
+Reason = Annotated[str, typer.Option(help="Why; it is recorded with the run.")]
+Wait = Annotated[float, typer.Option(help="Seconds to wait for the run to accept the command.", min=0.0)]
+
+
+@commands.command()
+def stop(run: OneRun, reason: Reason = "", wait: Wait = 10.0) -> None:
+    """Stop a run on this host: its next `log` raises AndonStop, and what it recorded is kept.
+
+    [dim]Example:[/dim] entrenar-otel stop digits-7 --reason "wrong data"
+    """
+    _command("stop", run, reason, wait)
+
+
+@commands.command()
+def pause(run: OneRun, reason: Reason = "", wait: Wait = 10.0) -> None:
+    """Pause a run on this host at its next `log`, until `resume`, `stop` or its time limit.
+
+    [dim]Example:[/dim] entrenar-otel pause digits-7
+    """
+    _command("pause", run, reason, wait)
+
+
+@commands.command()
+def resume(run: OneRun, reason: Reason = "", wait: Wait = 10.0) -> None:
+    """Resume a paused run.
+
+    [dim]Example:[/dim] entrenar-otel resume digits-7
+    """
+    _command("resume", run, reason, wait)
+
+
+def _command(name: str, run: str, reason: str, wait_seconds: float) -> None:
+    from entrenar_otel.andon.remote import give
+    from entrenar_otel.recording.control import Command
+
+    lake = open_lake()
+    run_id = lake.find_run(run)
+    answers = give(lake, run_id, Command(name), reason, wait_seconds)
+    if Options.json:
+        print_json([{"run_id": run_id, "command": name, **vars(one)} for one in answers])
+    else:
+        for one in answers:
+            typer.echo(f"{name}: run {run_id}, rank {one.rank} {_outcome(name, one, wait_seconds)}")
+    if not all(one.taken for one in answers):
+        raise typer.Exit(1)
+
+
+def _outcome(name: str, answer: Answer, wait_seconds: float) -> str:
+    from entrenar_processors.durations import text_of
+
+    if not answer.taken:
+        return f"has not accepted it within {text_of(wait_seconds)}"
+    return "was not paused" if name == "resume" and not answer.was_paused else "accepted it"
+
+
+@commands.command()
+def recover() -> None:
+    """Bring into the lake what killed processes left on this host, and close their runs.
+
+    A new run does this too, in the background. [dim]Example:[/dim] entrenar-otel recover
+    """
+    lake = open_lake(must_exist=False)
+    recovered = lake.recover()
+    if Options.json:
+        print_json([{**vars(one), "path": str(one.path)} for one in recovered])
+        return
+    for one in recovered:
+        typer.echo(
+            f"recovered {one.rows:,} rows of run {one.run_id} (attempt {one.attempt}, rank {one.rank})"
+        )
+        if one.spans:
+            spans = "1 span that was" if len(one.spans) == 1 else f"{len(one.spans):,} spans that were"
+            typer.echo(f"  ended {spans} open when the process died")
+        if one.damage:
+            typer.secho(f"  damaged: {one.damage}", fg=typer.colors.YELLOW)
+    if not recovered:
+        typer.echo(f"nothing to recover for {lake.url} in {lake.live}")
+
+
+@commands.command()
+def prune(
+    older_than: Annotated[
+        str, typer.Option(help="How long ago the run must have ended, such as 12h, 7d or 1h30m.")
+    ] = "7d",
+    run: Annotated[str | None, typer.Option(help="Only this run.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Remove; without it, only show what would be removed.")
+    ] = False,
+) -> None:
+    """Remove the full-rate rows of old runs; summaries, down-sampled curves and run records stay.
+
+    [dim]Example:[/dim] entrenar-otel prune --older-than 30d --yes
+    """
+    lake = open_lake()
+    age = parse_age(older_than)
+    run_id = lake.find_run(run) if run else None
+    runs = lake.prune(age, run_id) if yes else lake.prunable(age, run_id)
+    if Options.json:
+        print_json(
+            [{"run_id": one.run_id, "ended_at": one.ended_at, "bytes": one.size_bytes, "removed": yes}
+             for one in runs]
+        )  # fmt: skip
+        return
+    for one in runs:
+        typer.echo(
+            f"{'removed' if yes else 'would remove'} {one.size_bytes:>12,} B  {one.run_id}"
+            f"  (ended {one.ended_at:%Y-%m-%d %H:%M} UTC)"
+        )
+    total = sum(one.size_bytes for one in runs)
+    hint = "" if yes or not runs else "; nothing was removed: add --yes to remove them"
+    typer.echo(f"{len(runs)} run{'' if len(runs) == 1 else 's'}, {total:,} bytes{hint}")
+
+
+def parse_age(text: str) -> timedelta:
+    """The age that `--older-than` names. Raises ConfigError.
+
+    >>> parse_age("1h30m")
+    datetime.timedelta(seconds=5400)
+    """
+    from entrenar_processors.durations import BadDuration, parse_seconds
+
+    try:
+        return timedelta(seconds=parse_seconds(text))
+    except BadDuration as error:
+        raise ConfigError(f"--older-than: {error}") from None
+
+
+@commands.command()
+def demo(
+    epochs: Annotated[int, typer.Option(help="Epochs to train.", min=1, max=200)] = 12,
+) -> None:
+    """Train a real model on real data under the monitor, and look at the run.
+
+    [dim]Example:[/dim] entrenar-otel demo --lake demo-lake
+    """
+    from entrenar_otel.cli.demo import run_demo
+    from entrenar_otel.lake.overview import run_details
+
+    location = Options.lake or os.environ.get("ENTRENAR_LAKE") or "demo-lake"
+    monitor = run_demo(location, epochs, Console(stderr=Options.json))
+    if Options.json:
+        print_json(run_details(monitor.lake, monitor.run_id))

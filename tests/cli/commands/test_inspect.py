@@ -1,0 +1,164 @@
+"""`ls`, `show`, `query` and `export`, as a person calls them: whole outputs, and every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from entrenar_otel.lake import Lake
+from entrenar_otel.lake.overview import NUMBERS
+from entrenar_otel.lake.runs import write_record
+
+Cli = Callable[..., Any]
+
+
+#: When each run started, and for how many seconds it ran.
+TIMES = {
+    "digits-7": (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), 4205.2),
+    "digits-8": (datetime(2026, 1, 2, 9, 0, 0, tzinfo=UTC), 2.3149),
+    "other [/bold]": (datetime(2026, 1, 3, 0, 0, 0, tzinfo=UTC), 0.042),
+}
+
+LS = """\
+run            state      model                           started (UTC)          took
+other [/bold]  stopped    mmmmmmmmmmmmmmmmmmmmmmmmmmmmmm  2026-01-03 00:00      42 ms
+digits-8       completed  –                               2026-01-02 09:00     2.31 s
+digits-7       completed  digits-mlp 1.0.0                2026-01-02 03:04  1h 10m 5s"""
+
+SHOW = """\
+digits-7  completed
+model    digits-mlp 1.0.0
+started  2026-01-02 03:04:05 UTC, took 1h 10m 5s
+config   clip=inf, lr=0.1
+lake     {lake}
+
+metric                      count  last    mean   max  curve
+accuracy  split=validation      2  0.75   0.625  0.75  ▁█
+loss                           20  0.05  0.1799     1  █▄▃▂▂▂▂▂▁▁▁▁▁▁▁▁▁▁▁▁
+lr                             20   0.1     0.1   0.1  ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁"""
+
+SHOW_STOPPED = """\
+other [/bold]  stopped
+reason   AndonStop: Training diverged: loss is nan at an unknown step. The last finite values were
+         1. The sample is recorded. Look at it with `entrenar-otel show 'other [/bold]' --lake
+         {lake}`; then lower the learning rate, clip gradients, or look for bad data in that batch.
+model    mmmmmmmmmmmmmmmmmmmmmmmmmmmmmm
+started  2026-01-03 00:00:00 UTC, took 42 ms
+lake     {lake}
+
+metric                count     last     mean      max  curve
+big                       1  123,456  123,456  123,456
+loss  1 non-finite        2      NaN        1        1"""
+
+
+def words(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+@pytest.fixture
+def timed(runs: None) -> Lake:
+    """The runs, as if they had been recorded at known times."""
+    lake = Lake("lake")
+    for record in lake.runs():
+        started, seconds = TIMES[record.run_id]
+        ended = started + timedelta(seconds=seconds)
+        write_record(lake.storage, replace(record, started_at=started, ended_at=ended))
+    return lake
+
+
+def test_ls_and_show_look_like_this(
+    timed: Lake, shown: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole outputs at 100 columns; nothing is wider than the terminal at any width."""
+    assert shown("ls") == LS
+    assert words(shown("show", "digits-7")) == words(SHOW.format(lake=timed.url))
+    assert shown("show", "digits-7").splitlines()[-5:] == SHOW.splitlines()[-5:]
+    assert words(shown("show")) == words(SHOW_STOPPED.format(lake=timed.url))
+    for width in (80, 100, 130, 160):
+        monkeypatch.setenv("COLUMNS", str(width))
+        for arguments in (["ls"], ["show", "digits-7"], ["show"], ["query", "SELECT * FROM metrics"]):
+            assert max(map(len, shown(*arguments).splitlines())) <= width
+    header = next(line for line in shown("show", "digits-7").splitlines() if line.startswith("metric"))
+    assert header.split() == ["metric", "count", *NUMBERS, "curve"]
+
+
+def test_show_takes_a_prefix_or_the_latest(runs: None, cli: Cli) -> None:
+    """A unique beginning is enough; what is ambiguous or not there is said with what there is."""
+    assert cli("show", "oth").out.startswith("other [/bold]  stopped")
+    assert cli("show").out.startswith("other [/bold]")
+    ambiguous, none = cli("show", "digits"), cli("show", "nope")
+    assert ambiguous == (1, "", "error: 'digits' is a prefix of 2 runs: digits-7, digits-8\n")
+    assert none.code == 1
+    assert re.match(r"error: no run 'nope' in .*lake; the latest are digits-7, digits-8, other", none.err)
+
+
+def test_a_wide_answer_is_shown_row_by_row(runs: None, cli: Cli) -> None:
+    """Twenty columns in eighty characters would be a letter a line."""
+    columns = ", ".join(f"{number} AS column_{number}" for number in range(20))
+    lines = [
+        line.rstrip() for line in cli("query", f"SELECT {columns}, NULL AS x FROM range(2)").out.splitlines()
+    ]
+    row = [f"column_{number}".ljust(11) + str(number) for number in range(20)]
+    assert lines == [*row, "", *row]
+
+
+def test_query_formats(runs: None, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same answer as table, CSV, JSON and Parquet, on standard output or in a file."""
+    sql = "SELECT metric, count(*) n, tags['split'] AS \"[red]x[1]\" FROM metrics GROUP BY ALL ORDER BY 1"
+    expected = [["accuracy", 4, "validation"], ["big", 1, None], ["loss", 42, None], ["lr", 40, None]]
+    table = cli("query", sql).out.splitlines()
+    assert table[0].split() == ["metric", "n", "[red]x[1]"]
+    assert [line.split() for line in table[1:]] == [
+        [str(v) for v in row if v is not None] for row in expected
+    ]
+    as_csv = list(csv.reader(io.StringIO(cli("query", sql, "-f", "csv").out)))
+    assert as_csv[1:] == [["" if v is None else str(v) for v in row] for row in expected]
+    assert [list(r.values()) for r in json.loads(cli("query", sql, "-f", "json").out)] == expected
+    told = cli("query", sql, "-f", "parquet", "-o", "answer.parquet")
+    assert told.out == "4 rows written to answer.parquet\n"
+    assert [list(row.values()) for row in pq.read_table("answer.parquet").to_pylist()] == expected
+    assert (
+        cli("query", sql, "-f", "parquet").err
+        == "error: Parquet is not text: name a file with --output FILE\n"
+    )
+    assert (
+        cli("query", "SELECT DISTINCT run_id FROM metrics", "--run", "digits-7", "-f", "csv").out
+        == "run_id\ndigits-7\n"
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO("SELECT 41 + 1 AS answer"))
+    assert cli("query", "-", "-f", "csv").out == "answer\n42\n"
+    assert (
+        "… 300 more rows; use --format csv, json or parquet for all of them"
+        in cli("query", "SELECT * FROM range(500)").out
+    )
+
+
+def test_an_empty_lake(cli: Cli) -> None:
+    """A folder without runs is said so."""
+    Path("lake").mkdir()
+    assert re.match(r"error: no runs in .*lake. Train something", cli("show").err)
+    assert cli("ls", "--json").out == "[]\n"
+    assert cli("prune", "--yes").out == "0 runs, 0 bytes\n"
+    assert cli("recover").out.startswith("nothing to recover for ")
+
+
+def test_export_every_format(runs: None, cli: Cli) -> None:
+    """To standard output and to a file the same bytes; the latest run by default; Parquet needs a file."""
+    for form in ("json", "csv", "prometheus"):
+        text = cli("export", "digits-7", "-f", form).out
+        assert cli("export", "digits-7", "-f", form, "-o", "out").out == "run digits-7 written to out\n"
+        assert (Path("out").read_bytes().decode(), "digits-7" in text) == (text, True)
+    assert len(json.loads(cli("export").out)) == 3
+    assert cli("export", "digits-7", "-f", "parquet").code == 2
+    cli("export", "digits-7", "-f", "parquet", "-o", "out.parquet")
+    assert pq.read_table("out.parquet").num_rows == 42
