@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from entrenar_otel import Monitor, errors
-from entrenar_otel.andon import AndonConfig, andon, numerical_warnings
+from entrenar_otel.andon import AndonConfig, andon
+from entrenar_otel.andon.judging import numerical_warnings
 from entrenar_otel.delivery import outbox
 from entrenar_otel.delivery.losses import Loss, Losses
 from entrenar_otel.handlers import Alertmanager, alertmanager
