@@ -19,7 +19,7 @@ from entrenar_processors.samples import Block
 
 from benchmarks.curves import Floats, curves, halves
 from benchmarks.harness import Row
-from entrenar_otel.andon.judge import Judge
+from entrenar_otel.andon.judging.judge import Judge
 
 #: What, series, steps a second, whether each is set by a call of its own, share of one core that it may take.
 CASES = (

@@ -13,7 +13,7 @@ from entrenar_processors.alert import Action, Alert, Level
 from entrenar_otel.recording.control import CONTROL
 
 if TYPE_CHECKING:
-    from entrenar_otel.andon.judge import Judge
+    from entrenar_otel.andon.judging.judge import Judge
     from entrenar_otel.andon.reporter import AlertReporter
 
 

@@ -147,13 +147,13 @@ class Incidents:
         with self._lock:
             chosen = [one for one in self._open if not one.is_tried or one.due_ns <= now]
             last = [one for one in chosen if one.due_ns <= now]
-        for one in chosen:
+        for incident in chosen:
             with guard("incident"):
-                if not one.is_written:
-                    self._write_documents(one)
-                self._write_window(one)
-                one.is_written = True
-            one.is_tried = True
+                if not incident.is_written:
+                    self._write_documents(incident)
+                self._write_window(incident)
+                incident.is_written = True
+            incident.is_tried = True
         with self._lock:
             self._open = [one for one in self._open if one not in last]
         if missing := sum(not one.is_written for one in last):

@@ -24,18 +24,18 @@ from entrenar_processors.stats.two_sample import DriftDetector
 from entrenar_otel.andon.andon import Andon
 from entrenar_otel.andon.control_alerts import ControlAlerts
 from entrenar_otel.andon.incidents import Incidents
-from entrenar_otel.andon.judge import Judge, Points
-from entrenar_otel.andon.numerical_warnings import NumericalWarnings
+from entrenar_otel.andon.judging.judge import Judge, Points
+from entrenar_otel.andon.judging.numerical_warnings import NumericalWarnings
+from entrenar_otel.andon.judging.user_processor import user_processors
 from entrenar_otel.andon.reporter import AlertReporter
 from entrenar_otel.andon.run_context import RunContext
 from entrenar_otel.andon.settings import AndonConfig
-from entrenar_otel.andon.user_processor import user_processors
 from entrenar_otel.clock import Clock
 from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.handlers import Deliveries, Log, RunInfo, from_environment
 
 if TYPE_CHECKING:
-    from entrenar_otel.andon.budget_watch import BudgetWatch
+    from entrenar_otel.andon.judging.budget_watch import BudgetWatch
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.runs import RunRecord
     from entrenar_otel.otel.metrics.run_state import RunState

@@ -1,4 +1,4 @@
-"""scale_lr: lower a learning rate so that it stays lowered when a scheduler sets it anew."""
+"""scale_lr: lower a learning rate so that it stays lowered when a scheduler sets it again."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 
 from entrenar_otel.errors import ConfigError
 
-#: What an optimizer's parameter groups hold of a learning rate; OneCycleLR keeps its bounds there, SWALR
-#: where it goes to.
+#: The learning rates in an optimizer's parameter groups; OneCycleLR keeps its bounds there, SWALR its goal.
 _GROUP_KEYS = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
-#: What schedulers hold of it, by attribute: lists with an element for each group, and numbers
+#: The learning rates in schedulers, by attribute: lists with an element for each group, and numbers
 #: (`eta_min` of the cosine schedules, `eps` below which ReduceLROnPlateau changes nothing).
 _SCHEDULER_VALUES = ("base_lrs", "max_lrs", "min_lrs", "_last_lr", "eta_min", "eps")
 
@@ -18,9 +17,9 @@ _SCHEDULER_VALUES = ("base_lrs", "max_lrs", "min_lrs", "_last_lr", "eta_min", "e
 def scale_lr(optimizer: Any, factor: float, scheduler: Any = None) -> list[float]:
     """Multiply the learning rate of every parameter group by `factor`; returns the new ones.
 
-    Schedulers compute the learning rate from where it began and to where it goes, so both are scaled with
-    it (of a chain or sequence of schedulers, each): the rest of the schedule is `factor` times what it
-    would have been. PyTorch's optimizers and whatever has `param_groups` like them are meant; of others
+    Schedulers compute the learning rate from where it began and where it goes, so both are scaled with it
+    (in a chain or sequence of schedulers, each): the rest of the schedule is `factor` times what it would
+    have been. This is for PyTorch's optimizers and whatever has `param_groups` like theirs; otherwise
     `learning_rate` or `lr` is set where it is a number. Raises ConfigError.
 
     >>> class Optimizer:
@@ -38,19 +37,19 @@ def scale_lr(optimizer: Any, factor: float, scheduler: Any = None) -> list[float
         for key in _GROUP_KEYS:
             if key in group:
                 group[key] = scale(group[key])
-    for one in _all(scheduler):
+    for inner in _all(scheduler):
         for name in _SCHEDULER_VALUES:
-            value = getattr(one, name, None)
+            value = getattr(inner, name, None)
             if isinstance(value, list | tuple):
-                setattr(one, name, [scale(element) for element in value])
+                setattr(inner, name, [scale(element) for element in value])
             elif value is not None:
-                setattr(one, name, scale(value))
+                setattr(inner, name, scale(value))
     return [float(group["lr"]) for group in groups]
 
 
 class _Scale:
-    """Multiplies numbers; a tensor in place, since a captured graph holds on to it, and only once:
-    groups that were given one tensor share it."""
+    """Multiplies numbers; a tensor in place, since a captured graph refers to it, and only once, since
+    groups may share it."""
 
     def __init__(self, factor: float) -> None:
         self._factor = factor
@@ -70,12 +69,12 @@ def _all(scheduler: Any) -> Iterable[Any]:
     if scheduler is None:
         return
     if isinstance(scheduler, list | tuple):
-        inner: Iterable[Any] = scheduler
+        parts: Iterable[Any] = scheduler
     else:
         yield scheduler
-        inner = getattr(scheduler, "_schedulers", ())
-    for one in inner:
-        yield from _all(one)
+        parts = getattr(scheduler, "_schedulers", ())
+    for part in parts:
+        yield from _all(part)
 
 
 def _scale_attribute(optimizer: Any, factor: float) -> float:

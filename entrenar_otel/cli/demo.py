@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from entrenar_processors.durations import text_of
 from rich.console import Console
 from rich.markup import escape
 from rich.rule import Rule
@@ -161,7 +162,7 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
             page = read_page(url)
     seconds = time.perf_counter() - started
     console.print(
-        f"{samples:,} samples in {seconds:.1f} s; "
+        f"{samples:,} samples in {text_of(seconds)}; "
         f"validation accuracy [bold green]{accuracy:.1%}[/bold green]\n"
     )
     console.print(Rule(f"{command()} show {monitor.run_id} --lake {lake}", align="left"))

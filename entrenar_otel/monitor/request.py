@@ -117,7 +117,7 @@ class RunRequest:
             if place is not None and (not isinstance(place, str | os.PathLike) or not os.fspath(place)):
                 raise ConfigError(f"expected {name} to be a folder or URL, got {place!r}")
         if self.processors:
-            from entrenar_otel.andon.user_processor import checked_processors
+            from entrenar_otel.andon.judging.user_processor import checked_processors
 
             checked_processors(self.processors)
 

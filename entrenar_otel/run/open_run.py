@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.resources import Resource
 
-    from entrenar_otel.andon.budget_watch import BudgetWatch
+    from entrenar_otel.andon.judging.budget_watch import BudgetWatch
     from entrenar_otel.andon.pipeline import AlertPipeline
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.recover import Recovered
@@ -310,7 +310,7 @@ def budgets_of(settings: RunSettings) -> BudgetWatch | None:
     """What watches the budgets of renacer.toml, where there are any that are switched on."""
     if not settings.assertions:
         return None
-    from entrenar_otel.andon.budget_watch import BudgetWatch
+    from entrenar_otel.andon.judging.budget_watch import BudgetWatch
 
     with guard("budgets"):
         return BudgetWatch(settings.assertions)

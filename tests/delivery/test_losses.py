@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from entrenar_otel import Monitor, errors
-from entrenar_otel.andon import AndonConfig, andon, numerical_warnings
+from entrenar_otel.andon import AndonConfig, andon
+from entrenar_otel.andon.judging import numerical_warnings
 from entrenar_otel.delivery import outbox
 from entrenar_otel.delivery.losses import Loss, Losses
 from entrenar_otel.handlers import Alertmanager, alertmanager
@@ -334,7 +334,7 @@ def test_a_run_without_losses_says_nothing(tmp_path: Path, caplog: pytest.LogCap
     """No line at the end that everybody learns to skip."""
     caplog.set_level(logging.WARNING)
     with Monitor("clean", lake=tmp_path / "lake", quiet=True, settings_file=None) as monitor:
-        monitor.log(loss=0.5, accuracy=math.pi / 4)
+        monitor.log(loss=0.5)
     assert [record.getMessage() for record in caplog.records] == []
 
 

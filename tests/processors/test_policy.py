@@ -319,6 +319,9 @@ def test_which_rule() -> None:
     assert [policy.rule_of(name) for name in ("silently", "nan", "", "unknown.silent")] == [None] * 4
     assert decide(policy, 0, found(0, detector="unknown")) == []
     assert policy.active == []
+    policy.admit(added := rule("unknown"))
+    assert policy.rules == (family, own, added)
+    assert decide(policy, 0, found(0, detector="unknown.too")) == [("firing", "notify", "1", 1)]
 
 
 def test_without_a_time_it_is_now() -> None:

@@ -69,6 +69,7 @@ def test_all_layers_at_once(n: int) -> None:
     ended = policy.decide([], 16 * SECOND)
     assert [one.episode for one in ended] == [one.episode for one in told]
     assert sum(one.count for one in ended) == 2 * n
+    assert policy.shared == 2 * (n - MAX_OPEN)
     assert {one.ended_ns for one in ended} == {6 * SECOND}
     assert policy.active == []
 

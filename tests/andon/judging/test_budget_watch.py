@@ -22,7 +22,7 @@ from entrenar_processors.stats.summary import Summaries
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from entrenar_otel.andon.budget_watch import BudgetWatch
+from entrenar_otel.andon.judging.budget_watch import BudgetWatch
 from entrenar_otel.errors import failures, set_strict
 from entrenar_otel.otel.traces.run_spans import RunSpans
 from entrenar_otel.semconv import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS

@@ -8,8 +8,8 @@ from entrenar_processors.config.build import processors_of, rules_of
 from entrenar_processors.config.models import Config
 from entrenar_processors.policy import Policy
 
-from entrenar_otel.andon import judge as judge_module
-from entrenar_otel.andon.judge import Judge
+from entrenar_otel.andon.judging import judge as judge_module
+from entrenar_otel.andon.judging.judge import Judge
 
 
 def findings(n: int) -> list[Finding]:

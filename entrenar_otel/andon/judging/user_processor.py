@@ -44,7 +44,8 @@ def _check(processor: Any) -> None:
     if isinstance(processor, type):
         name = processor.__name__
         raise ConfigError(f"processors: expected an object, got the class {name}: write {name}(…)")
-    if hasattr(processor, "drift_detected") or hasattr(processor, "score_one"):
+    is_river = hasattr(processor, "drift_detected") or hasattr(processor, "score_one")
+    if is_river and not hasattr(processor, "metrics"):
         raise ConfigError(f"processors: got {name}, a detector of river: write RiverAdapter({name})")
     missing = [method for method in ("update", "reset") if not callable(getattr(processor, method, None))]
     if missing:

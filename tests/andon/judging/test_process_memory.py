@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from entrenar_otel.andon.process_memory import ProcessMemory
+from entrenar_otel.andon.judging.process_memory import ProcessMemory
 
 MIB = 1 << 20
 
@@ -43,7 +43,7 @@ def test_a_peak_between_two_readings_is_found() -> None:
     """In a process of its own: what other tests took before would hide it."""
     program = """
 import numpy as np
-from entrenar_otel.andon.process_memory import ProcessMemory
+from entrenar_otel.andon.judging.process_memory import ProcessMemory
 memory = ProcessMemory()
 before, _ = memory.read()
 np.ones(200 * 2**20 // 8)

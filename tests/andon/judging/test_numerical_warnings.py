@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from entrenar_processors import Coordinates
 
-from entrenar_otel.andon import numerical_warnings
-from entrenar_otel.andon.numerical_warnings import NumericalWarnings, finding_of, is_numerical
+from entrenar_otel.andon.judging import numerical_warnings
+from entrenar_otel.andon.judging.numerical_warnings import NumericalWarnings, finding_of, is_numerical
 
 OVERFLOW = {"source": "warnings", "category": "RuntimeWarning", "message": "overflow encountered in exp"}
 

@@ -11,7 +11,7 @@ from entrenar_processors import Finding, Processor, Samples
 from entrenar_processors.alert import Alert, Level
 from entrenar_processors.policy import Policy
 
-from entrenar_otel.andon.user_processor import UserProcessor, own_copy
+from entrenar_otel.andon.judging.user_processor import UserProcessor, own_copy
 from entrenar_otel.errors import guard
 from entrenar_otel.recording.control import CONTROL
 

@@ -14,7 +14,7 @@ from entrenar_processors.budgets.verdicts import Violation
 from entrenar_processors.expression import Lookup
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from entrenar_otel.andon.process_memory import ProcessMemory
+from entrenar_otel.andon.judging.process_memory import ProcessMemory
 from entrenar_otel.errors import guard
 from entrenar_otel.semconv import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
 

@@ -1,0 +1,1 @@
+"""Judging: samples, budgets and warnings of a run become findings, and findings alerts."""
