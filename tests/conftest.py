@@ -84,7 +84,7 @@ def start() -> Callable[..., Monitor]:
 def wait_until() -> Callable[..., None]:
     """Waits until something is true, and fails where it does not become so."""
 
-    def wait(true: Callable[[], Any], timeout_seconds: float = 20.0) -> None:
+    def wait(true: Callable[[], Any], timeout_seconds: float = 100.0) -> None:
         end = time.monotonic() + timeout_seconds
         while not true():
             assert time.monotonic() < end, "did not happen in time"

@@ -71,7 +71,7 @@ class Trainer:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def end(self, timeout_seconds: float = 40.0) -> tuple[int, str, str]:
+    def end(self, timeout_seconds: float = 200.0) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=timeout_seconds)
         return self.process.returncode, out, err
 
@@ -113,7 +113,7 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
 def until() -> Callable[..., None]:
     """`until(true)`: wait until it is."""
 
-    def wait(true: Callable[[], Any], timeout_seconds: float = 20.0) -> None:
+    def wait(true: Callable[[], Any], timeout_seconds: float = 100.0) -> None:
         end = time.monotonic() + timeout_seconds
         while not true():
             assert time.monotonic() < end, "did not happen in time"

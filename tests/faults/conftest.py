@@ -119,7 +119,7 @@ class Child:
     def kill(self, number: int = signal.SIGKILL) -> None:
         self.process.send_signal(number)
 
-    def end(self, timeout_seconds: float = 30.0) -> Done:
+    def end(self, timeout_seconds: float = 150.0) -> Done:
         """Wait for its end; what it still said and its error output."""
         try:
             out, err = self.process.communicate(timeout=timeout_seconds)
@@ -216,7 +216,7 @@ class Place:
         return Counter(self.root / name)
 
     @staticmethod
-    def wait_until(true: Callable[[], Any], timeout_seconds: float = 20.0) -> None:
+    def wait_until(true: Callable[[], Any], timeout_seconds: float = 100.0) -> None:
         end = time.monotonic() + timeout_seconds
         while not true():
             assert time.monotonic() < end, "did not happen in time"
