@@ -17,6 +17,7 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
 )
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.version import __version__ as SDK_VERSION
 
 from entrenar_otel.otel.metrics.points import Temporality
 from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
@@ -37,10 +38,11 @@ EVERY_TYPE: list[dict[str, Any]] = [
     {"k": [1, 2]},
     {"k": [1.0, 2.0]},
     {"k": b"raw"},
-    {"k": {"deep": 1}},
     {"k": []},
     {"k": ""},
 ]
+if tuple(int(part) for part in SDK_VERSION.split(".")[:2]) >= (1, 45):  # none before takes a mapping
+    EVERY_TYPE.append({"k": {"deep": 1}})
 Row = tuple[Any, ...]
 Exported = Callable[[], dict[Row, list[Row]]]
 
@@ -143,13 +145,18 @@ def test_every_type_of_attribute_as_the_sdk_has_it(
                 amount = (
                     chosen.randrange(1, 4000) / 8 * (-1 if kind == "up_down" and chosen.random() < 0.4 else 1)
                 )
-                theirs[kind](amount, attributes)
+                theirs[kind](amount, hashable(attributes))
                 ours[kind](amount, attributes)
             found, expected = read(temporality.convert(one.metric_data())), read(reader.get_metrics_data())
             temporality.commit()
             if delta:  # that of an interval has a scale of its own; sum and counts are compared
                 found, expected = coarse(found), coarse(expected)
             assert found == expected
+
+
+def hashable(attributes: dict[str, Any] | None) -> dict[str, Any] | None:
+    """For the SDK, which takes lists from 1.45 on only; it exports both as tuples."""
+    return attributes and {k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()}
 
 
 def coarse(found: dict[Row, list[Row]]) -> dict[Row, list[Row]]:
