@@ -102,7 +102,7 @@ def test_a_lake_that_refuses(judged: Any, lenient: Any, caplog: pytest.LogCaptur
         assert caught.value.incident is None
         assert getattr(caught.value, "__notes__", []) == []
         one.monitor.close()
-        assert one.run.losses.text() == "1 incidents (alert pipeline)"
+        assert one.run.losses.text() == "1 incident (alert pipeline)"
         storage.write_bytes = write
     assert "monitoring failed in incident (PermissionError: read-only file system)" in caplog.text
 

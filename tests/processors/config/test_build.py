@@ -1,4 +1,4 @@
-"""Jidoka: which processors judge a run, by the settings; for the rules see test_jidoka_rules."""
+"""Build: which processors judge a run, by the settings; for the rules see test_rules."""
 
 from __future__ import annotations
 

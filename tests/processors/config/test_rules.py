@@ -1,4 +1,4 @@
-"""Jidoka: what is done about what is found, by the settings; for the processors see test_jidoka."""
+"""Build: the rules for findings, by the settings; for the processors see test_build."""
 
 from __future__ import annotations
 

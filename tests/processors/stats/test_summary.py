@@ -133,26 +133,42 @@ def row(seq: int, value: float, **tags: str) -> Samples:
     return Samples.from_columns({Series.of("loss", tags): [value]}, seq=[seq])
 
 
-def test_summaries_show_rows_that_still_wait() -> None:
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many values each call of `Summary.update` got."""
+    sizes: list[int] = []
+    update = Summary.update
+
+    def counting(summary: Summary, values: Values, *, order: int | None = None) -> None:
+        sizes.append(len(values))
+        update(summary, values, order=order)
+
+    monkeypatch.setattr(Summary, "update", counting)
+    return sizes
+
+
+def test_summaries_show_rows_that_still_wait(flushed: list[int]) -> None:
     """Less than a flush of rows is no less visible, and a full one is not counted twice."""
     summaries = Summaries()
     for seq in range(Summaries.FLUSH_ROWS + 3):
         summaries.update(row(seq, float(seq)))
-    assert sum(summaries._waiting_rows.values()) == 3
+    assert flushed == [Summaries.FLUSH_ROWS]
     summary = summaries.current()[LOSS]
+    assert flushed == [Summaries.FLUSH_ROWS, 3]
     assert (summary.count, summary.last) == (1_027, 1_026.0)
     assert summary.mean == statistics.fmean(range(1_027))
     assert summaries.current()[LOSS].count == 1_027
 
 
-def test_summaries_flush_wide_rows_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_summaries_flush_wide_rows_before_they_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch, flushed: list[int]
+) -> None:
     """The buffer is bounded in values too, over all sets of names."""
     monkeypatch.setattr(Summaries, "FLUSH_VALUES", 10)
     summaries = Summaries()
     for seq, names in enumerate(("abcd", "efgh", "ij")):
         summaries.update(Samples.from_columns({name: [1.0] for name in names}, seq=[seq]))
-    assert summaries._waiting_values == 0
-    assert not summaries._waiting
+    assert flushed == [1] * 10
     assert [series.metric for series in summaries.current()] == list("abcdefghij")
 
 

@@ -1,19 +1,15 @@
-"""What is over: the recoveries that AccuracyDrop and SilentMembers tell of, in whatever chunks."""
+"""SilentMembers: when a silence is resolved, and any stream in any chunks."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
 
 import numpy as np
-import pytest
-from entrenar_processors import AccuracyDrop, Finding, Processor, Samples, Series, Severity, SilentMembers
-from entrenar_processors.stats.window_means import drop_ratio
+from entrenar_processors import Finding, Processor, Samples, Series, Severity, SilentMembers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-VALIDATION = Series.of("accuracy", {"split": "validation"})
 NAN = math.nan
 Row = dict[int, float]
 Told = list[tuple[str, str, int, bool, int]]
@@ -46,59 +42,6 @@ def brief(found: list[Finding]) -> Told:
 
 def healthy(n: int, members: int = 3) -> list[Row]:
     return [dict(enumerate(row)) for row in np.random.default_rng(0).normal(1, 0.1, (n, members)).tolist()]
-
-
-# -- accuracy ---------------------------------------------------------------------------------------------
-
-
-def accuracy(values: list[float], cuts: list[int], **given: Any) -> list[Finding]:
-    detector, found = AccuracyDrop(**given), []
-    for start, end in itertools.pairwise([0, *sorted(min(c, len(values)) for c in cuts), len(values)]):
-        seq = list(range(start, end))
-        found += detector.update(Samples.from_columns({VALIDATION: values[start:end]}, seq=seq))
-    return found
-
-
-def test_accuracy_fell_and_recovered() -> None:
-    """The end has the value that is well again, and counts those that were low after the first."""
-    found = accuracy([0.8, 0.9, 0.7, 0.8, 0.6, 0.9, 0.9, 0.8, 0.95], [])
-    assert [(one.at.seq, one.resolved, one.count, one.value, one.severity) for one in found] == [
-        (2, False, 1, 0.7, Severity.HIGH),
-        (5, True, 2, 0.9, Severity.LOW),
-        (7, False, 1, 0.8, Severity.MEDIUM),
-        (8, True, 0, 0.95, Severity.LOW),
-    ]
-    assert found[1].score == -0.0
-    assert found[3].score == pytest.approx(0.055555556)
-
-
-@given(
-    values=st.lists(st.sampled_from([0.0, 0.5, 0.8, 0.81, 0.85, 0.9, NAN, -1.0]), max_size=40),
-    cuts=st.lists(st.integers(0, 40)),
-    min_samples=st.integers(1, 4),
-)
-@settings(max_examples=200, deadline=None)
-def test_accuracy_in_any_chunks(values: list[float], cuts: list[int], min_samples: int) -> None:
-    """The findings of the definition; begun and over by turns, and what they count are all low samples."""
-    found = accuracy(values, cuts, max_drop_ratio=0.1, min_samples=min_samples)
-    best, seen, low, expected = 0.0, 0, 0, []
-    n_low = 0
-    for seq, value in enumerate(values):
-        if math.isnan(value):
-            continue
-        is_low = best > 0 and drop_ratio(best, value) >= 0.1 and seen >= min_samples
-        n_low += is_low
-        if is_low and not low:
-            expected.append((seq, False, 1))
-        if not is_low and low:
-            expected.append((seq, True, low - 1))
-        low = low + 1 if is_low else 0
-        best, seen = max(best, value), seen + 1
-    assert [(one.at.seq, one.resolved, one.count) for one in found] == expected
-    assert sum(one.count for one in found) == n_low - max(0, low - 1)  # those of an end to come
-
-
-# -- silence ----------------------------------------------------------------------------------------------
 
 
 def test_one_that_stopped_is_back() -> None:
