@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider, UpDownCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader, MetricsData
+from opentelemetry.sdk.version import __version__ as SDK_VERSION
 
 from entrenar_otel.otel.metrics.points import Temporality
 from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
@@ -25,9 +26,14 @@ ATTRIBUTES: list[dict[str, Any] | None] = [
     {"on": True},
     {"on": False},
     {"rate": 0.5},
-    {"names": ["a", "b"]},
     {"sizes": (1, 2)},
 ]
+AS_1_45 = pytest.mark.skipif(
+    tuple(int(part) for part in SDK_VERSION.split(".")[:2]) < (1, 45),
+    reason="NOT TESTED: the SDKs before 1.45 leave out gauges that were not set, and refuse some types",
+)
+if not AS_1_45.args[0]:
+    ATTRIBUTES.append({"names": ["a", "b"]})
 
 
 def make(meter: Any) -> dict[str, Any]:
@@ -41,11 +47,6 @@ def make(meter: Any) -> dict[str, Any]:
             "training.wait", "ms", explicit_bucket_boundaries_advisory=[1.0, 2.5, 10.0]
         ).record,
     }
-
-
-def hashable(attributes: dict[str, Any] | None) -> dict[str, Any] | None:
-    """For the SDK, which takes lists from 1.45 on only; it exports both as tuples."""
-    return attributes and {k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()}
 
 
 def calls(seed: int, n: int = 300) -> list[tuple[str, float, dict[str, Any] | None]]:
@@ -102,11 +103,12 @@ def test_cumulative(one: Kit, provider: WrappingMeterProvider, seed: int) -> Non
     theirs, ours = make(sdk.get_meter(*scope)), make(provider.get_meter(*scope))
     for _ in range(3):
         for name, amount, attributes in calls(seed):
-            theirs[name](amount, hashable(attributes))
+            theirs[name](amount, attributes)
             ours[name](amount, attributes)
         assert plain(one.metric_data()) == plain(reader.get_metrics_data())
 
 
+@AS_1_45
 @pytest.mark.parametrize("seed", range(5))
 def test_delta(one: Kit, provider: WrappingMeterProvider, seed: int) -> None:
     """What an exporter that prefers deltas is given, over several exports."""
@@ -117,7 +119,7 @@ def test_delta(one: Kit, provider: WrappingMeterProvider, seed: int) -> None:
     for turn in range(4):
         for name, amount, attributes in calls(10 * seed + turn):
             if amount:  # a zero is no change, and then there is no delta of ours
-                theirs[name](amount, hashable(attributes))
+                theirs[name](amount, attributes)
                 ours[name](amount, attributes)
         data = temporality.convert(one.metric_data())
         temporality.commit()

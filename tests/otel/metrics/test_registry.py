@@ -38,11 +38,14 @@ EVERY_TYPE: list[dict[str, Any]] = [
     {"k": [1, 2]},
     {"k": [1.0, 2.0]},
     {"k": b"raw"},
+    {"k": {"deep": 1}},
     {"k": []},
     {"k": ""},
 ]
-if tuple(int(part) for part in SDK_VERSION.split(".")[:2]) >= (1, 45):  # none before takes a mapping
-    EVERY_TYPE.append({"k": {"deep": 1}})
+AS_1_45 = pytest.mark.skipif(
+    tuple(int(part) for part in SDK_VERSION.split(".")[:2]) < (1, 45),
+    reason="NOT TESTED: the SDKs before 1.45 leave out gauges that were not set, and refuse some types",
+)
 Row = tuple[Any, ...]
 Exported = Callable[[], dict[Row, list[Row]]]
 
@@ -106,6 +109,7 @@ def values(one: Kit) -> Callable[[str], dict[str, float]]:
     return ask
 
 
+@AS_1_45
 @pytest.mark.parametrize("delta", [False, True])
 @pytest.mark.parametrize("exponential", [False, True])
 @pytest.mark.parametrize("seed", range(3))
@@ -145,18 +149,13 @@ def test_every_type_of_attribute_as_the_sdk_has_it(
                 amount = (
                     chosen.randrange(1, 4000) / 8 * (-1 if kind == "up_down" and chosen.random() < 0.4 else 1)
                 )
-                theirs[kind](amount, hashable(attributes))
+                theirs[kind](amount, attributes)
                 ours[kind](amount, attributes)
             found, expected = read(temporality.convert(one.metric_data())), read(reader.get_metrics_data())
             temporality.commit()
             if delta:  # that of an interval has a scale of its own; sum and counts are compared
                 found, expected = coarse(found), coarse(expected)
             assert found == expected
-
-
-def hashable(attributes: dict[str, Any] | None) -> dict[str, Any] | None:
-    """For the SDK, which takes lists from 1.45 on only; it exports both as tuples."""
-    return attributes and {k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()}
 
 
 def coarse(found: dict[Row, list[Row]]) -> dict[Row, list[Row]]:
