@@ -45,7 +45,7 @@ def shell(line: str, **environment: str) -> Answer:
         (["prune", "--older-than", "soon"], 2, "error: --older-than: expected a duration such as 30s"),
         (["export", "-o", "no/such/folder/x"], 1, "error: [Errno 2] No such file or directory: 'no/such"),
         (["export", "-f", "xml"], 2, "'xml' is not one of"),
-        (["demo", "--epochs", "0"], 2, "or equal to 1"),
+        (["demo", "--epochs", "0"], 2, "--epochs"),
         (["bogus"], 2, "No such command 'bogus'"),
     ],
 )

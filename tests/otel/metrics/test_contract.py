@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider, UpDownCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader, MetricsData
+from opentelemetry.sdk.version import __version__ as SDK_VERSION
 
 from entrenar_otel.otel.metrics.points import Temporality
 from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
@@ -25,9 +26,14 @@ ATTRIBUTES: list[dict[str, Any] | None] = [
     {"on": True},
     {"on": False},
     {"rate": 0.5},
-    {"names": ["a", "b"]},
     {"sizes": (1, 2)},
 ]
+AS_1_45 = pytest.mark.skipif(
+    tuple(int(part) for part in SDK_VERSION.split(".")[:2]) < (1, 45),
+    reason="NOT TESTED: the SDKs before 1.45 leave out gauges that were not set, and refuse some types",
+)
+if not AS_1_45.args[0]:
+    ATTRIBUTES.append({"names": ["a", "b"]})
 
 
 def make(meter: Any) -> dict[str, Any]:
@@ -102,6 +108,7 @@ def test_cumulative(one: Kit, provider: WrappingMeterProvider, seed: int) -> Non
         assert plain(one.metric_data()) == plain(reader.get_metrics_data())
 
 
+@AS_1_45
 @pytest.mark.parametrize("seed", range(5))
 def test_delta(one: Kit, provider: WrappingMeterProvider, seed: int) -> None:
     """What an exporter that prefers deltas is given, over several exports."""

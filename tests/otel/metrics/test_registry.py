@@ -17,6 +17,7 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
 )
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.version import __version__ as SDK_VERSION
 
 from entrenar_otel.otel.metrics.points import Temporality
 from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
@@ -41,6 +42,10 @@ EVERY_TYPE: list[dict[str, Any]] = [
     {"k": []},
     {"k": ""},
 ]
+AS_1_45 = pytest.mark.skipif(
+    tuple(int(part) for part in SDK_VERSION.split(".")[:2]) < (1, 45),
+    reason="NOT TESTED: the SDKs before 1.45 leave out gauges that were not set, and refuse some types",
+)
 Row = tuple[Any, ...]
 Exported = Callable[[], dict[Row, list[Row]]]
 
@@ -104,6 +109,7 @@ def values(one: Kit) -> Callable[[str], dict[str, float]]:
     return ask
 
 
+@AS_1_45
 @pytest.mark.parametrize("delta", [False, True])
 @pytest.mark.parametrize("exponential", [False, True])
 @pytest.mark.parametrize("seed", range(3))
