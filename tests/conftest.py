@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from entrenar_otel import Monitor, identity
+from entrenar_otel import Monitor, errors, identity
 from entrenar_otel.recording.segment import Segment
 from entrenar_otel.run import lifetime
 from entrenar_otel.testing import strict
@@ -28,6 +28,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         *("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID"),
     ):
         monkeypatch.delenv(name, raising=False)
+    errors.failures.clear()  # they are the process's: what another test left is not this one's
     with strict():
         yield
     for monitor in list(lifetime.open_runs()):
