@@ -68,6 +68,8 @@ class SdkReader(MetricReader):
         """From now on, samples found in the SDK's data belong to this run."""
         with self._lock:
             self._route = recorder, registry
+        # Not at its first pull: from Python 3.12 on no thread starts while the interpreter exits.
+        self._worker.start()
 
     def cut(self) -> None:
         """The run has ended."""
