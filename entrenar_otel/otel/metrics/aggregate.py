@@ -115,7 +115,8 @@ class Aggregates:
         """The latest time, and the latest epoch and step that were said, over all blocks at once."""
         if not blocks:
             return
-        self.last_sample_ns = max(self.last_sample_ns, *(int(block.time_ns[-1]) for block in blocks))
+        # Of this tick: a clock that was set back must not make the run stand still.
+        self.last_sample_ns = max(int(block.time_ns[-1]) for block in blocks)
         seq = np.concatenate([block.seq for block in blocks])
         for name in ("epoch", "step"):
             column = np.concatenate([getattr(block, name) for block in blocks])
