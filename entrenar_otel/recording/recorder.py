@@ -35,7 +35,7 @@ from entrenar_otel.recording.codegen import bound_source
 from entrenar_otel.recording.inputs import name_problem, number_of, tags_problem
 from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
 from entrenar_otel.recording.segment import SEGMENT_BYTES
-from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready
+from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready, unheard
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -134,7 +134,7 @@ class Recorder(SegmentLog):
         super().abandon()
         self._held = False
         for name in ("slow", "stop_line", *(f"slow_{i}" for i in range(len(self.bound_functions)))):
-            self.namespace[name] = no_op
+            self.namespace[name] = no_op if name == "stop_line" else unheard
         self.namespace["writers"] = _AnyLayout()
 
     # -- coordinates and bound functions ----------------------------------------------------------
@@ -196,7 +196,7 @@ class Recorder(SegmentLog):
                 f"seal_{number}": seal,
                 f"head_{number}": None,
                 f"series_{number}": None if watched is None else series[watched],
-                f"slow_{number}": slowly if self.namespace["slow"] is not no_op else no_op,
+                f"slow_{number}": slowly if not self.is_abandoned else unheard,
             }
         )
         source = bound_source(metrics, number, watched)
