@@ -120,7 +120,7 @@ class Incidents:
         with self._lock:
             for one in self._open:
                 one.due_ns = 0
-            if not self._open:
+            if not self._open and not self.worker.is_started:
                 return True
         if self.worker.stop(timeout_seconds):
             return True

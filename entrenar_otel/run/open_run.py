@@ -180,7 +180,7 @@ class OpenRun:
         self.spans.start(self._attributes())
         self._capture.install()
         if self.pipeline is not None:
-            self.pipeline.deliveries.start()
+            self.pipeline.start()
         self.heartbeat.start()
 
     def _attributes(self) -> dict[str, Any]:
