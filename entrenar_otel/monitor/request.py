@@ -76,7 +76,8 @@ class RunRequest:
         agrees = self.alerting is not None and self.alerting.agree is not None
         if agrees and env_size == 1 and self.rank is not None and not self.world_size:
             raise ConfigError(
-                "expected world_size beside rank: with agree, every rank must know of the others"
+                "expected world_size together with rank: with AndonConfig(agree=…) every rank must know "
+                "how many there are"
             )
         file = self._settings()
         settings = replace(
@@ -104,7 +105,7 @@ class RunRequest:
     def _settings(self) -> RunSettings:
         file = self.settings_file
         if self.settings_required and file is not None and not os.path.isfile(file):
-            raise ConfigError(f"{file}: expected a file with budgets and thresholds, found none")
+            raise ConfigError(f"{file}: no such settings file")
         return RunSettings.find(file)
 
     def _check_values(self) -> None:

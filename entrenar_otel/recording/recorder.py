@@ -12,7 +12,7 @@ Invariants, on which speed and safety rest:
 3. A layout's definition is in the segment before its first record. So a new segment begins with
    all of them, and with the spans still open, before `write` is pointed at it.
 4. `log` and the bound functions share one namespace, the only thing that changes when a segment is
-   replaced, when a fork makes this the no-op twin, or when a cord must be obeyed.
+   replaced, when a fork makes this the no-op twin, or when an alert waits to be acted on.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Recorder(SegmentLog):
         self.namespace.update(EPOCH=ABSENT_32, BATCH=ABSENT_32, STEP=ABSENT_64)
 
     def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
-        """A function made for exactly these metrics. Raises ConfigError on names that cannot be."""
+        """A function made for exactly these metrics. Raises ConfigError on invalid names."""
         if not metrics:
             raise ConfigError("bind() needs at least one metric name, as in bind('loss', 'accuracy')")
         for metric in metrics:
@@ -258,7 +258,7 @@ class Recorder(SegmentLog):
         return layout.head if layout is not None else None
 
     def refuse(self, key: str, message: str) -> None:
-        """Count bad input, and warn of it once a key."""
+        """Count bad input, and warn of it once per key."""
         self.bad += 1
         self._warn_once("bad", key, message)
 
@@ -431,7 +431,7 @@ class Recorder(SegmentLog):
             return None
 
     def _reject(self, key: str, message: str, problems: list[str] | None = None) -> None:
-        """Bad input: counted; warned of once a name, or raised once what was good is recorded."""
+        """Bad input: counted; warned of once per name, or raised once what was good is recorded."""
         self.bad += 1
         if self._raise:
             if problems is None:
