@@ -122,7 +122,7 @@ class Incidents:
         with self._lock:
             for one in self._open:
                 one.due_ns = -sys.maxsize
-            if not self._open:
+            if not self._open and not self.worker.is_started:
                 return True
         if self.worker.stop(timeout_seconds):
             return True

@@ -111,6 +111,11 @@ class AlertPipeline:
         )
         state.more = self._metrics
 
+    def start(self) -> None:
+        """Start the threads of handlers and incidents: at the exit of the process none can be started."""
+        self.deliveries.start()
+        self.incidents.worker.start()
+
     # -- the heartbeat's thread -----------------------------------------------------------------
 
     def consume(self, samples: Samples) -> None:

@@ -83,7 +83,7 @@ def prune(storage: Storage, run: Prunable) -> bool:
     by_folder: dict[str, list[DataFile]] = defaultdict(list)
     for file in run.files:
         by_folder[file.name.rpartition("/")[0]].append(file)
-    times = []
+    times: list[datetime] = []
     for folder in by_folder:
         current = list_folder(storage, folder)
         for process in sorted({file.process for file in current}):

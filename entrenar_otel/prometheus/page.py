@@ -54,6 +54,7 @@ class MetricsPage:
         self._exposition = Exposition(resource_labels)
         self._collection = _Collection(collect)
         self._server: PageServer | None = None
+        self._thread: threading.Thread | None = None
 
     @property
     def port(self) -> int:
@@ -88,7 +89,8 @@ class MetricsPage:
         self._port = server.server_address[1]
         self._server = server
         _pages.add(self)
-        threading.Thread(target=server.serve_forever, name="entrenar-metrics-page", daemon=True).start()
+        self._thread = threading.Thread(target=server.serve, name="entrenar-metrics-page", daemon=True)
+        self._thread.start()
         return True
 
     def close(self, timeout_seconds: float = 2.0) -> None:
@@ -96,9 +98,9 @@ class MetricsPage:
         server, self._server = self._server, None
         if server is None:
             return
-        stopping = threading.Thread(target=server.shutdown, daemon=True)
-        stopping.start()
-        stopping.join(timeout_seconds)
+        server.stop_serving()
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
         server.server_close()
 
     def _tls(self) -> ssl.SSLContext | None:

@@ -182,7 +182,7 @@ class OpenRun:
         self.spans.start(self._attributes())
         self._capture.install()
         if self.pipeline is not None:
-            self.pipeline.deliveries.start()
+            self.pipeline.start()
         self.heartbeat.start()
 
     def _attributes(self) -> dict[str, Any]:
@@ -283,7 +283,9 @@ class OpenRun:
             self.heartbeat.empty_outboxes()
         with guard("close"):
             for name in self.metrics.close(state):
-                logger.warning("%s hangs: left behind; the lake has everything", name)
+                logger.warning(
+                    "%s did not finish in time and was abandoned; all samples are in the lake", name
+                )
         if lost := self.losses.text():
             logger.warning(
                 "run %s ended; dropped, refused or cut on the way: %s (docs/losses.md)",
