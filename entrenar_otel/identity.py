@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import os
 import secrets
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
-
-logger = logging.getLogger("entrenar_otel")
 
 #: pid:rank of the process that records, for children to see (environment, so that spawn passes it on).
 _PARENT = "ENTRENAR_PARENT"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import tracemalloc
 
 import psutil
 
+from entrenar_otel.console import logger
+
 try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
-
-logger = logging.getLogger("entrenar_otel")
 
 
 class ProcessMemory:
