@@ -29,7 +29,7 @@ class Log:
     """A logger that never raises, whatever handlers and filters do, and logs lines that may be shown."""
 
     def __init__(self, name: str) -> None:
-        self._logger = logging.getLogger(name)
+        self._logger = logging.getLogger(name)  # noqa: TID251 - here it is made
 
     def info(self, message: str, *arguments: object) -> None:
         """Log at INFO; `arguments` are formatted into the message by `%`."""
