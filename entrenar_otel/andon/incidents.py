@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import logging
 import platform
 import sys
 import threading
@@ -25,13 +24,12 @@ from entrenar_processors.plain import plain
 
 from entrenar_otel._version import __version__
 from entrenar_otel.clock import RunClock
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.catalog import encode_run, run_folder
 from entrenar_otel.lake.runs import RunRecord
-
-logger = logging.getLogger("entrenar_otel")
 
 #: How long the incident of a stop may keep the loop waiting.
 STOP_SECONDS = 10.0

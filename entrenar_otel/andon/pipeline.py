@@ -6,7 +6,6 @@ samples → Judge → alerts → AlertReporter: event · metric · handlers · i
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -31,6 +30,7 @@ from entrenar_otel.andon.reporter import AlertReporter
 from entrenar_otel.andon.run_context import RunContext
 from entrenar_otel.andon.settings import AndonConfig
 from entrenar_otel.clock import RunClock
+from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.handlers import Deliveries, Log, RunInfo, from_environment
 
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.metrics.run_state import RunState
     from entrenar_otel.otel.traces.run_spans import RunSpans
     from entrenar_otel.recording.recorder import Recorder
-
-logger = logging.getLogger("entrenar_otel")
 
 #: How much more of memory, or of what a check was given, is recorded anew while the run goes on.
 _WORTH_RECORDING = 1.05

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 from entrenar_processors import Samples
 
+from entrenar_otel.console import logger
 from entrenar_otel.lake.journal import Journal
 from entrenar_otel.lake.rows import metric_batches
 from entrenar_otel.lake.schema import Owner
@@ -22,7 +22,6 @@ from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.lock import owner_is_alive
 from entrenar_otel.recording.segment import HEADER_BYTES, SegmentError, Snapshot, eras_of
 
-logger = logging.getLogger("entrenar_otel")
 _TRIES = 8
 
 

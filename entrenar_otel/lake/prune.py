@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
+from entrenar_otel.console import logger
 from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
 from entrenar_otel.lake.compact import consecutive
 from entrenar_otel.lake.query import connect, is_dead
@@ -17,8 +17,6 @@ from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
 from entrenar_otel.lake.statistics import KEPT, columns
 from entrenar_otel.lake.storage import Storage
-
-logger = logging.getLogger("entrenar_otel")
 
 #: Points that a pruned curve keeps per series.
 CURVE_POINTS = 1000

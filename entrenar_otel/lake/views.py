@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import duckdb
 import pyarrow as pa
 
+from entrenar_otel.console import logger
 from entrenar_otel.lake.catalog import DataFile, list_files
 from entrenar_otel.lake.journal import Document, event_rows, span_key, span_rows
 from entrenar_otel.lake.live import LiveSegment, is_alive
@@ -14,8 +13,6 @@ from entrenar_otel.lake.schema import EVENTS, SPANS
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.lock import owner_is_alive
 from entrenar_otel.recording.segment import Snapshot
-
-logger = logging.getLogger("entrenar_otel")
 
 
 def view_files(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import sys
 import threading
@@ -21,13 +20,12 @@ from zlib import adler32
 from entrenar_processors import Samples, Series
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock, Era, RunClock
+from entrenar_otel.console import logger
 from entrenar_otel.identity import new_process_name, say_unheard
 from entrenar_otel.recording.decode import count_records, decode
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.notes import CLOCK_SET, OpenSpans, note_record
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment
-
-logger = logging.getLogger("entrenar_otel")
 
 #: Pages are mapped ahead of the loop: twice what the last tick used, and not the whole segment, since
 #: a sync writes all mapped pages out and makes the loop's next write to each of them fault.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from datetime import timedelta
 
 from entrenar_processors import Samples, Summaries
 
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.outbox import Outbox
 from entrenar_otel.delivery.worker import stop_all
 from entrenar_otel.errors import guard
@@ -20,8 +20,6 @@ from entrenar_otel.lake.lake import Lake
 from entrenar_otel.lake.recover import Recovered
 from entrenar_otel.lake.runs import RunRecord
 from entrenar_otel.recording.recorder import Recorder
-
-logger = logging.getLogger("entrenar_otel")
 
 #: A segment goes into the lake when it is full, at the end, and after this long.
 ROLL_SECONDS = 300.0
@@ -125,10 +123,9 @@ class Heartbeat:
             return
         with guard("clock step"):
             self._on_clock_step(shift_ns)
-        level = logging.INFO if self._warned_of_clock else logging.WARNING
+        say = logger.info if self._warned_of_clock else logger.warning
         self._warned_of_clock = True
-        logger.log(
-            level,
+        say(
             "the machine's clock was set %.1f s %s, or the machine slept; times follow it from here on, the "
             "order of samples is that of seq",
             abs(shift_ns) / 1e9,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entrenar_otel import identity
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from entrenar_otel.recording.recorder import Recorder
     from entrenar_otel.records import MetricsEmitter
     from entrenar_otel.run.settings import RunSettings
-
-logger = logging.getLogger("entrenar_otel")
 
 #: How long the lake may take at the end of a run. What is not in it then is safe, and recovered.
 _KEEP_SECONDS = 60.0

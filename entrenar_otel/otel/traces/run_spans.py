@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ from entrenar_otel.otel.traces.span_events import Place, SpanEvents, event_docum
 from entrenar_otel.otel.traces.span_export import SpanPipeline
 from entrenar_otel.otel.traces.span_journal import JournalProcessor, Note
 from entrenar_otel.recording.notes import EVENT
+from entrenar_otel.redact import redacted
 
 #: How long the end of a run waits for exporters that do not answer.
 _END_SECONDS = 2.0
@@ -138,6 +140,7 @@ class RunSpans:
         if self._ended or self._pid != os.getpid():
             return
         self._ended = True
+        reason = reason and redacted(clean_text(reason))
         run = self._run
         if run is not None:
             with guard("tracing"):
@@ -235,7 +238,7 @@ class RunSpans:
         """What a SpanBlock ends with. A generator that is finalised has not failed."""
         if error is not None and not isinstance(error, GeneratorExit) and self._pid == os.getpid():
             with guard("tracing"):
-                opened.span.record_exception(error, timestamp=self._clock.time_ns())
+                opened.span.record_exception(error, _texts_of(error), timestamp=self._clock.time_ns())
                 _set_status(opened.span, _describe(error))
         self._close(opened)
 
@@ -346,9 +349,18 @@ def _set_status(span: trace.Span, problem: str | None) -> None:
     if problem is None:
         span.set_status(trace.StatusCode.OK)
     else:
-        span.set_status(trace.StatusCode.ERROR, clean_text(problem))
+        span.set_status(trace.StatusCode.ERROR, redacted(clean_text(problem)))
+
+
+def _texts_of(error: BaseException) -> dict[str, str]:
+    """What the SDK records of an exception, without secrets: a URL with its password, say."""
+    trace_text = "".join(traceback.format_exception(error))
+    return {
+        "exception.message": redacted(clean_text(error)),
+        "exception.stacktrace": redacted(clean_text(trace_text)),
+    }
 
 
 def _describe(error: BaseException) -> str:
-    text = clean_text(error)
+    text = redacted(clean_text(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
