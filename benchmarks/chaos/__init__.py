@@ -1,0 +1,1 @@
+"""Chaos: whether every acknowledged sample is there, once and right, whoever is killed where."""
