@@ -2,7 +2,7 @@
 
     Exception
     ├── EntrenarError
-    │   ├── ConfigError   (also ValueError)   a setting that cannot be; raised at construction only
+    │   ├── ConfigError   (also ValueError)   an invalid setting; raised at construction only
     │   ├── RunError      (also ValueError)   a run that is not there, is ambiguous, or may not be resumed
     │   ├── BadInput      (also ValueError)   a value, name or coordinate, when on_bad_value="raise"
     │   ├── QueryError    (also ValueError)   SQL that is refused or wrong
@@ -20,22 +20,25 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any
 
-logger = logging.getLogger("entrenar_otel")
+from entrenar_otel.console import logger
+from entrenar_otel.redact import printable_text
 
 
 class EntrenarError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose. Its text steers no terminal."""
+
+    def __str__(self) -> str:
+        return printable_text(super().__str__())
 
 
 class ConfigError(EntrenarError, ValueError):
-    """A setting that cannot be: expected, found, what to do."""
+    """An invalid setting: expected, found, what to do."""
 
 
 class RunError(EntrenarError, ValueError):
@@ -54,7 +57,7 @@ class NotMeasured(EntrenarError, KeyError):
     """A metric that was never reported. Nothing is inferred in its place."""
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
-        return str(self.args[0])
+        return printable_text(str(self.args[0]))
 
 
 class DeliveryError(EntrenarError):
@@ -85,7 +88,7 @@ class AndonStop(Exception):
         batch: int | None = None,
         step: int | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(printable_text(message))
         self.alert = alert
         self.incident = incident
         self.metric = metric
@@ -109,7 +112,7 @@ def set_strict(strict: bool) -> bool:
 
 @contextlib.contextmanager
 def guard(place: str) -> Iterator[None]:
-    """Let no failure of ours reach the training loop: log it (once a place), count it, go on."""
+    """Let no failure of ours reach the training loop: log it (once per place), count it, go on."""
     try:
         yield
     except AndonStop:
@@ -125,7 +128,7 @@ def guard(place: str) -> Iterator[None]:
                 place,
                 type(error).__name__,
                 error,
-                exc_info=logger.isEnabledFor(logging.DEBUG),
+                trace=True,
             )
         if _strict:
             raise

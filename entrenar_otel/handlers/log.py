@@ -7,10 +7,11 @@ import logging
 from entrenar_processors.alert import Alert, Level
 from entrenar_processors.durations import text_of
 
+from entrenar_otel import console
 from entrenar_otel.handlers.handler import Notice
 from entrenar_otel.redact import printable_line
 
-logger = logging.getLogger("entrenar_otel.alert")
+logger = console.Log("entrenar_otel.alert")
 
 _LEVELS = {
     Level.INFO: logging.INFO,
@@ -46,6 +47,6 @@ def one_line(alert: Alert) -> str:
     """
     parts = ["RESOLVED" if alert.is_resolved else "ALERT", alert.name, alert.level.value]
     if alert.ended_ns is not None:
-        parts.append(f"over after {text_of((alert.ended_ns - alert.started_ns) / 1e9)}")
+        parts.append(f"after {text_of((alert.ended_ns - alert.started_ns) / 1e9)}")
     where = f" ({alert.where})" if alert.where else ""
     return printable_line(f"{' '.join(parts)}: {alert.summary or 'no summary'}{where}")

@@ -7,7 +7,6 @@ training loop, the exit of the process, or a fork.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import ssl
 import threading
@@ -17,6 +16,7 @@ from concurrent.futures import Future
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from entrenar_otel.console import logger
 from entrenar_otel.errors import guard
 from entrenar_otel.prometheus.exposition import Exposition
 from entrenar_otel.prometheus.labels import RESOURCE_LABELS
@@ -24,8 +24,6 @@ from entrenar_otel.prometheus.server import PLACE, PageServer
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricsData
-
-logger = logging.getLogger("entrenar_otel")
 
 COLLECT_SECONDS = 8.0  # Prometheus gives up after 10
 
@@ -54,6 +52,7 @@ class MetricsPage:
         self._exposition = Exposition(resource_labels)
         self._collection = _Collection(collect)
         self._server: PageServer | None = None
+        self._thread: threading.Thread | None = None
 
     @property
     def port(self) -> int:
@@ -88,7 +87,8 @@ class MetricsPage:
         self._port = server.server_address[1]
         self._server = server
         _pages.add(self)
-        threading.Thread(target=server.serve_forever, name="entrenar-metrics-page", daemon=True).start()
+        self._thread = threading.Thread(target=server.serve, name="entrenar-metrics-page", daemon=True)
+        self._thread.start()
         return True
 
     def close(self, timeout_seconds: float = 2.0) -> None:
@@ -96,9 +96,9 @@ class MetricsPage:
         server, self._server = self._server, None
         if server is None:
             return
-        stopping = threading.Thread(target=server.shutdown, daemon=True)
-        stopping.start()
-        stopping.join(timeout_seconds)
+        server.stop_serving()
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
         server.server_close()
 
     def _tls(self) -> ssl.SSLContext | None:

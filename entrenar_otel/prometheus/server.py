@@ -22,6 +22,7 @@ from entrenar_otel.errors import guard
 PLACE = "the /metrics page"
 REQUESTS = 8  # at a time; more get 503
 READ_SECONDS = 5.0  # for one read from or write to a client
+_LOOK_SECONDS = 0.5  # how often `serve` looks whether to go on
 REQUEST_SECONDS = 20.0  # for a whole request, after which the connection is cut
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -50,7 +51,23 @@ class PageServer(ThreadingMixIn, TCPServer):
         self.answer, self.token, self._context = answer, token, context
         self._free = threading.BoundedSemaphore(REQUESTS)
         self._since: dict[socket.socket, float] = {}
+        self._closing = False
         super().__init__(where, _Handler)
+
+    def serve(self) -> None:
+        """Answer requests until `stop_serving`.
+
+        `serve_forever` is ended by `shutdown`, from another thread; at the exit of the process none can
+        be started.
+        """
+        self.timeout = _LOOK_SECONDS
+        while not self._closing:
+            self.handle_request()
+            self._cut_overdue()
+
+    def stop_serving(self) -> None:
+        """Let `serve` return, half a second later at most."""
+        self._closing = True
 
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()
@@ -90,8 +107,8 @@ class PageServer(ThreadingMixIn, TCPServer):
         self._since.pop(request, None)
         self._free.release()
 
-    def service_actions(self) -> None:
-        """Twice a second: cut the connections whose time is up."""
+    def _cut_overdue(self) -> None:
+        """Cut the connections whose time is up."""
         overdue = monotonic() - REQUEST_SECONDS
         for connection, since in self._since.copy().items():
             if since < overdue:
@@ -139,9 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         vary = {"Vary": "Accept, Accept-Encoding"}
         if _weight(self.headers.get_all("Accept-Encoding"), "gzip") > 0:
-            body = gzip.compress(
-                body, 1
-            )  # level 1: a quarter of the size, in a fifth of the default level's time
+            # Level 1: a quarter of the size, in a fifth of the default level's time.
+            body = gzip.compress(body, 1)
             vary["Content_Encoding"] = "gzip"
         self._send(status, body, _OPENMETRICS if openmetrics else _TEXT, **vary)
 

@@ -13,7 +13,7 @@ import json
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from zlib import adler32
 import numpy as np
 from numpy.typing import NDArray
 
+from entrenar_otel.clock import Era
 from entrenar_otel.recording.appended import Appended
 from entrenar_otel.recording.file_systems import largest_file, writes_in_place
 from entrenar_otel.recording.layout import MAGIC
@@ -47,6 +48,12 @@ class SegmentError(Exception):
 
 def _checksum(first_seq: int, text: bytes) -> int:
     return adler32(text, adler32(_SEQ.pack(first_seq)))
+
+
+def eras_of(header: Mapping[str, Any]) -> list[Era]:
+    """The clock of a segment's owner, when the segment began."""
+    later = [Era(int(since), int(anchor)) for since, anchor in header.get("clock_set", ())]
+    return [Era(0, int(header["clock_ns"])), *later]
 
 
 class Segment:

@@ -26,7 +26,7 @@ class Processor(Protocol):
 
     @property
     def metrics(self) -> frozenset[str]:
-        """The façade names it watches; samples of others are ignored."""
+        """The metrics it watches, by the names given to `log`; samples of others are ignored."""
         ...
 
     @property
@@ -40,6 +40,15 @@ class Processor(Protocol):
 
     def reset(self) -> None:
         """Forget everything, as if newly made."""
+        ...
+
+
+@runtime_checkable
+class FollowsClock(Protocol):
+    """A processor that measures time by its samples: it is told when their clock was set."""
+
+    def on_clock_step(self, shift_ns: int, now_ns: int) -> None:
+        """It was moved by `shift_ns`, to `now_ns`: what was measured before is moved along."""
         ...
 
 

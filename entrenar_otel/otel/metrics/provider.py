@@ -6,7 +6,6 @@ that starts takes it over.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 
+from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.otel.metrics.meter import PATTERNS, TrainingMeterProvider
 from entrenar_otel.otel.metrics.republish import Republisher
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.metrics.pipeline import MetricsPipeline
     from entrenar_otel.otel.metrics.registry import Registry
     from entrenar_otel.recording.recorder import Recorder
-
-logger = logging.getLogger("entrenar_otel")
 
 _lock = threading.Lock()
 _installed: WrappingMeterProvider | None = None
@@ -110,7 +108,8 @@ def _after_fork(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], 
 def install(
     patterns: Sequence[str] = PATTERNS, *, chosen: WrappingMeterProvider | None = None
 ) -> WrappingMeterProvider | None:
-    """Make our provider (or the `chosen` one) global. One that is set already is put behind ours: said."""
+    """Make our provider (or the `chosen` one) global. If another is set, it is wrapped, and a
+    warning says so."""
     global _installed
     with _lock:
         current = metrics.get_meter_provider()
@@ -124,13 +123,14 @@ def install(
             if not replace_global_meter_provider(wrapping):
                 logger.warning(
                     "a %s is set as the meter provider, and this version of OpenTelemetry does not let it be "
-                    "replaced: set entrenar_otel.wrap(provider) instead of it",
+                    "replaced: set the provider returned by entrenar_otel.wrap(provider) as the global one "
+                    "instead",
                     type(current).__name__,
                 )
                 return None
             logger.warning(
-                "the %s that was set as meter provider is wrapped: training.* instruments are recorded, its "
-                "exporters go on. Meters taken from it before keep to it: take them after configure()",
+                "the global %s is now wrapped: training.* instruments are recorded, and its exporters keep "
+                "working. Meters obtained from it earlier are not recorded: get them after configure()",
                 type(current).__name__,
             )
             _installed = wrapping

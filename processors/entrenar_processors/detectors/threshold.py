@@ -28,7 +28,7 @@ _WINSORISE = 3.0
 class Limit:
     """What is abnormal: below `min`, above `max`, `max_drop_ratio` below the best, `max_ratio` times normal.
 
-    `metric` is a façade name; `tags` narrow it to series with these tags. The limit is crossed once
+    `metric` is the name given to `log`; `tags` narrow it to series with these tags. The limit is crossed once
     `for_samples` samples in a row that span `for_seconds` are beyond it, from `after_steps` on.
     `max_ratio` compares with the median of the `window` samples before; `max_drop_ratio` compares means
     of `window` samples (in validation series, single samples) with the best such mean.
@@ -84,6 +84,12 @@ class ThresholdDetector(Counting):
         super().reset()
         self._series: dict[Series, list[_Watch]] = {}
         self._columns: dict[tuple[Series, ...], list[int]] = {}
+
+    def on_clock_step(self, shift_ns: int, now_ns: int) -> None:
+        """See `FollowsClock`: `for_seconds` goes on as it was."""
+        for watches in self._series.values():
+            for watch in watches:
+                watch.since_ns = min(watch.since_ns + shift_ns, now_ns)
 
     @property
     def metrics(self) -> frozenset[str]:
@@ -179,7 +185,7 @@ class _Watch:
         self._judge = judge
         self._seen = 0
         self._bad = 0  # points in a row beyond the limit, up to now
-        self._since_ns = 0
+        self.since_ns = 0
         self._reported_at = 0  # how many of them there were when it was reported; 0: not yet
 
     def update(
@@ -195,9 +201,9 @@ class _Watch:
             if point.is_bad and is_warm:
                 now = int(source.time_ns[row])
                 if not self._bad:
-                    self._since_ns = now
+                    self.since_ns = now
                 self._bad += 1
-                enough = self._bad >= limit.for_samples and now - self._since_ns >= limit.for_seconds * 1e9
+                enough = self._bad >= limit.for_samples and now - self.since_ns >= limit.for_seconds * 1e9
                 if enough and not self._reported_at:
                     self._reported_at = self._bad
                     yield self._finding(source, row, point, self._bad)

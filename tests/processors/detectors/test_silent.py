@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from typing import Any, cast
@@ -9,8 +10,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from entrenar_processors import Finding, Samples, Series, Severity, SilentMembers
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.linalg import LinAlgWarning
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import UndefinedMetricWarning
@@ -130,17 +129,18 @@ def test_a_rare_reporter_is_compared_with_itself(every: int) -> None:
     assert told(SilentMembers().update(log(calls))) == [("stopped", "1", last + allowed)]
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(0.02, 0.9))
-@settings(max_examples=20, deadline=None)
-def test_random_reporters_by_design(seed: int, rate: float) -> None:
+def test_random_reporters_by_design() -> None:
     """A router that sends tokens to an expert now and then: hardly ever taken for dead."""
-    random = np.random.default_rng(seed)
-    calls = healthy(1500, 3)
-    for call in calls:
-        for member in (1, 2):
-            if random.random() > rate:
-                del call[member]
-    assert len(SilentMembers(min_samples=30).update(log(calls))) <= 1
+    mistaken = 0
+    for seed, rate in itertools.product(range(5), (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.9)):
+        random = np.random.default_rng([seed, round(rate * 100)])
+        calls = healthy(1500, 3)
+        for call in calls:
+            for member in (1, 2):
+                if random.random() > rate:
+                    del call[member]
+        mistaken += bool(SilentMembers(min_samples=30).update(log(calls)))
+    assert mistaken <= 1  # of 35
 
 
 def test_values_that_repeat_by_design() -> None:
