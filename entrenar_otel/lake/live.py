@@ -20,7 +20,7 @@ from entrenar_otel.lake.schema import Owner
 from entrenar_otel.recording.decode import Decoded, decode
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.lock import owner_is_alive
-from entrenar_otel.recording.segment import HEADER_BYTES, SegmentError, Snapshot
+from entrenar_otel.recording.segment import HEADER_BYTES, SegmentError, Snapshot, eras_of
 
 _TRIES = 8
 
@@ -98,7 +98,7 @@ def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
         layouts,
         start=HEADER_BYTES,
         first_seq=snapshot.first_seq,
-        clock_ns=int(snapshot.header["clock_ns"]),
+        eras=eras_of(snapshot.header),
     )
     notes = [str(one) for one in decoded.damage if not one.tail]
     lost_tail = decoded.end < snapshot.synced_to

@@ -214,7 +214,7 @@ class RecordedRun:
             budgets=run.budgets,
             drift_detector=self.request.given.drift_detector,
             processors=self.request.given.processors,
-            clock=self.request.given.clock,
+            clock=self.recorder.clock,
         )
 
     def flush(self, timeout_seconds: float) -> bool:

@@ -243,7 +243,7 @@ class Recorder(SegmentLog):
             self._begin()
         number = self._number_of(series.metric, value, problems)
         if number is not None:
-            at = None if time_ns is None else max(0, time_ns - self.clock_ns)
+            at = None if time_ns is None else max(0, self.clock.monotonic_of(time_ns))
             coordinates = self._coordinates(epoch, batch, step, problems)
             self._write((series,), (number,), coordinates, problems, fast=False, monotonic_ns=at)
             if not math.isfinite(number):

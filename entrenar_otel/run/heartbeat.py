@@ -49,6 +49,7 @@ class Heartbeat:
         outboxes: Sequence[Outbox] = (),
         after: Callable[[float, int], None] = lambda _seconds, _rows: None,
         on_recovered: Callable[[Recovered], None] = lambda _found: None,
+        on_clock_step: Callable[[int], None] = lambda _shift_ns: None,
     ) -> None:
         self.recorder = recorder
         self.lake = lake
@@ -62,6 +63,8 @@ class Heartbeat:
         self.outboxes = tuple(outboxes)
         self._after = after
         self._on_recovered = on_recovered
+        self._on_clock_step = on_clock_step
+        self._warned_of_clock = False
         self._rows = 0
         self._tick_lock = threading.RLock()
         self._hand_over_lock = threading.Lock()
@@ -91,7 +94,8 @@ class Heartbeat:
         for found in self.lake.recover(thorough=False):
             logger.info("recovered %d rows of run %s from %s", found.rows, found.run_id, found.path.name)
             self._on_recovered(found)
-        if self._retention_days is not None:
+        # What was just set may be set again: nothing is removed by such a clock.
+        if self._retention_days is not None and not self.recorder.clock.was_set:
             self.lake.prune(timedelta(days=self._retention_days))
 
     def tick(self, *, pull: bool = True, hand_over: bool = True) -> None:
@@ -100,6 +104,7 @@ class Heartbeat:
         if pull:
             with guard("pull"):
                 self._before()
+        self._follow_clock()
         self.collect()
         self.recorder.sync()
         self.recorder.prepare()
@@ -111,6 +116,21 @@ class Heartbeat:
         rows, self._rows = self._rows, 0
         with guard("after the tick"):
             self._after(time.perf_counter() - begun, rows)
+
+    def _follow_clock(self) -> None:
+        """Where the machine's clock was set, times follow it from here on."""
+        if not (shift_ns := self.recorder.follow_clock()):
+            return
+        with guard("clock step"):
+            self._on_clock_step(shift_ns)
+        say = logger.info if self._warned_of_clock else logger.warning
+        self._warned_of_clock = True
+        say(
+            "the machine's clock was set %.1f s %s, or the machine slept; times follow it from here on, the "
+            "order of samples is that of seq",
+            abs(shift_ns) / 1e9,
+            "forward" if shift_ns > 0 else "back",
+        )
 
     def collect(self) -> None:
         """Drain into the consumers, and into the outboxes."""
@@ -140,7 +160,9 @@ class Heartbeat:
             return False
         try:
             for segment in self.recorder.sealed():
-                hand_over(self.lake.storage, segment, self.record.day, self.record.owner)
+                hand_over(
+                    self.lake.storage, segment, self.record.day, self.record.owner, self.recorder.clock.eras
+                )
                 self.recorder.release(segment, unlink=True)
                 _give_back_memory()
             return True

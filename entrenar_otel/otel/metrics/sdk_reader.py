@@ -99,6 +99,10 @@ class SdkReader(MetricReader):
             return
         with self._lock:
             route = self._route
+            if route is not None:
+                route[
+                    0
+                ].clock.time_ns()  # the SDK's times are the machine's: where it was set, follow it first
             others: list[ScopeMetrics] = []
             for resource in metrics_data.resource_metrics:
                 for scope in resource.scope_metrics:
@@ -185,7 +189,7 @@ class SdkReader(MetricReader):
                 try:
                     record = pack(
                         head,
-                        time_ns - recorder.clock_ns,
+                        recorder.clock.monotonic_of(time_ns),
                         *recorder.places(places.get("epoch"), places.get("batch"), places.get("step")),
                         value,
                     )
