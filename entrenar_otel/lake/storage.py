@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.schema import ROW_GROUP, parquet_options
+from entrenar_otel.recording.life import open_file
 from entrenar_otel.redact import without_credentials
 
 
@@ -34,6 +35,9 @@ class Storage(Protocol):
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Put a file with this content there, whole or not at all, durably."""
+
+    def read_bytes(self, name: str, most: int) -> bytes | None:
+        """The first bytes of a file, at most so many; None where it is gone or cannot be read."""
 
     def list(self, folder: str) -> list[str]:
         """Names of the folder's entries; none where it does not exist."""
@@ -95,6 +99,14 @@ class LocalStorage:
 
     def write_bytes(self, name: str, data: bytes) -> None:
         self._put(name, lambda file: file.write(data), exclusive=False)
+
+    def read_bytes(self, name: str, most: int) -> bytes | None:
+        try:
+            fd = open_file(self.root / name)
+        except OSError:
+            return None
+        with open(fd, "rb") as file:
+            return file.read(most)
 
     def _put(self, name: str, fill: Callable[[Any], object], *, exclusive: bool) -> None:
         path = self.root / name
@@ -181,6 +193,13 @@ class ArrowStorage:
         self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(data)
+
+    def read_bytes(self, name: str, most: int) -> bytes | None:
+        try:
+            with self.filesystem.open_input_stream(self._path(name)) as stream:
+                return bytes(stream.read(most))
+        except OSError:
+            return None
 
     def list(self, folder: str) -> list[str]:
         selector = pafs.FileSelector(self._path(folder), allow_not_found=True)

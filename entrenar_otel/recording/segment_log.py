@@ -25,6 +25,7 @@ from entrenar_otel.identity import new_process_name, say_unheard
 from entrenar_otel.recording.decode import count_records, decode
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.notes import OpenSpans, note_record
+from entrenar_otel.recording.origin import Origin
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment
 
 logger = logging.getLogger("entrenar_otel")
@@ -106,6 +107,7 @@ class SegmentLog:
             **header,
             "process": self.process,
             "pid": os.getpid(),
+            "origin": Origin.here().document(),
             "clock_ns": self._clock.time_ns() - self._clock.monotonic_ns(),
         }
         segment = self._create()
