@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
+from entrenar_otel.console import logger
 from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.pulse import life_of
 from entrenar_otel.lake.runs import COMPLETED, RUNNING, STOPPED, read_record, record_name
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.life import Life, LockFile, life_of_segment
-
-logger = logging.getLogger("entrenar_otel")
 
 
 class Dead:

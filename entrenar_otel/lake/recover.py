@@ -6,7 +6,6 @@ as it is, unless spans are ended here that the owner could not end.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from entrenar_otel.console import logger
 from entrenar_otel.lake.catalog import list_folder, list_pruned, run_folder
 from entrenar_otel.lake.dead import Dead
 from entrenar_otel.lake.hand_over import file_name, tables_of
@@ -27,7 +27,6 @@ from entrenar_otel.recording.lock import try_lock
 from entrenar_otel.recording.origin import is_local
 from entrenar_otel.recording.segment import SegmentError, Snapshot
 
-logger = logging.getLogger("entrenar_otel")
 #: Why a dead process's run and spans ended.
 _REASON = "the process ended without closing its run"
 

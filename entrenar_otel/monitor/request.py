@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, RunError, describe
 from entrenar_otel.records import MetricsEmitter
-from entrenar_otel.run.settings import FILE, RunSettings
+from entrenar_otel.run.settings import DEFAULT_LAKE, FILE, RunSettings
 
 if TYPE_CHECKING:
     from entrenar_processors import DriftDetector, Processor
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from entrenar_otel.andon import AndonConfig
     from entrenar_otel.lake import Lake
-
-logger = logging.getLogger("entrenar_otel")
 
 Resume = Literal["allow", "never", "must"]
 OnBadValue = Literal["warn", "raise"]
@@ -161,7 +159,7 @@ def make_lake(settings: RunSettings, live: str | os.PathLike[str] | None) -> Lak
     from entrenar_otel.lake import Lake
 
     try:
-        return Lake(settings.lake or "entrenar-lake", live)
+        return Lake(settings.lake or DEFAULT_LAKE, live)
     except PermissionError as error:
         raise ConfigError(str(error)) from None
 
