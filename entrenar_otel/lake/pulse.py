@@ -44,13 +44,12 @@ def remove_beat(storage: Storage, record: RunRecord) -> None:
 def _read_beat(storage: Storage, record: RunRecord) -> tuple[float, Origin | None]:
     """When a process was last heard of, in seconds since 1970, and where it runs."""
     at, origin = record.started_at.timestamp(), None
-    data = storage.read_bytes(_beat_name(record), _MAX_BYTES)
     try:
-        document = json.loads(data or b"")
+        document = json.loads(storage.read_bytes(_beat_name(record), _MAX_BYTES))
         origin = Origin.parse(document["origin"])
         at = max(at, float(document["at"]))
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        pass
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        pass  # none yet, or of a version that wrote none
     return at, origin
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.schema import ROW_GROUP, parquet_options
-from entrenar_otel.recording.life import open_file
+from entrenar_otel.recording.plain_file import read_plain
 from entrenar_otel.redact import without_credentials
 
 
@@ -37,8 +37,8 @@ class Storage(Protocol):
     def write_bytes(self, name: str, data: bytes) -> None:
         """Put a file with this content there, whole or not at all, durably."""
 
-    def read_bytes(self, name: str, most: int) -> bytes | None:
-        """The first bytes of a file, at most so many; None where it is gone or cannot be read."""
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        """The content of a file of at most `limit` bytes. Raises OSError."""
 
     def list(self, folder: str) -> list[str]:
         """Names of the folder's entries; none where it does not exist."""
@@ -104,13 +104,8 @@ class LocalStorage:
     def write_bytes(self, name: str, data: bytes) -> None:
         self._put(name, lambda file: file.write(data), exclusive=False)
 
-    def read_bytes(self, name: str, most: int) -> bytes | None:
-        try:
-            fd = open_file(self.root / name)
-        except OSError:
-            return None
-        with open(fd, "rb") as file:
-            return file.read(most)
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        return read_plain(self.root / name, limit)
 
     def _put(self, name: str, fill: Callable[[Any], object], *, exclusive: bool) -> None:
         path = self.root / name
@@ -204,12 +199,9 @@ class ArrowStorage:
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(data)
 
-    def read_bytes(self, name: str, most: int) -> bytes | None:
-        try:
-            with self.filesystem.open_input_stream(self._path(name)) as stream:
-                return bytes(stream.read(most))
-        except OSError:
-            return None
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        with self.filesystem.open_input_stream(self._path(name)) as stream:
+            return bytes(stream.read(limit))
 
     def list(self, folder: str) -> list[str]:
         selector = pafs.FileSelector(self._path(folder), allow_not_found=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import stat
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 from entrenar_otel.identity import host_name
 from entrenar_otel.recording.origin import Origin, is_local
+from entrenar_otel.recording.plain_file import open_plain
 
 _MAX_BYTES = 1 << 20
 
@@ -59,7 +59,7 @@ class LockFile:
     def see(cls, path: Path) -> LockFile:
         """Look at a lock, without waiting for anything."""
         try:
-            fd = open_file(path)
+            fd = open_plain(path)
         except FileNotFoundError:
             return cls(path, Hold.MISSING)
         except OSError:
@@ -116,15 +116,6 @@ class LockFile:
         if seen is not None and self.hold is not Hold.CLOSED and is_here and is_local(seen):
             return Life.DEAD
         return Life.UNKNOWN
-
-
-def open_file(path: Path, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of a regular file; never waits, as a FIFO would have it. Raises OSError."""
-    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(f"{path} is not a file")
-    return fd
 
 
 def _hold(fd: int) -> Hold:

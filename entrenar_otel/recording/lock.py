@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from entrenar_otel.recording.origin import Origin
+from entrenar_otel.recording.plain_file import open_plain
 
 #: Descriptors of this process's own locks.
 _held: set[int] = set()
@@ -68,7 +69,7 @@ def try_lock(path: Path) -> int | None:
     That nobody held it does not prove that its owner is dead: `life` does.
     """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = open_plain(path, os.O_RDWR)
     except OSError:
         return None
     try:
@@ -85,7 +86,7 @@ def try_lock(path: Path) -> int | None:
 def is_held(path: Path) -> bool:
     """Whether some process is seen to hold the lock of this file. If not, it may live all the same."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_plain(path)
     except OSError:
         return False
     try:
