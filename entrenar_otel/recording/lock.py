@@ -7,6 +7,9 @@ import json
 import os
 from pathlib import Path
 
+from entrenar_otel.recording.origin import Origin
+from entrenar_otel.recording.plain_file import open_plain
+
 #: Descriptors of this process's own locks.
 _held: set[int] = set()
 
@@ -17,10 +20,16 @@ class ProcessLock:
     def __init__(self, folder: Path, process: str) -> None:
         self.path = folder / f"{process}.lock"
         self._fd = create_locked(self.path)
+        self.describe({})
 
     def describe(self, data: dict[str, str]) -> None:
-        """Say what recovery must know: the lake, and the name of the run's record in it."""
-        os.pwrite(self._fd, json.dumps(data).encode(), 0)
+        """Say what recovery must know: the lake, and the name of the run's record in it.
+
+        And always where the process runs, and which file this is: a copy's lock says nothing.
+        """
+        file = os.fstat(self._fd)
+        known = {"origin": Origin.here().document(), "file": [file.st_dev, file.st_ino]}
+        os.pwrite(self._fd, json.dumps({**data, **known}).encode(), 0)
 
     def release(self, *, unlink: bool = True) -> None:
         """Give the lock back; a forked child closes its copy only (`unlink=False`)."""
@@ -55,14 +64,17 @@ def let_go_after_fork() -> None:
 
 
 def try_lock(path: Path) -> int | None:
-    """A descriptor that holds the lock of a dead owner's file, or None: it lives, or is gone."""
+    """A descriptor that holds the lock of a file, or None: it is held, gone, or somebody else's alone.
+
+    That nobody held it does not prove that its owner is dead: `life` does.
+    """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = open_plain(path, os.O_RDWR)
+    except OSError:
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:  # held, or on a file system without locks
         os.close(fd)
         return None
     if os.fstat(fd).st_nlink == 0:  # handed over between open and lock
@@ -71,10 +83,10 @@ def try_lock(path: Path) -> int | None:
     return fd
 
 
-def owner_is_alive(path: Path) -> bool:
-    """Whether some process holds the lock of this segment."""
+def is_held(path: Path) -> bool:
+    """Whether some process is seen to hold the lock of this file. If not, it may live all the same."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_plain(path)
     except OSError:
         return False
     try:
