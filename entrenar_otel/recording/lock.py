@@ -11,6 +11,9 @@ import weakref
 from functools import partial
 from pathlib import Path
 
+from entrenar_otel.recording.origin import Origin
+from entrenar_otel.recording.plain_file import open_plain
+
 
 class OwnedFile(io.FileIO):
     """A new file for its owner alone.
@@ -39,10 +42,17 @@ class ProcessLock:
     def __init__(self, folder: Path, process: str) -> None:
         self.path = folder / f"{process}.lock"
         self._file = create_locked(self.path)
+        self.describe({})
 
     def describe(self, data: dict[str, str]) -> None:
-        """Say what recovery must know: the lake, and the name of the run's record in it."""
-        os.pwrite(self._file.fileno(), json.dumps(data).encode(), 0)
+        """Say what recovery must know: the lake, and the name of the run's record in it.
+
+        And always where the process runs, and which file this is: a copy's lock says nothing.
+        """
+        fd = self._file.fileno()
+        file = os.fstat(fd)
+        known = {"origin": Origin.here().document(), "file": [file.st_dev, file.st_ino]}
+        os.pwrite(fd, json.dumps({**data, **known}).encode(), 0)
 
     def release(self, *, unlink: bool = True) -> None:
         """Give the lock back; a forked child closes its copy only (`unlink=False`)."""
@@ -109,14 +119,17 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after
 
 
 def try_lock(path: Path) -> int | None:
-    """A descriptor that holds the lock of a dead owner's file, or None: it lives, or is gone."""
+    """A descriptor that holds the lock of a file, or None: it is held, gone, or somebody else's alone.
+
+    That nobody held it does not prove that its owner is dead: `life` does.
+    """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = open_plain(path, os.O_RDWR)
+    except OSError:
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:  # held, or on a file system without locks
         os.close(fd)
         return None
     if os.fstat(fd).st_nlink == 0:  # handed over between open and lock
@@ -125,10 +138,10 @@ def try_lock(path: Path) -> int | None:
     return fd
 
 
-def owner_is_alive(path: Path) -> bool:
-    """Whether some process holds the lock of this segment."""
+def is_held(path: Path) -> bool:
+    """Whether some process is seen to hold the lock of this file. If not, it may live all the same."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_plain(path)
     except OSError:
         return False
     try:

@@ -170,4 +170,5 @@ class OpenSpans:
 
 
 def _by_worth(records: dict[str, tuple[bool, bytes]]) -> list[str]:
-    return sorted(reversed(records), key=lambda span: records[span][0])  # stable: parentless, newest first
+    newest_first = reversed(records)
+    return sorted(newest_first, key=lambda span: records[span][0])  # stable: parentless first

@@ -37,6 +37,7 @@ from entrenar_otel.recording.decode import count_records, decode
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.lock import sweep
 from entrenar_otel.recording.notes import CLOCK_SET, SPAN_ENDED, SPAN_STARTED, OpenSpans, note_record
+from entrenar_otel.recording.origin import Origin
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment
 
 #: Pages are mapped ahead of the loop: twice what the last tick used, and not the whole segment, since
@@ -120,6 +121,7 @@ class SegmentLog:
         self.process = process or new_process_name()
         self._folder = folder
         self._header = {**header, "process": self.process, "pid": os.getpid()}
+        self._header["origin"] = Origin.here().document()
         self.clock.restart()
         self._followed_ns = self.clock.anchor_ns
         segment = self._create()

@@ -16,7 +16,7 @@ import pytest
 from entrenar_processors import Series
 
 from entrenar_otel.recording.layout import Layout
-from entrenar_otel.recording.lock import ProcessLock, owner_is_alive, try_lock
+from entrenar_otel.recording.lock import ProcessLock, is_held, try_lock
 from entrenar_otel.recording.segment import (
     HEADER_BYTES,
     SEGMENT_BYTES,
@@ -221,17 +221,17 @@ def test_prefault_maps_without_changing_anything(tmp_path: Path) -> None:
 def test_the_lock_tells_the_living_from_the_dead(tmp_path: Path) -> None:
     """Held while the owner lives, even with a view of the map still alive after close."""
     segment = make(tmp_path)
-    assert owner_is_alive(segment.path)
+    assert is_held(segment.path)
     assert try_lock(segment.path) is None
     view = segment.words()
     segment.close()
     assert int(view[0]) == struct.unpack("<Q", b"ENTRSEG1")[0]
-    assert not owner_is_alive(segment.path)
+    assert not is_held(segment.path)
     fd = try_lock(segment.path)
     assert fd is not None
-    assert owner_is_alive(segment.path)
+    assert is_held(segment.path)
     os.close(fd)
-    assert not owner_is_alive(tmp_path / "none.seg")
+    assert not is_held(tmp_path / "none.seg")
     assert try_lock(tmp_path / "none.seg") is None
 
 
@@ -247,12 +247,12 @@ def test_a_file_handed_over_while_locking_is_gone(tmp_path: Path, monkeypatch: p
 def test_process_lock(tmp_path: Path) -> None:
     """It names a living process, cannot be taken twice, and a child's copy leaves the file."""
     lock = ProcessLock(tmp_path, "p")
-    assert owner_is_alive(tmp_path / "p.lock")
+    assert is_held(tmp_path / "p.lock")
     with pytest.raises(FileExistsError):
         ProcessLock(tmp_path, "p")
     lock.release(unlink=False)
     lock.release(unlink=False)
     assert (tmp_path / "p.lock").exists()
-    assert not owner_is_alive(tmp_path / "p.lock")
+    assert not is_held(tmp_path / "p.lock")
     lock.release()
     assert not (tmp_path / "p.lock").exists()
