@@ -114,7 +114,9 @@ class RecordedRun:
     def start(self) -> bool:
         """Start, the first time; False where that failed, and nothing is recorded any more."""
         with self._lock:
-            if self.open is not None or self.closed or self._is_starting:  # by a signal handler, in the middle
+            if (
+                self.open is not None or self.closed or self._is_starting
+            ):  # by a signal handler, in the middle
                 return True
             self._is_starting = True
             try:
