@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
-from entrenar_otel.lake.schema import METRICS, METRICS_IN_MEMORY, NOTES, ROW_GROUP, SORTED_BY
+from entrenar_otel.lake.schema import METRICS, METRICS_IN_MEMORY, NOTES, ROW_GROUP, SORTED_BY, conform
+from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.lake.storage import Storage
 
 #: As many rows as a run compacts when it ends, in about a second; `recover` does the rest.
@@ -49,7 +50,7 @@ def _compact_table(
     for files in consecutive(mine, whole):
         name = f"{folder}/{process}-{files[0].first:06d}_{files[-1].last:06d}.parquet"
         try:
-            if len(files) < 2 or (max_rows is not None and _rows(storage, files) > max_rows):
+            if len(files) < 2 or not _may_merge(storage, table, files, max_rows):
                 continue
             rows = _joined(storage, table, files) if table in NOTES else _merged(storage, files)
             storage.write(name, NOTES.get(table, METRICS), rows)
@@ -85,7 +86,7 @@ def _joined(storage: Storage, table: str, files: list[DataFile]) -> list[pa.Reco
     tables = []
     for file in files:
         with _open(storage, file) as opened:
-            tables.append(opened.read())
+            tables.append(conform(opened.read(), NOTES[table]))
     rows = pa.concat_tables(tables).combine_chunks()
     order = pc.sort_indices(rows, sort_keys=[(SORTED_BY[table], "ascending")])
     batches: list[pa.RecordBatch] = rows.take(order).cast(NOTES[table]).combine_chunks().to_batches()
@@ -96,12 +97,24 @@ def _open(storage: Storage, file: DataFile) -> pq.ParquetFile:
     return pq.ParquetFile(storage.location(file.name), filesystem=getattr(storage, "filesystem", None))
 
 
-def _rows(storage: Storage, files: list[DataFile]) -> int:
+def _may_merge(storage: Storage, table: str, files: list[DataFile], max_rows: int | None) -> bool:
+    """Whether they have no more rows, and no columns that a merged file would not have."""
+    known = NOTES.get(table, METRICS).names
     total = 0
     for file in files:
-        with _open(storage, file) as opened:
-            total += opened.metadata.num_rows
-    return total
+        try:
+            with _open(storage, file) as opened:
+                total += opened.metadata.num_rows
+                names = opened.schema_arrow.names
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, ValueError, OSError) as error:
+            where = storage.location(file.name)
+            name_skipped(where, f"{where} cannot be read, so it is not merged with others: {error}")
+            return False
+        if not set(names).issubset(known) or not {"run_id", SORTED_BY.get(table, "metric")}.issubset(names):
+            return False  # a later version's, or none of ours
+    return max_rows is None or total <= max_rows
 
 
 def _merged(storage: Storage, files: list[DataFile]) -> Iterator[pa.RecordBatch]:
@@ -133,7 +146,7 @@ def _merged(storage: Storage, files: list[DataFile]) -> Iterator[pa.RecordBatch]
 def _pieces(file: pq.ParquetFile) -> Iterator[tuple[str, pa.Table]]:
     """The rows of a file as (metric, rows), each row group read once; the file is sorted by metric."""
     for i in range(file.num_row_groups):
-        table = file.read_row_group(i)
+        table = conform(file.read_row_group(i), METRICS)
         runs = pc.run_end_encode(table.column("metric").combine_chunks())
         start = 0
         for stop, metric in zip(runs.run_ends.to_pylist(), runs.values.to_pylist(), strict=True):

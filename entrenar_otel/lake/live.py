@@ -17,10 +17,12 @@ from entrenar_processors import Samples
 from entrenar_otel.lake.journal import Journal
 from entrenar_otel.lake.rows import metric_batches
 from entrenar_otel.lake.schema import Owner
+from entrenar_otel.lake.skipped import name_skipped, say_once
 from entrenar_otel.recording.decode import Decoded, decode
+from entrenar_otel.recording.header import NewerFormat, SegmentError
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.lock import owner_is_alive
-from entrenar_otel.recording.segment import HEADER_BYTES, SegmentError, Snapshot
+from entrenar_otel.recording.segment import HEADER_BYTES, Snapshot
 
 logger = logging.getLogger("entrenar_otel")
 _TRIES = 8
@@ -70,8 +72,11 @@ class LiveSegment:
 
     @cached_property
     def journal(self) -> Journal:
-        """Its spans and events. Raises ValueError on a note that is not JSON."""
-        return Journal.of(self.decoded.notes)
+        """Its spans and events. Raises SegmentError on a note that is not one."""
+        try:
+            return Journal.of(self.decoded.notes)
+        except Exception as error:  # untrusted: whatever it is, it is the file's fault
+            raise SegmentError(f"{self.snapshot.path} has a note that cannot be read: {error}") from None
 
     @property
     def owner(self) -> Owner:
@@ -92,15 +97,18 @@ def segment_paths(live: Path) -> list[Path]:
 
 
 def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
-    """Decode a whole segment, and describe its damage."""
+    """Decode a whole segment, and describe its damage. Raises SegmentError."""
     layouts: dict[int, Layout] = {}
-    decoded = decode(
-        snapshot.words,
-        layouts,
-        start=HEADER_BYTES,
-        first_seq=snapshot.first_seq,
-        clock_ns=int(snapshot.header["clock_ns"]),
-    )
+    try:
+        decoded = decode(
+            snapshot.words,
+            layouts,
+            start=HEADER_BYTES,
+            first_seq=snapshot.first_seq,
+            clock_ns=int(snapshot.header["clock_ns"]),
+        )
+    except Exception as error:  # untrusted: records with valid checksums that are none of ours
+        raise SegmentError(f"{snapshot.path} cannot be decoded: {type(error).__name__}: {error}") from None
     notes = [str(one) for one in decoded.damage if not one.tail]
     lost_tail = decoded.end < snapshot.synced_to
     if lost_tail and not any(one.tail for one in decoded.damage):
@@ -136,17 +144,19 @@ def read_live(live: Path, url: str, run_id: str | None = None) -> list[LiveSegme
             seen.add(path)
             try:
                 snapshot = Snapshot.read(path, wanted)
+                if snapshot is not None:
+                    found.append(segment := decode_snapshot(snapshot))
+                    if segment.damage_note:
+                        say_once(path, segment.damage_note)
             except FileNotFoundError:
                 complete = False
                 continue
-            except (SegmentError, OSError, ValueError) as error:
-                logger.warning("%s; run `entrenar-otel recover`", error)
+            except (NewerFormat, OSError) as error:
+                name_skipped(path, error)
                 continue
-            if snapshot is not None:
-                segment = decode_snapshot(snapshot)
-                if segment.damage_note:
-                    logger.warning("%s", segment.damage_note)
-                found.append(segment)
+            except SegmentError as error:
+                name_skipped(path, error, "run `entrenar-otel recover`")
+                continue
         if complete:
             break
     return found

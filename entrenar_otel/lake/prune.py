@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
-
 from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
 from entrenar_otel.lake.compact import consecutive
+from entrenar_otel.lake.execution import spill_folder
+from entrenar_otel.lake.files import is_readable
+from entrenar_otel.lake.limits import Limits
 from entrenar_otel.lake.query import connect, is_dead
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
 from entrenar_otel.lake.statistics import KEPT, columns
 from entrenar_otel.lake.storage import Storage
+from entrenar_otel.lake.views import view_files
 
 #: Points that a pruned curve keeps per series.
 CURVE_POINTS = 1000
@@ -70,10 +72,14 @@ def find_prunable(
 
 
 def prune(storage: Storage, run: Prunable) -> None:
-    """Write what stays, then remove the rows. Killed in between, the next prune goes on from there."""
+    """Write what stays, then remove the rows. Killed in between, the next prune goes on from there.
+
+    A file that cannot be read stays: nothing of it is in what is kept.
+    """
     by_folder: dict[str, list[DataFile]] = defaultdict(list)
     for file in run.files:
-        by_folder[file.name.rpartition("/")[0]].append(file)
+        if is_readable(storage, file.name):
+            by_folder[file.name.rpartition("/")[0]].append(file)
     for folder, files in by_folder.items():
         current = list_folder(storage, folder)
         for process in sorted({file.process for file in current}):
@@ -91,17 +97,8 @@ def _keep(storage: Storage, folder: str, files: list[DataFile]) -> None:
         there = list_folder(storage, f"{table}/{below}")
         if any(file.holds(process, first) and file.holds(process, last) for file in there):
             continue
-        with connect() as connection:
-            connection.register("metrics", _table(storage, files))
+        with spill_folder() as spill, connect(Limits.of(), spill) as connection:
+            view_files(connection, storage, "metrics", [file.name for file in files], METRICS)
             rows = connection.sql(sql).to_arrow_table().cast(schema)
             name = f"{table}/{below}/{process}-{first:06d}_{last:06d}.parquet"
             storage.write(name, schema, rows.to_batches())
-
-
-def _table(storage: Storage, files: list[DataFile]) -> pa.dataset.Dataset:
-    import pyarrow.dataset as dataset
-
-    paths = [storage.location(file.name) for file in files]
-    return dataset.dataset(
-        paths, schema=METRICS, format="parquet", filesystem=getattr(storage, "filesystem", None)
-    )

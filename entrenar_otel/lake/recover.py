@@ -6,6 +6,7 @@ as it is, unless spans are ended here that the owner could not end.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -13,18 +14,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from entrenar_otel.lake.catalog import list_folder, run_folder
 from entrenar_otel.lake.hand_over import file_name, tables_of
 from entrenar_otel.lake.journal import Document, close_span
 from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
 from entrenar_otel.lake.query import is_dead
-from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, write_record
+from entrenar_otel.lake.runs import (
+    CRASHED,
+    RUNNING,
+    RunRecord,
+    find_records,
+    is_record_name,
+    read_record,
+    write_record,
+)
+from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.lake.storage import Storage
+from entrenar_otel.recording.header import NewerFormat, SegmentError
 from entrenar_otel.recording.lock import try_lock
-from entrenar_otel.recording.segment import SegmentError, Snapshot
+from entrenar_otel.recording.plain_file import is_plain, read_plain
+from entrenar_otel.recording.segment import Snapshot
 
 logger = logging.getLogger("entrenar_otel")
+#: A lock says where a run's record is: some hundred bytes.
+_MAX_LOCK_BYTES = 64 << 10
 #: Why a dead process's run and spans ended.
 _REASON = "the process ended without closing its run"
 
@@ -46,32 +61,48 @@ class Recovered:
 def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
     """Bring the segments of dead processes into their lake, and close their runs as `crashed`.
 
-    A segment of a living process is locked and left alone. A file that is not a segment is renamed
-    to `*.damaged`, never deleted.
+    A segment of a living process is locked and left alone, and so is one of a later version. A file that
+    is not a segment is renamed to `*.damaged`, never deleted; what is no file is left where it is.
     """
     for path in list(live.glob(".*.new")):
         if (fd := try_lock(path)) is not None:  # a successor that was never used
             path.unlink(missing_ok=True)
             os.close(fd)
     ended: dict[str, datetime] = {}
+    left: set[str] = set()  # processes of which a segment stays
     for path in segment_paths(live):
+        process = path.stem.rpartition("-")[0]
         if (fd := try_lock(path)) is None:
+            if path.exists() and not is_plain(path):
+                name_skipped(path, f"{path} is no file: it is left alone")
             continue
         try:
             found = _recover_one(storage, path)
-        except (SegmentError, ValueError) as error:
-            kept = path.with_suffix(".damaged")
-            path.rename(kept)
-            logger.warning("%s; kept as %s", error, kept)
+        except NewerFormat as error:
+            left.add(process)
+            name_skipped(path, error)
+            continue
+        except SegmentError as error:
+            _set_aside(path, error)
             continue
         finally:
             os.close(fd)
         if found is not None:
             done, last = found
-            process = path.stem.rpartition("-")[0]
             ended[process] = max(last, ended.get(process, last))
             yield done
-    _close_dead(storage, live, ended)
+    _close_dead(storage, live, ended, left)
+
+
+def _set_aside(path: Path, error: SegmentError) -> None:
+    """Keep a file that is no segment under a name by which nobody takes it for one."""
+    kept = path.with_suffix(".damaged")
+    try:
+        path.rename(kept)
+    except OSError as why:  # something of this name is there that no file can replace
+        name_skipped(path, error, f"it could not be renamed to {kept}: {why.strerror}")
+    else:
+        logger.warning("%s; kept as %s", error, kept)
 
 
 def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | None:
@@ -94,8 +125,7 @@ def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | N
             storage.write(name, schema, batches)
     if segment.damage_note:
         logger.warning("%s", segment.damage_note)
-        path.with_suffix(".damaged").unlink(missing_ok=True)
-        os.link(path, path.with_suffix(".damaged"))  # evidence, and perhaps more can be read from it
+        _keep_evidence(path)
     path.unlink(missing_ok=True)
     done = Recovered(
         path,
@@ -107,6 +137,16 @@ def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | N
         tuple(closed),
     )
     return done, datetime.fromtimestamp(_last_ns(segment) / 1e9, UTC)
+
+
+def _keep_evidence(path: Path) -> None:
+    """Keep a damaged segment: perhaps more can be read from it."""
+    kept = path.with_suffix(".damaged")
+    try:
+        kept.unlink(missing_ok=True)
+        os.link(path, kept)
+    except OSError as error:
+        logger.warning("%s could not be kept as %s: %s", path, kept, error.strerror)
 
 
 def _last_ns(segment: LiveSegment) -> int:
@@ -133,29 +173,31 @@ def _is_last(storage: Storage, snapshot: Snapshot) -> bool:
     )
 
 
-def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> None:
-    """Close the records of processes whose lock is free, and remove those locks."""
+def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime], left: set[str]) -> None:
+    """Close the records of processes whose lock is free, and remove those locks, but of those in `left`."""
     for path in live.glob("*.lock"):
-        if (fd := try_lock(path)) is None:
+        if path.stem in left or (fd := try_lock(path)) is None:
             continue
         try:
             about = _about(path)
             if about.get("lake", storage.url) != storage.url:
                 continue
-            record = read_record(storage, about["record"]) if "record" in about else None
-            if record is not None:
+            name = about.get("record")
+            record = read_record(storage, name) if isinstance(name, str) and is_record_name(name) else None
+            if record is not None and record.process == path.stem:
                 _close(storage, record, ended)
             for suffix in (".control", ".paused", ".lock"):  # commands to it, and what it said of itself
-                path.with_suffix(suffix).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # such as a folder of that name
+                    path.with_suffix(suffix).unlink(missing_ok=True)
         finally:
             os.close(fd)
 
 
-def _about(lock: Path) -> dict[str, str]:
+def _about(lock: Path) -> dict[str, Any]:
     """What a process said about itself; nothing if it, or the machine, died before that."""
     try:
-        about = json.loads(lock.read_bytes())
-    except ValueError:
+        about = json.loads(read_plain(lock, _MAX_LOCK_BYTES))
+    except (OSError, ValueError, RecursionError):
         return {}
     return about if isinstance(about, dict) else {}
 

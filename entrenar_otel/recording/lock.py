@@ -7,6 +7,8 @@ import json
 import os
 from pathlib import Path
 
+from entrenar_otel.recording.plain_file import open_plain
+
 #: Descriptors of this process's own locks.
 _held: set[int] = set()
 
@@ -55,10 +57,10 @@ def let_go_after_fork() -> None:
 
 
 def try_lock(path: Path) -> int | None:
-    """A descriptor that holds the lock of a dead owner's file, or None: it lives, or is gone."""
+    """A descriptor that holds the lock of a dead owner's file, or None: it lives, is gone, or is none."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = open_plain(path, os.O_RDWR)
+    except OSError:
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,7 +76,7 @@ def try_lock(path: Path) -> int | None:
 def owner_is_alive(path: Path) -> bool:
     """Whether some process holds the lock of this segment."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_plain(path)
     except OSError:
         return False
     try:

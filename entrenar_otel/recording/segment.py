@@ -23,8 +23,10 @@ from zlib import adler32
 import numpy as np
 from numpy.typing import NDArray
 
+from entrenar_otel.recording.header import FORMAT, NewerFormat, SegmentError, check_header
 from entrenar_otel.recording.layout import MAGIC
 from entrenar_otel.recording.lock import create_locked, let_go
+from entrenar_otel.recording.plain_file import open_plain
 
 SEGMENT_BYTES = 16 << 20
 HEADER_BYTES = 16 << 10
@@ -36,10 +38,6 @@ _SYNCED_AT = 16
 _MAGIC = b"ENTRSEG1"
 _MADV_POPULATE_WRITE = 23
 _PREFAULT_CHUNK = 1 << 20
-
-
-class SegmentError(Exception):
-    """A file that is no (whole) segment; the message says what is wrong with it."""
 
 
 def _checksum(first_seq: int, text: bytes) -> int:
@@ -113,7 +111,7 @@ class Segment:
         killed in between, the one before it is still the last. Numbers are given here, not at
         creation, so that those of a process have no gaps.
         """
-        self.header = {**self.header, "number": number, "bytes": self.size}
+        self.header = {**self.header, "format": FORMAT, "number": number, "bytes": self.size}
         text = json.dumps(self.header).encode()
         if len(text) > HEADER_BYTES - _HEADER.size:
             raise SegmentError(f"a segment's header has {len(text)} bytes, at most {HEADER_BYTES} fit")
@@ -199,21 +197,32 @@ class Snapshot:
         """Read a whole segment, or None where `wanted` refuses its header.
 
         A copy, since touching a mapped page of a file cut short is a SIGBUS. Raises
-        FileNotFoundError (it was handed over) or SegmentError.
+        FileNotFoundError (it was handed over), another OSError or SegmentError.
         """
-        with path.open("rb", buffering=0) as file:
+        with open(open_plain(path), "rb", buffering=0) as file:
             head = file.read(HEADER_BYTES)
             if len(head) < HEADER_BYTES:
                 raise SegmentError(f"{path} has {len(head)} bytes, a segment at least {HEADER_BYTES}")
             magic, first_seq, synced_to, length, checksum = _HEADER.unpack_from(head)
+            if magic != _MAGIC and magic[:-1] == _MAGIC[:-1] and magic[-1:].isdigit():
+                raise NewerFormat(
+                    f"{path} was written by another version of entrenar-otel: it is left alone; "
+                    "update entrenar-otel to read it"
+                )
             text = head[_HEADER.size : _HEADER.size + length]
             if magic != _MAGIC or _checksum(first_seq, text) != checksum:
                 raise SegmentError(f"the header of {path} is damaged")
-            header = json.loads(text)
+            try:
+                header = dict(check_header(path, json.loads(text)))
+            except (ValueError, RecursionError):
+                raise SegmentError(f"the header of {path} is no JSON") from None
+            if first_seq < 0:
+                raise SegmentError(f"the header of {path} has a negative number of its first record")
             if not wanted(header):
                 return None
             size = os.fstat(file.fileno()).st_size
-            data = np.zeros(size // 8, dtype="<u8")
+            whole = min(size, max(header["bytes"], HEADER_BYTES))  # more than it was made with is not ours
+            data = np.zeros(whole // 8, dtype="<u8")
             data[: HEADER_BYTES // 8] = np.frombuffer(head, dtype="<u8")
             file.readinto(data[HEADER_BYTES // 8 :].data.cast("B"))
         return cls(path, header, first_seq, synced_to, data, max(0, header["bytes"] - size))
