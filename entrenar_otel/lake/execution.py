@@ -101,17 +101,26 @@ class Execution:
         """The answer in pieces, as long as it is no larger than the limit."""
         reader = self._connection.sql(self._sql, params=self._parameters).to_arrow_reader(ROW_GROUP)
         batches, size = [], 0
-        for batch in reader:
+        while not self._stop and (batch := self._next(reader)) is not None:
             batches.append(batch)
             size += batch.nbytes
-            if self._stop:
-                break
             if size > self._limits.memory_bytes:
                 raise QueryError(
                     f"the answer is larger than {size_text(self._limits.memory_bytes)}, the limit of a "
                     f"query's memory: narrow it, or allow more by {_by(MEMORY)}"
                 )
         return pa.Table.from_batches(batches, schema=reader.schema)
+
+    def _next(self, reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+        """The next piece; what DuckDB says meanwhile arrives as an error of Arrow's."""
+        try:
+            return reader.read_next_batch()
+        except StopIteration:
+            return None
+        except (pa.ArrowException, OSError) as error:
+            if "Out of Memory Error" in str(error):
+                raise QueryError(out_of_memory(str(error), self._limits)) from None
+            raise duckdb.IOException(str(error)) from None
 
 
 def out_of_memory(what: str, limits: Limits) -> str:

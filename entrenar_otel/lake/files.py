@@ -18,8 +18,8 @@ from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.lake.storage import Storage
 
-#: A file without one of these is none of a table's. (All tables say whose their rows are.)
-_NEEDED = ("run_id",)
+#: A file without it is none of ours: all tables say whose their rows are.
+_NEEDED = "run_id"
 #: Requests at once to an object store.
 _THREADS = 16
 
@@ -46,11 +46,6 @@ def by_schema(storage: Storage, names: list[str], schema: pa.Schema) -> list[Gro
     for name, found in zip(names, _schemas(storage, names), strict=True):
         if found is None:
             continue
-        missing = [one for one in _NEEDED if one not in found.names]
-        if missing:
-            where = storage.location(name)
-            name_skipped(where, f"{where} is left out: it has no column {missing[0]}, so it is none of ours")
-            continue
         key = _differences(found, schema)
         groups.setdefault(key, Group(found if key else schema)).names.append(name)
     return list(groups.values())
@@ -72,10 +67,14 @@ def _schemas(storage: Storage, names: list[str]) -> Iterator[pa.Schema | None]:
 
 
 def _schema(storage: Storage, name: str) -> pa.Schema | None:
-    """The columns of a file; None where it is damaged. Raises FileNotFoundError, LakeError."""
+    """The columns of a file; None where it is none of ours. Raises FileNotFoundError, LakeError."""
     where = storage.location(name)
     try:
-        return pq.read_schema(where, filesystem=getattr(storage, "filesystem", None))
+        found = pq.read_schema(where, filesystem=getattr(storage, "filesystem", None))
+        if _NEEDED in found.names:
+            return found
+        name_skipped(where, f"{where} is left out: it has no column {_NEEDED}, so it is none of ours")
+        return None
     except FileNotFoundError:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
@@ -86,7 +85,7 @@ def _schema(storage: Storage, name: str) -> pa.Schema | None:
 
 
 def is_readable(storage: Storage, name: str) -> bool:
-    """Whether a file is a Parquet file, or gone. Raises LakeError."""
+    """Whether a file is one of ours, or gone. Raises LakeError."""
     try:
         return _schema(storage, name) is not None
     except FileNotFoundError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from entrenar_otel.lake.rows import metric_batches
 from entrenar_otel.lake.schema import Owner
 from entrenar_otel.lake.skipped import name_skipped, say_once
 from entrenar_otel.recording.decode import Decoded, decode
-from entrenar_otel.recording.header import NewerFormat, SegmentError
+from entrenar_otel.recording.header import NewerFormat, SegmentError, check_header
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.lock import owner_is_alive
 from entrenar_otel.recording.segment import HEADER_BYTES, Snapshot
@@ -96,6 +96,11 @@ def segment_paths(live: Path) -> list[Path]:
     return [live / name for name in names if name.endswith(".seg")]
 
 
+def read_segment(path: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> Snapshot | None:
+    """A segment of which everything in its header was checked. Raises as `Snapshot.read`."""
+    return Snapshot.read(path, lambda header: wanted(check_header(path, header)))
+
+
 def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
     """Decode a whole segment, and describe its damage. Raises SegmentError."""
     layouts: dict[int, Layout] = {}
@@ -131,7 +136,7 @@ def read_live(live: Path, url: str, run_id: str | None = None) -> list[LiveSegme
     folder is listed again.
     """
 
-    def wanted(header: dict[str, Any]) -> bool:
+    def wanted(header: Mapping[str, Any]) -> bool:
         return header["lake"] == url and run_id in (None, header["run_id"])
 
     found: list[LiveSegment] = []
@@ -143,7 +148,7 @@ def read_live(live: Path, url: str, run_id: str | None = None) -> list[LiveSegme
                 continue
             seen.add(path)
             try:
-                snapshot = Snapshot.read(path, wanted)
+                snapshot = read_segment(path, wanted)
                 if snapshot is not None:
                     found.append(segment := decode_snapshot(snapshot))
                     if segment.damage_note:

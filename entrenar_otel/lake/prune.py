@@ -14,7 +14,7 @@ from entrenar_otel.lake.files import is_readable
 from entrenar_otel.lake.limits import Limits
 from entrenar_otel.lake.query import connect, is_dead
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
-from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
+from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES, nullable
 from entrenar_otel.lake.statistics import KEPT, columns
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.lake.views import view_files
@@ -99,6 +99,8 @@ def _keep(storage: Storage, folder: str, files: list[DataFile]) -> None:
             continue
         with spill_folder() as spill, connect(Limits.of(), spill) as connection:
             view_files(connection, storage, "metrics", [file.name for file in files], METRICS)
-            rows = connection.sql(sql).to_arrow_table().cast(schema)
+            rows = connection.sql(sql).to_arrow_table().cast(nullable(schema))
+            if not any(rows.column(one.name).null_count for one in schema if not one.nullable):
+                rows = rows.cast(schema)
             name = f"{table}/{below}/{process}-{first:06d}_{last:06d}.parquet"
             storage.write(name, schema, rows.to_batches())

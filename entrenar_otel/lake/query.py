@@ -121,6 +121,7 @@ def connect(limits: Limits, spill: str) -> duckdb.DuckDBPyConnection:
         },
     )
     connection.execute("SET TimeZone='UTC'")
+    connection.execute("SET enable_progress_bar=false")  # it goes to standard output
     return connection
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from entrenar_otel.lake.catalog import list_folder, run_folder
 from entrenar_otel.lake.hand_over import file_name, tables_of
 from entrenar_otel.lake.journal import Document, close_span
-from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
+from entrenar_otel.lake.live import LiveSegment, decode_snapshot, read_segment, segment_paths
 from entrenar_otel.lake.query import is_dead
 from entrenar_otel.lake.runs import (
     CRASHED,
@@ -106,7 +106,7 @@ def _set_aside(path: Path, error: SegmentError) -> None:
 
 
 def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | None:
-    snapshot = Snapshot.read(path, lambda header: bool(header["lake"] == storage.url))
+    snapshot = read_segment(path, lambda header: bool(header["lake"] == storage.url))
     if snapshot is None:
         return None
     segment = decode_snapshot(snapshot)

@@ -162,9 +162,11 @@ def write_record(storage: Storage, record: RunRecord, *, exclusive: bool = False
 
 def claim(storage: Storage, record: RunRecord) -> RunRecord:
     """Write the start of the next attempt of this run and rank, and return its record."""
+    last = 0
     while True:
-        record = replace(record, attempt=_last_attempt(storage, record.run_id, record.rank) + 1)
-        with contextlib.suppress(FileExistsError):
+        last = max(last, _last_attempt(storage, record.run_id, record.rank)) + 1
+        record = replace(record, attempt=last)
+        with contextlib.suppress(FileExistsError):  # another process's, or something odd of that name
             write_record(storage, record, exclusive=True)
             return record
 

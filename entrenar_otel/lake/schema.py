@@ -165,7 +165,12 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
             # nanoseconds may become microseconds; nothing else may lose anything
             is_safe = not pa.types.is_timestamp(wanted.type)
             columns.append(column if column.type == wanted.type else column.cast(wanted.type, safe=is_safe))
-    return pa.table(columns, schema=pa.schema([one.with_nullable(True) for one in schema]))
+    return pa.table(columns, schema=nullable(schema))
+
+
+def nullable(schema: pa.Schema) -> pa.Schema:
+    """The same with columns that may be NULL: those of a file of another version are."""
+    return pa.schema([one.with_nullable(True) for one in schema])
 
 
 def _text_columns(path: str, kind: pa.DataType) -> Iterator[str]:

@@ -80,8 +80,8 @@ _FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
 }
 
 
-def check_header(path: object, header: object) -> Mapping[str, Any]:
-    """The header, where it is one. Raises SegmentError, NewerFormat."""
+def check_format(path: object, header: object) -> dict[str, Any]:
+    """The header, where it is one that this version reads. Raises SegmentError, NewerFormat."""
     if not isinstance(header, dict):
         raise SegmentError(f"the header of {path} is no JSON object")
     version = header.get("format", FORMAT)
@@ -92,7 +92,18 @@ def check_header(path: object, header: object) -> Mapping[str, Any]:
         )
     if version != FORMAT:
         raise SegmentError(f"the header of {path} has no valid `format`")
-    for name, (expected, is_valid) in _FIELDS.items():
-        if not is_valid(header.get(name)):
-            raise SegmentError(f"the header of {path} has no valid `{name}`: expected {expected}")
+    _check(path, header, "bytes")
     return header
+
+
+def check_header(path: object, header: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The header, where it says whose rows these are and where they go. Raises SegmentError."""
+    for name in _FIELDS:
+        _check(path, header, name)
+    return header
+
+
+def _check(path: object, header: Mapping[str, Any], name: str) -> None:
+    expected, is_valid = _FIELDS[name]
+    if not is_valid(header.get(name)):
+        raise SegmentError(f"the header of {path} has no valid `{name}`: expected {expected}")

@@ -23,7 +23,7 @@ from zlib import adler32
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenar_otel.recording.header import FORMAT, NewerFormat, SegmentError, check_header
+from entrenar_otel.recording.header import FORMAT, NewerFormat, SegmentError, check_format
 from entrenar_otel.recording.layout import MAGIC
 from entrenar_otel.recording.lock import create_locked, let_go
 from entrenar_otel.recording.plain_file import open_plain
@@ -213,7 +213,7 @@ class Snapshot:
             if magic != _MAGIC or _checksum(first_seq, text) != checksum:
                 raise SegmentError(f"the header of {path} is damaged")
             try:
-                header = dict(check_header(path, json.loads(text)))
+                header = check_format(path, json.loads(text))
             except (ValueError, RecursionError):
                 raise SegmentError(f"the header of {path} is no JSON") from None
             if first_seq < 0:
