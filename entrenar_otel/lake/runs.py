@@ -25,14 +25,22 @@ from entrenar_otel.lake.schema import RUNS, Owner, conform
 from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.lake.storage import Storage, walk
 from entrenar_otel.recording.header import is_day, is_process_name
+from entrenar_otel.redact import arguments_without_secrets, redacted, settings_without_secrets
 
 RUNNING, COMPLETED, STOPPED, CRASHED = "running", "completed", "stopped", "crashed"
 STATES = (RUNNING, COMPLETED, STOPPED, CRASHED)
+#: Of a run that says `running` when neither its life nor its death is seen; in no record.
+UNKNOWN = "unknown"
 #: Version of the record's format; one without is 1. A later one is left alone.
 FORMAT = 1
 _NAME = re.compile(r"runs/day=[\d-]{10}/run=[^/]{1,255}/attempt-(\d{4,10})-rank-(\d{5,10})\.parquet")
 #: A record has what a configuration and a command line have: more is none of ours.
 _MAX_RECORD_BYTES = 64 << 20
+
+
+def record_name(day: str, run_id: str, attempt: int, rank: int) -> str:
+    """The file of a run's record in the lake."""
+    return f"{run_folder('runs', day, run_id)}/attempt-{attempt:04d}-rank-{rank:05d}.parquet"
 
 
 @dataclass(frozen=True)
@@ -69,19 +77,23 @@ class RunRecord:
 
     @property
     def name(self) -> str:
-        folder = run_folder("runs", self.day, self.run_id)
-        return f"{folder}/attempt-{self.attempt:04d}-rank-{self.rank:05d}.parquet"
+        return record_name(self.day, self.run_id, self.attempt, self.rank)
 
     def ended(self, state: str, at: datetime, reason: str | None = None, dropped: int = 0) -> RunRecord:
-        return replace(self, state=state, ended_at=at, reason=reason, dropped=dropped)
+        return replace(self, state=state, ended_at=at, reason=reason and redacted(reason), dropped=dropped)
 
 
 def describe_config(config: Any) -> tuple[str, str]:
-    """The configuration as canonical JSON, and its hash (SHA-256, 16 digits)."""
+    """The configuration as canonical JSON without secrets, and the hash of that (SHA-256, 16 digits).
+
+    So the hash of a configuration without secrets is the one that it always had, a new key is no new
+    configuration, and nobody can try passwords by it.
+    """
     try:
         text = json.dumps({} if config is None else config, sort_keys=True, default=str)
+        text = json.dumps(settings_without_secrets(json.loads(text)), sort_keys=True)
     except (TypeError, ValueError, RecursionError):  # keys of several types, cycles: better than no run
-        text = json.dumps(repr(config))
+        text = json.dumps(redacted(repr(config)))
     return text, hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -113,11 +125,16 @@ def new_record(
         process=process,
         live=live,
         git_commit=git_commit(),
-        argv=list(sys.argv),
+        argv=[_utf8(one) for one in arguments_without_secrets(sys.argv)],
         host=socket.gethostname(),
         pid=os.getpid(),
         python=platform.python_version(),
     )
+
+
+def _utf8(text: str) -> str:
+    """The text as Arrow takes it: an argument of bytes that are not UTF-8 has lone surrogates."""
+    return text.encode(errors="replace").decode()
 
 
 _git_commits: dict[str, str | None] = {}
@@ -194,16 +211,13 @@ def _record_names(storage: Storage, run_id: str | None) -> Iterator[str]:
                     yield f"{folder}/{base}"
 
 
-def is_record_name(name: str) -> bool:
-    """Whether a record may have this name: others are not looked for."""
-    return _NAME.fullmatch(name) is not None
-
-
 def read_record(storage: Storage, name: str) -> RunRecord | None:
     """One record, or None if it is gone, is none or is of a later version; the latter two are named.
 
     Raises LakeError where the lake does not answer.
     """
+    if _NAME.fullmatch(name) is None:
+        return None
     where = storage.location(name)
     try:
         data = storage.read_bytes(name, _MAX_RECORD_BYTES)

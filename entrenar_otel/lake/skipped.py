@@ -6,10 +6,10 @@ file has changed since.
 
 from __future__ import annotations
 
-import logging
 import os
 
-logger = logging.getLogger("entrenar_otel")
+from entrenar_otel.console import logger
+
 _MAX_NAMED = 1_000
 _named: set[tuple[object, ...]] = set()
 

@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -65,6 +66,9 @@ class Storage(Protocol):
     def size_bytes(self, name: str) -> int:
         """Size of a file; 0 where it is gone."""
 
+    def modified_at(self, name: str) -> datetime | None:
+        """When a file was written, by the clock of the place; None where it is gone, or not told."""
+
 
 def open_storage(lake: str | os.PathLike[str]) -> Storage:
     """The storage of a folder or URL. Raises LakeError on a URL that no Arrow file system knows."""
@@ -114,6 +118,9 @@ class LocalStorage:
     def write_bytes(self, name: str, data: bytes) -> None:
         self._put(name, lambda file: file.write(data), exclusive=False)
 
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        return read_plain(self.root / name, limit)
+
     def _put(self, name: str, fill: Callable[[Any], object], *, exclusive: bool) -> None:
         if not _is_inside(name):
             raise LakeError(f"{name!r} is no name of a file in the lake {self.url}: nothing was written")
@@ -148,9 +155,6 @@ class LocalStorage:
             one.mkdir(exist_ok=True)
             _sync_folder(one.parent)
 
-    def read_bytes(self, name: str, limit: int) -> bytes:
-        return read_plain(self.root / name, limit)
-
     def list(self, folder: str) -> list[str]:
         found = []
         try:
@@ -173,6 +177,12 @@ class LocalStorage:
 
     def location(self, name: str) -> str:
         return str(self.root / name)
+
+    def modified_at(self, name: str) -> datetime | None:
+        try:
+            return datetime.fromtimestamp((self.root / name).stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
 
     def size_bytes(self, name: str) -> int:
         try:
@@ -251,6 +261,10 @@ class ArrowStorage:
 
     def location(self, name: str) -> str:
         return self._path(name)
+
+    def modified_at(self, name: str) -> datetime | None:
+        modified: datetime | None = self.filesystem.get_file_info(self._path(name)).mtime
+        return modified
 
     def size_bytes(self, name: str) -> int:
         return int(self.filesystem.get_file_info(self._path(name)).size or 0)

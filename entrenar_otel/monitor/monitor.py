@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, EntrenarError
 from entrenar_otel.monitor.alerts import Agree
 from entrenar_otel.monitor.answers import Answers
@@ -19,7 +19,7 @@ from entrenar_otel.monitor.builder import MonitorBuilder
 from entrenar_otel.monitor.disabled import DisabledRun
 from entrenar_otel.monitor.recorded import RecordedRun
 from entrenar_otel.monitor.request import OnBadValue, Resume, RunRequest, make_lake
-from entrenar_otel.recording.segment_log import no_op
+from entrenar_otel.recording.segment_log import no_op, unheard
 from entrenar_otel.records import MetricRecord, MetricsEmitter
 from entrenar_otel.run import lifetime
 from entrenar_otel.run.settings import FILE, RunSettings
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
     from entrenar_otel.otel.metrics.sdk_reader import SdkReader
 
-logger = logging.getLogger("entrenar_otel")
 T = TypeVar("T")
 
 
@@ -218,7 +217,13 @@ class Monitor(metaclass=_OnePerProcess):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled into a worker, it arrives as the no-op twin.
-        return Monitor._disabled, (self.run_id,)
+        return Monitor._copied, (self.run_id,)
+
+    @classmethod
+    def _copied(cls, run_id: str) -> Self:
+        twin = cls._disabled(run_id)
+        twin._disable(unheard)
+        return twin
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -259,12 +264,11 @@ class Monitor(metaclass=_OnePerProcess):
     def abandon(self) -> None:
         """Become the no-op twin, in a forked child: the parent's files and locks are not touched."""
         self._run.abandon()
-        self._disable()
+        self._disable(unheard)
 
-    def _disable(self) -> None:
+    def _disable(self, log: Callable[..., None] = no_op) -> None:
         self._answers.heartbeat = None
-        self._hold(DisabledRun(self._answers, rank=self.rank, world_size=self.world_size))
-        self.log = no_op
+        self._hold(DisabledRun(self._answers, rank=self.rank, world_size=self.world_size, log=log))
 
     @property
     def enabled(self) -> bool:

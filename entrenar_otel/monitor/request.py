@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, RunError, describe
 from entrenar_otel.records import MetricsEmitter
-from entrenar_otel.run.settings import FILE, RunSettings
+from entrenar_otel.run.settings import DEFAULT_LAKE, FILE, RunSettings
 
 if TYPE_CHECKING:
     from entrenar_processors import DriftDetector, Processor
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from entrenar_otel.andon import AndonConfig
     from entrenar_otel.lake import Lake
-
-logger = logging.getLogger("entrenar_otel")
 
 Resume = Literal["allow", "never", "must"]
 OnBadValue = Literal["warn", "raise"]
@@ -87,16 +86,19 @@ class RunRequest:
             # Retention acts by itself only on the run's own lake, where it is written.
             retention_days=file.retention_days if self.lake is None else None,
         )
-        is_worker = identity.is_worker(rank)
+        is_disabled = identity.is_disabled(environ)
+        helped = identity.helped(identity.Given.find(self.run_id, self.rank, environ))
+        if helped is not None and not is_disabled:
+            identity.say_helper(helped)
         return ResolvedRequest(
             given=self,
             run_id=_run_id(self.run_id, world_size, environ, strict=self.on_bad_value == "raise"),
             rank=rank,
             world_size=world_size,
             settings=settings,
-            is_disabled=is_worker or identity.is_disabled(environ),
+            is_disabled=helped is not None or is_disabled,
             # A worker is no rank, and nobody asks it whether to stop.
-            alerting=None if is_worker else self.alerting,
+            alerting=None if helped is not None else self.alerting,
         )
 
     def _settings(self) -> RunSettings:
@@ -157,7 +159,7 @@ def make_lake(settings: RunSettings, live: str | os.PathLike[str] | None) -> Lak
     from entrenar_otel.lake import Lake
 
     try:
-        return Lake(settings.lake or "entrenar-lake", live)
+        return Lake(settings.lake or DEFAULT_LAKE, live)
     except PermissionError as error:
         raise ConfigError(str(error)) from None
 
@@ -176,9 +178,16 @@ def _write_problem(lake: Lake) -> str | None:
 
 def _second_lake(lake: Lake, problem: str, live: str | os.PathLike[str] | None) -> Lake:
     from entrenar_otel.lake import Lake
+    from entrenar_otel.lake.live import foreign_problem
 
     second = lake.live.parent / "lake"
-    second.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        second.mkdir(mode=0o700, parents=True)
+    if (foreign := foreign_problem(second)) is not None:
+        raise ConfigError(
+            f"the lake {lake.storage.url} cannot be used ({problem}), nor can {second}: {foreign}. "
+            "Name another folder with lake="
+        )
     logger.warning("%s cannot be used (%s): recording into %s", lake.storage.url, problem, second)
     return Lake(second, live)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from entrenar_otel.recording.lock import owner_is_alive, try_lock
+from entrenar_otel.recording.lock import is_held, try_lock
 from entrenar_otel.recording.plain_file import is_plain, open_plain, read_plain
 
 
@@ -36,7 +36,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, kind: str) -> None:
     assert str(path) in str(raised.value)
     assert not is_plain(path)
     assert try_lock(path) is None
-    assert not owner_is_alive(path)
+    assert not is_held(path)
 
 
 def test_a_file_is_read_up_to_a_limit(tmp_path: Path) -> None:
