@@ -21,7 +21,15 @@ from entrenar_otel.lake.hand_over import file_name, tables_of
 from entrenar_otel.lake.journal import Document, close_span
 from entrenar_otel.lake.live import LiveSegment, decode_snapshot, read_segment, segment_paths
 from entrenar_otel.lake.pulse import life_of, remove_beat
-from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, write_record
+from entrenar_otel.lake.runs import (
+    CRASHED,
+    RUNNING,
+    RunRecord,
+    find_records,
+    read_record,
+    record_name,
+    write_record,
+)
 from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.header import NewerFormat, SegmentError
@@ -63,6 +71,7 @@ def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Re
                 path.unlink(missing_ok=True)
             os.close(fd)
     ended: dict[str, datetime] = {}
+    records: dict[str, str] = {}
     left: set[str] = set()  # processes of which a segment stays
     for path in segment_paths(live):
         process = path.stem.rpartition("-")[0]
@@ -82,10 +91,15 @@ def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Re
         finally:
             os.close(fd)
         if found is not None:
-            done, last = found
+            done, last, name = found
             ended[process] = max(last, ended.get(process, last))
+            records[process] = name
             yield done
     _close_dead(storage, live, ended, dead, left)
+    for process, name in records.items():  # where the lock was gone before
+        record = None if process in left else read_record(storage, name)
+        if record is not None and record.process == process:
+            _close(storage, record, ended)
     dead.say_left()
 
 
@@ -100,7 +114,7 @@ def _set_aside(path: Path, error: SegmentError) -> None:
         logger.warning("%s; kept as %s", error, kept)
 
 
-def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, datetime] | None:
+def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, datetime, str] | None:
     def is_wanted(header: Mapping[str, Any]) -> bool:
         return bool(header["lake"] == storage.url) and dead.has_written(path, dict(header))
 
@@ -127,7 +141,8 @@ def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, d
     if segment.damage_note:
         logger.warning("%s", segment.damage_note)
         _keep_evidence(path)
-    path.unlink(missing_ok=True)
+    else:
+        path.unlink(missing_ok=True)
     done = Recovered(
         path,
         owner.run_id,
@@ -137,17 +152,18 @@ def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, d
         segment.damage_note,
         tuple(closed),
     )
-    return done, datetime.fromtimestamp(_last_ns(segment) / 1e9, UTC)
+    name = record_name(header["day"], owner.run_id, owner.attempt, owner.rank)
+    return done, datetime.fromtimestamp(_last_ns(segment) / 1e9, UTC), name
 
 
 def _keep_evidence(path: Path) -> None:
-    """Keep a damaged segment: perhaps more can be read from it."""
+    """Keep a damaged segment under another name: perhaps more can be read from it."""
     kept = path.with_suffix(".damaged")
     try:
-        kept.unlink(missing_ok=True)
-        os.link(path, kept)
+        path.replace(kept)
     except OSError as error:
         logger.warning("%s could not be kept as %s: %s", path, kept, error.strerror)
+        path.unlink(missing_ok=True)
 
 
 def _last_ns(segment: LiveSegment) -> int:

@@ -142,15 +142,24 @@ def test_a_copy_of_a_lock_is_not_the_lock(owner: Owner, tmp_path: Path) -> None:
     assert LockFile.see(copy).life() is Life.UNKNOWN
 
 
-def test_a_lock_without_an_origin(tmp_path: Path) -> None:
-    """Of a version that wrote none: the name of the host, and a lock that is free on a disk of its own."""
+def test_a_lock_without_an_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a version that wrote none, or unreadable: free here, on a disk of this machine's own, it is dead."""
     path = tmp_path / f"{NAME}.lock"
-    path.write_text('{"lake": "/lake"}')
-    assert LockFile.see(path).life() is Life.DEAD
-    other = tmp_path / "otherhost-1-abc.lock"
-    for text in ("", "no json", "[]", '{"origin": {"pid": -1}}', '{"origin": 3, "file": 4}', "[" * 100_000):
-        other.write_text(text)
-        assert LockFile.see(other).life() is Life.UNKNOWN
+    for text in (
+        '{"lake": "/lake"}',
+        "",
+        "no json",
+        "[]",
+        '{"origin": {"pid": -1}}',
+        '{"origin": 3, "file": 4}',
+        "[" * 100_000,
+    ):
+        path.write_text(text)
+        assert LockFile.see(path).life() is Life.DEAD
+    monkeypatch.setattr(life, "is_local", lambda _: False)
+    assert LockFile.see(path).life() is Life.UNKNOWN
+    monkeypatch.undo()
+    assert LockFile.see(tmp_path / "none.lock").life() is Life.UNKNOWN
     segment = tmp_path / f"{host_name()}-2-abc-000000.seg"
     segment.touch()
     assert life_of_segment(segment, {}) is Life.DEAD
