@@ -233,3 +233,30 @@ def test_local_file_systems(tmp_path: Path) -> None:
     assert is_local(tmp_path)
     assert not is_local(Path("/proc"))
     assert not is_local(tmp_path / "none")
+
+
+@pytest.fixture
+def other_mount(tmp_path: Path) -> Iterator[Path]:
+    """The test's folder once more, through a program (FUSE), which knows nothing of the locks behind it."""
+    mount = tmp_path.with_name(f"{tmp_path.name}-mounted")
+    mount.mkdir()
+    if shutil.which("bindfs") is None or subprocess.run(["bindfs", tmp_path, mount]).returncode:
+        pytest.skip("FOLDERS WHOSE LOCKS DO NOT REACH ARE NOT TESTED HERE: bindfs is missing")
+    yield mount
+    subprocess.run(["umount", "-l", mount], check=True)
+
+
+@pytest.mark.parametrize("unshare", [[], ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]])
+def test_a_folder_whose_locks_do_not_reach_here(
+    tmp_path: Path, other_mount: Path, unshare: list[str]
+) -> None:
+    """A living process's lock is seen free there: its pid is the proof, or nothing is."""
+    if unshare and subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("CONTAINERS ARE NOT TESTED HERE: no PID namespace can be made")
+    owner = Owner(tmp_path, *unshare)
+    assert owner.life() is Life.ALIVE
+    seen = LockFile.see(other_mount / owner.path.name)
+    assert (seen.hold, seen.is_own, is_local(other_mount)) == (Hold.FREE, False, False)
+    assert seen.life() is (Life.UNKNOWN if unshare else Life.ALIVE)
+    owner.kill()
+    assert seen.life() is (Life.UNKNOWN if unshare else Life.DEAD)
