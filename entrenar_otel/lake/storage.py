@@ -137,8 +137,7 @@ class LocalStorage:
                 file.flush()
                 os.fsync(file.fileno())
             if exclusive:
-                os.link(temporary, path)
-                temporary.unlink()
+                _name_unless_taken(temporary, path)
             else:
                 temporary.rename(path)
         except BaseException:
@@ -203,12 +202,37 @@ def _is_inside(name: str) -> bool:
     return all(part not in ("", ".", "..") for part in name.split("/")) and "\0" not in name
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+#: What file systems say that lack something: hard links (FAT, SMB, FUSE), fsync of folders (SMB, FUSE).
+_UNABLE = frozenset(
+    [*(errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK), *(errno.EBADF, errno.EISDIR)]
+)
+
+
+def _name_unless_taken(temporary: Path, path: Path) -> None:
+    """Give a file its name. Raises FileExistsError; without hard links best effort, as on an object store."""
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
+        if path.exists():
+            raise FileExistsError(str(path)) from None
+        temporary.rename(path)
+    else:
+        temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make names durable, where the file system can."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
 
 
 class ArrowStorage:

@@ -201,7 +201,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(
         Segment.create(tmp_path, "hidden", HEADER)
     assert caught.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # what another test dropped may have been closed
 
 
 def test_prefault_maps_without_changing_anything(tmp_path: Path) -> None:
