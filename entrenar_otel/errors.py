@@ -12,7 +12,8 @@
     └── AndonStop                             the line is stopped: not an error of ours, and never swallowed
 
 What goes wrong inside monitoring never reaches the training loop: it passes `guard`, is logged once
-a kind and counted.
+a kind and counted. What only passes through, raised by a signal handler that interrupted us (a time
+limit, say), is not ours and goes on: `from_outside`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from entrenar_otel.console import logger
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.redact import printable_text
 
 
@@ -114,6 +116,8 @@ def guard(place: str) -> Iterator[None]:
     except AndonStop:
         raise
     except Exception as error:
+        if from_outside(error):
+            raise
         failures[place] += 1
         if failures[place] == 1:
             logger.warning(
@@ -132,6 +136,8 @@ def describe(value: Any, limit: int = 80) -> str:
     """A value for a message: its repr, cut, or its type where even repr fails."""
     try:
         text = repr(value)
-    except Exception:
+    except Exception as error:
+        if from_outside(error):
+            raise
         return f"<{type(value).__name__}>"
     return text if len(text) <= limit else text[: limit - 1] + "…"

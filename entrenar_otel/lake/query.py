@@ -7,8 +7,7 @@ are listed second, and a segment whose file is listed is left out.
 from __future__ import annotations
 
 import re
-import socket
-from dataclasses import replace
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,13 @@ import duckdb
 import pyarrow as pa
 
 from entrenar_otel.errors import QueryError
-from entrenar_otel.lake.catalog import encode_run, list_metrics
-from entrenar_otel.lake.live import LiveSegment, is_alive, read_live
+from entrenar_otel.lake.catalog import encode_run, list_metrics, list_pruned
+from entrenar_otel.lake.execution import Execution, out_of_memory, spill_folder
+from entrenar_otel.lake.limits import Limits
+from entrenar_otel.lake.live import LiveSegment, read_live
+from entrenar_otel.lake.pulse import as_seen
 from entrenar_otel.lake.rows import in_memory_table
-from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, records_table
+from entrenar_otel.lake.runs import find_records, records_table
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
 from entrenar_otel.lake.storage import Storage, walk
 from entrenar_otel.lake.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
@@ -59,45 +61,71 @@ def run_query(
     sql: str,
     parameters: list[Any] | None = None,
     run_id: str | None = None,
+    limits: Limits | None = None,
 ) -> pa.Table:
-    """Answer `sql` over the lake (or one run of it). Raises QueryError."""
+    """Answer `sql` over the lake (or one run of it), within the limits. Raises QueryError."""
+    limits = limits or Limits.of()
+    with spill_folder() as spill:
+        return _answer(storage, live, sql, parameters or [], run_id, limits, spill)
+
+
+def _answer(
+    storage: Storage,
+    live: Path,
+    sql: str,
+    parameters: list[Any],
+    run_id: str | None,
+    limits: Limits,
+    spill: str,
+) -> pa.Table:
+    deadline = time.monotonic() + limits.seconds
     for attempt in range(_TRIES):
-        connection = connect()
+        connection = connect(limits, spill)
+        execution = None
         try:
             check_sql(sql, connection)
             _make_views(connection, storage, live, sql, run_id)
             _lock(connection, storage)
-            return connection.sql(sql, params=parameters or []).to_arrow_table()
+            execution = Execution(connection, sql, parameters, limits)
+            return execution.result(deadline)
         except (*_MISSING, FileNotFoundError) as error:
             # A listed file was compacted or pruned before it was opened: look again.
             if attempt == _TRIES - 1 or (
                 "No files found" not in str(error) and "No such file" not in str(error)
             ):
                 raise QueryError(str(error)) from None
+        except duckdb.OutOfMemoryException as error:
+            raise QueryError(out_of_memory(str(error), limits)) from None
         except duckdb.Error as error:
             raise QueryError(str(error)) from None
         finally:
-            connection.close()
+            if execution is None:
+                connection.close()
+            else:
+                execution.close()
     raise AssertionError("unreachable")
 
 
-def connect() -> duckdb.DuckDBPyConnection:
+def connect(limits: Limits, spill: str) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB that loads no extensions and sees no Python variables; times are in UTC."""
     connection = duckdb.connect(
         ":memory:",
         config={
+            "memory_limit": f"{limits.memory_bytes}B",
+            "temp_directory": spill,
+            "max_temp_directory_size": f"{limits.spill_bytes}B",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "python_enable_replacements": "false",
         },
     )
     connection.execute("SET TimeZone='UTC'")
+    connection.execute("SET enable_progress_bar=false")  # it goes to standard output
     return connection
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, storage: Storage) -> None:
     """Forbid reading outside the lake; `check_sql` already forbids writing."""
-    connection.execute("SET temp_directory=''")
     if storage.is_local:
         connection.execute(f"SET allowed_directories=[{sql_text(storage.url)}]")
     connection.execute("SET enable_external_access=false")
@@ -141,7 +169,9 @@ def _view_metrics(
     connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
 ) -> None:
     files = list_metrics(storage, run_id)  # second
-    batches = [batch for segment in not_held(segments, files) for batch in segment.metrics()]
+    owners = {(one.snapshot.header["day"], one.owner.run_id) for one in segments}
+    pruned = [file for day, run in sorted(owners) for file in list_pruned(storage, day, run)]
+    batches = [batch for one in not_held(segments, [*files, *pruned]) for batch in one.metrics()]
     view_files(connection, storage, "metrics_files", [file.name for file in files], METRICS)
     if batches:
         connection.register("metrics_live", in_memory_table(batches))
@@ -152,22 +182,5 @@ def _view_metrics(
 
 
 def runs_table(storage: Storage, run_id: str | None = None) -> pa.Table:
-    """All run records; one that says `running` on this host, but whose process is gone, is `crashed`."""
-    records = [
-        replace(record, state=CRASHED, reason="the process is gone; not recovered yet")
-        if is_dead(storage, record)
-        else record
-        for record in find_records(storage, run_id)
-    ]
-    return records_table(records)
-
-
-def is_dead(storage: Storage, record: RunRecord) -> bool:
-    """Whether a run that says `running` has no process anymore, as far as this host can tell."""
-    if record.state != RUNNING or record.host != socket.gethostname():
-        return False
-    if is_alive(record.live, record.process) is not False:
-        return False
-    # A process closes its record before it releases its lock: it may have done both since.
-    now = read_record(storage, record.name)
-    return now is None or now.state == RUNNING
+    """All run records; one that says `running` is `crashed` or `unknown` where that is what is seen of it."""
+    return records_table([as_seen(storage, record) for record in find_records(storage, run_id)])

@@ -23,6 +23,7 @@ from typing import Any
 from zlib import adler32
 
 from entrenar_otel.errors import describe
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.layout import head_word
 
 SPAN_STARTED, SPAN_ENDED, EVENT, CLOCK_SET = 1, 2, 3, 4
@@ -75,7 +76,9 @@ def _quickly(document: Mapping[str, Any]) -> str | None:
     """The text of a document that has nothing odd in it; None where it has, or is deep."""
     try:
         text = _encode(document)
-    except Exception:
+    except Exception as error:
+        if from_outside(error):
+            raise
         return None
     return text if text[0] == "{" and text.count("{") + text.count("[") <= _MAX_DEPTH else None
 
@@ -123,7 +126,9 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
             return _plain(value.item(), _MAX_DEPTH, left)
     except _TooLong:
         raise
-    except Exception:
+    except Exception as error:
+        if from_outside(error):
+            raise
         return describe(value)
     return _text(value)
 
@@ -131,7 +136,9 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
 def _text(value: Any) -> str:
     try:
         return str(value)
-    except Exception:
+    except Exception as error:
+        if from_outside(error):
+            raise
         return describe(value)
 
 
@@ -153,20 +160,22 @@ class OpenSpans:
         if kind == SPAN_STARTED:
             self._records[str(span)] = (document.get("parent_span_id") is not None, record)
             if len(self._records) > MAX_OPEN:
-                del self._records[self._by_worth()[-1]]
+                self._records.pop(_by_worth(dict(self._records))[-1], None)
         else:
             self._records.pop(str(span), None)
-
-    def _by_worth(self) -> list[str]:
-        newest_first = reversed(self._records)
-        return sorted(newest_first, key=lambda span: self._records[span][0])  # stable: parentless first
 
     def records(self, segment_bytes: int) -> bytes:
         """Those that fit into a quarter of the segment, in the order of their starts."""
         kept, room = set(), segment_bytes // OPEN_SHARE
-        for span in self._by_worth():
-            size = len(self._records[span][1])
+        known = dict(self._records)  # a signal handler may begin a span meanwhile
+        for span in _by_worth(known):
+            size = len(known[span][1])
             if size <= room:
                 room -= size
                 kept.add(span)
-        return b"".join(record for span, (_, record) in self._records.items() if span in kept)
+        return b"".join([record for span, (_, record) in known.items() if span in kept])
+
+
+def _by_worth(records: dict[str, tuple[bool, bytes]]) -> list[str]:
+    newest_first = reversed(records)
+    return sorted(newest_first, key=lambda span: records[span][0])  # stable: parentless first

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from entrenar_otel.cli.app import Options, Run, open_lake, print_json
+from entrenar_otel.cli.app import Options, Run, open_lake
+from entrenar_otel.cli.output import Console, echo, print_json
 
 commands = typer.Typer()
 
@@ -140,6 +140,18 @@ def query(
     form: Annotated[QueryFormat, typer.Option("--format", "-f", help="The format.")] = QueryFormat.TABLE,
     output: Output = None,
     run: Annotated[str | None, typer.Option(help="Only this run (faster in a large lake).")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="At most this much memory, such as 8GB. Default: ENTRENAR_QUERY_MEMORY, 2GB."),
+    ] = None,
+    spill: Annotated[
+        str | None,
+        typer.Option(help="At most this much temporary disk. Default: ENTRENAR_QUERY_SPILL, 2GB."),
+    ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(help="At most this long, such as 1h. Default: ENTRENAR_QUERY_TIMEOUT, 10m."),
+    ] = None,
 ) -> None:
     """Query a lake in SQL; what is being recorded right now is included.
 
@@ -149,16 +161,22 @@ def query(
     """
     from entrenar_otel.cli.tables import print_table
     from entrenar_otel.exporters import export_table
+    from entrenar_otel.lake.limits import Limits, whole_process
 
     lake = open_lake()
-    table = lake.query(sys.stdin.read() if sql == "-" else sql, run_id=lake.find_run(run) if run else None)
+    statement, run_id = sys.stdin.read() if sql == "-" else sql, lake.find_run(run) if run else None
+    with whole_process(Limits.of(memory, spill, timeout)):
+        table = lake.query(statement, run_id=run_id, memory=memory, spill=spill, timeout=timeout)
     if Options.json:
         form = QueryFormat.JSON
     if form is QueryFormat.TABLE and output is None:
         print_table(table, Console())
         return
     text = export_table(table, "csv" if form is QueryFormat.TABLE else form.value, output)
-    typer.echo(f"{table.num_rows} rows written to {output}" if text is None else text, nl=text is None)
+    echo(
+        f"{table.num_rows} rows written to {output}" if text is None else text,
+        end="\n" if text is None else "",
+    )
 
 
 @commands.command()
@@ -176,4 +194,4 @@ def export(
     lake = open_lake()
     run_id = lake.find_run(run)
     text = export_run(lake, run_id, form.value, output)
-    typer.echo(f"run {run_id} written to {output}" if text is None else text, nl=text is None)
+    echo(f"run {run_id} written to {output}" if text is None else text, end="\n" if text is None else "")
