@@ -60,6 +60,8 @@ def check_pruned(place: Place, lake: Lake, run_id: str) -> None:
     expected = int((place.pruned / run_id).read_text())
     table = lake.query("SELECT sum(count)::BIGINT FROM summaries", run_id=run_id)
     found = table.column(0)[0].as_py()
+    if found is None:  # not pruned: by a clock that ran ahead it ended in the future
+        found = lake.query("SELECT count(*) FROM metrics", run_id=run_id).column(0)[0].as_py()
     if found != expected:
         place.tell("lost", 1, f"run {run_id}: {expected} rows were pruned, its summaries count {found}")
 
