@@ -7,6 +7,8 @@ import random
 import time
 from datetime import timedelta
 
+import duckdb
+
 from benchmarks.chaos.check import check, check_pruned
 from benchmarks.chaos.place import Place
 from benchmarks.chaos.writer import write
@@ -44,7 +46,10 @@ def prune(place: Place, seed: int) -> None:
     while True:
         marked = sorted(path.name for path in place.pruned.iterdir())
         if marked:
-            place.tell("prunes", len(lake.prune(timedelta(0), chance.choice(marked))))
+            try:
+                place.tell("prunes", len(lake.prune(timedelta(0), chance.choice(marked))))
+            except (OSError, duckdb.IOException):  # a compaction replaced a file meanwhile: again
+                place.tell("prunes that met a compaction")
         time.sleep(chance.uniform(0.0, 0.2))
 
 

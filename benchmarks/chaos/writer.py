@@ -63,9 +63,11 @@ class Writer:
         if self.kinds:
             signal.signal(signal.SIGALRM, self.on_alarm)
             self.arm()
-        while not self.stop.exists() and self.next[0] < CALLS:
+        over = False
+        while not over:
             try:
                 self.loop()
+                over = True
             except (Interrupt, KeyboardInterrupt):
                 self.acks.add(CAUGHT)
         signal.setitimer(signal.ITIMER_REAL, 0)
