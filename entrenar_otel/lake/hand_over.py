@@ -42,11 +42,16 @@ def tables_of(
 def hand_over(storage: Storage, segment: Segment, day: str, owner: Owner) -> int:
     """Write the owner's own sealed segment into the lake; returns its number of metric rows.
 
-    The caller then unlinks it. An empty segment writes nothing.
+    The caller then unlinks it. An empty segment writes nothing, nor does one that lay parked and is gone:
+    somebody took this process for dead, and has brought it in.
     """
+    try:
+        words = segment.words()
+    except FileNotFoundError:
+        return 0
     layouts: dict[int, Layout] = {}
     decoded = decode(
-        segment.words(),
+        words,
         layouts,
         start=HEADER_BYTES,
         end=segment.seal(),

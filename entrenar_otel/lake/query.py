@@ -19,7 +19,15 @@ from entrenar_otel.errors import QueryError
 from entrenar_otel.lake.catalog import encode_run, list_metrics
 from entrenar_otel.lake.live import LiveSegment, is_alive, read_live
 from entrenar_otel.lake.rows import in_memory_table
-from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, records_table
+from entrenar_otel.lake.runs import (
+    CRASHED,
+    RUNNING,
+    RunRecord,
+    attempt_of,
+    find_records,
+    read_record,
+    records_table,
+)
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
 from entrenar_otel.lake.storage import Storage, walk
 from entrenar_otel.lake.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
@@ -109,6 +117,10 @@ def _make_views(
 ) -> None:
     mentioned = {view for view in _VIEWS if re.search(rf"\b{view}\b", sql, flags=re.I)}
     segments = read_live(live, storage.url, run_id) if mentioned.intersection(_LIVE) else []  # first
+    for segment in segments:
+        if not segment.owner.attempt:  # its process has not heard of the lake yet
+            owner, process = segment.owner, segment.snapshot.process
+            segment.snapshot.header["attempt"] = attempt_of(storage, owner.run_id, owner.rank, process)
     if "metrics" in mentioned:
         _view_metrics(connection, storage, segments, run_id)
     if mentioned & {"events", "alerts"}:

@@ -13,15 +13,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from entrenar_otel.lake.catalog import list_folder, run_folder
 from entrenar_otel.lake.hand_over import file_name, tables_of
 from entrenar_otel.lake.journal import Document, close_span
 from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
 from entrenar_otel.lake.query import is_dead
-from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, write_record
+from entrenar_otel.lake.runs import (
+    COMPLETED,
+    CRASHED,
+    RUNNING,
+    STOPPED,
+    RunRecord,
+    claim,
+    find_records,
+    new_record,
+    read_record,
+    record_from,
+    write_record,
+)
 from entrenar_otel.lake.storage import Storage
-from entrenar_otel.recording.lock import try_lock
+from entrenar_otel.recording.lock import owner_is_alive, try_lock
 from entrenar_otel.recording.segment import SegmentError, Snapshot
 
 logger = logging.getLogger("entrenar_otel")
@@ -46,7 +59,7 @@ class Recovered:
 def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
     """Bring the segments of dead processes into their lake, and close their runs as `crashed`.
 
-    A segment of a living process is locked and left alone. A file that is not a segment is renamed
+    A segment of a living process is locked and left alone, and so is one that it has parked. A file that is not a segment is renamed
     to `*.damaged`, never deleted.
     """
     for path in list(live.glob(".*.new")):
@@ -58,6 +71,8 @@ def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
         if (fd := try_lock(path)) is None:
             continue
         try:
+            if owner_is_alive(_lock_of(path)):  # it has parked this one, which takes no lock
+                continue
             found = _recover_one(storage, path)
         except (SegmentError, ValueError) as error:
             kept = path.with_suffix(".damaged")
@@ -74,10 +89,53 @@ def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
     _close_dead(storage, live, ended)
 
 
+def _lock_of(segment: Path) -> Path:
+    """The lock of the process that a segment is named after."""
+    return segment.with_name(f"{segment.stem.rpartition('-')[0]}.lock")
+
+
+def _goes_to(storage: Storage, where: dict[str, Any]) -> bool:
+    """Whether a segment, or what a process said of itself, is for this lake.
+
+    A run that the lake has never answered could not ask what the lake's own name is.
+    """
+    lake = str(where.get("lake", ""))
+    if lake == storage.url:
+        return True
+    is_unanswered = where.get("attempt") == 0 or where.get("run") is not None
+    return is_unanswered and storage.is_local and os.path.realpath(lake) == storage.url
+
+
+def _claimed(storage: Storage, snapshot: Snapshot) -> int:
+    """The attempt of a process that died before it had one."""
+    header, run = snapshot.header, record_from(_about(_lock_of(snapshot.path)).get("run"))
+    if run is None or run.process != snapshot.process:
+        run = replace(
+            new_record(
+                run_id=header["run_id"],
+                rank=int(header["rank"]),
+                world_size=int(header["rank"]) + 1,
+                day=header["day"],
+                config=None,
+                model_id=None,
+                version=None,
+                process=snapshot.process,
+                live=str(snapshot.path.parent),
+            ),
+            started_at=datetime.fromtimestamp(snapshot.path.stat().st_mtime, UTC),
+            argv=[],
+            pid=int(header.get("pid", 0)),
+            git_commit=None,
+        )
+    return claim(storage, run).attempt
+
+
 def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | None:
-    snapshot = Snapshot.read(path, lambda header: bool(header["lake"] == storage.url))
+    snapshot = Snapshot.read(path, lambda header: _goes_to(storage, header))
     if snapshot is None:
         return None
+    if snapshot.header["attempt"] == 0:
+        snapshot.header["attempt"] = _claimed(storage, snapshot)
     segment = decode_snapshot(snapshot)
     header, owner, journal = snapshot.header, segment.owner, segment.journal
     closed: list[Document] = []
@@ -140,22 +198,26 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> Non
             continue
         try:
             about = _about(path)
-            if about.get("lake", storage.url) != storage.url:
+            if "lake" in about and not _goes_to(storage, about):
                 continue
-            record = read_record(storage, about["record"]) if "record" in about else None
+            if "record" in about:
+                record = read_record(storage, about["record"])
+            else:  # the lake had not answered yet
+                run = record_from(about.get("run"))
+                record = claim(storage, run) if run is not None and run.process == path.stem else None
             if record is not None:
-                _close(storage, record, ended)
+                _close(storage, record, ended, about.get("end"))
             for suffix in (".control", ".paused", ".lock"):  # commands to it, and what it said of itself
                 path.with_suffix(suffix).unlink(missing_ok=True)
         finally:
             os.close(fd)
 
 
-def _about(lock: Path) -> dict[str, str]:
+def _about(lock: Path) -> dict[str, Any]:
     """What a process said about itself; nothing if it, or the machine, died before that."""
     try:
         about = json.loads(lock.read_bytes())
-    except ValueError:
+    except (ValueError, OSError):
         return {}
     return about if isinstance(about, dict) else {}
 
@@ -167,7 +229,22 @@ def close_all_dead(storage: Storage) -> None:
             _close(storage, record, {})
 
 
-def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime]) -> None:
-    if record.state == RUNNING:
-        at = max(ended.get(record.process, record.started_at), record.started_at)
-        write_record(storage, record.ended(CRASHED, at, _REASON))
+def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime], end: Any = None) -> None:
+    """Close a record: as the process said that its run ended (`end_of`), else as crashed."""
+    if record.state != RUNNING:
+        return
+    at = max(ended.get(record.process, record.started_at), record.started_at)
+    state, reason, dropped = CRASHED, _REASON, 0
+    try:
+        if end["state"] in (COMPLETED, STOPPED, CRASHED):
+            at = datetime.fromisoformat(end["at"])
+            dropped = int(end["dropped"])
+            state, reason = end["state"], None if end["reason"] is None else str(end["reason"])
+    except (KeyError, TypeError, ValueError):
+        pass  # it did not come to that
+    write_record(storage, record.ended(state, at, reason, dropped))
+
+
+def end_of(state: str, reason: str | None, at: datetime, dropped: int) -> dict[str, Any]:
+    """How a run ended, as its process says it before the lake is asked to take it."""
+    return {"state": state, "reason": reason, "at": at.isoformat(), "dropped": dropped}

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -60,6 +60,11 @@ class RunRecord:
         folder = run_folder("runs", self.day, self.run_id)
         return f"{folder}/attempt-{self.attempt:04d}-rank-{self.rank:05d}.parquet"
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the lake knows of it: an attempt has a number from 1 on."""
+        return self.attempt > 0
+
     def ended(self, state: str, at: datetime, reason: str | None = None, dropped: int = 0) -> RunRecord:
         return replace(self, state=state, ended_at=at, reason=reason, dropped=dropped)
 
@@ -85,11 +90,11 @@ def new_record(
     process: str,
     live: str,
 ) -> RunRecord:
-    """The record of this process, as attempt 1; `claim` finds the real number."""
+    """The record of this process, as attempt 0: `claim` finds its number."""
     text, digest = describe_config(config)
     return RunRecord(
         run_id=run_id,
-        attempt=1,
+        attempt=0,
         rank=rank,
         world_size=world_size,
         started_at=datetime.now(UTC),
@@ -144,18 +149,31 @@ def _ask_git() -> str | None:
 
 def write_record(storage: Storage, record: RunRecord, *, exclusive: bool = False) -> None:
     """Write the record durably, replacing an earlier one. `exclusive`: raises FileExistsError instead."""
-    row = pa.Table.from_pylist([asdict(record)], schema=RUNS)
-    storage.write(record.name, RUNS, row.to_batches(), exclusive=exclusive)
+    storage.write(record.name, RUNS, record_row(record).to_batches(), exclusive=exclusive)
 
 
 def claim(storage: Storage, record: RunRecord) -> RunRecord:
-    """Write the start of the next attempt of this run and rank, and return its record."""
+    """Write the start of the next attempt of this run and rank, and return its record.
+
+    A process has one: where an earlier try seemed to fail and arrived nevertheless, or recovery claims for a
+    process that died in between, it is that one.
+    """
     while True:
-        taken = [r.attempt for r in find_records(storage, record.run_id) if r.rank == record.rank]
-        record = replace(record, attempt=max(taken, default=0) + 1)
+        known = [one for one in find_records(storage, record.run_id) if one.rank == record.rank]
+        for one in known:
+            if one.process == record.process and record.process:
+                return one
+        record = replace(record, attempt=max((one.attempt for one in known), default=0) + 1)
         with contextlib.suppress(FileExistsError):
             write_record(storage, record, exclusive=True)
             return record
+
+
+def attempt_of(storage: Storage, run_id: str, rank: int, process: str) -> int:
+    """The attempt that this process has claimed, or else would get now."""
+    known = [one for one in find_records(storage, run_id) if one.rank == rank]
+    own = next((one.attempt for one in known if one.process == process), None)
+    return own or max((one.attempt for one in known), default=0) + 1
 
 
 def find_records(storage: Storage, run_id: str | None = None) -> list[RunRecord]:
@@ -183,6 +201,30 @@ def read_record(storage: Storage, name: str) -> RunRecord | None:
         raise LakeError(f"the run record {storage.location(name)} cannot be read: {error}") from None
     known = RunRecord.__dataclass_fields__.keys()
     return RunRecord(**{key: value for key, value in rows[0].items() if key in known})
+
+
+def document_of(record: RunRecord) -> dict[str, Any]:
+    """A record as JSON: the statement of a process that has claimed no attempt yet."""
+    fields = asdict(record)
+    return fields | {"started_at": record.started_at.isoformat(), "ended_at": None}
+
+
+def record_from(document: Any) -> RunRecord | None:
+    """What `document_of` made, or None: whatever lies in a folder may have been put there by anybody."""
+    try:
+        fields = {name: value for name, value in document.items() if name in RunRecord.__dataclass_fields__}
+        date.fromisoformat(fields["day"])  # it becomes a folder's name
+        started = datetime.fromisoformat(fields["started_at"])
+        record = RunRecord(**{**fields, "started_at": started, "attempt": 0})
+        record_row(record)
+    except (AttributeError, KeyError, TypeError, ValueError, pa.ArrowException):
+        return None
+    return record
+
+
+def record_row(record: RunRecord) -> pa.Table:
+    """The record as a table of one row."""
+    return pa.Table.from_pylist([asdict(record)], schema=RUNS)
 
 
 def records_table(records: list[RunRecord]) -> pa.Table:

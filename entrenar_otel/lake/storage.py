@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +22,13 @@ from entrenar_otel.redact import without_credentials
 class Storage(Protocol):
     """What the lake needs of a place: names are relative, with `/`."""
 
-    url: str
-    is_local: bool
+    @property
+    def url(self) -> str:
+        """The lake's name, by which segments know it."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder."""
 
     def write(
         self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, exclusive: bool = False
@@ -62,7 +68,17 @@ def open_storage(lake: str | os.PathLike[str]) -> Storage:
     except (pa.ArrowInvalid, OSError, NotImplementedError) as error:
         reason = str(error).replace(text, url)
         raise LakeError(f"{url} is neither a folder nor a URL that Arrow knows: {reason}") from None
-    return ArrowStorage(filesystem, root, url)
+    return ArrowStorage(_patient(filesystem), root, url)
+
+
+def _patient(filesystem: pafs.FileSystem) -> pafs.FileSystem:
+    """The same with three tries a request, where it is S3: a silent server fails after 10 s, not after 100.
+
+    A hand-over that failed is tried again anyway, and pyarrow waits at exit for a request in progress.
+    """
+    if filesystem.type_name != "s3":
+        return filesystem
+    return copy.copy(filesystem)  # made by `S3FileSystem()`, whose default that is; `from_uri` has another
 
 
 def _write(where: Any, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 #: Descriptors of this process's own locks.
 _held: set[int] = set()
@@ -18,12 +20,18 @@ class ProcessLock:
         self.path = folder / f"{process}.lock"
         self._fd = create_locked(self.path)
 
-    def describe(self, data: dict[str, str]) -> None:
-        """Say what recovery must know: the lake, and the name of the run's record in it."""
-        os.pwrite(self._fd, json.dumps(data).encode(), 0)
+    def describe(self, data: Mapping[str, Any]) -> None:
+        """Say what recovery must know: the lake, the run and its record there, and how it ended.
+
+        In one write, over all that was said before.
+        """
+        if self._fd >= 0:
+            text = json.dumps(data).encode()
+            os.pwrite(self._fd, text.ljust(os.fstat(self._fd).st_size), 0)
+            os.fsync(self._fd)
 
     def release(self, *, unlink: bool = True) -> None:
-        """Give the lock back; a forked child closes its copy only (`unlink=False`)."""
+        """Give the lock back. With `unlink=False` the file stays: for recovery, or as a forked child's copy."""
         if unlink:
             self.path.unlink(missing_ok=True)
         if self._fd >= 0:

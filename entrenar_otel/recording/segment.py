@@ -1,8 +1,10 @@
 """Segment: the append-only memory-mapped file that is also the write-ahead log.
 
-One process owns a segment and holds its `flock`; a free lock says that the owner is dead. Header
-(16 kB): magic, `first_seq`, `synced_to`, JSON length, checksum, JSON (whose run, where it goes, the
-clock). Then records (layout.py) up to the first zero word.
+One process owns a segment and holds its `flock`; a free lock says that the owner is dead, unless the
+segment is parked (`park`): then its process's lock says it. Header (16 kB): magic, `first_seq`, `synced_to`,
+JSON length, checksum, JSON (whose run, where it goes, the clock), and in its second half two addenda, each
+written once: which attempt the run turned out to be, and to what length the file was cut. Then records
+(layout.py) up to the first zero word.
 """
 
 from __future__ import annotations
@@ -34,6 +36,11 @@ _HEADER = struct.Struct("<8sqqII")  # magic, first_seq, synced_to, JSON length, 
 _SEQ = _SYNCED = struct.Struct("<q")
 _SYNCED_AT = 16
 _MAGIC = b"ENTRSEG1"
+_ADDENDUM = struct.Struct("<8sII")  # magic, JSON length, JSON checksum
+_ADDENDUM_MAGIC = b"ENTRADD1"
+#: Where the addenda are; the header proper ends before them.
+_CLAIM_AT, _CUT_AT = HEADER_BYTES // 2, HEADER_BYTES * 3 // 4
+_ADDENDUM_BYTES = _CUT_AT - _CLAIM_AT
 _MADV_POPULATE_WRITE = 23
 _PREFAULT_CHUNK = 1 << 20
 
@@ -115,8 +122,8 @@ class Segment:
         """
         self.header = {**self.header, "number": number, "bytes": self.size}
         text = json.dumps(self.header).encode()
-        if len(text) > HEADER_BYTES - _HEADER.size:
-            raise SegmentError(f"a segment's header has {len(text)} bytes, at most {HEADER_BYTES} fit")
+        if len(text) > _CLAIM_AT - _HEADER.size:
+            raise SegmentError(f"a segment's header has {len(text)} bytes, at most {_CLAIM_AT} fit")
         self.first_seq = first_seq
         self.opened_at = time.monotonic()
         self.map[: _HEADER.size + len(text)] = (
@@ -142,8 +149,45 @@ class Segment:
             at += _PREFAULT_CHUNK
             time.sleep(0)
 
+    def claim(self, fields: dict[str, Any]) -> None:
+        """State what was not known when the header was written: the attempt, and the lake by its own name."""
+        self.header = {**self.header, **fields}
+        if not self.path.name.startswith("."):  # else `install` writes the header
+            self._add(_CLAIM_AT, fields)
+
+    def _add(self, at: int, fields: dict[str, Any]) -> None:
+        text = json.dumps(fields).encode()
+        if len(text) > _ADDENDUM_BYTES - _ADDENDUM.size:
+            raise SegmentError(f"an addendum has {len(text)} bytes, at most {_ADDENDUM_BYTES} fit")
+        fd = self.fd if self.fd >= 0 else os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:  # the text first: killed in between, there is no addendum
+            os.pwrite(fd, text, at + _ADDENDUM.size)
+            os.pwrite(fd, _ADDENDUM.pack(_ADDENDUM_MAGIC, len(text), adler32(text)), at)
+        finally:
+            if fd != self.fd:
+                os.close(fd)
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it takes neither descriptor nor mapping."""
+        return self.fd < 0
+
+    def park(self) -> None:
+        """Cut a sealed segment to what it holds and close it: it waits for a lake that is away."""
+        if not self.is_parked:
+            end = self.seal()
+            self.sync()
+            self._add(_CUT_AT, {"bytes": end})  # first: a file shorter than it says is damaged
+            os.ftruncate(self.fd, end)
+            self.close()
+
     def words(self) -> NDArray[np.uint64]:
-        """All 64-bit words, a view; release it before `close`."""
+        """All 64-bit words, a view; release it before `close`. Of a parked segment: a copy.
+
+        Raises FileNotFoundError where a parked one was recovered by somebody else.
+        """
+        if self.is_parked:
+            return np.fromfile(self.path, dtype="<u8")
         return np.frombuffer(self.map, dtype="<u8")
 
     def position(self) -> int:
@@ -183,6 +227,16 @@ class Segment:
             self.fd = -1
 
 
+def _addendum(head: bytes, at: int) -> dict[str, Any]:
+    """What was stated there; nothing where it was not, or was not completed."""
+    magic, length, checksum = _ADDENDUM.unpack_from(head, at)
+    text = head[at + _ADDENDUM.size : at + _ADDENDUM.size + length]
+    if magic != _ADDENDUM_MAGIC or length > _ADDENDUM_BYTES or adler32(text) != checksum:
+        return {}
+    fields = json.loads(text)
+    return fields if isinstance(fields, dict) else {}
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A segment as everybody else sees it: a copy of its bytes at one moment."""
@@ -202,6 +256,7 @@ class Snapshot:
         FileNotFoundError (it was handed over) or SegmentError.
         """
         with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size  # first: it may be parked meanwhile, and says so then
             head = file.read(HEADER_BYTES)
             if len(head) < HEADER_BYTES:
                 raise SegmentError(f"{path} has {len(head)} bytes, a segment at least {HEADER_BYTES}")
@@ -209,10 +264,9 @@ class Snapshot:
             text = head[_HEADER.size : _HEADER.size + length]
             if magic != _MAGIC or _checksum(first_seq, text) != checksum:
                 raise SegmentError(f"the header of {path} is damaged")
-            header = json.loads(text)
+            header = json.loads(text) | _addendum(head, _CLAIM_AT) | _addendum(head, _CUT_AT)
             if not wanted(header):
                 return None
-            size = os.fstat(file.fileno()).st_size
             data = np.zeros(size // 8, dtype="<u8")
             data[: HEADER_BYTES // 8] = np.frombuffer(head, dtype="<u8")
             file.readinto(data[HEADER_BYTES // 8 :].data.cast("B"))

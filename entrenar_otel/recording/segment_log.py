@@ -108,6 +108,15 @@ class SegmentLog:
         with self._lock:
             self._install(segment, 0)
 
+    def claim(self, fields: Mapping[str, Any]) -> None:
+        """Say in all segments, those to come included, what was not known when the first was made."""
+        with self._lock:
+            self._header.update(fields)
+            for segment in (*self._sealed, self.segment, self.standby):
+                if segment is not None:
+                    with contextlib.suppress(OSError):  # readers find the attempt by the process, then
+                        segment.claim(dict(fields))
+
     @property
     def clock_ns(self) -> int:
         """What turns a record's monotonic time into wall time; fixed, so order survives clock steps."""
@@ -284,13 +293,20 @@ class SegmentLog:
 
     @property
     def waiting(self) -> int:
-        """How many complete segments wait for the lake, drained or not; each is an open file."""
+        """How many complete segments wait for the lake, drained or not."""
         return len(self._sealed)
 
     def sealed(self) -> list[Segment]:
         """Segments that are complete and drained, oldest first, for the lake."""
         with self._lock:
             return [s for s in self._sealed if s.end is not None and s.drained_to >= s.end]
+
+    def park(self, busy: Segment | None = None) -> None:
+        """Close what waits for a lake that is away, but for the one that is handed over at this moment."""
+        for segment in self.sealed():
+            if segment is not busy and not segment.is_parked:
+                with contextlib.suppress(OSError):  # no room: it stays as it is
+                    segment.park()
 
     def release(self, segment: Segment, *, unlink: bool) -> None:
         """Let go of a segment: its rows are in the lake (`unlink`), or somebody recovers it later."""
