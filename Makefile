@@ -28,7 +28,7 @@ mutation: ## Change the code a little, see whether tests notice (half an hour); 
 	@scripts/setup demo,dev,mutation
 	@$(BIN)/python scripts/mutation.py
 
-bench: ## Measure us and the peers in the same run; rewrites docs/benchmarks.md
+bench: ## Benchmark entrenar-otel beside comparable libraries; rewrites docs/benchmarks.md
 	@scripts/setup bench
 	@$(BIN)/python -m benchmarks
 
@@ -45,7 +45,7 @@ lint: ## Format check, lint, strict types, who may import whom
 	@$(BIN)/mypy tests conftest.py
 	@$(BIN)/lint-imports --no-logo
 
-release-check: ## Whether this state can be released: version, changelog, packages
+release-check: ## Check that this commit can be released: version, changelog, packages
 	@scripts/release-check
 
 clean: ## Remove what the other commands made

@@ -2,7 +2,7 @@
 
     Exception
     ├── EntrenarError
-    │   ├── ConfigError   (also ValueError)   a setting that cannot be; raised at construction only
+    │   ├── ConfigError   (also ValueError)   an invalid setting; raised at construction only
     │   ├── RunError      (also ValueError)   a run that is not there, is ambiguous, or may not be resumed
     │   ├── BadInput      (also ValueError)   a value, name or coordinate, when on_bad_value="raise"
     │   ├── QueryError    (also ValueError)   SQL that is refused or wrong
@@ -31,7 +31,7 @@ class EntrenarError(Exception):
 
 
 class ConfigError(EntrenarError, ValueError):
-    """A setting that cannot be: expected, found, what to do."""
+    """An invalid setting: expected, found, what to do."""
 
 
 class RunError(EntrenarError, ValueError):
@@ -105,7 +105,7 @@ def set_strict(strict: bool) -> bool:
 
 @contextlib.contextmanager
 def guard(place: str) -> Iterator[None]:
-    """Let no failure of ours reach the training loop: log it (once a place), count it, go on."""
+    """Let no failure of ours reach the training loop: log it (once per place), count it, go on."""
     try:
         yield
     except AndonStop:

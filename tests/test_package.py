@@ -58,14 +58,14 @@ def test_public_names() -> None:
 
 
 def test_imports_go_one_way() -> None:
-    """The contracts of pyproject.toml hold: layers by folder, no circles."""
+    """The contracts of pyproject.toml hold: layers by folder, no import cycles."""
     linter = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(linter, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
 def test_nothing_imports_the_package_root() -> None:
-    """It imports everything: whoever imports it is part of a circle, which import-linter does not see."""
+    """It imports everything: whoever imports it is part of a cycle, which import-linter does not see."""
     for name, tree in modules("entrenar_otel", ROOT):
         assert "entrenar_otel" not in {target for target, _ in imports(tree)}, name
 

@@ -196,7 +196,7 @@ class Andon:
             own, self._stops = self._stops, []
         if own:
             return own[0]
-        return control_alert(Action.STOP, "Another rank stopped the line", "agreed", self._context.here())
+        return control_alert(Action.STOP, "Another rank asked to stop", "agreed", self._context.here())
 
     def _act_on(self, alert: Alert, *, pauses: bool = True, agreed: bool = False) -> None:
         # What all ranks agreed on is called on all: also where this one was stopped for it before.

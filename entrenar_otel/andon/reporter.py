@@ -80,7 +80,10 @@ class AlertReporter:
         if not self._incidents.close(timeout_seconds):
             logger.warning("incidents of run %s are not all written", self._run.run_id)
         for name in self._deliveries.close(min(timeout_seconds, _HANDLERS_SECONDS)):
-            logger.warning("the alert handler %s hangs: left behind", name)
+            logger.warning(
+                "the alert handler %s did not finish in time and was abandoned; all alerts are in the lake",
+                name,
+            )
 
     def _send(self, alert: Alert, incident: str | None) -> None:
         self._deliveries.send(Notice(alert, self._run, incident))

@@ -28,7 +28,7 @@ def alerts_of(lake: Lake, run_id: str, limit: int) -> list[dict[str, Any]]:
 def alerts_table(alerts: list[dict[str, Any]], width: int = 100) -> Table | Text:
     """Alerts as a table, one per episode, with the start and end of the run among them."""
     if not alerts:
-        return Text("neither alerts nor the start of a run were recorded", style="dim")
+        return Text("nothing was recorded: no alerts, not even the start of the run", style="dim")
     named = width >= 100
     ranks = any(one["rank"] for one in alerts)
     table = Table(box=None, pad_edge=False, header_style="bold", width=width)

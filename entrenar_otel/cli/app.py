@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
 from entrenar_otel._version import __version__
 from entrenar_otel.errors import ConfigError
@@ -72,6 +74,12 @@ def open_lake(*, must_exist: bool = True, settings_file: Path = Path("renacer.to
     if must_exist and lake.storage.is_local and not os.path.isdir(lake.url):
         raise ConfigError(f"no lake at {lake.url}: name one with --lake, or record a run first")
     return lake
+
+
+def print_error(error: Exception) -> None:
+    """Print an error on stderr, in red where there are colours."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[red]error:[/red] {escape(str(error))}")
 
 
 def print_json(value: Any) -> None:

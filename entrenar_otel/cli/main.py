@@ -6,11 +6,7 @@ import logging
 import os
 import sys
 
-import typer
-from rich.console import Console
-from rich.markup import escape
-
-from entrenar_otel.cli.app import app
+from entrenar_otel.cli.app import app, print_error
 from entrenar_otel.cli.commands import gate, inspect, operate
 from entrenar_otel.errors import EntrenarError, LakeError, RunError
 
@@ -45,14 +41,13 @@ def main() -> None:
     try:
         app(hoist_globals(sys.argv[1:]), prog_name="entrenar-otel")
     except EntrenarError as error:
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print(f"[red]error:[/red] {escape(str(error))}")
+        print_error(error)
         sys.exit(1 if isinstance(error, RunError | LakeError) else 2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        print_error(error)
         sys.exit(1)
 
 

@@ -92,7 +92,7 @@ def forest(spans: Iterable[dict[str, Any]]) -> list[Node]:
         while above is not None and (one := above.row["span_id"]) not in seen:
             seen.add(one)
             above = nodes.get((trace, above.row["parent_span_id"]))
-        # `above` is not None where the parents, which are user input, form a circle
+        # `above` is not None where the parents, which are user input, form a cycle
         (roots if parent is None or above is not None else parent.children).append(node)
     return roots
 

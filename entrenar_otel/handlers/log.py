@@ -46,6 +46,6 @@ def one_line(alert: Alert) -> str:
     """
     parts = ["RESOLVED" if alert.is_resolved else "ALERT", alert.name, alert.level.value]
     if alert.ended_ns is not None:
-        parts.append(f"over after {text_of((alert.ended_ns - alert.started_ns) / 1e9)}")
+        parts.append(f"after {text_of((alert.ended_ns - alert.started_ns) / 1e9)}")
     where = f" ({alert.where})" if alert.where else ""
     return printable_line(f"{' '.join(parts)}: {alert.summary or 'no summary'}{where}")

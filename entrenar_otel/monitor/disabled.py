@@ -24,16 +24,24 @@ class DisabledRun:
     is_global = False
     dropped = bad_values = 0
     metrics_url: str | None = None
-    log: Callable[..., None] = staticmethod(no_op)
 
-    def __init__(self, answers: Answers, *, rank: int, world_size: int, agree: Agree | None = None) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        *,
+        rank: int,
+        world_size: int,
+        agree: Agree | None = None,
+        log: Callable[..., None] = no_op,
+    ) -> None:
         self.answers = answers
+        self.log = log
         self.loop = DisabledLoop()
         self.alerts = DisabledAlerts(rank, world_size, agree)
         self.providers: list[Any] = []
 
     def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
-        return no_op
+        return self.log
 
     def start(self) -> bool:
         return True

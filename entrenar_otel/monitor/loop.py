@@ -157,7 +157,7 @@ def size_function(batch: Any) -> Callable[[Any], int]:
         key = next(iter(batch))
         return lambda one: len(one[key])
     if isinstance(batch, str | bytes):
-        raise TypeError("the length of a text is no number of samples")
+        raise TypeError("the length of a text is not a number of samples")
     return len
 
 

@@ -19,7 +19,7 @@ from entrenar_otel.monitor.builder import MonitorBuilder
 from entrenar_otel.monitor.disabled import DisabledRun
 from entrenar_otel.monitor.recorded import RecordedRun
 from entrenar_otel.monitor.request import OnBadValue, Resume, RunRequest, make_lake
-from entrenar_otel.recording.segment_log import no_op
+from entrenar_otel.recording.segment_log import no_op, unheard
 from entrenar_otel.records import MetricRecord, MetricsEmitter
 from entrenar_otel.run import lifetime
 from entrenar_otel.run.settings import FILE, RunSettings
@@ -48,13 +48,16 @@ class _OnePerProcess(type):
         known = lifetime.latest()
         if isinstance(known, cls) and known._is_configured and run_id in (None, known.run_id):
             if settings:
-                logger.warning("run %s was made by configure(); its settings stay", known.run_id)
+                logger.warning(
+                    "run %s was already started by configure(); the settings given to Monitor() are ignored",
+                    known.run_id,
+                )
             return known
         return super().__call__(run_id, **settings)
 
 
 class Monitor(metaclass=_OnePerProcess):
-    """Records a training run: every sample, durably, at almost no cost to the loop.
+    """Records a training run: every sample, durably, at about a microsecond per call to the loop.
 
         with Monitor(model_id="digits-mlp", config={"lr": 0.1}) as monitor:
             for epoch in monitor.epochs(10):
@@ -160,7 +163,9 @@ class Monitor(metaclass=_OnePerProcess):
             known = cls(**settings)
             known._is_configured = True
         elif settings:
-            logger.warning("run %s is there already; its settings stay", known.run_id)
+            logger.warning(
+                "run %s is already open; the settings given to configure() are ignored", known.run_id
+            )
         return known.start()
 
     @classmethod
@@ -213,7 +218,13 @@ class Monitor(metaclass=_OnePerProcess):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled into a worker, it arrives as the no-op twin.
-        return Monitor._disabled, (self.run_id,)
+        return Monitor._copied, (self.run_id,)
+
+    @classmethod
+    def _copied(cls, run_id: str) -> Self:
+        twin = cls._disabled(run_id)
+        twin._disable(unheard)
+        return twin
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -254,12 +265,11 @@ class Monitor(metaclass=_OnePerProcess):
     def abandon(self) -> None:
         """Become the no-op twin, in a forked child: the parent's files and locks are not touched."""
         self._run.abandon()
-        self._disable()
+        self._disable(unheard)
 
-    def _disable(self) -> None:
+    def _disable(self, log: Callable[..., None] = no_op) -> None:
         self._answers.heartbeat = None
-        self._hold(DisabledRun(self._answers, rank=self.rank, world_size=self.world_size))
-        self.log = no_op
+        self._hold(DisabledRun(self._answers, rank=self.rank, world_size=self.world_size, log=log))
 
     @property
     def enabled(self) -> bool:
@@ -370,7 +380,7 @@ class Monitor(metaclass=_OnePerProcess):
 
         Returns the violation, or None. With `fail_on_violation` the line stops at the next `log`. The
         largest of each name (256 names) is recorded, so that `entrenar-otel ci` judges it too, in a run that
-        has budgets. What is no number of seconds is counted, warned of once, and not judged.
+        has budgets. A value that is not a number of seconds is counted, logged once, and not judged.
         """
         return self._alerts.check("check_latency", name, seconds)
 

@@ -156,7 +156,7 @@ class RecordedRun:
         if run.pipeline is not None:
             self.alerts.connect(run.pipeline)
         self.answers.heartbeat = run.heartbeat
-        lifetime.opened(self._owner)
+        lifetime.opened(self._owner, self.request.given.rank)
         run.start(self.log)
         if not self._quiet:
             again = f", attempt {record.attempt}" if record.attempt > 1 else ""

@@ -76,7 +76,8 @@ class RunRequest:
         agrees = self.alerting is not None and self.alerting.agree is not None
         if agrees and env_size == 1 and self.rank is not None and not self.world_size:
             raise ConfigError(
-                "expected world_size beside rank: with agree, every rank must know of the others"
+                "expected world_size together with rank: with AndonConfig(agree=…) every rank must know "
+                "how many there are"
             )
         file = self._settings()
         settings = replace(
@@ -86,22 +87,25 @@ class RunRequest:
             # Retention acts by itself only on the run's own lake, where it is written.
             retention_days=file.retention_days if self.lake is None else None,
         )
-        is_worker = identity.is_worker(rank)
+        is_disabled = identity.is_disabled(environ)
+        helped = identity.helped(identity.Given.find(self.run_id, self.rank, environ))
+        if helped is not None and not is_disabled:
+            identity.say_helper(helped)
         return ResolvedRequest(
             given=self,
             run_id=_run_id(self.run_id, world_size, environ, strict=self.on_bad_value == "raise"),
             rank=rank,
             world_size=world_size,
             settings=settings,
-            is_disabled=is_worker or identity.is_disabled(environ),
+            is_disabled=helped is not None or is_disabled,
             # A worker is no rank, and nobody asks it whether to stop.
-            alerting=None if is_worker else self.alerting,
+            alerting=None if helped is not None else self.alerting,
         )
 
     def _settings(self) -> RunSettings:
         file = self.settings_file
         if self.settings_required and file is not None and not os.path.isfile(file):
-            raise ConfigError(f"{file}: expected a file with budgets and thresholds, found none")
+            raise ConfigError(f"{file}: no such settings file")
         return RunSettings.find(file)
 
     def _check_values(self) -> None:

@@ -30,10 +30,10 @@ def _warn_once(name: str, consequence: str) -> None:
 
 
 def import_sdk() -> None:
-    """Import the SDK, where a limit in the environment that is no number makes its import fail.
+    """Import the SDK, where a limit in the environment that is not a number makes its import fail.
 
-    `opentelemetry.sdk.trace` reads OTEL_*_LIMIT when it is imported, and raises ValueError. Then those
-    that are no numbers are taken out for the time of the import, and that is said.
+    `opentelemetry.sdk.trace` reads OTEL_*_LIMIT when it is imported, and raises ValueError. Then
+    values that are not numbers are removed during the import, with a warning.
     """
     try:
         importlib.import_module("opentelemetry.sdk.trace")

@@ -36,7 +36,7 @@ def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> st
     """Source of the function that records exactly `metrics` (cf. how dataclasses makes `__init__`).
 
     It runs in the recorder's namespace; `watched` is the position of the value whose being
-    non-finite stops the line.
+    non-finite is judged at once.
     """
     taken = _TAKEN | {f"{own}_{number}" for own in ("pack", "head", "seal", "slow", "series")}
     names: list[str] = []

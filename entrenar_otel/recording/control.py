@@ -13,7 +13,6 @@ import getpass
 import json
 import os
 import secrets
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -36,7 +35,7 @@ class Command(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A command, who gave it and when."""
+    """A command, who gave it, and why."""
 
     command: Command
     by: str
@@ -44,7 +43,7 @@ class Request:
 
     def __str__(self) -> str:
         reason = f": {self.reason}" if self.reason else ""
-        return f"{self.command} asked for by {self.by}{reason}"
+        return f"{self.command} requested by {self.by}{reason}"
 
 
 def control_path(live: str | os.PathLike[str], process: str) -> Path:
@@ -70,7 +69,7 @@ def send(live: str | os.PathLike[str], process: str, command: Command, reason: s
     """
     path = control_path(live, process)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    document = {"command": str(command), "by": _who(), "reason": _cut(reason, _MAX_REASON), "at": time.time()}
+    document = {"command": str(command), "by": _who(), "reason": _cut(reason, _MAX_REASON)}
     try:
         temporary.write_text(json.dumps(document), encoding="utf-8")
         temporary.rename(path)

@@ -12,7 +12,7 @@ Invariants, on which speed and safety rest:
 3. A layout's definition is in the segment before its first record. So a new segment begins with
    all of them, and with the spans still open, before `write` is pointed at it.
 4. `log` and the bound functions share one namespace, the only thing that changes when a segment is
-   replaced, when a fork makes this the no-op twin, or when a cord must be obeyed.
+   replaced, when a fork makes this the no-op twin, or when an alert waits to be acted on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from entrenar_otel.recording.codegen import bound_source
 from entrenar_otel.recording.inputs import name_problem, number_of, tags_problem
 from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
 from entrenar_otel.recording.segment import SEGMENT_BYTES
-from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready
+from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready, unheard
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -134,7 +134,7 @@ class Recorder(SegmentLog):
         super().abandon()
         self._held = False
         for name in ("slow", "stop_line", *(f"slow_{i}" for i in range(len(self.bound_functions)))):
-            self.namespace[name] = no_op
+            self.namespace[name] = no_op if name == "stop_line" else unheard
         self.namespace["writers"] = _AnyLayout()
 
     # -- coordinates and bound functions ----------------------------------------------------------
@@ -161,7 +161,7 @@ class Recorder(SegmentLog):
         self.namespace.update(EPOCH=ABSENT_32, BATCH=ABSENT_32, STEP=ABSENT_64)
 
     def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
-        """A function made for exactly these metrics. Raises ConfigError on names that cannot be."""
+        """A function made for exactly these metrics. Raises ConfigError on invalid names."""
         if not metrics:
             raise ConfigError("bind() needs at least one metric name, as in bind('loss', 'accuracy')")
         for metric in metrics:
@@ -196,7 +196,7 @@ class Recorder(SegmentLog):
                 f"seal_{number}": seal,
                 f"head_{number}": None,
                 f"series_{number}": None if watched is None else series[watched],
-                f"slow_{number}": slowly if self.namespace["slow"] is not no_op else no_op,
+                f"slow_{number}": slowly if not self.is_abandoned else unheard,
             }
         )
         source = bound_source(metrics, number, watched)
@@ -258,7 +258,7 @@ class Recorder(SegmentLog):
         return layout.head if layout is not None else None
 
     def refuse(self, key: str, message: str) -> None:
-        """Count bad input, and warn of it once a key."""
+        """Count bad input, and warn of it once per key."""
         self.bad += 1
         self._warn_once("bad", key, message)
 
@@ -431,7 +431,7 @@ class Recorder(SegmentLog):
             return None
 
     def _reject(self, key: str, message: str, problems: list[str] | None = None) -> None:
-        """Bad input: counted; warned of once a name, or raised once what was good is recorded."""
+        """Bad input: counted; warned of once per name, or raised once what was good is recorded."""
         self.bad += 1
         if self._raise:
             if problems is None:

@@ -21,7 +21,7 @@ from zlib import adler32
 from entrenar_processors import Samples, Series
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
-from entrenar_otel.identity import new_process_name
+from entrenar_otel.identity import new_process_name, say_unheard
 from entrenar_otel.recording.decode import count_records, decode
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.notes import OpenSpans, note_record
@@ -38,6 +38,11 @@ FORKED = "forked"
 
 def no_op(*_args: Any, **_kwargs: Any) -> None:
     """What every function of the no-op twin does."""
+
+
+def unheard(*_args: Any, **_kwargs: Any) -> None:
+    """The same in a worker, where somebody may believe that it records: the first call says so."""
+    say_unheard()
 
 
 def not_ready(_record: bytes) -> None:
@@ -145,7 +150,7 @@ class SegmentLog:
 
     def abandon(self) -> None:
         """Become the no-op twin, in a forked child: nothing of the parent's is touched."""
-        self.namespace["write"] = self.namespace["put"] = no_op
+        self.namespace["write"] = self.namespace["put"] = unheard
         self._lock = threading.RLock()
         self._drain_lock = threading.RLock()
         segments = [self.segment, self.standby, *self._sealed]

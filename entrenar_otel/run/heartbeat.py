@@ -175,7 +175,9 @@ class Heartbeat:
         for outbox in stop_all(self.outboxes, timeout_seconds):
             outbox.give_up()
             logger.warning(
-                "%s hangs: left behind after %g s; the lake has it all", outbox.name, timeout_seconds
+                "%s did not finish within %g s and was abandoned; all samples are in the lake",
+                outbox.name,
+                timeout_seconds,
             )
 
 

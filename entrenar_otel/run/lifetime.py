@@ -60,11 +60,11 @@ def open_runs() -> tuple[ClosableRun, ...]:
     return tuple(_open)
 
 
-def opened(monitor: ClosableRun) -> None:
-    """A run has started in this process."""
+def opened(monitor: ClosableRun, given_rank: int | None = None) -> None:
+    """A run has started in this process; `given_rank` is what its program said, not its launcher."""
     global _hooks_set_in
     _open.append(monitor)
-    identity.mark_recording(monitor.rank)
+    identity.mark_recording(monitor.run_id, monitor.rank, given_rank)
     if not _hooks_set_in:
         atexit.register(close_all)
         os.register_at_fork(after_in_child=_after_fork)
@@ -119,7 +119,6 @@ def close_all() -> None:
 
 def _after_fork() -> None:
     if _open:
-        identity.mark_forked()
         for monitor in _open:
             monitor.abandon()
         _open.clear()

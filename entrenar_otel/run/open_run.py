@@ -277,7 +277,9 @@ class OpenRun:
             self.heartbeat.empty_outboxes()
         with guard("close"):
             for name in self.metrics.close(state):
-                logger.warning("%s hangs: left behind; the lake has everything", name)
+                logger.warning(
+                    "%s did not finish in time and was abandoned; all samples are in the lake", name
+                )
         if lost := self.losses.text():
             logger.warning(
                 "run %s ended; dropped, refused or cut on the way: %s (docs/losses.md)",

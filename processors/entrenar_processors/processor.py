@@ -26,7 +26,7 @@ class Processor(Protocol):
 
     @property
     def metrics(self) -> frozenset[str]:
-        """The façade names it watches; samples of others are ignored."""
+        """The metrics it watches, by the names given to `log`; samples of others are ignored."""
         ...
 
     @property

@@ -53,7 +53,7 @@ def test_stop_pause_and_resume(train: Train, command: Call, state_of: Any) -> No
     run = train(TRAIN)
     run.expect("ready")
     paused = command("pause", "run-1", "--reason", "a look")
-    assert (paused.returncode, paused.stdout) == (0, "pause: run run-1, rank 0 accepted it\n")
+    assert (paused.returncode, paused.stdout) == (0, "pause: run run-1, rank 0 accepted the command\n")
     run.expect("paused")
     resumed = command("resume", "run-1", "--json")
     assert resumed.returncode == 0
@@ -64,10 +64,10 @@ def test_stop_pause_and_resume(train: Train, command: Call, state_of: Any) -> No
     run.expect("saved")
     code, _, err = run.end()
     assert code == 1
-    assert re.search(r"AndonStop: stop asked for by \w+ \(pid \d+\): wrong data at an unknown step", err)
+    assert re.search(r"AndonStop: stop requested by \w+ \(pid \d+\): wrong data at an unknown step", err)
     assert "Everything that was known then is in " in err
     state, reason = state_of("run-1")
-    assert (state, str(reason).startswith("AndonStop: stop asked for by")) == ("stopped", True)
+    assert (state, str(reason).startswith("AndonStop: stop requested by")) == ("stopped", True)
     rows = Lake("lake").query("SELECT * FROM alerts WHERE source = 'control' ORDER BY started_at")
     assert [
         (r["name"], r["level"], r["action"], r["state"], bool(r["incident"])) for r in rows.to_pylist()
@@ -104,7 +104,7 @@ def test_a_paused_run_is_seen_to_be_paused(train: Train, command: Call) -> None:
     (seen,) = json.loads(command("--json", "ls").stdout)
     assert seen["state"] == "paused"
     assert command("show", "run-1").stdout.startswith("run-1  paused")
-    assert command("resume", "run-1").stdout == "resume: run run-1, rank 0 accepted it\n"
+    assert command("resume", "run-1").stdout == "resume: run run-1, rank 0 accepted the command\n"
     run.expect("resumed")
     again = command("resume", "run-1")
     assert (again.returncode, again.stdout) == (0, "resume: run run-1, rank 0 was not paused\n")
@@ -141,7 +141,7 @@ def test_stop_while_paused(train: Train, command: Call) -> None:
     run.expect("saved")
     code, _, err = run.end()
     assert code == 1
-    assert "AndonStop: stop asked for by" in err
+    assert "AndonStop: stop requested by" in err
 
 
 def test_garbage_does_not_stop_training(judged: Any, lenient: Any, caplog: Any) -> None:
@@ -211,7 +211,7 @@ def test_a_run_that_does_not_take_it(train: Train, command: Call) -> None:
     done = command("stop", "run-1", "--wait", "0.5")
     assert (done.returncode, done.stdout) == (
         1,
-        "stop: run run-1, rank 0 has not accepted it within 500 ms\n",
+        "stop: run run-1, rank 0 did not accept the command within 500 ms\n",
     )
     run.signal(signal.SIGCONT)
     run.expect("saved")

@@ -190,7 +190,7 @@ def test_stop_while_paused(judged: Any) -> None:
             wait_for_pause(one)
             tell(one, Command.STOP, "wrong data")
 
-        with meanwhile(other), pytest.raises(AndonStop, match=r"stop asked for by .*: wrong data \(paused: "):
+        with meanwhile(other), pytest.raises(AndonStop, match=r"stop requested by .*: wrong data \(paused: "):
             one.monitor.log(accuracy=0.9)
         assert one.run.pipeline.andon.is_paused is False
 

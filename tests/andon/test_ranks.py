@@ -191,7 +191,7 @@ def test_all_stop_at_the_same_step(pair: Pair, case: str) -> None:
     assert "entrenar: recording run pair" in ranks[0].stderr
     assert "entrenar:" not in ranks[1].stderr
     assert "This is rank 1 of 2." in ranks[1].one("AndonStop")[1]
-    other = "Another rank stopped the line" if case == "nan on 1" else "loss is nan at step 5"
+    other = "Another rank asked to stop" if case == "nan on 1" else "loss is nan at step 5"
     assert other in ranks[0].one("AndonStop")[1]
 
 
@@ -269,7 +269,7 @@ def test_who_is_no_rank_is_not_asked() -> None:
         return mine
 
     alerting = AndonConfig(agree=agree)
-    with pytest.raises(ConfigError, match="expected world_size beside rank"):
+    with pytest.raises(ConfigError, match="expected world_size together with rank"):
         Monitor(rank=0, alerting=alerting)
     with Monitor(rank=1, world_size=2, alerting=alerting) as monitor:
         monitor.raise_if_stopped()
@@ -302,7 +302,7 @@ def test_a_command_stops_every_rank(pair: Pair, agreement: str, word: str) -> No
     pair.command(word)
     zero, one = pair.end()
     stopped = [rank.one("AndonStop") for rank in (zero, one) if rank.all("AndonStop")]
-    assert any(f"{word} asked for by" in message for _, message, _ in stopped)
+    assert any(f"{word} requested by" in message for _, message, _ in stopped)
     if agreement == "agree":
         assert zero.one("AndonStop")[0] == one.one("AndonStop")[0]
         assert zero.code == one.code == 0

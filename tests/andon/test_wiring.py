@@ -191,7 +191,7 @@ def test_the_builder_s_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     """Assertions, drift detector, alerting: what the specification calls them."""
     file = tmp_path / "renacer.toml"
     builder = Monitor.builder().run("built", quiet=True).storage(tmp_path / "lake").assertions(file)
-    with pytest.raises(ConfigError, match=r"renacer.toml: expected a file with budgets and thresholds"):
+    with pytest.raises(ConfigError, match=r"renacer.toml: no such settings file"):
         builder.build()
     file.write_text(BUDGETS)
     calls: list[Alert] = []
@@ -237,7 +237,7 @@ def test_a_run_is_recorded_where_the_line_cannot_be_made(
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr(pipeline, "rules_of", broken)
     errors.set_strict(False)
-    monkeypatch.setattr(errors, "failures", Counter())  # said once a place
+    monkeypatch.setattr(errors, "failures", Counter())  # said once per place
     with Monitor("unjudged", quiet=True, settings_file=None) as monitor:
         monitor.log(loss=math.nan)
         assert monitor.alerts == []

@@ -256,3 +256,118 @@ def test_a_program_that_a_run_starts_is_no_worker(place: Any) -> None:
     rows = place.lake.query("SELECT run_id, value FROM metrics ORDER BY 1").to_pylist()
     assert rows == [{"run_id": "eval", "value": 2.0}, {"run_id": "train", "value": 1.0}]
     assert place.states() == {"train": ["completed"], "eval": ["completed"]}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("environment", "arguments"),
+    [
+        ({"RANK": "RANK", "WORLD_SIZE": "2", "ENTRENAR_RUN_ID": "train"}, ""),
+        ({"RANK": "RANK"}, "'train'"),
+        ({}, "'train', rank=rank, world_size=2"),
+    ],
+)
+def test_all_ranks_that_a_recording_driver_starts_record(
+    place: Any, method: Any, environment: Any, arguments: Any
+) -> None:
+    """Rank 0 too, though the driver, without a rank, counts as rank 0 of its own run."""
+    run_file(
+        place,
+        f"""
+        def train(rank):
+            os.environ |= {{k: v.replace("RANK", str(rank)) for k, v in {environment}.items()}}
+            with Monitor({arguments or "None"}, quiet=True) as monitor:
+                for i in range(100):
+                    monitor.log(loss=float(i), step=i)
+
+        if __name__ == "__main__":
+            context = mp.get_context("{method}")
+            with Monitor("driver", quiet=True) as monitor:
+                monitor.log(prepared=1.0)
+                children = [context.Process(target=train, args=(rank,)) for rank in (0, 1)]
+                for child in children:
+                    child.start()
+                for child in children:
+                    child.join()
+        """,
+    )
+    rows = place.lake.query(
+        "SELECT rank, count(*) AS n FROM metrics WHERE run_id = 'train' GROUP BY 1 ORDER BY 1"
+    )
+    assert rows.to_pylist() == [{"rank": 0, "n": 100}, {"rank": 1, "n": 100}]
+
+
+def test_trials_of_a_recording_driver_record_and_what_they_start_too(place: Any) -> None:
+    """In a child with a run id; in a child of a program that the driver starts; in a child's child."""
+    run_file(
+        place,
+        """
+        import subprocess
+
+        def trial(name):
+            with Monitor(name, quiet=True) as monitor:
+                monitor.log(loss=1.0)
+
+        def starts_another():
+            mp.get_context("fork").Process(target=nameless).start()  # joined at the end
+
+        def nameless():
+            with Monitor(quiet=True) as monitor:
+                monitor.log(loss=1.0)
+
+        if __name__ == "__main__":
+            if sys.argv[1:]:
+                child = mp.get_context("spawn").Process(target=nameless)
+                child.start()
+                child.join()
+                sys.exit(child.exitcode)
+            with Monitor("sweep", quiet=True) as driver:
+                driver.log(started=1.0)
+                for method, target, args in (
+                    ("fork", trial, ("forked",)),
+                    ("spawn", trial, ("spawned",)),
+                    ("fork", starts_another, ()),
+                ):
+                    child = mp.get_context(method).Process(target=target, args=args)
+                    child.start()
+                    child.join()
+                    assert child.exitcode == 0
+                subprocess.run([sys.executable, __file__, "again"], check=True)
+        """,
+    )
+    rows = place.lake.query("SELECT run_id FROM metrics WHERE metric = 'loss'").column(0).to_pylist()
+    assert len(set(rows)) == len(rows) == 4
+    assert {"forked", "spawned"} < set(rows)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("made", ["anew", "inherited", "bound"])
+def test_a_worker_says_once_that_it_records_nothing(place: Any, method: Any, made: Any) -> None:
+    """A run that vanishes without a word would be looked for in vain."""
+    done = run_file(
+        place,
+        """
+        import logging
+
+        def work(monitor, made):
+            logging.basicConfig()
+            if made == "anew":
+                monitor = Monitor(quiet=True)
+                Monitor(quiet=True).log(loss=1.0)
+            log = monitor.bind("loss") if made == "bound" else lambda value: monitor.log(loss=value)
+            for _ in range(3):
+                log(1.0)
+
+        if __name__ == "__main__":
+            with Monitor("run", quiet=True) as monitor:
+                monitor.log(loss=1.0)
+                child = mp.get_context("METHOD").Process(target=work, args=(monitor, "MADE"))
+                child.start()
+                child.join()
+                assert child.exitcode == 0
+                print(os.getpid())
+        """.replace("METHOD", method).replace("MADE", made),
+    )
+    (line,) = [line for line in done.stderr.splitlines() if "entrenar_otel" in line]
+    assert f"worker of process {done.stdout.strip()}, which records run run" in line
+    assert place.count() == 1

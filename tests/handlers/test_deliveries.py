@@ -255,7 +255,7 @@ def test_the_log(notice_of: Callable[..., Notice], caplog: pytest.LogCaptureFixt
         (
             "entrenar_otel.alert",
             "INFO",
-            f"RESOLVED spike WARNING over after 12.5 s: Loss spike {place}",
+            f"RESOLVED spike WARNING after 12.5 s: Loss spike {place}",
         ),
         ("entrenar_otel.alert", "WARNING", f"ALERT a b WARNING: c?[2J d {place}"),
     ]

@@ -149,7 +149,7 @@ def test_nan_loss_stops_the_line() -> None:
 @pytest.mark.parametrize("how", ["log", "mapping", "bind", "record", "train tag"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_every_way_of_reporting_a_broken_loss_stops(how: str, value: float) -> None:
-    """The fast path, the careful path and the generated function all pull the cord, twice too."""
+    """The fast path, the careful path and the generated function all stop, twice too."""
     monitor = make()
     fast = monitor.bind("a", "loss")
     report: Callable[[float], None] = {
@@ -183,7 +183,7 @@ def test_other_nonfinite_values_are_kept_and_counted() -> None:
 
 @pytest.mark.parametrize("bad", [None, "abc", "1.5", [1.0, 2.0], np.zeros(2), object(), 1j, {}])
 def test_bad_values_warn_once_or_raise(bad: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """What is no number is named, counted and skipped; with on_bad_value="raise" what was good stays."""
+    """What is not a number is named, counted and skipped; with on_bad_value="raise" what was good stays."""
     errors.set_strict(False)  # as in production: BadInput must pass the guard
     with make() as monitor:
         for _ in range(3):

@@ -51,7 +51,7 @@ def test_a_command_as_it_is_sent(tmp_path: Path) -> None:
     assert re.fullmatch(r".+ \(pid \d+\)", request.by)
     assert file.take() is None
     assert list(tmp_path.iterdir()) == []
-    assert str(Request(Command.STOP, "me")) == "stop asked for by me"
+    assert str(Request(Command.STOP, "me")) == "stop requested by me"
 
 
 def test_what_others_may_write_is_cut(tmp_path: Path) -> None:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import resource
 import tracemalloc
 
 import psutil
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
 
 logger = logging.getLogger("entrenar_otel")
 
@@ -83,4 +79,4 @@ def _high_water_mark() -> int:
             match = re.search(rb"^VmHWM:\s+(\d+) kB", file.read(), flags=re.MULTILINE)
         return int(match[1]) * 1024 if match else 0
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource is not None else 0  # in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux

@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from entrenar_otel.cli.app import Options, Run, open_lake, print_json
+from entrenar_otel.cli.app import Options, Run, open_lake, print_error, print_json
+from entrenar_otel.errors import LakeError, RunError
 
 commands = typer.Typer()
 config_commands = typer.Typer(
-    help="Check renacer.toml, the one home of thresholds, or print its JSON Schema.", no_args_is_help=True
+    help="Check renacer.toml (thresholds, budgets, detectors), or print its JSON Schema.",
+    no_args_is_help=True,
 )
 commands.add_typer(config_commands, name="config")
 
@@ -36,7 +38,8 @@ def ci(
 ) -> None:
     """Judge a run against its budgets: latency, spans, memory, anti-patterns, and your own conditions.
 
-    Exit code 0: all are kept; 1: one with fail_on_violation is exceeded; 2: the file is invalid.
+    Exit code 0: no budget with fail_on_violation is exceeded; 1: one is; 2: there is no such run, or the
+    settings file or the lake is missing or invalid.
     What was not measured is reported as such, and fails nothing.
 
     [dim]Examples:[/dim] entrenar-otel ci · entrenar-otel ci digits-7 --format junit > budgets.xml
@@ -44,7 +47,11 @@ def ci(
     from entrenar_otel.cli.ci import as_junit, judge, load_assertions, show_gate
 
     assertions = load_assertions(config)
-    gate = judge(open_lake(settings_file=config) if assertions else None, run, assertions, str(config))
+    try:
+        gate = judge(open_lake(settings_file=config) if assertions else None, run, assertions, str(config))
+    except (RunError, LakeError) as error:  # 1 means a violation, and nothing else
+        print_error(error)
+        raise typer.Exit(2) from None
     if Options.json or form is GateFormat.JSON:
         print_json(gate.as_dict())
     elif form is GateFormat.JUNIT:

@@ -69,13 +69,13 @@ def _outcome(name: str, answer: Answer, wait_seconds: float) -> str:
     from entrenar_processors.durations import text_of
 
     if not answer.taken:
-        return f"has not accepted it within {text_of(wait_seconds)}"
-    return "was not paused" if name == "resume" and not answer.was_paused else "accepted it"
+        return f"did not accept the command within {text_of(wait_seconds)}"
+    return "was not paused" if name == "resume" and not answer.was_paused else "accepted the command"
 
 
 @commands.command()
 def recover() -> None:
-    """Bring into the lake what killed processes left on this host, and close their runs.
+    """Recover what killed processes left on this host into the lake, and mark their runs as crashed.
 
     A new run does this too, in the background. [dim]Example:[/dim] entrenar-otel recover
     """

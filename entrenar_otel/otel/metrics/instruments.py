@@ -1,7 +1,7 @@
 """Instruments: OpenTelemetry's four synchronous ones, written to the recorder instead of aggregated.
 
 `set`, `add` and `record` are the hot path of everybody who uses a plain meter. Each looks up the
-function made for these attribute names (shapes.py); what is unusual raises there before anything is
+function made for these attribute names (series_writers.py); what is unusual raises there before anything is
 written, and is recorded with care. They never raise, as the OpenTelemetry API must not.
 """
 
@@ -32,14 +32,16 @@ class Recorded:
         self.instrument = instrument
         self.scope = scope
         self.bounds = bounds
-        self._shapes: dict[tuple[str, ...], Any] = {}
+        self._writers: dict[tuple[str, ...], Any] = {}
         self._carefully: Any = _to_nowhere
 
     def route(self, recorder: Recorder, registry: Registry) -> None:
         """From now on, record into this run."""
-        shapes = SeriesWriters(registry.declare(self.instrument, self.scope, self.bounds), recorder, registry)
-        self._carefully = shapes.record_carefully
-        self._shapes = shapes
+        writers = SeriesWriters(
+            registry.declare(self.instrument, self.scope, self.bounds), recorder, registry
+        )
+        self._carefully = writers.record_carefully
+        self._writers = writers
 
 
 class TrainingGauge(Recorded, Gauge):
@@ -47,7 +49,7 @@ class TrainingGauge(Recorded, Gauge):
 
     def set(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
-            self._shapes[(*attributes,) if attributes else ()](amount, attributes)
+            self._writers[(*attributes,) if attributes else ()](amount, attributes)
         except Exception:
             self._carefully(amount, attributes)
 
@@ -57,7 +59,7 @@ class TrainingCounter(Recorded, Counter):
 
     def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
-            self._shapes[(*attributes,) if attributes else ()](amount, attributes)
+            self._writers[(*attributes,) if attributes else ()](amount, attributes)
         except Exception:
             self._carefully(amount, attributes)
 
@@ -67,7 +69,7 @@ class TrainingUpDownCounter(Recorded, UpDownCounter):
 
     def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
-            self._shapes[(*attributes,) if attributes else ()](amount, attributes)
+            self._writers[(*attributes,) if attributes else ()](amount, attributes)
         except Exception:
             self._carefully(amount, attributes)
 
@@ -77,7 +79,7 @@ class TrainingHistogram(Recorded, Histogram):
 
     def record(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
-            self._shapes[(*attributes,) if attributes else ()](amount, attributes)
+            self._writers[(*attributes,) if attributes else ()](amount, attributes)
         except Exception:
             self._carefully(amount, attributes)
 

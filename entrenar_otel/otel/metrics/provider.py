@@ -110,7 +110,8 @@ def _after_fork(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], 
 def install(
     patterns: Sequence[str] = PATTERNS, *, chosen: WrappingMeterProvider | None = None
 ) -> WrappingMeterProvider | None:
-    """Make our provider (or the `chosen` one) global. One that is set already is put behind ours: said."""
+    """Make our provider (or the `chosen` one) global. If another is set, it is wrapped, and a
+    warning says so."""
     global _installed
     with _lock:
         current = metrics.get_meter_provider()
@@ -124,13 +125,14 @@ def install(
             if not replace_global_meter_provider(wrapping):
                 logger.warning(
                     "a %s is set as the meter provider, and this version of OpenTelemetry does not let it be "
-                    "replaced: set entrenar_otel.wrap(provider) instead of it",
+                    "replaced: set the provider returned by entrenar_otel.wrap(provider) as the global one "
+                    "instead",
                     type(current).__name__,
                 )
                 return None
             logger.warning(
-                "the %s that was set as meter provider is wrapped: training.* instruments are recorded, its "
-                "exporters go on. Meters taken from it before keep to it: take them after configure()",
+                "the global %s is now wrapped: training.* instruments are recorded, and its exporters keep "
+                "working. Meters obtained from it earlier are not recorded: get them after configure()",
                 type(current).__name__,
             )
             _installed = wrapping

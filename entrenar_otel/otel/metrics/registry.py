@@ -64,7 +64,7 @@ class Registry:
         self._attributes: dict[Series, Mapping[str, Any]] = {}
 
     def declared(self, metric: str) -> Declared:
-        """The instrument of a metric; a façade name that is new gets the one of names.py."""
+        """The instrument of a metric; a name first seen in `log` gets that of `semconv.instrument_of`."""
         found = self._by_metric.get(metric)
         if found is not None:
             return found

@@ -40,7 +40,7 @@ class RunState:
     overhead_ratio: float = 0.0
     failures: Counter[str] = field(default_factory=Counter)
     losses: Losses = field(default_factory=Losses)
-    #: Further instruments and their points: what the line knows of findings and alerts.
+    #: Further instruments and their points: what the alert pipeline knows of findings and alerts.
     more: Callable[[], Mapping[str, list[tuple[Mapping[str, Any], float]]]] = dict
     tick_seconds: ExplicitHistogram = field(default_factory=_durations)
     start_ns: int = field(default_factory=time.time_ns)

@@ -33,15 +33,15 @@ from entrenar_otel.semconv import COORDINATES, Kind
 logger = logging.getLogger("entrenar_otel")
 
 #: Sets of attribute names an instrument has a function for; further ones are recorded with care.
-MAX_SHAPES = 256
-#: Identities a shape remembers. The recorder has a limit of its own on names.
+MAX_WRITERS = 256
+#: Identities a writer remembers. The recorder has a limit of its own on names.
 MAX_IDENTITIES = 1 << 16
 
 Writer = Callable[[Any, Any], None]
 _numbers = itertools.count()
 
 _SOURCE = """\
-def write_shape(amount, attributes):
+def write_series(amount, attributes):
 {unpack}{check}    record = pack_one(
         {head}, now(),
         {epoch},
@@ -129,7 +129,7 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
         heads = self._heads.setdefault(names, {})
         typed = not all(type(value) is str for value in values)
         if names not in self or (typed and names not in self._typed):
-            if len(self) >= MAX_SHAPES:
+            if len(self) >= MAX_WRITERS:
                 return
             if typed:
                 self._typed.add(names)
@@ -162,9 +162,9 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
             **{name: name if name in variables else name.upper() for name in ("epoch", "batch", "step")},
         )
         local: dict[str, Any] = {}
-        code = compile(source, f"<entrenar_otel shape of {self.declared.metric}>", "exec")
+        code = compile(source, f"<entrenar_otel writer of {self.declared.metric}>", "exec")
         exec(code, namespace, local)  # noqa: S102 - nothing of the user's is in the source
-        writer: Writer = local["write_shape"]
+        writer: Writer = local["write_series"]
         return writer
 
     def _hold(self, amount: Any, attributes: Mapping[str, Any] | None) -> None:

@@ -53,13 +53,13 @@ class RunSpans:
         failures: counts failed exports by the exporter's name.
         losses: counts what was not exported, not noted, or cut.
 
-    >>> tracing = RunSpans(lambda kind, document: True, Resource({}), lambda: (0, None, None),
-    ...                      environ={}, set_global=False)
-    >>> tracing.start({"training.model.id": "digits"})
-    >>> with tracing.span("evaluate", split="test") as span:
-    ...     f"{span.get_span_context().span_id:016x}" in tracing.traceparent
+    >>> spans = RunSpans(lambda kind, document: True, Resource({}), lambda: (0, None, None),
+    ...                  environ={}, set_global=False)
+    >>> spans.start({"training.model.id": "digits"})
+    >>> with spans.span("evaluate", split="test") as span:
+    ...     f"{span.get_span_context().span_id:016x}" in spans.traceparent
     True
-    >>> tracing.end("completed", None)
+    >>> spans.end("completed", None)
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Span block: `with tracing.span(...) as span`."""
+"""Span block: `with monitor.span(...) as span`."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class OpensBlocks(Protocol):
 class SpanBlock:
     """A span around a block: what a generator would do at twice the cost."""
 
-    __slots__ = ("_attributes", "_name", "_opened", "_tracing")
+    __slots__ = ("_attributes", "_name", "_opened", "_spans")
 
-    def __init__(self, tracing: OpensBlocks, name: str, attributes: Mapping[str, Any]) -> None:
-        self._tracing = tracing
+    def __init__(self, spans: OpensBlocks, name: str, attributes: Mapping[str, Any]) -> None:
+        self._spans = spans
         self._name = name
         self._attributes = attributes
         self._opened: OpenSpan | None = None
 
     def __enter__(self) -> trace.Span:
-        opened = self._opened = self._tracing.open_block(self._name, self._attributes)
+        opened = self._opened = self._spans.open_block(self._name, self._attributes)
         return trace.INVALID_SPAN if opened is None else opened.span
 
     def __exit__(
@@ -41,4 +41,4 @@ class SpanBlock:
     ) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
-            self._tracing.close_block(opened, error)
+            self._spans.close_block(opened, error)

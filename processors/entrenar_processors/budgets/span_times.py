@@ -147,7 +147,7 @@ class SpanTimes:
         """Which spans have a marked span above them, at any distance."""
         above = np.zeros(len(self), bool)
         has_parent = self.parent >= 0
-        while True:  # `above` only grows, so this ends even where ids form a circle
+        while True:  # `above` only grows, so this ends even where ids form a cycle
             now = has_parent & (marked | above)[self.parent]
             if np.array_equal(now, above):
                 return above

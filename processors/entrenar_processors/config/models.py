@@ -151,7 +151,7 @@ def _notify_all() -> Actions:
 
 
 class ThresholdSettings(Section):
-    """One row of the Jidoka table: what is watched, and what happens.
+    """A limit set by hand: what is watched, and what happens when it is crossed.
 
     One or more of `min`, `max`, `max_drop_ratio` (against the best window mean) and `max_ratio` (against
     the running median).
@@ -170,7 +170,7 @@ class ThresholdSettings(Section):
     name: Text
     """Unique among the thresholds."""
     metric: Text
-    """Façade name of what is watched, such as `accuracy`."""
+    """The metric, by the name given to `log`, such as `accuracy`."""
     tags: dict[Text, str] = {}
     """Only series with these tags, such as `{ split = "validation" }`."""
     min: Number | None = None
@@ -233,7 +233,7 @@ class ZScoreSettings(_DetectorSettings):
     """The plain z-score, a measurement: by default its findings are only logged."""
 
     metrics: Metrics = ("loss", "gradient_norm")
-    """Façade names of what is watched."""
+    """Metrics to watch, by the names given to `log`."""
     window: Annotated[int, Field(strict=True, ge=2)] = 100
     """How many samples a window has."""
     min_samples: Annotated[int, Field(strict=True, ge=2)] = 10
@@ -252,7 +252,7 @@ class SpikeSettings(_DetectorSettings):
     """A sudden rise of loss or gradient norm, or fall of accuracy; for any other metric a rise."""
 
     metrics: Metrics = ("loss", "gradient_norm", "accuracy")
-    """Façade names of what is watched."""
+    """Metrics to watch, by the names given to `log`."""
     window: Annotated[int, Field(strict=True, ge=4)] = 125
     """How many samples a window has."""
     min_samples: Annotated[int, Field(strict=True, ge=4)] = 30
@@ -269,7 +269,7 @@ class DivergenceSettings(_DetectorSettings):
     """A slow rise of the loss."""
 
     metrics: Metrics = ("loss",)
-    """Façade names of what is watched."""
+    """Metrics to watch, by the names given to `log`."""
     threshold: Positive = 15.0
     """The score above which it is a divergence."""
     warm_up: Annotated[int, Field(strict=True, ge=4)] = 100
@@ -280,7 +280,7 @@ class AccuracyDropSettings(_DetectorSettings):
     """Accuracy fell by a share of the best it has been."""
 
     metrics: Metrics = ("accuracy",)
-    """Façade names of what is watched."""
+    """Metrics to watch, by the names given to `log`."""
     max_drop_ratio: Ratio = 0.05
     """How far it may fall below its best, as a share of it."""
     window: AtLeastOne = 100
@@ -291,7 +291,7 @@ class DriftSettings(_DetectorSettings):
     """Accuracy became worse than its best window, by a statistical test; needs scipy."""
 
     metrics: Metrics = ("accuracy",)
-    """Façade names of what is watched."""
+    """Metrics to watch, by the names given to `log`."""
     window: Annotated[int, Field(strict=True, ge=2)] = 100
     """How many samples a window has."""
     threshold: Ratio = 0.05
@@ -304,7 +304,7 @@ class IsolationForestSettings(_DetectorSettings):
     """Rows whose metrics are unusual in combination; needs scikit-learn."""
 
     metrics: Metrics = ("loss", "gradient_norm", "step_duration", "data_wait")
-    """Façade names of what is watched."""
+    """Metrics to watch, by the names given to `log`."""
     n_trees: AtLeastOne = 100
     """How many trees the forest has."""
     subsample: Annotated[int, Field(strict=True, ge=2)] = 256
@@ -317,7 +317,7 @@ class SilentSettings(_DetectorSettings):
     """A member of a group of series that stops, is constant, or is only NaN while its siblings move."""
 
     metrics: Metrics = ("loss", "accuracy", "gradient_norm")
-    """Façade names of what is watched."""
+    """Metrics to watch, by the names given to `log`."""
     stopped_after: AtLeastOne = 5
     """How many rows of the group without a report of its own."""
     nan_after: AtLeastOne = 10
@@ -353,7 +353,7 @@ class AndonSettings(Section):
     """What happens when something is abnormal."""
 
     nonfinite: dict[Text, Action] = {"loss": Action.STOP, "other": Action.NOTIFY}
-    """By façade name, the action at NaN or Inf; `other` is for metrics without an entry."""
+    """By the name given to `log`, the action at NaN or Inf; `other` is for metrics without an entry."""
     stop_after_nonfinite_gradients: AtLeastOne = 20
     """How many non-finite gradient norms in a row stop the run, whatever `nonfinite` says of a single one."""
     gradient_explosion: GradientExplosionSettings | None = None
@@ -394,7 +394,7 @@ class MonitorSettings(Section):
     retention_days: Annotated[float, Field(strict=True, gt=0, lt=1e6)] | None = None
     """How long rows of ended runs are kept; acts only if set here, and only on the run's own lake."""
     threshold: tuple[ThresholdSettings, ...] = ()
-    """The Jidoka table."""
+    """Limits set by hand."""
     zscore: ZScoreSettings = ZScoreSettings()
     spike: SpikeSettings = SpikeSettings()
     divergence: DivergenceSettings = DivergenceSettings()

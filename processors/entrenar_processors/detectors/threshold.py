@@ -28,7 +28,7 @@ _WINSORISE = 3.0
 class Limit:
     """What is abnormal: below `min`, above `max`, `max_drop_ratio` below the best, `max_ratio` times normal.
 
-    `metric` is a façade name; `tags` narrow it to series with these tags. The limit is crossed once
+    `metric` is the name given to `log`; `tags` narrow it to series with these tags. The limit is crossed once
     `for_samples` samples in a row that span `for_seconds` are beyond it, from `after_steps` on.
     `max_ratio` compares with the median of the `window` samples before; `max_drop_ratio` compares means
     of `window` samples (in validation series, single samples) with the best such mean.

@@ -34,12 +34,12 @@ def test_an_invalid_file_is_no_gate(text: str, told: str, cli: Cli) -> None:
 
 
 def test_what_cannot_be_judged(runs: None, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No file, no lake: exit code 2. No such run: 1. No assertions: nothing to judge, 0, no run needed."""
+    """No file, no lake, no such run: exit code 2. No assertions: nothing to judge, 0, no run needed."""
     missing = cli("ci")
     assert (missing.code, "no settings file renacer.toml" in missing.err) == (2, True)
     Path("renacer.toml").write_text(BUDGET)
     unknown = cli("ci", "nothing")
-    assert (unknown.code, "no run 'nothing'" in unknown.err) == (1, True)
+    assert (unknown.code, "no run 'nothing'" in unknown.err) == (2, True)
     assert cli("ci", "digits-7").code == 0
     monkeypatch.setenv("ENTRENAR_LAKE", "nowhere")
     assert cli("ci").code == 2

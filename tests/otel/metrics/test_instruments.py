@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from entrenar_otel import AndonStop
 from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
-from entrenar_otel.otel.metrics.series_writers import MAX_SHAPES, SeriesWriters, text_of
+from entrenar_otel.otel.metrics.series_writers import MAX_WRITERS, SeriesWriters, text_of
 from entrenar_otel.testing import Kit, recorded_run
 
 Rows = Callable[..., list[tuple[Any, ...]]]
@@ -125,7 +125,7 @@ def test_numbers_of_all_kinds(meter: Any, rows: Rows, amount: Any) -> None:
 def test_what_is_no_number(
     one: Kit, meter: Any, rows: Rows, amount: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is counted, said once a name, and nothing is recorded."""
+    """It is counted, said once per name, and nothing is recorded."""
     gauge = meter.create_gauge("training.x")
     gauge.set(amount)
     gauge.set(amount)
@@ -169,10 +169,10 @@ def test_nonfinite_values_of_every_kind(one: Kit, meter: Any, rows: Rows) -> Non
 def test_many_names_and_many_sets_of_names(meter: Any, rows: Rows) -> None:
     """Beyond the limit of shapes nothing is lost."""
     gauge = meter.create_gauge("training.x")
-    for i in range(MAX_SHAPES + 20):
+    for i in range(MAX_WRITERS + 20):
         gauge.set(i, {f"key{i}": "v"})
         gauge.set(i, {f"key{i}": "v"})
-    assert [row[1] for row in rows("x")] == [i for i in range(MAX_SHAPES + 20) for _ in range(2)]
+    assert [row[1] for row in rows("x")] == [i for i in range(MAX_WRITERS + 20) for _ in range(2)]
 
 
 def test_a_nan_loss_holds_the_line(one: Kit, meter: Any, rows: Rows) -> None:

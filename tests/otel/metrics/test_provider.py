@@ -84,7 +84,7 @@ def test_one_run_whoever_asks(run_script: Any, tmp_path: Any) -> None:
     )
     assert said(done) == [[True] * 4, [False, True], [False, "t"]]
     assert [row[:3] for row in rows(tmp_path)] == [("r", "a", 1.0), ("s", "a", 2.0), ("t", "a", 3.0)]
-    assert done.stderr.count("run r is there already; its settings stay") == 1
+    assert done.stderr.count("run r is already open; the settings given to configure() are ignored") == 1
 
 
 def test_a_provider_that_is_set_already_is_wrapped(run_script: Any, tmp_path: Any) -> None:
@@ -119,7 +119,7 @@ def test_a_provider_that_is_set_already_is_wrapped(run_script: Any, tmp_path: An
     assert rows(tmp_path) == [("r", "a", 0.5, 1), ("r", "a2", 1.0, None)]
     lines = [line for line in done.stderr.splitlines() if "entrenar_otel" in line]
     assert len(lines) == 1
-    assert "the MeterProvider that was set as meter provider is wrapped" in lines[0]
+    assert "the global MeterProvider is now wrapped" in lines[0]
 
 
 def test_their_exporter_goes_on(run_script: Any, tmp_path: Any) -> None:
@@ -231,7 +231,7 @@ def test_wrap_by_hand(run_script: Any, tmp_path: Any) -> None:
     assert first is True
     assert second == [expected, True, [{"n": 1}]]
     assert rows(tmp_path) == [("r", "a", 0.5, None)]
-    assert "is wrapped" not in done.stderr
+    assert "is now wrapped" not in done.stderr
 
 
 def test_a_loss_that_stops_the_line(run_script: Any, tmp_path: Any) -> None:

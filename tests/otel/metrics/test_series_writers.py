@@ -22,7 +22,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 
 from entrenar_otel import AndonStop, errors
 from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
-from entrenar_otel.otel.metrics.series_writers import MAX_SHAPES, SeriesWriters
+from entrenar_otel.otel.metrics.series_writers import MAX_WRITERS, SeriesWriters
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.recorder import MAX_LAYOUT_BYTES
 from entrenar_otel.testing import Kit, kit, recorded_run
@@ -120,7 +120,7 @@ def test_what_is_called_is_what_the_lake_returns(
 def test_coordinates_that_cannot_be(
     one: Kit, meter: Any, rows: Rows, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Left empty, counted, said once a name; the value stays, before and after a good call of that kind."""
+    """Left empty, counted, said once per name; the value stays, before and after a good call of that kind."""
     gauge = meter.create_gauge("training.x")
     bad = [-1, 2**31, 2**32, 2**64, "7", math.nan, math.inf, [1], object()]
     for _ in range(2):
@@ -175,12 +175,12 @@ def test_odd_attributes_are_never_quick(meter: Any, rows: Rows, careful: list[An
     ]
 
 
-def test_beyond_the_limit_of_shapes_calls_are_careful_and_exact(
+def test_beyond_the_limit_of_writers_calls_are_careful_and_exact(
     meter: Any, rows: Rows, careful: list[Any]
 ) -> None:
     """The first sets of names stay quick; what came too late is recorded all the same."""
     counter = meter.create_counter("training.x")
-    sets = [{f"key{i}": "v", "batch": i} for i in range(MAX_SHAPES + 5)]
+    sets = [{f"key{i}": "v", "batch": i} for i in range(MAX_WRITERS + 5)]
     for _ in range(3):
         for attributes in sets:
             counter.add(1, attributes)

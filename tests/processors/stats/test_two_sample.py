@@ -99,7 +99,8 @@ def test_distributions_differ_in_shape_too() -> None:
     narrow, wide = random.normal(0, 1, 300), random.normal(0, 3, 300)
     assert type(DriftDetector().detect_distribution_drift(narrow, wide)) is Drift
     assert type(DriftDetector().detect_distribution_drift(narrow, narrow[::-1])) is NoDrift
-    assert DriftDetector().detect_distribution_drift([1.0], [2.0]) == NoDrift(1.0)
+    # By its text: from Python 3.13 on, NaN is unequal to itself in a dataclass too.
+    assert repr(DriftDetector().detect_distribution_drift([1.0], [2.0])) == repr(NoDrift(1.0))
 
 
 def test_constants_have_the_p_value_of_a_permutation() -> None:
