@@ -70,7 +70,7 @@ class Incidents:
         lost: Callable[[int], None] = lambda _n: None,
     ) -> None:
         settings = config.monitor.andon
-        self._lake, self._record = lake, record
+        self._lake, self.record = lake, record
         self._config = config.model_dump(mode="json", by_alias=True)
         self._limit = settings.max_incidents
         self._before = timedelta(seconds=settings.incident_before_seconds)
@@ -133,7 +133,7 @@ class Incidents:
     def _new(self, alert: Alert) -> _Incident:
         at = datetime.fromtimestamp(alert.started_ns / 1e9, UTC)
         name = f"{at:%Y%m%dT%H%M%S}-{encode_run(alert.name)}-{encode_run(alert.episode)}"
-        record = self._record
+        record = self.record
         folder = f"{run_folder('incidents', record.day, record.run_id)}/{name}-{record.process}"
         incident = _Incident(alert, folder, alert.started_ns + round(self._after.total_seconds() * 1e9))
         self._open.append(incident)
@@ -163,14 +163,14 @@ class Incidents:
         for name, document in (
             ("alert", incident.alert.as_dict()),
             ("config", self._config),
-            ("environment", environment_of(self._record)),
+            ("environment", environment_of(self.record)),
         ):
             text = json.dumps(plain(document), indent=2, allow_nan=False)
             self._lake.storage.write_bytes(f"{incident.folder}/{name}.json", text.encode())
 
     def _write_window(self, incident: _Incident) -> None:
         at = datetime.fromtimestamp(incident.alert.started_ns / 1e9, UTC)
-        table = self._lake.range(at - self._before, at + self._after, run_id=self._record.run_id)
+        table = self._lake.range(at - self._before, at + self._after, run_id=self.record.run_id)
         self._lake.storage.write(f"{incident.folder}/window.parquet", table.schema, table.to_batches())
 
 

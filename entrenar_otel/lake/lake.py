@@ -16,6 +16,7 @@ from entrenar_otel.errors import NotMeasured, RunError
 from entrenar_otel.identity import new_process_name
 from entrenar_otel.lake.catalog import list_metrics, run_folder
 from entrenar_otel.lake.compact import compact
+from entrenar_otel.lake.late import LateStorage
 from entrenar_otel.lake.live import usable_live
 from entrenar_otel.lake.prune import Prunable, find_prunable, prune
 from entrenar_otel.lake.query import list_table, run_query
@@ -50,6 +51,11 @@ class Lake:
     @property
     def url(self) -> str:
         return self.storage.url
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it has not answered when it was to be opened."""
+        return isinstance(self.storage, LateStorage)
 
     # -- queries --------------------------------------------------------------------------------
 

@@ -59,8 +59,8 @@ class Recovered:
 def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
     """Bring the segments of dead processes into their lake, and close their runs as `crashed`.
 
-    A segment of a living process is locked and left alone, and so is one that it has parked. A file that is not a segment is renamed
-    to `*.damaged`, never deleted.
+    A segment of a living process is locked and left alone, and so is one that it has parked. A file that is
+    not a segment is renamed to `*.damaged`, never deleted.
     """
     for path in list(live.glob(".*.new")):
         if (fd := try_lock(path)) is not None:  # a successor that was never used
@@ -234,15 +234,16 @@ def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime], end:
     if record.state != RUNNING:
         return
     at = max(ended.get(record.process, record.started_at), record.started_at)
-    state, reason, dropped = CRASHED, _REASON, 0
+    closed = record.ended(CRASHED, at, _REASON)
     try:
         if end["state"] in (COMPLETED, STOPPED, CRASHED):
-            at = datetime.fromisoformat(end["at"])
-            dropped = int(end["dropped"])
-            state, reason = end["state"], None if end["reason"] is None else str(end["reason"])
+            reason = None if end["reason"] is None else str(end["reason"])
+            closed = record.ended(
+                end["state"], datetime.fromisoformat(end["at"]), reason, int(end["dropped"])
+            )
     except (KeyError, TypeError, ValueError):
         pass  # it did not come to that
-    write_record(storage, record.ended(state, at, reason, dropped))
+    write_record(storage, closed)
 
 
 def end_of(state: str, reason: str | None, at: datetime, dropped: int) -> dict[str, Any]:
