@@ -31,7 +31,7 @@ class ProcessLock:
             os.fsync(self._fd)
 
     def release(self, *, unlink: bool = True) -> None:
-        """Give the lock back; with `unlink=False` the file stays, for recovery or for a forked child's parent."""
+        """Give the lock back. With `unlink=False` the file stays: recovery, or the parent, needs it."""
         if unlink:
             self.path.unlink(missing_ok=True)
         if self._fd >= 0:

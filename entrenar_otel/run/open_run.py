@@ -295,8 +295,8 @@ class OpenRun:
         if not self.keeper.wait_for_end(self._deadline.left()):
             lake = self.keeper.lake
             logger.warning(
-                "%s cannot be reached: the last samples of run %s, and how it ended, stay in %s; the next run "
-                "or `entrenar-otel recover` brings them in",
+                "%s cannot be reached: the last samples of run %s, and how it ended, stay in %s; the next "
+                "run or `entrenar-otel recover` brings them in",
                 lake.url,
                 self.record.run_id,
                 lake.live,
