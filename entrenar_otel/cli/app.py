@@ -61,16 +61,12 @@ def options(
 
 def open_lake(*, must_exist: bool = True, settings_file: Path = Path("renacer.toml")) -> Lake:
     """The lake named by the options, the environment or the settings file. Raises ConfigError."""
-    from entrenar_otel.lake import DEFAULT_LAKE, Lake
+    from entrenar_otel.lake import Lake
     from entrenar_otel.run.settings import RunSettings
 
-    location = (
-        Options.lake
-        or os.environ.get("ENTRENAR_LAKE")
-        or RunSettings.find(settings_file).lake
-        or DEFAULT_LAKE
-    )
-    lake = Lake(location)
+    # The file is read only where it decides: an invalid one does not keep anybody from a lake by name.
+    named = Options.lake or os.environ.get("ENTRENAR_LAKE")
+    lake = Lake(named or RunSettings.find(settings_file).choose_lake(None))
     if must_exist and lake.storage.is_local and not os.path.isdir(lake.url):
         raise ConfigError(f"no lake at {lake.url}: name one with --lake, or record a run first")
     return lake

@@ -29,6 +29,7 @@ from entrenar_otel.lake.runs import (
     records_table,
 )
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
+from entrenar_otel.lake.statement import ended_as_said, read_statement
 from entrenar_otel.lake.storage import Storage, walk
 from entrenar_otel.lake.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
 
@@ -164,14 +165,19 @@ def _view_metrics(
 
 
 def runs_table(storage: Storage, run_id: str | None = None) -> pa.Table:
-    """All run records; one that says `running` on this host, but whose process is gone, is `crashed`."""
+    """All run records; one that says `running` on this host, but whose process is gone, is `crashed`.
+
+    Unless the process said before how the run ended: then it is that.
+    """
     records = [
-        replace(record, state=CRASHED, reason="the process is gone; not recovered yet")
-        if is_dead(storage, record)
-        else record
-        for record in find_records(storage, run_id)
+        _gone(record) if is_dead(storage, record) else record for record in find_records(storage, run_id)
     ]
     return records_table(records)
+
+
+def _gone(record: RunRecord) -> RunRecord:
+    said = ended_as_said(record, read_statement(Path(record.live) / f"{record.process}.lock"))
+    return said or replace(record, state=CRASHED, reason="the process is gone; not recovered yet")
 
 
 def is_dead(storage: Storage, record: RunRecord) -> bool:

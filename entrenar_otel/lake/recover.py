@@ -6,7 +6,6 @@ as it is, unless spans are ended here that the owner could not end.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -21,10 +20,8 @@ from entrenar_otel.lake.journal import Document, close_span
 from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
 from entrenar_otel.lake.query import is_dead
 from entrenar_otel.lake.runs import (
-    COMPLETED,
     CRASHED,
     RUNNING,
-    STOPPED,
     RunRecord,
     claim,
     find_records,
@@ -33,6 +30,7 @@ from entrenar_otel.lake.runs import (
     record_from,
     write_record,
 )
+from entrenar_otel.lake.statement import ended_as_said, read_statement
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.lock import owner_is_alive, try_lock
 from entrenar_otel.recording.segment import SegmentError, Snapshot
@@ -108,7 +106,7 @@ def _goes_to(storage: Storage, where: dict[str, Any]) -> bool:
 
 def _claimed(storage: Storage, snapshot: Snapshot) -> int:
     """The attempt of a process that died before it had one."""
-    header, run = snapshot.header, record_from(_about(_lock_of(snapshot.path)).get("run"))
+    header, run = snapshot.header, record_from(read_statement(_lock_of(snapshot.path)).get("run"))
     if run is None or run.process != snapshot.process:
         run = replace(
             new_record(
@@ -197,7 +195,7 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> Non
         if (fd := try_lock(path)) is None:
             continue
         try:
-            about = _about(path)
+            about = read_statement(path)
             if "lake" in about and not _goes_to(storage, about):
                 continue
             if "record" in about:
@@ -206,46 +204,23 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> Non
                 run = record_from(about.get("run"))
                 record = claim(storage, run) if run is not None and run.process == path.stem else None
             if record is not None:
-                _close(storage, record, ended, about.get("end"))
+                _close(storage, record, ended, about)
             for suffix in (".control", ".paused", ".lock"):  # commands to it, and what it said of itself
                 path.with_suffix(suffix).unlink(missing_ok=True)
         finally:
             os.close(fd)
 
 
-def _about(lock: Path) -> dict[str, Any]:
-    """What a process said about itself; nothing if it, or the machine, died before that."""
-    try:
-        about = json.loads(lock.read_bytes())
-    except (ValueError, OSError):
-        return {}
-    return about if isinstance(about, dict) else {}
-
-
 def close_all_dead(storage: Storage) -> None:
     """Close every run record of the lake whose process is gone; slow in a large lake."""
     for record in find_records(storage):
         if is_dead(storage, record):
-            _close(storage, record, {})
+            lock = Path(record.live) / f"{record.process}.lock"
+            _close(storage, record, {}, read_statement(lock))
 
 
-def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime], end: Any = None) -> None:
-    """Close a record: as the process said that its run ended (`end_of`), else as crashed."""
-    if record.state != RUNNING:
-        return
-    at = max(ended.get(record.process, record.started_at), record.started_at)
-    closed = record.ended(CRASHED, at, _REASON)
-    try:
-        if end["state"] in (COMPLETED, STOPPED, CRASHED):
-            reason = None if end["reason"] is None else str(end["reason"])
-            closed = record.ended(
-                end["state"], datetime.fromisoformat(end["at"]), reason, int(end["dropped"])
-            )
-    except (KeyError, TypeError, ValueError):
-        pass  # it did not come to that
-    write_record(storage, closed)
-
-
-def end_of(state: str, reason: str | None, at: datetime, dropped: int) -> dict[str, Any]:
-    """How a run ended, as its process says it before the lake is asked to take it."""
-    return {"state": state, "reason": reason, "at": at.isoformat(), "dropped": dropped}
+def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime], about: dict[str, Any]) -> None:
+    """Close a record: as its process said that the run ended, else as crashed."""
+    if record.state == RUNNING:
+        at = max(ended.get(record.process, record.started_at), record.started_at)
+        write_record(storage, ended_as_said(record, about) or record.ended(CRASHED, at, _REASON))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from entrenar_otel.errors import BadInput, guard
+from entrenar_otel.recording.inputs import number_of
 
 if TYPE_CHECKING:
     from entrenar_processors import Series
@@ -137,8 +138,7 @@ def _amount(method: str, name: str, value: Any) -> float:
         raise BadInput(f"{method}: expected a name, got {name!r}")
     number = math.nan
     with suppress(TypeError, ValueError, RuntimeError, OverflowError):
-        value = value.item() if hasattr(value, "item") else value
-        number = math.nan if isinstance(value, str | bytes) else float(value)
+        number = number_of(value)
     if not (math.isfinite(number) and number >= 0):
         unit = "seconds" if method == "check_latency" else "bytes"
         raise BadInput(f"{method}({name!r}): expected a number of {unit}, 0 or more, got {value!r}")

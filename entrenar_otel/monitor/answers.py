@@ -79,10 +79,6 @@ class Answers:
         with self.heartbeat.sums() as sums:
             return sums.of(SHOWN)
 
-    def is_measured(self, metric: str) -> bool:
-        """Whether any value of this metric was reported (a NaN counts as reported)."""
-        return self.sample_count(metric) > 0
-
     def sample_count(self, metric: str, **tags: object) -> int:
         """How many values of this metric were reported, over all series that carry the tags."""
         if self.heartbeat is None:

@@ -14,7 +14,7 @@ from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.delivery.promise import Promise
 from entrenar_otel.errors import ConfigError, LakeError, RunError, describe
 from entrenar_otel.records import MetricsEmitter
-from entrenar_otel.run.settings import FILE, RunSettings
+from entrenar_otel.run.settings import DEFAULT_LAKE, FILE, RunSettings
 
 if TYPE_CHECKING:
     from entrenar_processors import DriftDetector, Processor
@@ -30,7 +30,6 @@ Resume = Literal["allow", "never", "must"]
 OnBadValue = Literal["warn", "raise"]
 
 _MAX_RUN_ID = 200
-_DEFAULT_LAKE = "entrenar-lake"
 #: How long a new Monitor waits for its lake: a moment, and longer where `resume` depends on what it says.
 _OPEN_SECONDS, _RESUME_SECONDS = 3.0, 10.0
 
@@ -160,7 +159,7 @@ class ResolvedRequest:
         def opened() -> Storage:
             return (tries.pop() if tries else self._open_lake)().storage
 
-        late = LateStorage(self.settings.lake or _DEFAULT_LAKE, opened)
+        late = LateStorage(self.settings.lake or DEFAULT_LAKE, opened)
         if demands:
             raise LakeError(
                 f"expected {late.url} to say within {_RESUME_SECONDS:.0f} s whether it has run "
@@ -188,7 +187,7 @@ def make_lake(
     from entrenar_otel.lake import Lake
 
     try:
-        return Lake(settings.lake or _DEFAULT_LAKE, live, storage=storage)
+        return Lake(settings.lake or DEFAULT_LAKE, live, storage=storage)
     except PermissionError as error:
         raise ConfigError(str(error)) from None
 

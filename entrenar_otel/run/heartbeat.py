@@ -131,7 +131,5 @@ class Heartbeat:
         for outbox in stop_all(self.outboxes, timeout_seconds):
             outbox.give_up()
             logger.warning(
-                "%s did not finish within %g s and was abandoned; all samples are in the lake",
-                outbox.name,
-                timeout_seconds,
+                "%s did not finish in time and was abandoned; all samples are in the lake", outbox.name
             )

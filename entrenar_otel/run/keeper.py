@@ -15,8 +15,9 @@ from entrenar_otel.errors import guard
 from entrenar_otel.lake import compact as compaction
 from entrenar_otel.lake.hand_over import hand_over
 from entrenar_otel.lake.lake import Lake
-from entrenar_otel.lake.recover import Recovered, end_of
-from entrenar_otel.lake.runs import RunRecord, claim, document_of, write_record
+from entrenar_otel.lake.recover import Recovered
+from entrenar_otel.lake.runs import RunRecord, claim, write_record
+from entrenar_otel.lake.statement import end_of, statement_of
 from entrenar_otel.recording.lock import ProcessLock
 from entrenar_otel.recording.recorder import Recorder
 
@@ -30,6 +31,8 @@ CLAIM_SECONDS = 3.0
 _RETRY_SECONDS = 10.0
 #: A lake that takes longer for one round is treated as one that is away.
 _SLOW_SECONDS = 10.0
+#: How long the end of a run waits for a lake that is away already.
+_AWAY_SECONDS = 5.0
 
 
 class Keeper:
@@ -94,15 +97,8 @@ class Keeper:
 
     def _state(self) -> None:
         """Say in the lock what recovery must know."""
-        about: dict[str, Any] = {"lake": self.lake.url}
-        if self.record.is_claimed:
-            about["record"] = self.record.name
-        else:
-            about["run"] = document_of(self.record)
-        if self._end is not None:
-            about["end"] = self._end
         with guard("lock"):
-            self._lock.describe(about)
+            self._lock.describe(statement_of(self.lake.url, self.record, self._end))
 
     # -- the heartbeat's side -------------------------------------------------------------------
 
@@ -149,9 +145,9 @@ class Keeper:
             self._finish()
 
     def wait_for_end(self, timeout_seconds: float) -> bool:
-        """Whether everything is in the lake within this time."""
+        """Whether everything is in the lake within this time; a lake that is away is not waited for as long."""
         if self.worker.is_started:
-            self.worker.join(timeout_seconds)
+            self.worker.join(min(timeout_seconds, _AWAY_SECONDS) if self.is_away else timeout_seconds)
         return self.is_kept
 
     # -- inside, on its own thread --------------------------------------------------------------
@@ -201,19 +197,21 @@ class Keeper:
 
     def _finish(self) -> None:
         """After the last round: what is not in the lake is left to recovery, and so is the lock's file."""
-        with guard("close"):
-            if not self._failed:
-                self.compact()
-        end = self._end
-        if self.record.is_claimed and end is not None:
+        if not self._failed:
             with guard("close"):
-                at = datetime.fromisoformat(end["at"])
-                ended = self.record.ended(end["state"], at, end["reason"], self._recorder.dropped)
-                write_record(self.lake.storage, ended)
-                self.is_kept = not self._failed
+                self.compact()
+            with guard("close"):
+                self._write_end()
         for segment in self._recorder.sealed():
             self._recorder.release(segment, unlink=False)
         self._lock.release(unlink=self.is_kept)
+
+    def _write_end(self) -> None:
+        if (end := self._end) is not None:
+            at = datetime.fromisoformat(end["at"])
+            record = self.record.ended(end["state"], at, end["reason"], self._recorder.dropped)
+            write_record(self.lake.storage, record)
+            self.is_kept = True
 
     def compact(self) -> None:
         """Merge this process's files into larger ones, where they are few enough for the end of a run."""

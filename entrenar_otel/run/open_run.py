@@ -47,15 +47,12 @@ logger = logging.getLogger("entrenar_otel")
 #: and recovered. An object store may keep the process some 10 s longer, with the request in progress.
 _END_SECONDS = 18.0
 
-#: How long incidents and handlers may take of it.
-_PIPELINE_SECONDS = 5.0
-
-#: And the heartbeat, receivers of samples, exporters.
-_HEARTBEAT_SECONDS = _OUTBOX_SECONDS = 5.0
+#: What each may take of it, one after the other: the SDK for the last samples of a user's own provider (the
+#: incident of a last stop and the spans take some seconds too), the heartbeat, all receivers of samples and
+#: alerts together, all exporters.
+_LAST_PULL_SECONDS = _HEARTBEAT_SECONDS = 3.0
+_RECEIVER_SECONDS = 5.0
 _EXPORTER_SECONDS = 2.0
-
-#: How long the SDK may take for the last samples of a user's own provider.
-_LAST_PULL_SECONDS = 5.0
 
 
 class OpenRun:
@@ -259,7 +256,7 @@ class OpenRun:
         self._deadline = Deadline(_END_SECONDS)
         self.keeper.say_end(state, reason)
         with guard("pull"):
-            self.metrics.pull(self._deadline.left(_LAST_PULL_SECONDS), last=True)
+            self.metrics.pull(_LAST_PULL_SECONDS, last=True)
         self._capture.uninstall()
         if self.pipeline is not None:
             with guard("alert pipeline"):
@@ -269,18 +266,20 @@ class OpenRun:
 
     def end(self, state: str) -> None:
         """Drain the rest, bring everything into the lake, then let go of those who may hang. Bounded."""
-        left = self._deadline.left
         with guard("close"):
-            self.heartbeat.stop(left(_HEARTBEAT_SECONDS))
+            self.heartbeat.stop(_HEARTBEAT_SECONDS)
         self.metrics.state.name = state
         self.keeper.begin_end()  # beside what follows
+        receivers = Deadline(_RECEIVER_SECONDS)
+        for outbox in self.heartbeat.outboxes:
+            outbox.begin_stop()
         if self.pipeline is not None:
             with guard("alert pipeline"):
-                self.pipeline.wait(left(_PIPELINE_SECONDS))
+                self.pipeline.wait(receivers.left())
         with guard("close"):
-            self.heartbeat.empty_outboxes(left(_OUTBOX_SECONDS))
+            self.heartbeat.empty_outboxes(receivers.left())
         with guard("close"):
-            for name in self.metrics.close(state, left(_EXPORTER_SECONDS)):
+            for name in self.metrics.close(state, _EXPORTER_SECONDS):
                 logger.warning("%s hangs: left behind; the lake has everything", name)
         with guard("close"):
             self._wait_for_lake()

@@ -14,7 +14,8 @@ import pytest
 from entrenar_processors.config.models import Config
 
 from entrenar_otel import ConfigError, LakeError, Monitor
-from entrenar_otel.lake import Lake
+from entrenar_otel.lake import DEFAULT_LAKE, Lake
+from entrenar_otel.run import settings as run_settings
 from entrenar_otel.run.settings import RunSettings, load_config
 from entrenar_otel.testing import recorded_run
 
@@ -246,3 +247,8 @@ def test_a_lake_that_breaks_after_construction_turns_monitoring_off(
     assert (monitor.enabled, monitor.summary()) == (False, {})
     assert "monitoring is off: " in caplog.text
     assert "training goes on" in caplog.text
+
+
+def test_one_default_lake() -> None:
+    """Written twice, since the lake's package is slow to import."""
+    assert run_settings.DEFAULT_LAKE == DEFAULT_LAKE

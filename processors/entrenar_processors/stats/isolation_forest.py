@@ -79,7 +79,8 @@ class IsolationForest:
             raise ValueError("expected at least one row of finite values to fit on, got none")
         m = min(self.subsample, len(rows))  # scikit-learn warns about a subsample larger than the rows
         trees = Trees(n_estimators=self.n_trees, max_samples=m, random_state=self.seed)
-        trees.fit(_as_float32(rows))
+        with np.errstate(over="ignore", invalid="ignore"):  # an older scikit-learn sums them in a check
+            trees.fit(_as_float32(rows))
         self.n_features = rows.shape[1]
         self._flatten([estimator.tree_ for estimator in trees.estimators_])
         self._scale = self.n_trees * float(_path_length(np.array([m]))[0])
