@@ -145,7 +145,7 @@ class Keeper:
             self._finish()
 
     def wait_for_end(self, timeout_seconds: float) -> bool:
-        """Whether everything is in the lake within this time; a lake that is away is not waited for as long."""
+        """Whether everything is in the lake within this time; for one that is away it is shorter."""
         if self.worker.is_started:
             self.worker.join(min(timeout_seconds, _AWAY_SECONDS) if self.is_away else timeout_seconds)
         return self.is_kept
