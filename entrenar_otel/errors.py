@@ -12,22 +12,29 @@
     └── AndonStop                             the line is stopped: not an error of ours, and never swallowed
 
 What goes wrong inside monitoring never reaches the training loop: it passes `guard`, is logged once
-a kind and counted.
+a kind and counted. What only passes through, raised by a signal handler that interrupted us (a time
+limit, say), is not ours and goes on: `from_outside`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import inspect
+import signal
 from collections import Counter
 from collections.abc import Iterator
+from types import CodeType, FrameType
 from typing import Any
 
-logger = logging.getLogger("entrenar_otel")
+from entrenar_otel.console import logger
+from entrenar_otel.redact import printable_text
 
 
 class EntrenarError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose. Its text steers no terminal."""
+
+    def __str__(self) -> str:
+        return printable_text(super().__str__())
 
 
 class ConfigError(EntrenarError, ValueError):
@@ -50,7 +57,7 @@ class NotMeasured(EntrenarError, KeyError):
     """A metric that was never reported. Nothing is inferred in its place."""
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
-        return str(self.args[0])
+        return printable_text(str(self.args[0]))
 
 
 class DeliveryError(EntrenarError):
@@ -81,7 +88,7 @@ class AndonStop(Exception):
         batch: int | None = None,
         step: int | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(printable_text(message))
         self.alert = alert
         self.incident = incident
         self.metric = metric
@@ -111,6 +118,8 @@ def guard(place: str) -> Iterator[None]:
     except AndonStop:
         raise
     except Exception as error:
+        if from_outside(error):
+            raise
         failures[place] += 1
         if failures[place] == 1:
             logger.warning(
@@ -119,16 +128,65 @@ def guard(place: str) -> Iterator[None]:
                 place,
                 type(error).__name__,
                 error,
-                exc_info=logger.isEnabledFor(logging.DEBUG),
+                trace=True,
             )
         if _strict:
             raise
+
+
+def from_outside(error: BaseException) -> bool:
+    """Whether a signal handler (or a trace function) raised this while it interrupted the code at hand.
+
+    What our own code raises, or that of an argument (`__float__`, say), does so in a call that somebody
+    wrote. A handler is called by the interpreter, with the frame that it interrupts as an argument: nobody
+    else passes that. One that hides its arguments is known by its code while it is installed.
+    """
+    trace = error.__traceback__
+    if trace is None or trace.tb_next is None:
+        return False
+    handlers = _handlers()
+    while trace is not None and (inner := trace.tb_next) is not None:
+        called = inner.tb_frame
+        if called.f_code in handlers or _is_given(called, trace.tb_frame):
+            return True
+        trace = inner
+    return False
+
+
+def _is_given(called: FrameType, interrupted: FrameType) -> bool:
+    """Whether this call has the frame of its caller among its arguments."""
+    code = called.f_code
+    count = code.co_argcount + code.co_kwonlyargcount
+    count += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    given = called.f_locals
+    for name in code.co_varnames[:count]:
+        value = given.get(name)
+        if value is interrupted or (type(value) is tuple and any(one is interrupted for one in value)):
+            return True
+    return False
+
+
+def _handlers() -> set[CodeType]:
+    """The code of the signal handlers that are installed."""
+    found = set()
+    for number in signal.valid_signals():
+        handler: Any = signal.getsignal(number)
+        if callable(handler):
+            handler = getattr(handler, "func", handler)  # a partial's
+            handler = getattr(handler, "__func__", handler)  # a method's
+            if not hasattr(handler, "__code__"):
+                handler = type(handler).__call__
+            if isinstance(code := getattr(handler, "__code__", None), CodeType):
+                found.add(code)
+    return found
 
 
 def describe(value: Any, limit: int = 80) -> str:
     """A value for a message: its repr, cut, or its type where even repr fails."""
     try:
         text = repr(value)
-    except Exception:
+    except Exception as error:
+        if from_outside(error):
+            raise
         return f"<{type(value).__name__}>"
     return text if len(text) <= limit else text[: limit - 1] + "…"

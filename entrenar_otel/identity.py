@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import os
 import secrets
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-logger = logging.getLogger("entrenar_otel")
+from entrenar_otel.console import logger
 
 #: The mark of the process that records, for children to see (environment, so that spawn passes it on).
 _PARENT = "ENTRENAR_PARENT"
@@ -202,7 +201,12 @@ def process_started() -> datetime:
         return datetime.now(UTC)
 
 
+def host_name() -> str:
+    """This host's name, as processes are named after it."""
+    host = "".join(c if c.isalnum() or c in "._" else "_" for c in socket.gethostname())[:64]
+    return host or "host"
+
+
 def new_process_name() -> str:
     """A name that no other process ever has: host, pid, 64 random bits."""
-    host = "".join(c if c.isalnum() or c in "._" else "_" for c in socket.gethostname())[:64]
-    return f"{host or 'host'}-{os.getpid()}-{os.urandom(8).hex()}"
+    return f"{host_name()}-{os.getpid()}-{os.urandom(8).hex()}"

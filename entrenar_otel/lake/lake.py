@@ -70,11 +70,14 @@ class Lake:
 
     def range(self, start: datetime, end: datetime, *, run_id: str | None = None) -> pa.Table:
         """The metrics with start <= timestamp < end, in time order; naive times are UTC."""
-        aware = [t if t.tzinfo else t.replace(tzinfo=UTC) for t in (start, end)]
+        return self.ranges([(start, end)], run_id=run_id)
+
+    def ranges(self, times: Sequence[tuple[datetime, datetime]], *, run_id: str | None = None) -> pa.Table:
+        """As `range`, of several ranges (at least one): what lies in two of them is there once."""
+        aware = [t if t.tzinfo else t.replace(tzinfo=UTC) for pair in times for t in pair]
+        within = " OR ".join(["timestamp >= ? AND timestamp < ?"] * len(times))
         return self.query(
-            "SELECT * FROM metrics WHERE timestamp >= ? AND timestamp < ? ORDER BY timestamp, rank, seq",
-            list(aware),
-            run_id=run_id,
+            f"SELECT * FROM metrics WHERE {within} ORDER BY timestamp, rank, seq", aware, run_id=run_id
         )
 
     def curve(self, metric: str, run_id: str, tags: dict[str, str] | None = None) -> pa.Table:
@@ -148,15 +151,17 @@ class Lake:
                 return record.day
         return min(row.timestamp for row in rows).astimezone(UTC).strftime("%Y-%m-%d")
 
-    def recover(self, *, thorough: bool = True) -> list[Recovered]:
+    def recover(self, *, thorough: bool = True, force: bool = False) -> list[Recovered]:
         """Bring into the lake what dead processes left on this host, and close their runs as `crashed`.
 
         Spans that they had open end as errors, and are in `Recovered.spans`. `thorough` also looks
-        at every run of the lake, for records that were left open and for files to compact.
+        at every run of the lake, for records that were left open and for files to compact. A process that
+        may live is left alone (recording/life.py says what proves its death); `force` takes for dead what is
+        not seen to live and was not heard of for ten minutes.
         """
-        done = list(recover(self.storage, self.live))
+        done = list(recover(self.storage, self.live, force=force))
         if thorough:
-            close_all_dead(self.storage)
+            close_all_dead(self.storage, force=force)
             self.compact()
         return done
 
@@ -179,10 +184,7 @@ class Lake:
 
         Summaries, down-sampled curves, events, spans and run records stay.
         """
-        found = self.prunable(older_than, run_id)
-        for run in found:
-            prune(self.storage, run)
-        return found
+        return [run for run in self.prunable(older_than, run_id) if prune(self.storage, run)]
 
 
 def _samples_of(rows: list[MetricRecord]) -> Samples:

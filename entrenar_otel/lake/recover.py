@@ -6,7 +6,6 @@ as it is, unless spans are ended here that the owner could not end.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,11 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from entrenar_otel.lake.catalog import list_folder, run_folder
+from entrenar_otel.console import logger
+from entrenar_otel.lake.catalog import list_folder, list_pruned, run_folder
+from entrenar_otel.lake.dead import Dead
 from entrenar_otel.lake.hand_over import file_name, tables_of
 from entrenar_otel.lake.journal import Document, close_span
 from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
-from entrenar_otel.lake.query import is_dead
+from entrenar_otel.lake.pulse import life_of, remove_beat
 from entrenar_otel.lake.runs import (
     CRASHED,
     RUNNING,
@@ -30,12 +31,13 @@ from entrenar_otel.lake.runs import (
     record_from,
     write_record,
 )
-from entrenar_otel.lake.statement import ended_as_said, read_statement
+from entrenar_otel.lake.statement import ended_as_said
 from entrenar_otel.lake.storage import Storage
-from entrenar_otel.recording.lock import owner_is_alive, try_lock
+from entrenar_otel.recording.life import Hold, Life, LockFile, lock_of
+from entrenar_otel.recording.lock import try_lock
+from entrenar_otel.recording.origin import is_local
 from entrenar_otel.recording.segment import SegmentError, Snapshot
 
-logger = logging.getLogger("entrenar_otel")
 #: Why a dead process's run and spans ended.
 _REASON = "the process ended without closing its run"
 
@@ -54,24 +56,24 @@ class Recovered:
     spans: tuple[Document, ...] = ()
 
 
-def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
+def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Recovered]:
     """Bring the segments of dead processes into their lake, and close their runs as `crashed`.
 
-    A segment of a living process is locked and left alone, and so is one that it has parked. A file that is
-    not a segment is renamed to `*.damaged`, never deleted.
+    What may belong to a living process is left alone, and said; `force` takes a process for dead that was
+    neither seen nor heard of. A file that is not a segment is renamed to `*.damaged`, never deleted.
     """
+    dead = Dead(storage, force=force)
     for path in list(live.glob(".*.new")):
         if (fd := try_lock(path)) is not None:  # a successor that was never used
-            path.unlink(missing_ok=True)
+            if is_local(path):  # else its owner may hold it where locks do not reach
+                path.unlink(missing_ok=True)
             os.close(fd)
     ended: dict[str, datetime] = {}
     for path in segment_paths(live):
         if (fd := try_lock(path)) is None:
             continue
         try:
-            if owner_is_alive(_lock_of(path)):  # it has parked this one, which takes no lock
-                continue
-            found = _recover_one(storage, path)
+            found = _recover_one(storage, path, dead)
         except (SegmentError, ValueError) as error:
             kept = path.with_suffix(".damaged")
             path.rename(kept)
@@ -84,12 +86,8 @@ def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
             process = path.stem.rpartition("-")[0]
             ended[process] = max(last, ended.get(process, last))
             yield done
-    _close_dead(storage, live, ended)
-
-
-def _lock_of(segment: Path) -> Path:
-    """The lock of the process that a segment is named after."""
-    return segment.with_name(f"{segment.stem.rpartition('-')[0]}.lock")
+    _close_dead(storage, live, ended, dead)
+    dead.say_left()
 
 
 def _goes_to(storage: Storage, where: dict[str, Any]) -> bool:
@@ -106,7 +104,7 @@ def _goes_to(storage: Storage, where: dict[str, Any]) -> bool:
 
 def _claimed(storage: Storage, snapshot: Snapshot) -> int:
     """The attempt of a process that died before it had one."""
-    header, run = snapshot.header, record_from(read_statement(_lock_of(snapshot.path)).get("run"))
+    header, run = snapshot.header, record_from(LockFile.see(lock_of(snapshot.path)).about.get("run"))
     if run is None or run.process != snapshot.process:
         run = replace(
             new_record(
@@ -128,8 +126,11 @@ def _claimed(storage: Storage, snapshot: Snapshot) -> int:
     return claim(storage, run).attempt
 
 
-def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | None:
-    snapshot = Snapshot.read(path, lambda header: _goes_to(storage, header))
+def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, datetime] | None:
+    def is_wanted(header: dict[str, Any]) -> bool:
+        return _goes_to(storage, header) and dead.has_written(path, header)
+
+    snapshot = Snapshot.read(path, is_wanted)
     if snapshot is None:
         return None
     if snapshot.header["attempt"] == 0:
@@ -142,7 +143,10 @@ def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | N
     journal = replace(journal, ended=[*journal.ended, *closed])
     for table, schema, batches in tables_of(journal, segment.samples, owner):
         folder = run_folder(table, header["day"], owner.run_id)
-        there = [f for f in list_folder(storage, folder) if f.holds(snapshot.process, snapshot.number)]
+        files = list_folder(storage, folder)
+        if table == "metrics":
+            files += list_pruned(storage, header["day"], owner.run_id)
+        there = [f for f in files if f.holds(snapshot.process, snapshot.number)]
         # A file of spans may be of its owner's own hand-over, which knows of no spans closed here
         is_stale = table == "spans" and closed and there and there[0].first == there[0].last
         if not there or is_stale:
@@ -189,14 +193,15 @@ def _is_last(storage: Storage, snapshot: Snapshot) -> bool:
     )
 
 
-def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> None:
-    """Close the records of processes whose lock is free, and remove those locks."""
+def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime], dead: Dead) -> None:
+    """Close the records of dead processes, and remove their locks."""
     for path in live.glob("*.lock"):
         if (fd := try_lock(path)) is None:
             continue
         try:
-            about = read_statement(path)
-            if "lake" in about and not _goes_to(storage, about):
+            lock = LockFile.read(path, fd, Hold.FREE)
+            about = lock.about
+            if ("lake" in about and not _goes_to(storage, about)) or not dead.has_locked(lock):
                 continue
             if "record" in about:
                 record = read_record(storage, about["record"])
@@ -211,12 +216,16 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> Non
             os.close(fd)
 
 
-def close_all_dead(storage: Storage) -> None:
-    """Close every run record of the lake whose process is gone; slow in a large lake."""
+def close_all_dead(storage: Storage, *, force: bool = False) -> None:
+    """Close every run record of the lake whose process is gone; slow in a large lake.
+
+    `force` also takes for gone what was neither seen nor heard of.
+    """
+    gone = (Life.DEAD, Life.UNKNOWN) if force else (Life.DEAD,)
     for record in find_records(storage):
-        if is_dead(storage, record):
-            lock = Path(record.live) / f"{record.process}.lock"
-            _close(storage, record, {}, read_statement(lock))
+        if record.state == RUNNING and life_of(storage, record) in gone:
+            lock = LockFile.see(Path(record.live) / f"{record.process}.lock")
+            _close(storage, record, {}, lock.about)
 
 
 def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime], about: dict[str, Any]) -> None:
@@ -224,3 +233,4 @@ def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime], abou
     if record.state == RUNNING:
         at = max(ended.get(record.process, record.started_at), record.started_at)
         write_record(storage, ended_as_said(record, about) or record.ended(CRASHED, at, _REASON))
+    remove_beat(storage, record)

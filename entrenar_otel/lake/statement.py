@@ -6,9 +6,7 @@ it is), and, once it has come to that, how the run ended (`end`).
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from entrenar_otel.lake.runs import COMPLETED, CRASHED, STOPPED, RunRecord, document_of
@@ -23,15 +21,6 @@ def statement_of(lake: str, record: RunRecord, end: dict[str, Any] | None = None
 def end_of(state: str, reason: str | None, at: datetime, dropped: int) -> dict[str, Any]:
     """How a run ended, as its process says it before the lake is asked to take it."""
     return {"state": state, "reason": reason, "at": at.isoformat(), "dropped": dropped}
-
-
-def read_statement(lock: Path) -> dict[str, Any]:
-    """What a process said about itself; nothing if it, or the machine, died before that."""
-    try:
-        about = json.loads(lock.read_bytes())
-    except (ValueError, OSError):
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 def ended_as_said(record: RunRecord, statement: dict[str, Any]) -> RunRecord | None:

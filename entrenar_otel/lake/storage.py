@@ -6,6 +6,7 @@ import copy
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.schema import ROW_GROUP, parquet_options
+from entrenar_otel.recording.plain_file import read_plain
 from entrenar_otel.redact import without_credentials
 
 
@@ -41,6 +43,9 @@ class Storage(Protocol):
     def write_bytes(self, name: str, data: bytes) -> None:
         """Put a file with this content there, whole or not at all, durably."""
 
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        """The content of a file of at most `limit` bytes. Raises OSError."""
+
     def list(self, folder: str) -> list[str]:
         """Names of the folder's entries; none where it does not exist."""
 
@@ -52,6 +57,9 @@ class Storage(Protocol):
 
     def size_bytes(self, name: str) -> int:
         """Size of a file; 0 where it is gone."""
+
+    def modified_at(self, name: str) -> datetime | None:
+        """When a file was written, by the clock of the place; None where it is gone, or not told."""
 
 
 def open_storage(lake: str | os.PathLike[str]) -> Storage:
@@ -112,6 +120,9 @@ class LocalStorage:
     def write_bytes(self, name: str, data: bytes) -> None:
         self._put(name, lambda file: file.write(data), exclusive=False)
 
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        return read_plain(self.root / name, limit)
+
     def _put(self, name: str, fill: Callable[[Any], object], *, exclusive: bool) -> None:
         path = self.root / name
         self._make(path.parent)
@@ -153,6 +164,12 @@ class LocalStorage:
 
     def location(self, name: str) -> str:
         return str(self.root / name)
+
+    def modified_at(self, name: str) -> datetime | None:
+        try:
+            return datetime.fromtimestamp((self.root / name).stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
 
     def size_bytes(self, name: str) -> int:
         try:
@@ -198,6 +215,10 @@ class ArrowStorage:
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(data)
 
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        with self.filesystem.open_input_stream(self._path(name)) as stream:
+            return bytes(stream.read(limit))
+
     def list(self, folder: str) -> list[str]:
         selector = pafs.FileSelector(self._path(folder), allow_not_found=True)
         return [info.base_name for info in self.filesystem.get_file_info(selector)]
@@ -210,6 +231,10 @@ class ArrowStorage:
 
     def location(self, name: str) -> str:
         return self._path(name)
+
+    def modified_at(self, name: str) -> datetime | None:
+        modified: datetime | None = self.filesystem.get_file_info(self._path(name)).mtime
+        return modified
 
     def size_bytes(self, name: str) -> int:
         return int(self.filesystem.get_file_info(self._path(name)).size or 0)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-
 import duckdb
 import pyarrow as pa
 
+from entrenar_otel.console import logger
 from entrenar_otel.lake.catalog import DataFile, list_files
 from entrenar_otel.lake.journal import Document, event_rows, span_key, span_rows
-from entrenar_otel.lake.live import LiveSegment, is_alive
+from entrenar_otel.lake.live import LiveSegment, writer_is_dead
 from entrenar_otel.lake.schema import EVENTS, SPANS
 from entrenar_otel.lake.storage import Storage
-from entrenar_otel.recording.lock import owner_is_alive
 from entrenar_otel.recording.segment import Snapshot
-
-logger = logging.getLogger("entrenar_otel")
 
 
 def view_files(
@@ -104,11 +100,11 @@ def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
         if not fresh:
             continue
         ended.update(map(span_key, fresh))
-        path = segment.snapshot.path
         # Before the files are listed: a process that ends its spans and then itself has not crashed
-        dead = not owner_is_alive(path) and not is_alive(str(path.parent), segment.snapshot.process)
         state: Document = (
-            {"status": "ERROR", "status_message": "the process is gone; not recovered yet"} if dead else {}
+            {"status": "ERROR", "status_message": "the process is gone; not recovered yet"}
+            if writer_is_dead(segment.snapshot)
+            else {}
         )
         found.append(span_rows([one | state for one in fresh], segment.owner))
     return found
@@ -136,11 +132,16 @@ WITH told AS (
 ), episodes AS (
     SELECT
         run_id, attempt, rank, episode,
-        min(timestamp) AS started_at,
+        coalesce(min(timestamp) FILTER (state = 'firing'), min(timestamp)) AS started_at,
         max(timestamp) FILTER (state = 'resolved') AS ended_at,
         arg_max(severity, timestamp) FILTER (state = 'firing') AS level,
-        arg_max(attributes, timestamp) AS last,
-        arg_min(attributes, timestamp) AS first,
+        -- the state comes before the time: a clock may have been set back meanwhile
+        coalesce(
+            arg_max(attributes, timestamp) FILTER (state = 'resolved'), arg_max(attributes, timestamp)
+        ) AS last,
+        coalesce(
+            arg_min(attributes, timestamp) FILTER (state = 'firing'), arg_min(attributes, timestamp)
+        ) AS first,
         max(attributes['incident']) AS incident
     FROM told GROUP BY run_id, attempt, rank, episode
 ), acted AS (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 import threading
 import time
 import weakref
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.console import logger, occupy_standard_descriptors, say
 from entrenar_otel.errors import guard
 from entrenar_otel.monitor.alerts import Alerts
 from entrenar_otel.monitor.answers import Answers
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.traces.run_spans import RunSpans
     from entrenar_otel.run.keeper import Keeper
     from entrenar_otel.run.open_run import OpenRun
-
-logger = logging.getLogger("entrenar_otel")
 
 
 class Owner(lifetime.ClosableRun, Protocol):
@@ -145,6 +142,7 @@ class RecordedRun:
     def _start(self) -> None:
         from entrenar_otel.otel.sdk_seams import import_sdk
 
+        occupy_standard_descriptors()
         import_sdk()
         from entrenar_otel.otel.environment import assumed
         from entrenar_otel.run.keeper import CLAIM_SECONDS
@@ -172,7 +170,7 @@ class RecordedRun:
         again = f", attempt {record.attempt}" if record.attempt > 1 else ""
         place = lake.url if record.is_claimed else f"{lake.live}, until {lake.url} answers"
         page = f"; {self.metrics_url}" if self.metrics_url else ""
-        _say(f"recording run {record.run_id}{again} into {place}{page}")
+        say(f"recording run {record.run_id}{again} into {place}{page}")
 
     def _make_keeper(self, lake: Lake, process: str, lock: ProcessLock) -> Keeper:
         from entrenar_otel.lake.runs import new_record
@@ -226,7 +224,7 @@ class RecordedRun:
             budgets=run.budgets,
             drift_detector=self.request.given.drift_detector,
             processors=self.request.given.processors,
-            clock=self.request.given.clock,
+            clock=self.recorder.clock,
         )
 
     def flush(self, timeout_seconds: float) -> bool:
@@ -326,10 +324,6 @@ class RecordedRun:
         if self.open is None and not self.closed:
             self._owner.start()
         return self.open.spans if self.open is not None else None
-
-
-def _say(line: str) -> None:
-    print(f"entrenar: {line}", file=sys.stderr, flush=True)
 
 
 def _seconds_of(clock: Clock) -> Callable[[], float]:

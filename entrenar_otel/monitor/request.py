@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.promise import Promise
 from entrenar_otel.errors import ConfigError, LakeError, RunError, describe
 from entrenar_otel.records import MetricsEmitter
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from entrenar_otel.andon import AndonConfig
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.storage import Storage
-
-logger = logging.getLogger("entrenar_otel")
 
 Resume = Literal["allow", "never", "must"]
 OnBadValue = Literal["warn", "raise"]
@@ -206,9 +205,16 @@ def _write_problem(lake: Lake) -> str | None:
 
 def _second_lake(lake: Lake, problem: str, live: str | os.PathLike[str] | None) -> Lake:
     from entrenar_otel.lake import Lake
+    from entrenar_otel.lake.live import foreign_problem
 
     second = lake.live.parent / "lake"
-    second.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        second.mkdir(mode=0o700, parents=True)
+    if (foreign := foreign_problem(second)) is not None:
+        raise ConfigError(
+            f"the lake {lake.storage.url} cannot be used ({problem}), nor can {second}: {foreign}. "
+            "Name another folder with lake="
+        )
     logger.warning("%s cannot be used (%s): recording into %s", lake.storage.url, problem, second)
     return Lake(second, live)
 

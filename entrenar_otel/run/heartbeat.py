@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from entrenar_processors import Samples, Summaries
 
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.outbox import Outbox
 from entrenar_otel.delivery.worker import stop_all
 from entrenar_otel.errors import guard
 from entrenar_otel.recording.recorder import Recorder
 from entrenar_otel.run.keeper import Keeper
-
-logger = logging.getLogger("entrenar_otel")
 
 #: A segment goes into the lake when it is full, at the end, and after this long; but while others wait for
 #: the lake, a segment waits as well in being written to.
@@ -42,6 +40,7 @@ class Heartbeat:
         consumers: Sequence[Callable[[Samples], None]] = (),
         outboxes: Sequence[Outbox] = (),
         after: Callable[[float, int], None] = lambda _seconds, _rows: None,
+        on_clock_step: Callable[[int], None] = lambda _shift_ns: None,
     ) -> None:
         self.recorder = recorder
         self.keeper = keeper
@@ -52,6 +51,8 @@ class Heartbeat:
         self._consumers = (self.summaries.update, *consumers)
         self.outboxes = tuple(outboxes)
         self._after = after
+        self._on_clock_step = on_clock_step
+        self._warned_of_clock = False
         self._rows = 0
         self._tick_lock = threading.RLock()
         self._stopping = threading.Event()
@@ -80,6 +81,7 @@ class Heartbeat:
         if pull:
             with guard("pull"):
                 self._before()
+        self._follow_clock()
         self.collect()
         self.recorder.sync()
         self.recorder.prepare()
@@ -91,6 +93,21 @@ class Heartbeat:
         rows, self._rows = self._rows, 0
         with guard("after the tick"):
             self._after(time.perf_counter() - begun, rows)
+
+    def _follow_clock(self) -> None:
+        """Where the machine's clock was set, times follow it from here on."""
+        if not (shift_ns := self.recorder.follow_clock()):
+            return
+        with guard("clock step"):
+            self._on_clock_step(shift_ns)
+        say = logger.info if self._warned_of_clock else logger.warning
+        self._warned_of_clock = True
+        say(
+            "the machine's clock was set %.1f s %s, or the machine slept; times follow it from here on, the "
+            "order of samples is that of seq",
+            abs(shift_ns) / 1e9,
+            "forward" if shift_ns > 0 else "back",
+        )
 
     def collect(self) -> None:
         """Drain into the consumers, and into the outboxes."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.lake import compact as compaction
 from entrenar_otel.lake.hand_over import hand_over
 from entrenar_otel.lake.lake import Lake
+from entrenar_otel.lake.pulse import BEAT_SECONDS, remove_beat, write_beat
 from entrenar_otel.lake.recover import Recovered
 from entrenar_otel.lake.runs import RunRecord, claim, write_record
 from entrenar_otel.lake.statement import end_of, statement_of
@@ -23,8 +24,6 @@ from entrenar_otel.recording.recorder import Recorder
 
 if TYPE_CHECKING:
     from entrenar_otel.recording.segment import Segment
-
-logger = logging.getLogger("entrenar_otel")
 
 #: How long a start waits to hear which attempt it is.
 CLAIM_SECONDS = 3.0
@@ -67,6 +66,7 @@ class Keeper:
         self._busy: Segment | None = None  # what is being handed over
         self._failed = False
         self._retry_at = 0.0
+        self._beat_at = time.monotonic() + BEAT_SECONDS
         self._has_warned = False
         self._wants_tidying = False
         self._end: dict[str, Any] | None = None
@@ -105,7 +105,8 @@ class Keeper:
     def on_tick(self, *, tidy: bool = False) -> None:
         """Have done what is due; never waits."""
         self._wants_tidying |= tidy
-        if not self.record.is_claimed or self._wants_tidying or self._recorder.sealed():
+        is_due = not self.record.is_claimed or self._wants_tidying or time.monotonic() >= self._beat_at
+        if is_due or self._recorder.sealed():
             self.worker.wake()
         if self.is_away:
             self._recorder.park(self._busy)
@@ -130,9 +131,11 @@ class Keeper:
 
     # -- the end --------------------------------------------------------------------------------
 
-    def say_end(self, state: str, reason: str | None, at: datetime | None = None) -> None:
+    def say_end(self, state: str, reason: str | None) -> None:
         """Say on the local disk how the run ended: it is so, whatever becomes of the lake and of us."""
-        self._end = end_of(state, reason, at or datetime.now(UTC), self._recorder.dropped)
+        now = datetime.fromtimestamp(self._recorder.clock.time_ns() / 1e9, UTC)
+        now = max(now, self.record.started_at)  # the clock may have been set back meanwhile
+        self._end = end_of(state, reason, now, self._recorder.dropped)
         self._state()
 
     def begin_end(self) -> None:
@@ -158,6 +161,7 @@ class Keeper:
             try:
                 self._claim()
                 self._hand_over()
+                self._beat()
                 self._failed = False
             except Exception as error:
                 self._failed = True
@@ -182,17 +186,26 @@ class Keeper:
         for segment in self._recorder.sealed():
             self._busy = segment
             try:
-                hand_over(self.lake.storage, segment, self.record.day, self.record.owner)
+                hand_over(
+                    self.lake.storage, segment, self.record.day, self.record.owner, self._recorder.clock.eras
+                )
                 self._recorder.release(segment, unlink=True)
             finally:
                 self._busy = None
             _give_back_memory()
 
+    def _beat(self) -> None:
+        """Let other hosts see that this run lives."""
+        if self._end is None and time.monotonic() >= self._beat_at:
+            write_beat(self.lake.storage, self.record)
+            self._beat_at = time.monotonic() + BEAT_SECONDS
+
     def _tidy(self) -> None:
         for found in self.lake.recover(thorough=False):
             logger.info("recovered %d rows of run %s from %s", found.rows, found.run_id, found.path.name)
             self.on_recovered(found)
-        if self._retention_days is not None:
+        # What was just set may be set again: nothing is removed by such a clock.
+        if self._retention_days is not None and not self._recorder.clock.was_set:
             self.lake.prune(timedelta(days=self._retention_days))
 
     def _finish(self) -> None:
@@ -212,6 +225,7 @@ class Keeper:
             record = self.record.ended(end["state"], at, end["reason"], self._recorder.dropped)
             write_record(self.lake.storage, record)
             self.is_kept = True
+            remove_beat(self.lake.storage, record)
 
     def compact(self) -> None:
         """Merge this process's files into larger ones, where they are few enough for the end of a run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entrenar_otel import identity
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.deadline import Deadline
 from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
 from entrenar_otel.errors import guard
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from entrenar_otel.records import MetricsEmitter
     from entrenar_otel.run.keeper import Keeper
     from entrenar_otel.run.settings import RunSettings
-
-logger = logging.getLogger("entrenar_otel")
 
 #: How long the end of a run may take in all, whatever hangs together. What is not in the lake then is safe,
 #: and recovered. An object store may keep the process some 10 s longer, with the request in progress.
@@ -107,6 +105,7 @@ class OpenRun:
             consumers=[self.metrics.consume, *judge],
             outboxes=self._outboxes(consumers, emitters),
             after=self._after_tick,
+            on_clock_step=self._on_clock_step,
         )
         if self.pipeline is not None:
             self.pipeline.summaries = self.heartbeat.summaries
@@ -154,6 +153,7 @@ class OpenRun:
             partial(self._recorder.note, clean=True),
             resource,
             self._recorder.coordinates,
+            clock=self._recorder.clock,
             step_spans=step_spans,
             exporters=() if has_other else span_exporters(self._environ),
             environ=self._environ,
@@ -215,6 +215,10 @@ class OpenRun:
             Owner(found.run_id, found.attempt, found.rank), None, None, self.record.started_at
         )
         self.spans.export_documents(found.spans, resource)
+
+    def _on_clock_step(self, shift_ns: int) -> None:
+        if self.pipeline is not None:
+            self.pipeline.on_clock_step(shift_ns)
 
     def _sdk_reader(self) -> SdkReader | None:
         """The reader of the SDK's instruments, once there are any."""

@@ -55,7 +55,7 @@ FORKED = """
         fresh = metrics.get_meter("new").create_gauge("training.fresh")
         fresh.set(1.0)
         with trace.get_tracer("t").start_as_current_span("of a worker"), monitor.span("ours of a worker"):
-            entrenar_otel.Monitor("child", quiet=True).log(loss=1.0)
+            entrenar_otel.Monitor(quiet=True).log(loss=1.0)
         monitor.flush()
         monitor.close()
 
