@@ -30,7 +30,8 @@ from entrenar_processors import Series
 from entrenar_processors.detectors.nonfinite import is_training_loss
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
-from entrenar_otel.errors import BadInput, ConfigError, describe, from_outside, guard
+from entrenar_otel.errors import BadInput, ConfigError, describe, guard
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.codegen import bound_source
 from entrenar_otel.recording.inputs import name_problem, number_of, tags_problem
 from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
