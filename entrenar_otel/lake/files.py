@@ -108,3 +108,8 @@ def sql_type(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind):
         return "TIMESTAMP WITH TIME ZONE"
     return {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE"}[str(kind)]
+
+
+def empty_of(kind: pa.DataType) -> str:
+    """What stands for a column that a file does not have, in SQL; as `conform` has it."""
+    return "MAP {}" if pa.types.is_map(kind) else "[]" if pa.types.is_list(kind) else "NULL"

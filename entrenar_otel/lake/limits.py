@@ -29,7 +29,7 @@ _UNITS = {"": 1, "B": 1} | {
 }
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B?)\s*", flags=re.I)
 _DEFAULT_MEMORY, _LEAST_MEMORY = 2_000_000_000, 64_000_000
-_DEFAULT_SPILL = 4_000_000_000
+_DEFAULT_SPILL = 2_000_000_000
 _DEFAULT_SECONDS = 600.0
 #: What the process takes besides the query, when it is limited as a whole.
 _REST_BYTES = 1_000_000_000
@@ -79,7 +79,7 @@ class Limits:
     ) -> Limits:
         """Those given, else those of the environment, else the defaults. Raises ConfigError.
 
-        By default a quarter of the machine's (or the container's) memory, at most 2 GB; 4 GB of disk;
+        By default a quarter of the machine's (or the container's) memory, at most 2 GB; as much of disk;
         ten minutes.
         """
 

@@ -201,7 +201,10 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime], dead: 
             if about.get("lake", storage.url) != storage.url or not dead.has_locked(lock):
                 continue
             name = about.get("record")
-            record = read_record(storage, name) if isinstance(name, str) else None
+            if isinstance(name, str):
+                record = read_record(storage, name)
+            else:  # it died before it could say so: without its lock, nothing would prove that
+                record = next((one for one in find_records(storage) if one.process == path.stem), None)
             if record is not None and record.process == path.stem:
                 _close(storage, record, ended)
             for suffix in (".control", ".paused", ".lock"):  # commands to it, and what it said of itself

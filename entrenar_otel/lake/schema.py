@@ -151,7 +151,7 @@ class Owner:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows of any version with these columns: by name, what is missing NULL, what is more left out.
+    """Rows of any version with these columns: by name, what is missing NULL or empty, what is more left out.
 
     Raises pa.ArrowInvalid, or another pa.ArrowException, where a value does not fit its type.
     """
@@ -159,7 +159,8 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for wanted in schema:
         at = table.schema.get_field_index(wanted.name)
         if at < 0:
-            columns.append(pa.nulls(len(table), wanted.type))
+            is_nested = pa.types.is_map(wanted.type) or pa.types.is_list(wanted.type)
+            columns.append(pa.array([[] if is_nested else None] * len(table), wanted.type))
         else:
             column = table.column(at)
             # nanoseconds may become microseconds; nothing else may lose anything

@@ -6,7 +6,7 @@ import duckdb
 import pyarrow as pa
 
 from entrenar_otel.lake.catalog import DataFile, list_files
-from entrenar_otel.lake.files import Group, by_schema, sql_type
+from entrenar_otel.lake.files import Group, by_schema, empty_of, sql_type
 from entrenar_otel.lake.journal import Document, event_rows, span_key, span_rows
 from entrenar_otel.lake.live import LiveSegment, writer_is_dead
 from entrenar_otel.lake.schema import EVENTS, SPANS
@@ -49,7 +49,7 @@ def _columns(group: Group, schema: pa.Schema) -> str:
         if at >= 0 and group.schema.field(at).type == field.type:
             found.append(field.name)
         else:
-            value = field.name if at >= 0 else "NULL"
+            value = field.name if at >= 0 else empty_of(field.type)
             found.append(f"TRY_CAST({value} AS {sql_type(field.type)}) AS {field.name}")
     return ", ".join(found)
 

@@ -53,7 +53,7 @@ def test_the_defaults_and_what_changes_them() -> None:
     """An argument comes before the environment."""
     plain = Limits.of(environ={})
     assert 64_000_000 <= plain.memory_bytes <= 2_000_000_000
-    assert (plain.spill_bytes, plain.seconds) == (4_000_000_000, 600.0)
+    assert (plain.spill_bytes, plain.seconds) == (2_000_000_000, 600.0)
     environ = {
         "ENTRENAR_QUERY_MEMORY": "1GB",
         "ENTRENAR_QUERY_SPILL": "0",

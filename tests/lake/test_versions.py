@@ -96,6 +96,20 @@ def test_files_of_several_versions_are_merged(other: str, tmp_path: Path) -> Non
         assert pq.read_schema(merged).names == METRICS.names
 
 
+def test_a_missing_map_or_list_is_empty(tmp_path: Path) -> None:
+    """Nobody who takes tags or a span's events apart needs to know of NULL."""
+    with Monitor("a", lake=tmp_path / "lake", quiet=True) as monitor:
+        monitor.log(loss=1.0, tags={"split": "test"})
+    lake = Lake(tmp_path / "lake")
+    for table, name in (("metrics", "tags"), ("spans", "events"), ("spans", "attributes")):
+        (file,) = Path(lake.url).glob(f"{table}/*/*/*.parquet")
+        rows = pq.ParquetFile(file).read().drop_columns([name])
+        pq.write_table(rows, file)
+        assert lake.query(f"SELECT DISTINCT {name} FROM {table}").column(0).to_pylist() == [[]]
+        schema = {"metrics": METRICS, "spans": SPANS}[table]
+        assert conform(rows, schema).column(name).to_pylist() == [[]] * len(rows)
+
+
 def test_conform_loses_nothing_silently() -> None:
     """A value that does not fit is an error, not another value."""
     schema = pa.schema([pa.field("n", pa.int32(), nullable=False), pa.field("x", pa.string())])

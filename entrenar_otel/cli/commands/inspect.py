@@ -146,7 +146,7 @@ def query(
     ] = None,
     spill: Annotated[
         str | None,
-        typer.Option(help="At most this much temporary disk. Default: ENTRENAR_QUERY_SPILL, 4GB."),
+        typer.Option(help="At most this much temporary disk. Default: ENTRENAR_QUERY_SPILL, 2GB."),
     ] = None,
     timeout: Annotated[
         str | None,
