@@ -245,9 +245,10 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime], dead: 
             name = about.get("record")
             if isinstance(name, str):
                 record = read_record(storage, name)
-            else:  # the lake had not answered yet
-                run = record_from(about.get("run"))
-                record = claim(storage, run) if run is not None and run.process == path.stem else None
+            elif (run := record_from(about.get("run"))) is not None:  # the lake had not answered yet
+                record = claim(storage, run) if run.process == path.stem else None
+            else:  # it died before it could say so: without its lock, nothing would prove that
+                record = next((one for one in find_records(storage) if one.process == path.stem), None)
             if record is not None and record.process == path.stem:
                 _close(storage, record, ended, about)
             for suffix in (".control", ".paused", ".lock"):  # commands to it, and what it said of itself
