@@ -240,6 +240,7 @@ class RecordedRun:
             if self.closed:
                 return False
             self.closed = True
+            self.recorder.slow_down()
             run = self.open
             if run is not None:
                 with guard("close"):
