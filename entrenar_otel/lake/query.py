@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from entrenar_otel.errors import QueryError
-from entrenar_otel.lake.catalog import encode_run, list_metrics, list_pruned
+from entrenar_otel.lake.catalog import encode_run, list_metrics, list_pruned, parse_name
 from entrenar_otel.lake.execution import Execution, out_of_memory, spill_folder
 from entrenar_otel.lake.limits import Limits
 from entrenar_otel.lake.live import LiveSegment, read_live
@@ -161,7 +161,7 @@ def list_table(storage: Storage, table: str, run_id: str | None) -> list[str]:
         if wanted in (None, run)
         for folder in (f"{table}/day={day}/run={run}",)
         for base in storage.list(folder)
-        if base.endswith(".parquet")
+        if parse_name(folder, base) is not None
     ]
 
 

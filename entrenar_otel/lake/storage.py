@@ -25,6 +25,8 @@ from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.recording.plain_file import open_plain, read_plain
 from entrenar_otel.redact import without_credentials
 
+#: As `catalog.encode_run` makes them; DuckDB would read `*`, `?` and `[` as a pattern.
+_DAY, _RUN = re.compile(r"day=\d{4}-\d\d-\d\d"), re.compile(r"run=[A-Za-z0-9_.~%-]+")
 #: What a write that was killed leaves behind.
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 #: No write takes as long. One that did would fail, and be tried again: nothing is lost by a mistake here.
@@ -295,12 +297,10 @@ class ArrowStorage:
 
 
 def walk(storage: Storage, table: str) -> Iterator[tuple[str, str]]:
-    """The run folders of a table, as (day, encoded run), newest day first."""
-    for day in sorted(storage.list(table), reverse=True):
-        if day.startswith("day="):
-            for run in storage.list(f"{table}/{day}"):
-                if run.startswith("run="):
-                    yield day[4:], run[4:]
+    """The run folders of a table, as (day, encoded run), newest day first; other folders are not ours."""
+    for day in sorted(filter(_DAY.fullmatch, storage.list(table)), reverse=True):
+        for run in filter(_RUN.fullmatch, storage.list(f"{table}/{day}")):
+            yield day[4:], run[4:]
 
 
 def remove_stale(folder: Path, older_than_seconds: float = STALE_SECONDS) -> int:
