@@ -251,6 +251,7 @@ class RecordedRun:
                 return False
             self.closed = True
             try:
+                self.recorder.slow_down()
                 self._close(state, reason)
             except BaseException:  # a second Ctrl-C: how the run ended is said, and the rest recovered
                 self.recorder.end(reason or state)

@@ -74,6 +74,7 @@ class SegmentLog:
         self._followed_ns = 0  # the clock's anchor at the last `follow_clock`
         self._begin = begin
         self._held = False  # the next `log` must do more than record
+        self._is_slowed = False
         self._lock = threading.RLock()
         self._drain_lock = threading.RLock()
         #: What is written to now, and its successor, prepared ahead.
@@ -210,7 +211,7 @@ class SegmentLog:
                 self.next_number = following
                 if self._ended is None:
                     namespace["put"] = write
-                    if not self._held:
+                    if not self._held and not self._is_slowed:
                         namespace["write"] = write
                 self._coming = None
 
