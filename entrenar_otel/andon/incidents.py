@@ -70,7 +70,7 @@ class Incidents:
         lost: Callable[[int], None] = lambda _n: None,
     ) -> None:
         settings = config.monitor.andon
-        self._lake, self._record = lake, record
+        self._lake, self.record = lake, record
         self._config = config.model_dump(mode="json", by_alias=True)
         self._limit = settings.max_incidents
         self._before_ns = round(settings.incident_before_seconds * 1e9)
@@ -133,7 +133,7 @@ class Incidents:
     def _new(self, alert: Alert) -> _Incident:
         at = datetime.fromtimestamp(alert.started_ns / 1e9, UTC)
         name = f"{at:%Y%m%dT%H%M%S}-{encode_run(alert.name)}-{encode_run(alert.episode)}"
-        record = self._record
+        record = self.record
         folder = f"{run_folder('incidents', record.day, record.run_id)}/{name}-{record.process}"
         at_ns = self._clock.monotonic_of(alert.started_ns)
         incident = _Incident(alert, folder, at_ns, at_ns + self._after_ns)
@@ -164,7 +164,7 @@ class Incidents:
         for name, document in (
             ("alert", incident.alert.as_dict()),
             ("config", self._config),
-            ("environment", environment_of(self._record)),
+            ("environment", environment_of(self.record)),
         ):
             text = json.dumps(plain(document), indent=2, allow_nan=False)
             self._lake.storage.write_bytes(f"{incident.folder}/{name}.json", text.encode())
@@ -172,7 +172,7 @@ class Incidents:
     def _write_window(self, incident: _Incident) -> None:
         ranges = self._clock.ranges(incident.at_ns - self._before_ns, incident.at_ns + self._after_ns)
         times = [(_time(start), _time(end)) for start, end in ranges]
-        table = self._lake.ranges(times, run_id=self._record.run_id)
+        table = self._lake.ranges(times, run_id=self.record.run_id)
         self._lake.storage.write(f"{incident.folder}/window.parquet", table.schema, table.to_batches())
 
 

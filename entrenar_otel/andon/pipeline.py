@@ -114,6 +114,11 @@ class AlertPipeline:
         self.deliveries.start()
         self.incidents.worker.start()
 
+    def claimed(self, record: RunRecord) -> None:
+        """The lake has said which attempt this is."""
+        self.incidents.record = record
+        self._reporter.run = replace(self._reporter.run, attempt=record.attempt)
+
     # -- the heartbeat's thread -----------------------------------------------------------------
 
     def consume(self, samples: Samples) -> None:

@@ -35,7 +35,7 @@ class AlertReporter:
         lost: Callable[[int], None] = lambda _n: None,
     ) -> None:
         self._spans, self._incidents, self._deliveries = spans, incidents, deliveries
-        self._run = run
+        self.run = run
         self._lost = lost
 
     def report_findings(self, findings: Sequence[Finding]) -> None:
@@ -76,7 +76,7 @@ class AlertReporter:
     def close(self, timeout_seconds: float) -> None:
         """Let incidents and handlers finish; bounded."""
         if not self._incidents.close(timeout_seconds):
-            logger.warning("incidents of run %s are not all written", self._run.run_id)
+            logger.warning("incidents of run %s are not all written", self.run.run_id)
         for name in self._deliveries.close(min(timeout_seconds, _HANDLERS_SECONDS)):
             logger.warning(
                 "the alert handler %s did not finish in time and was abandoned; all alerts are in the lake",
@@ -84,4 +84,4 @@ class AlertReporter:
             )
 
     def _send(self, alert: Alert, incident: str | None) -> None:
-        self._deliveries.send(Notice(alert, self._run, incident))
+        self._deliveries.send(Notice(alert, self.run, incident))

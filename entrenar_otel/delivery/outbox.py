@@ -54,13 +54,25 @@ class Outbox(BoundedQueue[Samples]):
         super().put(samples.copy())
 
 
-def outbox_of_emitter(
-    emitter: MetricsEmitter, losses: Losses, *, run_id: str, rank: int, attempt: int
-) -> Outbox:
-    """An outbox that turns samples into records."""
+class RecordOwner(Protocol):
+    """Whose records they are; `attempt` is 0 until the lake has answered."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def attempt(self) -> int: ...
+
+
+def outbox_of_emitter(emitter: MetricsEmitter, losses: Losses, *, owner: Callable[[], RecordOwner]) -> Outbox:
+    """An outbox that turns samples into records of `owner()`."""
 
     def deliver(samples: Samples) -> None:
-        emitter.emit_batch(list(records_of(samples, run_id=run_id, rank=rank, attempt=attempt)))
+        one = owner()
+        emitter.emit_batch(list(records_of(samples, run_id=one.run_id, rank=one.rank, attempt=one.attempt)))
 
     return Outbox(f"emitter {type(emitter).__name__}", deliver, losses, emitter.flush)
 

@@ -12,9 +12,11 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.lake.storage import Storage, walk
 
-_FILE = re.compile(r"^(?P<process>.+)-(?P<first>\d{6,})(?:_(?P<last>\d{6,}))?\.parquet$")
+#: No `*`, `?` or `[` in a process's name: DuckDB would read other files, too.
+_FILE = re.compile(r"(?P<process>[\w.-]+)-(?P<first>\d{6,18})(?:_(?P<last>\d{6,18}))?\.parquet")
 _MAX_FOLDER = 200
 #: As many entries as any file system (32 kB) or object store (1,000) surely lists in one go.
 ATOMIC_LISTING = 200
@@ -56,7 +58,7 @@ class DataFile:
 
 def parse_name(folder: str, base: str) -> DataFile | None:
     """What a file holds, from its name; None if the name is not one of ours."""
-    found = _FILE.match(base)
+    found = _FILE.fullmatch(base)
     if found is None:
         return None
     first = int(found["first"])
@@ -75,7 +77,13 @@ def list_replaced(storage: Storage, folder: str) -> list[DataFile]:
 
 def _list_both(storage: Storage, folder: str) -> tuple[list[DataFile], list[DataFile]]:
     """Both from one listing: a file that appears between two would seem replaced, and be removed."""
-    files = [parsed for base in _list_whole(storage, folder) if (parsed := parse_name(folder, base))]
+    files = []
+    for base in _list_whole(storage, folder):
+        if (parsed := parse_name(folder, base)) is not None:
+            files.append(parsed)
+        elif base.endswith(".parquet"):
+            where = storage.location(f"{folder}/{base}")
+            name_skipped(where, f"{where} is left out: it has no name of ours")
     files.sort(key=lambda f: (f.process, f.first, -f.last))
     kept: list[DataFile] = []
     replaced: list[DataFile] = []

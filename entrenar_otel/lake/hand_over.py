@@ -45,13 +45,18 @@ def hand_over(
 ) -> int:
     """Write the owner's own sealed segment into the lake; returns its number of metric rows.
 
-    The caller then unlinks it. An empty segment writes nothing. `eras` of the owner's clock: it may have
+    The caller then unlinks it. An empty segment writes nothing, nor does one that lay parked and is gone:
+    somebody took this process for dead, and has brought it in. `eras` of the owner's clock: it may have
     found in a later segment that the machine's clock was set in this one.
     """
+    try:
+        words = segment.words()
+    except FileNotFoundError:
+        return 0
     eras = eras_of(segment.header) if eras is None else eras
     layouts: dict[int, Layout] = {}
     decoded = decode(
-        segment.words(),
+        words,
         layouts,
         start=HEADER_BYTES,
         end=segment.seal(),

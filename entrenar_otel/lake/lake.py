@@ -16,6 +16,7 @@ from entrenar_otel.errors import NotMeasured, RunError
 from entrenar_otel.identity import new_process_name
 from entrenar_otel.lake.catalog import list_metrics, run_folder
 from entrenar_otel.lake.compact import compact
+from entrenar_otel.lake.late import LateStorage
 from entrenar_otel.lake.limits import Limits
 from entrenar_otel.lake.live import usable_live
 from entrenar_otel.lake.prune import Prunable, find_prunable, prune
@@ -24,7 +25,7 @@ from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
 from entrenar_otel.lake.rows import metric_batches
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import METRICS, Owner
-from entrenar_otel.lake.storage import open_storage, remove_stale
+from entrenar_otel.lake.storage import Storage, open_storage, remove_stale
 from entrenar_otel.records import MetricRecord
 
 DEFAULT_LAKE = "entrenar-lake"
@@ -34,18 +35,28 @@ class Lake:
     """The store of all runs; implements `MetricsStore`.
 
     `location` is a folder or any Arrow file-system URL (`s3://…`, `gs://…`); `live` is the local
-    folder in which processes keep what is not in the lake yet. Raises LakeError on an invalid URL.
+    folder in which processes keep what is not in the lake yet. `storage` is that of the location, where it
+    is open already. Raises LakeError on an invalid URL.
     """
 
     def __init__(
-        self, location: str | os.PathLike[str] = DEFAULT_LAKE, live: str | os.PathLike[str] | None = None
+        self,
+        location: str | os.PathLike[str] = DEFAULT_LAKE,
+        live: str | os.PathLike[str] | None = None,
+        *,
+        storage: Storage | None = None,
     ) -> None:
-        self.storage = open_storage(location)
+        self.storage: Storage = open_storage(location) if storage is None else storage
         self.live = usable_live(None if live is None else Path(live))
 
     @property
     def url(self) -> str:
         return self.storage.url
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it has not answered when it was to be opened."""
+        return isinstance(self.storage, LateStorage)
 
     # -- queries --------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from entrenar_otel.lake.catalog import run_folder
 from entrenar_otel.lake.runs import CRASHED, RUNNING, UNKNOWN, RunRecord, read_record
+from entrenar_otel.lake.statement import ended_as_said
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.header import SegmentError
 from entrenar_otel.recording.life import Hold, Life, LockFile
@@ -100,5 +101,7 @@ def as_seen(storage: Storage, record: RunRecord) -> RunRecord:
         return record
     life = life_of(storage, record)
     if life is Life.DEAD:
-        return replace(record, state=CRASHED, reason="the process is gone; not recovered yet")
+        lock = LockFile.see(Path(record.live) / f"{record.process}.lock")
+        gone = replace(record, state=CRASHED, reason="the process is gone; not recovered yet")
+        return ended_as_said(record, lock.about) or gone
     return replace(record, state=UNKNOWN, reason=_SILENT) if life is Life.UNKNOWN else record

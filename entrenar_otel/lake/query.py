@@ -15,13 +15,13 @@ import duckdb
 import pyarrow as pa
 
 from entrenar_otel.errors import QueryError
-from entrenar_otel.lake.catalog import encode_run, list_metrics, list_pruned
+from entrenar_otel.lake.catalog import encode_run, list_metrics, list_pruned, parse_name
 from entrenar_otel.lake.execution import Execution, out_of_memory, spill_folder
 from entrenar_otel.lake.limits import Limits
 from entrenar_otel.lake.live import LiveSegment, read_live
 from entrenar_otel.lake.pulse import as_seen
 from entrenar_otel.lake.rows import in_memory_table
-from entrenar_otel.lake.runs import find_records, records_table
+from entrenar_otel.lake.runs import attempt_of, find_records, records_table
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
 from entrenar_otel.lake.storage import Storage, walk
 from entrenar_otel.lake.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
@@ -137,6 +137,10 @@ def _make_views(
 ) -> None:
     mentioned = {view for view in _VIEWS if re.search(rf"\b{view}\b", sql, flags=re.I)}
     segments = read_live(live, storage.url, run_id) if mentioned.intersection(_LIVE) else []  # first
+    for segment in segments:
+        if not segment.owner.attempt:  # its process has not heard of the lake yet
+            owner, process = segment.owner, segment.snapshot.process
+            segment.snapshot.header["attempt"] = attempt_of(storage, owner.run_id, owner.rank, process)
     if "metrics" in mentioned:
         _view_metrics(connection, storage, segments, run_id)
     if mentioned & {"events", "alerts"}:
@@ -161,7 +165,7 @@ def list_table(storage: Storage, table: str, run_id: str | None) -> list[str]:
         if wanted in (None, run)
         for folder in (f"{table}/day={day}/run={run}",)
         for base in storage.list(folder)
-        if base.endswith(".parquet")
+        if parse_name(folder, base) is not None
     ]
 
 

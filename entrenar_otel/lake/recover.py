@@ -25,15 +25,19 @@ from entrenar_otel.lake.runs import (
     CRASHED,
     RUNNING,
     RunRecord,
+    claim,
     find_records,
+    new_record,
     read_record,
+    record_from,
     record_name,
     write_record,
 )
 from entrenar_otel.lake.skipped import name_skipped
+from entrenar_otel.lake.statement import ended_as_said
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.header import NewerFormat, SegmentError
-from entrenar_otel.recording.life import Hold, Life, LockFile
+from entrenar_otel.recording.life import Hold, Life, LockFile, lock_of
 from entrenar_otel.recording.lock import try_lock
 from entrenar_otel.recording.origin import is_local
 from entrenar_otel.recording.plain_file import is_plain
@@ -99,8 +103,44 @@ def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Re
     for process, name in records.items():  # where the lock was gone before
         record = None if process in left else read_record(storage, name)
         if record is not None and record.process == process:
-            _close(storage, record, ended)
+            _close(storage, record, ended, {})
     dead.say_left()
+
+
+def _goes_to(storage: Storage, where: Mapping[str, Any]) -> bool:
+    """Whether a segment, or what a process said of itself, is for this lake.
+
+    A run that the lake has never answered could not ask what the lake's own name is.
+    """
+    lake = str(where.get("lake", ""))
+    if lake == storage.url:
+        return True
+    is_unanswered = where.get("attempt") == 0 or where.get("run") is not None
+    return is_unanswered and storage.is_local and os.path.realpath(lake) == storage.url
+
+
+def _claimed(storage: Storage, snapshot: Snapshot) -> int:
+    """The attempt of a process that died before it had one."""
+    header, run = snapshot.header, record_from(LockFile.see(lock_of(snapshot.path)).about.get("run"))
+    if run is None or run.process != snapshot.process:
+        run = replace(
+            new_record(
+                run_id=header["run_id"],
+                rank=int(header["rank"]),
+                world_size=int(header["rank"]) + 1,
+                day=header["day"],
+                config=None,
+                model_id=None,
+                version=None,
+                process=snapshot.process,
+                live=str(snapshot.path.parent),
+            ),
+            started_at=datetime.fromtimestamp(snapshot.path.stat().st_mtime, UTC),
+            argv=[],
+            pid=int(header.get("pid", 0)),
+            git_commit=None,
+        )
+    return claim(storage, run).attempt
 
 
 def _set_aside(path: Path, error: SegmentError) -> None:
@@ -116,11 +156,13 @@ def _set_aside(path: Path, error: SegmentError) -> None:
 
 def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, datetime, str] | None:
     def is_wanted(header: Mapping[str, Any]) -> bool:
-        return bool(header["lake"] == storage.url) and dead.has_written(path, dict(header))
+        return _goes_to(storage, header) and dead.has_written(path, dict(header))
 
     snapshot = read_segment(path, is_wanted)
     if snapshot is None:
         return None
+    if snapshot.header["attempt"] == 0:
+        snapshot.header["attempt"] = _claimed(storage, snapshot)
     segment = decode_snapshot(snapshot)
     header, owner, journal = snapshot.header, segment.owner, segment.journal
     closed: list[Document] = []
@@ -198,15 +240,17 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime], dead: 
         try:
             lock = LockFile.read(path, fd, Hold.FREE)
             about = lock.about
-            if about.get("lake", storage.url) != storage.url or not dead.has_locked(lock):
+            if ("lake" in about and not _goes_to(storage, about)) or not dead.has_locked(lock):
                 continue
             name = about.get("record")
             if isinstance(name, str):
                 record = read_record(storage, name)
+            elif (run := record_from(about.get("run"))) is not None:  # the lake had not answered yet
+                record = claim(storage, run) if run.process == path.stem else None
             else:  # it died before it could say so: without its lock, nothing would prove that
                 record = next((one for one in find_records(storage) if one.process == path.stem), None)
             if record is not None and record.process == path.stem:
-                _close(storage, record, ended)
+                _close(storage, record, ended, about)
             for suffix in (".control", ".paused", ".lock"):  # commands to it, and what it said of itself
                 with contextlib.suppress(OSError):  # such as a folder of that name
                     path.with_suffix(suffix).unlink(missing_ok=True)
@@ -222,11 +266,13 @@ def close_all_dead(storage: Storage, *, force: bool = False) -> None:
     gone = (Life.DEAD, Life.UNKNOWN) if force else (Life.DEAD,)
     for record in find_records(storage):
         if record.state == RUNNING and life_of(storage, record) in gone:
-            _close(storage, record, {})
+            lock = LockFile.see(Path(record.live) / f"{record.process}.lock")
+            _close(storage, record, {}, lock.about)
 
 
-def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime]) -> None:
+def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime], about: dict[str, Any]) -> None:
+    """Close a record: as its process said that the run ended, else as crashed."""
     if record.state == RUNNING:
         at = max(ended.get(record.process, record.started_at), record.started_at)
-        write_record(storage, record.ended(CRASHED, at, _REASON))
+        write_record(storage, ended_as_said(record, about) or record.ended(CRASHED, at, _REASON))
     remove_beat(storage, record)

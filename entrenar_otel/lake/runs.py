@@ -79,6 +79,11 @@ class RunRecord:
     def name(self) -> str:
         return record_name(self.day, self.run_id, self.attempt, self.rank)
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the lake knows of it: an attempt has a number from 1 on."""
+        return self.attempt > 0
+
     def ended(self, state: str, at: datetime, reason: str | None = None, dropped: int = 0) -> RunRecord:
         return replace(self, state=state, ended_at=at, reason=reason and redacted(reason), dropped=dropped)
 
@@ -109,11 +114,11 @@ def new_record(
     process: str,
     live: str,
 ) -> RunRecord:
-    """The record of this process, as attempt 1; `claim` finds the real number."""
+    """The record of this process, as attempt 0: `claim` finds its number."""
     text, digest = describe_config(config)
     return RunRecord(
         run_id=run_id,
-        attempt=1,
+        attempt=0,
         rank=rank,
         world_size=world_size,
         started_at=datetime.now(UTC),
@@ -173,12 +178,17 @@ def _ask_git() -> str | None:
 
 def write_record(storage: Storage, record: RunRecord, *, exclusive: bool = False) -> None:
     """Write the record durably, replacing an earlier one. `exclusive`: raises FileExistsError instead."""
-    row = pa.Table.from_pylist([asdict(record)], schema=RUNS)
-    storage.write(record.name, RUNS, row.to_batches(), exclusive=exclusive)
+    storage.write(record.name, RUNS, record_row(record).to_batches(), exclusive=exclusive)
 
 
 def claim(storage: Storage, record: RunRecord) -> RunRecord:
-    """Write the start of the next attempt of this run and rank, and return its record."""
+    """Write the start of the next attempt of this run and rank, and return its record.
+
+    A process has one: where an earlier try seemed to fail and arrived nevertheless, or recovery claims for a
+    process that died in between, it is that one.
+    """
+    if (own := _claimed_by(storage, record.run_id, record.rank, record.process)) is not None:
+        return own
     last = 0
     while True:
         last = max(last, _last_attempt(storage, record.run_id, record.rank)) + 1
@@ -186,6 +196,17 @@ def claim(storage: Storage, record: RunRecord) -> RunRecord:
         with contextlib.suppress(FileExistsError):  # another process's, or something odd of that name
             write_record(storage, record, exclusive=True)
             return record
+
+
+def attempt_of(storage: Storage, run_id: str, rank: int, process: str) -> int:
+    """The attempt that this process has claimed, or else would get now."""
+    own = _claimed_by(storage, run_id, rank, process)
+    return _last_attempt(storage, run_id, rank) + 1 if own is None else own.attempt
+
+
+def _claimed_by(storage: Storage, run_id: str, rank: int, process: str) -> RunRecord | None:
+    records = find_records(storage, run_id) if process else []
+    return next((one for one in records if (one.rank, one.process) == (rank, process)), None)
 
 
 def _last_attempt(storage: Storage, run_id: str, rank: int) -> int:
@@ -267,6 +288,28 @@ def _checked(row: dict[str, Any], name: str) -> RunRecord:
     if record.state not in STATES:
         raise ValueError(f"state is {describe(record.state)}")
     return record
+
+
+def document_of(record: RunRecord) -> dict[str, Any]:
+    """A record as JSON: the statement of a process that has claimed no attempt yet."""
+    return asdict(record) | {"started_at": record.started_at.isoformat(), "ended_at": None}
+
+
+def record_from(document: Any) -> RunRecord | None:
+    """What `document_of` made, or None: whatever lies in a folder may have been put there by anybody."""
+    try:
+        given = {name: value for name, value in document.items() if name in RunRecord.__dataclass_fields__}
+        started = datetime.fromisoformat(given["started_at"])
+        record = RunRecord(**{**given, "started_at": started, "attempt": 0})
+        (row,) = record_row(record).to_pylist()
+        return _checked(row, record.name)
+    except (AttributeError, KeyError, TypeError, ValueError, pa.ArrowException):
+        return None
+
+
+def record_row(record: RunRecord) -> pa.Table:
+    """The record as a table of one row."""
+    return pa.Table.from_pylist([asdict(record)], schema=RUNS)
 
 
 def records_table(records: list[RunRecord]) -> pa.Table:

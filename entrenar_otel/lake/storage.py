@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import fcntl
 import os
@@ -25,6 +26,8 @@ from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.recording.plain_file import open_plain, read_plain
 from entrenar_otel.redact import without_credentials
 
+#: As `catalog.encode_run` makes them; DuckDB would read `*`, `?` and `[` as a pattern.
+_DAY, _RUN = re.compile(r"day=\d{4}-\d\d-\d\d"), re.compile(r"run=[A-Za-z0-9_.~%-]+")
 #: What a write that was killed leaves behind.
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 #: No write takes as long. One that did would fail, and be tried again: nothing is lost by a mistake here.
@@ -34,8 +37,13 @@ STALE_SECONDS = 24 * 3600.0
 class Storage(Protocol):
     """What the lake needs of a place: names are relative, with `/`."""
 
-    url: str
-    is_local: bool
+    @property
+    def url(self) -> str:
+        """The lake's name, by which segments know it."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder."""
 
     def write(
         self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, exclusive: bool = False
@@ -84,7 +92,17 @@ def open_storage(lake: str | os.PathLike[str]) -> Storage:
     except (pa.ArrowInvalid, OSError, NotImplementedError) as error:
         reason = str(error).replace(text, url)
         raise LakeError(f"{url} is neither a folder nor a URL that Arrow knows: {reason}") from None
-    return ArrowStorage(filesystem, root, url)
+    return ArrowStorage(_patient(filesystem), root, url)
+
+
+def _patient(filesystem: pafs.FileSystem) -> pafs.FileSystem:
+    """The same with three tries a request, where it is S3: a silent server fails after 10 s, not after 100.
+
+    A hand-over that failed is tried again anyway, and pyarrow waits at exit for a request in progress.
+    """
+    if filesystem.type_name != "s3":
+        return filesystem
+    return copy.copy(filesystem)  # made by `S3FileSystem()`, whose default that is; `from_uri` has another
 
 
 def _write(where: Any, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
@@ -295,12 +313,10 @@ class ArrowStorage:
 
 
 def walk(storage: Storage, table: str) -> Iterator[tuple[str, str]]:
-    """The run folders of a table, as (day, encoded run), newest day first."""
-    for day in sorted(storage.list(table), reverse=True):
-        if day.startswith("day="):
-            for run in storage.list(f"{table}/{day}"):
-                if run.startswith("run="):
-                    yield day[4:], run[4:]
+    """The run folders of a table, as (day, encoded run), newest day first; other folders are not ours."""
+    for day in sorted(filter(_DAY.fullmatch, storage.list(table)), reverse=True):
+        for run in filter(_RUN.fullmatch, storage.list(f"{table}/{day}")):
+            yield day[4:], run[4:]
 
 
 def remove_stale(folder: Path, older_than_seconds: float = STALE_SECONDS) -> int:

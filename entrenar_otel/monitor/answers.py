@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 class Answers:
     """Statistics in memory, and rows of the lake, of one run.
 
-    `heartbeat` and `record` are there from the start of the run on; the lake is opened when it is first
-    asked.
+    `heartbeat` and `current_record` are there from the start of the run on; the lake is opened when it is
+    first asked.
     """
 
     def __init__(self, run_id: str, open_lake: Callable[[], Lake]) -> None:
         self._run_id = run_id
         self._open_lake = open_lake
         self.heartbeat: Heartbeat | None = None
-        self.record: RunRecord | None = None
+        self.current_record: Callable[[], RunRecord | None] = lambda: None
 
     @cached_property
     def lake(self) -> Lake:
@@ -41,9 +41,14 @@ class Answers:
         return self._open_lake()
 
     @property
+    def record(self) -> RunRecord | None:
+        """The run's record, from the start of the run on."""
+        return self.current_record()
+
+    @property
     def attempt(self) -> int | None:
         """See `Monitor.attempt`."""
-        return self.record.attempt if self.record else None
+        return (self.record.attempt or None) if self.record else None
 
     def summary(self, metric: str | None = None, **tags: object) -> Any:
         """The statistics of one metric, or of all (a dict by series name).

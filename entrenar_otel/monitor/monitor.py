@@ -240,9 +240,9 @@ class Monitor(metaclass=_OnePerProcess):
     def close(self, state: str = "completed", reason: str | None = None) -> None:
         """End the run: everything recorded goes into the lake. Idempotent; atexit does it too.
 
-        `state` is completed, stopped or crashed (else ConfigError). Bounded: a hanging emitter or
-        exporter is left behind after some seconds, a hanging lake after a minute, and what is not in the
-        lake then is brought in by the next run.
+        `state` is completed, stopped or crashed (else ConfigError). Bounded, whatever hangs together: a
+        hanging emitter or exporter is left behind after some seconds, a hanging lake 20 s after the call at
+        the latest, and what is not in the lake then is brought in by the next run.
         """
         if state not in ("completed", "stopped", "crashed"):
             raise ConfigError(f"expected state to be one of completed, stopped, crashed, got {state!r}")
@@ -396,7 +396,7 @@ class Monitor(metaclass=_OnePerProcess):
 
     @property
     def attempt(self) -> int | None:
-        """Which start of this run this is, from 1; None before it is started."""
+        """Which start of this run this is, from 1; None before it is started, and until the lake answers."""
         return self._answers.attempt
 
     @property

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
     from entrenar_otel.otel.metrics.sdk_reader import SdkReader
     from entrenar_otel.otel.traces.run_spans import RunSpans
+    from entrenar_otel.run.keeper import Keeper
     from entrenar_otel.run.open_run import OpenRun
 
 
@@ -87,6 +88,7 @@ class RecordedRun:
         self._quiet = given.quiet or request.rank > 0
         self._source: SdkReader | None = None
         self._process_lock: ProcessLock | None = None
+        self.keeper: Keeper | None = None
         self._lock = threading.RLock()
         self._is_starting = False
 
@@ -132,13 +134,22 @@ class RecordedRun:
 
     def _give_up(self, error: BaseException) -> None:
         logger.warning("monitoring is off: %s: %s; training goes on", type(error).__name__, error)
-        self._release_process()
         self.recorder.end("monitoring is off")
         if self.open is not None:
             with guard("start"):
                 self.open.prepare_end("crashed", str(error))
+        with guard("start"):
+            self._let_go_after_failure(str(error))
         lifetime.closed(self._owner)
         self.closed = True
+
+    def _let_go_after_failure(self, reason: str) -> None:
+        """The start failed: the run's record says so, if the lake has one."""
+        if self.keeper is not None and self.keeper.worker.is_started:
+            self.keeper.say_end("crashed", reason)
+            self.keeper.begin_end()
+        else:
+            self._release_process()
 
     def _start(self) -> None:
         from entrenar_otel.otel.sdk_seams import import_sdk
@@ -146,37 +157,37 @@ class RecordedRun:
         occupy_standard_descriptors()
         import_sdk()
         from entrenar_otel.otel.environment import assumed
+        from entrenar_otel.run.keeper import CLAIM_SECONDS
 
         lake, process = self.answers.lake, identity.new_process_name()
         lifetime.starting(self._owner)
         # The lock comes first: a record that says `running` without one is a crashed run.
-        self._process_lock = ProcessLock(lake.live, process)
-        record = self.answers.record = self._claim(lake, process)
-        self._process_lock.describe({"lake": lake.url, "record": record.name})
-        header = {
-            "lake": lake.url,
-            "run_id": record.run_id,
-            "attempt": record.attempt,
-            "rank": record.rank,
-            "day": record.day,
-        }
-        self.recorder.open(lake.live, header, process)
+        lock = self._process_lock = ProcessLock(lake.live, process)
+        keeper = self.keeper = self._make_keeper(lake, process, lock)
+        self.answers.current_record = lambda: keeper.record
+        keeper.start(0.0 if lake.is_late else CLAIM_SECONDS)
+        self.recorder.open(lake.live, keeper.header(), process)
+        keeper.state_claim()  # where it answered meanwhile
         self._install()
         with assumed(*self.request.settings.otlp):
-            run = self.open = self._open_run(lake, record)
+            run = self.open = self._open_run(keeper)
         if run.pipeline is not None:
             self.alerts.connect(run.pipeline)
         self.answers.heartbeat = run.heartbeat
         lifetime.opened(self._owner, self.request.given.rank)
         run.start(self.log)
         if not self._quiet:
-            again = f", attempt {record.attempt}" if record.attempt > 1 else ""
-            page = f"; {self.metrics_url}" if self.metrics_url else ""
-            say(f"recording run {record.run_id}{again} into {lake.url}{page}")
+            self._say_start(lake, keeper.record)
 
-    def _claim(self, lake: Lake, process: str) -> RunRecord:
-        """The record of the next attempt of this run, written."""
-        from entrenar_otel.lake.runs import claim, new_record
+    def _say_start(self, lake: Lake, record: RunRecord) -> None:
+        again = f", attempt {record.attempt}" if record.attempt > 1 else ""
+        place = lake.url if record.is_claimed else f"{lake.live}, until {lake.url} answers"
+        page = f"; {self.metrics_url}" if self.metrics_url else ""
+        say(f"recording run {record.run_id}{again} into {place}{page}")
+
+    def _make_keeper(self, lake: Lake, process: str, lock: ProcessLock) -> Keeper:
+        from entrenar_otel.lake.runs import new_record
+        from entrenar_otel.run.keeper import Keeper
 
         request = self.request
         record = new_record(
@@ -190,15 +201,14 @@ class RecordedRun:
             process=process,
             live=str(lake.live),
         )
-        return claim(lake.storage, record)
+        return Keeper(self.recorder, lake, record, lock, retention_days=request.settings.retention_days)
 
-    def _open_run(self, lake: Lake, record: RunRecord) -> OpenRun:
+    def _open_run(self, keeper: Keeper) -> OpenRun:
         from entrenar_otel.run.open_run import OpenRun, budgets_of
 
         return OpenRun(
             self.recorder,
-            lake,
-            record,
+            keeper,
             self.registry,
             self.providers,
             settings=self.request.settings,
@@ -240,21 +250,32 @@ class RecordedRun:
             if self.closed:
                 return False
             self.closed = True
-            run = self.open
-            if run is not None:
-                with guard("close"):
-                    run.prepare_end(state, reason)
-            self.recorder.end(reason or state)
-            for provider in self.providers:
-                provider.cut(self.recorder)
-            if self._source is not None:
-                self._source.cut()
-            if run is not None:
-                self.progress.clear()
-                run.end(state, reason)
-                self._release_process()
-                lifetime.closed(self._owner)
+            try:
+                self.recorder.slow_down()
+                self._close(state, reason)
+            except BaseException:  # a second Ctrl-C: how the run ended is said, and the rest recovered
+                self.recorder.end(reason or state)
+                if self.keeper is not None:
+                    self.keeper.begin_end()
+                raise
+            finally:
+                if self.open is not None:
+                    lifetime.closed(self._owner)
             return True
+
+    def _close(self, state: str, reason: str | None) -> None:
+        run = self.open
+        if run is not None:
+            with guard("close"):
+                run.prepare_end(state, reason)
+        self.recorder.end(reason or state)
+        for provider in self.providers:
+            provider.cut(self.recorder)
+        if self._source is not None:
+            self._source.cut()
+        if run is not None:
+            self.progress.clear()
+            run.end(state)
 
     def abandon(self) -> None:
         """In a forked child: the parent's files, locks and threads are not touched."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.console import logger
-from entrenar_otel.errors import ConfigError, RunError, describe
+from entrenar_otel.delivery.promise import Promise
+from entrenar_otel.errors import ConfigError, LakeError, RunError, describe
 from entrenar_otel.records import MetricsEmitter
 from entrenar_otel.run.settings import DEFAULT_LAKE, FILE, RunSettings
 
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
 
     from entrenar_otel.andon import AndonConfig
     from entrenar_otel.lake import Lake
+    from entrenar_otel.lake.storage import Storage
 
 Resume = Literal["allow", "never", "must"]
 OnBadValue = Literal["warn", "raise"]
 
 _MAX_RUN_ID = 200
+#: How long a new Monitor waits for its lake: a moment, and longer where `resume` depends on what it says.
+_OPEN_SECONDS, _RESUME_SECONDS = 3.0, 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +144,29 @@ class ResolvedRequest:
     def open_lake(self) -> Lake:
         """The lake, writable, with the run that `resume` demands; the default lake has a second place.
 
-        Raises ConfigError, LakeError, RunError.
+        One that does not answer is opened in the background; but what `resume` demands must be known. Raises
+        ConfigError, LakeError, RunError.
         """
+        from entrenar_otel.lake.late import LateStorage  # and pyarrow, before the clock begins to run
+
+        opening = Promise("entrenar-open", self._open_lake)
+        demands = self.given.resume != "allow"
+        if opening.wait(_RESUME_SECONDS if demands else _OPEN_SECONDS):
+            return opening.result()
+        tries = [opening.result]
+
+        def opened() -> Storage:
+            return (tries.pop() if tries else self._open_lake)().storage
+
+        late = LateStorage(self.settings.lake or DEFAULT_LAKE, opened)
+        if demands:
+            raise LakeError(
+                f"expected {late.url} to say within {_RESUME_SECONDS:.0f} s whether it has run "
+                f"{self.run_id!r} (resume={self.given.resume!r}), got no answer"
+            )
+        return make_lake(self.settings, self.given.live, storage=late)
+
+    def _open_lake(self) -> Lake:
         given, lake = self.given, make_lake(self.settings, self.given.live)
         if (problem := _write_problem(lake)) is not None:
             if given.lake is not None or given.resume != "allow":
@@ -154,12 +179,14 @@ class ResolvedRequest:
         return lake
 
 
-def make_lake(settings: RunSettings, live: str | os.PathLike[str] | None) -> Lake:
+def make_lake(
+    settings: RunSettings, live: str | os.PathLike[str] | None, *, storage: Storage | None = None
+) -> Lake:
     """The lake of these settings; pyarrow and duckdb are imported here. Raises ConfigError."""
     from entrenar_otel.lake import Lake
 
     try:
-        return Lake(settings.lake or DEFAULT_LAKE, live)
+        return Lake(settings.lake or DEFAULT_LAKE, live, storage=storage)
     except PermissionError as error:
         raise ConfigError(str(error)) from None
 

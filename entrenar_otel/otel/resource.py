@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 def resource_of(
     *,
     run_id: str,
-    attempt: int,
+    attempt: int | None,
     rank: int,
     world_size: int,
     model_id: str | None,
     version: str | None,
     process_created: datetime,
     environ: Mapping[str, str],
+    process: str = "",
 ) -> Resource:
     """The resource of a run's process.
 
     OTEL_RESOURCE_ATTRIBUTES wins, except over the attributes that tell processes apart: ranks that all
-    had one `service.instance.id` would overwrite each other.
+    had one `service.instance.id` would overwrite each other. Where the lake has not said yet which `attempt`
+    this is, the name of the `process` stands for it.
 
     >>> made = resource_of(run_id="r", attempt=2, rank=0, world_size=1, model_id="digits", version=None,
     ...                    process_created=datetime(2026, 1, 2, tzinfo=UTC), environ={})
@@ -45,7 +47,7 @@ def resource_of(
         "host.name": socket.gethostname(),
         **given,
         "service.name": given.get("service.name") or service_name(model_id, sys.argv),
-        "service.instance.id": f"{run_id}/{attempt}/{rank}",
+        "service.instance.id": f"{run_id}/{process if attempt is None else attempt}/{rank}",
         "training.run.id": run_id,
         "training.run.attempt": attempt,
         "training.model.id": model_id,

@@ -70,7 +70,7 @@ _MAX_32, _MAX_63 = (1 << 31) - 1, (1 << 63) - 1
 _FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "lake": ("text", lambda value: is_text(value, 8192)),
     "run_id": ("text", lambda value: is_text(value, 4096)),
-    "attempt": ("a number from 1", lambda value: is_whole(value, 1, _MAX_32)),
+    "attempt": ("a number from 0", lambda value: is_whole(value, 0, _MAX_32)),  # 0: not known yet
     "rank": ("a number from 0", lambda value: is_whole(value, 0, _MAX_32)),
     "day": ("a date", is_day),
     "process": ("a process's name", is_process_name),

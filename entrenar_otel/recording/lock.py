@@ -8,8 +8,10 @@ import json
 import os
 import threading
 import weakref
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from entrenar_otel.recording.origin import Origin
 from entrenar_otel.recording.plain_file import open_plain
@@ -44,18 +46,22 @@ class ProcessLock:
         self._file = create_locked(self.path)
         self.describe({})
 
-    def describe(self, data: dict[str, str]) -> None:
-        """Say what recovery must know: the lake, and the name of the run's record in it.
+    def describe(self, data: Mapping[str, Any]) -> None:
+        """Say what recovery must know: the lake, the run and its record there, and how it ended.
 
-        And always where the process runs, and which file this is: a copy's lock says nothing.
+        And always where the process runs, and which file this is: a copy's lock says nothing. In one write,
+        over all that was said before.
         """
+        if self._file.closed:
+            return
         fd = self._file.fileno()
         file = os.fstat(fd)
         known = {"origin": Origin.here().document(), "file": [file.st_dev, file.st_ino]}
-        os.pwrite(fd, json.dumps({**data, **known}).encode(), 0)
+        os.pwrite(fd, json.dumps({**data, **known}).encode().ljust(file.st_size), 0)
+        os.fsync(fd)
 
     def release(self, *, unlink: bool = True) -> None:
-        """Give the lock back; a forked child closes its copy only (`unlink=False`)."""
+        """Give the lock back. With `unlink=False` the file stays: recovery, or the parent, needs it."""
         if unlink:
             self.path.unlink(missing_ok=True)
         let_go(self._file)

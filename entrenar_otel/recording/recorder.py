@@ -21,6 +21,7 @@ from __future__ import annotations
 import linecache
 import math
 import operator
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ MAX_LAYOUTS = 1024
 #: Every segment begins with all layouts; they may take a quarter of it, about 60,000 names.
 MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
 LOSS = Series("loss")
+#: What a `log` waits from the moment on in which its run begins to end.
+_SLOWED_SECONDS = 0.001
 
 if TYPE_CHECKING:  # the recorder's namespace, in which the hot path runs (see Recorder.__init__)
     EPOCH: int
@@ -223,6 +226,8 @@ class Recorder(SegmentLog):
         tags: Mapping[str, Any] | None,
         values: Mapping[str, Any] | None = None,
     ) -> None:
+        if self._is_slowed:
+            time.sleep(_SLOWED_SECONDS)
         stop: tuple[float, int, int, int, Series] | None = None
         problems: list[str] = []  # meant for the loop: past the guard
         with guard("log"):
@@ -277,11 +282,18 @@ class Recorder(SegmentLog):
                 self._held = True
                 self.namespace["write"] = not_ready
 
+    def slow_down(self) -> None:
+        """The run is about to end: a thread that logs without pause leaves the others time for it."""
+        with self._lock:
+            self._is_slowed = True
+            if self._ended is None:
+                self.namespace["write"] = not_ready
+
     def obey(self) -> None:
         """Do what the line is held for, on this thread. Does nothing when nothing holds it."""
         with self._lock:
             held, self._held = self._held, False
-            if held and self._ended is None:
+            if held and self._ended is None and not self._is_slowed:
                 self.namespace["write"] = self.namespace["put"]
         if held:
             self._on_held()

@@ -1,8 +1,10 @@
 """Segment: the append-only file that is also the write-ahead log, mapped into memory where that is safe.
 
-One process owns a segment and holds its `flock`; a free lock says that the owner is dead. Header
-(16 kB): magic, `first_seq`, `synced_to`, JSON length, checksum, JSON (whose run, where it goes, the
-clock). Then records (layout.py) up to the first zero word.
+One process owns a segment and holds its `flock`; a free lock says that the owner is dead, unless the
+segment is parked (`park`): then its process's lock says it. Header (16 kB): magic, `first_seq`, `synced_to`,
+JSON length, checksum, JSON (whose run, where it goes, the clock), and in its second half two addenda, each
+written once: which attempt the run turned out to be, and to what length the file was cut. Then records
+(layout.py) up to the first zero word.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from entrenar_otel.recording.header import FORMAT, NewerFormat, SegmentError, ch
 from entrenar_otel.recording.layout import MAGIC
 from entrenar_otel.recording.lock import OwnedFile, create_locked, let_go
 from entrenar_otel.recording.mapped import Mapped
+from entrenar_otel.recording.parked import Parked
 from entrenar_otel.recording.plain_file import open_plain
 
 SEGMENT_BYTES = 16 << 20
@@ -40,6 +43,11 @@ _HEADER = struct.Struct("<8sqqII")  # magic, first_seq, synced_to, JSON length, 
 _SEQ = _SYNCED = struct.Struct("<q")
 _SYNCED_AT = 16
 _MAGIC = b"ENTRSEG1"
+_ADDENDUM = struct.Struct("<8sII")  # magic, JSON length, JSON checksum
+_ADDENDUM_MAGIC = b"ENTRADD1"
+#: Where the addenda are; the header proper ends before them.
+_CLAIM_AT, _CUT_AT = HEADER_BYTES // 2, HEADER_BYTES * 3 // 4
+_ADDENDUM_BYTES = _CUT_AT - _CLAIM_AT
 #: By the device of a folder: whether its files may be mapped.
 _in_place: dict[int, bool] = {}
 
@@ -62,9 +70,11 @@ class Segment:
     done again by whoever needs it done.
     """
 
-    def __init__(self, path: Path, file: OwnedFile, body: Mapped | Appended, header: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path, file: OwnedFile, body: Mapped | Appended | Parked, header: dict[str, Any]
+    ) -> None:
         self.path = path  # hidden until `install`
-        self.body = body
+        self.body: Mapped | Appended | Parked = body
         self.size = body.size
         self.header = header
         self.write = body.write
@@ -125,8 +135,8 @@ class Segment:
         if self.body.grows:
             self.header["grows"] = True
         text = json.dumps(self.header).encode()
-        if len(text) > HEADER_BYTES - _HEADER.size:
-            raise SegmentError(f"a segment's header has {len(text)} bytes, at most {HEADER_BYTES} fit")
+        if len(text) > _CLAIM_AT - _HEADER.size:
+            raise SegmentError(f"a segment's header has {len(text)} bytes, at most {_CLAIM_AT} fit")
         self.first_seq = first_seq
         self.opened_at = time.monotonic()
         head = _HEADER.pack(_MAGIC, first_seq, HEADER_BYTES, len(text), _checksum(first_seq, text)) + text
@@ -168,8 +178,40 @@ class Segment:
         """Have the kernel map these bytes before the loop touches them."""
         self.body.prefault(start, length)
 
+    def claim(self, fields: dict[str, Any]) -> None:
+        """State what was not known when the header was written: the attempt, and the lake by its own name."""
+        self.header = {**self.header, **fields}
+        if "number" in self.header:  # else `begin` writes the header
+            self._add(_CLAIM_AT, fields)
+
+    def _add(self, at: int, fields: dict[str, Any]) -> None:
+        text = json.dumps(fields).encode()
+        if len(text) > _ADDENDUM_BYTES - _ADDENDUM.size:
+            raise SegmentError(f"an addendum has {len(text)} bytes, at most {_ADDENDUM_BYTES} fit")
+        with self.path.open("rb+", buffering=0) as file:  # the text first: killed in between, there is none
+            os.pwrite(file.fileno(), text, at + _ADDENDUM.size)
+            os.pwrite(file.fileno(), _ADDENDUM.pack(_ADDENDUM_MAGIC, len(text), adler32(text)), at)
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it takes neither descriptor nor memory."""
+        return isinstance(self.body, Parked)
+
+    def park(self) -> None:
+        """Cut a sealed segment to what it holds and close it: it waits for a lake that is away."""
+        if not self.is_parked:
+            end = self.seal()
+            self.sync()
+            self._add(_CUT_AT, {"bytes": end})  # first: a file shorter than it says is damaged
+            os.ftruncate(self.fd, end)
+            self.close()
+            self.body = Parked(self.path, end)
+
     def words(self) -> NDArray[np.uint64]:
-        """All 64-bit words, a view; release it before `close`."""
+        """All 64-bit words, a view; release it before `close`. Of a parked segment: a copy.
+
+        Raises FileNotFoundError where a parked one was recovered by somebody else.
+        """
         return self.body.words()
 
     def position(self) -> int:
@@ -223,6 +265,16 @@ def _may_be_mapped(folder: Path) -> bool:
     return _in_place[device]
 
 
+def _addendum(head: bytes, at: int) -> dict[str, Any]:
+    """What was stated there; nothing where it was not, or was not completed."""
+    magic, length, checksum = _ADDENDUM.unpack_from(head, at)
+    text = head[at + _ADDENDUM.size : at + _ADDENDUM.size + length]
+    if magic != _ADDENDUM_MAGIC or length > _ADDENDUM_BYTES or adler32(text) != checksum:
+        return {}
+    fields = json.loads(text)
+    return fields if isinstance(fields, dict) else {}
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A segment as everybody else sees it: a copy of its bytes at one moment."""
@@ -242,6 +294,7 @@ class Snapshot:
         FileNotFoundError (it was handed over), another OSError or SegmentError.
         """
         with open(open_plain(path), "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size  # first: it may be parked meanwhile, and says so then
             head = file.read(HEADER_BYTES)
             if len(head) < HEADER_BYTES:
                 raise SegmentError(f"{path} has {len(head)} bytes, a segment at least {HEADER_BYTES}")
@@ -256,13 +309,14 @@ class Snapshot:
                 raise SegmentError(f"the header of {path} is damaged")
             try:
                 header = check_format(path, json.loads(text))
+                header = header | _addendum(head, _CLAIM_AT) | _addendum(head, _CUT_AT)
             except (ValueError, RecursionError):
                 raise SegmentError(f"the header of {path} is no JSON") from None
+            check_format(path, header)
             if first_seq < 0:
                 raise SegmentError(f"the header of {path} has a negative number of its first record")
             if not wanted(header):
                 return None
-            size = os.fstat(file.fileno()).st_size
             whole = min(size, max(header["bytes"], HEADER_BYTES))  # more than it was made with is not ours
             data = np.zeros(whole // 8, dtype="<u8")
             data[: HEADER_BYTES // 8] = np.frombuffer(head, dtype="<u8")

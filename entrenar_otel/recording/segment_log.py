@@ -74,6 +74,7 @@ class SegmentLog:
         self._followed_ns = 0  # the clock's anchor at the last `follow_clock`
         self._begin = begin
         self._held = False  # the next `log` must do more than record
+        self._is_slowed = False
         self._lock = threading.RLock()
         self._drain_lock = threading.RLock()
         #: What is written to now, and its successor, prepared ahead.
@@ -131,6 +132,15 @@ class SegmentLog:
             if self.segment is None and self._coming is None:
                 self._coming = segment
             self._install()
+
+    def claim(self, fields: Mapping[str, Any]) -> None:
+        """Say in all segments, those to come included, what was not known when the first was made."""
+        with self._lock:
+            self._header.update(fields)
+            for segment in (*self._segments, self._coming):
+                if segment is not None:
+                    with contextlib.suppress(OSError):  # readers find the attempt by the process, then
+                        segment.claim(dict(fields))
 
     @property
     def is_open(self) -> bool:
@@ -201,7 +211,7 @@ class SegmentLog:
                 self.next_number = following
                 if self._ended is None:
                     namespace["put"] = write
-                    if not self._held:
+                    if not self._held and not self._is_slowed:
                         namespace["write"] = write
                 self._coming = None
 
@@ -369,13 +379,20 @@ class SegmentLog:
 
     @property
     def waiting(self) -> int:
-        """How many complete segments wait for the lake, drained or not; each is an open file."""
+        """How many complete segments wait for the lake, drained or not."""
         return sum(segment.end is not None for segment in self._segments)
 
     def sealed(self) -> list[Segment]:
         """Segments that are complete and drained, oldest first, for the lake."""
         with self._lock:
             return [s for s in self._segments if s.end is not None and s.drained_to >= s.end]
+
+    def park(self, busy: Segment | None = None) -> None:
+        """Close what waits for a lake that is away, but for the one that is handed over at this moment."""
+        for segment in self.sealed():
+            if segment is not busy and not segment.is_parked:
+                with contextlib.suppress(OSError):  # no room: it stays as it is
+                    segment.park()
 
     def release(self, segment: Segment, *, unlink: bool) -> None:
         """Let go of a segment: its rows are in the lake (`unlink`), or somebody recovers it later."""

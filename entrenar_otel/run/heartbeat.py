@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
 
 from entrenar_processors import Samples, Summaries
 
@@ -15,15 +13,12 @@ from entrenar_otel.console import logger
 from entrenar_otel.delivery.outbox import Outbox
 from entrenar_otel.delivery.worker import stop_all
 from entrenar_otel.errors import guard
-from entrenar_otel.lake.hand_over import hand_over
-from entrenar_otel.lake.lake import Lake
-from entrenar_otel.lake.recover import Recovered
-from entrenar_otel.lake.runs import RunRecord
 from entrenar_otel.recording.recorder import Recorder
+from entrenar_otel.run.keeper import Keeper
 
-#: A segment goes into the lake when it is full, at the end, and after this long.
+#: A segment goes into the lake when it is full, at the end, and after this long; but while others wait for
+#: the lake, a segment waits as well in being written to.
 ROLL_SECONDS = 300.0
-_RETRY_SECONDS = 10.0
 
 
 class Heartbeat:
@@ -31,45 +26,35 @@ class Heartbeat:
 
     `before` brings in what others hold (the SDK's data), `consumers` are ours and quick: they get the
     samples of every tick. `outboxes` pass them to what is not ours, and may be slow. `after(seconds,
-    values)` comes last, with the tick's length and how many values it drained. `housekeeping` is what a
-    new run does for the lake it shares, in the background: recovery of dead runs, and retention where it
-    is written.
+    values)` comes last, with the tick's length and how many values it drained. What touches the lake is the
+    keeper's, on another thread: nothing here waits for it.
     """
 
     def __init__(
         self,
         recorder: Recorder,
-        lake: Lake,
-        record: RunRecord,
+        keeper: Keeper,
         *,
         interval_seconds: float = 1.0,
-        retention_days: float | None = None,
         before: Callable[[], object] = lambda: None,
         consumers: Sequence[Callable[[Samples], None]] = (),
         outboxes: Sequence[Outbox] = (),
         after: Callable[[float, int], None] = lambda _seconds, _rows: None,
-        on_recovered: Callable[[Recovered], None] = lambda _found: None,
         on_clock_step: Callable[[int], None] = lambda _shift_ns: None,
     ) -> None:
         self.recorder = recorder
-        self.lake = lake
-        self.record = record
+        self.keeper = keeper
         self.summaries = Summaries()
         self.cpu_seconds = 0.0
         self._interval = interval_seconds
-        self._retention_days = retention_days
         self._before = before
         self._consumers = (self.summaries.update, *consumers)
         self.outboxes = tuple(outboxes)
         self._after = after
-        self._on_recovered = on_recovered
         self._on_clock_step = on_clock_step
         self._warned_of_clock = False
         self._rows = 0
         self._tick_lock = threading.RLock()
-        self._hand_over_lock = threading.Lock()
-        self._retry_at = 0.0
-        self._warned_of_lake = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="entrenar-heartbeat", daemon=True)
 
@@ -83,23 +68,15 @@ class Heartbeat:
         housekept = False
         while not self._stopping.wait(self._interval):
             with guard("heartbeat"):
-                self.tick()
-            if not housekept and time.monotonic() - started > 2 * self._interval:
-                housekept = True
-                with guard("housekeeping"):
-                    self._housekeep()
+                self.tick(hand_over=False)
+            tidy = not housekept and time.monotonic() - started > 2 * self._interval
+            housekept |= tidy
+            with guard("keeper"):
+                self.keeper.on_tick(tidy=tidy)
             self.cpu_seconds = time.thread_time()
 
-    def _housekeep(self) -> None:
-        for found in self.lake.recover(thorough=False):
-            logger.info("recovered %d rows of run %s from %s", found.rows, found.run_id, found.path.name)
-            self._on_recovered(found)
-        # What was just set may be set again: nothing is removed by such a clock.
-        if self._retention_days is not None and not self.recorder.clock.was_set:
-            self.lake.prune(timedelta(days=self._retention_days))
-
     def tick(self, *, pull: bool = True, hand_over: bool = True) -> None:
-        """One beat; also called by whoever needs everything to be current."""
+        """One beat; also called by whoever needs everything to be current, `hand_over` included."""
         begun = time.perf_counter()
         if pull:
             with guard("pull"):
@@ -108,7 +85,7 @@ class Heartbeat:
         self.collect()
         self.recorder.sync()
         self.recorder.prepare()
-        if self.recorder.age_seconds >= ROLL_SECONDS:
+        if self.recorder.age_seconds >= ROLL_SECONDS and not self.recorder.waiting:
             self.recorder.roll()
         self.recorder.say()
         if hand_over:
@@ -153,32 +130,8 @@ class Heartbeat:
             yield self.summaries
 
     def hand_over(self, *, final: bool = False) -> bool:
-        """Bring complete segments into the lake; False while some could not be. Tried again later."""
-        if not final and time.monotonic() < self._retry_at:
-            return False
-        if not self._hand_over_lock.acquire(timeout=30.0 if final else 0.0):
-            return False
-        try:
-            for segment in self.recorder.sealed():
-                hand_over(
-                    self.lake.storage, segment, self.record.day, self.record.owner, self.recorder.clock.eras
-                )
-                self.recorder.release(segment, unlink=True)
-                _give_back_memory()
-            return True
-        except Exception as error:
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
-            if not self._warned_of_lake:
-                self._warned_of_lake = True
-                logger.warning(
-                    "%s cannot be written (%s); what was recorded stays in %s and is tried again",
-                    self.lake.url,
-                    error,
-                    self.lake.live,
-                )
-            return False
-        finally:
-            self._hand_over_lock.release()
+        """Bring complete segments into the lake, and wait for it; see `Keeper.hand_over`."""
+        return self.keeper.hand_over(at_once=final)
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
         """Stop beating and drain the rest; bounded."""
@@ -195,17 +148,5 @@ class Heartbeat:
         for outbox in stop_all(self.outboxes, timeout_seconds):
             outbox.give_up()
             logger.warning(
-                "%s did not finish within %g s and was abandoned; all samples are in the lake",
-                outbox.name,
-                timeout_seconds,
+                "%s did not finish in time and was abandoned; all samples are in the lake", outbox.name
             )
-
-
-def _give_back_memory() -> None:
-    """Return what a hand-over used for a moment (some 50 MB) to the system, where the libraries keep it."""
-    import pyarrow as pa
-
-    pa.default_memory_pool().release_unused()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries keep less
-    if trim is not None:
-        trim(0)

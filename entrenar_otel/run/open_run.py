@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entrenar_otel import identity
 from entrenar_otel.console import logger
+from entrenar_otel.delivery.deadline import Deadline
 from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
-from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
-from entrenar_otel.lake import compact as compaction
-from entrenar_otel.lake.runs import RunRecord, write_record
 from entrenar_otel.lake.schema import Owner
 from entrenar_otel.otel.environment import span_export_settings, span_exporters
 from entrenar_otel.otel.metrics.exemplar_views import SampleReservoir
@@ -32,24 +30,27 @@ if TYPE_CHECKING:
 
     from entrenar_otel.andon.judging.budget_watch import BudgetWatch
     from entrenar_otel.andon.pipeline import AlertPipeline
-    from entrenar_otel.lake import Lake
     from entrenar_otel.lake.recover import Recovered
+    from entrenar_otel.lake.runs import RunRecord
     from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
     from entrenar_otel.otel.metrics.registry import Registry
     from entrenar_otel.otel.metrics.republish import Republisher
     from entrenar_otel.otel.metrics.sdk_reader import SdkReader
     from entrenar_otel.recording.recorder import Recorder
     from entrenar_otel.records import MetricsEmitter
+    from entrenar_otel.run.keeper import Keeper
     from entrenar_otel.run.settings import RunSettings
 
-#: How long the lake may take at the end of a run. What is not in it then is safe, and recovered.
-_KEEP_SECONDS = 60.0
+#: How long the end of a run may take in all, whatever hangs together. What is not in the lake then is safe,
+#: and recovered. An object store may keep the process some 10 s longer, with the request in progress.
+_END_SECONDS = 18.0
 
-#: How long incidents and handlers may take at the end of a run.
-_PIPELINE_SECONDS = 10.0
-
-#: How long the SDK may take for the last samples of a user's own provider.
-_LAST_PULL_SECONDS = 5.0
+#: What each may take of it, one after the other: the SDK for the last samples of a user's own provider (the
+#: incident of a last stop and the spans take some seconds too), the heartbeat, all receivers of samples and
+#: alerts together, all exporters.
+_LAST_PULL_SECONDS = _HEARTBEAT_SECONDS = 3.0
+_RECEIVER_SECONDS = 5.0
+_EXPORTER_SECONDS = 2.0
 
 
 class OpenRun:
@@ -58,8 +59,7 @@ class OpenRun:
     def __init__(
         self,
         recorder: Recorder,
-        lake: Lake,
-        record: RunRecord,
+        keeper: Keeper,
         registry: Registry,
         providers: Sequence[WrappingMeterProvider],
         *,
@@ -74,9 +74,9 @@ class OpenRun:
         budgets: BudgetWatch | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self.record = record
+        self.keeper, record = keeper, keeper.record
         self.budgets = budgets
-        self._recorder, self._lake = recorder, lake
+        self._recorder, self._deadline = recorder, Deadline(_END_SECONDS)
         self._providers, self._source = providers, source
         self._on_tick = on_tick
         self._environ = environ
@@ -99,19 +99,25 @@ class OpenRun:
         judge = () if self.pipeline is None else (self.pipeline.consume,)
         self.heartbeat = Heartbeat(
             recorder,
-            lake,
-            record,
+            keeper,
             interval_seconds=settings.interval_seconds,
-            retention_days=settings.retention_days,
             before=self.metrics.pull,
             consumers=[self.metrics.consume, *judge],
             outboxes=self._outboxes(consumers, emitters),
             after=self._after_tick,
-            on_recovered=self._export_recovered,
             on_clock_step=self._on_clock_step,
         )
         if self.pipeline is not None:
             self.pipeline.summaries = self.heartbeat.summaries
+            keeper.on_claimed = self.pipeline.claimed
+            if keeper.record is not record:  # it has answered meanwhile
+                self.pipeline.claimed(keeper.record)
+        keeper.on_recovered = self._export_recovered
+
+    @property
+    def record(self) -> RunRecord:
+        """Of the run; its attempt is 0 until the lake has answered."""
+        return self.keeper.record
 
     def _watch_losses(self) -> None:
         recorder, before = self._recorder, SampleReservoir.dropped
@@ -129,7 +135,8 @@ class OpenRun:
     ) -> Resource:
         return resource_of(
             run_id=owner.run_id,
-            attempt=owner.attempt,
+            attempt=owner.attempt or None,
+            process=self.record.process,
             rank=owner.rank,
             world_size=max(self.record.world_size, owner.rank + 1),
             model_id=model_id,
@@ -164,8 +171,7 @@ class OpenRun:
         return None
 
     def _outboxes(self, consumers: Sequence[Any], emitters: Sequence[MetricsEmitter]) -> list[Outbox]:
-        owner = self.record.owner
-        of_emitter = partial(outbox_of_emitter, run_id=owner.run_id, rank=owner.rank, attempt=owner.attempt)
+        of_emitter = partial(outbox_of_emitter, owner=lambda: self.record.owner)
         return [
             *(outbox_of_consumer(consumer, self.losses) for consumer in (*consumers, *self._republishers)),
             *(of_emitter(emitter, self.losses) for emitter in emitters),
@@ -222,7 +228,7 @@ class OpenRun:
 
     def _after_tick(self, seconds: float, rows: int) -> None:
         self.metrics.overhead.watch(self._recorder.bound_functions)
-        self.metrics.after_tick(seconds, rows, self.heartbeat.cpu_seconds)
+        self.metrics.after_tick(seconds, rows, self.heartbeat.cpu_seconds + self.keeper.worker.cpu_seconds)
         if self.pipeline is not None:
             with guard("alert pipeline"):
                 self.pipeline.on_tick()
@@ -247,7 +253,12 @@ class OpenRun:
             self.heartbeat.outboxes = (*self.heartbeat.outboxes, outbox)
 
     def prepare_end(self, state: str, reason: str | None) -> None:
-        """What needs a segment to be recorded in: the SDK's last samples, the end of the run's spans."""
+        """What needs a segment to be recorded in: the SDK's last samples, the end of the run's spans.
+
+        How the run ended is said first, on the local disk: it is true from here on.
+        """
+        self._deadline = Deadline(_END_SECONDS)
+        self.keeper.say_end(state, reason)
         with guard("pull"):
             self.metrics.pull(_LAST_PULL_SECONDS, last=True)
         self._capture.uninstall()
@@ -257,33 +268,25 @@ class OpenRun:
                 self.pipeline.close()
         self.spans.end(state, reason)
 
-    def end(self, state: str, reason: str | None) -> None:
+    def end(self, state: str) -> None:
         """Drain the rest, bring everything into the lake, then let go of those who may hang. Bounded."""
         with guard("close"):
-            self.heartbeat.stop()
+            self.heartbeat.stop(_HEARTBEAT_SECONDS)
         self.metrics.state.name = state
-        keeper = Worker("entrenar-close", lambda: self._keep(state, reason))
-        try:
-            kept = keeper.stop(_KEEP_SECONDS)
-        except RuntimeError:  # Python 3.12 starts no threads while it shuts down
-            self._keep(state, reason)
-            kept = True
-        if not kept:
-            logger.warning(
-                "%s does not answer: the last samples of run %s stay in %s, and the next run or "
-                "`entrenar-otel recover` brings them in",
-                self._lake.url, self.record.run_id, self._lake.live,
-            )  # fmt: skip
+        self.keeper.begin_end()  # beside what follows
+        receivers = Deadline(_RECEIVER_SECONDS)
+        for outbox in self.heartbeat.outboxes:
+            outbox.begin_stop()
         if self.pipeline is not None:
             with guard("alert pipeline"):
-                self.pipeline.wait(_PIPELINE_SECONDS)
+                self.pipeline.wait(receivers.left())
         with guard("close"):
-            self.heartbeat.empty_outboxes()
+            self.heartbeat.empty_outboxes(receivers.left())
         with guard("close"):
-            for name in self.metrics.close(state):
-                logger.warning(
-                    "%s did not finish in time and was abandoned; all samples are in the lake", name
-                )
+            for name in self.metrics.close(state, _EXPORTER_SECONDS):
+                logger.warning("%s hangs: left behind; the lake has everything", name)
+        with guard("close"):
+            self._wait_for_lake()
         if lost := self.losses.text():
             logger.warning(
                 "run %s ended; dropped, refused or cut on the way: %s (docs/losses.md)",
@@ -291,21 +294,16 @@ class OpenRun:
                 lost,
             )
 
-    def _keep(self, state: str, reason: str | None) -> None:
-        """The last segments and the end of the run go into the lake."""
-        record, storage = self.record, self._lake.storage
-        now = datetime.fromtimestamp(self._recorder.clock.time_ns() / 1e9, UTC)
-        now = max(now, record.started_at)  # the clock may have been set back meanwhile
-        with guard("close"):
-            if self.heartbeat.hand_over(final=True):
-                self.compact()
-        with guard("close"):
-            write_record(storage, record.ended(state, now, reason, self._recorder.dropped))
-
-    def compact(self) -> None:
-        """Merge this process's files into larger ones, where they are few enough for the end of a run."""
-        one = self.record
-        compaction.compact(self._lake.storage, one.day, one.run_id, one.process, compaction.MAX_ROWS_AT_CLOSE)
+    def _wait_for_lake(self) -> None:
+        if not self.keeper.wait_for_end(self._deadline.left()):
+            lake = self.keeper.lake
+            logger.warning(
+                "%s cannot be reached: the last samples of run %s, and how it ended, stay in %s; the next "
+                "run or `entrenar-otel recover` brings them in",
+                lake.url,
+                self.record.run_id,
+                lake.live,
+            )
 
     def abandon(self) -> None:
         """In a forked child: no span, no export, no warning of the child's is the run's."""

@@ -138,8 +138,8 @@ def test_one_consumer_of_two_that_hang_by_the_same_name(
         one.run.heartbeat.tick()
         one.run.heartbeat.empty_outboxes(0.2)
         assert lost_to(one, "consumer watch") == 1
+        assert caplog.text.count("consumer watch did not finish in time") == 1
     assert got == [0.5]
-    assert caplog.text.count("consumer watch did not finish within 0.2 s") == 1
 
 
 def test_receivers_have_their_threads_from_the_start(tmp_path: Path) -> None:

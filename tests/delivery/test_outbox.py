@@ -14,6 +14,7 @@ from entrenar_otel import Monitor, errors
 from entrenar_otel.delivery import outbox
 from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
+from entrenar_otel.lake.schema import Owner
 from entrenar_otel.testing import InMemoryEmitter, NoOpEmitter
 
 
@@ -115,7 +116,7 @@ def test_a_tick_beyond_the_limit_is_delivered(monkeypatch: pytest.MonkeyPatch) -
 def test_an_emitter_is_flushed_once_at_the_end() -> None:
     """After the last record, which says whose it is."""
     emitter = InMemoryEmitter()
-    box = outbox_of_emitter(emitter, Losses(), run_id="r", rank=2, attempt=3)
+    box = outbox_of_emitter(emitter, Losses(), owner=lambda: Owner("r", 3, 2))
     box.put(tick(0.5, 1.5))
     assert box.worker.flush(10)
     assert emitter.flushes == 0
@@ -154,5 +155,5 @@ def test_names_say_who_hangs() -> None:
     def look(_samples: Any) -> None: ...
 
     names = [outbox_of_consumer(one, Losses()).name for one in (look, len)]
-    names.append(outbox_of_emitter(NoOpEmitter(), Losses(), run_id="", rank=0, attempt=1).name)
+    names.append(outbox_of_emitter(NoOpEmitter(), Losses(), owner=lambda: Owner("", 1, 0)).name)
     assert names == ["consumer look", "consumer len", "emitter NoOpEmitter"]

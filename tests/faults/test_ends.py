@@ -140,7 +140,7 @@ def test_exit_is_bounded_where_an_emitter_hangs(place: Any, hangs: Any, interval
     """)
     done = child.end()
     assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr
-    assert "did not finish within 5 s" in done.stderr
+    assert "did not finish in time" in done.stderr
     assert steps(place) == 1000
     assert place.states() == {"run": ["completed"]}
     assert not list(place.live.iterdir())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -162,3 +165,31 @@ def test_a_file_is_locked_while_it_is_written(tmp_path: Path) -> None:
 
     storage.write("a/b.parquet", pa.schema([("run_id", pa.string())]), slow())
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_without_hard_links_or_fsync_of_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """FAT, SMB, FUSE: a name is still given once, and what such a file system lacks is no failure."""
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(number, "no")
+        real(fd)
+
+    def link(*_: Any) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "link", link)
+    storage = LocalStorage(tmp_path)
+    schema = pa.schema([("x", pa.int64())])
+    storage.write("a/b.parquet", schema, [], exclusive=True)
+    with pytest.raises(FileExistsError):
+        storage.write("a/b.parquet", schema, [], exclusive=True)
+    assert os.listdir(tmp_path / "a") == ["b.parquet"]
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    with pytest.raises(OSError, match="broken"):
+        storage.write("a/c.parquet", schema, [], exclusive=True)

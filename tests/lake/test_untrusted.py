@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import struct
 from collections.abc import Callable
 from datetime import timedelta
@@ -241,3 +242,19 @@ def test_no_name_leads_out_of_the_lake(tmp_path: Path) -> None:
         with pytest.raises(LakeError, match="is no name of a file in the lake"):
             lake.storage.write_bytes(name, b"x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["live"]
+
+
+def test_names_that_are_patterns(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    """DuckDB would read all files that they match, and count rows twice."""
+    before = lake.query(COUNT).to_pylist()
+    file = file_of(lake, "metrics")
+    shutil.copy(file, odd := file.with_name("*-000000.parquet"))
+    shutil.copy(file, file.with_name("notes.parquet"))
+    for folder in ("run=b*", "run=[bg]*"):
+        (file.parents[1] / folder).mkdir()
+        shutil.copy(file, file.parents[1] / folder / file.name)
+    (file.parents[2] / "day=*").mkdir()
+    shutil.copytree(file.parent, file.parents[2] / "day=*" / file.parent.name)
+    for _ in range(2):
+        assert lake.query(COUNT).to_pylist() == before
+    assert caplog.text.count(f"{odd} is left out") == 1

@@ -195,3 +195,17 @@ def test_an_empty_segment_begins_behind_its_header(recorder: Any) -> None:
     recorder.roll()
     assert recorder.segment.first_seq == 1
     assert recorder.segment.drained_to == HEADER_BYTES
+
+
+def test_while_a_run_ends_each_log_gives_way(recorder: Any) -> None:
+    """Neither a new segment nor a line that goes on brings the fast path back, and every sample is kept."""
+    recorder.log(loss=0)
+    recorder.slow_down()
+    recorder.log(loss=1)
+    recorder.roll()
+    recorder.log(loss=2)
+    recorder.hold()
+    recorder.log(loss=3)
+    with pytest.raises(ValueError, match="no segment"):
+        recorder.namespace["write"](b"x" * 8)
+    assert recorder.values() == [{"loss": i} for i in range(4)]

@@ -235,18 +235,24 @@ def test_a_default_lake_that_cannot_be_written_has_a_second_place(
     assert Lake(tmp_path / "lake").query("SELECT value FROM metrics").to_pylist() == [{"value": 1.0}]
 
 
-def test_a_lake_that_breaks_after_construction_turns_monitoring_off(
+def test_a_lake_that_breaks_after_construction_gets_the_run_when_it_is_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What fails only at the start is a warning too: the loop is not to blame."""
+    """It is recorded on the local disk from the first log on; said once."""
     monitor = Monitor("r", lake="lake", quiet=True)
     Path("lake").rmdir()
     Path("lake").write_text("in the way")
     for value in (1.0, 2.0):
         monitor.log(loss=value)
-    assert (monitor.enabled, monitor.summary()) == (False, {})
-    assert "monitoring is off: " in caplog.text
-    assert "training goes on" in caplog.text
+    assert (monitor.enabled, monitor.attempt) == (True, None)
+    assert caplog.text.count("cannot be written") == 1
+    Path("lake").unlink()
+    monitor.close()
+    assert [(one.attempt, one.state) for one in Lake("lake").runs()] == [(1, "completed")]
+    assert Lake("lake").query("SELECT attempt, value FROM metrics ORDER BY value").to_pylist() == [
+        {"attempt": 1, "value": 1.0},
+        {"attempt": 1, "value": 2.0},
+    ]
 
 
 def test_one_default_lake() -> None:

@@ -1,0 +1,47 @@
+"""Promise: the result of something that may hang, worked out on a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Promise(Generic[T]):
+    """Begins at once; `wait` says whether it is done, `result` waits for it however long it takes.
+
+    >>> promise = Promise("sum", lambda: 1 + 1)
+    >>> promise.wait(10.0), promise.result()
+    (True, 2)
+    """
+
+    def __init__(self, name: str, work: Callable[[], T]) -> None:
+        self._work = work
+        self._done = threading.Event()
+        self._value: list[T] = []
+        self._error: BaseException | None = None
+        try:
+            threading.Thread(target=self._run, name=name, daemon=True).start()
+        except RuntimeError:  # Python 3.12 starts no threads while it shuts down
+            self._run()
+
+    def _run(self) -> None:
+        try:
+            self._value.append(self._work())
+        except BaseException as error:  # it is raised where the result is asked for
+            self._error = error
+        finally:
+            self._done.set()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Whether it is done, for better or worse, within this time."""
+        return self._done.wait(timeout_seconds)
+
+    def result(self) -> T:
+        """What came of it; raises what was raised."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._value[0]

@@ -1,0 +1,253 @@
+"""Keeper: everything of a run that touches the lake, on a thread of its own, since the lake may hang."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from entrenar_otel.console import logger
+from entrenar_otel.delivery.worker import Worker
+from entrenar_otel.errors import guard
+from entrenar_otel.lake import compact as compaction
+from entrenar_otel.lake.hand_over import hand_over
+from entrenar_otel.lake.lake import Lake
+from entrenar_otel.lake.pulse import BEAT_SECONDS, remove_beat, write_beat
+from entrenar_otel.lake.recover import Recovered
+from entrenar_otel.lake.runs import RunRecord, claim, write_record
+from entrenar_otel.lake.statement import end_of, statement_of
+from entrenar_otel.recording.lock import ProcessLock
+from entrenar_otel.recording.recorder import Recorder
+
+if TYPE_CHECKING:
+    from entrenar_otel.recording.segment import Segment
+
+#: How long a start waits to hear which attempt it is.
+CLAIM_SECONDS = 3.0
+_RETRY_SECONDS = 10.0
+#: A lake that takes longer for one round is treated as one that is away.
+_SLOW_SECONDS = 10.0
+#: How long the end of a run waits for a lake that is away already.
+_AWAY_SECONDS = 5.0
+
+
+class Keeper:
+    """Claims the run's attempt, hands segments over, keeps house, and writes how the run ended.
+
+    The run begins without it: until the lake has answered the attempt is 0, and the process's lock says what
+    recovery must know if it never does. `on_claimed` is called once it has. House is kept once, when `tidy`
+    asks for it: what dead processes left on this host is recovered, and old runs are pruned where retention
+    is written. What failed is tried again every ten seconds, and said once.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        lake: Lake,
+        record: RunRecord,
+        lock: ProcessLock,
+        *,
+        retention_days: float | None = None,
+    ) -> None:
+        self.record = record
+        self.lake = lake
+        self.worker = Worker("entrenar-lake", self._work, finish=self._finish)
+        self.on_claimed: Callable[[RunRecord], None] = lambda _record: None
+        self.on_recovered: Callable[[Recovered], None] = lambda _found: None
+        #: Whether the end of the run is in the lake.
+        self.is_kept = False
+        self._recorder, self._lock = recorder, lock
+        self._retention_days = retention_days
+        self._is_tried = threading.Event()
+        self._began_at: float | None = None  # of the round in progress
+        self._busy: Segment | None = None  # what is being handed over
+        self._failed = False
+        self._retry_at = 0.0
+        self._beat_at = time.monotonic() + BEAT_SECONDS
+        self._has_warned = False
+        self._wants_tidying = False
+        self._end: dict[str, Any] | None = None
+        self._state()
+
+    # -- the beginning --------------------------------------------------------------------------
+
+    def start(self, wait_seconds: float = CLAIM_SECONDS) -> None:
+        """Ask the lake for the attempt, and wait so long for an answer."""
+        self.worker.wake()
+        self._is_tried.wait(wait_seconds)
+
+    def header(self) -> dict[str, Any]:
+        """What segments say of the run."""
+        record = self.record
+        return {
+            "lake": self.lake.url,
+            "run_id": record.run_id,
+            "attempt": record.attempt,
+            "rank": record.rank,
+            "day": record.day,
+        }
+
+    def state_claim(self) -> None:
+        """Let the segments made before the answer say it; called by whoever comes second."""
+        if self.record.is_claimed and self._recorder.is_open:
+            self._recorder.claim({"lake": self.lake.url, "attempt": self.record.attempt})
+
+    def _state(self) -> None:
+        """Say in the lock what recovery must know."""
+        with guard("lock"):
+            self._lock.describe(statement_of(self.lake.url, self.record, self._end))
+
+    # -- the heartbeat's side -------------------------------------------------------------------
+
+    def on_tick(self, *, tidy: bool = False) -> None:
+        """Have done what is due; never waits."""
+        self._wants_tidying |= tidy
+        is_due = not self.record.is_claimed or self._wants_tidying or time.monotonic() >= self._beat_at
+        if is_due or self._recorder.sealed():
+            self.worker.wake()
+        if self.is_away:
+            self._recorder.park(self._busy)
+            began_at = self._began_at
+            if began_at is not None:
+                self._warn(f"does not answer for {time.monotonic() - began_at:.0f} s")
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the lake failed the last time, or keeps us waiting."""
+        began_at = self._began_at
+        return self._failed or (began_at is not None and time.monotonic() - began_at > _SLOW_SECONDS)
+
+    def hand_over(self, timeout_seconds: float = 30.0, *, at_once: bool = False) -> bool:
+        """Bring complete segments into the lake, and wait for it; False while some could not be.
+
+        `at_once`: also where it has just failed.
+        """
+        if at_once:
+            self._retry_at = 0.0
+        return self.worker.flush(timeout_seconds) and not self._failed
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def say_end(self, state: str, reason: str | None) -> None:
+        """Say on the local disk how the run ended: it is so, whatever becomes of the lake and of us."""
+        now = datetime.fromtimestamp(self._recorder.clock.time_ns() / 1e9, UTC)
+        now = max(now, self.record.started_at)  # the clock may have been set back meanwhile
+        self._end = end_of(state, reason, now, self._recorder.dropped)
+        self._state()
+
+    def begin_end(self) -> None:
+        """Ask for the last round: the last segments and the end of the run."""
+        self._retry_at = 0.0
+        try:
+            self.worker.begin_stop()
+        except RuntimeError:  # Python 3.12 starts no threads while it shuts down
+            self._work()
+            self._finish()
+
+    def wait_for_end(self, timeout_seconds: float) -> bool:
+        """Whether everything is in the lake within this time; for one that is away it is shorter."""
+        if self.worker.is_started:
+            self.worker.join(min(timeout_seconds, _AWAY_SECONDS) if self.is_away else timeout_seconds)
+        return self.is_kept
+
+    # -- inside, on its own thread --------------------------------------------------------------
+
+    def _work(self) -> None:
+        self._began_at = time.monotonic()
+        if self._began_at >= self._retry_at:
+            try:
+                self._claim()
+                self._hand_over()
+                self._beat()
+                self._failed = False
+            except Exception as error:
+                self._failed = True
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
+                self._warn(f"cannot be written ({error})")
+            self._is_tried.set()
+        if self._wants_tidying and not self._failed and self._end is None:
+            self._wants_tidying = False
+            with guard("housekeeping"):
+                self._tidy()
+        self._began_at = None
+
+    def _claim(self) -> None:
+        if not self.record.is_claimed:
+            self.record = claim(self.lake.storage, self.record)
+            self._state()
+            self.state_claim()
+            with guard("claim"):
+                self.on_claimed(self.record)
+
+    def _hand_over(self) -> None:
+        for segment in self._recorder.sealed():
+            self._busy = segment
+            try:
+                hand_over(
+                    self.lake.storage, segment, self.record.day, self.record.owner, self._recorder.clock.eras
+                )
+                self._recorder.release(segment, unlink=True)
+            finally:
+                self._busy = None
+            _give_back_memory()
+
+    def _beat(self) -> None:
+        """Let other hosts see that this run lives."""
+        if self._end is None and time.monotonic() >= self._beat_at:
+            write_beat(self.lake.storage, self.record)
+            self._beat_at = time.monotonic() + BEAT_SECONDS
+
+    def _tidy(self) -> None:
+        for found in self.lake.recover(thorough=False):
+            logger.info("recovered %d rows of run %s from %s", found.rows, found.run_id, found.path.name)
+            self.on_recovered(found)
+        # What was just set may be set again: nothing is removed by such a clock.
+        if self._retention_days is not None and not self._recorder.clock.was_set:
+            self.lake.prune(timedelta(days=self._retention_days))
+
+    def _finish(self) -> None:
+        """After the last round: what is not in the lake is left to recovery, and so is the lock's file."""
+        if not self._failed:
+            with guard("close"):
+                self.compact()
+            with guard("close"):
+                self._write_end()
+        for segment in self._recorder.sealed():
+            self._recorder.release(segment, unlink=False)
+        self._lock.release(unlink=self.is_kept)
+
+    def _write_end(self) -> None:
+        if (end := self._end) is not None:
+            at = datetime.fromisoformat(end["at"])
+            record = self.record.ended(end["state"], at, end["reason"], self._recorder.dropped)
+            write_record(self.lake.storage, record)
+            self.is_kept = True
+            remove_beat(self.lake.storage, record)
+
+    def compact(self) -> None:
+        """Merge this process's files into larger ones, where they are few enough for the end of a run."""
+        one = self.record
+        compaction.compact(self.lake.storage, one.day, one.run_id, one.process, compaction.MAX_ROWS_AT_CLOSE)
+
+    def _warn(self, problem: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "%s %s; what was recorded stays in %s and is tried again",
+                self.lake.url,
+                problem,
+                self.lake.live,
+            )
+
+
+def _give_back_memory() -> None:
+    """Return what a hand-over used for a moment (some 50 MB) to the system, where the libraries keep it."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries keep less
+    if trim is not None:
+        trim(0)

@@ -1,0 +1,225 @@
+"""The lake is away, or hangs, in real processes: how they are killed, interrupted and ended meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entrenar_otel.lake import Lake
+
+BREAK = """
+    lake = os.environ["ENTRENAR_LAKE"]
+    def break_lake():
+        os.rename(lake, lake + ".away")
+        open(lake, "w").close()
+"""
+
+
+def mend(place: Any) -> None:
+    place.lake_path.unlink()
+    place.lake_path.with_name("lake.away").rename(place.lake_path)
+
+
+KILLED = (
+    BREAK
+    + """
+    with Monitor("run", quiet=True) as first:
+        first.log(loss=0.0, step=0)
+    monitor = Monitor("run", quiet=True, config={"lr": 1})
+    break_lake()
+    for step in range(10):
+        monitor.log(loss=1.0, step=step)
+    recorded_run(monitor).recorder.roll()
+    for step in range(10, 20):
+        monitor.log(loss=1.0, step=step)
+    say(monitor.attempt)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+)
+
+
+def recovered(place: Any) -> None:
+    """The second attempt is there once, whole, as crashed; the first is as it was."""
+    sql = "SELECT attempt, count(*) n, count(DISTINCT step) steps FROM metrics GROUP BY 1 ORDER BY 1"
+    assert place.lake.query(sql).to_pylist() == [
+        {"attempt": 1, "n": 1, "steps": 1},
+        {"attempt": 2, "n": 20, "steps": 20},
+    ]
+    records = place.lake.runs()
+    assert [(one.attempt, one.state) for one in records] == [(1, "completed"), (2, "crashed")]
+    assert records[1].config == '{"lr": 1}'
+    assert list(place.live.iterdir()) == []
+
+
+def test_killed_before_the_lake_has_answered(place: Any) -> None:
+    """Recovery claims the attempt that the process could not."""
+    child = place.make_child(KILLED)
+    child.expect("None")
+    child.end()
+    mend(place)
+    place.lake.recover(thorough=False)
+    recovered(place)
+
+
+def test_a_recovery_that_is_killed_claims_no_second_attempt(place: Any) -> None:
+    """Killed at each of its steps and begun again: the process has one attempt."""
+    child = place.make_child(KILLED)
+    child.expect("None")
+    child.end()
+    mend(place)
+    restore = place.keep()
+    script = """
+        die_at_step(int(os.environ["STEP"]), os.environ["ENTRENAR_LAKE"], os.environ["ENTRENAR_LIVE"])
+        Lake(os.environ["ENTRENAR_LAKE"]).recover(thorough=False)
+    """
+    for step in range(1, 100):
+        code = place.make_child(script, STEP=str(step)).end().returncode
+        place.lake.recover(thorough=False)
+        recovered(place)
+        if code == 0:
+            break
+        restore()
+    assert step > 5
+
+
+def test_a_second_interrupt_during_close(place: Any) -> None:
+    """The process ends, and the run ends as it was to end: the first interrupt had stopped it."""
+    child = place.make_child("""
+        from entrenar_otel.lake.storage import LocalStorage
+        write = LocalStorage.write
+        def hang(*arguments, **options):
+            if hangs:
+                say("hangs")
+                time.sleep(1000)
+            return write(*arguments, **options)
+        LocalStorage.write = hang
+        hangs = False
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with Monitor("run", quiet=True) as monitor:
+            monitor.log(loss=1.0)
+            hangs = True
+            say("ready")
+            time.sleep(1000)
+    """)
+    child.expect("ready")
+    child.kill(signal.SIGINT)
+    child.expect("hangs")
+    child.kill(signal.SIGINT)
+    done = child.end()
+    assert done.returncode == -signal.SIGINT
+    place.lake.recover(thorough=False)
+    assert place.states() == {"run": ["stopped"]}
+    assert place.lake.runs()[0].reason == "KeyboardInterrupt"
+    assert place.count() == 1
+
+
+# -- an object store that falls silent ----------------------------------------------------------
+
+
+class Relay(threading.Thread):
+    """Stands before a server; once it is `silent` it takes connections and answers nothing."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.silent = False
+        self._upstream = port
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._taken: list[socket.socket] = []
+        self._pumps: list[threading.Thread] = []
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    def run(self) -> None:
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:  # it was closed
+                return
+            self._taken.append(client)
+            if not self.silent:
+                server = socket.create_connection(("127.0.0.1", self._upstream))
+                self._taken.append(server)
+                for one, other in ((client, server), (server, client)):
+                    pump = threading.Thread(target=self._pump, args=(one, other), daemon=True)
+                    self._pumps.append(pump)
+                    pump.start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                while self.silent:
+                    time.sleep(0.05)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def end(self) -> None:
+        self.silent = False
+        for one in (self._socket, *self._taken):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in (self, *self._pumps):
+            thread.join()
+        for one in (self._socket, *self._taken):
+            one.close()
+
+
+@pytest.fixture
+def relayed(s3: str, tmp_path: Path) -> Iterator[tuple[Relay, str]]:
+    """A relay before the S3 server, and the URL of a lake behind it."""
+    url = s3.format(tmp_path.name)
+    before, _, rest = url.partition("127.0.0.1")
+    separator = ":" if rest.startswith(":") else "%3A"
+    port, amp, more = rest.removeprefix(separator).partition("&")
+    relay = Relay(int(port))
+    relay.start()
+    yield relay, f"{before}127.0.0.1{separator}{relay.port}{amp}{more}"
+    relay.end()
+
+
+LOOP = """
+    monitor = Monitor("run", quiet=True, interval_seconds=0.05).start()
+    monitor.log(loss=0.0, step=0)
+    say(monitor.attempt)
+    sys.stdin.readline()
+    for step in range(1, 101):
+        monitor.log(loss=1.0, step=step)
+        if step == 50:
+            recorded_run(monitor).recorder.roll()
+    say(recorded_run(monitor).recorder.dropped)
+    monitor.close()
+    say("closed")
+"""
+
+
+@pytest.mark.parametrize("silent", ["at the start", "in between"])
+def test_a_silent_object_store(place: Any, relayed: Any, silent: str) -> None:
+    """The run is recorded, and the process ends by itself; when the store answers, all of it arrives."""
+    relay, url = relayed
+    relay.silent = silent == "at the start"
+    child = place.make_child(LOOP, ENTRENAR_LAKE=url)
+    child.expect("None" if relay.silent else "1")
+    relay.silent = True
+    child.process.stdin.write("\n")
+    child.process.stdin.flush()
+    child.expect("0")
+    child.expect("closed")
+    done = child.end(300.0)
+    assert done.returncode == 0
+    assert done.stderr.count("and how it ended, stay in") == 1
+    relay.silent = False
+    lake = Lake(url, place.live)
+    lake.recover(thorough=False)
+    assert lake.query("SELECT count(*) n, count(DISTINCT step) s FROM metrics").to_pylist() == [
+        {"n": 101, "s": 101}
+    ]
+    assert [(one.attempt, one.state) for one in lake.runs()] == [(1, "completed")]
