@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from entrenar_otel import console, identity
+from entrenar_otel import identity
 from entrenar_otel.console import logger
 from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
 from entrenar_otel.delivery.worker import Worker
@@ -117,8 +117,6 @@ class OpenRun:
         recorder, before = self._recorder, SampleReservoir.dropped
         self.losses.watch("samples", "lake", lambda: recorder.dropped)
         self.losses.watch("values", "recorder (refused)", lambda: recorder.bad)
-        unsaid = console.unsaid
-        self.losses.watch("lines", "stderr", lambda: console.unsaid - unsaid)
         self.losses.watch("samples", "training_views", lambda: SampleReservoir.dropped - before)
 
     @property
