@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import time
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrenar_otel.redact import origin_of, printable_line, without_credentials, without_secrets
+from entrenar_otel.redact import (
+    LEFT_OUT,
+    arguments_without_secrets,
+    is_secret_name,
+    origin_of,
+    printable_json,
+    printable_line,
+    printable_text,
+    redacted,
+    settings_without_secrets,
+    without_credentials,
+    without_secrets,
+)
 
 SECRET = "hunter2"
 HOSTS = st.sampled_from(
@@ -118,3 +133,134 @@ def test_no_control_character_survives(text: str) -> None:
 def test_what_is_printable_stays() -> None:
     """Letters of any language, and symbols; space is one space."""
     assert printable_line("  损失 é → ½ 🚀\t(50 %)\n") == "损失 é → ½ 🚀 (50 %)"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_lines_and_json_are_printable(text: str) -> None:
+    """Of several lines, lines and tabs stay; of JSON, everything does."""
+    lines = printable_text(text)
+    assert all(char.isprintable() or char in "\n\t" for char in lines)
+    assert printable_text(lines) == lines
+    shown = printable_json(json.dumps([text], ensure_ascii=False))
+    assert shown.isprintable()
+    assert json.loads(shown) == [text]
+
+
+# -- texts of others ---------------------------------------------------------------------------------
+
+
+@given(urls(), st.sampled_from(["{}", "got {}, so", "'{}'", "<{}>", "({})", "{}: refused", "at {}."]))
+def test_no_url_keeps_its_credentials(url: str, around: str) -> None:
+    """Wherever in a text it stands."""
+    assert SECRET not in redacted(around.format(url))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("exporting to user:hunter2@127.0.0.1:9, retrying", "exporting to …@127.0.0.1:9, retrying"),
+        ("with url: /p?key=hunter2/v1 (Caused by", "with url: /p?… (Caused by"),
+        ("Authorization: Bearer hunter2", "Authorization: …"),
+        ("authorization Bearer hunter2 é", "authorization Bearer … é"),
+        ("{'Cookie': 'id=hunter2; x=hunter2'}", "{'Cookie': '…; x=hunter2'}"),
+        ('{"api_key": "hunter2", "lr": 0.1}', '{"api_key": …, "lr": 0.1}'),
+        ("Namespace(apiKey='hunter2', max_tokens=512)", "Namespace(apiKey=…, max_tokens=512)"),
+        ("password: 1234", "password: …"),
+        ("HF_TOKEN=hunter2 AWS_SECRET_ACCESS_KEY=hunter2", "HF_TOKEN=… AWS_SECRET_ACCESS_KEY=…"),
+        ("used sk-abcdefghijklmnopqrstuv and AKIAABCDEFGHIJKLMNOP", "used … and …"),
+    ],
+)
+def test_secrets_in_texts(text: str, shown: str) -> None:
+    """Without a scheme, as a header, under a name, by their form."""
+    assert redacted(text) == shown
+    assert redacted(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "KeyError: 'loss'",
+        "unknown token: <pad>; unknown key: loss",
+        "sorted(key=len) with key = 'loss'",
+        "no such key: our default is used, pad_token_id=0",
+        "https://host/a/b.jpg and s3://bucket/run@2, really?",
+        "git@github.com:me/repo, node7:12 and image:tag@sha256:00ff",
+        "retry at 12:30; tokenizer=fast; max_tokens=512",
+        "Basic usage of the Bearer",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    """Words of machine learning and of Python, paths, times."""
+    assert redacted(text) == text
+
+
+@pytest.mark.parametrize(
+    "part", ["a:", "a:bcd", "?a", "x='", "https://", "a=b ", "@a:", "Bearer ", "key=", "eyJ"]
+)
+def test_a_long_text_of_anything_is_no_trouble(part: str) -> None:
+    """No expression takes time by the square of a text's length."""
+    begun = time.process_time()
+    redacted(part * (200_000 // len(part)))
+    assert time.process_time() - begun < 20
+
+
+# -- settings ----------------------------------------------------------------------------------------
+
+
+@given(
+    st.sampled_from(["api-key", "api_key", "hfToken", "client-secret", "db.password", "passwd", "x-token-y"]),
+    st.sampled_from(["--{0}={1}", "--{0} {1}", "-{0}={1}", "{0}={1}", "++{0}={1}", "--a --{0} {1} --b"]),
+    st.sampled_from([SECRET, f"{SECRET} with spaces", f"{SECRET}=x", f"-{SECRET[0]}?{SECRET}"]),
+)
+def test_no_secret_of_a_command_line_survives(name: str, form: str, value: str) -> None:
+    """Behind an equals sign or as the next argument; of Hydra too; the name stays."""
+    arguments = [part.format(name, value) for part in form.split(" ")]
+    shown = arguments_without_secrets(arguments)
+    assert SECRET not in " ".join(shown)
+    assert len(shown) == len(arguments)
+    assert name in " ".join(shown)
+
+
+def test_the_rest_of_a_command_line_stays() -> None:
+    """Numbers and switches too, whatever their names; a password may be a number."""
+    arguments = [
+        "train.py",
+        "--tokenizer",
+        "gpt2",
+        "--max-tokens",
+        "512",
+        "--use-key-bias",
+        "--lr",
+        "-0.1",
+        "x=1",
+    ]
+    assert arguments_without_secrets(arguments) == arguments
+    assert arguments_without_secrets(["--password", "1234"]) == ["--password", LEFT_OUT]
+    assert arguments_without_secrets(["--keys", "a", "b", "--lr", "1"]) == [
+        "--keys",
+        *[LEFT_OUT] * 2,
+        "--lr",
+        "1",
+    ]
+    assert arguments_without_secrets(["--u", "http://me:pw@host/x"]) == ["--u", "http://host/x"]
+
+
+@pytest.mark.parametrize(
+    ("config", "kept"),
+    [
+        ({"hub": {"token": "X", "name": "a"}}, {"hub": {"token": LEFT_OUT, "name": "a"}}),
+        ({"keys": ["X", {"any": "Y"}]}, {"keys": [LEFT_OUT, {"any": LEFT_OUT}]}),
+        ({"password": 1234, "num_key_value_heads": 8}, {"password": LEFT_OUT, "num_key_value_heads": 8}),
+        ({"url": "s3://k:X@b/x", "pad_token": "<pad>"}, {"url": "s3://b/x", "pad_token": "<pad>"}),
+        ({"use_key": True, "token": None, "key": ""}, {"use_key": True, "token": None, "key": ""}),
+    ],
+)
+def test_configurations(config: Any, kept: Any) -> None:
+    """At any depth; numbers and switches are no secrets."""
+    assert settings_without_secrets(config) == kept
+
+
+def test_names() -> None:
+    """As the words stand in them."""
+    assert all(map(is_secret_name, ("key", "API_KEY", "secret", "Password", "wandb.token", "credentials")))
+    assert not any(map(is_secret_name, ("lr", "tokenizer", "keypoints", "eos_token", "keywords")))
