@@ -58,6 +58,8 @@ class Execution:
         except RuntimeError:  # Python 3.12 starts no threads while it shuts down
             self._run()
         self._wait(deadline)
+        if thread.ident is not None:  # gone before the answer is used: at exit no thread is left in DuckDB
+            thread.join(_LOOK_SECONDS)
         if self._error is not None:
             raise self._error
         return self._table
