@@ -18,16 +18,19 @@ a kind and counted.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-logger = logging.getLogger("entrenar_otel")
+from entrenar_otel.console import logger
+from entrenar_otel.redact import printable_text
 
 
 class EntrenarError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose. Its text steers no terminal."""
+
+    def __str__(self) -> str:
+        return printable_text(super().__str__())
 
 
 class ConfigError(EntrenarError, ValueError):
@@ -50,7 +53,7 @@ class NotMeasured(EntrenarError, KeyError):
     """A metric that was never reported. Nothing is inferred in its place."""
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
-        return str(self.args[0])
+        return printable_text(str(self.args[0]))
 
 
 class DeliveryError(EntrenarError):
@@ -81,7 +84,7 @@ class AndonStop(Exception):
         batch: int | None = None,
         step: int | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(printable_text(message))
         self.alert = alert
         self.incident = incident
         self.metric = metric
@@ -121,7 +124,7 @@ def guard(
                 type(error).__name__,
                 error,
                 then,
-                exc_info=logger.isEnabledFor(logging.DEBUG),
+                trace=True,
             )
         if _strict:
             raise

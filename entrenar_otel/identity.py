@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import os
 import secrets
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-logger = logging.getLogger("entrenar_otel")
+from entrenar_otel.console import logger
 
 #: The mark of the process that records, for children to see (environment, so that spawn passes it on).
 _PARENT = "ENTRENAR_PARENT"

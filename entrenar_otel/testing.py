@@ -92,6 +92,8 @@ class InMemoryHandler:
 class FakeClock:
     """A clock that stands still until `advance` moves it; it begins at `start_seconds` since 1970.
 
+    `set` moves the time of day alone, as NTP does; `time_ns` tells it.
+
     >>> clock = FakeClock(start_seconds=1000.0)
     >>> clock.advance(0.5)
     >>> clock.time_ns()
@@ -113,6 +115,10 @@ class FakeClock:
         if seconds < 0:
             raise ValueError(f"expected seconds of at least 0, got {seconds!r}")
         self._passed_ns += round(seconds * 1e9)
+
+    def set(self, seconds: float) -> None:
+        """Set the time of day so many seconds forward, or back."""
+        self._start_ns += round(seconds * 1e9)
 
 
 class Point(NamedTuple):

@@ -10,7 +10,6 @@ rank stops alone: a stop waits until all ranks are asked, which only `raise_if_s
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +23,9 @@ from entrenar_otel.andon.callbacks import Callback, Callbacks
 from entrenar_otel.andon.control_alerts import control_alert
 from entrenar_otel.andon.loop_context import LoopContext
 from entrenar_otel.andon.pause import Pause
+from entrenar_otel.console import logger
 from entrenar_otel.errors import AndonStop, guard
 from entrenar_otel.recording.control import CONTROL, Command, Request
-
-logger = logging.getLogger("entrenar_otel")
 
 #: Alerts that wait for a loop which does not log.
 _MAX_PENDING = 1000

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from entrenar_otel.console import logger
 from entrenar_otel.errors import AndonStop, ConfigError
-
-logger = logging.getLogger("entrenar_otel")
 
 #: What `monitor.on` takes: `alert` is any alert that begins, the others are what Andon does.
 OCCASIONS = ("alert", "reduce_lr", "pause", "resume", "stop")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 def control_alert(action: Action, summary: str, kind: str, at: Coordinates) -> Alert:
     """The alert of a command, or of an agreed stop; `kind` begins the name of its episode."""
-    now_ns = time.time_ns()
+    now_ns = at.time_ns
     return Alert(
         name=str(action),
         source=CONTROL,

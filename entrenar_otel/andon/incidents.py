@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import logging
 import platform
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from entrenar_processors.alert import Alert
@@ -24,13 +23,13 @@ from entrenar_processors.config.models import Config
 from entrenar_processors.plain import plain
 
 from entrenar_otel._version import __version__
+from entrenar_otel.clock import RunClock
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.catalog import encode_run, run_folder
 from entrenar_otel.lake.runs import RunRecord
-
-logger = logging.getLogger("entrenar_otel")
 
 #: How long the incident of a stop may keep the loop waiting.
 STOP_SECONDS = 10.0
@@ -40,10 +39,11 @@ _LIBRARIES = ("numpy", "torch", "jax", "tensorflow", "scikit-learn", "openteleme
 
 @dataclass(eq=False)
 class _Incident:
-    """An incident until its window is complete, at `due_ns`."""
+    """An incident until its window is complete: monotonic times of its alert, and of when that is."""
 
     alert: Alert
     folder: str
+    at_ns: int
     due_ns: int
     is_tried: bool = False
     is_written: bool = False
@@ -66,16 +66,16 @@ class Incidents:
         record: RunRecord,
         config: Config,
         *,
-        now_ns: Callable[[], int],
+        clock: RunClock,
         lost: Callable[[int], None] = lambda _n: None,
     ) -> None:
         settings = config.monitor.andon
         self._lake, self._record = lake, record
         self._config = config.model_dump(mode="json", by_alias=True)
         self._limit = settings.max_incidents
-        self._before = timedelta(seconds=settings.incident_before_seconds)
-        self._after = timedelta(seconds=settings.incident_after_seconds)
-        self._now_ns = now_ns
+        self._before_ns = round(settings.incident_before_seconds * 1e9)
+        self._after_ns = round(settings.incident_after_seconds * 1e9)
+        self._clock = clock
         self._lost = lost
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()  # by name, without stops
@@ -109,7 +109,7 @@ class Incidents:
 
     def on_tick(self) -> None:
         """Complete the windows that are due."""
-        now = self._now_ns()
+        now = self._clock.monotonic_ns()
         with self._lock:
             is_due = any(one.is_tried and one.due_ns <= now for one in self._open)
         if is_due:
@@ -119,7 +119,7 @@ class Incidents:
         """Write what is open, with the window up to now; False where that took too long."""
         with self._lock:
             for one in self._open:
-                one.due_ns = 0
+                one.due_ns = -sys.maxsize
             if not self._open and not self.worker.is_started:
                 return True
         if self.worker.stop(timeout_seconds):
@@ -135,7 +135,8 @@ class Incidents:
         name = f"{at:%Y%m%dT%H%M%S}-{encode_run(alert.name)}-{encode_run(alert.episode)}"
         record = self._record
         folder = f"{run_folder('incidents', record.day, record.run_id)}/{name}-{record.process}"
-        incident = _Incident(alert, folder, alert.started_ns + round(self._after.total_seconds() * 1e9))
+        at_ns = self._clock.monotonic_of(alert.started_ns)
+        incident = _Incident(alert, folder, at_ns, at_ns + self._after_ns)
         self._open.append(incident)
         return incident
 
@@ -143,7 +144,7 @@ class Incidents:
         return f"{self._lake.url.rstrip('/')}/{incident.folder}"
 
     def _work(self) -> None:
-        now = self._now_ns()
+        now = self._clock.monotonic_ns()
         with self._lock:
             chosen = [one for one in self._open if not one.is_tried or one.due_ns <= now]
             last = [one for one in chosen if one.due_ns <= now]
@@ -169,9 +170,14 @@ class Incidents:
             self._lake.storage.write_bytes(f"{incident.folder}/{name}.json", text.encode())
 
     def _write_window(self, incident: _Incident) -> None:
-        at = datetime.fromtimestamp(incident.alert.started_ns / 1e9, UTC)
-        table = self._lake.range(at - self._before, at + self._after, run_id=self._record.run_id)
+        ranges = self._clock.ranges(incident.at_ns - self._before_ns, incident.at_ns + self._after_ns)
+        times = [(_time(start), _time(end)) for start, end in ranges]
+        table = self._lake.ranges(times, run_id=self._record.run_id)
         self._lake.storage.write(f"{incident.folder}/window.parquet", table.schema, table.to_batches())
+
+
+def _time(time_ns: int) -> datetime:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC)
 
 
 def environment_of(record: RunRecord) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class Pause:
         begun, clock_begun = time.monotonic(), self._seconds()
         self.is_active = True
         try:
-            self._announce(alert)
+            with guard("pause"):  # what cannot be said or recorded of it is no reason not to pause
+                self._announce(alert)
             self._callbacks.call("pause", alert)
             stop = self._wait(alert, begun + self._timeout)
         finally:

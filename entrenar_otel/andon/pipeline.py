@@ -6,7 +6,6 @@ samples → Judge → alerts → AlertReporter: event · metric · handlers · i
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,8 @@ from entrenar_otel.andon.judging.user_processor import user_processors
 from entrenar_otel.andon.reporter import AlertReporter
 from entrenar_otel.andon.run_context import RunContext
 from entrenar_otel.andon.settings import AndonConfig
-from entrenar_otel.clock import Clock
+from entrenar_otel.clock import RunClock
+from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.handlers import Deliveries, Log, RunInfo, from_environment
 
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.metrics.run_state import RunState
     from entrenar_otel.otel.traces.run_spans import RunSpans
     from entrenar_otel.recording.recorder import Recorder
-
-logger = logging.getLogger("entrenar_otel")
 
 #: How much more of memory, or of what a check was given, is recorded anew while the run goes on.
 _WORTH_RECORDING = 1.05
@@ -69,7 +67,7 @@ class AlertPipeline:
         budgets: BudgetWatch | None = None,
         drift_detector: DriftDetector | None = None,
         processors: Sequence[Processor] = (),
-        clock: Clock,
+        clock: RunClock,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         settings, losses = config.monitor.andon, state.losses
@@ -88,7 +86,7 @@ class AlertPipeline:
             lost=losses.counter("findings", "training.anomalies"),
         )
         self.incidents = Incidents(
-            lake, record, config, now_ns=clock.time_ns, lost=losses.counter("incidents", "alert pipeline")
+            lake, record, config, clock=clock, lost=losses.counter("incidents", "alert pipeline")
         )
         handlers = _handlers(alerting, settings, environ) if record.rank == 0 else []
         self.deliveries = Deliveries(handlers, failures=state.failures, losses=losses)
@@ -139,6 +137,10 @@ class AlertPipeline:
             with guard("control"):
                 self._obey_command()
         self.incidents.on_tick()
+
+    def on_clock_step(self, shift_ns: int) -> None:
+        """The run's clock was moved: what is measured from earlier times is moved along."""
+        self.judge.on_clock_step(shift_ns, self._clock.time_ns())
 
     def judge_budgets(self) -> None:
         """Raise alerts for the budgets that were exceeded since the last time; on any thread."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +9,12 @@ from entrenar_processors import Finding
 from entrenar_processors.alert import Action, Alert
 
 from entrenar_otel.andon.incidents import Incidents
+from entrenar_otel.console import logger
 from entrenar_otel.errors import guard
 from entrenar_otel.handlers import Deliveries, Notice, RunInfo
 
 if TYPE_CHECKING:
     from entrenar_otel.otel.traces.run_spans import RunSpans
-
-logger = logging.getLogger("entrenar_otel")
 
 #: How long handlers may take at the end of a run.
 _HANDLERS_SECONDS = 5.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors import Coordinates
@@ -12,6 +11,7 @@ from entrenar_otel.andon.control_alerts import ControlAlerts
 from entrenar_otel.andon.reporter import AlertReporter
 from entrenar_otel.andon.stop_message import StopMessage, command_line
 from entrenar_otel.clock import Clock
+from entrenar_otel.console import say
 from entrenar_otel.errors import guard
 from entrenar_otel.recording.control import CONTROL, ControlFile, Request
 
@@ -77,7 +77,7 @@ class RunContext:
 
     def say(self, line: str) -> None:
         if self._speaks:
-            print(f"entrenar: {line}", file=sys.stderr, flush=True)
+            say(line)
 
     def close(self) -> None:
         """The run is over: commands are neither expected nor kept."""

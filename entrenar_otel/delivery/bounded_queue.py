@@ -7,17 +7,15 @@ Samples go to emitters and consumers, notices to alert handlers, and spans to ex
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.overflow import Overflow
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
-
-logger = logging.getLogger("entrenar_otel")
 
 T = TypeVar("T")
 

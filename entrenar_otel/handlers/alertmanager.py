@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Mapping
@@ -13,11 +12,10 @@ from urllib.parse import urlsplit
 
 from entrenar_processors.alert import Level
 
+from entrenar_otel.console import logger
 from entrenar_otel.handlers.endpoint import Endpoint, bearer, checked_seconds, checked_url, from_variable
 from entrenar_otel.handlers.handler import Notice, checked_level
 from entrenar_otel.handlers.payload import annotations_of, fingerprint, generator_url, labels_of, time_text
-
-logger = logging.getLogger("entrenar_otel")
 
 _PATH = "/api/v2/alerts"
 _BATCH = 64  # alerts in a request, as Prometheus has it

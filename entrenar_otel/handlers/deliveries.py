@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ from typing import Any
 
 from entrenar_processors.alert import Alert, Level
 
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.delivery.overflow import DropStale
@@ -18,8 +18,6 @@ from entrenar_otel.delivery.worker import stop_all
 from entrenar_otel.errors import DeliveryError, guard
 from entrenar_otel.handlers.handler import Handler, Notice, as_handler, checked_level
 from entrenar_otel.redact import without_secrets
-
-logger = logging.getLogger("entrenar_otel")
 
 #: What may wait for one handler before something is dropped.
 MAX_WAITING = 1000

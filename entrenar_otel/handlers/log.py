@@ -7,10 +7,11 @@ import logging
 from entrenar_processors.alert import Alert, Level
 from entrenar_processors.durations import text_of
 
+from entrenar_otel import console
 from entrenar_otel.handlers.handler import Notice
 from entrenar_otel.redact import printable_line
 
-logger = logging.getLogger("entrenar_otel.alert")
+logger = console.Log("entrenar_otel.alert")
 
 _LEVELS = {
     Level.INFO: logging.INFO,

@@ -7,11 +7,12 @@ unlinked. Killed anywhere in between, the same steps lead to the same files agai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 from entrenar_processors import Samples
 
+from entrenar_otel.clock import Era
 from entrenar_otel.lake.catalog import run_folder
 from entrenar_otel.lake.journal import Journal, event_rows, span_rows
 from entrenar_otel.lake.rows import metric_batches
@@ -19,7 +20,7 @@ from entrenar_otel.lake.schema import EVENTS, METRICS, SPANS, Owner
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.decode import decode
 from entrenar_otel.recording.layout import Layout
-from entrenar_otel.recording.segment import HEADER_BYTES, Segment
+from entrenar_otel.recording.segment import HEADER_BYTES, Segment, eras_of
 
 
 def file_name(table: str, day: str, run_id: str, process: str, number: int) -> str:
@@ -39,11 +40,15 @@ def tables_of(
         yield "metrics", METRICS, metric_batches(samples, owner)
 
 
-def hand_over(storage: Storage, segment: Segment, day: str, owner: Owner) -> int:
+def hand_over(
+    storage: Storage, segment: Segment, day: str, owner: Owner, eras: Sequence[Era] | None = None
+) -> int:
     """Write the owner's own sealed segment into the lake; returns its number of metric rows.
 
-    The caller then unlinks it. An empty segment writes nothing.
+    The caller then unlinks it. An empty segment writes nothing. `eras` of the owner's clock: it may have
+    found in a later segment that the machine's clock was set in this one.
     """
+    eras = eras_of(segment.header) if eras is None else eras
     layouts: dict[int, Layout] = {}
     decoded = decode(
         segment.words(),
@@ -51,7 +56,7 @@ def hand_over(storage: Storage, segment: Segment, day: str, owner: Owner) -> int
         start=HEADER_BYTES,
         end=segment.seal(),
         first_seq=segment.first_seq,
-        clock_ns=int(segment.header["clock_ns"]),
+        eras=eras,
         verify=False,
     )
     process, number = segment.header["process"], int(segment.header["number"])

@@ -59,11 +59,14 @@ class Lake:
 
     def range(self, start: datetime, end: datetime, *, run_id: str | None = None) -> pa.Table:
         """The metrics with start <= timestamp < end, in time order; naive times are UTC."""
-        aware = [t if t.tzinfo else t.replace(tzinfo=UTC) for t in (start, end)]
+        return self.ranges([(start, end)], run_id=run_id)
+
+    def ranges(self, times: Sequence[tuple[datetime, datetime]], *, run_id: str | None = None) -> pa.Table:
+        """As `range`, of several ranges (at least one): what lies in two of them is there once."""
+        aware = [t if t.tzinfo else t.replace(tzinfo=UTC) for pair in times for t in pair]
+        within = " OR ".join(["timestamp >= ? AND timestamp < ?"] * len(times))
         return self.query(
-            "SELECT * FROM metrics WHERE timestamp >= ? AND timestamp < ? ORDER BY timestamp, rank, seq",
-            list(aware),
-            run_id=run_id,
+            f"SELECT * FROM metrics WHERE {within} ORDER BY timestamp, rank, seq", aware, run_id=run_id
         )
 
     def curve(self, metric: str, run_id: str, tags: dict[str, str] | None = None) -> pa.Table:
@@ -168,10 +171,7 @@ class Lake:
 
         Summaries, down-sampled curves, events, spans and run records stay.
         """
-        found = self.prunable(older_than, run_id)
-        for run in found:
-            prune(self.storage, run)
-        return found
+        return [run for run in self.prunable(older_than, run_id) if prune(self.storage, run)]
 
 
 def _samples_of(rows: list[MetricRecord]) -> Samples:

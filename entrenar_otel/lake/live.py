@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,15 +13,15 @@ from typing import Any
 import pyarrow as pa
 from entrenar_processors import Samples
 
+from entrenar_otel.console import logger
 from entrenar_otel.lake.journal import Journal
 from entrenar_otel.lake.rows import metric_batches
 from entrenar_otel.lake.schema import Owner
 from entrenar_otel.recording.decode import Decoded, decode
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.lock import owner_is_alive
-from entrenar_otel.recording.segment import HEADER_BYTES, SegmentError, Snapshot
+from entrenar_otel.recording.segment import HEADER_BYTES, SegmentError, Snapshot, eras_of
 
-logger = logging.getLogger("entrenar_otel")
 _TRIES = 8
 
 
@@ -99,7 +98,7 @@ def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
         layouts,
         start=HEADER_BYTES,
         first_seq=snapshot.first_seq,
-        clock_ns=int(snapshot.header["clock_ns"]),
+        eras=eras_of(snapshot.header),
     )
     notes = [str(one) for one in decoded.damage if not one.tail]
     lost_tail = decoded.end < snapshot.synced_to

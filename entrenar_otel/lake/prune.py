@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
+from entrenar_otel.console import logger
 from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
 from entrenar_otel.lake.compact import consecutive
 from entrenar_otel.lake.query import connect, is_dead
@@ -27,7 +28,7 @@ WITH placed AS (
   FROM metrics
   WINDOW same AS (PARTITION BY {_SERIES} ORDER BY seq), all_of AS (PARTITION BY {_SERIES})
 )
-SELECT {_SERIES}, max(timestamp) AS timestamp,
+SELECT {_SERIES}, arg_max(timestamp, seq) AS timestamp,
        arg_max(epoch, seq) AS epoch, arg_max(batch, seq) AS batch, arg_max(step, seq) AS step,
        {columns("count", "mean", "min", "max", "last")}
 FROM placed GROUP BY {_SERIES}, bucket ORDER BY ALL
@@ -43,6 +44,7 @@ class Prunable:
     ended_at: datetime
     files: tuple[DataFile, ...]
     size_bytes: int
+    older_than: timedelta = timedelta(0)
 
 
 def find_prunable(
@@ -66,25 +68,46 @@ def find_prunable(
             for file in (*list_replaced(storage, folder), *list_folder(storage, folder))
         ]
         if files:
-            yield Prunable(one, ended, tuple(files), sum(storage.size_bytes(f.name) for f in files))
+            size = sum(storage.size_bytes(file.name) for file in files)
+            yield Prunable(one, ended, tuple(files), size, older_than)
 
 
-def prune(storage: Storage, run: Prunable) -> None:
-    """Write what stays, then remove the rows. Killed in between, the next prune goes on from there."""
+def prune(storage: Storage, run: Prunable) -> bool:
+    """Write what stays, then remove the rows. Killed in between, the next prune goes on from there.
+
+    What was just written says what time it is where the lake lies. False where the run is not old enough by
+    that clock: that of this machine is wrong, and nothing was removed.
+    """
     by_folder: dict[str, list[DataFile]] = defaultdict(list)
     for file in run.files:
         by_folder[file.name.rpartition("/")[0]].append(file)
-    for folder, files in by_folder.items():
+    times: list[datetime] = []
+    for folder in by_folder:
         current = list_folder(storage, folder)
         for process in sorted({file.process for file in current}):
             for stretch in consecutive([file for file in current if file.process == process]):
-                _keep(storage, folder, stretch)
-        for file in files:
-            storage.remove(file.name)
+                times += _keep(storage, folder, stretch)
+    if times and (now := max(times)) - run.ended_at < run.older_than:
+        logger.warning(
+            "run %s is not pruned: it ended at %s UTC, and at %s it is %s UTC, not %s UTC as on this "
+            "machine. Set its clock right",
+            run.run_id, _minute(run.ended_at), storage.url, _minute(now), _minute(datetime.now(UTC)),
+        )  # fmt: skip
+        return False
+    for file in run.files:
+        storage.remove(file.name)
+    return True
 
 
-def _keep(storage: Storage, folder: str, files: list[DataFile]) -> None:
-    """Write curves and summaries, unless a prune that was killed while removing files wrote them."""
+def _minute(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M}"
+
+
+def _keep(storage: Storage, folder: str, files: list[DataFile]) -> Iterator[datetime]:
+    """Write curves and summaries, unless a prune that was killed while removing files wrote them.
+
+    Yields when they were written, by the lake's clock.
+    """
     below = folder.partition("/")[2]
     process, first, last = files[0].process, files[0].first, files[-1].last
     for table, sql, schema in (("curves", _CURVES, CURVES), ("summaries", _SUMMARIES, SUMMARIES)):
@@ -96,6 +119,8 @@ def _keep(storage: Storage, folder: str, files: list[DataFile]) -> None:
             rows = connection.sql(sql).to_arrow_table().cast(schema)
             name = f"{table}/{below}/{process}-{first:06d}_{last:06d}.parquet"
             storage.write(name, schema, rows.to_batches())
+        if (at := storage.modified_at(name)) is not None:
+            yield at
 
 
 def _table(storage: Storage, files: list[DataFile]) -> pa.dataset.Dataset:

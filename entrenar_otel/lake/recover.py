@@ -7,13 +7,13 @@ as it is, unless spans are ended here that the owner could not end.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from entrenar_otel.console import logger
 from entrenar_otel.lake.catalog import list_folder, run_folder
 from entrenar_otel.lake.hand_over import file_name, tables_of
 from entrenar_otel.lake.journal import Document, close_span
@@ -24,7 +24,6 @@ from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.lock import try_lock
 from entrenar_otel.recording.segment import SegmentError, Snapshot
 
-logger = logging.getLogger("entrenar_otel")
 #: Why a dead process's run and spans ended.
 _REASON = "the process ended without closing its run"
 

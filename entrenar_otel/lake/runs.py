@@ -21,6 +21,7 @@ from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.catalog import encode_run, run_folder
 from entrenar_otel.lake.schema import RUNS, Owner
 from entrenar_otel.lake.storage import Storage, walk
+from entrenar_otel.redact import arguments_without_secrets, redacted, settings_without_secrets
 
 RUNNING, COMPLETED, STOPPED, CRASHED = "running", "completed", "stopped", "crashed"
 
@@ -61,15 +62,20 @@ class RunRecord:
         return f"{folder}/attempt-{self.attempt:04d}-rank-{self.rank:05d}.parquet"
 
     def ended(self, state: str, at: datetime, reason: str | None = None, dropped: int = 0) -> RunRecord:
-        return replace(self, state=state, ended_at=at, reason=reason, dropped=dropped)
+        return replace(self, state=state, ended_at=at, reason=reason and redacted(reason), dropped=dropped)
 
 
 def describe_config(config: Any) -> tuple[str, str]:
-    """The configuration as canonical JSON, and its hash (SHA-256, 16 digits)."""
+    """The configuration as canonical JSON without secrets, and the hash of that (SHA-256, 16 digits).
+
+    So the hash of a configuration without secrets is the one that it always had, a new key is no new
+    configuration, and nobody can try passwords by it.
+    """
     try:
         text = json.dumps({} if config is None else config, sort_keys=True, default=str)
+        text = json.dumps(settings_without_secrets(json.loads(text)), sort_keys=True)
     except (TypeError, ValueError, RecursionError):  # keys of several types, cycles: better than no run
-        text = json.dumps(repr(config))
+        text = json.dumps(redacted(repr(config)))
     return text, hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -101,11 +107,16 @@ def new_record(
         process=process,
         live=live,
         git_commit=git_commit(),
-        argv=list(sys.argv),
+        argv=[_utf8(one) for one in arguments_without_secrets(sys.argv)],
         host=socket.gethostname(),
         pid=os.getpid(),
         python=platform.python_version(),
     )
+
+
+def _utf8(text: str) -> str:
+    """The text as Arrow takes it: an argument of bytes that are not UTF-8 has lone surrogates."""
+    return text.encode(errors="replace").decode()
 
 
 _git_commits: dict[str, str | None] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -46,6 +47,9 @@ class Storage(Protocol):
 
     def size_bytes(self, name: str) -> int:
         """Size of a file; 0 where it is gone."""
+
+    def modified_at(self, name: str) -> datetime | None:
+        """When a file was written, by the clock of the place; None where it is gone, or not told."""
 
 
 def open_storage(lake: str | os.PathLike[str]) -> Storage:
@@ -138,6 +142,12 @@ class LocalStorage:
     def location(self, name: str) -> str:
         return str(self.root / name)
 
+    def modified_at(self, name: str) -> datetime | None:
+        try:
+            return datetime.fromtimestamp((self.root / name).stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
+
     def size_bytes(self, name: str) -> int:
         try:
             return (self.root / name).stat().st_size
@@ -194,6 +204,10 @@ class ArrowStorage:
 
     def location(self, name: str) -> str:
         return self._path(name)
+
+    def modified_at(self, name: str) -> datetime | None:
+        modified: datetime | None = self.filesystem.get_file_info(self._path(name)).mtime
+        return modified
 
     def size_bytes(self, name: str) -> int:
         return int(self.filesystem.get_file_info(self._path(name)).size or 0)

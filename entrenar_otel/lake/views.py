@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import duckdb
 import pyarrow as pa
 
+from entrenar_otel.console import logger
 from entrenar_otel.lake.catalog import DataFile, list_files
 from entrenar_otel.lake.journal import Document, event_rows, span_key, span_rows
 from entrenar_otel.lake.live import LiveSegment, is_alive
@@ -14,8 +13,6 @@ from entrenar_otel.lake.schema import EVENTS, SPANS
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.lock import owner_is_alive
 from entrenar_otel.recording.segment import Snapshot
-
-logger = logging.getLogger("entrenar_otel")
 
 
 def view_files(
@@ -136,11 +133,16 @@ WITH told AS (
 ), episodes AS (
     SELECT
         run_id, attempt, rank, episode,
-        min(timestamp) AS started_at,
+        coalesce(min(timestamp) FILTER (state = 'firing'), min(timestamp)) AS started_at,
         max(timestamp) FILTER (state = 'resolved') AS ended_at,
         arg_max(severity, timestamp) FILTER (state = 'firing') AS level,
-        arg_max(attributes, timestamp) AS last,
-        arg_min(attributes, timestamp) AS first,
+        -- the state comes before the time: a clock may have been set back meanwhile
+        coalesce(
+            arg_max(attributes, timestamp) FILTER (state = 'resolved'), arg_max(attributes, timestamp)
+        ) AS last,
+        coalesce(
+            arg_min(attributes, timestamp) FILTER (state = 'firing'), arg_min(attributes, timestamp)
+        ) AS first,
         max(attributes['incident']) AS incident
     FROM told GROUP BY run_id, attempt, rank, episode
 ), acted AS (

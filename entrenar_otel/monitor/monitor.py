@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, EntrenarError
 from entrenar_otel.monitor.alerts import Agree
 from entrenar_otel.monitor.answers import Answers
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
     from entrenar_otel.otel.metrics.sdk_reader import SdkReader
 
-logger = logging.getLogger("entrenar_otel")
 T = TypeVar("T")
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from entrenar_processors.durations import text_of
 
+from entrenar_otel.console import is_terminal, shown, write
+
 if TYPE_CHECKING:
     from entrenar_processors import Series, Summary
 
@@ -58,21 +60,17 @@ class Progress:
         stream = self._stream or sys.stderr
         if not self.active:
             return
-        if stream.isatty():
-            stream.write(f"\r\x1b[2K{self.line()}\r")  # what comes next, a traceback say, begins the line
-            stream.flush()
+        if is_terminal(stream):
             self._drawn = True
+            write(stream, f"\r\x1b[2K{self.line()}\r")  # what comes next, a traceback say, begins the line
         elif time.monotonic() - self._last_line >= self._log_seconds:
             self._last_line = time.monotonic()
-            stream.write(self.line() + "\n")
-            stream.flush()
+            write(stream, self.line() + "\n")
 
     def clear(self) -> None:
         """Leave the terminal's line empty for whoever writes next."""
         if self._drawn:
-            stream = self._stream or sys.stderr
-            stream.write("\r\x1b[2K")
-            stream.flush()
+            write(self._stream or sys.stderr, "\r\x1b[2K")
             self._drawn = False
         self.active = False
 
@@ -82,7 +80,7 @@ class Progress:
         parts = list(self._parts())
         while len(parts) > 2 and len(" · ".join(parts)) > width:
             parts.pop()
-        return " · ".join(parts)[:width]
+        return shown(" · ".join(parts))[:width]
 
     def _parts(self) -> Iterator[str]:
         now = time.monotonic()

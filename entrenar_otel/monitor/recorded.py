@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 import threading
 import time
 import weakref
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.console import logger, occupy_standard_descriptors, say
 from entrenar_otel.errors import guard
 from entrenar_otel.monitor.alerts import Alerts
 from entrenar_otel.monitor.answers import Answers
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.metrics.sdk_reader import SdkReader
     from entrenar_otel.otel.traces.run_spans import RunSpans
     from entrenar_otel.run.open_run import OpenRun
-
-logger = logging.getLogger("entrenar_otel")
 
 
 class Owner(lifetime.ClosableRun, Protocol):
@@ -134,6 +131,7 @@ class RecordedRun:
     def _start(self) -> None:
         from entrenar_otel.otel.sdk_seams import import_sdk
 
+        occupy_standard_descriptors()
         import_sdk()
         from entrenar_otel.otel.environment import assumed
 
@@ -161,7 +159,7 @@ class RecordedRun:
         if not self._quiet:
             again = f", attempt {record.attempt}" if record.attempt > 1 else ""
             page = f"; {self.metrics_url}" if self.metrics_url else ""
-            _say(f"recording run {record.run_id}{again} into {lake.url}{page}")
+            say(f"recording run {record.run_id}{again} into {lake.url}{page}")
 
     def _claim(self, lake: Lake, process: str) -> RunRecord:
         """The record of the next attempt of this run, written."""
@@ -216,7 +214,7 @@ class RecordedRun:
             budgets=run.budgets,
             drift_detector=self.request.given.drift_detector,
             processors=self.request.given.processors,
-            clock=self.request.given.clock,
+            clock=self.recorder.clock,
         )
 
     def flush(self, timeout_seconds: float) -> bool:
@@ -306,10 +304,6 @@ class RecordedRun:
         if self.open is None and not self.closed:
             self._owner.start()
         return self.open.spans if self.open is not None else None
-
-
-def _say(line: str) -> None:
-    print(f"entrenar: {line}", file=sys.stderr, flush=True)
 
 
 def _seconds_of(clock: Clock) -> Callable[[], float]:

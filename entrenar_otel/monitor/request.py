@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, RunError, describe
 from entrenar_otel.records import MetricsEmitter
 from entrenar_otel.run.settings import DEFAULT_LAKE, FILE, RunSettings
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from entrenar_otel.andon import AndonConfig
     from entrenar_otel.lake import Lake
-
-logger = logging.getLogger("entrenar_otel")
 
 Resume = Literal["allow", "never", "must"]
 OnBadValue = Literal["warn", "raise"]

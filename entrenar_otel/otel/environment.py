@@ -7,21 +7,20 @@ The exporters themselves (endpoints, headers, timeouts) read `os.environ`.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from entrenar_otel.console import logger
+from entrenar_otel.otel.log_records import shield_exporters
 from entrenar_otel.otel.sdk_seams import leave_random_alone
-from entrenar_otel.redact import printable_line, without_secrets
+from entrenar_otel.redact import without_secrets
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.trace.export import SpanExporter
-
-logger = logging.getLogger("entrenar_otel")
 
 T = TypeVar("T")
 Signal = Literal["traces", "metrics"]
@@ -105,6 +104,7 @@ def metric_exporters(environ: Mapping[str, str]) -> list[MetricExporter]:
 
 def _made(signal: Signal, names: list[str], kind: type[Any]) -> list[Any]:
     group = f"opentelemetry_{signal}_exporter"
+    shield_exporters()
     exporters = []
     for name in names:
         asked = f"the {signal} exporter {name!r} (OTEL_{signal.upper()}_EXPORTER, OTEL_EXPORTER_OTLP_*)"
@@ -116,10 +116,12 @@ def _made(signal: Signal, names: list[str], kind: type[Any]) -> list[Any]:
                     "%s is not installed; available: %s. For OTLP: %s", asked, ", ".join(known), _INSTALL
                 )
                 continue
-            exporter = entry_point.load()()
+            make = entry_point.load()
+            shield_exporters()  # those that were imported just now
+            exporter = make()
         except Exception as error:
             hint = f" ({_INSTALL})" if isinstance(error, ImportError) else ""
-            text = printable_line(without_secrets(str(error)))
+            text = without_secrets(str(error))
             logger.warning("%s cannot be used: %s: %s%s", asked, type(error).__name__, text, hint)
             continue
         if isinstance(exporter, kind):
@@ -208,5 +210,5 @@ def _choice(environ: Mapping[str, str], name: str, choices: Mapping[str, T]) -> 
 
 
 def _warn(environ: Mapping[str, str], variable: str, expected: str, used: str) -> None:
-    given = printable_line(without_secrets(environ[variable]))
+    given = without_secrets(environ[variable])
     logger.warning("%s=%s: expected %s; using %s", variable, given, expected, used)

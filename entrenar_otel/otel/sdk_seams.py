@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 import os
 import random
 import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from entrenar_otel.console import logger
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
-logger = logging.getLogger("entrenar_otel")
 _warned: set[str] = set()
 _DRAWING = ("opentelemetry.exporter.otlp.", "opentelemetry.sdk.metrics._internal.exemplar.")
 
@@ -106,6 +106,14 @@ def suppress_instrumentation() -> Iterator[None]:
         yield
     finally:
         context.detach(token)
+
+
+def is_export() -> bool:
+    """Whether this is within `suppress_instrumentation`."""
+    from opentelemetry import context
+
+    key = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", None)
+    return isinstance(key, str) and bool(context.get_value(key))
 
 
 def preferred_temporality(exporter: Any) -> Mapping[type, Any] | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from functools import lru_cache
 
+from entrenar_otel.console import logger
 from entrenar_otel.semconv import Instrument, Kind
-
-logger = logging.getLogger("entrenar_otel")
 
 #: UCUM unit → Prometheus word, and the words after `per_`: the Collector's tables.
 _UNITS = {"d": "days", "h": "hours", "min": "minutes", "s": "seconds", "ms": "milliseconds",

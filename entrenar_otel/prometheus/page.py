@@ -7,7 +7,6 @@ training loop, the exit of the process, or a fork.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import ssl
 import threading
@@ -17,6 +16,7 @@ from concurrent.futures import Future
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from entrenar_otel.console import logger
 from entrenar_otel.errors import guard
 from entrenar_otel.prometheus.exposition import Exposition
 from entrenar_otel.prometheus.labels import RESOURCE_LABELS
@@ -24,8 +24,6 @@ from entrenar_otel.prometheus.server import PLACE, PageServer
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricsData
-
-logger = logging.getLogger("entrenar_otel")
 
 COLLECT_SECONDS = 8.0  # Prometheus gives up after 10
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -11,9 +12,12 @@ import numpy as np
 from entrenar_processors import Block, Samples
 from numpy.typing import NDArray
 
+from entrenar_otel.clock import Era
 from entrenar_otel.recording.layout import FIXED_WORDS, MAGIC, Layout, parse_definition
-from entrenar_otel.recording.notes import EVENT, FIRST_TEXT, MARK, SPAN_STARTED, Note, parse_note
+from entrenar_otel.recording.notes import CLOCK_SET, EVENT, FIRST_TEXT, MARK, SPAN_STARTED, Note, parse_note
 
+#: Times stay monotonic.
+NO_CLOCK = (Era(0, 0),)
 Words = NDArray[np.uint64]
 #: Records checked at once: few enough to stay in the cache.
 _CHECK_ROWS = 1 << 13
@@ -58,15 +62,16 @@ def decode(
     start: int,
     end: int | None = None,
     first_seq: int = 0,
-    clock_ns: int = 0,
+    eras: Sequence[Era] = NO_CLOCK,
     verify: bool = True,
 ) -> Decoded:
     """Decode the records in `words` (the whole segment) from byte `start` to byte `end`.
 
-    `layouts` is extended by the definitions met. `clock_ns` is added to the records' monotonic
-    times. `first_seq` belongs to the first record at `start`. With `verify` every word that looks
-    like a head is a candidate and those whose checksum agrees are the records; what lies between
-    them is damage. Without (the process reads what it wrote itself), lengths are followed.
+    `layouts` is extended by the definitions met. `eras` (of the segment's header), and those that
+    begin here, turn the records' monotonic times into times of day. `first_seq` belongs to the
+    first record at `start`. With `verify` every word that looks like a head is a candidate and
+    those whose checksum agrees are the records; what lies between them is damage. Without (the
+    process reads what it wrote itself), lengths are followed.
     """
     first, last = start // 8, len(words) if end is None else end // 8
     heads = _heads(words, first, last)
@@ -77,7 +82,7 @@ def decode(
             heads[0] == first and stops[-1] == last and np.array_equal(heads[1:], stops[:-1])
         )
         if not whole:  # a value that looks like a head: let the checksums decide
-            return decode(words, layouts, start=start, end=end, first_seq=first_seq, clock_ns=clock_ns)
+            return decode(words, layouts, start=start, end=end, first_seq=first_seq, eras=eras)
         valid = np.ones(len(heads), dtype=bool)
     else:
         valid = _checksums_agree(words, heads, lengths, last)
@@ -87,14 +92,16 @@ def decode(
     notes: list[Words] = []
     for at, length in zip(good[~is_data].tolist(), size[~is_data].tolist(), strict=True):
         body = words[at : at + length - 1]
-        if int(body[1]) >> 32 == MARK:
+        if int(body[1]) == MARK << 32 | CLOCK_SET:
+            eras = later(eras, body)
+        elif int(body[1]) >> 32 == MARK:
             notes.append(body)
         else:
             layout = parse_definition(body.tobytes())
             layouts.setdefault(layout.id, layout)  # the owner's own stay the same objects
     damage, lost_before = _gaps(words, heads, good, size, first, last, layouts)
     seq = first_seq + np.arange(int(is_data.sum())) + lost_before[is_data]
-    blocks, out_of_range = _blocks(words, good[is_data], size[is_data], ids[is_data], seq, layouts, clock_ns)
+    blocks, out_of_range = _blocks(words, good[is_data], size[is_data], ids[is_data], seq, layouts, eras)
     lost = int(lost_before[-1]) if len(good) else 0
     stop = int(good[-1] + size[-1]) * 8 if len(good) else start
     return Decoded(Samples(blocks), len(seq) + lost, stop, tuple(damage), out_of_range, tuple(notes))
@@ -251,6 +258,24 @@ def _is_sample(words: Words, low: int, length: int) -> bool:
     return max(sum(both + definition), sum(both + note)) < 3
 
 
+def later(eras: Sequence[Era], note: Words) -> Sequence[Era]:
+    """These eras, and the one that a note says has begun; one that makes no sense is no era."""
+    try:
+        document = parse_note(note.tobytes()).document
+        era = Era(int(document["since_ns"]), int(document["anchor_ns"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return eras
+    return sorted({*eras, era}) if max(map(abs, era)) < 1 << 62 else eras
+
+
+def _times_of_day(monotonic_ns: NDArray[np.int64], eras: Sequence[Era]) -> NDArray[np.int64]:
+    if len(eras) == 1:
+        return monotonic_ns + eras[0].anchor_ns
+    sinces = np.array([era.since_ns for era in eras[1:]], np.int64)
+    anchors = np.array([era.anchor_ns for era in eras], np.int64)
+    return monotonic_ns + anchors[np.searchsorted(sinces, monotonic_ns, side="right")]
+
+
 def _blocks(
     words: Words,
     heads: NDArray[np.int64],
@@ -258,7 +283,7 @@ def _blocks(
     ids: NDArray[np.int64],
     seq: NDArray[np.int64],
     layouts: dict[int, Layout],
-    clock_ns: int,
+    eras: Sequence[Era],
 ) -> tuple[list[Block], int]:
     """A block a layout. All records of one length are taken apart at once: instruments with many
     series make many layouts of one value, and a numpy call costs a microsecond whatever it gets."""
@@ -273,7 +298,7 @@ def _blocks(
         steps = np.ascontiguousarray(table[:, 3]).view("<i8")
         out_of_range += int(np.count_nonzero(halves < -1) + np.count_nonzero(steps < -1))
         columns = (
-            table[:, 1].astype(np.int64) + clock_ns,
+            _times_of_day(table[:, 1].astype(np.int64), eras),
             np.maximum(halves[0::2], -1),
             np.maximum(halves[1::2], -1),
             np.maximum(steps, -1),

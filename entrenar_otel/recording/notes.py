@@ -1,4 +1,4 @@
-"""Notes: what a segment says besides samples, a span's start and end, and events.
+"""Notes: what a segment says besides samples: a span's start and end, events, and that the clock was set.
 
 A note is a record like a layout's definition, with layout id 0 in its head (layout.py):
 
@@ -25,7 +25,7 @@ from zlib import adler32
 from entrenar_otel.errors import describe
 from entrenar_otel.recording.layout import head_word
 
-SPAN_STARTED, SPAN_ENDED, EVENT = 1, 2, 3
+SPAN_STARTED, SPAN_ENDED, EVENT, CLOCK_SET = 1, 2, 3, 4
 #: The high half of a note's second word; a definition has 0 there.
 MARK = 1
 #: So its words fit into the length field, and the smallest segment into a nearly full disk.
@@ -45,7 +45,7 @@ OPEN_SHARE = 4
 
 @dataclass(frozen=True)
 class Note:
-    """A span's start, its end, or an event, as a document (docs/architecture.md has the fields)."""
+    """A span's start, its end, an event or a new era of the clock, as a document."""
 
     kind: int
     document: dict[str, Any]

@@ -18,7 +18,6 @@ Invariants, on which speed and safety rest:
 from __future__ import annotations
 
 import linecache
-import logging
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -36,8 +35,6 @@ from entrenar_otel.recording.inputs import name_problem, number_of, tags_problem
 from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
 from entrenar_otel.recording.segment import SEGMENT_BYTES
 from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready, unheard
-
-logger = logging.getLogger("entrenar_otel")
 
 #: Beyond this many combinations of names, a new one is recorded series by series: a loop that
 #: reports a different subset each step (active experts, say) must not make layouts without end.
@@ -246,7 +243,7 @@ class Recorder(SegmentLog):
             self._begin()
         number = self._number_of(series.metric, value, problems)
         if number is not None:
-            at = None if time_ns is None else max(0, time_ns - self.clock_ns)
+            at = None if time_ns is None else max(0, self.clock.monotonic_of(time_ns))
             coordinates = self._coordinates(epoch, batch, step, problems)
             self._write((series,), (number,), coordinates, problems, fast=False, monotonic_ns=at)
             if not math.isfinite(number):

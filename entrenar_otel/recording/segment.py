@@ -14,7 +14,7 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from zlib import adler32
 import numpy as np
 from numpy.typing import NDArray
 
+from entrenar_otel.clock import Era
 from entrenar_otel.recording.layout import MAGIC
 from entrenar_otel.recording.lock import create_locked, let_go
 
@@ -44,6 +45,12 @@ class SegmentError(Exception):
 
 def _checksum(first_seq: int, text: bytes) -> int:
     return adler32(text, adler32(_SEQ.pack(first_seq)))
+
+
+def eras_of(header: Mapping[str, Any]) -> list[Era]:
+    """The clock of a segment's owner, when the segment began."""
+    later = [Era(int(since), int(anchor)) for since, anchor in header.get("clock_set", ())]
+    return [Era(0, int(header["clock_ns"])), *later]
 
 
 class Segment:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import sys
 import threading
@@ -20,14 +19,13 @@ from zlib import adler32
 
 from entrenar_processors import Samples, Series
 
-from entrenar_otel.clock import SYSTEM_CLOCK, Clock
+from entrenar_otel.clock import SYSTEM_CLOCK, Clock, Era, RunClock
+from entrenar_otel.console import logger
 from entrenar_otel.identity import new_process_name, say_unheard
 from entrenar_otel.recording.decode import count_records, decode
 from entrenar_otel.recording.layout import Layout
-from entrenar_otel.recording.notes import OpenSpans, note_record
+from entrenar_otel.recording.notes import CLOCK_SET, OpenSpans, note_record
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment
-
-logger = logging.getLogger("entrenar_otel")
 
 #: Pages are mapped ahead of the loop: twice what the last tick used, and not the whole segment, since
 #: a sync writes all mapped pages out and makes the loop's next write to each of them fault.
@@ -57,7 +55,8 @@ class SegmentLog:
     """
 
     def __init__(self, begin: Callable[[], object], clock: Clock = SYSTEM_CLOCK) -> None:
-        self._clock = clock
+        self.clock = RunClock(clock, self._note_era)
+        self._followed_ns = 0  # the clock's anchor at the last `follow_clock`
         self._begin = begin
         self._held = False  # the next `log` must do more than record
         self._lock = threading.RLock()
@@ -102,21 +101,13 @@ class SegmentLog:
         """Begin with a first segment in `folder`; `header` says whose run it is and where it goes."""
         self.process = process or new_process_name()
         self._folder = folder
-        self._header = {
-            **header,
-            "process": self.process,
-            "pid": os.getpid(),
-            "clock_ns": self._clock.time_ns() - self._clock.monotonic_ns(),
-        }
+        self._header = {**header, "process": self.process, "pid": os.getpid()}
+        self.clock.restart()
+        self._followed_ns = self.clock.anchor_ns
         segment = self._create()
         segment.prefault(0, _PREFAULT_FIRST)
         with self._lock:
             self._install(segment, 0)
-
-    @property
-    def clock_ns(self) -> int:
-        """What turns a record's monotonic time into wall time; fixed, so order survives clock steps."""
-        return int(self._header["clock_ns"])
 
     @property
     def is_open(self) -> bool:
@@ -161,6 +152,8 @@ class SegmentLog:
     def _install(self, segment: Segment, first_seq: int) -> None:
         layouts = b"".join(layout.definition for layout in self.layouts.values())
         spans = self._open_spans.records(segment.size - HEADER_BYTES)
+        first, *later = self.clock.eras
+        segment.header = {**segment.header, "clock_ns": first.anchor_ns, "clock_set": later}
         segment.install(
             f"{self.process}-{self.next_number:06d}", self.next_number, first_seq, layouts + spans
         )
@@ -211,6 +204,16 @@ class SegmentLog:
                 return False
             return True
 
+    def follow_clock(self) -> int:
+        """Look whether the machine's clock was set; by how many nanoseconds since the last call."""
+        self.clock.time_ns()
+        before, self._followed_ns = self._followed_ns, self.clock.anchor_ns
+        return self._followed_ns - before
+
+    def _note_era(self, era: Era) -> None:
+        if self.segment is not None:
+            self.note(CLOCK_SET, era._asdict(), clean=True)
+
     def prepare(self) -> None:
         """Have the successor ready once the current segment is half full (the heartbeat's work)."""
         segment = self.segment
@@ -256,6 +259,7 @@ class SegmentLog:
                 if self.segment is not None:
                     segments.append(self.segment)
                 ends = [segment.position() for segment in segments]
+                eras = self.clock.eras
             parts = []
             for segment, end in zip(segments, ends, strict=True):
                 if end <= segment.drained_to:
@@ -266,7 +270,7 @@ class SegmentLog:
                     start=segment.drained_to,
                     end=end,
                     first_seq=segment.first_seq + segment.drained_rows,
-                    clock_ns=self.clock_ns,
+                    eras=eras,
                     verify=False,
                 )
                 with self._lock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from datetime import timedelta
 
 from entrenar_processors import Samples, Summaries
 
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.outbox import Outbox
 from entrenar_otel.delivery.worker import stop_all
 from entrenar_otel.errors import guard
@@ -20,8 +20,6 @@ from entrenar_otel.lake.lake import Lake
 from entrenar_otel.lake.recover import Recovered
 from entrenar_otel.lake.runs import RunRecord
 from entrenar_otel.recording.recorder import Recorder
-
-logger = logging.getLogger("entrenar_otel")
 
 #: A segment goes into the lake when it is full, at the end, and after this long.
 ROLL_SECONDS = 300.0
@@ -51,6 +49,7 @@ class Heartbeat:
         outboxes: Sequence[Outbox] = (),
         after: Callable[[float, int], None] = lambda _seconds, _rows: None,
         on_recovered: Callable[[Recovered], None] = lambda _found: None,
+        on_clock_step: Callable[[int], None] = lambda _shift_ns: None,
     ) -> None:
         self.recorder = recorder
         self.lake = lake
@@ -64,6 +63,8 @@ class Heartbeat:
         self.outboxes = tuple(outboxes)
         self._after = after
         self._on_recovered = on_recovered
+        self._on_clock_step = on_clock_step
+        self._warned_of_clock = False
         self._rows = 0
         self._tick_lock = threading.RLock()
         self._hand_over_lock = threading.Lock()
@@ -93,7 +94,8 @@ class Heartbeat:
         for found in self.lake.recover(thorough=False):
             logger.info("recovered %d rows of run %s from %s", found.rows, found.run_id, found.path.name)
             self._on_recovered(found)
-        if self._retention_days is not None:
+        # What was just set may be set again: nothing is removed by such a clock.
+        if self._retention_days is not None and not self.recorder.clock.was_set:
             self.lake.prune(timedelta(days=self._retention_days))
 
     def tick(self, *, pull: bool = True, hand_over: bool = True) -> None:
@@ -102,6 +104,7 @@ class Heartbeat:
         if pull:
             with guard("pull"):
                 self._before()
+        self._follow_clock()
         self.collect()
         self.recorder.sync()
         self.recorder.prepare()
@@ -113,6 +116,21 @@ class Heartbeat:
         rows, self._rows = self._rows, 0
         with guard("after the tick"):
             self._after(time.perf_counter() - begun, rows)
+
+    def _follow_clock(self) -> None:
+        """Where the machine's clock was set, times follow it from here on."""
+        if not (shift_ns := self.recorder.follow_clock()):
+            return
+        with guard("clock step"):
+            self._on_clock_step(shift_ns)
+        say = logger.info if self._warned_of_clock else logger.warning
+        self._warned_of_clock = True
+        say(
+            "the machine's clock was set %.1f s %s, or the machine slept; times follow it from here on, the "
+            "order of samples is that of seq",
+            abs(shift_ns) / 1e9,
+            "forward" if shift_ns > 0 else "back",
+        )
 
     def collect(self) -> None:
         """Drain into the consumers, and into the outboxes."""
@@ -142,7 +160,9 @@ class Heartbeat:
             return False
         try:
             for segment in self.recorder.sealed():
-                hand_over(self.lake.storage, segment, self.record.day, self.record.owner)
+                hand_over(
+                    self.lake.storage, segment, self.record.day, self.record.owner, self.recorder.clock.eras
+                )
                 self.recorder.release(segment, unlink=True)
                 _give_back_memory()
             return True

@@ -12,8 +12,10 @@ from types import FrameType
 from typing import Protocol
 
 from entrenar_otel import identity
+from entrenar_otel.console import say
 from entrenar_otel.errors import AndonStop, guard
 from entrenar_otel.recording.lock import let_go_after_fork
+from entrenar_otel.redact import redacted
 
 #: How long SIGTERM may take: schedulers kill after 10 to 30 seconds.
 _TERM_SECONDS = 4.0
@@ -89,7 +91,7 @@ def supersede(monitor: ClosableRun) -> None:
     for earlier in tuple(_open):  # close() removes it
         if earlier.run_id == monitor.run_id or _is_interactive():
             earlier.close("stopped", f"superseded by {monitor.run_id}")
-            print(f"entrenar: run {earlier.run_id} ended, superseded by {monitor.run_id}", file=sys.stderr)
+            say(f"run {earlier.run_id} ended, superseded by {monitor.run_id}")
 
 
 def _is_interactive() -> bool:
@@ -101,10 +103,18 @@ def state_of(error: BaseException | None) -> tuple[str, str | None]:
     """How a run ended that was left with this exception."""
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return "completed", None
-    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = _text(error)
+    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, AndonStop | KeyboardInterrupt | GeneratorExit):
         return "stopped", reason
     return "crashed", reason
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return redacted(str(error))
+    except Exception:  # a stranger's __str__
+        return ""
 
 
 def close_all() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entrenar_otel import identity
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from entrenar_otel.recording.recorder import Recorder
     from entrenar_otel.records import MetricsEmitter
     from entrenar_otel.run.settings import RunSettings
-
-logger = logging.getLogger("entrenar_otel")
 
 #: How long the lake may take at the end of a run. What is not in it then is safe, and recovered.
 _KEEP_SECONDS = 60.0
@@ -110,6 +108,7 @@ class OpenRun:
             outboxes=self._outboxes(consumers, emitters),
             after=self._after_tick,
             on_recovered=self._export_recovered,
+            on_clock_step=self._on_clock_step,
         )
         if self.pipeline is not None:
             self.pipeline.summaries = self.heartbeat.summaries
@@ -147,6 +146,7 @@ class OpenRun:
             partial(self._recorder.note, clean=True),
             resource,
             self._recorder.coordinates,
+            clock=self._recorder.clock,
             step_spans=step_spans,
             exporters=() if has_other else span_exporters(self._environ),
             environ=self._environ,
@@ -209,6 +209,10 @@ class OpenRun:
             Owner(found.run_id, found.attempt, found.rank), None, None, self.record.started_at
         )
         self.spans.export_documents(found.spans, resource)
+
+    def _on_clock_step(self, shift_ns: int) -> None:
+        if self.pipeline is not None:
+            self.pipeline.on_clock_step(shift_ns)
 
     def _sdk_reader(self) -> SdkReader | None:
         """The reader of the SDK's instruments, once there are any."""
@@ -290,11 +294,13 @@ class OpenRun:
     def _keep(self, state: str, reason: str | None) -> None:
         """The last segments and the end of the run go into the lake."""
         record, storage = self.record, self._lake.storage
+        now = datetime.fromtimestamp(self._recorder.clock.time_ns() / 1e9, UTC)
+        now = max(now, record.started_at)  # the clock may have been set back meanwhile
         with guard("close"):
             if self.heartbeat.hand_over(final=True):
                 self.compact()
         with guard("close"):
-            write_record(storage, record.ended(state, datetime.now(UTC), reason, self._recorder.dropped))
+            write_record(storage, record.ended(state, now, reason, self._recorder.dropped))
 
     def compact(self) -> None:
         """Merge this process's files into larger ones, where they are few enough for the end of a run."""

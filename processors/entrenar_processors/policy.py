@@ -101,6 +101,14 @@ class Policy:
         fired = [self._open[key].as_alert() for key in due]
         return fired + self._end(now_ns)
 
+    def on_clock_step(self, shift_ns: int, now_ns: int) -> None:
+        """The clock was moved by `shift_ns`, to `now_ns`: an episode has been quiet for as long as before.
+
+        After a step back for less: its last finding may have the new time already.
+        """
+        for episode in self._open.values():
+            episode.last_ns = min(episode.last_ns + max(0, shift_ns), now_ns)
+
     def finish(self, now_ns: int) -> list[Alert]:
         """End all episodes: the run is over."""
         return self._close(list(self._open), now_ns)

@@ -43,6 +43,15 @@ class Processor(Protocol):
         ...
 
 
+@runtime_checkable
+class FollowsClock(Protocol):
+    """A processor that measures time by its samples: it is told when their clock was set."""
+
+    def on_clock_step(self, shift_ns: int, now_ns: int) -> None:
+        """It was moved by `shift_ns`, to `now_ns`: what was measured before is moved along."""
+        ...
+
+
 class Counting:
     """A base of processors: the count of the non-finite values that they left out, by series."""
 

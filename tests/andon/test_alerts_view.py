@@ -57,7 +57,11 @@ def story(judged: Any) -> None:
         log(heat=95.5, step=7)
         one.advance(1)
         one.run.pipeline.incidents.worker.flush(10)
-        log(loss=math.nan, epoch=2, batch=4, step=8)
+        one.clock.advance(1)
+        try:
+            log(loss=math.nan, epoch=2, batch=4, step=8)
+        finally:
+            one.clock.advance(1)
 
 
 def normal(text: str) -> str:

@@ -198,10 +198,11 @@ def test_a_disk_that_does_not_sync(judged: Any, lenient: Any, monkeypatch: Any) 
 
 
 def test_our_own_failure_in_the_cord_does_not_reach_the_loop(
-    judged: Any, lenient: Any, monkeypatch: Any
+    judged: Any, lenient: Any, monkeypatch: Any, capsys: Any
 ) -> None:
-    """An event that cannot be noted: the loop goes on, a stop still stops."""
-    toml = HOT.replace('"stop"', '"pause"') + "[monitor.andon]\npause_timeout_seconds = 0.2\n"
+    """An event that cannot be noted: a pause still pauses, the loop goes on, a stop still stops."""
+    andon = '[monitor.andon]\npause_timeout_seconds = 0.2\nafter_pause = "resume"\n'
+    toml = HOT.replace('"stop"', '"pause"') + andon
     with judged(toml) as one:
         one.monitor.log(heat=11.0)
         one.tick()
@@ -214,7 +215,8 @@ def test_our_own_failure_in_the_cord_does_not_reach_the_loop(
         one.monitor.log(heat=1.0)
         with pytest.raises(AndonStop):
             one.monitor.log(loss=NAN)
-        assert errors.failures["andon"] == 1
+        assert (errors.failures["pause"], errors.failures["andon"]) == (1, 1)
+        assert "no answer within 200 ms: resuming" in capsys.readouterr().err
         assert not one.run.pipeline.andon.is_paused
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,6 +129,28 @@ def test_a_running_run_is_not_pruned(tmp_path: Path) -> None:
     with Monitor("one", lake=tmp_path / "lake", quiet=True) as monitor:
         monitor.log(loss=1.0)
         assert monitor.lake.prunable(timedelta(0)) == []
+
+
+def test_nothing_is_removed_by_a_clock_that_runs_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The lake's own clock (a file server's, an object store's) must agree that a run is old enough."""
+    record(tmp_path / "lake", 2)
+    lake = Lake(tmp_path / "lake")
+    rows = lake.query(ROWS)
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + timedelta(days=400)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("entrenar_otel.lake.prune.datetime", Ahead)
+        assert [run.run_id for run in lake.prunable()] == ["one"]
+        assert lake.prune() == []
+    assert "run one is not pruned: it ended at " in caplog.text
+    assert lake.query(ROWS).equals(rows)
+    assert [run.run_id for run in lake.prune(timedelta(0))] == ["one"]
 
 
 def test_retention_acts_only_where_it_is_written(tmp_path: Path) -> None:

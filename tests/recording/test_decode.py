@@ -16,6 +16,7 @@ from entrenar_processors import Samples, Series
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from entrenar_otel.clock import Era
 from entrenar_otel.recording.decode import Decoded, Words, count_records, decode
 from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAGIC, Layout, head_word, packers
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment, Snapshot
@@ -72,7 +73,7 @@ class Written:
         return np.frombuffer(bytes(self.data) + bytes(room), dtype="<u8")
 
     def decode(self, words: Words, *, verify: bool = True, end: int | None = None) -> Decoded:
-        return decode(words, {}, start=0, end=end, first_seq=FIRST_SEQ, clock_ns=CLOCK, verify=verify)
+        return decode(words, {}, start=0, end=end, first_seq=FIRST_SEQ, eras=[Era(0, CLOCK)], verify=verify)
 
 
 def rows_of(samples: Samples) -> dict[int, Row]:
@@ -131,7 +132,7 @@ def test_decoding_in_pieces_is_decoding_at_once(log: list[Any], data: st.DataObj
     seq = FIRST_SEQ
     for start, end in itertools.pairwise(cuts):
         words = written.words()
-        part = decode(words, layouts, start=start, end=end, first_seq=seq, clock_ns=CLOCK, verify=False)
+        part = decode(words, layouts, start=start, end=end, first_seq=seq, eras=[Era(0, CLOCK)], verify=False)
         rows |= rows_of(part.samples)
         seq += part.records
     assert rows == written.rows
@@ -285,7 +286,7 @@ def test_cut_at_any_byte(tmp_path: Path) -> None:
         snapshot = Snapshot.read(segment.path)
         assert snapshot is not None
         assert snapshot.cut_bytes == 4096 - offset
-        decoded = decode(snapshot.words, {}, start=HEADER_BYTES, first_seq=FIRST_SEQ, clock_ns=CLOCK)
+        decoded = decode(snapshot.words, {}, start=HEADER_BYTES, first_seq=FIRST_SEQ, eras=[Era(0, CLOCK)])
         assert_honest(decoded, offset)
         assert decoded.end == HEADER_BYTES + record_at(offset) < snapshot.synced_to
         named = offset - record_at(offset) >= 8  # less than a word is seen in `cut_bytes` only

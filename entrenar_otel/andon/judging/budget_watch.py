@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Hashable, Iterable
@@ -20,8 +19,6 @@ from entrenar_otel.semconv import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PE
 
 if TYPE_CHECKING:
     from entrenar_processors.config.models import Assertion
-
-logger = logging.getLogger("entrenar_otel")
 
 
 class BudgetSpans(SpanProcessor):

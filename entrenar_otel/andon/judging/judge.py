@@ -10,6 +10,7 @@ from typing import Any
 from entrenar_processors import Finding, Processor, Samples
 from entrenar_processors.alert import Alert, Level
 from entrenar_processors.policy import Policy
+from entrenar_processors.processor import FollowsClock
 
 from entrenar_otel.andon.judging.user_processor import UserProcessor, own_copy
 from entrenar_otel.errors import guard
@@ -86,6 +87,15 @@ class Judge:
             for alert in alerts:
                 self._count(alert)
             return alerts
+
+    def on_clock_step(self, shift_ns: int, now_ns: int) -> None:
+        """The clock was moved: how long something lasts is told as if it had always been like this."""
+        for processor in self.processors:
+            with guard(f"detector {type(processor).__name__}"):
+                if isinstance(processor, FollowsClock):
+                    processor.on_clock_step(shift_ns, now_ns)
+        with self._lock:
+            self.policy.on_clock_step(shift_ns, now_ns)
 
     def finish(self, now_ns: int) -> list[Alert]:
         """The alerts that still fire, ended: the run is over."""

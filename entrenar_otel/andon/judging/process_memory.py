@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import resource
 import tracemalloc
 
 import psutil
 
-logger = logging.getLogger("entrenar_otel")
+from entrenar_otel.console import logger
 
 
 class ProcessMemory:

@@ -53,6 +53,7 @@ class Aggregates:
         self.lock = threading.RLock()
         self.nonfinite: Counter[str] = Counter()
         self.last_sample_ns = 0
+        self._last_seq = -1
         self.epoch: int | None = None
         self.step: int | None = None
         self._said = {"epoch": -1, "step": -1}  # seq of the rows that did
@@ -115,7 +116,10 @@ class Aggregates:
         """The latest time, and the latest epoch and step that were said, over all blocks at once."""
         if not blocks:
             return
-        self.last_sample_ns = max(self.last_sample_ns, *(int(block.time_ns[-1]) for block in blocks))
+        # By seq, not by time: a clock that was set back must not make the run stand still.
+        last_seq, last_ns = max((int(block.seq[-1]), int(block.time_ns[-1])) for block in blocks)
+        if last_seq > self._last_seq:
+            self._last_seq, self.last_sample_ns = last_seq, last_ns
         seq = np.concatenate([block.seq for block in blocks])
         for name in ("epoch", "step"):
             column = np.concatenate([getattr(block, name) for block in blocks])

@@ -14,7 +14,6 @@ samples since the last heartbeat as exemplars, and take the coordinates out of t
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -23,12 +22,11 @@ from typing import Any
 from opentelemetry.sdk.metrics import Exemplar, ExemplarReservoir
 from opentelemetry.sdk.metrics.view import View
 
+from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.identity import is_disabled
 from entrenar_otel.otel.metrics.meter import PATTERNS
 from entrenar_otel.semconv import COORDINATES
-
-logger = logging.getLogger("entrenar_otel")
 
 #: Samples that a series may have between two heartbeats; further ones are dropped, counted, warned of.
 MAX_SAMPLES = 100_000

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.otel.metrics.points import Temporality
 from entrenar_otel.otel.sdk_seams import preferred_temporality, suppress_instrumentation
-
-logger = logging.getLogger("entrenar_otel")
 
 
 class ExportLane:

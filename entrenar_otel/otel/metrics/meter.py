@@ -6,7 +6,6 @@ and every asynchronous one, is made by the provider behind it, usually the SDK's
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 import threading
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, NoOpMeter, UpDownCounter
 from opentelemetry.metrics import _Gauge as Gauge
 
+from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.otel.metrics.instruments import CLASSES, Recorded
 from entrenar_otel.otel.metrics.registry import Scope
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from entrenar_otel.otel.metrics.registry import Registry
     from entrenar_otel.recording.recorder import Recorder
-
-logger = logging.getLogger("entrenar_otel")
 
 PATTERNS = ("training.*",)
 #: What OpenTelemetry takes as an instrument's name; anything else is left to the SDK to refuse.

@@ -49,7 +49,12 @@ class MetricsPipeline:
         self.resource = resource
         self.aggregates = Aggregates(registry, environment.histogram_aggregation(environ))
         self.overhead = Overhead()
-        self.state = RunState(samples=lambda: recorder.recorded, dropped=lambda: recorder.dropped)
+        self._clock = recorder.clock
+        self.state = RunState(
+            samples=lambda: recorder.recorded,
+            dropped=lambda: recorder.dropped,
+            start_ns=self._clock.time_ns(),
+        )
         self.page: MetricsPage | None = None
         self._source = source
         self._lock = threading.Lock()
@@ -113,7 +118,7 @@ class MetricsPipeline:
 
     def collect(self) -> MetricsData:
         """Everything known at this moment, cumulative, as the SDK's own exporters take it."""
-        now_ns = time.time_ns()
+        now_ns = self._clock.time_ns()
         with self.aggregates.lock:
             scopes = [*scopes_of(self.aggregates, now_ns), self.state.scope(self.aggregates, now_ns)]
         if (source := self._source()) is not None:
@@ -122,7 +127,7 @@ class MetricsPipeline:
 
     def state_scope(self) -> ScopeMetrics:
         """What the run reports of itself, at this moment."""
-        return self.state.scope(self.aggregates, time.time_ns())
+        return self.state.scope(self.aggregates, self._clock.time_ns())
 
     def _workers(self) -> list[Worker]:
         return [lane.worker for lane in self._lanes]

@@ -6,7 +6,6 @@ that starts takes it over.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 
+from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.otel.metrics.meter import PATTERNS, TrainingMeterProvider
 from entrenar_otel.otel.metrics.republish import Republisher
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.metrics.pipeline import MetricsPipeline
     from entrenar_otel.otel.metrics.registry import Registry
     from entrenar_otel.recording.recorder import Recorder
-
-logger = logging.getLogger("entrenar_otel")
 
 _lock = threading.Lock()
 _installed: WrappingMeterProvider | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +10,9 @@ from typing import Any, NamedTuple
 
 from entrenar_processors import Series
 
+from entrenar_otel.console import logger
 from entrenar_otel.prometheus.naming import prometheus_name
 from entrenar_otel.semconv import INSTRUMENTS, PREFIX, RESERVED, Instrument, instrument_of, metric_of
-
-logger = logging.getLogger("entrenar_otel")
 
 
 class Scope(NamedTuple):

@@ -7,7 +7,6 @@ outside our patterns), and, on a provider that a user built with `training_views
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from zlib import adler32
 from entrenar_processors import Series
 from opentelemetry.sdk.metrics.export import Gauge, Metric, MetricReader, MetricsData, ScopeMetrics, Sum
 
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.otel.metrics.exemplar_views import Sample
@@ -28,8 +28,6 @@ from entrenar_otel.otel.metrics.series_writers import text_of
 from entrenar_otel.recording.layout import packers
 from entrenar_otel.recording.recorder import Recorder
 from entrenar_otel.semconv import COORDINATES, Instrument, Kind
-
-logger = logging.getLogger("entrenar_otel")
 
 #: How long a heartbeat waits for the SDK; a callback that takes longer is waited for in the next ones.
 PULL_SECONDS = 0.25
@@ -101,6 +99,10 @@ class SdkReader(MetricReader):
             return
         with self._lock:
             route = self._route
+            if route is not None:
+                route[
+                    0
+                ].clock.time_ns()  # the SDK's times are the machine's: where it was set, follow it first
             others: list[ScopeMetrics] = []
             for resource in metrics_data.resource_metrics:
                 for scope in resource.scope_metrics:
@@ -187,7 +189,7 @@ class SdkReader(MetricReader):
                 try:
                     record = pack(
                         head,
-                        time_ns - recorder.clock_ns,
+                        recorder.clock.monotonic_of(time_ns),
                         *recorder.places(places.get("epoch"), places.get("batch"), places.get("step")),
                         value,
                     )

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,8 +28,6 @@ from entrenar_otel.recording.inputs import tags_problem
 from entrenar_otel.recording.layout import packers
 from entrenar_otel.recording.recorder import Recorder
 from entrenar_otel.semconv import COORDINATES, Kind
-
-logger = logging.getLogger("entrenar_otel")
 
 #: Sets of attribute names an instrument has a function for; further ones are recorded with care.
 MAX_WRITERS = 256

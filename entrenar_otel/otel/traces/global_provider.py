@@ -7,7 +7,6 @@ is added to a provider is therefore a route, which leads to the run that was ope
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import weakref
 from collections.abc import Sequence
@@ -27,8 +26,6 @@ from entrenar_otel.otel.traces.span_journal import JournalProcessor
 if TYPE_CHECKING:
     from opentelemetry.trace import Link, SpanKind, TraceState
     from opentelemetry.util.types import Attributes
-
-logger = logging.getLogger("entrenar_otel")
 
 #: The instrumentation scope of our own spans.
 SCOPE = "entrenar_otel"

@@ -14,12 +14,16 @@ class OpenSpan:
     is then not this one's, and OpenTelemetry logs an error. Instead the former context comes back
     where this span is still the current one, and nothing happens where it is not. Where the span that
     was current then has ended since (another run's), the context before that one comes back.
+
+    `anchor_ns` is the clock's at its beginning; its end is told with the same one, so that its length is
+    right whatever becomes of the machine's clock meanwhile.
     """
 
-    __slots__ = ("before", "key", "span", "within")
+    __slots__ = ("anchor_ns", "before", "key", "span", "within")
 
-    def __init__(self, span: trace.Span, key: str) -> None:
+    def __init__(self, span: trace.Span, key: str, anchor_ns: int) -> None:
         self.span = span
+        self.anchor_ns = anchor_ns
         self.key = key
         self.before = context.get_current()
         within = context.set_value(key, span, trace.set_span_in_context(span, self.before))

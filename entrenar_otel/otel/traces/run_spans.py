@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from entrenar_otel.clock import RunClock
 from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.errors import guard
 from entrenar_otel.otel.attributes import clean_attributes, clean_text
@@ -32,6 +34,7 @@ from entrenar_otel.otel.traces.span_events import Place, SpanEvents, event_docum
 from entrenar_otel.otel.traces.span_export import SpanPipeline
 from entrenar_otel.otel.traces.span_journal import JournalProcessor, Note
 from entrenar_otel.recording.notes import EVENT
+from entrenar_otel.redact import redacted
 
 #: How long the end of a run waits for exporters that do not answer.
 _END_SECONDS = 2.0
@@ -52,6 +55,7 @@ class RunSpans:
         processors: further ones that see every span of the run, users' too; what they raise stops there.
         failures: counts failed exports by the exporter's name.
         losses: counts what was not exported, not noted, or cut.
+        clock: of our spans and events, the run's.
 
     >>> spans = RunSpans(lambda kind, document: True, Resource({}), lambda: (0, None, None),
     ...                  environ={}, set_global=False)
@@ -76,6 +80,7 @@ class RunSpans:
         processors: Sequence[SpanProcessor] = (),
         failures: Counter[str] | None = None,
         losses: Losses | None = None,
+        clock: RunClock | None = None,
     ) -> None:
         losses = Losses() if losses is None else losses
         self._journal = JournalProcessor(note)
@@ -84,6 +89,7 @@ class RunSpans:
         self._users_spans = UsersSpans(self._users_journal, self._processors)
         self._resource = resource
         self._coordinates = coordinates
+        self._clock = RunClock() if clock is None else clock
         self._step_spans = step_spans
         self._pipeline = SpanPipeline(exporters, **(export_settings or {}), failures=failures, losses=losses)
         self._environ = environ
@@ -113,7 +119,7 @@ class RunSpans:
             attributes = clean_attributes(run_attributes)
             self._run = self._open("training.run", attributes, run_parent(self._environ))
             self.event("training.run.started", attributes)
-            now = time.time_ns()  # a span leaves only when it ends, that of the run in days perhaps
+            now = self._clock.time_ns()  # a span leaves only when it ends, that of the run in days perhaps
             started = self._tracer.start_span("training.run.started", self._run.within, start_time=now)
             started.end(now)
             self._pipeline.hurry()
@@ -134,6 +140,7 @@ class RunSpans:
         if self._ended or self._pid != os.getpid():
             return
         self._ended = True
+        reason = reason and redacted(clean_text(reason))
         run = self._run
         if run is not None:
             with guard("tracing"):
@@ -231,7 +238,7 @@ class RunSpans:
         """What a SpanBlock ends with. A generator that is finalised has not failed."""
         if error is not None and not isinstance(error, GeneratorExit) and self._pid == os.getpid():
             with guard("tracing"):
-                opened.span.record_exception(error)
+                opened.span.record_exception(error, _texts_of(error), timestamp=self._clock.time_ns())
                 _set_status(opened.span, _describe(error))
         self._close(opened)
 
@@ -253,7 +260,7 @@ class RunSpans:
         if self._tracer is None or self._pid != os.getpid():
             return
         with guard("tracing"):
-            now, text, cleaned = time.time_ns(), clean_text(name), clean_attributes(attributes)
+            now, text, cleaned = self._clock.time_ns(), clean_text(name), clean_attributes(attributes)
             span = on or self._innermost()
             document = event_document(
                 text,
@@ -315,8 +322,9 @@ class RunSpans:
     ) -> OpenSpan:
         assert self._tracer is not None
         begun = time.perf_counter()
-        span = self._tracer.start_span(name, parent or self._parent(), attributes=attributes)
-        opened = OpenSpan(span, self._key)
+        now = self._clock.time_ns()
+        span = self._tracer.start_span(name, parent or self._parent(), attributes=attributes, start_time=now)
+        opened = OpenSpan(span, self._key, self._clock.anchor_ns)
         self.spent(time.perf_counter() - begun)
         return opened
 
@@ -328,7 +336,7 @@ class RunSpans:
             if self._events:
                 self._events.add_to_spans()
             if opened.span.is_recording():
-                opened.span.end()
+                opened.span.end(self._clock.monotonic_ns() + opened.anchor_ns)
         except Exception:
             with guard("tracing"):
                 raise
@@ -341,9 +349,18 @@ def _set_status(span: trace.Span, problem: str | None) -> None:
     if problem is None:
         span.set_status(trace.StatusCode.OK)
     else:
-        span.set_status(trace.StatusCode.ERROR, clean_text(problem))
+        span.set_status(trace.StatusCode.ERROR, redacted(clean_text(problem)))
+
+
+def _texts_of(error: BaseException) -> dict[str, str]:
+    """What the SDK records of an exception, without secrets: a URL with its password, say."""
+    trace_text = "".join(traceback.format_exception(error))
+    return {
+        "exception.message": redacted(clean_text(error)),
+        "exception.stacktrace": redacted(clean_text(trace_text)),
+    }
 
 
 def _describe(error: BaseException) -> str:
-    text = clean_text(error)
+    text = redacted(clean_text(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

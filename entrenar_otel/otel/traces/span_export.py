@@ -7,7 +7,6 @@ to 30 seconds for an exporter that hangs when it is shut down, and does not know
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -17,12 +16,11 @@ from collections.abc import Callable, Sequence
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.bounded_queue import BoundedQueue
 from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.delivery.overflow import Overflow
 from entrenar_otel.otel.sdk_seams import suppress_instrumentation
-
-logger = logging.getLogger("entrenar_otel")
 
 
 class SpanPipeline(SpanProcessor):

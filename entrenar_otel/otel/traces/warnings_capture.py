@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
 import threading
 import time
 import warnings
@@ -18,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from entrenar_otel.errors import guard
+from entrenar_otel.otel.log_records import message_of
+from entrenar_otel.redact import redacted
 
 #: Places that are told apart, events per second, seconds between two events of one place.
 MAX_PLACES, MAX_A_SECOND, REPEAT_SECONDS = 1_000, 20, 60.0
@@ -151,7 +152,7 @@ class WarningCapture:
     def _saw_record(self, record: logging.LogRecord) -> None:
         if record.name == ALERT_LOGGER:  # they are events already
             return
-        captured = _CAPTURED.match(_message_of(record)) if record.name == "py.warnings" else None
+        captured = _CAPTURED.match(message_of(record)) if record.name == "py.warnings" else None
         if captured is not None:
             category, message = captured["category"], captured["message"]
             self._saw(
@@ -160,14 +161,14 @@ class WarningCapture:
             )
             return
         # The monitor says different things from one line; each of them once.
-        place = f"{record.name}.{_message_of(record)}" if record.name == "entrenar_otel" else record.name
+        place = f"{record.name}.{message_of(record)}" if record.name == "entrenar_otel" else record.name
         self._saw(
             (place, record.pathname, record.lineno, ()),
             lambda: {
                 "source": "logging",
                 "logger": record.name,
                 "level": record.levelname,
-                "message": _message_of(record),
+                "message": message_of(record),
             },
         )
 
@@ -199,7 +200,7 @@ class WarningCapture:
     def _place(self, key: _Key, describe: Callable[[], dict[str, Any]]) -> _Place:
         attributes = describe() | {"file": key[1], "line": key[2]}
         attributes |= {f"span.{name}": value for name, value in key[3]}
-        attributes["message"] = attributes["message"][:MAX_MESSAGE]
+        attributes["message"] = redacted(attributes["message"])[:MAX_MESSAGE]
         # What we say ourselves may be about the events that this makes.
         return _Place(attributes, once=key[0].partition(".")[0] == "entrenar_otel")
 
@@ -259,10 +260,3 @@ class WarningCapture:
                     self._emit(event)
         finally:
             self._busy.value = False
-
-
-def _message_of(record: logging.LogRecord) -> str:
-    try:
-        return record.getMessage()
-    except Exception:  # arguments that do not fit the text; logging says so itself, to sys.stderr
-        return f"{record.msg!s} (with arguments that do not fit: {sys.exc_info()[1]})"

@@ -87,6 +87,11 @@ class ForestMonitor(Counting):
         findings.sort(key=lambda finding: finding.order)
         return findings
 
+    def on_clock_step(self, shift_ns: int, now_ns: int) -> None:
+        """See `FollowsClock`: the next fit is as far away as before."""
+        for group in self._groups.values():
+            group.fitted_ns = min(group.fitted_ns + shift_ns, now_ns)
+
     def _tables(self, samples: Samples) -> dict[tuple[Series, ...], Column]:
         """The joint rows of each set of series, in recording order; `values` is `(n, k)`."""
         parts: dict[tuple[Series, ...], list[Column]] = {}

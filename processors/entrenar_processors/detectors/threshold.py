@@ -85,6 +85,12 @@ class ThresholdDetector(Counting):
         self._series: dict[Series, list[_Watch]] = {}
         self._columns: dict[tuple[Series, ...], list[int]] = {}
 
+    def on_clock_step(self, shift_ns: int, now_ns: int) -> None:
+        """See `FollowsClock`: `for_seconds` goes on as it was."""
+        for watches in self._series.values():
+            for watch in watches:
+                watch.since_ns = min(watch.since_ns + shift_ns, now_ns)
+
     @property
     def metrics(self) -> frozenset[str]:
         return frozenset({self.limit.metric})
@@ -179,7 +185,7 @@ class _Watch:
         self._judge = judge
         self._seen = 0
         self._bad = 0  # points in a row beyond the limit, up to now
-        self._since_ns = 0
+        self.since_ns = 0
         self._reported_at = 0  # how many of them there were when it was reported; 0: not yet
 
     def update(
@@ -195,9 +201,9 @@ class _Watch:
             if point.is_bad and is_warm:
                 now = int(source.time_ns[row])
                 if not self._bad:
-                    self._since_ns = now
+                    self.since_ns = now
                 self._bad += 1
-                enough = self._bad >= limit.for_samples and now - self._since_ns >= limit.for_seconds * 1e9
+                enough = self._bad >= limit.for_samples and now - self.since_ns >= limit.for_seconds * 1e9
                 if enough and not self._reported_at:
                     self._reported_at = self._bad
                     yield self._finding(source, row, point, self._bad)
