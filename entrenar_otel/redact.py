@@ -7,6 +7,7 @@ and leaves paths.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,18 +68,34 @@ def printable_line(text: str) -> str:
 
 
 def printable_text(text: str) -> str:
-    r"""The same for a text of several lines: they stay.
+    r"""The same for a text of several lines: they and their tabs stay.
 
     >>> printable_text("two\n\tlines \x1b[31m\r\n")
-    'two\n lines ?[31m\n'
+    'two\n\tlines ?[31m\n'
     """
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join(
-        line
-        if line.isprintable()
-        else "".join(c if c.isprintable() else " " if c == "\t" else "?" for c in line)
-        for line in lines
-    )
+    text = text.replace("\r\n", "\n")
+    return text if text.isprintable() else _STEERING.sub(_mark, text)
+
+
+def printable_json(text: str) -> str:
+    r"""The same for JSON, of which nothing is lost: such characters are written as escapes.
+
+    >>> printable_json('{"name": "\x9b31m\u202e"}')
+    '{"name": "\\u009b31m\\u202e"}'
+    """
+    return text if text.isprintable() else _STEERING.sub(_escape, text)
+
+
+#: What may not be printable; the rest of ASCII is.
+_STEERING = re.compile(r"[^\n\t -~]")
+
+
+def _mark(char: re.Match[str]) -> str:
+    return char[0] if char[0].isprintable() else "?"
+
+
+def _escape(char: re.Match[str]) -> str:
+    return char[0] if char[0].isprintable() else json.dumps(char[0])[1:-1]
 
 
 # -- texts -------------------------------------------------------------------------------------------

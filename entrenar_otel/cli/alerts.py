@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from entrenar_otel.cli.events import SEVERITIES, clean
+from entrenar_otel.cli.events import SEVERITIES
+from entrenar_otel.cli.output import Console
 from entrenar_otel.cli.tables import number
 from entrenar_otel.lake.plain import plain_rows
+from entrenar_otel.redact import printable_line
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -46,7 +47,7 @@ def alerts_table(alerts: list[dict[str, Any]], width: int = 100) -> Table | Text
         cells = [
             Text(f"{at:%H:%M:%S}", style="dim"),
             Text(level.lower(), style=SEVERITIES.get(level, "")),
-            *([Text(clean(one["name"] or ""), style="dim" if is_run else "")] if named else []),
+            *([Text(printable_line(one["name"] or ""), style="dim" if is_run else "")] if named else []),
             _what(one, ranks=ranks),
             Text("" if is_run else str(one["action"]).replace("_", " ")),
             Text("" if is_run else one["state"], style=_STATES.get(one["state"], "")),
@@ -64,7 +65,7 @@ def show_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
 
 
 def _what(alert: dict[str, Any], *, ranks: bool) -> Text:
-    text = Text(clean(alert["summary"] or ""))
+    text = Text(printable_line(alert["summary"] or ""))
     where = [f"{name} {alert[name]}" for name in ("epoch", "batch", "step") if alert[name] is not None]
     facts = [", ".join(where)] if where else []
     if alert["count"] and alert["count"] > 1:

@@ -1,24 +1,50 @@
-"""The application: what all commands share, which are the global options, the lake and printing JSON."""
+"""The application: what all commands share, which are the global options and the lake."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from typer.core import TyperGroup
 
 from entrenar_otel._version import __version__
+from entrenar_otel.cli.output import echo
 from entrenar_otel.errors import ConfigError
+from entrenar_otel.redact import printable_text
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
 
+
+class Commands(TyperGroup):
+    """The commands. What is wrong with a call, which may quote it, is told in printable text."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        with _printable_errors():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, *arguments: Any, **more: Any) -> Any:
+        with _printable_errors():
+            return super().invoke(*arguments, **more)
+
+
+@contextlib.contextmanager
+def _printable_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message") and isinstance(message := getattr(error, "message", None), str):
+            vars(error)["message"] = printable_text(message)
+        raise
+
+
 app = typer.Typer(
     name="entrenar-otel",
+    cls=Commands,
     help="Inspect, query, export, control, judge, recover and prune training runs.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -38,7 +64,7 @@ class Options:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"entrenar-otel {__version__}")
+        echo(f"entrenar-otel {__version__}")
         raise typer.Exit
 
 
@@ -70,16 +96,3 @@ def open_lake(*, must_exist: bool = True, settings_file: Path = Path("renacer.to
     if must_exist and lake.storage.is_local and not os.path.isdir(lake.url):
         raise ConfigError(f"no lake at {lake.url}: name one with --lake, or record a run first")
     return lake
-
-
-def print_error(error: Exception) -> None:
-    """Print an error on stderr, in red where there are colours."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[red]error:[/red] {escape(str(error))}")
-
-
-def print_json(value: Any) -> None:
-    """Print a value as strict JSON, which has no NaN and no Infinity."""
-    from entrenar_processors.plain import plain
-
-    typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors.budgets.verdicts import Outcome, Result, evaluate, shown
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from entrenar_otel.cli.events import clean
+from entrenar_otel.cli.output import Console
 from entrenar_otel.cli.tables import STATES
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.lake.budget_facts import facts_of
 from entrenar_otel.lake.overview import GOING, runs_of
+from entrenar_otel.redact import printable_line
 from entrenar_otel.run.settings import load_config
 
 if TYPE_CHECKING:
@@ -107,14 +107,20 @@ def show_gate(gate: Gate, console: Console) -> None:
         console.print(Text(f"no [[assertion]] in {gate.config}: nothing to judge", style="dim"))
         return
     state = str(gate.state)
-    head = Text.assemble((clean(gate.run_id), "bold"), "  ", (state, f"bold {STATES.get(state, '')}"))
+    head = Text.assemble(
+        (printable_line(gate.run_id), "bold"), "  ", (state, f"bold {STATES.get(state, '')}")
+    )
     counts = Counter(verdict_of(one) for one in gate.results)
     for name, (_, style) in _VERDICTS.items():
         if counts[name]:
             head.append("  ").append(f"{counts[name]} {name}", style=style)
     console.print(head)
     if state not in ("completed", "stopped"):
-        end = "is not over" if state in GOING else f"ended abnormally: {clean(gate.reason or 'unknown')}"
+        end = (
+            "is not over"
+            if state in GOING
+            else f"ended abnormally: {printable_line(gate.reason or 'unknown')}"
+        )
         console.print(Text(f"the run {end} (judged by what was recorded)", style="yellow"))
     console.print()
     console.print(_table(gate.results, console.width))
@@ -142,7 +148,7 @@ def _table(results: list[Result], width: int) -> Table:
         if one.usage is not None and one.usage > 99.99:
             usage = ">9,999 %"
         cells = [
-            Text(clean(one.budget), style="dim" if verdict == "off" else ""),
+            Text(printable_line(one.budget), style="dim" if verdict == "off" else ""),
             *([Text(one.type)] if has_types else []),
             Text(shown(one.type, one.value)),
             Text(shown(one.type, one.limit), style="dim"),
@@ -167,8 +173,10 @@ def _notes(results: list[Result]) -> Table:
     notes.add_column(overflow="fold")
     for one in results:
         mark, style = _VERDICTS[verdict_of(one)]
-        told = Text(clean(one.budget), style="bold" if one.outcome is Outcome.VIOLATED else "")
-        notes.add_row(Text(mark, style=style), told.append(f": {clean(one.message)}", style="not bold"))
+        told = Text(printable_line(one.budget), style="bold" if one.outcome is Outcome.VIOLATED else "")
+        notes.add_row(
+            Text(mark, style=style), told.append(f": {printable_line(one.message)}", style="not bold")
+        )
     return notes
 
 
@@ -189,12 +197,12 @@ def as_junit(gate: Gate) -> str:
     properties = ET.SubElement(suite, "properties")
     for name, value in (("run_id", gate.run_id), ("state", gate.state), ("config", gate.config)):
         if value is not None:
-            ET.SubElement(properties, "property", name=name, value=clean(value))
+            ET.SubElement(properties, "property", name=name, value=printable_line(value))
     for one in gate.results:
         case = ET.SubElement(
-            suite, "testcase", classname=f"budgets.{one.type}", name=clean(one.budget), time="0"
+            suite, "testcase", classname=f"budgets.{one.type}", name=printable_line(one.budget), time="0"
         )
-        verdict, message = verdict_of(one), clean(one.message)
+        verdict, message = verdict_of(one), printable_line(one.message)
         if verdict == "violated":
             ET.SubElement(case, "failure", type=one.type, message=message).text = message
         elif verdict in ("not measured", "off"):

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from entrenar_processors.durations import text_of
-from rich.console import Console
 from rich.markup import escape
 from rich.rule import Rule
 
+from entrenar_otel.cli.output import Console
 from entrenar_otel.errors import AndonStop, ConfigError
 from entrenar_otel.monitor.monitor import Monitor
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from entrenar_otel.cli.tables import number
 from entrenar_otel.lake.plain import plain_rows
+from entrenar_otel.redact import printable_line
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -55,11 +56,11 @@ def events_table(events: list[dict[str, Any]], names: dict[str, str], width: int
         cells = [
             Text(f"{time:%m-%d }{_clock(time)}" if days else _clock(time), style="dim"),
             Text(severity.lower(), style=SEVERITIES.get(severity, "")),
-            Text(clean(one["name"])),
+            Text(printable_line(one["name"])),
             what_of(one),
         ]
         if spans:
-            cells.append(Text(clean(names.get(one["span_id"]) or (one["span_id"] or "")[:8])))
+            cells.append(Text(printable_line(names.get(one["span_id"]) or (one["span_id"] or "")[:8])))
         table.add_row(*cells)
     return table
 
@@ -70,7 +71,7 @@ def _clock(time: datetime) -> str:
 
 def what_of(event: dict[str, Any], known: dict[str, Any] | None = None) -> Text:
     """An event in words: its body, its place in the training, its attributes; without those in `known`."""
-    text = Text(clean(event.get("body") or ""))
+    text = Text(printable_line(event.get("body") or ""))
     where = {name: event[name] for name in ("epoch", "batch", "step") if event.get(name) is not None}
     body = event.get("body")
     given = {
@@ -99,7 +100,7 @@ def facts(attributes: dict[str, Any], known: dict[str, Any] | None = None) -> st
     }
     first = [key for key in _TELLING if key in fresh]
     keys = [*first, *(key for key in fresh if key not in first)]
-    return " ".join(f"{clean(key)}={_value(fresh[key])}" for key in keys)
+    return " ".join(f"{printable_line(key)}={_value(fresh[key])}" for key in keys)
 
 
 def short(key: str) -> str:
@@ -108,14 +109,9 @@ def short(key: str) -> str:
 
 
 def _value(value: Any) -> str:
-    text = clean(str(value))
+    text = printable_line(str(value))
     try:
         rounded = text if "_" in text or len(text) < 7 else number(float(text))
     except (ValueError, OverflowError):
         rounded = text
     return f'"{rounded}"' if " " in rounded else rounded
-
-
-def clean(text: str) -> str:
-    """A text in one line that does nothing to the terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

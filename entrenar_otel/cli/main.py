@@ -6,8 +6,9 @@ import logging
 import os
 import sys
 
-from entrenar_otel.cli.app import app, print_error
+from entrenar_otel.cli.app import app
 from entrenar_otel.cli.commands import gate, inspect, operate
+from entrenar_otel.cli.output import print_error
 from entrenar_otel.errors import EntrenarError, LakeError, RunError
 
 for commands in (inspect.commands, operate.commands, gate.commands):  # in the order of --help

@@ -11,12 +11,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors.durations import text_of
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from entrenar_otel.cli.events import SEVERITIES, clean, facts, what_of
+from entrenar_otel.cli.events import SEVERITIES, facts, what_of
+from entrenar_otel.cli.output import Console
 from entrenar_otel.lake.plain import plain_rows
+from entrenar_otel.redact import printable_line
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -113,7 +114,7 @@ def show_spans(run_id: str, spans: list[dict[str, Any]], console: Console) -> No
     """Print the spans as a tree, one per process where there are several."""
     failed = sum(span["status"] == "ERROR" for span in spans)
     events = sum(len(span["events"]) for span in spans)
-    head = Text.assemble((clean(run_id), "bold"), f"  {_count(len(spans), 'span')}")
+    head = Text.assemble((printable_line(run_id), "bold"), f"  {_count(len(spans), 'span')}")
     head.append(f", {_count(events, 'event')}" if events else "")
     head.append(f", {failed:,} failed" if failed else "", style="red")
     console.print(head)
@@ -195,12 +196,12 @@ class _Picture:
             took = Text(text_of(row["duration_seconds"]), style="" if style == "cyan" else style)
         told = Text()
         if row["status"] == "ERROR":
-            told.append("✗ " + (clean(row["status_message"] or "") or "failed"), style="red")
+            told.append("✗ " + (printable_line(row["status_message"] or "") or "failed"), style="red")
         if n := len(node.events):
             told.append(("  " if told else "") + _count(n, "event"), style="dim")
         if fact := facts(row["attributes"], known):
             told.append(("  " if told else "") + fact)
-        name = prefix.append(clean(node.name) or "–", style="bold" if node.children else "not dim")
+        name = prefix.append(printable_line(node.name) or "–", style="bold" if node.children else "not dim")
         return name, self._start(node.start), took, self._bar(node.start, node.end, style), told
 
     def _fold(self, prefix: Text, fold: Fold) -> tuple[Text, ...]:
@@ -213,14 +214,14 @@ class _Picture:
             told.append(f"  {_count(n, 'event')}", style="dim")
         ends = [node.end for node in nodes if node.end is not None]
         bar = self._bar(nodes[0].start, max(ends, default=None), "dim")
-        name = prefix.append(f"… {len(nodes):,} more {clean(nodes[0].name)}", style="dim italic")
+        name = prefix.append(f"… {len(nodes):,} more {printable_line(nodes[0].name)}", style="dim italic")
         return name, Text(), Text(text_of(sum(took)), style="dim"), bar, told
 
     def _event(
         self, prefix: Text, at: float, event: dict[str, Any], known: dict[str, Any]
     ) -> tuple[Text, ...]:
         style = SEVERITIES.get(str(event.get("severity")), "blue").removesuffix(" reverse")
-        name = prefix.append("◆ ", style=style).append(clean(event["name"]), style="not dim")
+        name = prefix.append("◆ ", style=style).append(printable_line(event["name"]), style="not dim")
         mark = Text(" " * self._cell(at)).append("◆", style=style)
         return name, self._start(at), Text(), mark, what_of(event, known)
 

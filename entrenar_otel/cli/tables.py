@@ -7,13 +7,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors.durations import text_of
-from rich.console import Console, Group
+from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from entrenar_otel.cli.output import Console
 from entrenar_otel.lake.overview import GOING, NUMBERS, seconds_of
 from entrenar_otel.lake.plain import plain_rows
+from entrenar_otel.redact import printable_line, printable_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,9 +41,9 @@ def runs_table(runs: list[dict[str, Any]], width: int = 100) -> Table:
         state = run["state"]
         model = (run["model_id"], run["version"] if width >= 100 else None)
         table.add_row(
-            Text(run["run_id"]),
+            Text(printable_line(run["run_id"])),
             Text(state, style=STATES[state]),
-            Text(" ".join(one for one in model if one) or "–"),
+            Text(printable_line(" ".join(one for one in model if one)) or "–"),
             f"{datetime.fromisoformat(run['started_at']):%Y-%m-%d %H:%M}",
             _took(run),
             *(str(run[name]) for name in counts),
@@ -52,7 +54,7 @@ def runs_table(runs: list[dict[str, Any]], width: int = 100) -> Table:
 def show_run(details: dict[str, Any], console: Console) -> None:
     """Print the details of a run, as `run_details` gives them."""
     state = details["state"]
-    head = Text.assemble((details["run_id"], "bold"), "  ", (state, f"bold {STATES[state]}"))
+    head = Text.assemble((printable_line(details["run_id"]), "bold"), "  ", (state, f"bold {STATES[state]}"))
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
@@ -74,7 +76,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
         ("rows", "pruned: only statistics and down-sampled curves are left" if details["pruned"] else ""),
     ):
         if value:
-            facts.add_row(name, Text(value))
+            facts.add_row(name, Text(printable_text(value)))
     console.print(
         Group(
             head,
@@ -107,9 +109,9 @@ def _metrics_table(metrics: list[dict[str, Any]], width: int) -> Table | Text:
     table.add_column("curve", no_wrap=True)
     for row in metrics:
         tags = " ".join(f"{key}={value}" for key, value in row["tags"].items())
-        title = Text(row["metric"])
+        title = Text(printable_line(row["metric"]))
         if tags:
-            title.append(f"  {tags}", style="dim")
+            title.append(f"  {printable_line(tags)}", style="dim")
         if row["nonfinite"]:
             title.append(f"  {row['nonfinite']} non-finite", style="red")
         table.add_row(
@@ -157,7 +159,9 @@ def print_table(table: pa.Table, console: Console) -> None:
         shown = Table(box=None, pad_edge=False, header_style="bold")
         for field in table.schema:
             numeric = str(field.type).startswith(("int", "uint", "float", "double", "decimal"))
-            shown.add_column(Text(field.name), justify="right" if numeric else "left", overflow="fold")
+            shown.add_column(
+                Text(printable_line(field.name)), justify="right" if numeric else "left", overflow="fold"
+            )
         for row in cells:
             shown.add_row(*map(Text, row))
         console.print(shown)
@@ -176,7 +180,7 @@ def _one_by_one(names: list[str], cells: list[list[str]]) -> Table:
             shown.add_row()
         for name, cell in zip(names, row, strict=True):
             if cell:
-                shown.add_row(Text(name), Text(cell))
+                shown.add_row(Text(printable_line(name)), Text(cell))
     return shown
 
 
@@ -184,5 +188,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict):
-        return " ".join(f"{key}={one}" for key, one in value.items())
-    return "" if value is None else str(value)
+        return printable_line(" ".join(f"{key}={one}" for key, one in value.items()))
+    return "" if value is None else printable_text(str(value))

@@ -9,13 +9,14 @@ from typing import TextIO
 import pyarrow as pa
 
 from entrenar_otel.lake.plain import plain_rows
+from entrenar_otel.redact import printable_json
 
 
 def write_json(table: pa.Table, stream: TextIO) -> None:
     """Write one JSON array, with an object per row."""
     stream.write("[")
     for i, row in enumerate(plain_rows(table)):
-        stream.write((",\n " if i else "\n ") + json.dumps(row, ensure_ascii=False))
+        stream.write((",\n " if i else "\n ") + printable_json(json.dumps(row, ensure_ascii=False)))
     stream.write("\n]\n")
 
 
@@ -25,6 +26,6 @@ def write_csv(table: pa.Table, stream: TextIO) -> None:
     writer.writerow(table.schema.names)
     for row in plain_rows(table):
         writer.writerow(
-            json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+            printable_json(json.dumps(value, ensure_ascii=False)) if isinstance(value, dict | list) else value
             for value in row.values()
         )

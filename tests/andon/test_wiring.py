@@ -74,7 +74,7 @@ def test_a_span_and_a_summary_are_judged_while_the_run_goes_on(judged: Any) -> N
         one.monitor.log(gradient_norm=500.0)
         assert one.monitor.check_memory("model_params", 2.0**41).usage == 2.0
         with one.monitor.span("training_iteration"):
-            time.sleep(0.01)
+            one.clock.advance(0.02)
         one.tick()
         usage = {p.attributes["budget"]: p.value for p in one.points("training.budget.usage")}
         assert usage["iteration"] > 10

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from entrenar_otel.cli.app import Options, Run, open_lake, print_error, print_json
+from entrenar_otel.cli.app import Options, Run, open_lake
+from entrenar_otel.cli.output import Console, complain, echo, print_error, print_json
 from entrenar_otel.errors import LakeError, RunError
 
 commands = typer.Typer()
@@ -55,7 +55,7 @@ def ci(
     if Options.json or form is GateFormat.JSON:
         print_json(gate.as_dict())
     elif form is GateFormat.JUNIT:
-        typer.echo(as_junit(gate), nl=False)
+        echo(as_junit(gate), end="")
     else:
         show_gate(gate, Console())
     if not gate.is_passed:
@@ -78,12 +78,12 @@ def check_config(
     if Options.json:
         print_json(result)
     elif result["ok"]:
-        typer.echo(summary(result))
+        echo(summary(result))
         for line in result["missing"]:
-            typer.echo(line, err=True)
+            complain(line)
     else:
         for problem in result["problems"]:
-            typer.echo(problem["message"], err=True)
+            complain(problem["message"])
     if not result["ok"]:
         raise typer.Exit(2)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from entrenar_otel.cli.app import Options, Run, open_lake, print_json
+from entrenar_otel.cli.app import Options, Run, open_lake
+from entrenar_otel.cli.output import Console, echo, print_json
 
 commands = typer.Typer()
 
@@ -158,7 +158,10 @@ def query(
         print_table(table, Console())
         return
     text = export_table(table, "csv" if form is QueryFormat.TABLE else form.value, output)
-    typer.echo(f"{table.num_rows} rows written to {output}" if text is None else text, nl=text is None)
+    echo(
+        f"{table.num_rows} rows written to {output}" if text is None else text,
+        end="\n" if text is None else "",
+    )
 
 
 @commands.command()
@@ -176,4 +179,4 @@ def export(
     lake = open_lake()
     run_id = lake.find_run(run)
     text = export_run(lake, run_id, form.value, output)
-    typer.echo(f"run {run_id} written to {output}" if text is None else text, nl=text is None)
+    echo(f"run {run_id} written to {output}" if text is None else text, end="\n" if text is None else "")

@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
-from entrenar_otel.cli.app import Options, open_lake, print_json
+from entrenar_otel.cli.app import Options, open_lake
+from entrenar_otel.cli.output import Console, echo, print_json
 from entrenar_otel.errors import ConfigError
+from entrenar_otel.redact import printable_line
 
 if TYPE_CHECKING:
     from entrenar_otel.andon.remote import Answer
@@ -60,7 +62,7 @@ def _command(name: str, run: str, reason: str, wait_seconds: float) -> None:
         print_json([{"run_id": run_id, "command": name, **vars(one)} for one in answers])
     else:
         for one in answers:
-            typer.echo(f"{name}: run {run_id}, rank {one.rank} {_outcome(name, one, wait_seconds)}")
+            echo(f"{name}: run {printable_line(run_id)}, rank {one.rank} {_outcome(name, one, wait_seconds)}")
     if not all(one.taken for one in answers):
         raise typer.Exit(1)
 
@@ -85,16 +87,15 @@ def recover() -> None:
         print_json([{**vars(one), "path": str(one.path)} for one in recovered])
         return
     for one in recovered:
-        typer.echo(
-            f"recovered {one.rows:,} rows of run {one.run_id} (attempt {one.attempt}, rank {one.rank})"
-        )
+        process = f"{printable_line(one.run_id)} (attempt {one.attempt}, rank {one.rank})"
+        echo(f"recovered {one.rows:,} rows of run {process}")
         if one.spans:
             spans = "1 span that was" if len(one.spans) == 1 else f"{len(one.spans):,} spans that were"
-            typer.echo(f"  ended {spans} open when the process died")
+            echo(f"  ended {spans} open when the process died")
         if one.damage:
-            typer.secho(f"  damaged: {one.damage}", fg=typer.colors.YELLOW)
+            Console(soft_wrap=True).print(Text(f"  damaged: {one.damage}", style="yellow"))
     if not recovered:
-        typer.echo(f"nothing to recover for {lake.url} in {lake.live}")
+        echo(f"nothing to recover for {lake.url} in {lake.live}")
 
 
 @commands.command()
@@ -122,13 +123,13 @@ def prune(
         )  # fmt: skip
         return
     for one in runs:
-        typer.echo(
-            f"{'removed' if yes else 'would remove'} {one.size_bytes:>12,} B  {one.run_id}"
+        echo(
+            f"{'removed' if yes else 'would remove'} {one.size_bytes:>12,} B  {printable_line(one.run_id)}"
             f"  (ended {one.ended_at:%Y-%m-%d %H:%M} UTC)"
         )
     total = sum(one.size_bytes for one in runs)
     hint = "" if yes or not runs else "; nothing was removed: add --yes to remove them"
-    typer.echo(f"{len(runs)} run{'' if len(runs) == 1 else 's'}, {total:,} bytes{hint}")
+    echo(f"{len(runs)} run{'' if len(runs) == 1 else 's'}, {total:,} bytes{hint}")
 
 
 def parse_age(text: str) -> timedelta:

@@ -68,7 +68,8 @@ def test_a_detector_that_breaks_is_out(lenient: Callable[[], None], caplog: pyte
     calls: list[int] = []
     lenient()
     judge = Judge([Breaks(20), NonfiniteDetector(20)], Policy(rules_of(Config())))
-    found = [len(judge.judge(Samples.from_columns({"loss": [float("nan")]}))) for _ in range(3)]
+    ticks = [Samples.from_columns({name: [float("nan")]}) for name in ("a", "b", "c")]
+    found = [len(judge.judge(samples)) for samples in ticks]
     assert (found, calls) == ([2, 1, 1], [1])
     assert errors.failures["detector Breaks"] == 1
     assert "monitoring failed in detector Breaks (MemoryError: no room); it judges no more" in caplog.text

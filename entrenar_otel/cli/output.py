@@ -1,0 +1,59 @@
+"""Output: all that the command prints, to stdout and stderr, without what steers a terminal.
+
+Names, tags, reasons and errors come from training scripts, and from lakes of other people. Whatever prints
+them goes through here: `Console` for tables, `echo` for lines and exports, `print_json` for JSON. Only
+what `--output` writes into a file is as it was recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import rich.console
+from rich.console import ConsoleOptions, RenderableType
+from rich.markup import escape
+from rich.segment import Segment
+
+from entrenar_otel.console import write
+from entrenar_otel.redact import printable_json, printable_text
+
+
+class Console(rich.console.Console):
+    """Rich's console, whose styles are the only escape sequences that it prints."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of a renderable; their texts are printable."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control or text.isprintable() else Segment(printable_text(text), style)
+
+
+def echo(text: str, *, end: str = "\n") -> None:
+    """Print lines on stdout. Raises OSError where that is impossible."""
+    sys.stdout.write(printable_text(text) + end)
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """Print lines on stderr, if that is possible."""
+    write(sys.stderr, printable_text(text) + "\n")
+
+
+def print_error(error: Exception) -> None:
+    """Print an error on stderr, in red where there are colours, if that is possible."""
+    try:
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(f"[red]error:[/red] {escape(str(error))}")
+    except Exception:
+        complain(f"error: {error}")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as strict JSON, which has no NaN and no Infinity."""
+    from entrenar_processors.plain import plain
+
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    echo(printable_json(text))
