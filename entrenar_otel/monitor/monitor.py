@@ -19,6 +19,7 @@ from entrenar_otel.monitor.builder import MonitorBuilder
 from entrenar_otel.monitor.disabled import DisabledRun
 from entrenar_otel.monitor.recorded import RecordedRun
 from entrenar_otel.monitor.request import OnBadValue, Resume, RunRequest, make_lake
+from entrenar_otel.recording.inputs import described
 from entrenar_otel.recording.segment_log import no_op, unheard
 from entrenar_otel.records import MetricRecord, MetricsEmitter
 from entrenar_otel.run import lifetime
@@ -129,9 +130,10 @@ class Monitor(metaclass=_OnePerProcess):
         drift_detector: DriftDetector | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
+        self.model_id = given["model_id"] = described(model_id)
+        self.version = given["version"] = described(version)
         request = RunRequest(**given).resolve()
         self.run_id, self.rank, self.world_size = request.run_id, request.rank, request.world_size
-        self.model_id, self.version = model_id, version
         if request.is_disabled:
             answers = Answers(self.run_id, lambda: make_lake(request.settings, live))
             agree = request.alerting.agree if request.alerting is not None else None
@@ -214,6 +216,12 @@ class Monitor(metaclass=_OnePerProcess):
     def builder(cls) -> MonitorBuilder[Self]:
         """The specification's builder: `Monitor.builder().storage("lake").build()`."""
         return MonitorBuilder(cls)
+
+    def __copy__(self) -> Self:
+        return self  # a copy of what holds a monitor, a callback or a trainer, records into the same run
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled into a worker, it arrives as the no-op twin.

@@ -118,6 +118,9 @@ class RunRequest:
         for name, place in (("lake", self.lake), ("live", self.live)):
             if place is not None and (not isinstance(place, str | os.PathLike) or not os.fspath(place)):
                 raise ConfigError(f"expected {name} to be a folder or URL, got {place!r}")
+        _check_receivers("emitters", self.emitters, ("emit_batch", "flush"))
+        _check_receivers("consumers", self.consumers, ("consume",), functions=True)
+        _check_receivers("exporters", self.exporters, ("export", "shutdown"))
         if self.processors:
             from entrenar_otel.andon.judging.user_processor import checked_processors
 
@@ -215,6 +218,21 @@ def _run_id(given: str | None, world_size: int, environ: Mapping[str, str], *, s
     except UnicodeEncodeError:
         raise ConfigError(f"a run id must be text that UTF-8 can write, got {describe(run_id)}") from None
     return run_id
+
+
+def _check_receivers(name: str, given: Any, methods: Sequence[str], *, functions: bool = False) -> None:
+    """Who gets samples or metrics, once a run has begun; what cannot would end its monitoring there."""
+    if isinstance(given, str | bytes) or not isinstance(given, Sequence):
+        raise ConfigError(f"expected {name} to be a list, got {describe(given)}")
+    for receiver in given:
+        missing = [method for method in methods if not callable(getattr(receiver, method, None))]
+        if missing and not (functions and callable(receiver)):
+            what = "a function, or an object with " if functions else "an object with "
+            raise ConfigError(f"{name}: expected {what}{', '.join(methods)}, got {describe(receiver)}")
+        if isinstance(receiver, type):
+            raise ConfigError(
+                f"{name}: expected an object, got the class {receiver.__name__}: write {receiver.__name__}(…)"
+            )
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

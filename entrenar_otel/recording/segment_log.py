@@ -23,6 +23,7 @@ from entrenar_otel.clock import SYSTEM_CLOCK, Clock, Era, RunClock
 from entrenar_otel.console import logger
 from entrenar_otel.identity import new_process_name, say_unheard
 from entrenar_otel.recording.decode import count_records, decode
+from entrenar_otel.recording.inputs import watch_conversions
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.notes import CLOCK_SET, OpenSpans, note_record
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment
@@ -103,6 +104,7 @@ class SegmentLog:
         self._folder = folder
         self._header = {**header, "process": self.process, "pid": os.getpid()}
         self.clock.restart()
+        watch_conversions()
         self._followed_ns = self.clock.anchor_ns
         segment = self._create()
         segment.prefault(0, _PREFAULT_FIRST)

@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -252,3 +253,15 @@ def test_a_lake_that_breaks_after_construction_turns_monitoring_off(
 def test_one_default_lake() -> None:
     """Written twice, since the lake's package is slow to import."""
     assert run_settings.DEFAULT_LAKE == DEFAULT_LAKE
+
+
+def test_otlp_that_is_off_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`[otlp] enabled = false` with an endpoint, as many a renacer.toml has it: nobody is connected to."""
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    write_toml('[otlp]\nenabled = false\nendpoint = "http://localhost:4317"\nservice_name = "digits"\n')
+    assert RunSettings.find("renacer.toml").otlp == (None, "digits")
+    with Monitor("r", quiet=True) as monitor:
+        monitor.log(a=1)
+        assert [thread.name for thread in threading.enumerate() if "OTLP" in thread.name] == []
+    write_toml('[otlp]\nendpoint = "http://localhost:4317"\n')
+    assert RunSettings.find("renacer.toml").otlp == ("http://localhost:4317", None)
