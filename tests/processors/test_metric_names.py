@@ -1,4 +1,4 @@
-"""What a metric is, whatever it is called: names of frameworks and scripts, and those that only look alike."""
+"""What a metric is, whatever it is called: names of frameworks and scripts, and some that look alike."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from entrenar_processors.metric_names import known_as, name_in, split_of
 
 # fmt: off
 LOSSES = (
-    "loss", "Loss", "LOSS", "train_loss", "train/loss", "loss/train", "training_loss", "train.loss", "trainLoss",
-    "total_loss", "loss_total", "train_loss_step", "train_loss_epoch", "avg_loss", "mean_loss", "batch_loss",
-    "running_loss", "loss_metrics/global_avg_loss", "train/total_loss", "Train/Loss", "losses",
+    "loss", "Loss", "LOSS", "train_loss", "train/loss", "loss/train", "training_loss", "train.loss",
+    "trainLoss", "total_loss", "loss_total", "train_loss_step", "train_loss_epoch", "avg_loss", "mean_loss",
+    "batch_loss", "running_loss", "loss_metrics/global_avg_loss", "train/total_loss", "Train/Loss", "losses",
 )
 VALIDATION_LOSSES = (
-    "val_loss", "val/loss", "loss/val", "eval_loss", "eval/loss", "validation_loss", "valid_loss", "test_loss",
+    "val_loss", "val/loss", "loss/val", "eval_loss", "eval/loss", "validation_loss", "test_loss",
 )
 OTHERS = (
     "aux_loss", "kl_loss", "loss_scale", "loss_cls", "policy_loss", "lossy", "no_loss", "learning_rate", "lr",
