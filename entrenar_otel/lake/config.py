@@ -14,6 +14,7 @@ from datetime import date, time
 from typing import Any
 
 import numpy as np
+from entrenar_processors.plain import plain
 
 #: Tables within tables beyond this are cut: no configuration is so deep, only a mistake.
 _MAX_DEPTH = 50
@@ -62,7 +63,7 @@ def _scalar(value: int | float | str) -> Any:
         return str(value).encode("utf-8", "backslashreplace").decode()
     if isinstance(value, int):
         return int(value)
-    return float(value) if math.isfinite(value) else str(float(value))
+    return plain(float(value))
 
 
 def _key(key: Any) -> str:

@@ -112,7 +112,7 @@ def test_values() -> None:
         "true": True,
         "array": [0.0, 0.1, 0.2],
         "large": "ndarray of float64, shape (40, 50)",
-        "nan": "nan",
+        "nan": "NaN",
         "kind": "sgd",
         "path": "a/b",
         "day": "2026-01-02",
