@@ -201,7 +201,12 @@ def process_started() -> datetime:
         return datetime.now(UTC)
 
 
+def host_name() -> str:
+    """This host's name, as processes are named after it."""
+    host = "".join(c if c.isalnum() or c in "._" else "_" for c in socket.gethostname())[:64]
+    return host or "host"
+
+
 def new_process_name() -> str:
     """A name that no other process ever has: host, pid, 64 random bits."""
-    host = "".join(c if c.isalnum() or c in "._" else "_" for c in socket.gethostname())[:64]
-    return f"{host or 'host'}-{os.getpid()}-{os.urandom(8).hex()}"
+    return f"{host_name()}-{os.getpid()}-{os.urandom(8).hex()}"

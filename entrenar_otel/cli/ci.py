@@ -18,6 +18,7 @@ from entrenar_otel.cli.tables import STATES
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.lake.budget_facts import facts_of
 from entrenar_otel.lake.overview import GOING, runs_of
+from entrenar_otel.lake.runs import UNKNOWN
 from entrenar_otel.redact import printable_line
 from entrenar_otel.run.settings import load_config
 
@@ -124,11 +125,8 @@ def show_gate(gate: Gate, console: Console) -> None:
             head.append("  ").append(f"{counts[name]} {name}", style=style)
     console.print(head)
     if state not in ("completed", "stopped"):
-        end = (
-            "is not over"
-            if state in GOING
-            else f"ended abnormally: {printable_line(gate.reason or 'unknown')}"
-        )
+        going = "is not over" if state in GOING else "may not be over" if state == UNKNOWN else None
+        end = going or f"ended abnormally: {printable_line(gate.reason or 'unknown')}"
         console.print(Text(f"the run {end} (judged by what was recorded)", style="yellow"))
     console.print()
     console.print(_table(gate.results, console.width))

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-STATES = {"running": "cyan", "paused": "magenta", "completed": "green", "stopped": "yellow", "crashed": "red"}
+STATES = {
+    "running": "cyan",
+    "paused": "magenta",
+    "completed": "green",
+    "stopped": "yellow",
+    "crashed": "red",
+    "unknown": "yellow",
+}
 _MAX_ROWS = 200
 #: Columns narrower than this make a table unreadable.
 _NARROWEST = 7

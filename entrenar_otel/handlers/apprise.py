@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from entrenar_processors.alert import Alert, Level
@@ -19,6 +21,7 @@ from entrenar_otel.handlers.endpoint import (
     retrying,
     unobserved,
 )
+from entrenar_otel.handlers.exchange import Exchange
 from entrenar_otel.handlers.handler import Notice, checked_level
 from entrenar_otel.handlers.log import one_line
 from entrenar_otel.redact import origin_of, printable_line, without_credentials
@@ -49,20 +52,21 @@ class Apprise:
         source = "Apprise(urls)" if urls else env
         environ = os.environ if environ is None else environ
         given = urls or _split(from_variable(env, environ, "URLs of Apprise services"))
-        self._services = [(url.partition(":")[0], _service(url, source)) for url in given]
+        self._services = [_Service(url.partition(":")[0], _service(url, source)) for url in given]
 
     def handle(self, notice: Notice) -> None:
         failed = []
-        for scheme, service in self._services:
+        for service in self._services:
             try:
-                retrying(self._deadline)(_notify, scheme, service, notice)
+                deadline = time.monotonic() + self._deadline
+                retrying(self._deadline)(service.notify, notice, deadline)
             except Temporary:
-                failed.append(f"{scheme}://")
+                failed.append(f"{service.scheme}://")
         if failed:
             raise Temporary(f"not delivered to {', '.join(failed)} (of {len(self._services)} services)")
 
     def __repr__(self) -> str:
-        return f"Apprise({', '.join(scheme for scheme, _ in self._services)})"
+        return f"Apprise({', '.join(service.scheme for service in self._services)})"
 
 
 def _split(text: str) -> list[str]:
@@ -90,16 +94,29 @@ def _service(url: str, source: str) -> Any:
     return service
 
 
-def _notify(scheme: str, service: Any, notice: Notice) -> None:
-    alert = notice.alert
-    incident = f"\n{without_credentials(notice.incident)}" if notice.incident else ""
-    state = "RESOLVED" if alert.is_resolved else alert.level
-    title = printable_line(f"{state} {alert.name} in run {notice.run.run_id}")
-    body, is_sent = f"{one_line(alert)}{incident}", False
-    with unobserved(*_LOGGERS), contextlib.suppress(Exception):  # its text can hold the URL
-        is_sent = bool(service.notify(body, title=title, notify_type=_kind(alert), body_format="text"))
-    if not is_sent:
-        raise Temporary(f"the {scheme}:// service did not accept the alert")
+class _Service:
+    """One service: its scheme, which is all that may be shown of it, and apprise's object."""
+
+    def __init__(self, scheme: str, apprise: Any) -> None:
+        self.scheme = scheme
+        self._apprise = apprise
+        self._last = Exchange(0.0)
+
+    def notify(self, notice: Notice, deadline: float) -> None:
+        """Send it. Raises Temporary."""
+        if self._last.is_hanging:  # one that does not end is enough
+            raise Temporary(f"the {self.scheme}:// service has not answered yet")
+        alert = notice.alert
+        incident = f"\n{without_credentials(notice.incident)}" if notice.incident else ""
+        state = "RESOLVED" if alert.is_resolved else alert.level
+        title = printable_line(f"{state} {alert.name} in run {notice.run.run_id}")
+        body, is_sent = f"{one_line(alert)}{incident}", False
+        send = partial(self._apprise.notify, body, title=title, notify_type=_kind(alert), body_format="text")
+        self._last = Exchange(deadline - time.monotonic())
+        with unobserved(*_LOGGERS), contextlib.suppress(Exception):  # its text can hold the URL
+            is_sent = bool(self._last.run(send))
+        if not is_sent:
+            raise Temporary(f"the {self.scheme}:// service did not accept the alert")
 
 
 def _kind(alert: Alert) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import random
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from entrenar_otel._version import __version__
 from entrenar_otel.errors import ConfigError, DeliveryError
+from entrenar_otel.handlers.exchange import Exchange
 from entrenar_otel.otel.sdk_seams import suppress_instrumentation
 from entrenar_otel.redact import origin_of, without_secrets
 
@@ -68,11 +70,14 @@ class Endpoint:
         import httpx
 
         sent = {**self._headers, **(headers or {})}
+        deadline = time.monotonic() + self._deadline
         with (
             unobserved("httpx"),
             httpx.Client(verify=self._context, timeout=self._timeout, headers=sent) as client,
         ):
-            retrying(self._deadline)(self._attempt, client, body)
+            # None begins that would be cut before its timeout.
+            last_start = max(self._deadline - self._timeout, self._deadline / 2)
+            retrying(last_start)(self._attempt, client, body, deadline)
 
     @cached_property
     def _context(self) -> ssl.SSLContext:
@@ -80,12 +85,24 @@ class Endpoint:
 
         return httpx.create_ssl_context()  # reading the certificates takes longer than a request
 
-    def _attempt(self, client: httpx.Client, body: bytes) -> None:
+    def _attempt(self, client: httpx.Client, body: bytes, deadline: float) -> None:
+        # Connecting, sending and answering have the timeout each, for every byte: a server that drips
+        # would never reach it.
+        seconds = min(3 * self._timeout, deadline - time.monotonic())
+        exchange = Exchange(seconds)
+        try:
+            exchange.run(lambda: self._exchange(client, body, exchange))
+        except TimeoutError:
+            raise Temporary(f"{self!r} did not answer within {seconds:.3g} s") from None
+
+    def _exchange(self, client: httpx.Client, body: bytes, exchange: Exchange) -> None:
         import httpx
 
         status, after, location, problem = 0, 0.0, "", ""
         try:
-            with client.stream("POST", self._url, content=body, follow_redirects=False) as response:
+            with client.stream(
+                "POST", self._url, content=body, follow_redirects=False, extensions={"trace": exchange.saw}
+            ) as response:
                 status = response.status_code
                 after = retry_after_seconds(response.headers.get("Retry-After", ""))
                 location = response.headers.get("Location", "")

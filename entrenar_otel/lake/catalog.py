@@ -110,6 +110,14 @@ def list_files(storage: Storage, table: str, run_id: str | None = None) -> list[
     ]
 
 
+def list_pruned(storage: Storage, day: str, run_id: str) -> list[DataFile]:
+    """The files that say which segments of a run were pruned: their summaries.
+
+    A segment that is copied back from elsewhere must not bring its rows back.
+    """
+    return list_folder(storage, run_folder("summaries", day, run_id))
+
+
 def list_metrics(storage: Storage, run_id: str | None = None) -> list[DataFile]:
     """The files with full-rate rows, of all runs or of one."""
     return list_files(storage, "metrics", run_id)

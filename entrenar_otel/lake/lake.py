@@ -140,15 +140,17 @@ class Lake:
                 return record.day
         return min(row.timestamp for row in rows).astimezone(UTC).strftime("%Y-%m-%d")
 
-    def recover(self, *, thorough: bool = True) -> list[Recovered]:
+    def recover(self, *, thorough: bool = True, force: bool = False) -> list[Recovered]:
         """Bring into the lake what dead processes left on this host, and close their runs as `crashed`.
 
         Spans that they had open end as errors, and are in `Recovered.spans`. `thorough` also looks
-        at every run of the lake, for records that were left open and for files to compact.
+        at every run of the lake, for records that were left open and for files to compact. A process that
+        may live is left alone (recording/life.py says what proves its death); `force` takes for dead what is
+        not seen to live and was not heard of for ten minutes.
         """
-        done = list(recover(self.storage, self.live))
+        done = list(recover(self.storage, self.live, force=force))
         if thorough:
-            close_all_dead(self.storage)
+            close_all_dead(self.storage, force=force)
             self.compact()
         return done
 

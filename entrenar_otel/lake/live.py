@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ from entrenar_otel.lake.rows import metric_batches
 from entrenar_otel.lake.schema import Owner
 from entrenar_otel.recording.decode import Decoded, decode
 from entrenar_otel.recording.layout import Layout
-from entrenar_otel.recording.lock import owner_is_alive
+from entrenar_otel.recording.life import Life, life_of_segment
+from entrenar_otel.recording.lock import is_held
 from entrenar_otel.recording.segment import HEADER_BYTES, SegmentError, Snapshot, eras_of
 
 _TRIES = 8
@@ -35,24 +38,68 @@ def default_live() -> Path:
 
 
 def usable_live(folder: Path | None) -> Path:
-    """The live folder, created if missing; one in the temporary folder if that is impossible.
+    """The live folder, created if missing; a private one in the temporary folder if that is impossible.
 
     Raises PermissionError.
     """
     wanted = folder or default_live()
-    fallback = Path(tempfile.gettempdir()) / f"entrenar-{os.getuid()}" / "live"
-    for one in (wanted, fallback) if folder is None else (wanted,):
-        try:
-            one.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if os.access(one, os.W_OK):
-                if one is not wanted:
-                    logger.warning("%s is not writable; live segments are kept in %s", wanted, one)
-                return one
-        except OSError:
-            continue
+    if _is_usable(wanted):
+        return wanted
+    if folder is None and (private := _private_folder()) is not None:
+        live = private / "live"
+        if _is_usable(live):
+            logger.warning("%s is not writable; live segments are kept in %s", wanted, live)
+            return live
     raise PermissionError(
         f"no folder for live segments: {wanted} is not writable. Set ENTRENAR_LIVE to a local folder"
     )
+
+
+def _is_usable(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.access(folder, os.W_OK)
+    except OSError:
+        return False
+
+
+def _private_folder() -> Path | None:
+    """A folder of this user's within the temporary folder, where everybody may make any name beforehand.
+
+    Whoever may write there may stop the run and take its samples. The usual name is said to be somebody
+    else's where it is; then it is one that was made for this before, or a new one.
+    """
+    user = os.geteuid()
+    usual = Path(tempfile.gettempdir()) / f"entrenar-{user}"
+    try:
+        with contextlib.suppress(FileExistsError):
+            usual.mkdir(mode=0o700)
+        if (problem := foreign_problem(usual)) is None:
+            usual.chmod(0o700)
+            return usual
+        logger.warning("%s is not used: %s", usual, problem)
+        prefix = f"entrenar-private-{user}-"
+        for made_before in sorted(usual.parent.glob(f"{prefix}*")):
+            if foreign_problem(made_before) is None:
+                return made_before
+        return Path(tempfile.mkdtemp(prefix=prefix))
+    except OSError:
+        return None
+
+
+def foreign_problem(folder: Path) -> str | None:
+    """Why a folder may be under somebody else's control, or None."""
+    try:
+        found = folder.lstat()
+    except OSError as error:
+        return error.strerror or str(error)
+    if not stat.S_ISDIR(found.st_mode):
+        return "expected a folder, found a link or a file"
+    if found.st_uid != os.geteuid():
+        return f"expected a folder of user {os.geteuid()}, found one of user {found.st_uid}"
+    if found.st_mode & 0o022:
+        return f"expected a folder that nobody else may write into, found mode {found.st_mode & 0o777:o}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -90,6 +137,11 @@ def segment_paths(live: Path) -> list[Path]:
     return [live / name for name in names if name.endswith(".seg")]
 
 
+def writer_is_dead(snapshot: Snapshot) -> bool:
+    """Whether it is proven that the process which wrote a segment is dead."""
+    return not is_held(snapshot.path) and life_of_segment(snapshot.path, snapshot.header) is Life.DEAD
+
+
 def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
     """Decode a whole segment, and describe its damage."""
     layouts: dict[int, Layout] = {}
@@ -108,7 +160,7 @@ def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
         )
     if snapshot.cut_bytes:
         notes.append(f"the file is {snapshot.cut_bytes} bytes shorter than it was created")
-    if any(one.tail for one in decoded.damage) and (lost_tail or not owner_is_alive(snapshot.path)):
+    if any(one.tail for one in decoded.damage) and (lost_tail or writer_is_dead(snapshot)):
         notes += [str(one) for one in decoded.damage if one.tail]
     note = f"{snapshot.path}: {'; '.join(notes)}" if notes else None
     return LiveSegment(snapshot, decoded, note)
@@ -149,10 +201,3 @@ def read_live(live: Path, url: str, run_id: str | None = None) -> list[LiveSegme
         if complete:
             break
     return found
-
-
-def is_alive(live: str, process: str) -> bool | None:
-    """Whether the process still records; None where its live folder cannot be seen from here."""
-    if not live or not Path(live).is_dir():
-        return None
-    return owner_is_alive(Path(live) / f"{process}.lock")

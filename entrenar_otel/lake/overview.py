@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from entrenar_processors.plain import plain
 
-from entrenar_otel.lake.query import is_dead
-from entrenar_otel.lake.runs import COMPLETED, CRASHED, RUNNING, STOPPED
+from entrenar_otel.lake.pulse import is_dead
+from entrenar_otel.lake.runs import COMPLETED, CRASHED, RUNNING, STOPPED, UNKNOWN
 from entrenar_otel.lake.statistics import KEPT, columns
 from entrenar_otel.recording.control import is_paused
 
@@ -26,7 +26,7 @@ GOING = (RUNNING, PAUSED)
 #: The numbers known of each metric, in the order in which they are shown.
 NUMBERS = ("last", "mean", "std", "min", "p50", "p90", "p99", "max")
 #: A run of several ranks is in the first of these states that any of them is in.
-_WORST = (CRASHED, STOPPED, RUNNING, COMPLETED)
+_WORST = (CRASHED, UNKNOWN, STOPPED, RUNNING, COMPLETED)
 #: Points of a curve.
 _POINTS = 20
 

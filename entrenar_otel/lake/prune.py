@@ -12,7 +12,8 @@ import pyarrow as pa
 from entrenar_otel.console import logger
 from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
 from entrenar_otel.lake.compact import consecutive
-from entrenar_otel.lake.query import connect, is_dead
+from entrenar_otel.lake.pulse import is_dead
+from entrenar_otel.lake.query import connect
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
 from entrenar_otel.lake.statistics import KEPT, columns

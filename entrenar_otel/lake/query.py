@@ -7,8 +7,6 @@ are listed second, and a segment whose file is listed is left out.
 from __future__ import annotations
 
 import re
-import socket
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,11 @@ import duckdb
 import pyarrow as pa
 
 from entrenar_otel.errors import QueryError
-from entrenar_otel.lake.catalog import encode_run, list_metrics
-from entrenar_otel.lake.live import LiveSegment, is_alive, read_live
+from entrenar_otel.lake.catalog import encode_run, list_metrics, list_pruned
+from entrenar_otel.lake.live import LiveSegment, read_live
+from entrenar_otel.lake.pulse import as_seen
 from entrenar_otel.lake.rows import in_memory_table
-from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, records_table
+from entrenar_otel.lake.runs import find_records, records_table
 from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
 from entrenar_otel.lake.storage import Storage, walk
 from entrenar_otel.lake.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
@@ -141,7 +140,9 @@ def _view_metrics(
     connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
 ) -> None:
     files = list_metrics(storage, run_id)  # second
-    batches = [batch for segment in not_held(segments, files) for batch in segment.metrics()]
+    owners = {(one.snapshot.header["day"], one.owner.run_id) for one in segments}
+    pruned = [file for day, run in sorted(owners) for file in list_pruned(storage, day, run)]
+    batches = [batch for one in not_held(segments, [*files, *pruned]) for batch in one.metrics()]
     view_files(connection, storage, "metrics_files", [file.name for file in files], METRICS)
     if batches:
         connection.register("metrics_live", in_memory_table(batches))
@@ -152,22 +153,5 @@ def _view_metrics(
 
 
 def runs_table(storage: Storage, run_id: str | None = None) -> pa.Table:
-    """All run records; one that says `running` on this host, but whose process is gone, is `crashed`."""
-    records = [
-        replace(record, state=CRASHED, reason="the process is gone; not recovered yet")
-        if is_dead(storage, record)
-        else record
-        for record in find_records(storage, run_id)
-    ]
-    return records_table(records)
-
-
-def is_dead(storage: Storage, record: RunRecord) -> bool:
-    """Whether a run that says `running` has no process anymore, as far as this host can tell."""
-    if record.state != RUNNING or record.host != socket.gethostname():
-        return False
-    if is_alive(record.live, record.process) is not False:
-        return False
-    # A process closes its record before it releases its lock: it may have done both since.
-    now = read_record(storage, record.name)
-    return now is None or now.state == RUNNING
+    """All run records; one that says `running` is `crashed` or `unknown` where that is what is seen of it."""
+    return records_table([as_seen(storage, record) for record in find_records(storage, run_id)])

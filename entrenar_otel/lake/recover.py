@@ -6,22 +6,25 @@ as it is, unless spans are ended here that the owner could not end.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from entrenar_otel.console import logger
-from entrenar_otel.lake.catalog import list_folder, run_folder
+from entrenar_otel.lake.catalog import list_folder, list_pruned, run_folder
+from entrenar_otel.lake.dead import Dead
 from entrenar_otel.lake.hand_over import file_name, tables_of
 from entrenar_otel.lake.journal import Document, close_span
 from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
-from entrenar_otel.lake.query import is_dead
+from entrenar_otel.lake.pulse import life_of, remove_beat
 from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, write_record
 from entrenar_otel.lake.storage import Storage
+from entrenar_otel.recording.life import Hold, Life, LockFile
 from entrenar_otel.recording.lock import try_lock
+from entrenar_otel.recording.origin import is_local
 from entrenar_otel.recording.segment import SegmentError, Snapshot
 
 #: Why a dead process's run and spans ended.
@@ -42,22 +45,24 @@ class Recovered:
     spans: tuple[Document, ...] = ()
 
 
-def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
+def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Recovered]:
     """Bring the segments of dead processes into their lake, and close their runs as `crashed`.
 
-    A segment of a living process is locked and left alone. A file that is not a segment is renamed
-    to `*.damaged`, never deleted.
+    What may belong to a living process is left alone, and said; `force` takes a process for dead that was
+    neither seen nor heard of. A file that is not a segment is renamed to `*.damaged`, never deleted.
     """
+    dead = Dead(storage, force=force)
     for path in list(live.glob(".*.new")):
         if (fd := try_lock(path)) is not None:  # a successor that was never used
-            path.unlink(missing_ok=True)
+            if is_local(path):  # else its owner may hold it where locks do not reach
+                path.unlink(missing_ok=True)
             os.close(fd)
     ended: dict[str, datetime] = {}
     for path in segment_paths(live):
         if (fd := try_lock(path)) is None:
             continue
         try:
-            found = _recover_one(storage, path)
+            found = _recover_one(storage, path, dead)
         except (SegmentError, ValueError) as error:
             kept = path.with_suffix(".damaged")
             path.rename(kept)
@@ -70,11 +75,15 @@ def recover(storage: Storage, live: Path) -> Iterator[Recovered]:
             process = path.stem.rpartition("-")[0]
             ended[process] = max(last, ended.get(process, last))
             yield done
-    _close_dead(storage, live, ended)
+    _close_dead(storage, live, ended, dead)
+    dead.say_left()
 
 
-def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | None:
-    snapshot = Snapshot.read(path, lambda header: bool(header["lake"] == storage.url))
+def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, datetime] | None:
+    def is_wanted(header: dict[str, Any]) -> bool:
+        return bool(header["lake"] == storage.url) and dead.has_written(path, header)
+
+    snapshot = Snapshot.read(path, is_wanted)
     if snapshot is None:
         return None
     segment = decode_snapshot(snapshot)
@@ -85,7 +94,10 @@ def _recover_one(storage: Storage, path: Path) -> tuple[Recovered, datetime] | N
     journal = replace(journal, ended=[*journal.ended, *closed])
     for table, schema, batches in tables_of(journal, segment.samples, owner):
         folder = run_folder(table, header["day"], owner.run_id)
-        there = [f for f in list_folder(storage, folder) if f.holds(snapshot.process, snapshot.number)]
+        files = list_folder(storage, folder)
+        if table == "metrics":
+            files += list_pruned(storage, header["day"], owner.run_id)
+        there = [f for f in files if f.holds(snapshot.process, snapshot.number)]
         # A file of spans may be of its owner's own hand-over, which knows of no spans closed here
         is_stale = table == "spans" and closed and there and there[0].first == there[0].last
         if not there or is_stale:
@@ -132,14 +144,15 @@ def _is_last(storage: Storage, snapshot: Snapshot) -> bool:
     )
 
 
-def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> None:
-    """Close the records of processes whose lock is free, and remove those locks."""
+def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime], dead: Dead) -> None:
+    """Close the records of dead processes, and remove their locks."""
     for path in live.glob("*.lock"):
         if (fd := try_lock(path)) is None:
             continue
         try:
-            about = _about(path)
-            if about.get("lake", storage.url) != storage.url:
+            lock = LockFile.read(path, fd, Hold.FREE)
+            about = lock.about
+            if about.get("lake", storage.url) != storage.url or not dead.has_locked(lock):
                 continue
             record = read_record(storage, about["record"]) if "record" in about else None
             if record is not None:
@@ -150,19 +163,14 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime]) -> Non
             os.close(fd)
 
 
-def _about(lock: Path) -> dict[str, str]:
-    """What a process said about itself; nothing if it, or the machine, died before that."""
-    try:
-        about = json.loads(lock.read_bytes())
-    except ValueError:
-        return {}
-    return about if isinstance(about, dict) else {}
+def close_all_dead(storage: Storage, *, force: bool = False) -> None:
+    """Close every run record of the lake whose process is gone; slow in a large lake.
 
-
-def close_all_dead(storage: Storage) -> None:
-    """Close every run record of the lake whose process is gone; slow in a large lake."""
+    `force` also takes for gone what was neither seen nor heard of.
+    """
+    gone = (Life.DEAD, Life.UNKNOWN) if force else (Life.DEAD,)
     for record in find_records(storage):
-        if is_dead(storage, record):
+        if record.state == RUNNING and life_of(storage, record) in gone:
             _close(storage, record, {})
 
 
@@ -170,3 +178,4 @@ def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime]) -> N
     if record.state == RUNNING:
         at = max(ended.get(record.process, record.started_at), record.started_at)
         write_record(storage, record.ended(CRASHED, at, _REASON))
+    remove_beat(storage, record)

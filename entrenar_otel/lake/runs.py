@@ -25,6 +25,13 @@ from entrenar_otel.lake.storage import Storage, walk
 from entrenar_otel.redact import arguments_without_secrets, redacted, settings_without_secrets
 
 RUNNING, COMPLETED, STOPPED, CRASHED = "running", "completed", "stopped", "crashed"
+#: Of a run that says `running` when neither its life nor its death is seen; in no record.
+UNKNOWN = "unknown"
+
+
+def record_name(day: str, run_id: str, attempt: int, rank: int) -> str:
+    """The file of a run's record in the lake."""
+    return f"{run_folder('runs', day, run_id)}/attempt-{attempt:04d}-rank-{rank:05d}.parquet"
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,7 @@ class RunRecord:
 
     @property
     def name(self) -> str:
-        folder = run_folder("runs", self.day, self.run_id)
-        return f"{folder}/attempt-{self.attempt:04d}-rank-{self.rank:05d}.parquet"
+        return record_name(self.day, self.run_id, self.attempt, self.rank)
 
     def ended(self, state: str, at: datetime, reason: str | None = None, dropped: int = 0) -> RunRecord:
         return replace(self, state=state, ended_at=at, reason=reason and redacted(reason), dropped=dropped)

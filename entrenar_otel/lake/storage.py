@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.schema import ROW_GROUP, parquet_options
+from entrenar_otel.recording.plain_file import read_plain
 from entrenar_otel.redact import without_credentials
 
 
@@ -35,6 +36,9 @@ class Storage(Protocol):
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Put a file with this content there, whole or not at all, durably."""
+
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        """The content of a file of at most `limit` bytes. Raises OSError."""
 
     def list(self, folder: str) -> list[str]:
         """Names of the folder's entries; none where it does not exist."""
@@ -99,6 +103,9 @@ class LocalStorage:
 
     def write_bytes(self, name: str, data: bytes) -> None:
         self._put(name, lambda file: file.write(data), exclusive=False)
+
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        return read_plain(self.root / name, limit)
 
     def _put(self, name: str, fill: Callable[[Any], object], *, exclusive: bool) -> None:
         path = self.root / name
@@ -191,6 +198,10 @@ class ArrowStorage:
         self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(data)
+
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        with self.filesystem.open_input_stream(self._path(name)) as stream:
+            return bytes(stream.read(limit))
 
     def list(self, folder: str) -> list[str]:
         selector = pafs.FileSelector(self._path(folder), allow_not_found=True)

@@ -8,10 +8,9 @@ import pyarrow as pa
 from entrenar_otel.console import logger
 from entrenar_otel.lake.catalog import DataFile, list_files
 from entrenar_otel.lake.journal import Document, event_rows, span_key, span_rows
-from entrenar_otel.lake.live import LiveSegment, is_alive
+from entrenar_otel.lake.live import LiveSegment, writer_is_dead
 from entrenar_otel.lake.schema import EVENTS, SPANS
 from entrenar_otel.lake.storage import Storage
-from entrenar_otel.recording.lock import owner_is_alive
 from entrenar_otel.recording.segment import Snapshot
 
 
@@ -101,11 +100,11 @@ def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
         if not fresh:
             continue
         ended.update(map(span_key, fresh))
-        path = segment.snapshot.path
         # Before the files are listed: a process that ends its spans and then itself has not crashed
-        dead = not owner_is_alive(path) and not is_alive(str(path.parent), segment.snapshot.process)
         state: Document = (
-            {"status": "ERROR", "status_message": "the process is gone; not recovered yet"} if dead else {}
+            {"status": "ERROR", "status_message": "the process is gone; not recovered yet"}
+            if writer_is_dead(segment.snapshot)
+            else {}
         )
         found.append(span_rows([one | state for one in fresh], segment.owner))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -180,9 +181,16 @@ def _write_problem(lake: Lake) -> str | None:
 
 def _second_lake(lake: Lake, problem: str, live: str | os.PathLike[str] | None) -> Lake:
     from entrenar_otel.lake import Lake
+    from entrenar_otel.lake.live import foreign_problem
 
     second = lake.live.parent / "lake"
-    second.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        second.mkdir(mode=0o700, parents=True)
+    if (foreign := foreign_problem(second)) is not None:
+        raise ConfigError(
+            f"the lake {lake.storage.url} cannot be used ({problem}), nor can {second}: {foreign}. "
+            "Name another folder with lake="
+        )
     logger.warning("%s cannot be used (%s): recording into %s", lake.storage.url, problem, second)
     return Lake(second, live)
 

@@ -47,7 +47,7 @@ class MetricsPage:
         resource_labels: Mapping[str, str] = RESOURCE_LABELS,
     ) -> None:
         self._host, self._port = host, port
-        self._token = (token or "").encode()
+        self._token = (token or "").strip().encode()  # of a file, a token has a line break
         self._certfile, self._keyfile = certfile, keyfile
         self._exposition = Exposition(resource_labels)
         self._collection = _Collection(collect)
@@ -86,6 +86,8 @@ class MetricsPage:
             return False
         self._port = server.server_address[1]
         self._server = server
+        if not self._token and not server.is_local:
+            _warn_once(self._host, self._port)
         _pages.add(self)
         self._thread = threading.Thread(target=server.serve, name="entrenar-metrics-page", daemon=True)
         self._thread.start()
@@ -160,6 +162,18 @@ class _Collection:
             future.set_result(data)
 
 
+def _warn_once(host: str, port: int) -> None:
+    global _has_warned
+    if not _has_warned:
+        _has_warned = True
+        logger.warning(
+            "/metrics listens on port %s of %s without a token: whoever reaches this host can read the "
+            "metrics, with their tags. Set ENTRENAR_METRICS_TOKEN, and the same token as the credentials of "
+            "Prometheus, or OTEL_EXPORTER_PROMETHEUS_HOST=localhost", port, host,
+        )  # fmt: skip
+
+
+_has_warned = False
 _pages: weakref.WeakSet[MetricsPage] = weakref.WeakSet()
 
 

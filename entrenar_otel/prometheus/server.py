@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hmac
+import ipaddress
 import re
 import socket
 import ssl
@@ -68,6 +69,11 @@ class PageServer(ThreadingMixIn, TCPServer):
     def stop_serving(self) -> None:
         """Let `serve` return, half a second later at most."""
         self._closing = True
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return ipaddress.ip_address(str(self.server_address[0]).partition("%")[0]).is_loopback
 
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 _COORDINATES = frozenset(["epoch", "batch", "step"])
 #: Names that the generated function uses itself, and the one that Python keeps from everybody.
 _TAKEN = frozenset(
-    "record broken write now adler32 stop_line EPOCH BATCH STEP Exception __debug__".split()  # noqa: SIM905
+    "record broken write now adler32 stop_line is_foreign error EPOCH BATCH STEP Exception __debug__".split()  # noqa: SIM905
 )
 
 _BOUND = '''\
@@ -24,8 +24,9 @@ def bound({arguments}, *, epoch=None, batch=None, step=None):
             {values}
         )
 {watch}        write(seal_{n}(record, adler32(record)))
-    except Exception:
-        pass
+    except Exception as error:
+        if is_foreign(error):
+            raise
     else:
 {stop}        return
     slow_{n}(epoch, batch, step, {values})

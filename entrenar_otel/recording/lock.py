@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
+import threading
+import weakref
+from functools import partial
 from pathlib import Path
 
-#: Descriptors of this process's own locks.
-_held: set[int] = set()
+from entrenar_otel.recording.origin import Origin
+from entrenar_otel.recording.plain_file import open_plain
+
+
+class OwnedFile(io.FileIO):
+    """A new file for its owner alone.
+
+    Opened in one C call, and closed where it is dropped: an exception that comes out of a signal handler
+    between two lines leaves no descriptor open.
+    """
+
+    #: Lives as long as somebody has the file, or is making it.
+    token: object = None
+
+
+#: This process's own locks, by descriptor.
+_held: dict[int, weakref.ref[OwnedFile]] = {}
+#: Files that are to go where nobody has them any more, by name. Not by a finalizer: what a signal handler
+#: raised within it, Python would swallow.
+_passing: dict[Path, weakref.ref[set[None]]] = {}
+#: Held while a file is opened and noted: a fork in between would let a child hold its lock unknowingly.
+_opening = threading.RLock()
+_FORK_SECONDS = 1.0  # a file system may hang
 
 
 class ProcessLock:
@@ -16,53 +41,95 @@ class ProcessLock:
 
     def __init__(self, folder: Path, process: str) -> None:
         self.path = folder / f"{process}.lock"
-        self._fd = create_locked(self.path)
+        self._file = create_locked(self.path)
+        self.describe({})
 
     def describe(self, data: dict[str, str]) -> None:
-        """Say what recovery must know: the lake, and the name of the run's record in it."""
-        os.pwrite(self._fd, json.dumps(data).encode(), 0)
+        """Say what recovery must know: the lake, and the name of the run's record in it.
+
+        And always where the process runs, and which file this is: a copy's lock says nothing.
+        """
+        fd = self._file.fileno()
+        file = os.fstat(fd)
+        known = {"origin": Origin.here().document(), "file": [file.st_dev, file.st_ino]}
+        os.pwrite(fd, json.dumps({**data, **known}).encode(), 0)
 
     def release(self, *, unlink: bool = True) -> None:
         """Give the lock back; a forked child closes its copy only (`unlink=False`)."""
         if unlink:
             self.path.unlink(missing_ok=True)
-        if self._fd >= 0:
-            let_go(self._fd)
-            self._fd = -1
+        let_go(self._file)
 
 
-def create_locked(path: Path) -> int:
-    """A descriptor of a new file that holds its lock."""
+def create_locked(path: Path, *, passing: bool = False) -> OwnedFile:
+    """A new file that holds its lock; one that is `passing` is removed where nobody keeps it, see `sweep`."""
+    token: set[None] = set()
+    if passing:
+        sweep()
+        _passing[path] = weakref.ref(token)
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.fstat(fd).st_nlink:
-            _held.add(fd)
-            return fd
-        os.close(fd)  # between open and lock, somebody's recovery took it for a dead process's
+        with _opening:
+            file = OwnedFile(path, "xb+", opener=partial(os.open, mode=0o600))
+            file.token = token
+            _held[file.fileno()] = weakref.ref(file)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        let_go(file)  # between open and lock, somebody's recovery took it for a dead process's
 
 
-def let_go(fd: int) -> None:
-    """Close a descriptor, and with it give its lock back."""
-    _held.discard(fd)
-    os.close(fd)
+def sweep() -> None:
+    """Remove the passing files that were dropped where an exception came out of a signal handler."""
+    for path, token in tuple(_passing.items()):
+        if token() is None:
+            path.unlink(missing_ok=True)
+            _passing.pop(path, None)
 
 
-def let_go_after_fork() -> None:
-    """In a forked child, close also what another thread of the parent held at that moment."""
-    for fd in tuple(_held):
-        let_go(fd)
+def let_go(file: OwnedFile) -> None:
+    """Close a file, and with it give its lock back."""
+    if not file.closed:
+        _held.pop(file.fileno(), None)
+        file.close()
+
+
+def _before_fork() -> None:
+    _forks.append(_opening.acquire(timeout=_FORK_SECONDS))
+
+
+def _after_in_parent() -> None:
+    if _forks.pop():
+        _opening.release()
+
+
+def _after_in_child() -> None:
+    """Whatever the parent's threads held at that moment is the parent's, which else lived on in its child."""
+    global _opening
+    _opening = threading.RLock()
+    _forks.clear()
+    for held in tuple(_held.values()):
+        if (file := held()) is not None:
+            let_go(file)
+    _held.clear()
+    _passing.clear()
+
+
+_forks: list[bool] = []
+os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
 
 
 def try_lock(path: Path) -> int | None:
-    """A descriptor that holds the lock of a dead owner's file, or None: it lives, or is gone."""
+    """A descriptor that holds the lock of a file, or None: it is held, gone, or somebody else's alone.
+
+    That nobody held it does not prove that its owner is dead: `life` does.
+    """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = open_plain(path, os.O_RDWR)
+    except OSError:
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:  # held, or on a file system without locks
         os.close(fd)
         return None
     if os.fstat(fd).st_nlink == 0:  # handed over between open and lock
@@ -71,10 +138,10 @@ def try_lock(path: Path) -> int | None:
     return fd
 
 
-def owner_is_alive(path: Path) -> bool:
-    """Whether some process holds the lock of this segment."""
+def is_held(path: Path) -> bool:
+    """Whether some process is seen to hold the lock of this file. If not, it may live all the same."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_plain(path)
     except OSError:
         return False
     try:

@@ -153,20 +153,22 @@ class OpenSpans:
         if kind == SPAN_STARTED:
             self._records[str(span)] = (document.get("parent_span_id") is not None, record)
             if len(self._records) > MAX_OPEN:
-                del self._records[self._by_worth()[-1]]
+                self._records.pop(_by_worth(dict(self._records))[-1], None)
         else:
             self._records.pop(str(span), None)
-
-    def _by_worth(self) -> list[str]:
-        newest_first = reversed(self._records)
-        return sorted(newest_first, key=lambda span: self._records[span][0])  # stable: parentless first
 
     def records(self, segment_bytes: int) -> bytes:
         """Those that fit into a quarter of the segment, in the order of their starts."""
         kept, room = set(), segment_bytes // OPEN_SHARE
-        for span in self._by_worth():
-            size = len(self._records[span][1])
+        known = dict(self._records)  # a signal handler may begin a span meanwhile
+        for span in _by_worth(known):
+            size = len(known[span][1])
             if size <= room:
                 room -= size
                 kept.add(span)
-        return b"".join(record for span, (_, record) in self._records.items() if span in kept)
+        return b"".join([record for span, (_, record) in known.items() if span in kept])
+
+
+def _by_worth(records: dict[str, tuple[bool, bytes]]) -> list[str]:
+    newest_first = reversed(records)
+    return sorted(newest_first, key=lambda span: records[span][0])  # stable: parentless first

@@ -8,7 +8,8 @@ Invariants, on which speed and safety rest:
 2. Whatever is unusual raises before anything is written: an unknown combination of names
    (KeyError), no number (struct.error, TypeError), a full, sealed or closed segment (ValueError),
    a run not yet begun or already ended. The `except` leads to `_log_slowly`, which does it again
-   with care. The fast path has no branch for any of it.
+   with care. The fast path has no branch for any of it. What a signal handler raises meanwhile may
+   come after the write: it is nobody's business here, and leaves at once.
 3. A layout's definition is in the segment before its first record. So a new segment begins with
    all of them, and with the spans still open, before `write` is pointed at it.
 4. `log` and the bound functions share one namespace, the only thing that changes when a segment is
@@ -29,7 +30,7 @@ from entrenar_processors import Series
 from entrenar_processors.detectors.nonfinite import is_training_loss
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
-from entrenar_otel.errors import BadInput, ConfigError, describe, guard
+from entrenar_otel.errors import BadInput, ConfigError, describe, from_outside, guard
 from entrenar_otel.recording.codegen import bound_source
 from entrenar_otel.recording.inputs import name_problem, number_of, tags_problem
 from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
@@ -76,8 +77,9 @@ def _log(
                 *metrics.values(),
             )
             write(seal(record, adler32(record)))
-        except Exception:  # noqa: S110 - nothing was written: again, with care
-            pass
+        except Exception as error:  # nothing was written: again, with care
+            if is_foreign(error):
+                raise
         else:
             if watched is None:
                 return
@@ -85,7 +87,9 @@ def _log(
             try:
                 if not value - value:
                     return
-            except Exception:  # numpy's bool cannot be subtracted, and is finite
+            except Exception as error:  # numpy's bool cannot be subtracted, and is finite
+                if is_foreign(error):
+                    raise
                 return
             stop_line(value, epoch, batch, step)
             return
@@ -120,6 +124,7 @@ class Recorder(SegmentLog):
         self.namespace |= {
             "slow": self._log_slowly,
             "stop_line": self._stop,
+            "is_foreign": is_foreign,
             "writers": {},
             "EPOCH": ABSENT_32,
             "BATCH": ABSENT_32,
@@ -364,7 +369,7 @@ class Recorder(SegmentLog):
                 return known
             if len(series) > MAX_VALUES or (len(series) > 1 and len(self.layouts) >= MAX_LAYOUTS):
                 return None
-            layout = Layout(len(self.layouts) + 1, series)
+            layout = Layout(next(self._layout_ids), series)
             size = len(layout.definition)
             room = min(MAX_LAYOUT_BYTES, self.segment.size // 4 if self.segment else 0)
             if self._layout_bytes + size > room:
@@ -377,13 +382,16 @@ class Recorder(SegmentLog):
                         problems,
                     )
                 return None
+            # Noted before it is written, and known after: the next segment may begin in between.
+            self._by_id[layout.id] = layout
+            self._layout_bytes += size
             if not self._put(layout.definition):
+                del self._by_id[layout.id]
+                self._layout_bytes -= size
                 if len(series) == 1:  # several are tried one by one
                     self._drop(1)
                 return None
             self.layouts[series] = layout
-            self._by_id[layout.id] = layout
-            self._layout_bytes += size
             return layout
 
     def _coordinates(self, epoch: Any, batch: Any, step: Any, problems: list[str]) -> tuple[int, int, int]:
@@ -404,8 +412,9 @@ class Recorder(SegmentLog):
                 number = math.floor(value)
             if 0 <= number <= limit:
                 return number
-        except Exception:  # noqa: S110 - rejected below
-            pass
+        except Exception as error:  # rejected below
+            if from_outside(error):
+                raise
         self._reject(
             name,
             f"{name} must be a whole number from 0 to {limit}, got {describe(value)}; left empty",
@@ -423,7 +432,9 @@ class Recorder(SegmentLog):
                     "log. Log it less often, or pass a value that is already on the CPU",
                 )
             return number_of(value)
-        except Exception:
+        except Exception as error:
+            if from_outside(error):
+                raise
             self._reject(name, f"{name} must be one number, got {describe(value)}; not recorded", problems)
             return None
 
@@ -478,6 +489,21 @@ class _AnyLayout(dict[Any, Any]):
 
     def __missing__(self, key: Any) -> Any:
         return _discard, 0, _discard, None
+
+
+_ABOUT_A_RECORD = (TypeError, ValueError, LookupError, ArithmeticError, MemoryError)
+
+
+def is_foreign(error: Exception) -> bool:
+    """Whether what left the fast path has nothing to do with the record.
+
+    Also what another thread has this one raise (PyThreadState_SetAsyncExc): it comes without arguments, and
+    what C code raises about a record has some.
+    """
+    trace = error.__traceback__
+    if trace is not None and trace.tb_next is None:
+        return not error.args and not isinstance(error, _ABOUT_A_RECORD)
+    return from_outside(error)
 
 
 def _discard(*_args: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""Segment: the append-only memory-mapped file that is also the write-ahead log.
+"""Segment: the append-only file that is also the write-ahead log, mapped into memory where that is safe.
 
 One process owns a segment and holds its `flock`; a free lock says that the owner is dead. Header
 (16 kB): magic, `first_seq`, `synced_to`, JSON length, checksum, JSON (whose run, where it goes, the
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import mmap
 import os
 import struct
 import time
@@ -24,19 +23,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entrenar_otel.clock import Era
+from entrenar_otel.recording.appended import Appended
+from entrenar_otel.recording.file_systems import largest_file, writes_in_place
 from entrenar_otel.recording.layout import MAGIC
-from entrenar_otel.recording.lock import create_locked, let_go
+from entrenar_otel.recording.lock import OwnedFile, create_locked, let_go
+from entrenar_otel.recording.mapped import Mapped
 
 SEGMENT_BYTES = 16 << 20
 HEADER_BYTES = 16 << 10
 #: What a disk that is nearly full is still asked for.
 SMALLEST_BYTES = 256 << 10
+_PAGE = 4096
 _HEADER = struct.Struct("<8sqqII")  # magic, first_seq, synced_to, JSON length, JSON checksum
 _SEQ = _SYNCED = struct.Struct("<q")
 _SYNCED_AT = 16
 _MAGIC = b"ENTRSEG1"
-_MADV_POPULATE_WRITE = 23
-_PREFAULT_CHUNK = 1 << 20
+#: By the device of a folder: whether its files may be mapped.
+_in_place: dict[int, bool] = {}
 
 
 class SegmentError(Exception):
@@ -56,138 +59,170 @@ def eras_of(header: Mapping[str, Any]) -> list[Era]:
 class Segment:
     """A segment as its owner sees it.
 
-    `write` is the mmap's own method: one C call that checks the room, copies and advances, all
-    under the GIL; it raises ValueError, having written nothing, when the record does not fit.
+    `write` appends a record, whole or not at all; it raises ValueError, having kept nothing, when that does
+    not fit. A signal handler may come in anywhere, record something itself, and raise: so each step may be
+    done again by whoever needs it done.
     """
 
-    def __init__(self, path: Path, fd: int, size: int, header: dict[str, Any]) -> None:
+    def __init__(self, path: Path, file: OwnedFile, body: Mapped | Appended, header: dict[str, Any]) -> None:
         self.path = path  # hidden until `install`
-        self.fd = fd
-        self.size = size
+        self.body = body
+        self.size = body.size
         self.header = header
-        # mmap keeps a duplicate of its descriptor until the last view of it dies. One that shared
-        # the lock could keep it in a forked child, and the parent would seem to live for ever.
-        map_fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            self.map = mmap.mmap(map_fd, size)
-        finally:
-            os.close(map_fd)
-        self.write = self.map.write
+        self.write = body.write
+        self._file = file
         self.first_seq = 0
-        self.counted_to = HEADER_BYTES  # records before this offset are in `count`
-        self.count = 0
+        #: Records before this offset are counted, and how many they are: together, since they are set once.
+        self.counted = (HEADER_BYTES, 0)
         self.notes = 0  # written by the owner, not counting what it begins with
+        self.synced_to = HEADER_BYTES
         self.drained_to = HEADER_BYTES
         self.drained_rows = 0  # records before `drained_to`
+        self.room = 0  # for records, behind what it begins with
         self.end: int | None = None  # where the records end, once sealed
+        self._stopped_at: int | None = None
         self.opened_at = time.monotonic()
 
     @classmethod
     def create(cls, folder: Path, name: str, header: dict[str, Any], size: int = SEGMENT_BYTES) -> Segment:
         """Allocate and lock a new segment as `.NAME.new`; `install` makes it visible.
 
-        The blocks are allocated before they are mapped: writing to a sparse mapping on a full
-        disk is a SIGBUS, which would kill the training. A nearly full disk gets a smaller one, and
-        keeps room for the Parquet file that frees it. Raises OSError where even that does not fit.
+        A nearly full disk gets a smaller one, and keeps room for the Parquet file that frees it; so does a
+        process whose files may not be that large. Raises OSError where even that does not fit.
         """
+        if (limit := largest_file()) is not None and limit < size:
+            if limit < min(size, SMALLEST_BYTES):
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(folder))
+            size = limit // _PAGE * _PAGE
         while True:
             try:
                 return cls._allocate(folder, name, header, size)
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or size <= SMALLEST_BYTES:
+                too_large = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+                if not too_large or size <= SMALLEST_BYTES:
                     raise
                 size = max(size // 4, SMALLEST_BYTES)
 
     @classmethod
     def _allocate(cls, folder: Path, name: str, header: dict[str, Any], size: int) -> Segment:
         disk = os.statvfs(folder)
-        if disk.f_bavail * disk.f_frsize < size + size // 2:
+        if disk.f_blocks and disk.f_bavail * disk.f_frsize < size + size // 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
         path = folder / f".{name}.new"
-        fd = create_locked(path)
+        file = create_locked(path, passing=True)
         try:
-            os.posix_fallocate(fd, 0, size)
-            return cls(path, fd, size, header)
+            body = (Mapped if _may_be_mapped(folder) else Appended)(file, size)
+            return cls(path, file, body, header)
         except BaseException:
             path.unlink(missing_ok=True)  # a failed allocation would leave the disk full
-            let_go(fd)
+            let_go(file)
             raise
 
-    def install(self, name: str, number: int, first_seq: int, beginning: bytes = b"") -> None:
-        """Write the header and the first records, then make the file visible as `NAME.seg`.
+    def begin(self, number: int, first_seq: int, beginning: bytes = b"") -> None:
+        """Write the header and the first records, while nobody sees the file.
 
-        In this order: the last segment of a dead process must have the spans that were open, and
-        killed in between, the one before it is still the last. Numbers are given here, not at
-        creation, so that those of a process have no gaps.
+        The last segment of a dead process must have the spans that were open.
         """
         self.header = {**self.header, "number": number, "bytes": self.size}
+        if self.body.grows:
+            self.header["grows"] = True
         text = json.dumps(self.header).encode()
         if len(text) > HEADER_BYTES - _HEADER.size:
             raise SegmentError(f"a segment's header has {len(text)} bytes, at most {HEADER_BYTES} fit")
         self.first_seq = first_seq
         self.opened_at = time.monotonic()
-        self.map[: _HEADER.size + len(text)] = (
-            _HEADER.pack(_MAGIC, first_seq, HEADER_BYTES, len(text), _checksum(first_seq, text)) + text
-        )
-        self.map.seek(HEADER_BYTES)
+        head = _HEADER.pack(_MAGIC, first_seq, HEADER_BYTES, len(text), _checksum(first_seq, text)) + text
+        self.body.put(0, head.ljust(HEADER_BYTES, b"\0"))
+        self.body.restart(HEADER_BYTES)
         self.write(beginning)
+        self.room = self.size - HEADER_BYTES - len(beginning)
+
+    def install(self, name: str) -> None:
+        """Make the file visible as `NAME.seg`; done twice, it is done once.
+
+        Names have numbers, which are given here and not at creation, so that those of a process have no gaps.
+        Killed before it, the segment before this one is still the last.
+        """
         visible = self.path.with_name(f"{name}.seg")
-        self.path.rename(visible)
+        try:
+            self.path.rename(visible)
+        except FileNotFoundError:
+            if not visible.exists():
+                raise
         self.path = visible
 
-    def prefault(self, start: int, length: int) -> None:
-        """Have the kernel map these bytes before the loop touches them (1 ms of faults per 4 MB).
+    @property
+    def fd(self) -> int:
+        """The descriptor that holds the lock."""
+        return self._file.fileno()
 
-        In pieces, since Python holds the GIL meanwhile.
-        """
-        at, stop = start // mmap.PAGESIZE * mmap.PAGESIZE, min(start + length, self.size)
-        while at < stop:
-            try:
-                self.map.madvise(_MADV_POPULATE_WRITE, at, min(_PREFAULT_CHUNK, stop - at))
-            except (OSError, ValueError):  # a kernel before 5.14 faults page by page; or just closed
-                return
-            at += _PREFAULT_CHUNK
-            time.sleep(0)
+    @property
+    def count(self) -> int:
+        """Records that are counted."""
+        return self.counted[1]
+
+    @property
+    def failure(self) -> OSError | None:
+        """Why nothing can be written any more, where it is not that the segment is full."""
+        return self.body.failure
+
+    def prefault(self, start: int, length: int) -> None:
+        """Have the kernel map these bytes before the loop touches them."""
+        self.body.prefault(start, length)
 
     def words(self) -> NDArray[np.uint64]:
         """All 64-bit words, a view; release it before `close`."""
-        return np.frombuffer(self.map, dtype="<u8")
+        return self.body.words()
 
     def position(self) -> int:
         """Where the next record will be written, in bytes."""
-        return self.end if self.end is not None else self.map.tell()
+        if self.end is not None:
+            return self.end
+        if self._stopped_at is not None:  # within `seal`
+            return self._end_from(self._stopped_at)
+        return self.body.position()
 
     def seal(self) -> int:
         """Refuse all further writes and return where the records end, in bytes.
 
-        A thread may hold `write` and write between our `tell` and `seek`: such a record is
-        found behind the position. After the seek every write raises.
+        A thread may hold `write` and write between our look at the position and the end of writing: such a
+        record is found behind the position.
         """
         if self.end is None:
-            end = self.map.tell()
-            self.map.seek(self.size)
-            words = self.words()
-            at = end // 8
-            while at < len(words) and int(words[at]) >> 48 == MAGIC:
-                at += int(words[at]) >> 32 & 0xFFFF
-            self.end = at * 8
+            if self._stopped_at is None:
+                self._stopped_at = self.body.position()
+            self.body.stop()
+            self.end = self._end_from(self._stopped_at)
         return self.end
+
+    def _end_from(self, position: int) -> int:
+        words = self.words()
+        at = position // 8
+        while at < len(words) and int(words[at]) >> 48 == MAGIC:
+            at += int(words[at]) >> 32 & 0xFFFF
+        return at * 8
 
     def sync(self) -> None:
         """Make everything durable against the death of the machine (does not hold the GIL)."""
         position = self.position()
         os.fdatasync(self.fd)
-        _SYNCED.pack_into(self.map, _SYNCED_AT, position)
+        self.synced_to = position
+        with contextlib.suppress(OSError):  # it helps to tell what is lost, and a full disk may refuse it
+            self.body.put(_SYNCED_AT, _SYNCED.pack(position))
 
     def close(self, *, unlink: bool = False) -> None:
         """Unmap and unlock; `unlink` also removes the file (its rows are in the lake)."""
         if unlink:
             self.path.unlink(missing_ok=True)
-        with contextlib.suppress(BufferError):  # a view is still alive: freed with it
-            self.map.close()
-        if self.fd >= 0:
-            let_go(self.fd)
-            self.fd = -1
+        self.body.close()
+        let_go(self._file)
+
+
+def _may_be_mapped(folder: Path) -> bool:
+    device = os.stat(folder).st_dev
+    if device not in _in_place:
+        _in_place[device] = writes_in_place(folder)
+    return _in_place[device]
 
 
 @dataclass(frozen=True)
@@ -223,7 +258,8 @@ class Snapshot:
             data = np.zeros(size // 8, dtype="<u8")
             data[: HEADER_BYTES // 8] = np.frombuffer(head, dtype="<u8")
             file.readinto(data[HEADER_BYTES // 8 :].data.cast("B"))
-        return cls(path, header, first_seq, synced_to, data, max(0, header["bytes"] - size))
+        cut_bytes = 0 if header.get("grows") else max(0, header["bytes"] - size)
+        return cls(path, header, first_seq, synced_to, data, cut_bytes)
 
     @property
     def process(self) -> str:

@@ -2,12 +2,22 @@
 
 The newest takes what `write` is given. When it is full the next one, prepared ahead, takes its place;
 what is complete waits for the lake.
+
+A signal handler or a finalizer may record something in the middle of anything here, on the same thread and
+so past every lock, and a handler may raise there. Therefore:
+
+1. A new segment belongs to the call that makes it until it is `_coming`; from there on whoever comes
+   finishes it. Both steps, and what makes it the current one, are stores without a call in between, where
+   Python lets nobody in. A call that comes back to find another segment current gives its own up.
+2. What must be at the beginning of the next segment (layouts, open spans) is noted before it is written.
+3. What is done twice is done once: sealing, counting, installing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import sys
 import threading
@@ -21,17 +31,22 @@ from entrenar_processors import Samples, Series
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock, Era, RunClock
 from entrenar_otel.console import logger
+from entrenar_otel.errors import from_outside
 from entrenar_otel.identity import new_process_name, say_unheard
 from entrenar_otel.recording.decode import count_records, decode
 from entrenar_otel.recording.inputs import watch_conversions
 from entrenar_otel.recording.layout import Layout
-from entrenar_otel.recording.notes import CLOCK_SET, OpenSpans, note_record
+from entrenar_otel.recording.lock import sweep
+from entrenar_otel.recording.notes import CLOCK_SET, SPAN_ENDED, SPAN_STARTED, OpenSpans, note_record
+from entrenar_otel.recording.origin import Origin
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment
 
 #: Pages are mapped ahead of the loop: twice what the last tick used, and not the whole segment, since
 #: a sync writes all mapped pages out and makes the loop's next write to each of them fault.
 _PREFAULT_AT_LEAST = 128 << 10
 _PREFAULT_FIRST = 1 << 20
+#: How long it is left alone when the disk had no room for a segment.
+_RETRY_SECONDS = 1.0
 FORKED = "forked"
 
 
@@ -67,10 +82,14 @@ class SegmentLog:
         self.standby: Segment | None = None
         self._prepared: Segment | None = None
         self._prepared_to = 0
-        self._sealed: list[Segment] = []
+        #: The segments that are not handed over, oldest first: the current one and those that are sealed.
+        self._segments: tuple[Segment, ...] = ()
+        self._coming: Segment | None = None
         #: Which combinations of series were recorded so far.
         self.layouts: dict[tuple[Series, ...], Layout] = {}
+        #: With their definitions every segment begins.
         self._by_id: dict[int, Layout] = {}
+        self._layout_ids = itertools.count(1)
         self._layout_bytes = 0
         self._open_spans = OpenSpans()
         self._warned: set[tuple[str, str]] = set()
@@ -103,13 +122,17 @@ class SegmentLog:
         self.process = process or new_process_name()
         self._folder = folder
         self._header = {**header, "process": self.process, "pid": os.getpid()}
+        self._header["origin"] = Origin.here().document()
         self.clock.restart()
         watch_conversions()
         self._followed_ns = self.clock.anchor_ns
         segment = self._create()
         segment.prefault(0, _PREFAULT_FIRST)
         with self._lock:
-            self._install(segment, 0)
+            self._begin_segment(segment, 0)
+            if self.segment is None and self._coming is None:
+                self._coming = segment
+            self._install()
 
     @property
     def is_open(self) -> bool:
@@ -125,21 +148,25 @@ class SegmentLog:
         with self._lock:
             self._ended = why
             self.namespace["write"] = self.namespace["put"] = not_ready
-            if self.segment is not None:
-                self._seal(self.segment)
+            if self._coming is not None:
+                with contextlib.suppress(OSError):
+                    self._install()
+            if (segment := self.segment) is not None:
+                self._seal(segment)
                 self.segment = None
-            if self.standby is not None:
-                self.standby.close(unlink=True)
-                self.standby = None
+            standby, self.standby = self.standby, None
+            if standby is not None:
+                standby.close(unlink=True)
+            sweep()
 
     def abandon(self) -> None:
         """Become the no-op twin, in a forked child: nothing of the parent's is touched."""
         self.namespace["write"] = self.namespace["put"] = unheard
         self._lock = threading.RLock()
         self._drain_lock = threading.RLock()
-        segments = [self.segment, self.standby, *self._sealed]
-        self.segment = self.standby = None
-        self._sealed = []
+        segments = [self._coming, self.standby, *self._segments]
+        self.segment = self.standby = self._coming = None
+        self._segments = ()
         self._ended = FORKED
         for segment in segments:
             if segment is not None:  # the lock lives as long as any copy of the descriptor
@@ -151,31 +178,42 @@ class SegmentLog:
         hidden = f"{self.process}-{os.urandom(4).hex()}"
         return Segment.create(self._folder, hidden, self._header)
 
-    def _install(self, segment: Segment, first_seq: int) -> None:
-        layouts = b"".join(layout.definition for layout in self.layouts.values())
+    def _begin_segment(self, segment: Segment, first_seq: int) -> None:
+        layouts = b"".join([layout.definition for layout in tuple(self._by_id.values())])
         spans = self._open_spans.records(segment.size - HEADER_BYTES)
         first, *later = self.clock.eras
         segment.header = {**segment.header, "clock_ns": first.anchor_ns, "clock_set": later}
-        segment.install(
-            f"{self.process}-{self.next_number:06d}", self.next_number, first_seq, layouts + spans
-        )
-        self.next_number += 1
-        write: Callable[[bytes], Any] = segment.write
-        if not getattr(sys, "_is_gil_enabled", lambda: True)():
-            write = _locked(write)
-        self.segment = segment
-        self.namespace["put"] = write
-        if not self._held:
-            self.namespace["write"] = write
+        segment.begin(self.next_number, first_seq, layouts + spans)
+
+    def _install(self) -> None:
+        """Make the coming segment the current one, whoever began it."""
+        while (segment := self._coming) is not None:
+            number = segment.header["number"]
+            segment.install(f"{self.process}-{number:06d}")
+            write: Callable[[bytes], Any] = segment.write
+            if not getattr(sys, "_is_gil_enabled", lambda: True)():
+                write = _locked(write)
+            namespace, known = self.namespace, self._segments
+            segments = (*known, segment)
+            following = number + 1
+            # from here on without a call: nobody comes in between
+            if self._coming is segment and self._segments is known:
+                self._segments = segments
+                self.segment = segment
+                self.next_number = following
+                if self._ended is None:
+                    namespace["put"] = write
+                    if not self._held:
+                        namespace["write"] = write
+                self._coming = None
 
     def _seal(self, segment: Segment) -> int:
-        """Seal, queue for the lake, and return the `seq` that follows its last record."""
-        if segment.end is None:  # else its successor could not be installed
-            end = segment.seal()
-            segment.count += count_records(segment.words(), segment.counted_to, end)
-            segment.counted_to = end
-            self._sealed.append(segment)
-        return segment.first_seq + segment.count
+        """Seal, and with it queue for the lake; return the `seq` that follows its last record."""
+        end = segment.seal()
+        start, count = segment.counted
+        if start < end:
+            segment.counted = (end, count + count_records(segment.words(), start, end))
+        return segment.first_seq + segment.counted[1]
 
     def roll(self) -> bool:
         """Replace the current segment; False where there is no room for another one."""
@@ -183,28 +221,62 @@ class SegmentLog:
             old = self.segment
             if old is None:
                 return False
-            successor, self.standby = self.standby, None
-            if successor is None and time.monotonic() < self.retry_at:
+            if self._coming is not None:  # an exception came out of a signal handler just there
+                return self._try(self._go_on)
+            if time.monotonic() < self.retry_at and self.standby is None:
                 return False
-            try:
-                if successor is None:
-                    successor = self._create()
-                if self._layout_bytes > (successor.size - HEADER_BYTES) // 2:  # small: a nearly full disk
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                self._install(successor, self._seal(old))
-            except OSError as error:
-                if successor is not None:
-                    successor.close(unlink=True)
-                self.retry_at = time.monotonic() + 1.0
-                self._warn_once(
-                    "no room",
-                    str(self._folder),
-                    f"no room for the next segment in {self._folder} ({error.strerror}); samples "
-                    "are dropped and counted until there is. Free disk space, or set "
-                    "ENTRENAR_LIVE to a larger local disk",
-                )
-                return False
-            return True
+            return self._try(lambda: self._replace(old))
+
+    def _go_on(self) -> None:
+        """Install what is coming; where the disk does not let it, there is nothing coming. Raises OSError."""
+        coming = self._coming
+        try:
+            self._install()
+        except OSError as error:
+            if not from_outside(error) and coming is not None and self._coming is coming:
+                self._coming = None
+                coming.close(unlink=True)
+            raise
+
+    def _try(self, step: Callable[[], object]) -> bool:
+        """Whether the step could be done; what a full or broken disk says to it is said once."""
+        try:
+            step()
+        except OSError as error:
+            if from_outside(error):
+                raise
+            self.retry_at = time.monotonic() + _RETRY_SECONDS
+            self._warn_once(
+                "no room",
+                str(self._folder),
+                f"no room for the next segment in {self._folder} ({error.strerror}); samples "
+                "are dropped and counted until there is. Free disk space, or set "
+                "ENTRENAR_LIVE to a larger local disk",
+            )
+            return False
+        return True
+
+    def _replace(self, old: Segment) -> None:
+        """Put the next segment into the place of this one. Raises OSError."""
+        if old.failure is not None and time.monotonic() < old.opened_at + _RETRY_SECONDS:
+            self._seal(old)  # the next one would fail as this one did: not one a record
+            raise OSError(old.failure.errno, old.failure.strerror)
+        successor, self.standby = self.standby, None
+        try:
+            if successor is None:
+                successor = self._create()
+            if self._layout_bytes > (successor.size - HEADER_BYTES) // 2:  # small: a nearly full disk
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._begin_segment(successor, self._seal(old))
+            if self.segment is old and self._coming is None:
+                self._coming = successor
+            self._go_on()
+        except BaseException:
+            if successor is not None and successor is not self._coming and successor not in self._segments:
+                successor.close(unlink=True)
+            raise  # one that is coming is gone on with
+        if successor not in self._segments:  # somebody else's came first
+            successor.close(unlink=True)
 
     def follow_clock(self) -> int:
         """Look whether the machine's clock was set; by how many nanoseconds since the last call."""
@@ -229,7 +301,9 @@ class SegmentLog:
         if self.standby is None and position > segment.size // 2:
             try:
                 standby = self._create()
-            except OSError:
+            except OSError as error:
+                if from_outside(error):
+                    raise
                 return  # `roll` tries again, and says so
             standby.prefault(0, max(ahead, _PREFAULT_FIRST))
             with self._lock:
@@ -248,8 +322,13 @@ class SegmentLog:
 
     def sync(self) -> None:
         """Make everything recorded so far durable against the death of the machine."""
-        if (segment := self.segment) is not None:
-            segment.sync()
+        for segment in self._segments:
+            if segment.synced_to < segment.position():
+                try:
+                    segment.sync()
+                except (OSError, ValueError):
+                    if segment in self._segments:  # else it was handed over, and closed
+                        raise
 
     # -- draining -------------------------------------------------------------------------------
 
@@ -257,9 +336,7 @@ class SegmentLog:
         """All rows recorded since the last drain. They are views: copy what must outlive the tick."""
         with self._drain_lock:
             with self._lock:
-                segments = [*self._sealed]
-                if self.segment is not None:
-                    segments.append(self.segment)
+                segments = self._segments
                 ends = [segment.position() for segment in segments]
                 eras = self.clock.eras
             parts = []
@@ -278,9 +355,8 @@ class SegmentLog:
                 with self._lock:
                     segment.drained_to = end
                     segment.drained_rows += decoded.records
-                    if segment.counted_to < end:
-                        segment.counted_to = end
-                        segment.count = segment.drained_rows
+                    if segment.counted[0] < end:
+                        segment.counted = (end, segment.drained_rows)
                 parts.append(decoded.samples)
                 if decoded.out_of_range:  # what the record's fields hold and the lake's do not
                     self.bad += decoded.out_of_range
@@ -296,18 +372,21 @@ class SegmentLog:
     @property
     def waiting(self) -> int:
         """How many complete segments wait for the lake, drained or not; each is an open file."""
-        return len(self._sealed)
+        return sum(segment.end is not None for segment in self._segments)
 
     def sealed(self) -> list[Segment]:
         """Segments that are complete and drained, oldest first, for the lake."""
         with self._lock:
-            return [s for s in self._sealed if s.end is not None and s.drained_to >= s.end]
+            return [s for s in self._segments if s.end is not None and s.drained_to >= s.end]
 
     def release(self, segment: Segment, *, unlink: bool) -> None:
         """Let go of a segment: its rows are in the lake (`unlink`), or somebody recovers it later."""
-        with self._lock:
-            self._sealed.remove(segment)
         segment.close(unlink=unlink)
+        with self._lock:
+            while segment in (known := self._segments):
+                rest = tuple([one for one in known if one is not segment])
+                if self._segments is known:
+                    self._segments = rest
 
     # -- notes ------------------------------------------------------------------------------------
 
@@ -322,10 +401,16 @@ class SegmentLog:
         if self.segment is None and self._ended is None:
             self._begin()
         with self._lock:
-            if self._put(record) and self.segment is not None:
-                self.segment.notes += 1
+            if kind == SPAN_STARTED:  # before: the next segment may begin in between
                 self._open_spans.saw(kind, document, record)
+            if self._put(record):
+                if (segment := self.segment) is not None:
+                    segment.notes += 1
+                if kind != SPAN_STARTED:
+                    self._open_spans.saw(kind, document, record)
                 return True
+            if kind == SPAN_STARTED:
+                self._open_spans.saw(SPAN_ENDED, document, record)
             self.notes_dropped += 1
         self.say()
         return False
@@ -333,16 +418,15 @@ class SegmentLog:
     def _put(self, record: bytes) -> bool:
         """Write with care: where this segment is full, into the next. Nobody else rolls meanwhile."""
         with self._lock:
-            for _ in range(3):
+            while True:
                 try:
                     self.namespace["put"](record)
                     return True
-                except ValueError:
-                    if not self.roll() or self.segment is None:
-                        break
-                    if len(record) > self.segment.size - self.segment.position():
-                        break  # not even into an empty one
-        return False
+                except ValueError as error:
+                    if from_outside(error):
+                        raise
+                if not self.roll() or (segment := self.segment) is None or len(record) > segment.room:
+                    return False
 
     def _warn_once(self, kind: str, key: str, message: str) -> None:
         # Names can be without number, and "no room" must still be heard behind a thousand of them.
@@ -360,7 +444,7 @@ class SegmentLog:
 
 
 def _locked(write: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    lock = threading.Lock()
+    lock = threading.RLock()  # a signal handler may come in
 
     def write_locked(record: bytes) -> None:
         with lock:

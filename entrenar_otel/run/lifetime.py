@@ -14,7 +14,6 @@ from typing import Protocol
 from entrenar_otel import identity
 from entrenar_otel.console import say
 from entrenar_otel.errors import AndonStop, guard
-from entrenar_otel.recording.lock import let_go_after_fork
 from entrenar_otel.redact import redacted
 
 #: How long SIGTERM may take: schedulers kill after 10 to 30 seconds.
@@ -132,7 +131,6 @@ def _after_fork() -> None:
         for monitor in _open:
             monitor.abandon()
         _open.clear()
-        let_go_after_fork()
         _unset_term()
 
 

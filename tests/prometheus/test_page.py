@@ -184,3 +184,38 @@ def _query(port: int) -> Any:
             return json.load(answer)["data"]["result"]
     except OSError:
         return None
+
+
+@pytest.mark.parametrize(
+    ("settings", "warnings"),
+    [
+        ({"host": "0.0.0.0"}, 1),
+        ({"host": ""}, 1),
+        ({"host": "0.0.0.0", "token": " \n"}, 1),
+        ({"host": "0.0.0.0", "token": "t"}, 0),
+        ({"host": "localhost"}, 0),
+        ({"host": "127.0.0.2"}, 0),
+    ],
+)
+def test_a_page_that_everybody_can_read(
+    serving: Serving,
+    settings: dict[str, str],
+    warnings: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that listens beyond this machine, without a token, is warned of, once; what to set is said."""
+    monkeypatch.setattr(page_module, "_has_warned", False)
+    for _ in range(2):
+        with serving(**settings):
+            pass
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == warnings
+    assert all("Set ENTRENAR_METRICS_TOKEN" in line and "PROMETHEUS_HOST=localhost" in line for line in told)
+
+
+def test_a_token_from_a_file(serving: Serving, ask: Ask) -> None:
+    """Its line break is not of it."""
+    with serving(token="secret\n") as page:
+        assert ask(page, Authorization="Bearer secret").status == 200
+        assert ask(page, Authorization="Bearer other").status == 401

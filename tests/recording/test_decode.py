@@ -277,7 +277,8 @@ def test_zeroed_from_any_byte_to_the_end() -> None:
 def test_cut_at_any_byte(tmp_path: Path) -> None:
     """A file cut short says so, and gives every whole record before the cut."""
     segment = Segment.create(tmp_path, "x", {"process": "p"}, HEADER_BYTES + 4096)
-    segment.install("p-0", 0, FIRST_SEQ)
+    segment.begin(0, FIRST_SEQ)
+    segment.install("p-0")
     segment.write(bytes(WRITTEN.data))
     segment.sync()
     segment.close()

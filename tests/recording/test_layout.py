@@ -73,6 +73,7 @@ def bind(metrics: list[str], watched: int | None = None) -> tuple[Any, list[tupl
         "STEP": 300,
         "slow_4": lambda *given: calls.append(("slow", *given)),
         "series_4": "series",
+        "is_foreign": lambda _: False,
         "stop_line": lambda *given: calls.append(("stop", *given[:-1])),
     }
     local: dict[str, Any] = {}
@@ -81,7 +82,20 @@ def bind(metrics: list[str], watched: int | None = None) -> tuple[Any, list[tupl
 
 
 AWKWARD = [
-    *["record", "broken", "write", "now", "adler32", "stop_line", "EPOCH", "BATCH", "STEP", "Exception"],
+    *[
+        "record",
+        "broken",
+        "write",
+        "now",
+        "adler32",
+        "stop_line",
+        "is_foreign",
+        "error",
+        "EPOCH",
+        "BATCH",
+        "STEP",
+        "Exception",
+    ],
     *["_record", "__record", "pack_4", "seal_4", "head_4", "slow_4", "bound", "__debug__", "None", "class"],
     *[
         "epoch",

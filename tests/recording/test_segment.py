@@ -16,7 +16,7 @@ import pytest
 from entrenar_processors import Series
 
 from entrenar_otel.recording.layout import Layout
-from entrenar_otel.recording.lock import ProcessLock, owner_is_alive, try_lock
+from entrenar_otel.recording.lock import ProcessLock, is_held, try_lock
 from entrenar_otel.recording.segment import (
     HEADER_BYTES,
     SEGMENT_BYTES,
@@ -32,7 +32,8 @@ RECORD = Layout(1, (Series("loss"),)).definition
 
 def make(folder: Path, *, size: int = HEADER_BYTES + 4096, first_seq: int = 0) -> Segment:
     segment = Segment.create(folder, "hidden", HEADER, size)
-    segment.install("p-000003", 3, first_seq)
+    segment.begin(3, first_seq)
+    segment.install("p-000003")
     return segment
 
 
@@ -41,7 +42,10 @@ def test_a_segment_is_hidden_until_installed_and_then_whole(tmp_path: Path) -> N
     segment = Segment.create(tmp_path, "hidden", HEADER)
     assert [p.name for p in tmp_path.iterdir()] == [".hidden.new"]
     assert os.fstat(segment.fd).st_blocks * 512 >= SEGMENT_BYTES
-    segment.install("p-000003", 3, first_seq=77)
+    segment.begin(3, first_seq=77)
+    assert [p.name for p in tmp_path.iterdir()] == [".hidden.new"]
+    for _ in range(2):  # a signal handler may have done it already
+        segment.install("p-000003")
     assert [p.name for p in tmp_path.iterdir()] == ["p-000003.seg"]
     snapshot = Snapshot.read(segment.path)
     assert snapshot is not None
@@ -83,7 +87,7 @@ def test_seal_finds_what_another_thread_wrote_between_its_two_calls(tmp_path: Pa
     """The position may be outdated by the time that writing stops."""
     segment = make(tmp_path)
     segment.write(RECORD)
-    real = segment.map
+    real = segment.body.map
 
     class Late:
         """The map, with a thread that writes twice right after `tell`."""
@@ -95,18 +99,18 @@ def test_seal_finds_what_another_thread_wrote_between_its_two_calls(tmp_path: Pa
 
         seek = staticmethod(real.seek)
 
-    segment.map = Late()  # type: ignore[assignment]
+    segment.body.map = Late()  # type: ignore
     segment.words = lambda: np.frombuffer(real, dtype="<u8")  # type: ignore[method-assign]
     assert segment.seal() == HEADER_BYTES + 3 * len(RECORD)
-    real.close()
-    os.close(segment.fd)
+    segment.body.map = real
+    segment.close()
 
 
 def test_every_damaged_byte_of_the_header_is_noticed(tmp_path: Path) -> None:
     """Whose rows these are and which `seq` they have must be right or refused."""
     segment = make(tmp_path, first_seq=2**40 + 5)
     length = 32 + len(json.dumps(segment.header))
-    data = bytearray(segment.map[:])
+    data = bytearray(segment.body.map[:])
     segment.close()
     for at in range(length):
         damaged = bytearray(data)
@@ -148,7 +152,7 @@ def test_a_header_too_long_is_refused(tmp_path: Path) -> None:
     """It would overwrite the first records."""
     segment = Segment.create(tmp_path, "hidden", {"note": "x" * HEADER_BYTES}, HEADER_BYTES * 2)
     with pytest.raises(SegmentError, match="at most"):
-        segment.install("p-000000", 0, 0)
+        segment.begin(0, 0)
     segment.close(unlink=True)
 
 
@@ -190,7 +194,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(
     if full == "allocation":
         monkeypatch.setattr(os, "posix_fallocate", no_space(limit=0))
     else:
-        free = SimpleNamespace(f_bavail=SMALLEST_BYTES // 1024, f_frsize=1024)
+        free = SimpleNamespace(f_blocks=1, f_bavail=SMALLEST_BYTES // 1024, f_frsize=1024)
         monkeypatch.setattr(os, "statvfs", lambda _: free)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match="No space left") as caught:
@@ -204,11 +208,11 @@ def test_prefault_maps_without_changing_anything(tmp_path: Path) -> None:
     """In whole, in part, on a kernel that cannot, and after the end."""
     segment = make(tmp_path, size=3 << 20)
     segment.write(RECORD)
-    before = bytes(segment.map[:])
+    before = bytes(segment.body.map[:])
     segment.prefault(5000, 1 << 20)
     segment.prefault(1 << 20, 1 << 30)
     segment.prefault(1 << 30, 1)
-    assert bytes(segment.map[:]) == before
+    assert bytes(segment.body.map[:]) == before
     assert segment.position() == HEADER_BYTES + len(RECORD)
     segment.close()
     segment.prefault(0, 1 << 20)
@@ -217,17 +221,17 @@ def test_prefault_maps_without_changing_anything(tmp_path: Path) -> None:
 def test_the_lock_tells_the_living_from_the_dead(tmp_path: Path) -> None:
     """Held while the owner lives, even with a view of the map still alive after close."""
     segment = make(tmp_path)
-    assert owner_is_alive(segment.path)
+    assert is_held(segment.path)
     assert try_lock(segment.path) is None
     view = segment.words()
     segment.close()
     assert int(view[0]) == struct.unpack("<Q", b"ENTRSEG1")[0]
-    assert not owner_is_alive(segment.path)
+    assert not is_held(segment.path)
     fd = try_lock(segment.path)
     assert fd is not None
-    assert owner_is_alive(segment.path)
+    assert is_held(segment.path)
     os.close(fd)
-    assert not owner_is_alive(tmp_path / "none.seg")
+    assert not is_held(tmp_path / "none.seg")
     assert try_lock(tmp_path / "none.seg") is None
 
 
@@ -243,12 +247,12 @@ def test_a_file_handed_over_while_locking_is_gone(tmp_path: Path, monkeypatch: p
 def test_process_lock(tmp_path: Path) -> None:
     """It names a living process, cannot be taken twice, and a child's copy leaves the file."""
     lock = ProcessLock(tmp_path, "p")
-    assert owner_is_alive(tmp_path / "p.lock")
+    assert is_held(tmp_path / "p.lock")
     with pytest.raises(FileExistsError):
         ProcessLock(tmp_path, "p")
     lock.release(unlink=False)
     lock.release(unlink=False)
     assert (tmp_path / "p.lock").exists()
-    assert not owner_is_alive(tmp_path / "p.lock")
+    assert not is_held(tmp_path / "p.lock")
     lock.release()
     assert not (tmp_path / "p.lock").exists()

@@ -16,7 +16,7 @@ import pytest
 
 from entrenar_otel.recording import segment_log as module
 from entrenar_otel.recording.decode import decode
-from entrenar_otel.recording.lock import owner_is_alive
+from entrenar_otel.recording.lock import is_held
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment, Snapshot
 
 SMALL = HEADER_BYTES + 4096
@@ -284,7 +284,7 @@ def test_an_abandoned_recorder_is_the_no_op_twin(recorder: Any) -> None:
     assert path.read_bytes() == before
     assert (recorder.stops, recorder.rows(), recorder.dropped, recorder.bad) == ([], [], 0, 0)
     assert not recorder.roll()
-    assert not owner_is_alive(path)
+    assert not is_held(path)
 
 
 FORK = """
@@ -317,7 +317,7 @@ def test_the_lock_of_a_dead_parent_is_free_while_its_child_lives(tmp_path: Path)
         assert parent.stdout.readline() == "child\n"
         assert parent.wait(10) == 0
         (path,) = tmp_path.glob("*.seg")
-        assert not owner_is_alive(path)
+        assert not is_held(path)
         parent.stdin.close()  # only now does the child end
         assert parent.stdout.read() == ""
     assert decode_file(path) == ([0, 1, 2], [[1.0], [2.0], [3.0]])

@@ -76,13 +76,24 @@ def _outcome(name: str, answer: Answer, wait_seconds: float) -> str:
 
 
 @commands.command()
-def recover() -> None:
+def recover(
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Also take for dead what is not seen to live and was not heard of for ten minutes. Samples "
+            "that such a process still records may be lost, so be sure that it is dead.",
+        ),
+    ] = False,
+) -> None:
     """Recover what killed processes left on this host into the lake, and mark their runs as crashed.
 
-    A new run does this too, in the background. [dim]Example:[/dim] entrenar-otel recover
+    What may belong to a living process is left alone: one of another host, boot or container, or one whose
+    lock is gone. A new run does this too, in the background, but never by force.
+    [dim]Example:[/dim] entrenar-otel recover
     """
     lake = open_lake(must_exist=False)
-    recovered = lake.recover()
+    recovered = lake.recover(force=force)
     if Options.json:
         print_json([{**vars(one), "path": str(one.path)} for one in recovered])
         return

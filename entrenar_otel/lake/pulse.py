@@ -1,0 +1,103 @@
+"""Pulse: whether a run that says `running` still does, as far as can be told from here.
+
+A running process rewrites a small file in the lake from time to time, its beat, so that it is seen to live
+from hosts and containers that cannot see its lock. Only its silence proves nothing: it may be suspended, or
+cut off from the lake.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from entrenar_otel.lake.catalog import run_folder
+from entrenar_otel.lake.runs import CRASHED, RUNNING, UNKNOWN, RunRecord, read_record
+from entrenar_otel.lake.storage import Storage
+from entrenar_otel.recording.life import Hold, Life, LockFile
+from entrenar_otel.recording.origin import Origin
+from entrenar_otel.recording.segment import SegmentError, Snapshot
+
+#: How often a process writes its beat, and for how long one is believed.
+BEAT_SECONDS = 60.0
+BELIEVED_SECONDS = 600.0
+_MAX_BYTES = 4096
+_SILENT = "nothing proves that its process is dead, and none was heard of lately; see `recover --force`"
+
+
+def _beat_name(record: RunRecord) -> str:
+    return f"{run_folder('beats', record.day, record.run_id)}/{record.process}.json"
+
+
+def write_beat(storage: Storage, record: RunRecord) -> None:
+    """Let others see that this process lives; not for the hot path, since a lake may hang."""
+    document = {"at": time.time(), "origin": Origin.here().document()}
+    storage.write_bytes(_beat_name(record), json.dumps(document).encode())
+
+
+def remove_beat(storage: Storage, record: RunRecord) -> None:
+    """The process lives no more: its record says how it ended."""
+    storage.remove(_beat_name(record))
+
+
+def _read_beat(storage: Storage, record: RunRecord) -> tuple[float, Origin | None]:
+    """When a process was last heard of, in seconds since 1970, and where it runs."""
+    at, origin = record.started_at.timestamp(), None
+    try:
+        document = json.loads(storage.read_bytes(_beat_name(record), _MAX_BYTES))
+        origin = Origin.parse(document["origin"])
+        at = max(at, float(document["at"]))
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        pass  # none yet, or of a version that wrote none
+    return at, origin
+
+
+def life_of(storage: Storage, record: RunRecord) -> Life:
+    """Whether the process of a record that says `running` lives."""
+    lock = LockFile.see(Path(record.live) / f"{record.process}.lock")
+    if lock.hold is Hold.HELD:
+        return Life.ALIVE
+    at, origin = _read_beat(storage, record)
+    life = lock.life(origin or _origin_in_segment(record))
+    if life is Life.ALIVE:
+        return life
+    # A process closes its record before it releases its lock: it may have done both since.
+    now = read_record(storage, record.name)
+    if now is not None and now.state != RUNNING:
+        return Life.ALIVE
+    if life is Life.UNKNOWN and abs(time.time() - at) < BELIEVED_SECONDS:
+        return Life.ALIVE
+    return life
+
+
+def _origin_in_segment(record: RunRecord) -> Origin | None:
+    """Where a process says in its segments that it runs."""
+    found: list[Origin | None] = []
+
+    def look(header: dict[str, object]) -> bool:
+        found.append(Origin.parse(header.get("origin")))
+        return False
+
+    try:
+        for path in Path(record.live).glob(f"{record.process}-*.seg"):
+            Snapshot.read(path, look)
+            break
+    except (OSError, SegmentError, ValueError):
+        return None
+    return found[0] if found else None
+
+
+def is_dead(storage: Storage, record: RunRecord) -> bool:
+    """Whether a run that says `running` has no process any more: whether that is proven."""
+    return record.state == RUNNING and life_of(storage, record) is Life.DEAD
+
+
+def as_seen(storage: Storage, record: RunRecord) -> RunRecord:
+    """A record as it is shown: one that says `running` may be `crashed`, or `unknown`."""
+    if record.state != RUNNING:
+        return record
+    life = life_of(storage, record)
+    if life is Life.DEAD:
+        return replace(record, state=CRASHED, reason="the process is gone; not recovered yet")
+    return replace(record, state=UNKNOWN, reason=_SILENT) if life is Life.UNKNOWN else record

@@ -1,0 +1,81 @@
+"""Mapped: the bytes of a segment in memory, where its file system writes allocated blocks in place.
+
+`write` is the mmap's own method: one C call that checks the room, copies and advances, all under the
+GIL; it raises ValueError, having written nothing, when the record does not fit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entrenar_otel.recording.lock import OwnedFile
+
+_MADV_POPULATE_WRITE = 23
+_PREFAULT_CHUNK = 1 << 20
+
+
+class Mapped:
+    """The bytes of a file that is `size` long.
+
+    The blocks are allocated before they are mapped: writing to a sparse mapping on a full disk is a SIGBUS,
+    which would kill the training.
+    """
+
+    #: The file has its full length from the beginning.
+    grows = False
+    #: Why nothing can be written any more, where it is not that the file is full.
+    failure: OSError | None = None
+
+    def __init__(self, file: OwnedFile, size: int) -> None:
+        os.posix_fallocate(file.fileno(), 0, size)
+        self.size = size
+        # mmap keeps a duplicate of its descriptor until the last view of it dies. One that shared
+        # the lock could keep it in a forked child, and the parent would seem to live for ever.
+        with open(file.name, "rb+", buffering=0) as other:
+            self.map = mmap.mmap(other.fileno(), size)
+        self.write = self.map.write
+
+    def restart(self, at: int) -> None:
+        """Write from this byte on."""
+        self.map.seek(at)
+
+    def position(self) -> int:
+        """Where the next record will be written."""
+        return self.map.tell()
+
+    def stop(self) -> None:
+        """Refuse all further writes."""
+        self.map.seek(self.size)
+
+    def put(self, at: int, data: bytes) -> None:
+        """Write in a place of its own, for the header."""
+        self.map[at : at + len(data)] = data
+
+    def words(self) -> NDArray[np.uint64]:
+        """All 64-bit words, a view; release it before `close`."""
+        return np.frombuffer(self.map, dtype="<u8")
+
+    def prefault(self, start: int, length: int) -> None:
+        """Have the kernel map these bytes before the loop touches them (1 ms of faults per 4 MB).
+
+        In pieces, since Python holds the GIL meanwhile.
+        """
+        at, stop = start // mmap.PAGESIZE * mmap.PAGESIZE, min(start + length, self.size)
+        while at < stop:
+            try:
+                self.map.madvise(_MADV_POPULATE_WRITE, at, min(_PREFAULT_CHUNK, stop - at))
+            except (OSError, ValueError):  # a kernel before 5.14 faults page by page; or just closed
+                return
+            at += _PREFAULT_CHUNK
+            time.sleep(0)
+
+    def close(self) -> None:
+        """Unmap."""
+        with contextlib.suppress(BufferError):  # a view is still alive: freed with it
+            self.map.close()
