@@ -320,13 +320,18 @@ class Monitor(metaclass=_OnePerProcess):
         """
         return self._loop.epochs(count, start)
 
-    def steps(self, batches: Iterable[T], *, epoch: int | None = None) -> Iterator[T]:
+    def steps(
+        self, batches: Iterable[T], *, epoch: int | None = None, split: str | None = None
+    ) -> Iterator[T]:
         """Hand out the batches, and measure `step_duration`, `data_wait` (s) and `samples` of each.
 
         A step lasts from the request for its batch to the request for the next one. `batch` counts
-        from 0 in every call, `step` over all of them.
+        from 0 in every call, `step` over all of them. A loop within a loop, or over another `split` such
+        as "validation", is no training: `step` stands still, its times are measured apart under the tag
+        `split` (none without one), and after it the outer loop's place is taken up again. Coordinates
+        are those of the monitor: one loop at a time, on one thread.
         """
-        return self._loop.steps(batches, epoch=epoch)
+        return self._loop.steps(batches, epoch=epoch, split=split)
 
     def span(self, name: str, **attributes: Any) -> AbstractContextManager[Any]:
         """A span of this run around a block: `with monitor.span("evaluate", split="validation"): …`.

@@ -159,8 +159,13 @@ class Recorder(SegmentLog):
         namespace["BATCH"] = batch
         namespace["STEP"] = step
 
-    def clear_coordinates(self) -> None:
-        self.namespace.update(EPOCH=ABSENT_32, BATCH=ABSENT_32, STEP=ABSENT_64)
+    def place(self) -> dict[str, Any]:
+        """The coordinates now, for `return_to`."""
+        return {name: self.namespace[name] for name in ("EPOCH", "BATCH", "STEP")}
+
+    def return_to(self, place: Mapping[str, Any]) -> None:
+        """Take up the coordinates of an outer loop again."""
+        self.namespace.update(place)
 
     def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
         """A function made for exactly these metrics. Raises ConfigError on invalid names."""
