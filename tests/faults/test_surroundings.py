@@ -79,7 +79,7 @@ def test_a_live_folder_that_cannot_be_written(place: Any, read_only: Any) -> Non
 
 @pytest.mark.parametrize("form", ["()", ".auto()"])
 def test_no_home(place: Any, form: Any) -> None:
-    """A container with an arbitrary user, who is in no list of users: the temporary folder takes its place."""
+    """A container whose user is in no list of users: the temporary folder takes the place of a home."""
     nobody = """
         import pwd
         def unknown(uid):

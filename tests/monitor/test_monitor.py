@@ -310,7 +310,7 @@ def places(monitor: Monitor, *metrics: str) -> list[tuple[str, int | None, int |
     table = monitor.query(
         f"SELECT metric, epoch, batch, step FROM metrics WHERE metric IN ({names}) ORDER BY seq"
     )
-    return [tuple(row.values()) for row in table.to_pylist()]  # type: ignore[misc]
+    return [tuple(row.values()) for row in table.to_pylist()]
 
 
 def test_an_inner_loop_gives_the_outer_one_its_place_back() -> None:
