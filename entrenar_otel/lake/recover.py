@@ -20,7 +20,15 @@ from entrenar_otel.lake.hand_over import file_name, tables_of
 from entrenar_otel.lake.journal import Document, close_span
 from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
 from entrenar_otel.lake.pulse import life_of, remove_beat
-from entrenar_otel.lake.runs import CRASHED, RUNNING, RunRecord, find_records, read_record, write_record
+from entrenar_otel.lake.runs import (
+    CRASHED,
+    RUNNING,
+    RunRecord,
+    find_records,
+    read_record,
+    record_name,
+    write_record,
+)
 from entrenar_otel.lake.storage import Storage
 from entrenar_otel.recording.life import Hold, Life, LockFile
 from entrenar_otel.recording.lock import try_lock
@@ -58,6 +66,7 @@ def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Re
                 path.unlink(missing_ok=True)
             os.close(fd)
     ended: dict[str, datetime] = {}
+    records: dict[str, str] = {}
     for path in segment_paths(live):
         if (fd := try_lock(path)) is None:
             continue
@@ -71,15 +80,20 @@ def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Re
         finally:
             os.close(fd)
         if found is not None:
-            done, last = found
+            done, last, name = found
             process = path.stem.rpartition("-")[0]
             ended[process] = max(last, ended.get(process, last))
+            records[process] = name
             yield done
     _close_dead(storage, live, ended, dead)
+    for process, name in records.items():  # where the lock was gone before
+        record = read_record(storage, name)
+        if record is not None and record.process == process:
+            _close(storage, record, ended)
     dead.say_left()
 
 
-def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, datetime] | None:
+def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, datetime, str] | None:
     def is_wanted(header: dict[str, Any]) -> bool:
         return bool(header["lake"] == storage.url) and dead.has_written(path, header)
 
@@ -117,7 +131,8 @@ def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, d
         segment.damage_note,
         tuple(closed),
     )
-    return done, datetime.fromtimestamp(_last_ns(segment) / 1e9, UTC)
+    name = record_name(header["day"], owner.run_id, owner.attempt, owner.rank)
+    return done, datetime.fromtimestamp(_last_ns(segment) / 1e9, UTC), name
 
 
 def _last_ns(segment: LiveSegment) -> int:

@@ -20,7 +20,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from entrenar_otel.identity import host_name
 from entrenar_otel.recording.origin import Origin, is_local
 from entrenar_otel.recording.plain_file import open_plain
 
@@ -110,10 +109,9 @@ class LockFile:
         return Life.UNKNOWN
 
     def _life_without_origin(self, segment: Path | None) -> Life:
-        """Of a version that did not say where it runs, or killed before: whose host has this name."""
+        """Of a version that did not say where it runs, or killed before: neither file is held here."""
         seen = self.path if self.hold is Hold.FREE else segment
-        is_here = self.process.rsplit("-", 2)[0] == host_name()
-        if seen is not None and self.hold is not Hold.CLOSED and is_here and is_local(seen):
+        if seen is not None and self.hold is not Hold.CLOSED and is_local(seen):
             return Life.DEAD
         return Life.UNKNOWN
 

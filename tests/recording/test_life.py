@@ -142,15 +142,24 @@ def test_a_copy_of_a_lock_is_not_the_lock(owner: Owner, tmp_path: Path) -> None:
     assert LockFile.see(copy).life() is Life.UNKNOWN
 
 
-def test_a_lock_without_an_origin(tmp_path: Path) -> None:
-    """Of a version that wrote none: the name of the host, and a lock that is free on a disk of its own."""
+def test_a_lock_without_an_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a version that wrote none, or unreadable: free here, on a disk of this machine's own, it is dead."""
     path = tmp_path / f"{NAME}.lock"
-    path.write_text('{"lake": "/lake"}')
-    assert LockFile.see(path).life() is Life.DEAD
-    other = tmp_path / "otherhost-1-abc.lock"
-    for text in ("", "no json", "[]", '{"origin": {"pid": -1}}', '{"origin": 3, "file": 4}', "[" * 100_000):
-        other.write_text(text)
-        assert LockFile.see(other).life() is Life.UNKNOWN
+    for text in (
+        '{"lake": "/lake"}',
+        "",
+        "no json",
+        "[]",
+        '{"origin": {"pid": -1}}',
+        '{"origin": 3, "file": 4}',
+        "[" * 100_000,
+    ):
+        path.write_text(text)
+        assert LockFile.see(path).life() is Life.DEAD
+    monkeypatch.setattr(life, "is_local", lambda _: False)
+    assert LockFile.see(path).life() is Life.UNKNOWN
+    monkeypatch.undo()
+    assert LockFile.see(tmp_path / "none.lock").life() is Life.UNKNOWN
     segment = tmp_path / f"{host_name()}-2-abc-000000.seg"
     segment.touch()
     assert life_of_segment(segment, {}) is Life.DEAD
@@ -224,3 +233,30 @@ def test_local_file_systems(tmp_path: Path) -> None:
     assert is_local(tmp_path)
     assert not is_local(Path("/proc"))
     assert not is_local(tmp_path / "none")
+
+
+@pytest.fixture
+def other_mount(tmp_path: Path) -> Iterator[Path]:
+    """The test's folder once more, through a program (FUSE), which knows nothing of the locks behind it."""
+    mount = tmp_path.with_name(f"{tmp_path.name}-mounted")
+    mount.mkdir()
+    if shutil.which("bindfs") is None or subprocess.run(["bindfs", tmp_path, mount]).returncode:
+        pytest.skip("FOLDERS WHOSE LOCKS DO NOT REACH ARE NOT TESTED HERE: bindfs is missing")
+    yield mount
+    subprocess.run(["umount", "-l", mount], check=True)
+
+
+@pytest.mark.parametrize("unshare", [[], ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]])
+def test_a_folder_whose_locks_do_not_reach_here(
+    tmp_path: Path, other_mount: Path, unshare: list[str]
+) -> None:
+    """A living process's lock is seen free there: its pid is the proof, or nothing is."""
+    if unshare and subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("CONTAINERS ARE NOT TESTED HERE: no PID namespace can be made")
+    owner = Owner(tmp_path, *unshare)
+    assert owner.life() is Life.ALIVE
+    seen = LockFile.see(other_mount / owner.path.name)
+    assert (seen.hold, seen.is_own, is_local(other_mount)) == (Hold.FREE, False, False)
+    assert seen.life() is (Life.UNKNOWN if unshare else Life.ALIVE)
+    owner.kill()
+    assert seen.life() is (Life.UNKNOWN if unshare else Life.DEAD)

@@ -1,0 +1,67 @@
+"""The live folder: one of this user's own, where the usual one cannot be."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from entrenar_otel.lake.live import usable_live
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary folder, and no other place for live segments."""
+    monkeypatch.delenv("ENTRENAR_LIVE")
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/none")
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_the_fallback_is_closed_to_others(temporary: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is said where it is, and the next run finds it again."""
+    live = usable_live(None)
+    assert live == temporary / f"entrenar-{os.geteuid()}" / "live"
+    assert stat.S_IMODE(live.parent.stat().st_mode) == 0o700
+    assert f"live segments are kept in {live}" in caplog.text
+    live.parent.chmod(0o755)  # as an earlier version made it
+    assert usable_live(None) == live
+    assert stat.S_IMODE(live.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("found", ["another user's", "open to all", "a link", "a file"])
+def test_a_name_that_was_taken_is_not_used(
+    temporary: Path, found: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Everybody may make any name in the temporary folder, and wait for our segments there."""
+    usual = temporary / f"entrenar-{os.geteuid()}"
+    if found == "a link":
+        (temporary / "target").mkdir(mode=0o700)
+        usual.symlink_to(temporary / "target")
+    elif found == "a file":
+        usual.touch()
+    else:
+        (usual / "live").mkdir(parents=True)
+        usual.chmod(0o777 if found == "open to all" else 0o755)
+        if found == "another user's":
+            if os.geteuid():
+                pytest.skip("OTHER USERS ARE NOT TESTED HERE: only root can give a folder away")
+            os.chown(usual, 65534, 65534)
+    live = usable_live(None)
+    assert live.parent.parent == temporary
+    assert live.parent != usual
+    assert stat.S_IMODE(live.parent.stat().st_mode) == 0o700
+    assert f"{usual} is not used: expected a folder" in caplog.text
+    assert usable_live(None) == live
+
+
+def test_a_folder_that_was_named_has_no_fallback(temporary: Path) -> None:
+    """What the user chose is used, or refused."""
+    with pytest.raises(PermissionError, match="no folder for live segments: /proc/none is not writable"):
+        usable_live(Path("/proc/none"))
+    assert list(temporary.iterdir()) == []
