@@ -9,10 +9,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, EntrenarError
+from entrenar_otel.launcher import rank_from
 from entrenar_otel.monitor.alerts import Agree
 from entrenar_otel.monitor.answers import Answers
 from entrenar_otel.monitor.builder import MonitorBuilder
@@ -193,7 +193,7 @@ class Monitor(metaclass=_OnePerProcess):
             return cls(**settings)
         except (EntrenarError, OSError) as error:
             logger.warning("monitoring is off: %s", error)
-            rank, world_size = identity.rank_from(os.environ)
+            rank, world_size = rank_from(os.environ)
             alerting: AndonConfig | None = settings.get("alerting")  # the other ranks still ask this one
             return cls._disabled(
                 settings.get("run_id") or "disabled",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, RunError, describe
+from entrenar_otel.launcher import derived_run_id, rank_from, run_id_from
 from entrenar_otel.records import MetricsEmitter
 from entrenar_otel.run.settings import DEFAULT_LAKE, FILE, RunSettings
 
@@ -69,7 +71,7 @@ class RunRequest:
         Raises ConfigError: expected, got.
         """
         self._check_values()
-        env_rank, env_size = identity.rank_from(environ)
+        env_rank, env_size = rank_from(environ)
         rank = max(env_rank, 0) if self.rank is None else self.rank
         world_size = max(env_size if self.world_size is None else self.world_size, rank + 1)
         agrees = self.alerting is not None and self.alerting.agree is not None
@@ -92,7 +94,14 @@ class RunRequest:
             identity.say_helper(helped)
         return ResolvedRequest(
             given=self,
-            run_id=_run_id(self.run_id, world_size, environ, strict=self.on_bad_value == "raise"),
+            run_id=_run_id(
+                self.run_id,
+                rank,
+                world_size,
+                environ,
+                strict=self.on_bad_value == "raise",
+                is_disabled=helped is not None or is_disabled,
+            ),
             rank=rank,
             world_size=world_size,
             settings=settings,
@@ -203,14 +212,39 @@ def _check_resume(lake: Lake, run_id: str, resume: Resume) -> None:
         raise RunError(f"run {run_id!r} is not in {lake.url} (resume='must')")
 
 
-def _run_id(given: str | None, world_size: int, environ: Mapping[str, str], *, strict: bool) -> str:
+#: How many runs of this process have taken each id that nobody gave to their Monitor.
+taken: Counter[str] = Counter()
+_taken_in = 0
+
+
+def _take(run_id: str) -> str:
+    """A launcher's id for the first run of this process, `ID-2` for the next: folds, or an evaluation."""
+    global _taken_in
+    if _taken_in != os.getpid():
+        taken.clear()
+        _taken_in = os.getpid()
+    taken[run_id] += 1
+    return run_id if taken[run_id] == 1 else f"{run_id}-{taken[run_id]}"
+
+
+def _run_id(
+    given: str | None,
+    rank: int,
+    world_size: int,
+    environ: Mapping[str, str],
+    *,
+    strict: bool,
+    is_disabled: bool,
+) -> str:
     """The run's id: given, the launcher's, or a new one. One that is too long is shortened, or refused."""
     if given is not None and not isinstance(given, str):
         raise ConfigError(f"a run id must be text, got {describe(given)}")
-    run_id = given or identity.run_id_from(environ)
+    run_id = given or run_id_from(environ) or derived_run_id(environ)
+    if run_id is not None and not given and not is_disabled:
+        run_id = _take(run_id)
     if run_id is None:
         run_id = identity.new_run_id()
-        if world_size > 1:
+        if world_size > 1 and rank == 0:
             logger.warning(
                 "%d ranks share no run id, so each records a run of its own: set ENTRENAR_RUN_ID", world_size
             )
