@@ -15,6 +15,7 @@ import sys
 import traceback
 from typing import TextIO
 
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.redact import printable_line, printable_text, redacted
 
 #: Lines that could not be written, in this process.
@@ -48,7 +49,9 @@ class Log:
                 if trace and self._logger.isEnabledFor(logging.DEBUG):
                     text = f"{text}\n{printable_text(redacted(traceback.format_exc()))}"
                 self._logger.log(level, text, stacklevel=_level)
-        except Exception:
+        except Exception as error:
+            if from_outside(error):
+                raise
             unsaid += 1
 
 
@@ -73,11 +76,14 @@ def write(stream: TextIO | None, text: str) -> bool:
     """
     global unsaid
     is_written = False
-    with contextlib.suppress(Exception):  # a full disk, a closed pipe or file, a stranger's stream
+    try:
         if stream is not None and _takes(stream):
             stream.write(text)
             stream.flush()
             is_written = True
+    except Exception as error:  # a full disk, a closed pipe or file, a stranger's stream
+        if from_outside(error):
+            raise
     unsaid += not is_written
     return is_written
 
@@ -86,7 +92,9 @@ def is_terminal(stream: TextIO | None) -> bool:
     """Whether a person looks at it."""
     try:
         return stream is not None and stream.isatty()
-    except Exception:  # it is closed
+    except Exception as error:  # it is closed
+        if from_outside(error):
+            raise
         return False
 
 
@@ -94,7 +102,9 @@ def _takes(stream: TextIO) -> bool:
     """Whether it takes a line now: a pipe whose reader is stopped would hold whoever writes to it."""
     try:
         number = stream.fileno()
-    except Exception:  # no file: a notebook's, a test's
+    except Exception as error:  # no file: a notebook's, a test's
+        if from_outside(error):
+            raise
         return True
     try:
         return bool(select.select([], [number], [], _WAIT_SECONDS)[1])

@@ -19,14 +19,12 @@ limit, say), is not ours and goes on: `from_outside`.
 from __future__ import annotations
 
 import contextlib
-import inspect
-import signal
 from collections import Counter
 from collections.abc import Iterator
-from types import CodeType, FrameType
 from typing import Any
 
 from entrenar_otel.console import logger
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.redact import printable_text
 
 
@@ -134,53 +132,6 @@ def guard(
             )
         if _strict:
             raise
-
-
-def from_outside(error: BaseException) -> bool:
-    """Whether a signal handler (or a trace function) raised this while it interrupted the code at hand.
-
-    What our own code raises, or that of an argument (`__float__`, say), does so in a call that somebody
-    wrote. A handler is called by the interpreter, with the frame that it interrupts as an argument: nobody
-    else passes that. One that hides its arguments is known by its code while it is installed.
-    """
-    trace = error.__traceback__
-    if trace is None or trace.tb_next is None:
-        return False
-    handlers = _handlers()
-    while trace is not None and (inner := trace.tb_next) is not None:
-        called = inner.tb_frame
-        if called.f_code in handlers or _is_given(called, trace.tb_frame):
-            return True
-        trace = inner
-    return False
-
-
-def _is_given(called: FrameType, interrupted: FrameType) -> bool:
-    """Whether this call has the frame of its caller among its arguments."""
-    code = called.f_code
-    count = code.co_argcount + code.co_kwonlyargcount
-    count += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
-    given = called.f_locals
-    for name in code.co_varnames[:count]:
-        value = given.get(name)
-        if value is interrupted or (type(value) is tuple and any(one is interrupted for one in value)):
-            return True
-    return False
-
-
-def _handlers() -> set[CodeType]:
-    """The code of the signal handlers that are installed."""
-    found = set()
-    for number in signal.valid_signals():
-        handler: Any = signal.getsignal(number)
-        if callable(handler):
-            handler = getattr(handler, "func", handler)  # a partial's
-            handler = getattr(handler, "__func__", handler)  # a method's
-            if not hasattr(handler, "__code__"):
-                handler = type(handler).__call__
-            if isinstance(code := getattr(handler, "__code__", None), CodeType):
-                found.add(code)
-    return found
 
 
 def describe(value: Any, limit: int = 80) -> str:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
@@ -25,6 +24,7 @@ from entrenar_otel.andon.loop_context import LoopContext
 from entrenar_otel.andon.pause import Pause
 from entrenar_otel.console import logger
 from entrenar_otel.errors import AndonStop, guard
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.control import CONTROL, Command, Request
 
 #: Alerts that wait for a loop which does not log.
@@ -56,7 +56,7 @@ class Andon:
             context, self.callbacks, timeout_seconds=pause_timeout_seconds, after=after_pause, seconds=seconds
         )
         self.is_closed = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._acting = threading.local()
         self._pending: list[Alert] = []
         self._stops: list[Alert] = []  # those that wait until all ranks are asked
@@ -140,19 +140,30 @@ class Andon:
         """Act on what is pending, the mildest first; no pause where a stop follows. Raises AndonStop."""
         if self._is_acting:  # a callback logs something
             return
-        with self._lock:
-            due, self._pending = sorted(self._pending, key=_rank), []
+        with self._lock:  # a signal handler may act in the middle of this: it takes all or nothing
+            due, self._pending = self._pending, []
+        due.sort(key=_rank)
         stops = bool(due) and due[-1].action is Action.STOP
-        with self._acts():
-            for alert in due:
+        self._as_actor(lambda: self._act_on_all(due, pauses=not stops))
+
+    def _act_on_all(self, due: list[Alert], *, pauses: bool) -> None:
+        try:
+            for alert in tuple(due):
+                if alert.action is not Action.STOP:  # that one is not over before it has stopped the loop
+                    due.remove(alert)
                 try:
                     with guard("andon"):
-                        self._act_on(alert, pauses=not stops)
+                        self._act_on(alert, pauses=pauses)
                 except AndonStop as stop:
                     if self._agree is None:
                         raise
                     # A callback of the user's raised it: here too all ranks are asked.
                     self.schedule(replace(alert, action=Action.STOP, summary=str(stop)))
+        except AndonStop:
+            raise
+        except BaseException:  # Ctrl-C, or a signal handler's: the next `log` does what is left
+            self._pending = [*due, *self._pending]
+            raise
 
     def decide_together(self) -> None:
         """Ask all ranks; if any wants to stop, all do, here. Raises AndonStop, or what `agree` raises."""
@@ -164,25 +175,25 @@ class Andon:
         try:
             agreed = self._agree(wanted)
         except Exception as error:
+            if from_outside(error):
+                raise
             if not wanted:
                 raise
             logger.warning("the ranks could not agree (%s: %s): this one stops", type(error).__name__, error)
-            with self._acts():
-                self._act_on(self._take_stop())
+            self._as_actor(lambda: self._act_on(self._take_stop()))
         if agreed:
             self.callbacks.in_step = True
-            with self._acts():
-                self._act_on(self._take_stop(), agreed=True)
+            self._as_actor(lambda: self._act_on(self._take_stop(), agreed=True))
 
     @property
     def _is_acting(self) -> bool:
         return getattr(self._acting, "now", False)
 
-    @contextmanager
-    def _acts(self) -> Iterator[None]:
-        self._acting.now = True
+    def _as_actor(self, act: Callable[[], None]) -> None:
+        """Act; what is logged meanwhile, by a callback or a signal handler, does not act itself."""
+        self._acting.now = True  # right before `try`: an exception in between would leave it so
         try:
-            yield
+            act()
         finally:
             self._acting.now = False
             if self._pending:  # scheduled meanwhile, perhaps by what a callback logged

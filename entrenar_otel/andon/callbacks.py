@@ -9,6 +9,7 @@ from typing import Literal
 
 from entrenar_otel.console import logger
 from entrenar_otel.errors import AndonStop, ConfigError
+from entrenar_otel.interruption import from_outside
 
 #: What `monitor.on` takes: `alert` is any alert that begins, the others are what Andon does.
 OCCASIONS = ("alert", "reduce_lr", "pause", "resume", "stop")
@@ -67,6 +68,8 @@ class Callbacks:
             except AndonStop:
                 raise
             except Exception as error:
+                if from_outside(error):
+                    raise
                 outcome = "failed"
                 self.failures[occasion] += 1
                 # The others may wait for this rank within that call: one more would meet them there.

@@ -77,7 +77,7 @@ class Incidents:
         self._after_ns = round(settings.incident_after_seconds * 1e9)
         self._clock = clock
         self._lost = lost
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()  # by name, without stops
         self._stops = 0
         self._open: list[_Incident] = []

@@ -31,7 +31,10 @@ class Worker:
         self._work = work
         self._finish = finish
         self._interval = interval_seconds
-        self._change = threading.Condition()
+        # `with self._lock` and not `with self._change`: that is Python code, and an exception out of a signal
+        # handler in the middle of it would leave the lock taken.
+        self._lock = threading.RLock()
+        self._change = threading.Condition(self._lock)
         self._asked = 0  # rounds asked for, and
         self._done = 0  # the last of them that is done
         self._waited_for = 0  # the last that was not done in time
@@ -53,7 +56,7 @@ class Worker:
     def start(self) -> None:
         """Start the thread unless it runs already. Raises RuntimeError if no thread can be started."""
         if not self.is_forked:
-            with self._change:
+            with self._lock:
                 if self._thread is None:
                     # Before it starts: a garbage collection meanwhile may end a span, and call this again.
                     self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -68,7 +71,7 @@ class Worker:
         if self.is_forked:
             return 0
         self.start()
-        with self._change:
+        with self._lock:
             self._asked += 1
             self._change.notify_all()
             return self._asked
@@ -77,7 +80,7 @@ class Worker:
         """Wait until a round is done; False if it was not done in time."""
         if self.is_forked:
             return False
-        with self._change:
+        with self._lock:
             is_done = self._change.wait_for(lambda: self._done >= number or self._stopped, timeout_seconds)
             if not is_done:
                 self._waited_for = number
@@ -107,12 +110,12 @@ class Worker:
 
     def join(self, timeout_seconds: float) -> bool:
         """Wait for the last round; False if it was not done in time."""
-        with self._change:
+        with self._lock:
             return self._change.wait_for(lambda: self._stopped, timeout_seconds)
 
     def _run(self) -> None:
         while True:
-            with self._change:
+            with self._lock:
                 self._change.wait_for(lambda: self._asked > self._done, self._interval)
                 number, last = self._asked, self._stopping
             with guard(self.name):
@@ -121,7 +124,7 @@ class Worker:
                 with guard(self.name):
                     self._finish()
             self.cpu_seconds = time.thread_time()
-            with self._change:
+            with self._lock:
                 self._done = number
                 self._stopped = last
                 self._change.notify_all()

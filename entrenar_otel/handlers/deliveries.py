@@ -74,7 +74,7 @@ class Deliveries:
 
 
 _PREFIX = "handler "
-_counting = threading.Lock()
+_counting = threading.RLock()
 
 
 class _Receiver:

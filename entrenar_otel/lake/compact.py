@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import re
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
-from entrenar_otel.lake.schema import METRICS, METRICS_IN_MEMORY, NOTES, ROW_GROUP, SORTED_BY
+from entrenar_otel.lake.schema import METRICS, METRICS_IN_MEMORY, NOTES, ROW_GROUP, SORTED_BY, conform
+from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.lake.storage import Storage
 
 #: As many rows as a run compacts when it ends, in about a second; `recover` does the rest.
@@ -49,12 +51,15 @@ def _compact_table(
     for files in consecutive(mine, whole):
         name = f"{folder}/{process}-{files[0].first:06d}_{files[-1].last:06d}.parquet"
         try:
-            if len(files) < 2 or (max_rows is not None and _rows(storage, files) > max_rows):
+            if len(files) < 2 or not _may_merge(storage, table, files, max_rows):
                 continue
             rows = _joined(storage, table, files) if table in NOTES else _merged(storage, files)
             storage.write(name, NOTES.get(table, METRICS), rows)
         except FileNotFoundError:
             continue  # another process has compacted or pruned them meanwhile
+        except _Unreadable as error:
+            name_skipped(error.where, error)
+            continue
         for file in files:
             storage.remove(file.name)
         replaced += len(files)
@@ -80,12 +85,40 @@ def consecutive(files: list[DataFile], whole: list[DataFile] | None = None) -> I
         yield stretch
 
 
+class _Unreadable(Exception):
+    """A file that cannot be merged with others, and stays as it is."""
+
+    def __init__(self, where: str, why: object) -> None:
+        super().__init__(f"{where} cannot be read, so it is not merged with others: {why}")
+        self.where = where
+
+
+@contextlib.contextmanager
+def _reading(storage: Storage, file: DataFile) -> Iterator[None]:
+    """Tell what is wrong with a file from what is wrong with the lake, which writing tells."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise _Unreadable(storage.location(file.name), error) from None
+
+
+def _todays(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows with today's columns. Raises ValueError where one must not be NULL and is."""
+    table = conform(table, schema)
+    for field in schema:
+        if not field.nullable and table.column(field.name).null_count:
+            raise ValueError(f"{field.name} is NULL")
+    return table
+
+
 def _joined(storage: Storage, table: str, files: list[DataFile]) -> list[pa.RecordBatch]:
     """Events or spans of all files, sorted like each of them."""
     tables = []
     for file in files:
-        with _open(storage, file) as opened:
-            tables.append(opened.read())
+        with _reading(storage, file), _open(storage, file) as opened:
+            tables.append(_todays(opened.read(), NOTES[table]))
     rows = pa.concat_tables(tables).combine_chunks()
     order = pc.sort_indices(rows, sort_keys=[(SORTED_BY[table], "ascending")])
     batches: list[pa.RecordBatch] = rows.take(order).cast(NOTES[table]).combine_chunks().to_batches()
@@ -96,22 +129,33 @@ def _open(storage: Storage, file: DataFile) -> pq.ParquetFile:
     return pq.ParquetFile(storage.location(file.name), filesystem=getattr(storage, "filesystem", None))
 
 
-def _rows(storage: Storage, files: list[DataFile]) -> int:
+def _may_merge(storage: Storage, table: str, files: list[DataFile], max_rows: int | None) -> bool:
+    """Whether they have no more rows, and the columns that a merged file has: no more, and none less."""
+    schema = NOTES.get(table, METRICS)
+    required = {field.name for field in schema if not field.nullable}
     total = 0
     for file in files:
-        with _open(storage, file) as opened:
+        with _reading(storage, file), _open(storage, file) as opened:
             total += opened.metadata.num_rows
-    return total
+            names = set(opened.schema_arrow.names)
+        if not required <= names <= set(schema.names):
+            return False  # another version's
+    return max_rows is None or total <= max_rows
 
 
 def _merged(storage: Storage, files: list[DataFile]) -> Iterator[pa.RecordBatch]:
     """In whole row groups, one metric at a time: memory holds the rows of a metric, not of the run."""
-    opened = [_open(storage, file) for file in files]
+    opened = []
     try:
+        for file in files:
+            with _reading(storage, file):
+                opened.append(_open(storage, file))
         waiting: list[pa.Table] = []
         held = 0
         by_metric = itemgetter(0)
-        pieces = heapq.merge(*map(_pieces, opened), key=by_metric)  # of one metric, in the files' order
+        pieces = heapq.merge(  # of one metric, in the files' order
+            *(_pieces(storage, *one) for one in zip(files, opened, strict=True)), key=by_metric
+        )
         for _, same in groupby(pieces, key=by_metric):
             table = _sorted_by_tags(pa.concat_tables(piece for _, piece in same).combine_chunks())
             at = 0
@@ -126,14 +170,15 @@ def _merged(storage: Storage, files: list[DataFile]) -> Iterator[pa.RecordBatch]
         if waiting:
             yield from _batches(waiting)
     finally:
-        for file in opened:
-            file.close()
+        for one in opened:
+            one.close()
 
 
-def _pieces(file: pq.ParquetFile) -> Iterator[tuple[str, pa.Table]]:
+def _pieces(storage: Storage, of: DataFile, file: pq.ParquetFile) -> Iterator[tuple[str, pa.Table]]:
     """The rows of a file as (metric, rows), each row group read once; the file is sorted by metric."""
     for i in range(file.num_row_groups):
-        table = file.read_row_group(i)
+        with _reading(storage, of):
+            table = _todays(file.read_row_group(i), METRICS)
         runs = pc.run_end_encode(table.column("metric").combine_chunks())
         start = 0
         for stop, metric in zip(runs.run_ends.to_pylist(), runs.values.to_pylist(), strict=True):

@@ -16,6 +16,7 @@ from entrenar_otel.errors import NotMeasured, RunError
 from entrenar_otel.identity import new_process_name
 from entrenar_otel.lake.catalog import list_metrics, run_folder
 from entrenar_otel.lake.compact import compact
+from entrenar_otel.lake.limits import Limits
 from entrenar_otel.lake.live import usable_live
 from entrenar_otel.lake.prune import Prunable, find_prunable, prune
 from entrenar_otel.lake.query import list_table, run_query
@@ -23,7 +24,7 @@ from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
 from entrenar_otel.lake.rows import metric_batches
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.schema import METRICS, Owner
-from entrenar_otel.lake.storage import open_storage
+from entrenar_otel.lake.storage import open_storage, remove_stale
 from entrenar_otel.records import MetricRecord
 
 DEFAULT_LAKE = "entrenar-lake"
@@ -48,14 +49,27 @@ class Lake:
 
     # -- queries --------------------------------------------------------------------------------
 
-    def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
+    def query(
+        self,
+        sql: str,
+        parameters: list[Any] | None = None,
+        *,
+        run_id: str | None = None,
+        memory: str | int | None = None,
+        spill: str | int | None = None,
+        timeout: str | float | None = None,
+    ) -> pa.Table:
         """Answer one SELECT over `metrics`, `runs`, `events`, `alerts`, `spans`, `curves` and `summaries`.
 
         Everything that was recorded before the call is in the answer, also by other processes on
         this host. A span that is still open has no `end_time`. `run_id` narrows the views to one
-        run, which is faster. Raises QueryError.
+        run, which is faster. `memory`, `spill` (such as `"2GB"`) and `timeout` (`"10m"`, or seconds) are
+        what it may take at most: of memory, of the temporary folder and of time; the answer itself is
+        in memory, too. Their defaults are those of `ENTRENAR_QUERY_MEMORY`, `ENTRENAR_QUERY_SPILL` and
+        `ENTRENAR_QUERY_TIMEOUT`. Raises QueryError, ConfigError.
         """
-        return run_query(self.storage, self.live, sql, parameters, run_id)
+        limits = Limits.of(memory, spill, timeout)
+        return run_query(self.storage, self.live, sql, parameters, run_id, limits)
 
     def range(self, start: datetime, end: datetime, *, run_id: str | None = None) -> pa.Table:
         """The metrics with start <= timestamp < end, in time order; naive times are UTC."""
@@ -152,6 +166,7 @@ class Lake:
         if thorough:
             close_all_dead(self.storage, force=force)
             self.compact()
+            self._remove_stale()
         return done
 
     def compact(self, max_rows: int | None = None) -> int:
@@ -174,6 +189,12 @@ class Lake:
         Summaries, down-sampled curves, events, spans and run records stay.
         """
         return [run for run in self.prunable(older_than, run_id) if prune(self.storage, run)]
+
+    def _remove_stale(self) -> None:
+        """Remove what writers left that were killed."""
+        remove_stale(self.live)
+        if self.storage.is_local:
+            remove_stale(Path(self.storage.url))
 
 
 def _samples_of(rows: list[MetricRecord]) -> Samples:

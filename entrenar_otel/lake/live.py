@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +19,13 @@ from entrenar_otel.console import logger
 from entrenar_otel.lake.journal import Journal
 from entrenar_otel.lake.rows import metric_batches
 from entrenar_otel.lake.schema import Owner
+from entrenar_otel.lake.skipped import name_skipped, say_once
 from entrenar_otel.recording.decode import Decoded, decode
+from entrenar_otel.recording.header import NewerFormat, SegmentError, check_header
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.life import Life, life_of_segment
 from entrenar_otel.recording.lock import is_held
-from entrenar_otel.recording.segment import HEADER_BYTES, SegmentError, Snapshot, eras_of
+from entrenar_otel.recording.segment import HEADER_BYTES, Snapshot, eras_of
 
 _TRIES = 8
 
@@ -121,8 +123,11 @@ class LiveSegment:
 
     @cached_property
     def journal(self) -> Journal:
-        """Its spans and events. Raises ValueError on a note that is not JSON."""
-        return Journal.of(self.decoded.notes)
+        """Its spans and events. Raises SegmentError on a note that is not one."""
+        try:
+            return Journal.of(self.decoded.notes)
+        except Exception as error:  # untrusted: whatever it is, it is the file's fault
+            raise SegmentError(f"{self.snapshot.path} has a note that cannot be read: {error}") from None
 
     @property
     def owner(self) -> Owner:
@@ -142,21 +147,29 @@ def segment_paths(live: Path) -> list[Path]:
     return [live / name for name in names if name.endswith(".seg")]
 
 
+def read_segment(path: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> Snapshot | None:
+    """A segment of which everything in its header was checked. Raises as `Snapshot.read`."""
+    return Snapshot.read(path, lambda header: wanted(check_header(path, header)))
+
+
 def writer_is_dead(snapshot: Snapshot) -> bool:
     """Whether it is proven that the process which wrote a segment is dead."""
     return not is_held(snapshot.path) and life_of_segment(snapshot.path, snapshot.header) is Life.DEAD
 
 
 def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
-    """Decode a whole segment, and describe its damage."""
+    """Decode a whole segment, and describe its damage. Raises SegmentError."""
     layouts: dict[int, Layout] = {}
-    decoded = decode(
-        snapshot.words,
-        layouts,
-        start=HEADER_BYTES,
-        first_seq=snapshot.first_seq,
-        eras=eras_of(snapshot.header),
-    )
+    try:
+        decoded = decode(
+            snapshot.words,
+            layouts,
+            start=HEADER_BYTES,
+            first_seq=snapshot.first_seq,
+            eras=eras_of(snapshot.header),
+        )
+    except Exception as error:  # untrusted: records with valid checksums that are none of ours
+        raise SegmentError(f"{snapshot.path} cannot be decoded: {type(error).__name__}: {error}") from None
     notes = [str(one) for one in decoded.damage if not one.tail]
     lost_tail = decoded.end < snapshot.synced_to
     if lost_tail and not any(one.tail for one in decoded.damage):
@@ -179,7 +192,7 @@ def read_live(live: Path, url: str, run_id: str | None = None) -> list[LiveSegme
     folder is listed again.
     """
 
-    def wanted(header: dict[str, Any]) -> bool:
+    def wanted(header: Mapping[str, Any]) -> bool:
         return header["lake"] == url and run_id in (None, header["run_id"])
 
     found: list[LiveSegment] = []
@@ -191,18 +204,20 @@ def read_live(live: Path, url: str, run_id: str | None = None) -> list[LiveSegme
                 continue
             seen.add(path)
             try:
-                snapshot = Snapshot.read(path, wanted)
+                snapshot = read_segment(path, wanted)
+                if snapshot is not None:
+                    found.append(segment := decode_snapshot(snapshot))
+                    if segment.damage_note:
+                        say_once(path, segment.damage_note)
             except FileNotFoundError:
                 complete = False
                 continue
-            except (SegmentError, OSError, ValueError) as error:
-                logger.warning("%s; run `entrenar-otel recover`", error)
+            except (NewerFormat, OSError) as error:
+                name_skipped(path, error)
                 continue
-            if snapshot is not None:
-                segment = decode_snapshot(snapshot)
-                if segment.damage_note:
-                    logger.warning("%s", segment.damage_note)
-                found.append(segment)
+            except SegmentError as error:
+                name_skipped(path, error, "run `entrenar-otel recover`")
+                continue
         if complete:
             break
     return found

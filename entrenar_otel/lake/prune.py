@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
-
 from entrenar_otel.console import logger
 from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
 from entrenar_otel.lake.compact import consecutive
+from entrenar_otel.lake.execution import spill_folder
+from entrenar_otel.lake.files import is_readable
+from entrenar_otel.lake.limits import Limits
 from entrenar_otel.lake.pulse import is_dead
 from entrenar_otel.lake.query import connect
 from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
-from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
+from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES, nullable
 from entrenar_otel.lake.statistics import KEPT, columns
 from entrenar_otel.lake.storage import Storage
+from entrenar_otel.lake.views import view_files
 
 #: Points that a pruned curve keeps per series.
 CURVE_POINTS = 1000
@@ -77,13 +79,11 @@ def prune(storage: Storage, run: Prunable) -> bool:
     """Write what stays, then remove the rows. Killed in between, the next prune goes on from there.
 
     What was just written says what time it is where the lake lies. False where the run is not old enough by
-    that clock: that of this machine is wrong, and nothing was removed.
+    that clock: that of this machine is wrong, and nothing was removed. A file that cannot be read stays.
     """
-    by_folder: dict[str, list[DataFile]] = defaultdict(list)
-    for file in run.files:
-        by_folder[file.name.rpartition("/")[0]].append(file)
+    files = [file for file in run.files if is_readable(storage, file.name)]
     times: list[datetime] = []
-    for folder in by_folder:
+    for folder in dict.fromkeys(file.name.rpartition("/")[0] for file in files):
         current = list_folder(storage, folder)
         for process in sorted({file.process for file in current}):
             for stretch in consecutive([file for file in current if file.process == process]):
@@ -95,7 +95,7 @@ def prune(storage: Storage, run: Prunable) -> bool:
             run.run_id, _minute(run.ended_at), storage.url, _minute(now), _minute(datetime.now(UTC)),
         )  # fmt: skip
         return False
-    for file in run.files:
+    for file in files:
         storage.remove(file.name)
     return True
 
@@ -115,19 +115,12 @@ def _keep(storage: Storage, folder: str, files: list[DataFile]) -> Iterator[date
         there = list_folder(storage, f"{table}/{below}")
         if any(file.holds(process, first) and file.holds(process, last) for file in there):
             continue
-        with connect() as connection:
-            connection.register("metrics", _table(storage, files))
-            rows = connection.sql(sql).to_arrow_table().cast(schema)
+        with spill_folder() as spill, connect(Limits.of(), spill) as connection:
+            view_files(connection, storage, "metrics", [file.name for file in files], METRICS)
+            rows = connection.sql(sql).to_arrow_table().cast(nullable(schema))
+            if not any(rows.column(one.name).null_count for one in schema if not one.nullable):
+                rows = rows.cast(schema)
             name = f"{table}/{below}/{process}-{first:06d}_{last:06d}.parquet"
             storage.write(name, schema, rows.to_batches())
         if (at := storage.modified_at(name)) is not None:
             yield at
-
-
-def _table(storage: Storage, files: list[DataFile]) -> pa.dataset.Dataset:
-    import pyarrow.dataset as dataset
-
-    paths = [storage.location(file.name) for file in files]
-    return dataset.dataset(
-        paths, schema=METRICS, format="parquet", filesystem=getattr(storage, "filesystem", None)
-    )

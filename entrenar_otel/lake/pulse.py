@@ -15,9 +15,10 @@ from pathlib import Path
 from entrenar_otel.lake.catalog import run_folder
 from entrenar_otel.lake.runs import CRASHED, RUNNING, UNKNOWN, RunRecord, read_record
 from entrenar_otel.lake.storage import Storage
+from entrenar_otel.recording.header import SegmentError
 from entrenar_otel.recording.life import Hold, Life, LockFile
 from entrenar_otel.recording.origin import Origin
-from entrenar_otel.recording.segment import SegmentError, Snapshot
+from entrenar_otel.recording.segment import Snapshot
 
 #: How often a process writes its beat, and for how long one is believed.
 BEAT_SECONDS = 60.0

@@ -7,6 +7,7 @@ are listed second, and a segment whose file is listed is left out.
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pyarrow as pa
 
 from entrenar_otel.errors import QueryError
 from entrenar_otel.lake.catalog import encode_run, list_metrics, list_pruned
+from entrenar_otel.lake.execution import Execution, out_of_memory, spill_folder
+from entrenar_otel.lake.limits import Limits
 from entrenar_otel.lake.live import LiveSegment, read_live
 from entrenar_otel.lake.pulse import as_seen
 from entrenar_otel.lake.rows import in_memory_table
@@ -58,45 +61,71 @@ def run_query(
     sql: str,
     parameters: list[Any] | None = None,
     run_id: str | None = None,
+    limits: Limits | None = None,
 ) -> pa.Table:
-    """Answer `sql` over the lake (or one run of it). Raises QueryError."""
+    """Answer `sql` over the lake (or one run of it), within the limits. Raises QueryError."""
+    limits = limits or Limits.of()
+    with spill_folder() as spill:
+        return _answer(storage, live, sql, parameters or [], run_id, limits, spill)
+
+
+def _answer(
+    storage: Storage,
+    live: Path,
+    sql: str,
+    parameters: list[Any],
+    run_id: str | None,
+    limits: Limits,
+    spill: str,
+) -> pa.Table:
+    deadline = time.monotonic() + limits.seconds
     for attempt in range(_TRIES):
-        connection = connect()
+        connection = connect(limits, spill)
+        execution = None
         try:
             check_sql(sql, connection)
             _make_views(connection, storage, live, sql, run_id)
             _lock(connection, storage)
-            return connection.sql(sql, params=parameters or []).to_arrow_table()
+            execution = Execution(connection, sql, parameters, limits)
+            return execution.result(deadline)
         except (*_MISSING, FileNotFoundError) as error:
             # A listed file was compacted or pruned before it was opened: look again.
             if attempt == _TRIES - 1 or (
                 "No files found" not in str(error) and "No such file" not in str(error)
             ):
                 raise QueryError(str(error)) from None
+        except duckdb.OutOfMemoryException as error:
+            raise QueryError(out_of_memory(str(error), limits)) from None
         except duckdb.Error as error:
             raise QueryError(str(error)) from None
         finally:
-            connection.close()
+            if execution is None:
+                connection.close()
+            else:
+                execution.close()
     raise AssertionError("unreachable")
 
 
-def connect() -> duckdb.DuckDBPyConnection:
+def connect(limits: Limits, spill: str) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB that loads no extensions and sees no Python variables; times are in UTC."""
     connection = duckdb.connect(
         ":memory:",
         config={
+            "memory_limit": f"{limits.memory_bytes}B",
+            "temp_directory": spill,
+            "max_temp_directory_size": f"{limits.spill_bytes}B",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "python_enable_replacements": "false",
         },
     )
     connection.execute("SET TimeZone='UTC'")
+    connection.execute("SET enable_progress_bar=false")  # it goes to standard output
     return connection
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, storage: Storage) -> None:
     """Forbid reading outside the lake; `check_sql` already forbids writing."""
-    connection.execute("SET temp_directory=''")
     if storage.is_local:
         connection.execute(f"SET allowed_directories=[{sql_text(storage.url)}]")
     connection.execute("SET enable_external_access=false")

@@ -6,8 +6,9 @@ as it is, unless spans are ended here that the owner could not end.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from entrenar_otel.lake.catalog import list_folder, list_pruned, run_folder
 from entrenar_otel.lake.dead import Dead
 from entrenar_otel.lake.hand_over import file_name, tables_of
 from entrenar_otel.lake.journal import Document, close_span
-from entrenar_otel.lake.live import LiveSegment, decode_snapshot, segment_paths
+from entrenar_otel.lake.live import LiveSegment, decode_snapshot, read_segment, segment_paths
 from entrenar_otel.lake.pulse import life_of, remove_beat
 from entrenar_otel.lake.runs import (
     CRASHED,
@@ -29,11 +30,14 @@ from entrenar_otel.lake.runs import (
     record_name,
     write_record,
 )
+from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.lake.storage import Storage
+from entrenar_otel.recording.header import NewerFormat, SegmentError
 from entrenar_otel.recording.life import Hold, Life, LockFile
 from entrenar_otel.recording.lock import try_lock
 from entrenar_otel.recording.origin import is_local
-from entrenar_otel.recording.segment import SegmentError, Snapshot
+from entrenar_otel.recording.plain_file import is_plain
+from entrenar_otel.recording.segment import Snapshot
 
 #: Why a dead process's run and spans ended.
 _REASON = "the process ended without closing its run"
@@ -57,7 +61,8 @@ def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Re
     """Bring the segments of dead processes into their lake, and close their runs as `crashed`.
 
     What may belong to a living process is left alone, and said; `force` takes a process for dead that was
-    neither seen nor heard of. A file that is not a segment is renamed to `*.damaged`, never deleted.
+    neither seen nor heard of. So is what a later version wrote. A file that is not a segment is renamed to
+    `*.damaged`, never deleted; what is no file is left where it is.
     """
     dead = Dead(storage, force=force)
     for path in list(live.glob(".*.new")):
@@ -67,37 +72,53 @@ def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Re
             os.close(fd)
     ended: dict[str, datetime] = {}
     records: dict[str, str] = {}
+    left: set[str] = set()  # processes of which a segment stays
     for path in segment_paths(live):
+        process = path.stem.rpartition("-")[0]
         if (fd := try_lock(path)) is None:
+            if path.exists() and not is_plain(path):
+                name_skipped(path, f"{path} is no file: it is left alone")
             continue
         try:
             found = _recover_one(storage, path, dead)
-        except (SegmentError, ValueError) as error:
-            kept = path.with_suffix(".damaged")
-            path.rename(kept)
-            logger.warning("%s; kept as %s", error, kept)
+        except NewerFormat as error:
+            left.add(process)
+            name_skipped(path, error)
+            continue
+        except SegmentError as error:
+            _set_aside(path, error)
             continue
         finally:
             os.close(fd)
         if found is not None:
             done, last, name = found
-            process = path.stem.rpartition("-")[0]
             ended[process] = max(last, ended.get(process, last))
             records[process] = name
             yield done
-    _close_dead(storage, live, ended, dead)
+    _close_dead(storage, live, ended, dead, left)
     for process, name in records.items():  # where the lock was gone before
-        record = read_record(storage, name)
+        record = None if process in left else read_record(storage, name)
         if record is not None and record.process == process:
             _close(storage, record, ended)
     dead.say_left()
 
 
-def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, datetime, str] | None:
-    def is_wanted(header: dict[str, Any]) -> bool:
-        return bool(header["lake"] == storage.url) and dead.has_written(path, header)
+def _set_aside(path: Path, error: SegmentError) -> None:
+    """Keep a file that is no segment under a name by which nobody takes it for one."""
+    kept = path.with_suffix(".damaged")
+    try:
+        path.rename(kept)
+    except OSError as why:  # something of this name is there that no file can replace
+        name_skipped(path, error, f"it could not be renamed to {kept}: {why.strerror}")
+    else:
+        logger.warning("%s; kept as %s", error, kept)
 
-    snapshot = Snapshot.read(path, is_wanted)
+
+def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, datetime, str] | None:
+    def is_wanted(header: Mapping[str, Any]) -> bool:
+        return bool(header["lake"] == storage.url) and dead.has_written(path, dict(header))
+
+    snapshot = read_segment(path, is_wanted)
     if snapshot is None:
         return None
     segment = decode_snapshot(snapshot)
@@ -119,9 +140,9 @@ def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, d
             storage.write(name, schema, batches)
     if segment.damage_note:
         logger.warning("%s", segment.damage_note)
-        path.with_suffix(".damaged").unlink(missing_ok=True)
-        os.link(path, path.with_suffix(".damaged"))  # evidence, and perhaps more can be read from it
-    path.unlink(missing_ok=True)
+        _keep_evidence(path)
+    else:
+        path.unlink(missing_ok=True)
     done = Recovered(
         path,
         owner.run_id,
@@ -133,6 +154,16 @@ def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, d
     )
     name = record_name(header["day"], owner.run_id, owner.attempt, owner.rank)
     return done, datetime.fromtimestamp(_last_ns(segment) / 1e9, UTC), name
+
+
+def _keep_evidence(path: Path) -> None:
+    """Keep a damaged segment under another name: perhaps more can be read from it."""
+    kept = path.with_suffix(".damaged")
+    try:
+        path.replace(kept)
+    except OSError as error:
+        logger.warning("%s could not be kept as %s: %s", path, kept, error.strerror)
+        path.unlink(missing_ok=True)
 
 
 def _last_ns(segment: LiveSegment) -> int:
@@ -159,21 +190,26 @@ def _is_last(storage: Storage, snapshot: Snapshot) -> bool:
     )
 
 
-def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime], dead: Dead) -> None:
-    """Close the records of dead processes, and remove their locks."""
+def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime], dead: Dead, left: set[str]) -> None:
+    """Close the records of dead processes, and remove their locks, but of those in `left`."""
     for path in live.glob("*.lock"):
-        if (fd := try_lock(path)) is None:
+        if path.stem in left or (fd := try_lock(path)) is None:
             continue
         try:
             lock = LockFile.read(path, fd, Hold.FREE)
             about = lock.about
             if about.get("lake", storage.url) != storage.url or not dead.has_locked(lock):
                 continue
-            record = read_record(storage, about["record"]) if "record" in about else None
-            if record is not None:
+            name = about.get("record")
+            if isinstance(name, str):
+                record = read_record(storage, name)
+            else:  # it died before it could say so: without its lock, nothing would prove that
+                record = next((one for one in find_records(storage) if one.process == path.stem), None)
+            if record is not None and record.process == path.stem:
                 _close(storage, record, ended)
             for suffix in (".control", ".paused", ".lock"):  # commands to it, and what it said of itself
-                path.with_suffix(suffix).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # such as a folder of that name
+                    path.with_suffix(suffix).unlink(missing_ok=True)
         finally:
             os.close(fd)
 

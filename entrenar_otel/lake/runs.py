@@ -7,26 +7,36 @@ import hashlib
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from entrenar_otel.errors import LakeError
+from entrenar_otel.errors import LakeError, describe
 from entrenar_otel.lake.catalog import encode_run, run_folder
 from entrenar_otel.lake.config import json_config
-from entrenar_otel.lake.schema import RUNS, Owner
+from entrenar_otel.lake.schema import RUNS, Owner, conform
+from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.lake.storage import Storage, walk
+from entrenar_otel.recording.header import is_day, is_process_name
 from entrenar_otel.redact import arguments_without_secrets, redacted, settings_without_secrets
 
 RUNNING, COMPLETED, STOPPED, CRASHED = "running", "completed", "stopped", "crashed"
+STATES = (RUNNING, COMPLETED, STOPPED, CRASHED)
 #: Of a run that says `running` when neither its life nor its death is seen; in no record.
 UNKNOWN = "unknown"
+#: Version of the record's format; one without is 1. A later one is left alone.
+FORMAT = 1
+_NAME = re.compile(r"runs/day=[\d-]{10}/run=[^/]{1,255}/attempt-(\d{4,10})-rank-(\d{5,10})\.parquet")
+#: A record has what a configuration and a command line have: more is none of ours.
+_MAX_RECORD_BYTES = 64 << 20
 
 
 def record_name(day: str, run_id: str, attempt: int, rank: int) -> str:
@@ -59,6 +69,8 @@ class RunRecord:
     pid: int = 0
     python: str = ""
     dropped: int = 0
+    #: Version of the record's format (docs/architecture.md, "Versions").
+    format: int = FORMAT
 
     @property
     def owner(self) -> Owner:
@@ -164,39 +176,94 @@ def write_record(storage: Storage, record: RunRecord, *, exclusive: bool = False
 
 def claim(storage: Storage, record: RunRecord) -> RunRecord:
     """Write the start of the next attempt of this run and rank, and return its record."""
+    last = 0
     while True:
-        taken = [r.attempt for r in find_records(storage, record.run_id) if r.rank == record.rank]
-        record = replace(record, attempt=max(taken, default=0) + 1)
-        with contextlib.suppress(FileExistsError):
+        last = max(last, _last_attempt(storage, record.run_id, record.rank)) + 1
+        record = replace(record, attempt=last)
+        with contextlib.suppress(FileExistsError):  # another process's, or something odd of that name
             write_record(storage, record, exclusive=True)
             return record
 
 
+def _last_attempt(storage: Storage, run_id: str, rank: int) -> int:
+    """The number of the last attempt, by the records' names: one that cannot be read is taken, too."""
+    found = [_NAME.fullmatch(name) for name in _record_names(storage, run_id)]
+    return max((int(one[1]) for one in found if one is not None and int(one[2]) == rank), default=0)
+
+
 def find_records(storage: Storage, run_id: str | None = None) -> list[RunRecord]:
     """The records of all runs, or of one, oldest first."""
+    found = (read_record(storage, name) for name in _record_names(storage, run_id))
+    records = [record for record in found if record is not None]
+    return sorted(records, key=lambda r: (r.started_at, r.run_id, r.attempt, r.rank))
+
+
+def _record_names(storage: Storage, run_id: str | None) -> Iterator[str]:
     wanted = None if run_id is None else encode_run(run_id)
-    records = []
     for day, run in walk(storage, "runs"):
         if wanted in (None, run):
             folder = f"runs/day={day}/run={run}"
             for base in storage.list(folder):
-                if base.endswith(".parquet") and (found := read_record(storage, f"{folder}/{base}")):
-                    records.append(found)
-    return sorted(records, key=lambda r: (r.started_at, r.run_id, r.attempt, r.rank))
+                if base.endswith(".parquet"):
+                    yield f"{folder}/{base}"
 
 
 def read_record(storage: Storage, name: str) -> RunRecord | None:
-    """One record, or None if it is gone. Raises LakeError if it is damaged."""
+    """One record, or None if it is gone, is none or is of a later version; the latter two are named.
+
+    Raises LakeError where the lake does not answer.
+    """
+    if _NAME.fullmatch(name) is None:
+        return None
+    where = storage.location(name)
     try:
-        file = pq.ParquetFile(storage.location(name), filesystem=getattr(storage, "filesystem", None))
-        with file:
-            rows = file.read().to_pylist()
+        data = storage.read_bytes(name, _MAX_RECORD_BYTES)
     except FileNotFoundError:
         return None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise LakeError(f"the run record {storage.location(name)} cannot be read: {error}") from None
-    known = RunRecord.__dataclass_fields__.keys()
-    return RunRecord(**{key: value for key, value in rows[0].items() if key in known})
+    except OSError as error:
+        if not storage.is_local:
+            raise LakeError(f"the run record {where} cannot be read: {error}") from None
+        name_skipped(where, f"the run record {where} cannot be read and is left out: {error.strerror}")
+        return None
+    try:
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            if file.metadata.num_rows != 1:
+                raise ValueError(f"expected one row, found {file.metadata.num_rows}")
+            (row,) = conform(file.read(), RUNS).to_pylist()
+        if (row["format"] or FORMAT) > FORMAT:
+            name_skipped(
+                where,
+                f"the run record {where} was written by a later version of entrenar-otel (format "
+                f"{row['format']}; this one reads {FORMAT}) and is left alone: update entrenar-otel",
+            )
+            return None
+        return _checked(row, name)
+    except Exception as error:  # untrusted: whatever it is, it is the file's fault
+        name_skipped(where, f"the run record {where} is damaged or none of ours, and is left out: {error}")
+        return None
+
+
+_KINDS: dict[str, type] = {"str": str, "int": int, "datetime": datetime, "list[str]": list}
+
+
+def _checked(row: dict[str, Any], name: str) -> RunRecord:
+    """The record of a row, where it is what we would have written under this name. Raises ValueError."""
+    given: dict[str, Any] = {"world_size": 1, "config": "{}", "config_hash": ""}  # an old one may be without
+    for one in fields(RunRecord):
+        value, kind = row[one.name], _KINDS[str(one.type).removesuffix(" | None")]
+        if value is not None:
+            if type(value) is not kind:
+                raise ValueError(f"{one.name} is {describe(value)}")
+            given[one.name] = value
+    record = RunRecord(**given)
+    json.loads(record.config)
+    if record.name != name or not is_day(record.day):
+        raise ValueError(f"it says that it is {record.name}")
+    if record.process and not is_process_name(record.process):
+        raise ValueError(f"process is {describe(record.process)}")
+    if record.state not in STATES:
+        raise ValueError(f"state is {describe(record.state)}")
+    return record
 
 
 def records_table(records: list[RunRecord]) -> pa.Table:

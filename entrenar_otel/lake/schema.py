@@ -97,6 +97,7 @@ RUNS = pa.schema(
         _required("live", _TEXT),
         _required("day", _TEXT),
         _required("dropped", pa.int64()),
+        pa.field("format", pa.int32()),  # a record of a version before it is 1
     ]
 )
 
@@ -147,6 +148,30 @@ class Owner:
     run_id: str
     attempt: int
     rank: int
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows of any version with these columns: by name, what is missing NULL or empty, what is more left out.
+
+    Raises pa.ArrowInvalid, or another pa.ArrowException, where a value does not fit its type.
+    """
+    columns = []
+    for wanted in schema:
+        at = table.schema.get_field_index(wanted.name)
+        if at < 0:
+            is_nested = pa.types.is_map(wanted.type) or pa.types.is_list(wanted.type)
+            columns.append(pa.array([[] if is_nested else None] * len(table), wanted.type))
+        else:
+            column = table.column(at)
+            # nanoseconds may become microseconds; nothing else may lose anything
+            is_safe = not pa.types.is_timestamp(wanted.type)
+            columns.append(column if column.type == wanted.type else column.cast(wanted.type, safe=is_safe))
+    return pa.table(columns, schema=nullable(schema))
+
+
+def nullable(schema: pa.Schema) -> pa.Schema:
+    """The same with columns that may be NULL: those of a file of another version are."""
+    return pa.schema([one.with_nullable(True) for one in schema])
 
 
 def _text_columns(path: str, kind: pa.DataType) -> Iterator[str]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import os
+import re
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +21,14 @@ import pyarrow.parquet as pq
 
 from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.schema import ROW_GROUP, parquet_options
-from entrenar_otel.recording.plain_file import read_plain
+from entrenar_otel.lake.skipped import name_skipped
+from entrenar_otel.recording.plain_file import open_plain, read_plain
 from entrenar_otel.redact import without_credentials
+
+#: What a write that was killed leaves behind.
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+#: No write takes as long. One that did would fail, and be tried again: nothing is lost by a mistake here.
+STALE_SECONDS = 24 * 3600.0
 
 
 class Storage(Protocol):
@@ -41,7 +52,10 @@ class Storage(Protocol):
         """The content of a file of at most `limit` bytes. Raises OSError."""
 
     def list(self, folder: str) -> list[str]:
-        """Names of the folder's entries; none where it does not exist."""
+        """Names of the folder's files and folders; none where it does not exist.
+
+        What is neither, such as a link, is named once and left out.
+        """
 
     def remove(self, name: str) -> None:
         """Remove a file; it may be gone already."""
@@ -108,6 +122,8 @@ class LocalStorage:
         return read_plain(self.root / name, limit)
 
     def _put(self, name: str, fill: Callable[[Any], object], *, exclusive: bool) -> None:
+        if not _is_inside(name):
+            raise LakeError(f"{name!r} is no name of a file in the lake {self.url}: nothing was written")
         path = self.root / name
         self._make(path.parent)
         if exclusive and path.exists():
@@ -115,12 +131,13 @@ class LocalStorage:
         temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             with temporary.open("xb") as file:
+                with contextlib.suppress(OSError):  # where the file system has no locks
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as long as it is being written
                 fill(file)
                 file.flush()
                 os.fsync(file.fileno())
             if exclusive:
-                os.link(temporary, path)
-                temporary.unlink()
+                _name_unless_taken(temporary, path)
             else:
                 temporary.rename(path)
         except BaseException:
@@ -138,10 +155,21 @@ class LocalStorage:
             _sync_folder(one.parent)
 
     def list(self, folder: str) -> list[str]:
+        found = []
         try:
-            return [name for name in os.listdir(self.root / folder) if not name.startswith(".")]
+            with os.scandir(self.root / folder) as entries:
+                for one in entries:
+                    if one.name.startswith("."):
+                        continue
+                    if _is_ours(one):
+                        found.append(one.name)
+                    elif os.path.lexists(one.path):  # else it was removed just now
+                        name_skipped(one.path, f"{one.path} is not a file or folder of ours: it is left out")
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except PermissionError as error:
+            name_skipped(error.filename, f"{error.filename} may not be read: it is left out")
+        return found
 
     def remove(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
@@ -162,12 +190,49 @@ class LocalStorage:
             return 0
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a folder that is not named like one; DuckDB follows no link out of a lake."""
+    if entry.is_dir(follow_symlinks=False):
+        return not entry.name.endswith(".parquet")
+    return entry.is_file(follow_symlinks=False)
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name leads to somewhere in the lake, whatever it was made of."""
+    return all(part not in ("", ".", "..") for part in name.split("/")) and "\0" not in name
+
+
+#: What file systems say that lack something: hard links (FAT, SMB, FUSE), fsync of folders (SMB, FUSE).
+_UNABLE = frozenset(
+    [*(errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK), *(errno.EBADF, errno.EISDIR)]
+)
+
+
+def _name_unless_taken(temporary: Path, path: Path) -> None:
+    """Give a file its name. Raises FileExistsError; without hard links best effort, as on an object store."""
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
+        if path.exists():
+            raise FileExistsError(str(path)) from None
+        temporary.rename(path)
+    else:
+        temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make names durable, where the file system can."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
 
 
 class ArrowStorage:
@@ -194,6 +259,8 @@ class ArrowStorage:
         self.write_bytes(name, sink.getvalue())
 
     def write_bytes(self, name: str, data: bytes) -> None:
+        if not _is_inside(name):
+            raise LakeError(f"{name!r} is no name of a file in the lake {self.url}: nothing was written")
         path = self._path(name)
         self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         with self.filesystem.open_output_stream(path) as stream:
@@ -201,7 +268,10 @@ class ArrowStorage:
 
     def read_bytes(self, name: str, limit: int) -> bytes:
         with self.filesystem.open_input_stream(self._path(name)) as stream:
-            return bytes(stream.read(limit))
+            data: bytes = stream.read(limit + 1)
+        if len(data) > limit:
+            raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", self._path(name))
+        return data
 
     def list(self, folder: str) -> list[str]:
         selector = pafs.FileSelector(self._path(folder), allow_not_found=True)
@@ -231,3 +301,29 @@ def walk(storage: Storage, table: str) -> Iterator[tuple[str, str]]:
             for run in storage.list(f"{table}/{day}"):
                 if run.startswith("run="):
                     yield day[4:], run[4:]
+
+
+def remove_stale(folder: Path, older_than_seconds: float = STALE_SECONDS) -> int:
+    """Remove temporary files that dead writers left in a folder and below it; returns how many.
+
+    They are a day old and nobody holds their lock, which its writer does, as far as locks reach.
+    """
+    removed = 0
+    for place, _, names in os.walk(folder):  # follows no links
+        for name in filter(_TEMPORARY.fullmatch, names):
+            path = os.path.join(place, name)
+            with contextlib.suppress(OSError):
+                removed += _remove_if_stale(path, older_than_seconds)
+    return removed
+
+
+def _remove_if_stale(path: str, older_than_seconds: float) -> bool:
+    fd = open_plain(path)
+    try:
+        if time.time() - os.fstat(fd).st_mtime < older_than_seconds:
+            return False
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+        return True
+    finally:
+        os.close(fd)

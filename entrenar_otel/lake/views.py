@@ -5,35 +5,53 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
-from entrenar_otel.console import logger
 from entrenar_otel.lake.catalog import DataFile, list_files
+from entrenar_otel.lake.files import Group, by_schema, empty_of, sql_type
 from entrenar_otel.lake.journal import Document, event_rows, span_key, span_rows
 from entrenar_otel.lake.live import LiveSegment, writer_is_dead
 from entrenar_otel.lake.schema import EVENTS, SPANS
+from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.lake.storage import Storage
+from entrenar_otel.recording.header import SegmentError
 from entrenar_otel.recording.segment import Snapshot
 
 
 def view_files(
     connection: duckdb.DuckDBPyConnection, storage: Storage, view: str, names: list[str], schema: pa.Schema
 ) -> None:
-    """Make a view over these files: DuckDB reads a local disk itself, everything else through Arrow."""
-    if not names:
-        connection.register(view, schema.empty_table())
-    elif storage.is_local and not set("[*?") & set(storage.url):  # which DuckDB would read as a glob
-        listed = ", ".join(sql_text(storage.location(name)) for name in names)
-        connection.execute(
-            f"CREATE TEMP VIEW {view} AS SELECT * FROM "
-            f"read_parquet([{listed}], hive_partitioning=false, union_by_name=false)"
-        )
-    else:
-        import pyarrow.dataset as dataset
+    """Make a view over these files: DuckDB reads a local disk itself, everything else through Arrow.
 
-        paths = [storage.location(name) for name in names]
-        filesystem = getattr(storage, "filesystem", None)
-        connection.register(
-            view, dataset.dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
-        )
+    Files of all versions are read by name. Those that are written as today's are one scan; others are
+    cast to today's types, and what they lack is NULL.
+    """
+    groups = by_schema(storage, names, schema)
+    if not groups:
+        connection.register(view, schema.empty_table())
+        return
+    is_plain = storage.is_local and not set("[*?") & set(storage.url)  # else DuckDB would read a glob
+    parts = []
+    for number, group in enumerate(groups):
+        if is_plain:
+            listed = ", ".join(sql_text(storage.location(name)) for name in group.names)
+            source = f"read_parquet([{listed}], hive_partitioning=false, union_by_name=false)"
+        else:
+            source = f"{view}_{number}"
+            connection.register(source, group.dataset(storage))
+        parts.append(f"SELECT {_columns(group, schema)} FROM {source}")
+    connection.execute(f"CREATE TEMP VIEW {view} AS {' UNION ALL '.join(parts)}")
+
+
+def _columns(group: Group, schema: pa.Schema) -> str:
+    """Today's columns, of files with that group's."""
+    found = []
+    for field in schema:
+        at = group.schema.get_field_index(field.name)
+        if at >= 0 and group.schema.field(at).type == field.type:
+            found.append(field.name)
+        else:
+            value = field.name if at >= 0 else empty_of(field.type)
+            found.append(f"TRY_CAST({value} AS {sql_type(field.type)}) AS {field.name}")
+    return ", ".join(found)
 
 
 def sql_text(value: str) -> str:
@@ -111,13 +129,13 @@ def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
 
 
 def _readable(segments: list[LiveSegment]) -> list[LiveSegment]:
-    """The segments whose notes can be read: an invalid one with a valid checksum is a defect of ours."""
+    """The segments whose notes can be read."""
     good = []
     for segment in segments:
         try:
             _ = segment.journal
-        except ValueError as error:
-            logger.warning("%s: %s; run `entrenar-otel recover`", segment.snapshot.path, error)
+        except SegmentError as error:
+            name_skipped(segment.snapshot.path, error, "run `entrenar-otel recover`")
         else:
             good.append(segment)
     return good

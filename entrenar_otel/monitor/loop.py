@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from entrenar_otel.console import logger
 from entrenar_otel.errors import guard
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.monitor.progress import Progress
 from entrenar_otel.recording.layout import ABSENT_32
 from entrenar_otel.recording.recorder import Recorder
@@ -131,7 +132,9 @@ class Loop:
                 try:
                     size_of = size_of or size_function(batch)
                     size = size_of(batch)
-                except Exception:  # nothing with a length, or an array without dimensions
+                except Exception as error:  # nothing with a length, or an array without dimensions
+                    if from_outside(error):
+                        raise
                     size_of = size = None
                 if size is None:  # outside of the except: an AndonStop from here is not its consequence
                     timed(done - begun, arrived - begun)
@@ -205,5 +208,7 @@ def count_of(batches: Any) -> int | None:
     """How many batches there are; None where that is not known."""
     try:
         return len(batches)
-    except Exception:  # a loader of an endless data set has a `__len__` that raises
+    except Exception as error:  # a loader of an endless data set has a `__len__` that raises
+        if from_outside(error):
+            raise
         return None

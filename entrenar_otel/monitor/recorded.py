@@ -12,6 +12,7 @@ from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.console import logger, occupy_standard_descriptors, say
 from entrenar_otel.errors import guard
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.monitor.alerts import Alerts
 from entrenar_otel.monitor.answers import Answers
 from entrenar_otel.monitor.loop import Loop
@@ -87,6 +88,7 @@ class RecordedRun:
         self._source: SdkReader | None = None
         self._process_lock: ProcessLock | None = None
         self._lock = threading.RLock()
+        self._is_starting = False
 
     @property
     def log(self) -> Callable[..., None]:
@@ -112,21 +114,31 @@ class RecordedRun:
     def start(self) -> bool:
         """Start, the first time; False where that failed, and nothing is recorded any more."""
         with self._lock:
-            if self.open is not None or self.closed:
+            if (
+                self.open is not None or self.closed or self._is_starting
+            ):  # by a signal handler, in the middle
                 return True
+            self._is_starting = True
             try:
                 self._start()
                 return True
-            except Exception as error:
-                logger.warning("monitoring is off: %s: %s; training goes on", type(error).__name__, error)
-                self._release_process()
-                self.recorder.end("monitoring is off")
-                if self.open is not None:
-                    with guard("start"):
-                        self.open.prepare_end("crashed", str(error))
-                lifetime.closed(self._owner)
-                self.closed = True
+            except BaseException as error:
+                self._give_up(error)
+                if not isinstance(error, Exception) or from_outside(error):
+                    raise
                 return False
+            finally:
+                self._is_starting = False
+
+    def _give_up(self, error: BaseException) -> None:
+        logger.warning("monitoring is off: %s: %s; training goes on", type(error).__name__, error)
+        self._release_process()
+        self.recorder.end("monitoring is off")
+        if self.open is not None:
+            with guard("start"):
+                self.open.prepare_end("crashed", str(error))
+        lifetime.closed(self._owner)
+        self.closed = True
 
     def _start(self) -> None:
         from entrenar_otel.otel.sdk_seams import import_sdk
@@ -136,6 +148,7 @@ class RecordedRun:
         from entrenar_otel.otel.environment import assumed
 
         lake, process = self.answers.lake, identity.new_process_name()
+        lifetime.starting(self._owner)
         # The lock comes first: a record that says `running` without one is a crashed run.
         self._process_lock = ProcessLock(lake.live, process)
         record = self.answers.record = self._claim(lake, process)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from entrenar_otel.interruption import from_outside
+
 #: One above the largest integer of an OTLP attribute; a larger one makes the whole request fail.
 _INT64 = 1 << 63
 
@@ -39,7 +41,9 @@ def clean_value(value: Any) -> Any:
         return value if -_INT64 <= value < _INT64 else str(value)
     try:
         return _clean_odd(value)
-    except Exception:
+    except Exception as error:
+        if from_outside(error):
+            raise
         return clean_text(value)
 
 
@@ -54,7 +58,9 @@ def clean_text(value: Any) -> str:
     try:
         text = value.decode(errors="replace") if isinstance(value, bytes | bytearray) else str(value)
         return text.encode(errors="replace").decode()
-    except Exception:  # a __str__ that raises
+    except Exception as error:  # a __str__ that raises
+        if from_outside(error):
+            raise
         return f"<{type(value).__name__} that cannot be printed>"
 
 

@@ -15,7 +15,7 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenar_otel.errors import from_outside
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.file_systems import reserve
 from entrenar_otel.recording.lock import OwnedFile
 

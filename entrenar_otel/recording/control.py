@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from entrenar_otel.recording.plain_file import open_plain
+
 #: The source of alerts that no rule makes: what a person, or another rank, asks for.
 CONTROL = "control"
 #: A command is a few hundred bytes; what is larger is not one.
@@ -84,6 +86,7 @@ class ControlFile:
     def __init__(self, live: str | os.PathLike[str], process: str) -> None:
         self._path = control_path(live, process)
         self._paused = _paused_path(live, process)
+        self._is_stuck = False  # something is there that is no file and cannot be removed
 
     def set_paused(self, paused: bool) -> None:
         """Let other processes see whether this one is paused."""
@@ -96,12 +99,16 @@ class ControlFile:
     def take(self) -> Request | None:
         """The command that waits, once; None without one. Raises ValueError on what is not a command."""
         try:
-            with open(self._path, "rb", opener=_open_at_once) as file:
+            with open(open_plain(self._path), "rb") as file:
                 data = file.read(_MAX_BYTES + 1)
         except FileNotFoundError:
+            self._is_stuck = False
             return None
         except OSError as error:
             self._remove()
+            if self._is_stuck:
+                return None  # it was said
+            self._is_stuck = os.path.lexists(self._path)
             raise ValueError(f"{self._path} is not a command: {error.strerror}") from None
         self._remove()
         if len(data) > _MAX_BYTES:
@@ -127,11 +134,6 @@ class ControlFile:
         """Delete what waits: it was read, or nobody will read it."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for the other end, where somebody has put a pipe there."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _cut(text: str, length: int) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 from zlib import adler32
 
 from entrenar_otel.errors import describe
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.layout import head_word
 
 SPAN_STARTED, SPAN_ENDED, EVENT, CLOCK_SET = 1, 2, 3, 4
@@ -75,7 +76,9 @@ def _quickly(document: Mapping[str, Any]) -> str | None:
     """The text of a document that has nothing odd in it; None where it has, or is deep."""
     try:
         text = _encode(document)
-    except Exception:
+    except Exception as error:
+        if from_outside(error):
+            raise
         return None
     return text if text[0] == "{" and text.count("{") + text.count("[") <= _MAX_DEPTH else None
 
@@ -123,7 +126,9 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
             return _plain(value.item(), _MAX_DEPTH, left)
     except _TooLong:
         raise
-    except Exception:
+    except Exception as error:
+        if from_outside(error):
+            raise
         return describe(value)
     return _text(value)
 
@@ -131,7 +136,9 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
 def _text(value: Any) -> str:
     try:
         return str(value)
-    except Exception:
+    except Exception as error:
+        if from_outside(error):
+            raise
         return describe(value)
 
 

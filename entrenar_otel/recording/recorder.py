@@ -30,7 +30,8 @@ from entrenar_processors import Series
 from entrenar_processors.detectors.nonfinite import is_training_loss
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
-from entrenar_otel.errors import BadInput, ConfigError, describe, from_outside, guard
+from entrenar_otel.errors import BadInput, ConfigError, describe, guard
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.codegen import bound_source
 from entrenar_otel.recording.inputs import name_problem, number_of, tags_problem
 from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
@@ -42,7 +43,6 @@ from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready, un
 MAX_LAYOUTS = 1024
 #: Every segment begins with all layouts; they may take a quarter of it, about 60,000 names.
 MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
-LOSS = Series("loss")
 
 if TYPE_CHECKING:  # the recorder's namespace, in which the hot path runs (see Recorder.__init__)
     EPOCH: int
@@ -91,7 +91,7 @@ def _log(
                 if is_foreign(error):
                     raise
                 return
-            stop_line(value, epoch, batch, step)
+            stop_line(value, epoch, batch, step, Series(watched))
             return
     slow(epoch, batch, step, metrics, tags, values)
 
@@ -124,6 +124,7 @@ class Recorder(SegmentLog):
         self.namespace |= {
             "slow": self._log_slowly,
             "stop_line": self._stop,
+            "Series": Series,
             "is_foreign": is_foreign,
             "writers": {},
             "EPOCH": ABSENT_32,
@@ -456,7 +457,7 @@ class Recorder(SegmentLog):
     def _drop(self, samples: int) -> None:
         self.dropped += samples
 
-    def _stop(self, value: Any, epoch: Any, batch: Any, step: Any, series: Series = LOSS) -> None:
+    def _stop(self, value: Any, epoch: Any, batch: Any, step: Any, series: Series) -> None:
         self.bad_loss(series, value, epoch, batch, step)
         if self._held:
             self.obey()

@@ -25,9 +25,11 @@ from numpy.typing import NDArray
 from entrenar_otel.clock import Era
 from entrenar_otel.recording.appended import Appended
 from entrenar_otel.recording.file_systems import largest_file, writes_in_place
+from entrenar_otel.recording.header import FORMAT, NewerFormat, SegmentError, check_format
 from entrenar_otel.recording.layout import MAGIC
 from entrenar_otel.recording.lock import OwnedFile, create_locked, let_go
 from entrenar_otel.recording.mapped import Mapped
+from entrenar_otel.recording.plain_file import open_plain
 
 SEGMENT_BYTES = 16 << 20
 HEADER_BYTES = 16 << 10
@@ -40,10 +42,6 @@ _SYNCED_AT = 16
 _MAGIC = b"ENTRSEG1"
 #: By the device of a folder: whether its files may be mapped.
 _in_place: dict[int, bool] = {}
-
-
-class SegmentError(Exception):
-    """A file that is no (whole) segment; the message says what is wrong with it."""
 
 
 def _checksum(first_seq: int, text: bytes) -> int:
@@ -123,7 +121,7 @@ class Segment:
 
         The last segment of a dead process must have the spans that were open.
         """
-        self.header = {**self.header, "number": number, "bytes": self.size}
+        self.header = {**self.header, "format": FORMAT, "number": number, "bytes": self.size}
         if self.body.grows:
             self.header["grows"] = True
         text = json.dumps(self.header).encode()
@@ -241,21 +239,32 @@ class Snapshot:
         """Read a whole segment, or None where `wanted` refuses its header.
 
         A copy, since touching a mapped page of a file cut short is a SIGBUS. Raises
-        FileNotFoundError (it was handed over) or SegmentError.
+        FileNotFoundError (it was handed over), another OSError or SegmentError.
         """
-        with path.open("rb", buffering=0) as file:
+        with open(open_plain(path), "rb", buffering=0) as file:
             head = file.read(HEADER_BYTES)
             if len(head) < HEADER_BYTES:
                 raise SegmentError(f"{path} has {len(head)} bytes, a segment at least {HEADER_BYTES}")
             magic, first_seq, synced_to, length, checksum = _HEADER.unpack_from(head)
+            if magic != _MAGIC and magic[:-1] == _MAGIC[:-1] and magic[-1:].isdigit():
+                raise NewerFormat(
+                    f"{path} was written by another version of entrenar-otel: it is left alone; "
+                    "update entrenar-otel to read it"
+                )
             text = head[_HEADER.size : _HEADER.size + length]
             if magic != _MAGIC or _checksum(first_seq, text) != checksum:
                 raise SegmentError(f"the header of {path} is damaged")
-            header = json.loads(text)
+            try:
+                header = check_format(path, json.loads(text))
+            except (ValueError, RecursionError):
+                raise SegmentError(f"the header of {path} is no JSON") from None
+            if first_seq < 0:
+                raise SegmentError(f"the header of {path} has a negative number of its first record")
             if not wanted(header):
                 return None
             size = os.fstat(file.fileno()).st_size
-            data = np.zeros(size // 8, dtype="<u8")
+            whole = min(size, max(header["bytes"], HEADER_BYTES))  # more than it was made with is not ours
+            data = np.zeros(whole // 8, dtype="<u8")
             data[: HEADER_BYTES // 8] = np.frombuffer(head, dtype="<u8")
             file.readinto(data[HEADER_BYTES // 8 :].data.cast("B"))
         cut_bytes = 0 if header.get("grows") else max(0, header["bytes"] - size)

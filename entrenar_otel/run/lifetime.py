@@ -38,7 +38,9 @@ class ClosableRun(Protocol):
 
 
 _open: list[ClosableRun] = []
+_starting: list[ClosableRun] = []
 _made: ClosableRun | None = None
+_watches_forks = False
 _hooks_set_in = 0  # pid
 _term_set = False
 
@@ -61,14 +63,23 @@ def open_runs() -> tuple[ClosableRun, ...]:
     return tuple(_open)
 
 
+def starting(monitor: ClosableRun) -> None:
+    """A run is about to take its locks: a child that another thread forks meanwhile must let go of them."""
+    global _watches_forks
+    _starting.append(monitor)
+    if not _watches_forks:
+        os.register_at_fork(after_in_child=_after_fork)
+        _watches_forks = True
+
+
 def opened(monitor: ClosableRun, given_rank: int | None = None) -> None:
     """A run has started in this process; `given_rank` is what its program said, not its launcher."""
     global _hooks_set_in
     _open.append(monitor)
+    _started(monitor)
     identity.mark_recording(monitor.run_id, monitor.rank, given_rank)
     if not _hooks_set_in:
         atexit.register(close_all)
-        os.register_at_fork(after_in_child=_after_fork)
     if _hooks_set_in != os.getpid():
         # A multiprocessing child leaves by os._exit, past atexit, but runs finalizers: its own only.
         multiprocessing.util.Finalize(None, close_all, exitpriority=10)
@@ -77,12 +88,18 @@ def opened(monitor: ClosableRun, given_rank: int | None = None) -> None:
 
 
 def closed(monitor: ClosableRun) -> None:
-    """A run has ended in this process."""
+    """A run has ended in this process, or did not start."""
+    _started(monitor)
     if monitor in _open:
         _open.remove(monitor)
     if not _open:
         identity.unmark_recording()
         _unset_term()
+
+
+def _started(monitor: ClosableRun) -> None:
+    if monitor in _starting:
+        _starting.remove(monitor)
 
 
 def supersede(monitor: ClosableRun) -> None:
@@ -127,10 +144,11 @@ def close_all() -> None:
 
 
 def _after_fork() -> None:
-    if _open:
-        for monitor in _open:
+    if _open or _starting:
+        for monitor in (*_open, *_starting):
             monitor.abandon()
         _open.clear()
+        _starting.clear()
         _unset_term()
 
 

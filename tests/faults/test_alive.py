@@ -250,3 +250,21 @@ def test_segments_copied_back_after_a_prune_bring_no_row_back(place: Any, tmp_pa
     assert (place.count(), place.value(counted)) == (0, rows)
     assert place.lake.is_pruned("run")
     assert not place.segments()
+
+
+def test_a_process_that_died_before_its_lock_named_its_record(place: Any) -> None:
+    """Its record says that it runs: it is closed while the lock still proves that it does not."""
+    child = place.make_child(RUNNING)
+    child.expect("runs")
+    child.kill()
+    child.end()
+    for path in place.segments():
+        path.unlink()
+    (lock,) = place.live.glob("*.lock")
+    about = json.loads(lock.read_text())
+    lock.write_text(json.dumps({key: about[key] for key in ("origin", "file")}))
+    assert place.states() == {"run": ["crashed"]}
+    place.lake.recover(thorough=False)
+    assert not list(place.live.iterdir())
+    (record,) = place.lake.runs()
+    assert record.state == "crashed"

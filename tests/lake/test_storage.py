@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -124,3 +126,39 @@ def test_a_whole_run_on_object_storage(s3: str, tmp_path: Path) -> None:
     assert pruned.size_bytes > 0
     assert lake.query(count).to_pylist() == [{"n": 0, "s": None}]
     assert lake.query("SELECT count, mean FROM summaries").to_pylist() == [{"count": 100, "mean": 49.5}]
+
+
+def test_what_a_dead_writer_left_is_removed(tmp_path: Path) -> None:
+    """It is a day old and nobody holds its lock; nobody reads it meanwhile, and nothing else goes."""
+    lake = Lake(tmp_path / "lake", live=tmp_path / "live")
+    lake.storage.write_bytes("runs/day=2026-11-24/run=a/x.txt", b"x")
+    folder = Path(lake.url) / "runs" / "day=2026-11-24" / "run=a"
+    names = (f".{'0' * 16}.tmp", f".{'1' * 16}.tmp", f".{'2' * 16}.tmp", ".mine.tmp", "y.tmp")
+    old, held, fresh, mine, other = (folder / name for name in names)
+    in_live = tmp_path / "live" / f".{'3' * 16}.tmp"
+    for path in (old, held, fresh, mine, other, in_live):
+        path.write_text("half of a file")
+        if path is not fresh:
+            os.utime(path, (1, 1))
+    assert sorted(lake.storage.list("runs/day=2026-11-24/run=a")) == ["x.txt", "y.tmp"]
+    with held.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        lake.recover()
+        there = {path for path in (old, held, fresh, mine, other, in_live) if path.exists()}
+        assert there == {held, fresh, mine, other}
+
+
+def test_a_file_is_locked_while_it_is_written(tmp_path: Path) -> None:
+    """So that nobody takes its writer for dead."""
+    storage = LocalStorage(tmp_path)
+    seen = []
+
+    def slow() -> Iterator[pa.RecordBatch]:
+        (temporary,) = tmp_path.rglob(".*.tmp")
+        with temporary.open("rb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        seen.append(temporary)
+        yield pa.RecordBatch.from_pydict({"run_id": ["a"]})
+
+    storage.write("a/b.parquet", pa.schema([("run_id", pa.string())]), slow())
+    assert len(seen) == 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from opentelemetry import metrics
 
-from entrenar_otel import ConfigError, Monitor, errors
+from entrenar_otel import AndonStop, ConfigError, Monitor, errors
 from entrenar_otel.recording.inputs import described
 
 
@@ -94,3 +94,27 @@ def test_a_copy_is_the_monitor_itself() -> None:
             callback.monitor.log(a=1)
         assert copy.copy(monitor) is monitor
         assert monitor.sample_count("a") == 4
+
+
+@pytest.mark.parametrize("path", ["log", "bind", "careful", "instrument"])
+@pytest.mark.parametrize("name", ["loss", "train_loss", "total_loss"])
+def test_a_nan_stops_by_any_name_of_the_training_loss(name: str, path: str) -> None:
+    """In the call that logged it, and under the name that was given; the validation's only notifies."""
+    with Monitor("r", quiet=True) as monitor:
+        monitor.start()
+        gauge = metrics.get_meter("m").create_gauge(f"training.{name}")
+        write = {
+            "log": lambda value, name: monitor.log(**{name: value}),
+            "bind": lambda value, name: monitor.bind(name)(value),
+            "careful": lambda value, name: monitor.log({name: value}),
+            "instrument": lambda value, name: gauge.set(value, {"split": "val"} if name != given else {}),
+        }[path]
+        given = name
+        for value in (1.0, 2.0):
+            write(value, name)
+        write(float("nan"), f"val_{name}")
+        monitor.raise_if_stopped()
+        with pytest.raises(AndonStop, match=f"{name} is nan") as stop:
+            write(float("nan"), name)
+            monitor.raise_if_stopped()
+        assert stop.value.metric == name

@@ -27,17 +27,22 @@ def test_what_is_not_a_command_is_refused(tmp_path: Path, data: bytes) -> None:
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    """A pipe does not keep the heartbeat waiting, a link to nowhere and a folder do not fail it."""
+    """A pipe does not keep the heartbeat waiting, a link is not followed, a folder is said once."""
     file, path = ControlFile(tmp_path, "p"), control_path(tmp_path, "p")
     os.mkfifo(path)
     with pytest.raises(ValueError, match="is not a command"):
         file.take()
-    path.symlink_to(tmp_path / "nowhere")
-    assert file.take() is None
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(ValueError, match="is not a command: Is a directory"):
+    (tmp_path / "elsewhere").write_text('{"command": "stop"}')
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="is not a command: expected a file, found a link"):
         file.take()
+    path.mkdir()
+    with pytest.raises(ValueError, match="is not a command: expected a file, found a folder"):
+        file.take()
+    assert file.take() is None
+    path.rmdir()
+    send(tmp_path, "p", Command.PAUSE)
+    assert getattr(file.take(), "command", None) == Command.PAUSE
 
 
 def test_a_command_as_it_is_sent(tmp_path: Path) -> None:

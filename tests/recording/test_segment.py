@@ -50,7 +50,7 @@ def test_a_segment_is_hidden_until_installed_and_then_whole(tmp_path: Path) -> N
     snapshot = Snapshot.read(segment.path)
     assert snapshot is not None
     assert (snapshot.process, snapshot.number, snapshot.first_seq) == ("p", 3, 77)
-    assert snapshot.header == {**HEADER, "number": 3, "bytes": SEGMENT_BYTES}
+    assert snapshot.header == {**HEADER, "format": 1, "number": 3, "bytes": SEGMENT_BYTES}
     assert (len(snapshot.words) * 8, snapshot.cut_bytes) == (SEGMENT_BYTES, 0)
     assert not snapshot.words[HEADER_BYTES // 8 :].any()
     segment.close()
@@ -201,7 +201,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(
         Segment.create(tmp_path, "hidden", HEADER)
     assert caught.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # what another test dropped may have been closed
 
 
 def test_prefault_maps_without_changing_anything(tmp_path: Path) -> None:

@@ -140,6 +140,18 @@ def query(
     form: Annotated[QueryFormat, typer.Option("--format", "-f", help="The format.")] = QueryFormat.TABLE,
     output: Output = None,
     run: Annotated[str | None, typer.Option(help="Only this run (faster in a large lake).")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="At most this much memory, such as 8GB. Default: ENTRENAR_QUERY_MEMORY, 2GB."),
+    ] = None,
+    spill: Annotated[
+        str | None,
+        typer.Option(help="At most this much temporary disk. Default: ENTRENAR_QUERY_SPILL, 2GB."),
+    ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(help="At most this long, such as 1h. Default: ENTRENAR_QUERY_TIMEOUT, 10m."),
+    ] = None,
 ) -> None:
     """Query a lake in SQL; what is being recorded right now is included.
 
@@ -149,9 +161,12 @@ def query(
     """
     from entrenar_otel.cli.tables import print_table
     from entrenar_otel.exporters import export_table
+    from entrenar_otel.lake.limits import Limits, whole_process
 
     lake = open_lake()
-    table = lake.query(sys.stdin.read() if sql == "-" else sql, run_id=lake.find_run(run) if run else None)
+    statement, run_id = sys.stdin.read() if sql == "-" else sql, lake.find_run(run) if run else None
+    with whole_process(Limits.of(memory, spill, timeout)):
+        table = lake.query(statement, run_id=run_id, memory=memory, spill=spill, timeout=timeout)
     if Options.json:
         form = QueryFormat.JSON
     if form is QueryFormat.TABLE and output is None:

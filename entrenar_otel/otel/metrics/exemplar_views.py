@@ -86,7 +86,7 @@ class SampleReservoir(ExemplarReservoir):
     def __init__(self, max_samples: int) -> None:
         self._max = max_samples
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._samples: list[tuple[float, int, Any]] = []
 
     def offer(self, value: float, time_unix_nano: int, attributes: Any, context: Any) -> None:

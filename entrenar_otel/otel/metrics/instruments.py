@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.metrics import Counter, Histogram, UpDownCounter
 from opentelemetry.metrics import _Gauge as Gauge  # the API has no other name for it
 
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.otel.metrics.registry import Scope
 from entrenar_otel.otel.metrics.series_writers import SeriesWriters
 from entrenar_otel.semconv import Instrument, Kind
@@ -50,7 +51,9 @@ class TrainingGauge(Recorded, Gauge):
     def set(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
             self._writers[(*attributes,) if attributes else ()](amount, attributes)
-        except Exception:
+        except Exception as error:
+            if from_outside(error):
+                raise
             self._carefully(amount, attributes)
 
 
@@ -60,7 +63,9 @@ class TrainingCounter(Recorded, Counter):
     def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
             self._writers[(*attributes,) if attributes else ()](amount, attributes)
-        except Exception:
+        except Exception as error:
+            if from_outside(error):
+                raise
             self._carefully(amount, attributes)
 
 
@@ -70,7 +75,9 @@ class TrainingUpDownCounter(Recorded, UpDownCounter):
     def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
             self._writers[(*attributes,) if attributes else ()](amount, attributes)
-        except Exception:
+        except Exception as error:
+            if from_outside(error):
+                raise
             self._carefully(amount, attributes)
 
 
@@ -80,7 +87,9 @@ class TrainingHistogram(Recorded, Histogram):
     def record(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
             self._writers[(*attributes,) if attributes else ()](amount, attributes)
-        except Exception:
+        except Exception as error:
+            if from_outside(error):
+                raise
             self._carefully(amount, attributes)
 
 

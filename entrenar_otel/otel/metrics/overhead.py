@@ -75,7 +75,7 @@ class Overhead:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.ratio = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.probes: dict[int, Probe] = {}
         self._spent = 0.0
         self._clock = clock

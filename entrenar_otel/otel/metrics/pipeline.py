@@ -57,7 +57,7 @@ class MetricsPipeline:
         )
         self.page: MetricsPage | None = None
         self._source = source
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         chosen = [*exporters, *(environment.metric_exporters(environ) if from_environment else ())]
         interval = environment.export_interval_seconds(environ)
         timeout = environment.export_timeout_seconds(environ)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.metrics.registry import Registry
     from entrenar_otel.recording.recorder import Recorder
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _installed: WrappingMeterProvider | None = None
 _wrapping: weakref.WeakValueDictionary[int, WrappingMeterProvider] = weakref.WeakValueDictionary()
 

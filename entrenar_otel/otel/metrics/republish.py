@@ -33,7 +33,7 @@ class Republisher:
 
     def __init__(self, provider: MeterProvider) -> None:
         self._provider = provider
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pipeline: MetricsPipeline | None = None
         self._pid = os.getpid()
         #: Of the runs before: a total that was read must not fall. By instrument and attributes.

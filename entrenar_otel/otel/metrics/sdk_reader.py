@@ -21,6 +21,7 @@ from opentelemetry.sdk.metrics.export import Gauge, Metric, MetricReader, Metric
 from entrenar_otel.console import logger
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.otel.metrics.exemplar_views import Sample
 from entrenar_otel.otel.metrics.meter import PATTERNS
 from entrenar_otel.otel.metrics.registry import Declared, Registry, Scope
@@ -46,7 +47,7 @@ class SdkReader(MetricReader):
         self._exemplars_expected = exemplars_expected
         self._patterns = tuple(patterns)
         self._worker = Worker("entrenar-sdk", self._pull)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._route: tuple[Recorder, Registry] | None = None
         self._scopes: list[ScopeMetrics] = []
         self._values: dict[tuple[str, str], float] = {}
@@ -195,8 +196,9 @@ class SdkReader(MetricReader):
                     )
                     recorder.namespace["put"](seal(record, adler32(record)))
                     continue
-                except Exception:  # noqa: S110 - nothing was written: again, with care
-                    pass
+                except Exception as error:  # nothing was written: again, with care
+                    if from_outside(error):
+                        raise
             head = self._write(
                 declared, {**attributes, **places}, value, time_ns, recorder, registry, attributes
             )

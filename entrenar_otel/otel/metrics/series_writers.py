@@ -24,6 +24,7 @@ from entrenar_processors import Series
 from entrenar_processors.metric_names import known_as
 
 from entrenar_otel.errors import describe, guard
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.otel.metrics.registry import Declared, Registry
 from entrenar_otel.recording.inputs import tags_problem
 from entrenar_otel.recording.layout import packers
@@ -108,7 +109,9 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
             return False
         try:
             falls = bool(amount < 0)
-        except Exception:
+        except Exception as error:
+            if from_outside(error):
+                raise
             return False  # no number: said so where it is recorded
         if falls:
             self._recorder.refuse(
@@ -189,5 +192,7 @@ def text_of(value: Any) -> str:
         return str.__str__(value)  # of an enumeration of texts, its text
     try:
         return json.dumps(value, default=str)
-    except Exception:  # circles, depth, a `__str__` that raises
+    except Exception as error:  # circles, depth, a `__str__` that raises
+        if from_outside(error):
+            raise
         return describe(value)

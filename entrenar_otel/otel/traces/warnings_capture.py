@@ -85,7 +85,7 @@ class WarningCapture:
         self._second = float("-inf")
         self._in_second = 0
         # Entered only outside of `_busy`, so that what warns while it is held does not wait for itself.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._busy = threading.local()
         self._active = False
         self._pid = os.getpid()
