@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,13 @@ def test_a_nan_stops_by_any_name_of_the_training_loss(name: str, path: str) -> N
     with Monitor("r", quiet=True) as monitor:
         monitor.start()
         gauge = metrics.get_meter("m").create_gauge(f"training.{name}")
-        write = {
+        given = name
+        write: Callable[[float, str], object] = {
             "log": lambda value, name: monitor.log(**{name: value}),
             "bind": lambda value, name: monitor.bind(name)(value),
             "careful": lambda value, name: monitor.log({name: value}),
             "instrument": lambda value, name: gauge.set(value, {"split": "val"} if name != given else {}),
         }[path]
-        given = name
         for value in (1.0, 2.0):
             write(value, name)
         write(float("nan"), "val_loss")
