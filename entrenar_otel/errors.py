@@ -109,7 +109,9 @@ def set_strict(strict: bool) -> bool:
 
 
 @contextlib.contextmanager
-def guard(place: str) -> Iterator[None]:
+def guard(
+    place: str, then: str = "training goes on, further failures of this kind are only counted"
+) -> Iterator[None]:
     """Let no failure of ours reach the training loop: log it (once per place), count it, go on."""
     try:
         yield
@@ -121,11 +123,11 @@ def guard(place: str) -> Iterator[None]:
         failures[place] += 1
         if failures[place] == 1:
             logger.warning(
-                "monitoring failed in %s (%s: %s); training goes on, further failures of this kind "
-                "are only counted",
+                "monitoring failed in %s (%s: %s); %s",
                 place,
                 type(error).__name__,
                 error,
+                then,
                 trace=True,
             )
         if _strict:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from entrenar_otel.console import logger
+from entrenar_otel.launcher import rank_from, run_id_from
 
 #: The mark of the process that records, for children to see (environment, so that spawn passes it on).
 _PARENT = "ENTRENAR_PARENT"
@@ -28,32 +29,6 @@ def new_run_id(now: datetime | None = None) -> str:
     """A new id that sorts by time and can be said aloud, such as `20261124-091502-keen-4f1a`."""
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%d-%H%M%S")
     return f"{stamp}-{secrets.choice(_ADJECTIVES)}-{secrets.token_hex(3)}"
-
-
-def run_id_from(environ: Mapping[str, str]) -> str | None:
-    """The run id that a launcher gave to all ranks, or None."""
-    if run_id := environ.get("ENTRENAR_RUN_ID"):
-        return run_id
-    if (elastic := environ.get("TORCHELASTIC_RUN_ID", "none")) not in ("", "none"):
-        return elastic
-    if job := environ.get("SLURM_JOB_ID"):
-        return f"{job}.{environ.get('SLURM_STEP_ID', '0')}"
-    return None
-
-
-def rank_from(environ: Mapping[str, str]) -> tuple[int, int]:
-    """Rank and world size: torchrun, Slurm, Open MPI; else 0 of 1."""
-    for rank, size in (
-        ("RANK", "WORLD_SIZE"),
-        ("SLURM_PROCID", "SLURM_NTASKS"),
-        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ):
-        try:
-            mine = int(environ[rank])
-            return mine, max(int(environ.get(size, "1")), mine + 1)
-        except (KeyError, ValueError):
-            continue
-    return 0, 1
 
 
 def is_disabled(environ: Mapping[str, str]) -> bool:

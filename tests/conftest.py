@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from entrenar_otel import Monitor, errors, identity
+from entrenar_otel.monitor import request
 from entrenar_otel.recording.segment import Segment
 from entrenar_otel.run import lifetime
 from entrenar_otel.testing import strict
@@ -29,9 +30,11 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in (
         *("ENTRENAR_LAKE", "ENTRENAR_RUN_ID", "ENTRENAR_DISABLED", "OTEL_SDK_DISABLED", "ENTRENAR_PARENT"),
-        *("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID"),
+        *("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_JOB_ID", "SLURM_STEP_ID"),
+        *("TORCHELASTIC_RUN_ID", "PMIX_NAMESPACE", "OMPI_COMM_WORLD_RANK"),
     ):
         monkeypatch.delenv(name, raising=False)
+    request.taken.clear()
     errors.failures.clear()  # they are the process's: what another test left is not this one's
     with strict():
         yield

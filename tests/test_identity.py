@@ -28,39 +28,6 @@ def test_run_ids_sort_by_time_and_differ() -> None:
     assert max(ids) < identity.new_run_id(now + timedelta(seconds=1))
 
 
-@pytest.mark.parametrize(
-    ("environ", "run_id"),
-    [
-        ({}, None),
-        ({"ENTRENAR_RUN_ID": "mine", "TORCHELASTIC_RUN_ID": "t", "SLURM_JOB_ID": "1"}, "mine"),
-        ({"TORCHELASTIC_RUN_ID": "t", "SLURM_JOB_ID": "1"}, "t"),
-        ({"TORCHELASTIC_RUN_ID": "none", "SLURM_JOB_ID": "1"}, "1.0"),
-        ({"SLURM_JOB_ID": "12", "SLURM_STEP_ID": "3"}, "12.3"),
-        ({"ENTRENAR_RUN_ID": "", "TORCHELASTIC_RUN_ID": ""}, None),
-    ],
-)
-def test_run_id_from_a_launcher(environ: dict[str, str], run_id: str | None) -> None:
-    """Ours before torchrun's before Slurm's; torchrun's default `none` is no id."""
-    assert identity.run_id_from(environ) == run_id
-
-
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({}, (0, 1)),
-        ({"RANK": "3", "WORLD_SIZE": "8", "SLURM_PROCID": "1"}, (3, 8)),
-        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, (1, 2)),
-        ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "4"}, (0, 4)),
-        ({"RANK": "five", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, (1, 2)),
-        ({"RANK": "3"}, (3, 4)),
-        ({"RANK": "3", "WORLD_SIZE": "1"}, (3, 4)),
-    ],
-)
-def test_rank_from_a_launcher(environ: dict[str, str], expected: tuple[int, int]) -> None:
-    """The first launcher that says something sensible; a world always holds its rank."""
-    assert identity.rank_from(environ) == expected
-
-
 @pytest.mark.parametrize("name", ["ENTRENAR_DISABLED", "OTEL_SDK_DISABLED"])
 def test_disabled_is_a_switch(name: str) -> None:
     """The usual words for yes, in any case; anything else is no."""

@@ -20,6 +20,7 @@ from entrenar_processors.expression import Lookup, lookup_in
 from entrenar_processors.policy import Policy, summary_of
 from entrenar_processors.stats.two_sample import DriftDetector
 
+from entrenar_otel import errors
 from entrenar_otel.andon.andon import Andon
 from entrenar_otel.andon.control_alerts import ControlAlerts
 from entrenar_otel.andon.incidents import Incidents
@@ -79,7 +80,7 @@ class AlertPipeline:
         policy = Policy(rules_of(config), quiet_seconds=settings.quiet_seconds)
         losses.watch("findings", "shared alert", lambda: policy.shared)
         self.judge = Judge(
-            processors_of(config.monitor, drift_detector),
+            processors_of(config.monitor, drift_detector, failed=_say_missing),
             policy,
             user_processors(processors, policy, losses.counter("findings", "shared rule")),
             lost=losses.counter("findings", "training.anomalies"),
@@ -232,6 +233,12 @@ class AlertPipeline:
             "training.budget.usage": [({"budget": one.budget}, one.usage) for one in usage],
             "training.budget.limit": [({"budget": one.budget, "unit": one.unit}, one.limit) for one in usage],
         }
+
+
+def _say_missing(name: str, error: Exception) -> None:
+    """A detector that the settings ask for cannot be made: said and counted, and the others judge."""
+    errors.failures[f"detector {name}"] += 1
+    logger.warning("the detector %s is off (%s); the others judge this run", name, error)
 
 
 def _handlers(alerting: AndonConfig, settings: AndonSettings, environ: Mapping[str, str]) -> list[Any]:

@@ -46,10 +46,17 @@ class Gate:
     reason: str | None
     config: str
     results: list[Result]
+    #: Whether a budget that was not measured fails the gate too.
+    is_strict: bool = False
+
+    def fails(self, result: Result) -> bool:
+        """Whether this verdict fails the gate."""
+        verdict = verdict_of(result)
+        return verdict == "violated" or (self.is_strict and verdict == "not measured")
 
     @property
     def is_passed(self) -> bool:
-        return not any(verdict_of(one) == "violated" for one in self.results)
+        return not any(map(self.fails, self.results))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -91,15 +98,16 @@ def load_assertions(path: Path) -> Sequence[Assertion]:
     return load_config(path).assertion
 
 
-def judge(lake: Lake | None, run: str | None, assertions: Sequence[Assertion], config: str) -> Gate:
+def judge(
+    lake: Lake | None, run: str | None, assertions: Sequence[Assertion], config: str, *, strict: bool = False
+) -> Gate:
     """Judge a run, by default the latest. Raises RunError."""
     if lake is None or not assertions:
-        return Gate(None, None, None, config, [])
+        return Gate(None, None, None, config, [], strict)
     run_id = lake.find_run(run)
     record = next(one for one in runs_of(lake) if one["run_id"] == run_id)
-    return Gate(
-        run_id, record["state"], record["reason"], config, evaluate(assertions, facts_of(lake, run_id))
-    )
+    results = evaluate(assertions, facts_of(lake, run_id))
+    return Gate(run_id, record["state"], record["reason"], config, results, strict)
 
 
 def show_gate(gate: Gate, console: Console) -> None:
@@ -179,18 +187,19 @@ def _notes(results: list[Result]) -> Table:
 
 
 def as_junit(gate: Gate) -> str:
-    """One test case per budget: failed if it is violated, skipped if it was not measured or is off.
+    """One test case per budget: failed if it fails the gate, skipped if it was not measured or is off.
 
     A violation without fail_on_violation is in the output of its test case.
     """
     counts = Counter(verdict_of(one) for one in gate.results)
+    failed = sum(map(gate.fails, gate.results))
     suite = ET.Element(
         "testsuite",
         name="entrenar-otel ci",
         tests=str(len(gate.results)),
-        failures=str(counts["violated"]),
+        failures=str(failed),
         errors="0",
-        skipped=str(counts["not measured"] + counts["off"]),
+        skipped=str(counts["violated"] + counts["not measured"] + counts["off"] - failed),
     )
     properties = ET.SubElement(suite, "properties")
     for name, value in (("run_id", gate.run_id), ("state", gate.state), ("config", gate.config)):
@@ -201,7 +210,7 @@ def as_junit(gate: Gate) -> str:
             suite, "testcase", classname=f"budgets.{one.type}", name=printable_line(one.budget), time="0"
         )
         verdict, message = verdict_of(one), printable_line(one.message)
-        if verdict == "violated":
+        if gate.fails(one):
             ET.SubElement(case, "failure", type=one.type, message=message).text = message
         elif verdict in ("not measured", "off"):
             ET.SubElement(case, "skipped", message=f"{verdict}: {message}")

@@ -1,4 +1,4 @@
-"""The check of a renacer.toml: whether it is valid, and what is in it."""
+"""The check of a renacer.toml: whether it is valid, what is in it, and what this environment lacks for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from entrenar_processors.config.build import processors_of
 from entrenar_processors.config.models import BadConfig, Config, load_config
 
 
@@ -26,7 +27,19 @@ def contents(config: Config) -> dict[str, Any]:
         "assertions_off": [one.name for one in config.assertion if not one.enabled],
         "thresholds": [one.name for one in config.monitor.threshold],
         "detectors": list(config.monitor.detectors_on),
+        "missing": missing_here(config),
     }
+
+
+def missing_here(config: Config) -> list[str]:
+    """What cannot judge in this environment, and why: a library is not installed.
+
+    >>> missing_here(Config())
+    []
+    """
+    missing: list[str] = []
+    processors_of(config.monitor, failed=lambda name, error: missing.append(f"{name} would be off: {error}"))
+    return missing
 
 
 def summary(result: dict[str, Any]) -> str:

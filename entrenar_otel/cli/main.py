@@ -8,7 +8,7 @@ import sys
 
 from entrenar_otel.cli.app import app
 from entrenar_otel.cli.commands import gate, inspect, operate
-from entrenar_otel.cli.output import print_error
+from entrenar_otel.cli.output import make_printable, print_error
 from entrenar_otel.errors import EntrenarError, LakeError, RunError
 
 for commands in (inspect.commands, operate.commands, gate.commands):  # in the order of --help
@@ -38,6 +38,7 @@ def hoist_globals(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 not found or not possible, 2 invalid call or query."""
+    make_printable()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         app(hoist_globals(sys.argv[1:]), prog_name="entrenar-otel")

@@ -7,6 +7,8 @@ what `--output` writes into a file is as it was recorded.
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import json
 import sys
 from collections.abc import Iterable
@@ -31,8 +33,36 @@ class Console(rich.console.Console):
             yield segment if control or text.isprintable() else Segment(printable_text(text), style)
 
 
-def echo(text: str, *, end: str = "\n") -> None:
-    """Print lines on stdout. Raises OSError where that is impossible."""
+#: What stands for our own signs where the terminal's encoding has none of them.
+_PLAIN = str.maketrans(
+    {"✓": "+", "✗": "x", "–": "-", "—": "-", "…": "...", "·": ".", "━": "=", "─": "-", "│": "|", "→": "->"}
+    | {"×": "x", "≥": ">=", "≤": "<=", "µ": "u", "’": "'", "▏": "|", "█": "#"}
+)
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    """An error handler of encodings: another sign, or `?`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(_PLAIN)
+    return text.encode(error.encoding, "replace"), error.end
+
+
+codecs.register_error("entrenar.plain", _plain)
+
+
+def make_printable() -> None:
+    """Let stdout and stderr print every text in whatever encoding: with another sign where one is missing."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # None, closed, or of another make
+            stream.reconfigure(errors="entrenar.plain")  # type: ignore[union-attr]
+
+
+def echo(text: str, *, end: str = "\n", for_machines: bool = False) -> None:
+    """Print lines on stdout, in UTF-8 whatever the locale where they are for machines. Raises OSError."""
+    if for_machines:
+        with contextlib.suppress(AttributeError, ValueError):
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     sys.stdout.write(printable_text(text) + end)
     sys.stdout.flush()
 
@@ -56,4 +86,4 @@ def print_json(value: Any) -> None:
     from entrenar_processors.plain import plain
 
     text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    echo(printable_json(text))
+    echo(printable_json(text), for_machines=True)

@@ -30,12 +30,18 @@ from entrenar_otel.recording.segment import HEADER_BYTES, Snapshot, eras_of
 _TRIES = 8
 
 
-def default_live() -> Path:
-    """`ENTRENAR_LIVE`, else `$XDG_STATE_HOME/entrenar/live`; always on a local disk."""
+def default_live() -> Path | None:
+    """`ENTRENAR_LIVE`, else `$XDG_STATE_HOME/entrenar/live`; always on a local disk.
+
+    None where there is no home: a container whose user has no entry in its list of users.
+    """
     if chosen := os.environ.get("ENTRENAR_LIVE"):
         return Path(chosen)
     state = os.environ.get("XDG_STATE_HOME")
-    base = Path(state) if state else Path.home() / ".local" / "state"
+    try:
+        base = Path(state) if state else Path.home() / ".local" / "state"
+    except RuntimeError:
+        return None
     return base / "entrenar" / "live"
 
 
@@ -45,16 +51,15 @@ def usable_live(folder: Path | None) -> Path:
     Raises PermissionError.
     """
     wanted = folder or default_live()
-    if _is_usable(wanted):
+    if wanted is not None and _is_usable(wanted):
         return wanted
+    why = "there is no home folder" if wanted is None else f"{wanted} is not writable"
     if folder is None and (private := _private_folder()) is not None:
         live = private / "live"
         if _is_usable(live):
-            logger.warning("%s is not writable; live segments are kept in %s", wanted, live)
+            logger.warning("%s; live segments are kept in %s", why, live)
             return live
-    raise PermissionError(
-        f"no folder for live segments: {wanted} is not writable. Set ENTRENAR_LIVE to a local folder"
-    )
+    raise PermissionError(f"no folder for live segments: {why}. Set ENTRENAR_LIVE to a local folder")
 
 
 def _is_usable(folder: Path) -> bool:

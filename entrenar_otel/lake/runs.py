@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from entrenar_otel.errors import LakeError, describe
 from entrenar_otel.lake.catalog import encode_run, run_folder
+from entrenar_otel.lake.config import json_config
 from entrenar_otel.lake.schema import RUNS, Owner, conform
 from entrenar_otel.lake.skipped import name_skipped
 from entrenar_otel.lake.storage import Storage, walk
@@ -94,11 +95,7 @@ def describe_config(config: Any) -> tuple[str, str]:
     So the hash of a configuration without secrets is the one that it always had, a new key is no new
     configuration, and nobody can try passwords by it.
     """
-    try:
-        text = json.dumps({} if config is None else config, sort_keys=True, default=str)
-        text = json.dumps(settings_without_secrets(json.loads(text)), sort_keys=True)
-    except (TypeError, ValueError, RecursionError):  # keys of several types, cycles: better than no run
-        text = json.dumps(redacted(repr(config)))
+    text = json.dumps(settings_without_secrets(json_config(config)), sort_keys=True)
     return text, hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -67,7 +67,9 @@ class DisabledLoop:
     def epochs(self, count: int, start: int = 0) -> Iterator[int]:
         yield from range(start, count)
 
-    def steps(self, batches: Iterable[T], *, epoch: int | None = None) -> Iterator[T]:
+    def steps(
+        self, batches: Iterable[T], *, epoch: int | None = None, split: str | None = None
+    ) -> Iterator[T]:
         yield from batches
 
     @contextlib.contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from entrenar_otel.console import logger
 from entrenar_otel.errors import guard
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.monitor.progress import Progress
@@ -47,10 +49,13 @@ class Loop:
         self._paused_seconds = paused_seconds
         self._step_spans = step_spans
         self._step = 0
+        self._thread: int | None = None  # that runs training steps now
+        self._has_warned = False
         self._writers: tuple[Callable[..., None], Callable[..., None]] | None = None
 
     def epochs(self, count: int, start: int = 0) -> Iterator[int]:
         """See `Monitor.epochs`."""
+        around = self._recorder.place()  # of a loop that this one is within
         for epoch in range(start, count):
             self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
             self._progress.begin_epoch(epoch, count)
@@ -62,10 +67,44 @@ class Loop:
             finally:
                 if spans is not None:
                     spans.end_epoch(steps=self._step - first)
-        self._recorder.clear_coordinates()
+        self._recorder.return_to(around)
 
-    def steps(self, batches: Iterable[T], *, epoch: int | None = None) -> Iterator[T]:
+    def steps(
+        self, batches: Iterable[T], *, epoch: int | None = None, split: str | None = None
+    ) -> Iterator[T]:
         """See `Monitor.steps`."""
+        if self._thread is not None or split not in (None, "train"):
+            yield from self._aside(batches, epoch, split)
+        else:
+            yield from self._training_steps(batches, epoch)
+
+    def _aside(self, batches: Iterable[T], epoch: int | None, split: str | None) -> Iterator[T]:
+        """Batches that are no training steps: an inner loop, another split. `step` stands still meanwhile."""
+        recorder = self._recorder
+        if self._thread not in (None, threading.get_ident()) and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "two threads run steps() on one monitor: each record has the batch and step of either. Give "
+                "log() batch= and step=, or make a Monitor with a run id of its own for each thread"
+            )
+        timed = None if split is None else recorder.bind(("step_duration", "data_wait"), {"split": split})
+        around, clock = recorder.place(), self._seconds
+        recorder.set_coordinates(epoch=epoch)
+        begun = clock()
+        try:
+            for index, batch in enumerate(batches):
+                arrived = clock()
+                recorder.set_coordinates(batch=index)
+                yield batch
+                done = clock()
+                if timed is not None:
+                    timed(done - begun, arrived - begun)
+                begun = done
+        finally:
+            recorder.return_to(around)
+
+    def _training_steps(self, batches: Iterable[T], epoch: int | None) -> Iterator[T]:
+        self._thread = threading.get_ident()
         self._recorder.set_coordinates(epoch=epoch)
         progress, move_to = self._progress, self._recorder.move_to
         progress.batches = count_of(batches)
@@ -105,6 +144,7 @@ class Loop:
                 self._step += 1
                 progress.steps += 1
         finally:
+            self._thread = None
             if spans is not None:
                 spans.end_step()
             self._recorder.set_coordinates(batch=ABSENT_32)

@@ -9,16 +9,17 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, EntrenarError
+from entrenar_otel.launcher import rank_from
 from entrenar_otel.monitor.alerts import Agree
 from entrenar_otel.monitor.answers import Answers
 from entrenar_otel.monitor.builder import MonitorBuilder
 from entrenar_otel.monitor.disabled import DisabledRun
 from entrenar_otel.monitor.recorded import RecordedRun
 from entrenar_otel.monitor.request import OnBadValue, Resume, RunRequest, make_lake
+from entrenar_otel.recording.inputs import described
 from entrenar_otel.recording.segment_log import no_op, unheard
 from entrenar_otel.records import MetricRecord, MetricsEmitter
 from entrenar_otel.run import lifetime
@@ -129,9 +130,10 @@ class Monitor(metaclass=_OnePerProcess):
         drift_detector: DriftDetector | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
+        self.model_id = given["model_id"] = described(model_id)
+        self.version = given["version"] = described(version)
         request = RunRequest(**given).resolve()
         self.run_id, self.rank, self.world_size = request.run_id, request.rank, request.world_size
-        self.model_id, self.version = model_id, version
         if request.is_disabled:
             answers = Answers(self.run_id, lambda: make_lake(request.settings, live))
             agree = request.alerting.agree if request.alerting is not None else None
@@ -191,7 +193,7 @@ class Monitor(metaclass=_OnePerProcess):
             return cls(**settings)
         except (EntrenarError, OSError) as error:
             logger.warning("monitoring is off: %s", error)
-            rank, world_size = identity.rank_from(os.environ)
+            rank, world_size = rank_from(os.environ)
             alerting: AndonConfig | None = settings.get("alerting")  # the other ranks still ask this one
             return cls._disabled(
                 settings.get("run_id") or "disabled",
@@ -214,6 +216,12 @@ class Monitor(metaclass=_OnePerProcess):
     def builder(cls) -> MonitorBuilder[Self]:
         """The specification's builder: `Monitor.builder().storage("lake").build()`."""
         return MonitorBuilder(cls)
+
+    def __copy__(self) -> Self:
+        return self  # a copy of what holds a monitor, a callback or a trainer, records into the same run
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled into a worker, it arrives as the no-op twin.
@@ -312,13 +320,18 @@ class Monitor(metaclass=_OnePerProcess):
         """
         return self._loop.epochs(count, start)
 
-    def steps(self, batches: Iterable[T], *, epoch: int | None = None) -> Iterator[T]:
+    def steps(
+        self, batches: Iterable[T], *, epoch: int | None = None, split: str | None = None
+    ) -> Iterator[T]:
         """Hand out the batches, and measure `step_duration`, `data_wait` (s) and `samples` of each.
 
         A step lasts from the request for its batch to the request for the next one. `batch` counts
-        from 0 in every call, `step` over all of them.
+        from 0 in every call, `step` over all of them. A loop within a loop, or over another `split` such
+        as "validation", is no training: `step` stands still, its times are measured apart under the tag
+        `split` (none without one), and after it the outer loop's place is taken up again. Coordinates
+        are those of the monitor: one loop at a time, on one thread.
         """
-        return self._loop.steps(batches, epoch=epoch)
+        return self._loop.steps(batches, epoch=epoch, split=split)
 
     def span(self, name: str, **attributes: Any) -> AbstractContextManager[Any]:
         """A span of this run around a block: `with monitor.span("evaluate", split="validation"): …`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,7 @@ from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.console import logger
 from entrenar_otel.delivery.promise import Promise
 from entrenar_otel.errors import ConfigError, LakeError, RunError, describe
+from entrenar_otel.launcher import derived_run_id, rank_from, run_id_from
 from entrenar_otel.records import MetricsEmitter
 from entrenar_otel.run.settings import DEFAULT_LAKE, FILE, RunSettings
 
@@ -73,7 +75,7 @@ class RunRequest:
         Raises ConfigError: expected, got.
         """
         self._check_values()
-        env_rank, env_size = identity.rank_from(environ)
+        env_rank, env_size = rank_from(environ)
         rank = max(env_rank, 0) if self.rank is None else self.rank
         world_size = max(env_size if self.world_size is None else self.world_size, rank + 1)
         agrees = self.alerting is not None and self.alerting.agree is not None
@@ -96,7 +98,14 @@ class RunRequest:
             identity.say_helper(helped)
         return ResolvedRequest(
             given=self,
-            run_id=_run_id(self.run_id, world_size, environ, strict=self.on_bad_value == "raise"),
+            run_id=_run_id(
+                self.run_id,
+                rank,
+                world_size,
+                environ,
+                strict=self.on_bad_value == "raise",
+                is_disabled=helped is not None or is_disabled,
+            ),
             rank=rank,
             world_size=world_size,
             settings=settings,
@@ -123,6 +132,9 @@ class RunRequest:
         for name, place in (("lake", self.lake), ("live", self.live)):
             if place is not None and (not isinstance(place, str | os.PathLike) or not os.fspath(place)):
                 raise ConfigError(f"expected {name} to be a folder or URL, got {place!r}")
+        _check_receivers("emitters", self.emitters, ("emit_batch", "flush"))
+        _check_receivers("consumers", self.consumers, ("consume",), functions=True)
+        _check_receivers("exporters", self.exporters, ("export", "shutdown"))
         if self.processors:
             from entrenar_otel.andon.judging.user_processor import checked_processors
 
@@ -227,14 +239,39 @@ def _check_resume(lake: Lake, run_id: str, resume: Resume) -> None:
         raise RunError(f"run {run_id!r} is not in {lake.url} (resume='must')")
 
 
-def _run_id(given: str | None, world_size: int, environ: Mapping[str, str], *, strict: bool) -> str:
+#: How many runs of this process have taken each id that nobody gave to their Monitor.
+taken: Counter[str] = Counter()
+_taken_in = 0
+
+
+def _take(run_id: str) -> str:
+    """A launcher's id for the first run of this process, `ID-2` for the next: folds, or an evaluation."""
+    global _taken_in
+    if _taken_in != os.getpid():
+        taken.clear()
+        _taken_in = os.getpid()
+    taken[run_id] += 1
+    return run_id if taken[run_id] == 1 else f"{run_id}-{taken[run_id]}"
+
+
+def _run_id(
+    given: str | None,
+    rank: int,
+    world_size: int,
+    environ: Mapping[str, str],
+    *,
+    strict: bool,
+    is_disabled: bool,
+) -> str:
     """The run's id: given, the launcher's, or a new one. One that is too long is shortened, or refused."""
     if given is not None and not isinstance(given, str):
         raise ConfigError(f"a run id must be text, got {describe(given)}")
-    run_id = given or identity.run_id_from(environ)
+    run_id = given or run_id_from(environ) or derived_run_id(environ)
+    if run_id is not None and not given and not is_disabled:
+        run_id = _take(run_id)
     if run_id is None:
         run_id = identity.new_run_id()
-        if world_size > 1:
+        if world_size > 1 and rank == 0:
             logger.warning(
                 "%d ranks share no run id, so each records a run of its own: set ENTRENAR_RUN_ID", world_size
             )
@@ -250,6 +287,21 @@ def _run_id(given: str | None, world_size: int, environ: Mapping[str, str], *, s
     except UnicodeEncodeError:
         raise ConfigError(f"a run id must be text that UTF-8 can write, got {describe(run_id)}") from None
     return run_id
+
+
+def _check_receivers(name: str, given: Any, methods: Sequence[str], *, functions: bool = False) -> None:
+    """Who gets samples or metrics, once a run has begun; what cannot would end its monitoring there."""
+    if isinstance(given, str | bytes) or not isinstance(given, Sequence):
+        raise ConfigError(f"expected {name} to be a list, got {describe(given)}")
+    for receiver in given:
+        missing = [method for method in methods if not callable(getattr(receiver, method, None))]
+        if missing and not (functions and callable(receiver)):
+            what = "a function, or an object with " if functions else "an object with "
+            raise ConfigError(f"{name}: expected {what}{', '.join(methods)}, got {describe(receiver)}")
+        if isinstance(receiver, type):
+            raise ConfigError(
+                f"{name}: expected an object, got the class {receiver.__name__}: write {receiver.__name__}(…)"
+            )
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from contextlib import suppress
 from typing import Any
 
 from entrenar_processors import Series
+from numpy.exceptions import ComplexWarning
 
 from entrenar_otel.errors import describe
 
@@ -20,6 +24,23 @@ def text_problem(text: str) -> str | None:
     except UnicodeEncodeError:
         return f"cannot be written as UTF-8: {describe(text)}"
     return None
+
+
+def described(value: object) -> str | None:
+    """A text that only describes, such as a model's id, of whatever was given; None stays None.
+
+    It costs no run: what is too long is cut, and what is not UTF-8 is escaped.
+
+    >>> described(1.5), described("caf\\udce9")
+    ('1.5', 'caf\\\\udce9')
+    """
+    if value is None:
+        return None
+    try:
+        text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    except Exception:  # a stranger's __str__
+        text = f"<{type(value).__name__}>"
+    return os.fsdecode(text)[:MAX_NAME].encode("utf-8", "backslashreplace").decode()
 
 
 def tags_problem(series: Series) -> str | None:
@@ -53,3 +74,17 @@ def number_of(value: Any) -> float:
     if getattr(value, "ndim", 0):
         value = value.item()  # one element of any shape, else an error
     return float(value)
+
+
+def watch_conversions() -> None:
+    """Let what a value's `float()` warns of on our lines be seen: as an error, which leads to a careful look.
+
+    A complex number would lose its imaginary part, a masked one become NaN. PyTorch's advice to detach is not
+    for us, who only read. Filters for warnings that arise in this package alone; its hot path runs without
+    a test of its own for any of it.
+    """
+    ours = r"entrenar_otel\."
+    with suppress(Exception):  # a program that has replaced the module `warnings`
+        warnings.filterwarnings("error", category=ComplexWarning, module=ours)
+        warnings.filterwarnings("error", r"Warning: converting a masked element", UserWarning, module=ours)
+        warnings.filterwarnings("ignore", r"Converting a tensor with requires_grad", UserWarning, module=ours)

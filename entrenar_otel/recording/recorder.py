@@ -44,7 +44,6 @@ from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready, un
 MAX_LAYOUTS = 1024
 #: Every segment begins with all layouts; they may take a quarter of it, about 60,000 names.
 MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
-LOSS = Series("loss")
 #: What a `log` waits from the moment on in which its run begins to end.
 _SLOWED_SECONDS = 0.001
 
@@ -95,7 +94,7 @@ def _log(
                 if is_foreign(error):
                     raise
                 return
-            stop_line(value, epoch, batch, step)
+            stop_line(value, epoch, batch, step, Series(watched))
             return
     slow(epoch, batch, step, metrics, tags, values)
 
@@ -128,6 +127,7 @@ class Recorder(SegmentLog):
         self.namespace |= {
             "slow": self._log_slowly,
             "stop_line": self._stop,
+            "Series": Series,
             "is_foreign": is_foreign,
             "writers": {},
             "EPOCH": ABSENT_32,
@@ -163,8 +163,13 @@ class Recorder(SegmentLog):
         namespace["BATCH"] = batch
         namespace["STEP"] = step
 
-    def clear_coordinates(self) -> None:
-        self.namespace.update(EPOCH=ABSENT_32, BATCH=ABSENT_32, STEP=ABSENT_64)
+    def place(self) -> dict[str, Any]:
+        """The coordinates now, for `return_to`."""
+        return {name: self.namespace[name] for name in ("EPOCH", "BATCH", "STEP")}
+
+    def return_to(self, place: Mapping[str, Any]) -> None:
+        """Take up the coordinates of an outer loop again."""
+        self.namespace.update(place)
 
     def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
         """A function made for exactly these metrics. Raises ConfigError on invalid names."""
@@ -464,7 +469,7 @@ class Recorder(SegmentLog):
     def _drop(self, samples: int) -> None:
         self.dropped += samples
 
-    def _stop(self, value: Any, epoch: Any, batch: Any, step: Any, series: Series = LOSS) -> None:
+    def _stop(self, value: Any, epoch: Any, batch: Any, step: Any, series: Series) -> None:
         self.bad_loss(series, value, epoch, batch, step)
         if self._held:
             self.obey()

@@ -34,6 +34,7 @@ from entrenar_otel.console import logger
 from entrenar_otel.identity import new_process_name, say_unheard
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.decode import count_records, decode
+from entrenar_otel.recording.inputs import watch_conversions
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.lock import sweep
 from entrenar_otel.recording.notes import CLOCK_SET, SPAN_ENDED, SPAN_STARTED, OpenSpans, note_record
@@ -124,6 +125,7 @@ class SegmentLog:
         self._header = {**header, "process": self.process, "pid": os.getpid()}
         self._header["origin"] = Origin.here().document()
         self.clock.restart()
+        watch_conversions()
         self._followed_ns = self.clock.anchor_ns
         segment = self._create()
         segment.prefault(0, _PREFAULT_FIRST)

@@ -65,7 +65,8 @@ class RunSettings:
         """`[otlp]`: endpoint and service name."""
         if self.file is None:
             return None, None
-        return self.file.otlp.endpoint, self.file.otlp.service_name
+        otlp = self.file.otlp
+        return otlp.endpoint if otlp.enabled else None, otlp.service_name
 
     def choose_lake(self, given: str | os.PathLike[str] | None) -> str:
         """The lake by precedence: code, environment, this file, the default."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+import sys
 import threading
 import time
 from collections import Counter
@@ -243,3 +245,24 @@ def test_a_run_is_recorded_where_the_line_cannot_be_made(
         assert monitor.alerts == []
         assert monitor.sample_count("loss") == 1
     assert "monitoring failed in alert pipeline (RuntimeError: no rules today)" in caplog.text
+
+
+@pytest.mark.parametrize(("table", "library"), [("drift", "scipy"), ("isolation_forest", "sklearn")])
+def test_a_missing_library_disarms_only_its_detector(
+    table: str, library: str, judged: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named with its install line, and counted; a NaN and a threshold stop as ever."""
+    monkeypatch.setitem(sys.modules, library, None)  # as if it were not installed
+    monkeypatch.setattr(errors, "failures", Counter())
+    floor = '[[monitor.threshold]]\nname = "floor"\nmetric = "accuracy"\nmin = 0.5\naction = "stop"'
+    toml = f"[monitor.{table}]\n{floor}"
+    with judged(toml) as one:
+        one.monitor.log(accuracy=0.1)
+        one.tick()
+        with pytest.raises(AndonStop, match="floor"):
+            one.monitor.log(accuracy=0.1)
+    with judged(toml, run_id="nan") as one, pytest.raises(AndonStop, match="loss is nan"):
+        one.monitor.log(loss=math.nan)
+    assert errors.failures[f"detector {table}"] == 2
+    line = rf"the detector {table} is off \(.*pip install 'entrenar-otel\[detectors\]'\); the others judge"
+    assert re.search(line, caplog.text)

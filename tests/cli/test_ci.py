@@ -290,3 +290,38 @@ def test_a_run_that_was_killed(cli: Cli) -> None:
     assert latency.duration_ns[index] >= 50_000_000
     cli("recover")
     assert cli("ci").out.splitlines()[2:] == answer.out.splitlines()[2:]
+
+
+VACUOUS = """
+[[assertion]]
+name = "latency"
+type = "critical_path"
+max_duration_ms = 100
+[[assertion]]
+name = "god"
+type = "anti_pattern"
+pattern = "GodProcess"
+threshold = 0.8
+[[assertion]]
+name = "memory"
+type = "memory_usage"
+max_bytes = 99_000_000_000
+tracking_mode = "rss"
+"""
+
+
+def test_what_was_not_measured_is_not_passed(cli: Cli) -> None:
+    """A run without a span of its own: bookkeeping says nothing of its speed. --strict fails."""
+    Path("renacer.toml").write_text(VACUOUS)
+    with Monitor("r", lake="lake", quiet=True) as monitor:
+        for _ in monitor.steps(range(3)):
+            monitor.log(loss=1.0)
+    verdicts = {one["name"]: one["verdict"] for one in json.loads(cli("ci", "-f", "json").out)["budgets"]}
+    assert verdicts == {"latency": "not measured", "god": "not measured", "memory": "passed"}
+    assert cli("ci").code == 0
+    strict = cli("ci", "--strict", "-f", "junit")
+    suite = ET.fromstring(strict.out)
+    assert (strict.code, suite.get("failures"), suite.get("skipped")) == (1, "2", "0")
+    with Monitor("own", lake="lake", quiet=True) as monitor, monitor.span("mine"):
+        monitor.log(loss=1.0)
+    assert cli("ci", "own", "--strict").code == 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +63,7 @@ def test_a_good_file_is_one_line(cli: Cli) -> None:
         "assertions_off": ["b"],
         "thresholds": ["t", "u"],
         "detectors": ["zscore", "spike", "divergence", "accuracy_drop", "drift"],
+        "missing": [],
         "problems": [],
     }
     example = cli("config", "check", str(ROOT / "renacer.toml"))
@@ -83,3 +87,14 @@ def test_a_wrong_file_is_all_its_problems(cli: Cli) -> None:
         "hint": "",
         "message": TOLD[0],
     }
+
+
+def test_what_this_environment_lacks(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is valid; what could not judge here is named on stderr, with its install line."""
+    Path("renacer.toml").write_text("[monitor.drift]\n")
+    monkeypatch.setitem(sys.modules, "scipy", None)  # as if it were not installed
+    code, out, err = cli("config", "check")
+    assert (code, out) == (0, "renacer.toml: 0 assertions, 0 thresholds, 6 detectors on\n")
+    wanted = "drift would be off: DriftDetector needs scipy: pip install 'entrenar-otel[detectors]'"
+    assert err == wanted + "\n"
+    assert json.loads(cli("config", "check", "--json").out)["missing"] == [wanted]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -127,3 +129,31 @@ def test_errors_where_stderr_is_gone(monkeypatch: pytest.MonkeyPatch, capsys: An
     with pytest.raises(OSError, match="No space"):
         file.close()
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_a_terminal_of_any_encoding(encoding: str) -> None:
+    """Tables get other signs, and the exit code says what it always says; for machines it is UTF-8."""
+    Path("renacer.toml").write_text(
+        '[[assertion]]\nname = "memory"\ntype = "memory_usage"\nmax_bytes = 99_000_000_000\n'
+        'tracking_mode = "rss"\n'
+    )
+    with Monitor("модель", lake="lake", quiet=True) as monitor:
+        monitor.log({"损失": 1.0})
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "entrenar_otel.cli.main", *arguments, "--lake", "lake"],
+            env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+            capture_output=True,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        is_machine = "csv" in arguments or "--json" in arguments or "junit" in arguments
+        return done.stdout.decode("utf-8" if is_machine else encoding)
+
+    mark = "✓ passed" if encoding == "utf-8" else "+ passed"
+    assert mark in run("ci")
+    assert ("модель" if encoding == "utf-8" else "??????") in run("ls")
+    assert json.loads(run("ls", "--json"))[0]["run_id"] == "модель"
+    assert "损失" in run("export", "-f", "csv")
+    assert 'value="модель"' in run("ci", "-f", "junit")

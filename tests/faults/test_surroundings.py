@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -74,6 +75,26 @@ def test_a_live_folder_that_cannot_be_written(place: Any, read_only: Any) -> Non
     done = place.run(LOG.replace("{arguments}", ".auto(quiet=True)"), ENTRENAR_LIVE=str(read_only / "live"))
     assert len(done.said.splitlines()) == 1, done.stderr
     assert str(read_only / "live") in done.stderr
+
+
+@pytest.mark.parametrize("form", ["()", ".auto()"])
+def test_no_home(place: Any, form: Any) -> None:
+    """A container whose user is in no list of users: the temporary folder takes the place of a home."""
+    nobody = """
+        import pwd
+        def unknown(uid):
+            raise KeyError(f"getpwuid(): uid not found: {uid}")
+        pwd.getpwuid = unknown
+    """
+    del place.environment["ENTRENAR_LIVE"]
+    for name in ("HOME", "XDG_STATE_HOME"):
+        place.environment.pop(name, None)
+    place.environment["TMPDIR"] = str(place.root)
+    done = place.run(textwrap.dedent(nobody) + textwrap.dedent(LOG.replace("{arguments}", form)))
+    live = place.root / f"entrenar-{os.geteuid()}" / "live"
+    assert f"there is no home folder; live segments are kept in {live}" in done.said
+    place.live = live
+    assert place.count() == 100
 
 
 def test_a_named_lake_that_cannot_be_written_is_an_error_at_construction(place: Any, read_only: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,15 @@ class Threads:
 @pytest.fixture
 def threads() -> Threads:
     return Threads()
+
+
+@pytest.fixture
+def on_signal() -> Iterator[Callable[[Any], None]]:
+    """Sets what SIGUSR1 does."""
+    before = signal.getsignal(signal.SIGUSR1)
+
+    def set_handler(handler: Any) -> None:
+        signal.signal(signal.SIGUSR1, handler)
+
+    yield set_handler
+    signal.signal(signal.SIGUSR1, before)

@@ -146,7 +146,10 @@ def disk(request: Any, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     folder.mkdir()
     with image.open("wb") as file:
         file.truncate(300 << 20)
-    for command in ([f"mkfs.{request.param}", "-q", image], ["mount", "-o", "loop", image, folder]):
+    for command in (
+        [f"mkfs.{request.param}", "-q", str(image)],
+        ["mount", "-o", "loop", str(image), str(folder)],
+    ):
         try:
             subprocess.run(command, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:

@@ -203,7 +203,16 @@ def test_origin_of_this_process_and_of_nonsense(tmp_path: Path) -> None:
     assert Origin.parse(json.loads(json.dumps(here.document()))) == here
     assert here.is_running() is True
     whole = here.document()
-    for odd in (None, [], "x", {}, whole | {"pid": "1"}, whole | {"pid": 0}, whole | {"pid": True}):
+    odds: tuple[Any, ...] = (
+        None,
+        [],
+        "x",
+        {},
+        whole | {"pid": "1"},
+        whole | {"pid": 0},
+        whole | {"pid": True},
+    )
+    for odd in odds:
         assert Origin.parse(odd) is None
     for odd in (whole | {"boot": None}, whole | {"pid": 2**40}, {"machine": "", "boot": ""}):
         assert Origin.parse(odd) is None

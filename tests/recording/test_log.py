@@ -58,14 +58,14 @@ def test_the_second_call_is_the_fast_path(recorder: Any, way: str) -> None:
 
 def test_current_coordinates_fill_in_what_is_not_given(recorder: Any) -> None:
     """Set in part, used by both forms and the careful path, and cleared."""
-    bound = recorder.bind(["loss"], {"rank": 1})
+    bound, nowhere = recorder.bind(["loss"], {"rank": 1}), recorder.place()
     recorder.set_coordinates(epoch=1, step=10)
     recorder.log(loss=1)
     recorder.set_coordinates(batch=5)
     bound(2)
     bound(3, epoch=0)
     recorder.log(loss=4, step=0, tags={"x": "y"})
-    recorder.clear_coordinates()
+    recorder.return_to(nowhere)
     recorder.log(loss=5)
     assert [row[:3] for row in recorder.rows()] == [(1, -1, 10), (1, 5, 10), (0, 5, 10), (1, 5, 0), ABSENT]
 

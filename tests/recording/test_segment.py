@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from entrenar_processors import Series
 
+from entrenar_otel.recording.header import SegmentError
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.lock import ProcessLock, is_held, try_lock
+from entrenar_otel.recording.mapped import Mapped
 from entrenar_otel.recording.segment import (
     HEADER_BYTES,
     SEGMENT_BYTES,
     SMALLEST_BYTES,
     Segment,
-    SegmentError,
     Snapshot,
 )
 
@@ -87,6 +88,7 @@ def test_seal_finds_what_another_thread_wrote_between_its_two_calls(tmp_path: Pa
     """The position may be outdated by the time that writing stops."""
     segment = make(tmp_path)
     segment.write(RECORD)
+    assert isinstance(segment.body, Mapped)
     real = segment.body.map
 
     class Late:
@@ -110,7 +112,7 @@ def test_every_damaged_byte_of_the_header_is_noticed(tmp_path: Path) -> None:
     """Whose rows these are and which `seq` they have must be right or refused."""
     segment = make(tmp_path, first_seq=2**40 + 5)
     length = 32 + len(json.dumps(segment.header))
-    data = bytearray(segment.body.map[:])
+    data = bytearray(segment.words().tobytes())
     segment.close()
     for at in range(length):
         damaged = bytearray(data)
@@ -208,11 +210,11 @@ def test_prefault_maps_without_changing_anything(tmp_path: Path) -> None:
     """In whole, in part, on a kernel that cannot, and after the end."""
     segment = make(tmp_path, size=3 << 20)
     segment.write(RECORD)
-    before = bytes(segment.body.map[:])
+    before = segment.words().tobytes()
     segment.prefault(5000, 1 << 20)
     segment.prefault(1 << 20, 1 << 30)
     segment.prefault(1 << 30, 1)
-    assert bytes(segment.body.map[:]) == before
+    assert segment.words().tobytes() == before
     assert segment.position() == HEADER_BYTES + len(RECORD)
     segment.close()
     segment.prefault(0, 1 << 20)

@@ -31,7 +31,7 @@ class Gate:
         for name in ("list", "write", "write_bytes", "location"):
             monkeypatch.setattr(LocalStorage, name, self._guarded(getattr(LocalStorage, name)))
         makedirs = os.makedirs
-        monkeypatch.setattr(request.os, "makedirs", self._guarded(makedirs))
+        monkeypatch.setattr(os, "makedirs", self._guarded(makedirs))
 
     def _guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def wait_then(*arguments: Any, **options: Any) -> Any:
@@ -71,7 +71,8 @@ def mend_lake() -> None:
 
 
 def rows() -> list[dict[str, Any]]:
-    return Lake("lake").query("SELECT attempt, value FROM metrics ORDER BY attempt, value").to_pylist()
+    table = Lake("lake").query("SELECT attempt, value FROM metrics ORDER BY attempt, value")
+    return list(table.to_pylist())
 
 
 def states() -> list[tuple[int, str]]:

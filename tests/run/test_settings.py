@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ Setter = Callable[[str, str], None]
         ({"ENTRENAR_RUN_ID": "mine", "TORCHELASTIC_RUN_ID": "t", "SLURM_JOB_ID": "1"}, "mine", 0, 1),
         ({"TORCHELASTIC_RUN_ID": "t", "SLURM_JOB_ID": "1", "RANK": "3", "WORLD_SIZE": "8"}, "t", 3, 8),
         ({"TORCHELASTIC_RUN_ID": "none", "SLURM_JOB_ID": "12", "SLURM_STEP_ID": "3"}, "12.3", 0, 1),
-        ({"ENTRENAR_RUN_ID": "x", "SLURM_PROCID": "5", "SLURM_NTASKS": "6"}, "x", 5, 6),
+        ({"ENTRENAR_RUN_ID": "x", "SLURM_PROCID": "5", "SLURM_NTASKS": "6"}, "x", 0, 1),
         ({"ENTRENAR_RUN_ID": "x", "RANK": "2", "WORLD_SIZE": "-1"}, "x", 2, 3),
         ({"ENTRENAR_RUN_ID": "x", "RANK": "-1", "WORLD_SIZE": "1"}, "x", 0, 1),
         ({"ENTRENAR_RUN_ID": "x", "RANK": "two", "WORLD_SIZE": "?"}, "x", 0, 1),
@@ -138,11 +139,14 @@ def test_run_and_rank_of_the_launcher(
 def test_ranks_without_a_shared_id_are_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Several ranks and no run id: one line that names the variable to set; new ids never repeat."""
-    monkeypatch.setenv("RANK", "1")
+    """Several ranks and no run id: rank 0 names the variable to set; new ids never repeat."""
     monkeypatch.setenv("WORLD_SIZE", "4")
-    first, second = Monitor.auto(), Monitor.auto()
-    assert first.run_id != second.run_id
+    ids = set()
+    for rank in ("1", "0"):
+        assert caplog.text == ""
+        monkeypatch.setenv("RANK", rank)
+        ids |= {Monitor.auto().run_id, Monitor.auto().run_id}
+    assert len(ids) == 4
     assert "4 ranks share no run id, so each records a run of its own: set ENTRENAR_RUN_ID" in caplog.text
 
 
@@ -258,3 +262,15 @@ def test_a_lake_that_breaks_after_construction_gets_the_run_when_it_is_back(
 def test_one_default_lake() -> None:
     """Written twice, since the lake's package is slow to import."""
     assert run_settings.DEFAULT_LAKE == DEFAULT_LAKE
+
+
+def test_otlp_that_is_off_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`[otlp] enabled = false` with an endpoint, as many a renacer.toml has it: nobody is connected to."""
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    write_toml('[otlp]\nenabled = false\nendpoint = "http://localhost:4317"\nservice_name = "digits"\n')
+    assert RunSettings.find("renacer.toml").otlp == (None, "digits")
+    with Monitor("r", quiet=True) as monitor:
+        monitor.log(a=1)
+        assert [thread.name for thread in threading.enumerate() if "OTLP" in thread.name] == []
+    write_toml('[otlp]\nendpoint = "http://localhost:4317"\n')
+    assert RunSettings.find("renacer.toml").otlp == ("http://localhost:4317", None)

@@ -25,8 +25,9 @@ Points = list[tuple[Mapping[str, Any], float]]
 class Judge:
     """Processors and policy, and the counts of what they found. Thread-safe.
 
-    `others` are the program's own processors. Each processor has a guard of its own: where one fails, the
-    others judge on. `lost` counts findings whose metric found no count of its own.
+    `others` are the program's own processors. Each processor has a guard of its own: one that raises is out
+    for the rest of the run, since it may have seen half of the samples, and the others judge on. `lost`
+    counts findings whose metric found no count of its own.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Judge:
         lost: Callable[[int], None] = lambda _n: None,
     ) -> None:
         self.processors = tuple(processors)
+        self._broken: set[int] = set()  # ids of processors that raised
         self.policy = policy
         self._others = tuple(others)
         self._lost = lost
@@ -57,15 +59,23 @@ class Judge:
         """What the processors find in the samples of a tick, in the order of the recording."""
         findings: list[Finding] = []
         for processor in self.processors:
-            with guard(f"detector {type(processor).__name__}"):
-                findings += processor.update(samples)
+            findings += self._found_by(processor, type(processor).__name__, samples)
         if self._others:
             samples = own_copy(samples)
         for other in self._others:
-            with guard(f"detector {other.name}"):
-                findings += other.update(samples)
+            findings += self._found_by(other, other.name, samples)
         findings.sort(key=lambda finding: finding.order)
         return findings
+
+    def _found_by(self, processor: Processor | UserProcessor, name: str, samples: Samples) -> list[Finding]:
+        if id(processor) not in self._broken:
+            with guard(f"detector {name}", "it judges no more in this run, the others do"):
+                try:
+                    return processor.update(samples)
+                except Exception:
+                    self._broken.add(id(processor))
+                    raise
+        return []
 
     def decide(self, findings: Sequence[Finding], now_ns: int) -> list[Alert]:
         """The alerts that begin, call for more, or are resolved."""

@@ -35,12 +35,13 @@ def ci(
         Path, typer.Option("--config", "-c", help=r"The file with the \[\[assertion]] tables.")
     ] = Path("renacer.toml"),
     form: Annotated[GateFormat, typer.Option("--format", "-f", help="The format.")] = GateFormat.TABLE,
+    strict: Annotated[bool, typer.Option(help="Fail on a budget that was not measured, too.")] = False,
 ) -> None:
     """Judge a run against its budgets: latency, spans, memory, anti-patterns, and your own conditions.
 
     Exit code 0: no budget with fail_on_violation is exceeded; 1: one is; 2: there is no such run, or the
     settings file or the lake is missing or invalid.
-    What was not measured is reported as such, and fails nothing.
+    What was not measured is reported as such, and fails nothing unless --strict is given.
 
     [dim]Examples:[/dim] entrenar-otel ci · entrenar-otel ci digits-7 --format junit > budgets.xml
     """
@@ -48,14 +49,20 @@ def ci(
 
     assertions = load_assertions(config)
     try:
-        gate = judge(open_lake(settings_file=config) if assertions else None, run, assertions, str(config))
+        gate = judge(
+            open_lake(settings_file=config) if assertions else None,
+            run,
+            assertions,
+            str(config),
+            strict=strict,
+        )
     except (RunError, LakeError) as error:  # 1 means a violation, and nothing else
         print_error(error)
         raise typer.Exit(2) from None
     if Options.json or form is GateFormat.JSON:
         print_json(gate.as_dict())
     elif form is GateFormat.JUNIT:
-        echo(as_junit(gate), end="")
+        echo(as_junit(gate), end="", for_machines=True)
     else:
         show_gate(gate, Console())
     if not gate.is_passed:
@@ -68,6 +75,8 @@ def check_config(
 ) -> None:
     """Check a renacer.toml: print what is in it, or all its problems by line (exit code 2).
 
+    What this environment lacks for it, such as scipy for drift, is named; the file is valid all the same.
+
     [dim]Examples:[/dim] entrenar-otel config check · entrenar-otel config check other.toml --json
     """
     from entrenar_otel.cli.config_check import checked, summary
@@ -77,6 +86,8 @@ def check_config(
         print_json(result)
     elif result["ok"]:
         echo(summary(result))
+        for line in result["missing"]:
+            complain(line)
     else:
         for problem in result["problems"]:
             complain(problem["message"])

@@ -173,10 +173,7 @@ def query(
         print_table(table, Console())
         return
     text = export_table(table, "csv" if form is QueryFormat.TABLE else form.value, output)
-    echo(
-        f"{table.num_rows} rows written to {output}" if text is None else text,
-        end="\n" if text is None else "",
-    )
+    _print_export(text, f"{table.num_rows} rows written to {output}")
 
 
 @commands.command()
@@ -194,4 +191,12 @@ def export(
     lake = open_lake()
     run_id = lake.find_run(run)
     text = export_run(lake, run_id, form.value, output)
-    echo(f"run {run_id} written to {output}" if text is None else text, end="\n" if text is None else "")
+    _print_export(text, f"run {run_id} written to {output}")
+
+
+def _print_export(text: str | None, done: str) -> None:
+    """What was exported, or that it is in a file."""
+    if text is None:
+        echo(done)
+    else:
+        echo(text, end="", for_machines=True)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from entrenar_processors import Series
+from entrenar_processors.metric_names import known_as
 
 from entrenar_otel.errors import describe, guard
 from entrenar_otel.interruption import from_outside
@@ -152,7 +153,7 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
         identity = [variable for variable in variables if variable not in COORDINATES]
         if names in self._typed:
             identity += [f"{variable}.__class__" for variable in identity]
-        watched = self.declared.metric == "loss"
+        watched = known_as(self.declared.metric)[0] == "loss"
         source = _SOURCE.format(
             unpack=f"    {', '.join(variables)}, = attributes.values()\n" if variables else "",
             check=_CHECKS.get(self.declared.instrument.kind, ""),
@@ -170,7 +171,9 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
     def _hold(self, amount: Any, attributes: Mapping[str, Any] | None) -> None:
         """A non-finite loss was recorded: the line stops at the next `log` or `raise_if_stopped()`."""
         at = attributes or {}
-        series = Series.of("loss", {key: text_of(v) for key, v in at.items() if key not in COORDINATES})
+        series = Series.of(
+            self.declared.metric, {key: text_of(v) for key, v in at.items() if key not in COORDINATES}
+        )
         self._recorder.bad_loss(series, amount, at.get("epoch"), at.get("batch"), at.get("step"))
 
 

@@ -21,9 +21,11 @@ Mask = NDArray[np.bool_]
 
 #: The loop itself: these spans last as long as the training, so no budget of a single operation means them.
 CONTAINERS = frozenset({"training.run", "training.epoch"})
+#: What a monitor notes by itself in any run: these spans measure nothing that anybody did.
+BOOKKEEPING = CONTAINERS | {"training.run.started"}
 #: The span of a step: its self-time is the loop's too, but its duration is a latency.
 STEP = "training.step"
-_LOOP = CONTAINERS | {STEP}
+_LOOP = BOOKKEEPING | {STEP}
 
 #: A tight loop is at least this many spans of one name, each at most this long, …
 TIGHT_REPEATS, TIGHT_SPAN_NS = 20, 1_000_000
@@ -160,8 +162,8 @@ class SpanTimes:
     # -- what budgets are about -----------------------------------------------------------------
 
     def longest(self, pattern: str | None) -> int | None:
-        """The longest span whose name matches; without a pattern, of all except run and epochs."""
-        mask = ~self.named(CONTAINERS) if pattern is None else self.matching(pattern)
+        """The longest span whose name matches; without a pattern, of all but bookkeeping."""
+        mask = ~self.named(BOOKKEEPING) if pattern is None else self.matching(pattern)
         if not mask.any():
             return None
         return int(np.argmax(np.where(mask, self.duration_ns, -1)))

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from entrenar_processors.budgets.span_times import CONTAINERS, Share, SpanTimes
+from entrenar_processors.budgets.span_times import BOOKKEEPING, Share, SpanTimes
 from entrenar_processors.durations import text_of
 from entrenar_processors.expression import Lookup, Verdict, parse
 
@@ -40,6 +40,10 @@ UNITS = {
     "anti_pattern": "1",
     "custom": "1",
 }
+
+
+#: Why nothing can be said of where the time went.
+NOTHING_DONE = "no span of a step, or of the program's own, was recorded"
 
 
 class Outcome(StrEnum):
@@ -210,7 +214,7 @@ def _critical_path(assertion: Any, facts: BudgetFacts) -> Result:
         name, value = longest
         return judged(assertion, value, limit, latency_message(name, value, limit), name)
     if spans is None or index is None or span_ms is None:
-        return not_measured(assertion, no_span(pattern))
+        return not_measured(assertion, no_span(pattern, NOTHING_DONE))
     name, value = spans.name_of(index), span_ms
     message = latency_message(name, value, limit)
     parts = Counter[str]()
@@ -230,7 +234,7 @@ def _largest(values: Mapping[str, float], *, above: float | None) -> tuple[str, 
 
 def is_about_latency(pattern: str | re.Pattern[str] | None, name: str) -> bool:
     """Whether a latency of this name is judged by a budget with this pattern."""
-    return name not in CONTAINERS if pattern is None else re.search(pattern, name) is not None
+    return name not in BOOKKEEPING if pattern is None else re.search(pattern, name) is not None
 
 
 def _made_of(parts: Counter[str], name: str) -> str:
@@ -293,8 +297,8 @@ def share_of(assertion: AntiPattern, spans: SpanTimes | None, lookup: Lookup) ->
         if pattern is not None or waited is None or stepped is None or stepped <= 0:
             return f"{no_span(pattern, 'no transfer span was recorded')}, nor data_wait and step_duration"
         return Share(min(1.0, waited / stepped), "data_wait")
-    if spans is None or not len(spans) or not spans.matching(pattern).any():
-        return no_span(pattern)
+    if spans is None or not (spans.matching(pattern) & ~spans.named(BOOKKEEPING)).any():
+        return no_span(pattern, NOTHING_DONE)
     return spans.god_process(pattern) if assertion.pattern == "GodProcess" else spans.tight_loop(pattern)
 
 

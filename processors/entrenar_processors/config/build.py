@@ -5,7 +5,8 @@ Not imported by the package root, since the settings need pydantic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from entrenar_processors.alert import Action, Level, Rule
 from entrenar_processors.config.models import (
@@ -13,7 +14,10 @@ from entrenar_processors.config.models import (
     AndonSettings,
     Assertion,
     Config,
+    DivergenceSettings,
+    DriftSettings,
     MonitorSettings,
+    SpikeSettings,
     ThresholdSettings,
 )
 from entrenar_processors.detectors.accuracy_drop import AccuracyDrop
@@ -51,56 +55,90 @@ EXPLOSION = "gradient_explosion"
 WARNED = "Numerical warning"
 
 
-def processors_of(settings: MonitorSettings, drift_detector: DriftDetector | None = None) -> list[Processor]:
+Maker = Callable[[], Processor]
+
+
+def processors_of(
+    settings: MonitorSettings,
+    drift_detector: DriftDetector | None = None,
+    *,
+    failed: Callable[[str, Exception], object] | None = None,
+) -> list[Processor]:
     """New processors by these settings; a `drift_detector` turns drift on, and is the detector used.
+
+    Each is made for itself. Where one cannot be, `failed` is called with its name and the error, and the
+    others are made; without `failed` the error is raised (MissingExtra: a library is not installed).
 
     >>> [type(processor).__name__ for processor in processors_of(MonitorSettings())][:3]
     ['NonfiniteDetector', 'SlidingWindowBaseline', 'SpikeDetector']
     """
-    andon = settings.andon
-    processors: list[Processor] = [NonfiniteDetector(andon.stop_after_nonfinite_gradients, andon.nonfinite)]
-    processors += [ThresholdDetector(limit) for limit in _limits(settings)]
-    processors += _detectors(settings)
-    drift = settings.drift
-    if drift_detector is not None or (drift is not None and drift.enabled):
-        metrics = drift.metrics if drift is not None else ("accuracy",)
-        if drift_detector is None and drift is not None:
-            drift_detector = DriftDetector(drift.window, drift.threshold, test=drift.test)
-        processors.append(DriftMonitor(drift_detector, metrics))
-    if (forest := settings.isolation_forest) is not None and forest.enabled:
-        processors.append(
-            ForestMonitor(
-                forest.metrics, n_trees=forest.n_trees, subsample=forest.subsample, quantile=forest.quantile
-            )
-        )
+    processors: list[Processor] = []
+    for name, make in _makers(settings, drift_detector):
+        try:
+            processors.append(make())
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(name, error)
     return processors
 
 
-def _detectors(settings: MonitorSettings) -> Iterator[Processor]:
+def _makers(settings: MonitorSettings, drift_detector: DriftDetector | None) -> Iterator[tuple[str, Maker]]:
+    """What makes each processor, by the name of its table in the file."""
+    andon = settings.andon
+    yield "nonfinite", lambda: NonfiniteDetector(andon.stop_after_nonfinite_gradients, andon.nonfinite)
+    for limit in _limits(settings):
+        yield f"threshold.{limit.name}", partial(ThresholdDetector, limit)
     if (z := settings.zscore).enabled:
-        yield SlidingWindowBaseline(z.window, z.min_samples, z.threshold, z.metrics)
+        yield "zscore", lambda: SlidingWindowBaseline(z.window, z.min_samples, z.threshold, z.metrics)
     if (spike := settings.spike).enabled:
-        directions = {metric: SPIKES.get(metric, "up") for metric in spike.metrics}
-        if spike.threshold is None:
-            yield SpikeDetector(spike.window, spike.min_samples, metrics=directions, thresholds=THRESHOLDS)
-        else:
-            yield SpikeDetector(
-                spike.window, spike.min_samples, spike.threshold, metrics=directions, thresholds={}
-            )
+        yield "spike", partial(_spike, spike)
     if (divergence := settings.divergence).enabled:
-        directions = {metric: SPIKES.get(metric, "up") for metric in divergence.metrics}
-        yield DivergenceDetector(
-            warm_up=divergence.warm_up, threshold=divergence.threshold, metrics=directions
-        )
+        yield "divergence", partial(_divergence, divergence)
     if (drop := settings.accuracy_drop).enabled:
-        yield AccuracyDrop(drop.metrics, max_drop_ratio=drop.max_drop_ratio, window=drop.window)
-    if (silent := settings.silent).enabled:
-        yield SilentMembers(
-            silent.metrics,
-            stopped_after=silent.stopped_after,
-            nan_after=silent.nan_after,
-            constant_after=silent.constant_after,
+        yield (
+            "accuracy_drop",
+            lambda: AccuracyDrop(drop.metrics, max_drop_ratio=drop.max_drop_ratio, window=drop.window),
         )
+    if (silent := settings.silent).enabled:
+        yield (
+            "silent",
+            lambda: SilentMembers(
+                silent.metrics,
+                stopped_after=silent.stopped_after,
+                nan_after=silent.nan_after,
+                constant_after=silent.constant_after,
+            ),
+        )
+    drift = settings.drift
+    if drift_detector is not None or (drift is not None and drift.enabled):
+        yield "drift", partial(_drift, drift, drift_detector)
+    if (forest := settings.isolation_forest) is not None and forest.enabled:
+        yield (
+            "isolation_forest",
+            lambda: ForestMonitor(
+                forest.metrics, n_trees=forest.n_trees, subsample=forest.subsample, quantile=forest.quantile
+            ),
+        )
+
+
+def _spike(settings: SpikeSettings) -> Processor:
+    directions = {metric: SPIKES.get(metric, "up") for metric in settings.metrics}
+    window, least, threshold = settings.window, settings.min_samples, settings.threshold
+    if threshold is None:
+        return SpikeDetector(window, least, metrics=directions, thresholds=THRESHOLDS)
+    return SpikeDetector(window, least, threshold, metrics=directions, thresholds={})
+
+
+def _divergence(settings: DivergenceSettings) -> Processor:
+    directions = {metric: SPIKES.get(metric, "up") for metric in settings.metrics}
+    return DivergenceDetector(warm_up=settings.warm_up, threshold=settings.threshold, metrics=directions)
+
+
+def _drift(settings: DriftSettings | None, detector: DriftDetector | None) -> Processor:
+    if detector is None and settings is not None:
+        detector = DriftDetector(settings.window, settings.threshold, test=settings.test)
+    return DriftMonitor(detector, settings.metrics if settings is not None else ("accuracy",))
 
 
 def _limits(settings: MonitorSettings) -> Iterator[Limit]:

@@ -429,6 +429,8 @@ class OtlpSettings(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
+    enabled: bool = True
+    """Whether anything is sent to `endpoint`; the environment's own endpoint counts in any case."""
     endpoint: Text | None = None
     """Where OTLP is sent."""
     service_name: Text | None = None

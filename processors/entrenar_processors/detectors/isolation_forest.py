@@ -7,6 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.metric_names import name_in
 from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Column, Floats, Ints, Samples, Series
 from entrenar_processors.stats.isolation_forest import IsolationForest
@@ -96,7 +97,7 @@ class ForestMonitor(Counting):
         """The joint rows of each set of series, in recording order; `values` is `(n, k)`."""
         parts: dict[tuple[Series, ...], list[Column]] = {}
         for block in samples.blocks:
-            series = tuple(sorted(column for column in block.series if column.metric in self._metrics))
+            series = tuple(sorted(column for column in block.series if name_in(self._metrics, column)))
             if not series:
                 continue
             values = block.values[:, [block.column_of[column] for column in series]]

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.metric_names import TRAIN, known_as, name_in, split_of
 from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Column, Samples, Series
 from entrenar_processors.stats.core import require
@@ -16,12 +17,12 @@ GRADIENTS = ("gradient_norm",)
 
 
 def is_training_loss(series: Series) -> bool:
-    """Whether it is the façade metric `loss`, of training.
+    """Whether it is the loss, by any of its names, of training.
 
-    >>> is_training_loss(Series("loss")), is_training_loss(Series.of("loss", {"split": "validation"}))
+    >>> is_training_loss(Series("train/loss")), is_training_loss(Series.of("loss", {"split": "validation"}))
     (True, False)
     """
-    return series.metric == "loss" and dict(series.tags).get("split", "train") == "train"
+    return known_as(series.metric)[0] == "loss" and split_of(series) in (None, TRAIN)
 
 
 class NonfiniteDetector(Counting):
@@ -69,7 +70,7 @@ class NonfiniteDetector(Counting):
     def _name(self, series: Series) -> str:
         if is_training_loss(series):
             return "nonfinite.loss"
-        return f"nonfinite.{series.metric if series.metric in self._named else 'other'}"
+        return f"nonfinite.{name_in(self._named, series) or 'other'}"
 
     def _judge(self, series: Series, column: Column) -> list[Finding]:
         values = column.values
@@ -96,14 +97,14 @@ class NonfiniteDetector(Counting):
         if start == row:
             findings.append(self._finding(self._name(series), series, column, row, 1, 1))
         at, n = start + self._stop_after - 1, self._stop_after
-        if series.metric in GRADIENTS and row <= at < end:
+        if name_in(GRADIENTS, series) and row <= at < end:
             findings.append(self._finding("nonfinite.gradients", series, column, at, n, n))
         return findings
 
     def _end(self, series: Series, column: Column, start: int, end: int) -> list[Finding]:
         length = end - start
         findings = [self._finding(self._name(series), series, column, end, length, length - 1, resolved=True)]
-        if series.metric in GRADIENTS and length >= self._stop_after:
+        if name_in(GRADIENTS, series) and length >= self._stop_after:
             more = length - self._stop_after
             findings.append(
                 self._finding("nonfinite.gradients", series, column, end, length, more, resolved=True)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from entrenar_processors.finding import Coordinates
+from entrenar_processors.metric_names import VALIDATION, known_as, name_in, split_of
 from entrenar_processors.samples import Column, Samples, Series
-
-#: Values of the tag `split` for measurements of the whole model and not of a batch.
-VALIDATION = frozenset({"validation", "val", "valid", "eval", "dev", "test"})
 
 _Group = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -19,15 +17,15 @@ def is_validation(series: Series) -> bool:
     >>> is_validation(Series.of("accuracy", {"split": "val"})), is_validation(Series("accuracy"))
     (True, False)
     """
-    return dict(series.tags).get("split") in VALIDATION
+    return split_of(series) == VALIDATION
 
 
 class PreferValidation:
     """Chooses the rows to judge: from the first validation value on, training values are left out.
 
-    Series belong together if they differ only in the tag `split`. The choice follows the order of
-    recording, so it is the same however the samples are chunked. Non-finite values are counted in
-    `nonfinite` and left out.
+    Series belong together if they are the same metric and differ only in the split, by tag or by name. The
+    choice follows the order of recording, so it is the same however the samples are chunked. Non-finite
+    values are counted in `nonfinite` and left out.
 
     >>> validation = Series.of("accuracy", {"split": "val"})
     >>> samples = Samples.from_columns({"accuracy": [0.5], validation: [0.4]})
@@ -45,7 +43,7 @@ class PreferValidation:
         watched = {
             series: self._finite(series, samples)
             for series in samples.series
-            if series.metric in self._metrics
+            if name_in(self._metrics, series)
         }
         for series, column in watched.items():
             if is_validation(series) and len(column.seq):
@@ -76,4 +74,4 @@ class PreferValidation:
 
 
 def _group(series: Series) -> _Group:
-    return series.metric, tuple(tag for tag in series.tags if tag[0] != "split")
+    return known_as(series.metric)[0], tuple(tag for tag in series.tags if tag[0] != "split")

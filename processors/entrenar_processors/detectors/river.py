@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.metric_names import name_in
 from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Samples, Series
 from entrenar_processors.stats.arrays import LARGEST
@@ -76,7 +77,7 @@ class RiverAdapter(Counting):
     def update(self, samples: Samples) -> list[Finding]:
         findings: list[Finding] = []
         for series in samples.series:
-            if series.metric not in self._metrics:
+            if name_in(self._metrics, series) is None:
                 continue
             column = samples.column(series)
             if (state := self._series.get(series)) is None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from entrenar_processors.detectors.tables import Source, Stack, stacked, tables
 from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.metric_names import name_in
 from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Floats, Ints, Samples, Series
 from entrenar_processors.stats.arrays import Index, columns_of
@@ -80,7 +81,7 @@ class SeriesProcessor(Counting):
         """The watched columns of a table, their rows of state and their signs."""
         if (known := self._layouts.get(series)) is not None:
             return known
-        columns = [i for i, column in enumerate(series) if column.metric in self._signs]
+        columns = [i for i, column in enumerate(series) if name_in(self._signs, column)]
         before = len(self._row)
         places = np.array([self._row.setdefault(series[i], len(self._row)) for i in columns], np.int64)
         self._core.reserve(len(self._row))
@@ -90,7 +91,7 @@ class SeriesProcessor(Counting):
         rows: Index = slice(int(places[0]), int(places[-1]) + 1) if contiguous else places
         if len(self._layouts) >= _LAYOUTS:
             self._layouts.clear()
-        signs = np.array([self._signs[series[i].metric] for i in columns])
+        signs = np.array([self._signs[name_in(self._signs, series[i]) or ""] for i in columns])
         if keep:
             self._layouts[series] = columns, rows, signs
         return columns, rows, signs

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
+from entrenar_processors.metric_names import name_in
 from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Block, Column, Floats, Samples, Series
 from entrenar_processors.stats.silence import Group, Limits
@@ -101,7 +102,7 @@ class SilentMembers(Counting):
         return findings
 
     def _group(self, series: Series) -> Group | None:
-        if series.metric not in self._metrics or not series.tags:
+        if not series.tags or name_in(self._metrics, series) is None:
             return None
         if (group := self._group_of.get(series)) is None:
             key = series.metric, tuple(tag if tag[0] in self._apart else tag[0] for tag in series.tags)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from entrenar_processors.detectors.series import SeriesProcessor
+from entrenar_processors.metric_names import name_in
 from entrenar_processors.samples import Floats, Series
 from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, clipped, columns_of, yielding_slices
 from entrenar_processors.stats.core import Core, Hit, Hits, require
@@ -94,8 +95,8 @@ class SpikeDetector(SeriesProcessor):
         return self._spikes
 
     def _added(self, row: int, series: Series) -> None:
-        if series.metric in self._thresholds:
-            self._spikes.cusum.threshold[row] = self._thresholds[series.metric]
+        if (name := name_in(self._thresholds, series)) is not None:
+            self._spikes.cusum.threshold[row] = self._thresholds[name]
 
 
 def sign_of(direction: str) -> float:

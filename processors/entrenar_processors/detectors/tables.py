@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from entrenar_processors.finding import Coordinates
+from entrenar_processors.metric_names import name_in
 from entrenar_processors.samples import Block, Column, Floats, Samples, Series
 from entrenar_processors.stats.arrays import SCALAR_BELOW
 
@@ -38,9 +39,9 @@ def tables(
     samples: Samples, metrics: frozenset[str]
 ) -> Iterator[tuple[Block | Column, tuple[Series, ...], Floats]]:
     """Dense tables that have watched series; the rows of a series are always in recording order."""
-    blocks = [block for block in samples.blocks if any(series.metric in metrics for series in block.series)]
+    blocks = [block for block in samples.blocks if any(name_in(metrics, series) for series in block.series)]
     if len(blocks) > 1:
-        watched = [series for block in blocks for series in block.series if series.metric in metrics]
+        watched = [series for block in blocks for series in block.series if name_in(metrics, series)]
         if len(watched) != len(set(watched)):  # a series in two blocks: its rows are interleaved by seq
             for series in sorted(set(watched)):
                 column = samples.column(series)
@@ -60,7 +61,7 @@ def stacked(
     narrow: dict[int, list[tuple[Block | Column, Series, Floats]]] = {}
     whole: list[Table] = []
     for source, series, values in parts:
-        watched = [i for i, column in enumerate(series) if column.metric in metrics]
+        watched = [i for i, column in enumerate(series) if name_in(metrics, column)]
         if len(watched) >= SCALAR_BELOW:
             yield source, series, values
             continue

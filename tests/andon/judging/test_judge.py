@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from entrenar_processors import Coordinates, Finding, Samples, Series, Severity
 from entrenar_processors.config.build import processors_of, rules_of
 from entrenar_processors.config.models import Config
+from entrenar_processors.detectors.nonfinite import NonfiniteDetector
 from entrenar_processors.policy import Policy
 
+from entrenar_otel import errors
 from entrenar_otel.andon.judging import judge as judge_module
 from entrenar_otel.andon.judging.judge import Judge
 
@@ -49,3 +53,23 @@ def test_findings_come_in_the_order_of_the_recording() -> None:
     places = [finding.at.seq for finding in found]
     assert places == sorted(places)
     assert {finding.detector for finding in found} >= {"zscore", "nonfinite.loss", "nonfinite.other"}
+
+
+def test_a_detector_that_breaks_is_out(lenient: Callable[[], None], caplog: pytest.LogCaptureFixture) -> None:
+    """Its state is unknown from then on: it says nothing more, though it would, and the others judge."""
+
+    class Breaks(NonfiniteDetector):
+        def update(self, samples: Samples) -> list[Finding]:
+            if len(calls) == 1:
+                raise MemoryError("no room")
+            calls.append(len(samples.blocks))
+            return super().update(samples)
+
+    calls: list[int] = []
+    lenient()
+    judge = Judge([Breaks(20), NonfiniteDetector(20)], Policy(rules_of(Config())))
+    ticks = [Samples.from_columns({name: [float("nan")]}) for name in ("a", "b", "c")]
+    found = [len(judge.judge(samples)) for samples in ticks]
+    assert (found, calls) == ([2, 1, 1], [1])
+    assert errors.failures["detector Breaks"] == 1
+    assert "monitoring failed in detector Breaks (MemoryError: no room); it judges no more" in caplog.text

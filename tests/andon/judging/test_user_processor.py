@@ -217,14 +217,15 @@ GOOD = Finding("odd", Series("loss"), Severity.LOW, Coordinates(seq=0), 1.0, 0.0
 def test_one_that_fails_harms_nobody(
     answer: Any, said: str, tmp_path: Path, lenient: Lenient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Said once with its name, counted; the others judge on, and so does the heartbeat."""
+    """Said and counted with its name, and out; the others judge on, and so does the heartbeat."""
     with kit(tmp_path, processors=[Odd(answer), Negative()]) as one:
         lenient()
         for value in (-1.0, -2.0):
             log(one, value)
         assert [alert.name for alert in one.alerts] == ["negative"]
-    assert errors.failures["detector Odd"] == 2
+    assert errors.failures["detector Odd"] == 1
     assert caplog.text.count("monitoring failed in detector Odd") == 1
+    assert "it judges no more in this run, the others do" in caplog.text
     assert said in caplog.text
 
 

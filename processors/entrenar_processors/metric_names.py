@@ -1,0 +1,87 @@
+"""Metric names: what a metric is, whatever a framework or a person calls it, and of which split it is.
+
+The lake keeps the name that was given. Detectors, the stop at a NaN and summaries ask here, so that
+`train_loss`, `train/loss`, `Loss` and `total_loss` are watched as `loss` is, and `val_acc` as the
+validation's accuracy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from functools import lru_cache
+
+from entrenar_processors.samples import Series
+
+TRAIN, VALIDATION = "train", "validation"
+
+#: Values of the tag `split`, and words in names, for measurements of the whole model and not of a batch.
+_VALIDATION_WORDS = frozenset({"validation", "val", "valid", "eval", "evaluation", "dev", "test", "testing"})
+_TRAIN_WORDS = frozenset({"train", "training", "trn"})
+#: Words that say how a value was summed up, not what it is.
+_FILLERS = frozenset(
+    {"total", "avg", "mean", "average", "global", "batch", "step", "epoch", "running", "metrics"}
+)
+#: What is left of a name without splits and fillers → the name that detectors know.
+_ALIASES = {
+    "loss": "loss",
+    "losses": "loss",
+    "loss_loss": "loss",  # torchtitan's loss_metrics/global_avg_loss
+    "accuracy": "accuracy",
+    "acc": "accuracy",
+    "acc1": "accuracy",
+    "top1": "accuracy",
+    "top1_acc": "accuracy",
+    "top1_accuracy": "accuracy",
+    "gradient_norm": "gradient_norm",
+    "grad_norm": "gradient_norm",
+    "gradnorm": "gradient_norm",
+    "norm_grad": "gradient_norm",
+    "grad_2_0_norm": "gradient_norm",  # Lightning's grad_2.0_norm_total
+}
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_BREAKS = re.compile(r"[^a-z0-9]+")
+
+
+@lru_cache(maxsize=1 << 16)
+def known_as(metric: str) -> tuple[str, str | None]:
+    """The name that detectors know a metric by (its own, where it is no other), and the split in its name.
+
+    >>> known_as("train/loss"), known_as("val_acc"), known_as("grad_norm"), known_as("aux_loss")
+    (('loss', 'train'), ('accuracy', 'validation'), ('gradient_norm', None), ('aux_loss', None))
+    """
+    words = [word for word in _BREAKS.split(_CAMEL.sub("_", metric).lower()) if word]
+    split = None
+    left = []
+    for word in words:
+        if word in _TRAIN_WORDS or word in _VALIDATION_WORDS:
+            split = TRAIN if word in _TRAIN_WORDS else VALIDATION
+        elif word not in _FILLERS:
+            left.append(word)
+    known = _ALIASES.get("_".join(left))
+    return (metric, None) if known is None else (known, split)
+
+
+def name_in(names: Container[str], series: Series) -> str | None:
+    """The name among `names` that a series goes by: the one given to `log`, else the one it is known as.
+
+    >>> name_in({"loss"}, Series("train_loss")), name_in({"loss"}, Series("learning_rate"))
+    ('loss', None)
+    """
+    if series.metric in names:
+        return series.metric
+    known = known_as(series.metric)[0]
+    return known if known in names else None
+
+
+def split_of(series: Series) -> str | None:
+    """`train` or `validation`, by the tag `split` (another one as it is), else by the name, else None.
+
+    >>> split_of(Series("eval_loss")), split_of(Series.of("loss", {"split": "val"})), split_of(Series("x"))
+    ('validation', 'validation', None)
+    """
+    tag = dict(series.tags).get("split")
+    if tag is None:
+        return known_as(series.metric)[1]
+    word = tag.lower()
+    return VALIDATION if word in _VALIDATION_WORDS else TRAIN if word in _TRAIN_WORDS else tag
