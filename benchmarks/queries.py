@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.harness import BY_HAND, METRICS, Row, median_seconds, started, temporary, training_samples
 from benchmarks.storage import write
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.query import connect
-from entrenar_otel.lake.schema import Owner
+from entrenar_otel.lake.sql.query import connect
+from entrenar_otel.lake.tables.schema import Owner
 from entrenar_otel.recording.segment import HEADER_BYTES, SEGMENT_BYTES
 
 GROUPING = "SELECT metric, COUNT(*), AVG(value), STDDEV(value) FROM metrics GROUP BY metric"

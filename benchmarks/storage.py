@@ -17,8 +17,8 @@ from entrenar_processors import Samples
 
 from benchmarks.harness import Row, temporary, training_samples
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.rows import metric_batches
-from entrenar_otel.lake.schema import METRICS, Owner
+from entrenar_otel.lake.tables.rows import metric_batches
+from entrenar_otel.lake.tables.schema import METRICS, Owner
 
 BATCHES = 300
 OWNER = Owner("bench", 1, 0)

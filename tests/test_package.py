@@ -86,7 +86,7 @@ class A:
     assert list(imports(ast.parse(source))) == [
         *[("duckdb", False), ("entrenar_otel.lake", False)],
         *[("entrenar_otel", False), ("entrenar_otel.lake", False)],
-        *[("entrenar_otel.lake", False), ("entrenar_otel.lake.runs", False)],
+        *[("entrenar_otel.lake", False), ("entrenar_otel.lake.records.runs", False)],
         ("entrenar_otel.monitor.monitor", True),
     ]
 

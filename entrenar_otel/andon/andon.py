@@ -25,7 +25,7 @@ from entrenar_otel.andon.pause import Pause
 from entrenar_otel.console import logger
 from entrenar_otel.errors import AndonStop, guard
 from entrenar_otel.interruption import from_outside
-from entrenar_otel.recording.control import CONTROL, Command, Request
+from entrenar_otel.recording.process.control import CONTROL, Command, Request
 
 #: Alerts that wait for a loop which does not log.
 _MAX_PENDING = 1000

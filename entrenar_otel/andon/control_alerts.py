@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from entrenar_processors import Coordinates
 from entrenar_processors.alert import Action, Alert, Level
 
-from entrenar_otel.recording.control import CONTROL
+from entrenar_otel.recording.process.control import CONTROL
 
 if TYPE_CHECKING:
     from entrenar_otel.andon.judging.judge import Judge

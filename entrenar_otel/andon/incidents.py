@@ -28,8 +28,8 @@ from entrenar_otel.console import logger
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.catalog import encode_run, run_folder
-from entrenar_otel.lake.runs import RunRecord
+from entrenar_otel.lake.records.runs import RunRecord
+from entrenar_otel.lake.store.catalog import encode_run, run_folder
 
 #: How long the incident of a stop may keep the loop waiting.
 STOP_SECONDS = 10.0

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from entrenar_processors import Coordinates
 from entrenar_processors.alert import Alert
 
-from entrenar_otel.recording.control import Request
+from entrenar_otel.recording.process.control import Request
 
 
 class LoopContext(Protocol):

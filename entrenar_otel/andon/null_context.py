@@ -11,7 +11,7 @@ from typing import Any
 from entrenar_processors import Coordinates
 from entrenar_processors.alert import Alert
 
-from entrenar_otel.recording.control import Request
+from entrenar_otel.recording.process.control import Request
 
 
 class NullContext:

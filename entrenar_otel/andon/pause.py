@@ -13,7 +13,7 @@ from entrenar_processors.durations import text_of
 from entrenar_otel.andon.callbacks import Callbacks
 from entrenar_otel.andon.loop_context import LoopContext
 from entrenar_otel.errors import guard
-from entrenar_otel.recording.control import Command, Request
+from entrenar_otel.recording.process.control import Command, Request
 
 #: How often a paused loop looks for a command.
 _LOOK_SECONDS = 0.2

@@ -38,7 +38,7 @@ from entrenar_otel.handlers import Deliveries, Log, RunInfo, from_environment
 if TYPE_CHECKING:
     from entrenar_otel.andon.judging.budget_watch import BudgetWatch
     from entrenar_otel.lake import Lake
-    from entrenar_otel.lake.runs import RunRecord
+    from entrenar_otel.lake.records.runs import RunRecord
     from entrenar_otel.otel.metrics.run_state import RunState
     from entrenar_otel.otel.traces.run_spans import RunSpans
     from entrenar_otel.recording.recorder import Recorder

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from entrenar_otel.errors import RunError
 from entrenar_otel.lake.overview import on_this_host, running
-from entrenar_otel.recording.control import Command, control_path, is_paused, send
+from entrenar_otel.recording.process.control import Command, control_path, is_paused, send
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
-    from entrenar_otel.lake.runs import RunRecord
+    from entrenar_otel.lake.records.runs import RunRecord
 
 
 @dataclass(frozen=True)

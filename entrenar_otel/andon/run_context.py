@@ -13,11 +13,11 @@ from entrenar_otel.andon.stop_message import StopMessage, command_line
 from entrenar_otel.clock import Clock
 from entrenar_otel.console import say
 from entrenar_otel.errors import guard
-from entrenar_otel.recording.control import CONTROL, ControlFile, Request
+from entrenar_otel.recording.process.control import CONTROL, ControlFile, Request
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
-    from entrenar_otel.lake.runs import RunRecord
+    from entrenar_otel.lake.records.runs import RunRecord
     from entrenar_otel.otel.metrics.run_state import RunState
     from entrenar_otel.recording.recorder import Recorder
 

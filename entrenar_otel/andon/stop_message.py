@@ -14,7 +14,7 @@ from entrenar_otel.delivery.worker import Worker
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
-    from entrenar_otel.lake.runs import RunRecord
+    from entrenar_otel.lake.records.runs import RunRecord
 
 #: How long a stop looks for the last finite values.
 LOOK_BACK_SECONDS = 3.0

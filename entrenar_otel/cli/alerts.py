@@ -11,7 +11,7 @@ from rich.text import Text
 from entrenar_otel.cli.events import SEVERITIES
 from entrenar_otel.cli.output import Console
 from entrenar_otel.cli.tables import number
-from entrenar_otel.lake.plain import plain_rows
+from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from entrenar_otel.cli.tables import STATES
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.lake.budget_facts import facts_of
 from entrenar_otel.lake.overview import GOING, runs_of
-from entrenar_otel.lake.runs import UNKNOWN
+from entrenar_otel.lake.records.runs import UNKNOWN
 from entrenar_otel.redact import printable_line
 from entrenar_otel.run.settings import load_config
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.cli.tables import number
-from entrenar_otel.lake.plain import plain_rows
+from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line
 
 if TYPE_CHECKING:

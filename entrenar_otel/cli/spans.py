@@ -16,7 +16,7 @@ from rich.text import Text
 
 from entrenar_otel.cli.events import SEVERITIES, facts, what_of
 from entrenar_otel.cli.output import Console
-from entrenar_otel.lake.plain import plain_rows
+from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line
 
 if TYPE_CHECKING:

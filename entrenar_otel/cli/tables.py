@@ -14,7 +14,7 @@ from rich.text import Text
 
 from entrenar_otel.cli.output import Console
 from entrenar_otel.lake.overview import GOING, NUMBERS, seconds_of
-from entrenar_otel.lake.plain import plain_rows
+from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line, printable_text
 
 if TYPE_CHECKING:

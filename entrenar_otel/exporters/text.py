@@ -8,7 +8,7 @@ from typing import TextIO
 
 import pyarrow as pa
 
-from entrenar_otel.lake.plain import plain_rows
+from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_json
 
 

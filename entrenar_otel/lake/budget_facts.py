@@ -12,7 +12,7 @@ from entrenar_processors.budgets.span_times import SpanTimes
 from entrenar_processors.budgets.verdicts import BudgetFacts
 from entrenar_processors.expression import Lookup
 
-from entrenar_otel.lake.statistics import KEPT, STATISTICS
+from entrenar_otel.lake.sql.statistics import KEPT, STATISTICS
 from entrenar_otel.semconv import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
-from entrenar_otel.lake.schema import METRICS, METRICS_IN_MEMORY, NOTES, ROW_GROUP, SORTED_BY, conform
-from entrenar_otel.lake.skipped import name_skipped
-from entrenar_otel.lake.storage import Storage
+from entrenar_otel.lake.store.catalog import DataFile, list_folder, list_replaced, run_folder
+from entrenar_otel.lake.store.skipped import name_skipped
+from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.tables.schema import METRICS, METRICS_IN_MEMORY, NOTES, ROW_GROUP, SORTED_BY, conform
 
 #: As many rows as a run compacts when it ends, in about a second; `recover` does the rest.
 MAX_ROWS_AT_CLOSE = 5_000_000

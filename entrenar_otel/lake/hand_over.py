@@ -13,11 +13,11 @@ import pyarrow as pa
 from entrenar_processors import Samples
 
 from entrenar_otel.clock import Era
-from entrenar_otel.lake.catalog import run_folder
-from entrenar_otel.lake.journal import Journal, event_rows, span_rows
-from entrenar_otel.lake.rows import metric_batches
-from entrenar_otel.lake.schema import EVENTS, METRICS, SPANS, Owner
-from entrenar_otel.lake.storage import Storage
+from entrenar_otel.lake.store.catalog import run_folder
+from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.tables.journal import Journal, event_rows, span_rows
+from entrenar_otel.lake.tables.rows import metric_batches
+from entrenar_otel.lake.tables.schema import EVENTS, METRICS, SPANS, Owner
 from entrenar_otel.recording.decode import decode
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment, eras_of

@@ -14,18 +14,18 @@ from entrenar_processors import Block, Samples, Series
 
 from entrenar_otel.errors import NotMeasured, RunError
 from entrenar_otel.identity import new_process_name
-from entrenar_otel.lake.catalog import list_metrics, run_folder
 from entrenar_otel.lake.compact import compact
-from entrenar_otel.lake.late import LateStorage
-from entrenar_otel.lake.limits import Limits
-from entrenar_otel.lake.live import usable_live
 from entrenar_otel.lake.prune import Prunable, find_prunable, prune
-from entrenar_otel.lake.query import list_table, run_query
+from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
-from entrenar_otel.lake.rows import metric_batches
-from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
-from entrenar_otel.lake.schema import METRICS, Owner
-from entrenar_otel.lake.storage import Storage, open_storage, remove_stale
+from entrenar_otel.lake.sql.limits import Limits
+from entrenar_otel.lake.sql.live import usable_live
+from entrenar_otel.lake.sql.query import list_table, run_query
+from entrenar_otel.lake.store.catalog import list_metrics, run_folder
+from entrenar_otel.lake.store.late import LateStorage
+from entrenar_otel.lake.store.storage import Storage, open_storage, remove_stale
+from entrenar_otel.lake.tables.rows import metric_batches
+from entrenar_otel.lake.tables.schema import METRICS, Owner
 from entrenar_otel.records import MetricRecord
 
 DEFAULT_LAKE = "entrenar-lake"

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from entrenar_processors.plain import plain
 
-from entrenar_otel.lake.pulse import is_dead
-from entrenar_otel.lake.runs import COMPLETED, CRASHED, RUNNING, STOPPED, UNKNOWN
-from entrenar_otel.lake.statistics import KEPT, columns
-from entrenar_otel.recording.control import is_paused
+from entrenar_otel.lake.records.pulse import is_dead
+from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, RUNNING, STOPPED, UNKNOWN
+from entrenar_otel.lake.sql.statistics import KEPT, columns
+from entrenar_otel.recording.process.control import is_paused
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
-    from entrenar_otel.lake.runs import RunRecord
+    from entrenar_otel.lake.records.runs import RunRecord
 
 #: A running run whose loop is held; only its own host can tell.
 PAUSED = "paused"

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from entrenar_otel.console import logger
-from entrenar_otel.lake.catalog import DataFile, list_folder, list_replaced, run_folder
 from entrenar_otel.lake.compact import consecutive
-from entrenar_otel.lake.execution import spill_folder
-from entrenar_otel.lake.files import is_readable
-from entrenar_otel.lake.limits import Limits
-from entrenar_otel.lake.pulse import is_dead
-from entrenar_otel.lake.query import connect
-from entrenar_otel.lake.runs import RUNNING, RunRecord, find_records
-from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES, nullable
-from entrenar_otel.lake.statistics import KEPT, columns
-from entrenar_otel.lake.storage import Storage
-from entrenar_otel.lake.views import view_files
+from entrenar_otel.lake.records.pulse import is_dead
+from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records
+from entrenar_otel.lake.sql.execution import spill_folder
+from entrenar_otel.lake.sql.limits import Limits
+from entrenar_otel.lake.sql.query import connect
+from entrenar_otel.lake.sql.statistics import KEPT, columns
+from entrenar_otel.lake.sql.views import view_files
+from entrenar_otel.lake.store.catalog import DataFile, list_folder, list_replaced, run_folder
+from entrenar_otel.lake.store.files import is_readable
+from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.tables.schema import CURVES, METRICS, SUMMARIES, nullable
 
 #: Points that a pruned curve keeps per series.
 CURVE_POINTS = 1000

@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from entrenar_otel.console import logger
-from entrenar_otel.lake.catalog import list_folder, list_pruned, run_folder
-from entrenar_otel.lake.dead import Dead
 from entrenar_otel.lake.hand_over import file_name, tables_of
-from entrenar_otel.lake.journal import Document, close_span
-from entrenar_otel.lake.live import LiveSegment, decode_snapshot, read_segment, segment_paths
-from entrenar_otel.lake.pulse import life_of, remove_beat
-from entrenar_otel.lake.runs import (
+from entrenar_otel.lake.records.dead import Dead
+from entrenar_otel.lake.records.pulse import life_of, remove_beat
+from entrenar_otel.lake.records.runs import (
     CRASHED,
     RUNNING,
     RunRecord,
@@ -33,14 +30,17 @@ from entrenar_otel.lake.runs import (
     record_name,
     write_record,
 )
-from entrenar_otel.lake.skipped import name_skipped
-from entrenar_otel.lake.statement import ended_as_said
-from entrenar_otel.lake.storage import Storage
+from entrenar_otel.lake.records.statement import ended_as_said
+from entrenar_otel.lake.sql.live import LiveSegment, decode_snapshot, read_segment, segment_paths
+from entrenar_otel.lake.store.catalog import list_folder, list_pruned, run_folder
+from entrenar_otel.lake.store.skipped import name_skipped
+from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.tables.journal import Document, close_span
 from entrenar_otel.recording.header import NewerFormat, SegmentError
-from entrenar_otel.recording.life import Hold, Life, LockFile, lock_of
-from entrenar_otel.recording.lock import try_lock
-from entrenar_otel.recording.origin import is_local
 from entrenar_otel.recording.plain_file import is_plain
+from entrenar_otel.recording.process.life import Hold, Life, LockFile, lock_of
+from entrenar_otel.recording.process.lock import try_lock
+from entrenar_otel.recording.process.origin import is_local
 from entrenar_otel.recording.segment import Snapshot
 
 #: Why a dead process's run and spans ended.

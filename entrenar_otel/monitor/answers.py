@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from entrenar_processors import Series
 
     from entrenar_otel.lake import Lake
-    from entrenar_otel.lake.runs import RunRecord
+    from entrenar_otel.lake.records.runs import RunRecord
     from entrenar_otel.run.heartbeat import Heartbeat
 
 

@@ -18,14 +18,14 @@ from entrenar_otel.monitor.answers import Answers
 from entrenar_otel.monitor.loop import Loop
 from entrenar_otel.monitor.progress import Progress
 from entrenar_otel.otel.metrics.registry import Registry
-from entrenar_otel.recording.lock import ProcessLock
+from entrenar_otel.recording.process.lock import ProcessLock
 from entrenar_otel.recording.recorder import Recorder
 from entrenar_otel.run import lifetime
 
 if TYPE_CHECKING:
     from entrenar_otel.andon.pipeline import AlertPipeline
     from entrenar_otel.lake import Lake
-    from entrenar_otel.lake.runs import RunRecord
+    from entrenar_otel.lake.records.runs import RunRecord
     from entrenar_otel.monitor.request import ResolvedRequest
     from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
     from entrenar_otel.otel.metrics.sdk_reader import SdkReader
@@ -186,7 +186,7 @@ class RecordedRun:
         say(f"recording run {record.run_id}{again} into {place}{page}")
 
     def _make_keeper(self, lake: Lake, process: str, lock: ProcessLock) -> Keeper:
-        from entrenar_otel.lake.runs import new_record
+        from entrenar_otel.lake.records.runs import new_record
         from entrenar_otel.run.keeper import Keeper
 
         request = self.request

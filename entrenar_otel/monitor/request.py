@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from entrenar_otel.andon import AndonConfig
     from entrenar_otel.lake import Lake
-    from entrenar_otel.lake.storage import Storage
+    from entrenar_otel.lake.store.storage import Storage
 
 Resume = Literal["allow", "never", "must"]
 OnBadValue = Literal["warn", "raise"]
@@ -159,7 +159,7 @@ class ResolvedRequest:
         One that does not answer is opened in the background; but what `resume` demands must be known. Raises
         ConfigError, LakeError, RunError.
         """
-        from entrenar_otel.lake.late import LateStorage  # and pyarrow, before the clock begins to run
+        from entrenar_otel.lake.store.late import LateStorage  # and pyarrow, before the clock begins to run
 
         opening = Promise("entrenar-open", self._open_lake)
         demands = self.given.resume != "allow"
@@ -217,7 +217,7 @@ def _write_problem(lake: Lake) -> str | None:
 
 def _second_lake(lake: Lake, problem: str, live: str | os.PathLike[str] | None) -> Lake:
     from entrenar_otel.lake import Lake
-    from entrenar_otel.lake.live import foreign_problem
+    from entrenar_otel.lake.sql.live import foreign_problem
 
     second = lake.live.parent / "lake"
     with contextlib.suppress(FileExistsError):

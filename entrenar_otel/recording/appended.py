@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.file_systems import reserve
-from entrenar_otel.recording.lock import OwnedFile
+from entrenar_otel.recording.process.lock import OwnedFile
 
 
 class Appended:

@@ -14,7 +14,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenar_otel.recording.lock import OwnedFile
+from entrenar_otel.recording.process.lock import OwnedFile
 
 _MADV_POPULATE_WRITE = 23
 _PREFAULT_CHUNK = 1 << 20

@@ -29,10 +29,10 @@ from entrenar_otel.recording.appended import Appended
 from entrenar_otel.recording.file_systems import largest_file, writes_in_place
 from entrenar_otel.recording.header import FORMAT, NewerFormat, SegmentError, check_format
 from entrenar_otel.recording.layout import MAGIC
-from entrenar_otel.recording.lock import OwnedFile, create_locked, let_go
 from entrenar_otel.recording.mapped import Mapped
 from entrenar_otel.recording.parked import Parked
 from entrenar_otel.recording.plain_file import open_plain
+from entrenar_otel.recording.process.lock import OwnedFile, create_locked, let_go
 
 SEGMENT_BYTES = 16 << 20
 HEADER_BYTES = 16 << 10

@@ -36,9 +36,9 @@ from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.decode import count_records, decode
 from entrenar_otel.recording.inputs import watch_conversions
 from entrenar_otel.recording.layout import Layout
-from entrenar_otel.recording.lock import sweep
 from entrenar_otel.recording.notes import CLOCK_SET, SPAN_ENDED, SPAN_STARTED, OpenSpans, note_record
-from entrenar_otel.recording.origin import Origin
+from entrenar_otel.recording.process.lock import sweep
+from entrenar_otel.recording.process.origin import Origin
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment
 
 #: Pages are mapped ahead of the loop: twice what the last tick used, and not the whole segment, since

@@ -15,11 +15,11 @@ from entrenar_otel.errors import guard
 from entrenar_otel.lake import compact as compaction
 from entrenar_otel.lake.hand_over import hand_over
 from entrenar_otel.lake.lake import Lake
-from entrenar_otel.lake.pulse import BEAT_SECONDS, remove_beat, write_beat
+from entrenar_otel.lake.records.pulse import BEAT_SECONDS, remove_beat, write_beat
+from entrenar_otel.lake.records.runs import RunRecord, claim, write_record
+from entrenar_otel.lake.records.statement import end_of, statement_of
 from entrenar_otel.lake.recover import Recovered
-from entrenar_otel.lake.runs import RunRecord, claim, write_record
-from entrenar_otel.lake.statement import end_of, statement_of
-from entrenar_otel.recording.lock import ProcessLock
+from entrenar_otel.recording.process.lock import ProcessLock
 from entrenar_otel.recording.recorder import Recorder
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from entrenar_otel.console import logger
 from entrenar_otel.delivery.deadline import Deadline
 from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
 from entrenar_otel.errors import guard
-from entrenar_otel.lake.schema import Owner
+from entrenar_otel.lake.tables.schema import Owner
 from entrenar_otel.otel.environment import span_export_settings, span_exporters
 from entrenar_otel.otel.metrics.exemplar_views import SampleReservoir
 from entrenar_otel.otel.metrics.pipeline import MetricsPipeline
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from entrenar_otel.andon.judging.budget_watch import BudgetWatch
     from entrenar_otel.andon.pipeline import AlertPipeline
+    from entrenar_otel.lake.records.runs import RunRecord
     from entrenar_otel.lake.recover import Recovered
-    from entrenar_otel.lake.runs import RunRecord
     from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
     from entrenar_otel.otel.metrics.registry import Registry
     from entrenar_otel.otel.metrics.republish import Republisher

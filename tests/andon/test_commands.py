@@ -17,7 +17,7 @@ import pytest
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.recording.control import Command, control_path, send
+from entrenar_otel.recording.process.control import Command, control_path, send
 
 Train = Callable[..., Any]
 Call = Callable[..., subprocess.CompletedProcess[str]]

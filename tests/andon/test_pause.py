@@ -13,7 +13,7 @@ import pytest
 
 from entrenar_otel import AndonStop, Monitor
 from entrenar_otel.andon import AndonConfig
-from entrenar_otel.recording.control import Command, control_path, send
+from entrenar_otel.recording.process.control import Command, control_path, send
 from entrenar_otel.testing import Kit, open_run, recorded_run
 
 PAUSE = """

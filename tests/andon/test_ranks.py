@@ -26,7 +26,7 @@ from entrenar_otel.andon import AndonConfig
 from entrenar_otel.andon.remote import give
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.lake import Lake
-from entrenar_otel.recording.control import Command
+from entrenar_otel.recording.process.control import Command
 
 SCRIPT = Path(__file__).with_name("rank_script.py")
 #: Longer than any of it takes, shorter than a person would wait: beyond it, it hangs.

@@ -14,7 +14,7 @@ from entrenar_otel import Monitor, errors
 from entrenar_otel.delivery import outbox
 from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
-from entrenar_otel.lake.schema import Owner
+from entrenar_otel.lake.tables.schema import Owner
 from entrenar_otel.testing import InMemoryEmitter, NoOpEmitter
 
 

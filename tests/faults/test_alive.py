@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from entrenar_otel.lake.runs import write_record
+from entrenar_otel.lake.records.runs import write_record
 
 RUNNING = """
     small_segments(64 << 10)

@@ -161,7 +161,7 @@ def test_a_hand_over_that_failed_in_between_is_recovered(place: Any, failing: An
     script = (
         SCRIPT
         + f"""
-    import entrenar_otel.lake.storage as storage
+    import entrenar_otel.lake.store.storage as storage
     write, calls = storage.LocalStorage.write, 0
     def fail(self, name, *rest, **options):
         global calls

@@ -93,7 +93,7 @@ def test_a_recovery_that_is_killed_claims_no_second_attempt(place: Any) -> None:
 def test_a_second_interrupt_during_close(place: Any) -> None:
     """The process ends, and the run ends as it was to end: the first interrupt had stopped it."""
     child = place.make_child("""
-        from entrenar_otel.lake.storage import LocalStorage
+        from entrenar_otel.lake.store.storage import LocalStorage
         write = LocalStorage.write
         def hang(*arguments, **options):
             if hangs:

@@ -11,9 +11,15 @@ import pytest
 
 from entrenar_otel import MetricRecord
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.catalog import ATOMIC_LISTING, DataFile, list_folder, list_metrics, list_replaced
 from entrenar_otel.lake.compact import compact
 from entrenar_otel.lake.prune import Prunable, prune
+from entrenar_otel.lake.store.catalog import (
+    ATOMIC_LISTING,
+    DataFile,
+    list_folder,
+    list_metrics,
+    list_replaced,
+)
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 DAY = "2026-01-02"
@@ -61,7 +67,7 @@ def test_a_file_that_is_compacted_before_it_is_opened(lake: Lake, monkeypatch: p
             assert compact(lake.storage, DAY, "run", "host-1-00") == 5
         return files
 
-    monkeypatch.setattr("entrenar_otel.lake.query.list_metrics", stale)
+    monkeypatch.setattr("entrenar_otel.lake.sql.query.list_metrics", stale)
     assert values(lake) == WHOLE
     assert calls == [5, 1]
 

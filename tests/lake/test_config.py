@@ -16,8 +16,8 @@ import numpy as np
 import pydantic
 import pytest
 
-from entrenar_otel.lake.config import json_config
-from entrenar_otel.lake.runs import describe_config
+from entrenar_otel.lake.records.config import json_config
+from entrenar_otel.lake.records.runs import describe_config
 
 
 @dataclasses.dataclass

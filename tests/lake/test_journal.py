@@ -14,10 +14,10 @@ import pytest
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.catalog import DataFile, list_files
-from entrenar_otel.lake.journal import event_rows, span_rows
-from entrenar_otel.lake.live import read_live, segment_paths
-from entrenar_otel.lake.schema import EVENTS, SPANS, Owner
+from entrenar_otel.lake.sql.live import read_live, segment_paths
+from entrenar_otel.lake.store.catalog import DataFile, list_files
+from entrenar_otel.lake.tables.journal import event_rows, span_rows
+from entrenar_otel.lake.tables.schema import EVENTS, SPANS, Owner
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
 from entrenar_otel.testing import open_run, recorded_run
 
@@ -225,20 +225,20 @@ def test_a_segment_handed_over_while_it_is_read(
 
     def stale(live: Path) -> list[Path]:
         paths = segment_paths(live)
-        monkeypatch.setattr("entrenar_otel.lake.live.segment_paths", segment_paths)
+        monkeypatch.setattr("entrenar_otel.lake.sql.live.segment_paths", segment_paths)
         hand_over(monitor)
         return paths
 
-    monkeypatch.setattr("entrenar_otel.lake.live.segment_paths", stale)
+    monkeypatch.setattr("entrenar_otel.lake.sql.live.segment_paths", stale)
     assert statuses(lake) == [(1, "UNSET", False), (2, "OK", True)]
 
     def late(*given: Any) -> list[DataFile]:  # ended and handed over after the live segments were read
-        monkeypatch.setattr("entrenar_otel.lake.views.list_files", list_files)
+        monkeypatch.setattr("entrenar_otel.lake.sql.views.list_files", list_files)
         recorded_run(monitor).recorder.note(SPAN_ENDED, ended(span(1)))
         monitor.close()
         return list_files(*given)
 
-    monkeypatch.setattr("entrenar_otel.lake.views.list_files", late)
+    monkeypatch.setattr("entrenar_otel.lake.sql.views.list_files", late)
     assert statuses(lake) == [(1, "OK", True), (2, "OK", True)]
 
 

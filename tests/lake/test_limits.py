@@ -13,7 +13,7 @@ import pytest
 
 from entrenar_otel import ConfigError, Monitor, QueryError
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.limits import Limits, parse_size, whole_process
+from entrenar_otel.lake.sql.limits import Limits, parse_size, whole_process
 
 ENDLESS = "SELECT count(*) FROM range(10000000000) a(i), range(1000000) b(j) WHERE i * j % 7 = 3"
 LARGE = "SELECT count(*) FROM (SELECT DISTINCT hash(i), hash(i + 1), hash(i + 2) FROM range(200000000) t(i))"
@@ -135,7 +135,7 @@ def test_a_query_without_room_for_temporary_files(lake: Lake, monkeypatch: pytes
 
 def test_what_a_killed_query_left_is_removed(lake: Lake, temporary: Path) -> None:
     """By the next process; not what is in use, new or somebody else's."""
-    from entrenar_otel.lake.execution import _remove_left
+    from entrenar_otel.lake.sql.execution import _remove_left
 
     mine = f"entrenar-query-{os.getuid()}-"
     for name in (f"{mine}old", f"{mine}new", "other"):

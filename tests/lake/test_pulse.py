@@ -11,10 +11,17 @@ from typing import Any
 import pytest
 
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.pulse import BEAT_SECONDS, BELIEVED_SECONDS, as_seen, life_of, remove_beat, write_beat
-from entrenar_otel.lake.runs import COMPLETED, RunRecord, new_record, write_record
-from entrenar_otel.recording.life import Life
-from entrenar_otel.recording.origin import Origin
+from entrenar_otel.lake.records.pulse import (
+    BEAT_SECONDS,
+    BELIEVED_SECONDS,
+    as_seen,
+    life_of,
+    remove_beat,
+    write_beat,
+)
+from entrenar_otel.lake.records.runs import COMPLETED, RunRecord, new_record, write_record
+from entrenar_otel.recording.process.life import Life
+from entrenar_otel.recording.process.origin import Origin
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.budget_facts import lookup_of
 from entrenar_otel.lake.overview import NUMBERS, run_details
-from entrenar_otel.lake.schema import SUMMARIES
-from entrenar_otel.lake.statistics import KEPT, STATISTICS, columns
+from entrenar_otel.lake.sql.statistics import KEPT, STATISTICS, columns
+from entrenar_otel.lake.tables.schema import SUMMARIES
 
 VALUES = np.concatenate([[4.0], np.random.default_rng(7).lognormal(size=996), [np.nan, -np.inf, 3.0]])
 

@@ -19,7 +19,7 @@ import pytest
 
 from entrenar_otel import LakeError, Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.storage import ArrowStorage, LocalStorage, Storage, open_storage
+from entrenar_otel.lake.store.storage import ArrowStorage, LocalStorage, Storage, open_storage
 from entrenar_otel.testing import recorded_run
 
 SCHEMA = pa.schema([("x", pa.int64())])

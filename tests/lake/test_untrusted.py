@@ -20,8 +20,8 @@ import pytest
 from entrenar_otel import Monitor
 from entrenar_otel.errors import LakeError
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.runs import read_record
-from entrenar_otel.lake.skipped import say_once
+from entrenar_otel.lake.records.runs import read_record
+from entrenar_otel.lake.store.skipped import say_once
 from entrenar_otel.recording.segment import HEADER_BYTES
 
 COUNT = "SELECT run_id, count(*) AS n FROM metrics GROUP BY run_id ORDER BY run_id"

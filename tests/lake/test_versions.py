@@ -17,8 +17,8 @@ import pytest
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.compact import compact
-from entrenar_otel.lake.files import by_schema
-from entrenar_otel.lake.schema import CURVES, EVENTS, METRICS, RUNS, SPANS, SUMMARIES, conform
+from entrenar_otel.lake.store.files import by_schema
+from entrenar_otel.lake.tables.schema import CURVES, EVENTS, METRICS, RUNS, SPANS, SUMMARIES, conform
 
 LAKES = Path(__file__).parents[1] / "data" / "lakes"
 ORDER = ["timestamp", "run_id", "epoch", "batch", "metric", "value", "tags", "step", "attempt", "rank", "seq"]

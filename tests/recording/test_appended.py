@@ -16,7 +16,7 @@ import pytest
 from entrenar_otel.recording import file_systems, segment
 from entrenar_otel.recording.appended import Appended
 from entrenar_otel.recording.file_systems import kind_of, writes_in_place
-from entrenar_otel.recording.lock import create_locked
+from entrenar_otel.recording.process.lock import create_locked
 from entrenar_otel.recording.segment import HEADER_BYTES, SMALLEST_BYTES, Segment, Snapshot
 from tests.recording.test_segments import decode_file
 
@@ -170,7 +170,7 @@ def test_copy_on_write_is_found_by_name_and_by_trying(disk: tuple[str, Path]) ->
 FORK = """
 import os, sys, threading, time
 from pathlib import Path
-from entrenar_otel.recording.lock import create_locked
+from entrenar_otel.recording.process.lock import create_locked
 path = Path(sys.argv[1])
 file = create_locked(path)
 if os.fork() == 0:

@@ -9,9 +9,9 @@ import pytest
 
 from entrenar_otel.clock import Era
 from entrenar_otel.lake.hand_over import hand_over
-from entrenar_otel.lake.live import decode_snapshot
-from entrenar_otel.lake.schema import Owner
-from entrenar_otel.lake.storage import LocalStorage
+from entrenar_otel.lake.sql.live import decode_snapshot
+from entrenar_otel.lake.store.storage import LocalStorage
+from entrenar_otel.lake.tables.schema import Owner
 from entrenar_otel.recording.decode import decode
 from entrenar_otel.recording.notes import CLOCK_SET, note_record
 from entrenar_otel.recording.segment import HEADER_BYTES, Snapshot

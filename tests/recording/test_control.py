@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from entrenar_otel.recording.control import Command, ControlFile, Request, control_path, is_paused, send
+from entrenar_otel.recording.process.control import (
+    Command,
+    ControlFile,
+    Request,
+    control_path,
+    is_paused,
+    send,
+)
 
 
 @pytest.mark.parametrize(

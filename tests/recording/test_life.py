@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 
 from entrenar_otel.identity import host_name
-from entrenar_otel.recording import life
-from entrenar_otel.recording.life import Hold, Life, LockFile, life_of_segment, lock_of
-from entrenar_otel.recording.lock import ProcessLock, try_lock
-from entrenar_otel.recording.origin import Origin, is_local
+from entrenar_otel.recording.process import life
+from entrenar_otel.recording.process.life import Hold, Life, LockFile, life_of_segment, lock_of
+from entrenar_otel.recording.process.lock import ProcessLock, try_lock
+from entrenar_otel.recording.process.origin import Origin, is_local
 
 NAME = f"{host_name()}-1-abc"
 CHILD = """
 import sys, time
 from pathlib import Path
-from entrenar_otel.recording.lock import ProcessLock
+from entrenar_otel.recording.process.lock import ProcessLock
 lock = ProcessLock(Path(sys.argv[1]), sys.argv[2])
 lock.describe({"lake": "/lake"})
 print("ready", flush=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from entrenar_otel.recording.lock import is_held, try_lock
 from entrenar_otel.recording.plain_file import is_plain, open_plain, read_plain
+from entrenar_otel.recording.process.lock import is_held, try_lock
 
 
 def bind(path: Path) -> None:

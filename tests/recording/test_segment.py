@@ -17,8 +17,8 @@ from entrenar_processors import Series
 
 from entrenar_otel.recording.header import SegmentError
 from entrenar_otel.recording.layout import Layout
-from entrenar_otel.recording.lock import ProcessLock, is_held, try_lock
 from entrenar_otel.recording.mapped import Mapped
+from entrenar_otel.recording.process.lock import ProcessLock, is_held, try_lock
 from entrenar_otel.recording.segment import (
     HEADER_BYTES,
     SEGMENT_BYTES,

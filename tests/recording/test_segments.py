@@ -16,7 +16,7 @@ import pytest
 
 from entrenar_otel.recording import segment_log as module
 from entrenar_otel.recording.decode import decode
-from entrenar_otel.recording.lock import is_held
+from entrenar_otel.recording.process.lock import is_held
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment, Snapshot
 
 SMALL = HEADER_BYTES + 4096

@@ -12,9 +12,9 @@ import pytest
 
 from entrenar_otel import AndonStop, LakeError, Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.storage import LocalStorage
+from entrenar_otel.lake.store.storage import LocalStorage
 from entrenar_otel.monitor import request
-from entrenar_otel.recording.control import Command, send
+from entrenar_otel.recording.process.control import Command, send
 from entrenar_otel.run import heartbeat, keeper
 from entrenar_otel.testing import open_run, recorded_run
 

@@ -14,7 +14,7 @@ from entrenar_processors.processor import FollowsClock
 
 from entrenar_otel.andon.judging.user_processor import UserProcessor, own_copy
 from entrenar_otel.errors import guard
-from entrenar_otel.recording.control import CONTROL
+from entrenar_otel.recording.process.control import CONTROL
 
 #: Combinations of metric, detector and severity that have a count of their own; the rest share one.
 _MAX_NAMES = 2000

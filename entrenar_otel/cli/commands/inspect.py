@@ -161,7 +161,7 @@ def query(
     """
     from entrenar_otel.cli.tables import print_table
     from entrenar_otel.exporters import export_table
-    from entrenar_otel.lake.limits import Limits, whole_process
+    from entrenar_otel.lake.sql.limits import Limits, whole_process
 
     lake = open_lake()
     statement, run_id = sys.stdin.read() if sql == "-" else sql, lake.find_run(run) if run else None

@@ -53,7 +53,7 @@ def resume(run: OneRun, reason: Reason = "", wait: Wait = 10.0) -> None:
 
 def _command(name: str, run: str, reason: str, wait_seconds: float) -> None:
     from entrenar_otel.andon.remote import give
-    from entrenar_otel.recording.control import Command
+    from entrenar_otel.recording.process.control import Command
 
     lake = open_lake()
     run_id = lake.find_run(run)

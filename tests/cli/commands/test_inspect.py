@@ -17,7 +17,7 @@ import pytest
 
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.overview import NUMBERS
-from entrenar_otel.lake.runs import write_record
+from entrenar_otel.lake.records.runs import write_record
 
 Cli = Callable[..., Any]
 

@@ -17,7 +17,7 @@ import pytest
 from entrenar_otel import ConfigError
 from entrenar_otel.cli.commands.operate import parse_age
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.runs import COMPLETED, write_record
+from entrenar_otel.lake.records.runs import COMPLETED, write_record
 
 Cli = Callable[..., Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from entrenar_processors import Column, Samples, Series
 
-from entrenar_otel.lake.schema import METRICS_IN_MEMORY, MICROSECONDS, ROW_GROUP, Owner
+from entrenar_otel.lake.tables.schema import METRICS_IN_MEMORY, MICROSECONDS, ROW_GROUP, Owner
 
 
 def metric_batches(samples: Samples, owner: Owner, rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:

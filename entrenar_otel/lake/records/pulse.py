@@ -12,13 +12,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from entrenar_otel.lake.catalog import run_folder
-from entrenar_otel.lake.runs import CRASHED, RUNNING, UNKNOWN, RunRecord, read_record
-from entrenar_otel.lake.statement import ended_as_said
-from entrenar_otel.lake.storage import Storage
+from entrenar_otel.lake.records.runs import CRASHED, RUNNING, UNKNOWN, RunRecord, read_record
+from entrenar_otel.lake.records.statement import ended_as_said
+from entrenar_otel.lake.store.catalog import run_folder
+from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.recording.header import SegmentError
-from entrenar_otel.recording.life import Hold, Life, LockFile
-from entrenar_otel.recording.origin import Origin
+from entrenar_otel.recording.process.life import Hold, Life, LockFile
+from entrenar_otel.recording.process.origin import Origin
 from entrenar_otel.recording.segment import Snapshot
 
 #: How often a process writes its beat, and for how long one is believed.

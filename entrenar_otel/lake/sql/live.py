@@ -16,15 +16,15 @@ import pyarrow as pa
 from entrenar_processors import Samples
 
 from entrenar_otel.console import logger
-from entrenar_otel.lake.journal import Journal
-from entrenar_otel.lake.rows import metric_batches
-from entrenar_otel.lake.schema import Owner
-from entrenar_otel.lake.skipped import name_skipped, say_once
+from entrenar_otel.lake.store.skipped import name_skipped, say_once
+from entrenar_otel.lake.tables.journal import Journal
+from entrenar_otel.lake.tables.rows import metric_batches
+from entrenar_otel.lake.tables.schema import Owner
 from entrenar_otel.recording.decode import Decoded, decode
 from entrenar_otel.recording.header import NewerFormat, SegmentError, check_header
 from entrenar_otel.recording.layout import Layout
-from entrenar_otel.recording.life import Life, life_of_segment
-from entrenar_otel.recording.lock import is_held
+from entrenar_otel.recording.process.life import Life, life_of_segment
+from entrenar_otel.recording.process.lock import is_held
 from entrenar_otel.recording.segment import HEADER_BYTES, Snapshot, eras_of
 
 _TRIES = 8

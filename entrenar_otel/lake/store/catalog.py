@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from entrenar_otel.lake.skipped import name_skipped
-from entrenar_otel.lake.storage import Storage, walk
+from entrenar_otel.lake.store.skipped import name_skipped
+from entrenar_otel.lake.store.storage import Storage, walk
 
 #: No `*`, `?` or `[` in a process's name: DuckDB would read other files, too.
 _FILE = re.compile(r"(?P<process>[\w.-]+)-(?P<first>\d{6,18})(?:_(?P<last>\d{6,18}))?\.parquet")

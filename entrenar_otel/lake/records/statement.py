@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from entrenar_otel.lake.runs import COMPLETED, CRASHED, STOPPED, RunRecord, document_of
+from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, STOPPED, RunRecord, document_of
 
 
 def statement_of(lake: str, record: RunRecord, end: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from entrenar_otel.lake.schema import EVENTS, SPANS, Owner
+from entrenar_otel.lake.tables.schema import EVENTS, SPANS, Owner
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED, Note
 
 Document = dict[str, Any]

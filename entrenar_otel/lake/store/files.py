@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from entrenar_otel.errors import LakeError
-from entrenar_otel.lake.skipped import name_skipped
-from entrenar_otel.lake.storage import Storage
+from entrenar_otel.lake.store.skipped import name_skipped
+from entrenar_otel.lake.store.storage import Storage
 
 #: A file without it is none of ours: all tables say whose their rows are.
 _NEEDED = "run_id"

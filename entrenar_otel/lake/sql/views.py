@@ -5,13 +5,13 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
-from entrenar_otel.lake.catalog import DataFile, list_files
-from entrenar_otel.lake.files import Group, by_schema, empty_of, sql_type
-from entrenar_otel.lake.journal import Document, event_rows, span_key, span_rows
-from entrenar_otel.lake.live import LiveSegment, writer_is_dead
-from entrenar_otel.lake.schema import EVENTS, SPANS
-from entrenar_otel.lake.skipped import name_skipped
-from entrenar_otel.lake.storage import Storage
+from entrenar_otel.lake.sql.live import LiveSegment, writer_is_dead
+from entrenar_otel.lake.store.catalog import DataFile, list_files
+from entrenar_otel.lake.store.files import Group, by_schema, empty_of, sql_type
+from entrenar_otel.lake.store.skipped import name_skipped
+from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.tables.journal import Document, event_rows, span_key, span_rows
+from entrenar_otel.lake.tables.schema import EVENTS, SPANS
 from entrenar_otel.recording.header import SegmentError
 from entrenar_otel.recording.segment import Snapshot
 

@@ -24,8 +24,8 @@ import pyarrow as pa
 from entrenar_processors.durations import text_of
 
 from entrenar_otel.errors import QueryError
-from entrenar_otel.lake.limits import MEMORY, SPILL, TIMEOUT, Limits, resident_bytes, size_text
-from entrenar_otel.lake.schema import ROW_GROUP
+from entrenar_otel.lake.sql.limits import MEMORY, SPILL, TIMEOUT, Limits, resident_bytes, size_text
+from entrenar_otel.lake.tables.schema import ROW_GROUP
 
 #: How often the memory is looked at.
 _LOOK_SECONDS = 0.1

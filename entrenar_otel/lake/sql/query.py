@@ -15,16 +15,16 @@ import duckdb
 import pyarrow as pa
 
 from entrenar_otel.errors import QueryError
-from entrenar_otel.lake.catalog import encode_run, list_metrics, list_pruned, parse_name
-from entrenar_otel.lake.execution import Execution, out_of_memory, spill_folder
-from entrenar_otel.lake.limits import Limits
-from entrenar_otel.lake.live import LiveSegment, read_live
-from entrenar_otel.lake.pulse import as_seen
-from entrenar_otel.lake.rows import in_memory_table
-from entrenar_otel.lake.runs import attempt_of, find_records, records_table
-from entrenar_otel.lake.schema import CURVES, METRICS, SUMMARIES
-from entrenar_otel.lake.storage import Storage, walk
-from entrenar_otel.lake.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
+from entrenar_otel.lake.records.pulse import as_seen
+from entrenar_otel.lake.records.runs import attempt_of, find_records, records_table
+from entrenar_otel.lake.sql.execution import Execution, out_of_memory, spill_folder
+from entrenar_otel.lake.sql.limits import Limits
+from entrenar_otel.lake.sql.live import LiveSegment, read_live
+from entrenar_otel.lake.sql.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
+from entrenar_otel.lake.store.catalog import encode_run, list_metrics, list_pruned, parse_name
+from entrenar_otel.lake.store.storage import Storage, walk
+from entrenar_otel.lake.tables.rows import in_memory_table
+from entrenar_otel.lake.tables.schema import CURVES, METRICS, SUMMARIES
 
 _TRIES = 8
 #: Errors by which a missing file may show; what Arrow reads (object storage) fails as invalid input.

@@ -7,10 +7,10 @@ from typing import Any
 
 from entrenar_otel.console import logger
 from entrenar_otel.errors import LakeError
-from entrenar_otel.lake.pulse import life_of
-from entrenar_otel.lake.runs import COMPLETED, RUNNING, STOPPED, read_record, record_name
-from entrenar_otel.lake.storage import Storage
-from entrenar_otel.recording.life import Life, LockFile, life_of_segment
+from entrenar_otel.lake.records.pulse import life_of
+from entrenar_otel.lake.records.runs import COMPLETED, RUNNING, STOPPED, read_record, record_name
+from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.recording.process.life import Life, LockFile, life_of_segment
 
 
 class Dead:

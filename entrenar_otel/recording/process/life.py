@@ -20,8 +20,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from entrenar_otel.recording.origin import Origin, is_local
 from entrenar_otel.recording.plain_file import open_plain
+from entrenar_otel.recording.process.origin import Origin, is_local
 
 _MAX_BYTES = 1 << 20
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from entrenar_processors.expression import QUANTILES
 
-from entrenar_otel.lake.schema import SUMMARIES
+from entrenar_otel.lake.tables.schema import SUMMARIES
 
 _FINITE = "FILTER (isfinite(value))"
 _RECORDED = "(attempt, seq, rank)"

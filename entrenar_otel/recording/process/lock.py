@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from entrenar_otel.recording.origin import Origin
 from entrenar_otel.recording.plain_file import open_plain
+from entrenar_otel.recording.process.origin import Origin
 
 
 class OwnedFile(io.FileIO):

@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from entrenar_otel.errors import LakeError, describe
-from entrenar_otel.lake.catalog import encode_run, run_folder
-from entrenar_otel.lake.config import json_config
-from entrenar_otel.lake.schema import RUNS, Owner, conform
-from entrenar_otel.lake.skipped import name_skipped
-from entrenar_otel.lake.storage import Storage, walk
+from entrenar_otel.lake.records.config import json_config
+from entrenar_otel.lake.store.catalog import encode_run, run_folder
+from entrenar_otel.lake.store.skipped import name_skipped
+from entrenar_otel.lake.store.storage import Storage, walk
+from entrenar_otel.lake.tables.schema import RUNS, Owner, conform
 from entrenar_otel.recording.header import is_day, is_process_name
 from entrenar_otel.redact import arguments_without_secrets, redacted, settings_without_secrets
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from entrenar_otel.lake.storage import Storage
+from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.redact import without_credentials
 
 

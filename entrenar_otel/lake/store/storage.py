@@ -21,8 +21,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from entrenar_otel.errors import LakeError
-from entrenar_otel.lake.schema import ROW_GROUP, parquet_options
-from entrenar_otel.lake.skipped import name_skipped
+from entrenar_otel.lake.store.skipped import name_skipped
+from entrenar_otel.lake.tables.schema import ROW_GROUP, parquet_options
 from entrenar_otel.recording.plain_file import open_plain, read_plain
 from entrenar_otel.redact import without_credentials
 

@@ -1,0 +1,1 @@
+"""Records: who ran what, and what is known of its life."""

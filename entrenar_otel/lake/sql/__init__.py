@@ -1,0 +1,1 @@
+"""SQL: one SELECT over the files and the live segments, within limits."""

@@ -1,0 +1,1 @@
+"""Tables: what the rows of the lake look like."""

@@ -1,0 +1,1 @@
+"""Process: who records here, whether it lives, and how others command it."""
