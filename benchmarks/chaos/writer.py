@@ -8,6 +8,8 @@ import select
 import signal
 import threading
 import time
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from benchmarks.chaos.acks import CALLS, CAUGHT, DONE, RAISED, Acks
@@ -77,13 +79,13 @@ class Writer:
     def arm(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, self.random.uniform(0.002, 0.03))
 
-    def on_alarm(self, _number: int, _frame: Any) -> None:
+    def on_alarm(self, _number: int, frame: FrameType | None) -> None:
         if self.stop.exists():
             return
         self.arm()
         if "reentrant" in self.kinds:
             self.once(2)
-        if "raising" in self.kinds:
+        if "raising" in self.kinds and _is_below(Writer.loop, frame):
             self.acks.add(RAISED)
             raise self.random.choice(self.raises)
 
@@ -127,6 +129,15 @@ class Writer:
                 time.sleep(0.005)
                 if self.stop.exists():
                     return
+
+
+def _is_below(function: Callable[..., Any], frame: FrameType | None) -> bool:
+    """Whether this frame was called by the function: what is raised elsewhere, nobody here would catch."""
+    while frame is not None:
+        if frame.f_code is function.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def values(stream: int, i: int) -> dict[str, float]:

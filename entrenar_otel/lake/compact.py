@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from entrenar_otel.lake.store.catalog import DataFile, list_folder, list_replaced, run_folder
+from entrenar_otel.lake.store.catalog import DataFile, list_folder, list_pruned, list_replaced, run_folder
 from entrenar_otel.lake.store.skipped import name_skipped
 from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.lake.tables.schema import METRICS, METRICS_IN_MEMORY, NOTES, ROW_GROUP, SORTED_BY, conform
@@ -42,6 +42,8 @@ def _compact_table(
     for left in list_replaced(storage, folder):  # by a compaction that was killed
         if left.process == process:
             storage.remove(left.name)
+    if table == "metrics" and any(file.process == process for file in list_pruned(storage, day, run_id)):
+        return 0  # being pruned: a file of summaries must hold whole files
     replaced = 0
     mine = [file for file in list_folder(storage, folder) if file.process == process]
     whole: list[DataFile] = []

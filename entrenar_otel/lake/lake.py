@@ -20,8 +20,8 @@ from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
 from entrenar_otel.lake.sql.limits import Limits
 from entrenar_otel.lake.sql.live import usable_live
-from entrenar_otel.lake.sql.query import list_table, run_query
-from entrenar_otel.lake.store.catalog import list_metrics, run_folder
+from entrenar_otel.lake.sql.query import run_query
+from entrenar_otel.lake.store.catalog import list_files, list_metrics, run_folder
 from entrenar_otel.lake.store.late import LateStorage
 from entrenar_otel.lake.store.storage import Storage, open_storage, remove_stale
 from entrenar_otel.lake.tables.rows import metric_batches
@@ -107,7 +107,7 @@ class Lake:
             values,
             run_id=run_id,
         )
-        if not len(table) and list_table(self.storage, "curves", run_id):
+        if not len(table) and list_files(self.storage, "curves", run_id):
             table = self.query(
                 f"SELECT {columns}, mean AS value FROM curves WHERE {where} "
                 "ORDER BY attempt, rank, timestamp",
@@ -144,7 +144,7 @@ class Lake:
 
     def is_pruned(self, run_id: str) -> bool:
         """Whether only summaries and down-sampled curves are left of this run."""
-        pruned = list_table(self.storage, "curves", run_id)
+        pruned = list_files(self.storage, "curves", run_id)
         return bool(pruned) and not list_metrics(self.storage, run_id)
 
     # -- storing --------------------------------------------------------------------------------

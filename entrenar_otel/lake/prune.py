@@ -105,22 +105,28 @@ def _minute(time: datetime) -> str:
 
 
 def _keep(storage: Storage, folder: str, files: list[DataFile]) -> Iterator[datetime]:
-    """Write curves and summaries, unless a prune that was killed while removing files wrote them.
+    """Write curves and summaries of what has none yet: a prune may have been killed while it removed files.
 
-    Yields when they were written, by the lake's clock.
+    Since then, segments of the same process may have come. Yields when these were written, by the lake's
+    clock.
     """
     below = folder.partition("/")[2]
-    process, first, last = files[0].process, files[0].first, files[-1].last
     for table, sql, schema in (("curves", _CURVES, CURVES), ("summaries", _SUMMARIES, SUMMARIES)):
         there = list_folder(storage, f"{table}/{below}")
-        if any(file.holds(process, first) and file.holds(process, last) for file in there):
-            continue
-        with spill_folder() as spill, connect(Limits.of(), spill) as connection:
-            view_files(connection, storage, "metrics", [file.name for file in files], METRICS)
-            rows = connection.sql(sql).to_arrow_table().cast(nullable(schema))
+        left = [file for file in files if not _is_held(file, there)]
+        for stretch in consecutive(left):
+            with spill_folder() as spill, connect(Limits.of(), spill) as connection:
+                view_files(connection, storage, "metrics", [file.name for file in stretch], METRICS)
+                rows = connection.sql(sql).to_arrow_table().cast(nullable(schema))
             if not any(rows.column(one.name).null_count for one in schema if not one.nullable):
                 rows = rows.cast(schema)
+            process, first, last = stretch[0].process, stretch[0].first, stretch[-1].last
             name = f"{table}/{below}/{process}-{first:06d}_{last:06d}.parquet"
             storage.write(name, schema, rows.to_batches())
-        if (at := storage.modified_at(name)) is not None:
-            yield at
+            if (at := storage.modified_at(name)) is not None:
+                yield at
+
+
+def _is_held(file: DataFile, by: list[DataFile]) -> bool:
+    """Whether one of these files is about all segments of the file."""
+    return any(one.holds(file.process, file.first) and one.holds(file.process, file.last) for one in by)

@@ -197,3 +197,39 @@ def comparable(record: MetricRecord) -> list[str]:
 def test_row_limit_at_close_is_what_keeps_exit_short() -> None:
     """A long run is compacted by `recover`, not while the training program waits to exit."""
     assert 1_000_000 <= compact_module.MAX_ROWS_AT_CLOSE <= 10_000_000
+
+
+@pytest.mark.usefixtures("uncompacted")
+@pytest.mark.parametrize("removed", [0, 2, 3])
+def test_a_prune_that_was_killed_while_segments_still_came(tmp_path: Path, removed: int) -> None:
+    """Each sample is counted once: by the first summaries, by those of what came later, never by both."""
+    record(tmp_path / "lake", 6)
+    lake = Lake(tmp_path / "lake")
+    count = lake.query("SELECT count(*) AS n FROM metrics").column(0)[0].as_py()
+    files = sorted(tmp_path.glob("lake/metrics/*/*/*.parquet"))
+    later = [(file, file.read_bytes()) for file in files[3:]]
+    early = [(file, file.read_bytes()) for file in files[removed:3]]
+    for file, _ in later:
+        file.unlink()
+    assert lake.prune(timedelta(0))
+    for file, content in [
+        *early,
+        *later,
+    ]:  # killed before it had removed all; then recovery
+        file.write_bytes(content)
+    assert lake.compact() == 0  # else a file would be held by the first summaries in part
+    assert lake.prune(timedelta(0))
+    assert lake.query("SELECT count(*) AS n FROM metrics").column(0)[0].as_py() == 0
+    assert lake.query("SELECT sum(count)::BIGINT AS n FROM summaries").column(0)[0].as_py() == count
+
+
+@pytest.mark.usefixtures("uncompacted")
+def test_summaries_that_others_hold_are_not_counted(tmp_path: Path) -> None:
+    """Of a stretch that was summarised again as a whole."""
+    record(tmp_path / "lake", 3)
+    lake = Lake(tmp_path / "lake")
+    lake.prune(timedelta(0))
+    (whole,) = tmp_path.glob("lake/summaries/*/*/*.parquet")
+    before = lake.query("SELECT sum(count) AS n FROM summaries").to_pylist()
+    whole.with_name(whole.name.replace("000000_000002", "000000_000001")).write_bytes(whole.read_bytes())
+    assert lake.query("SELECT sum(count) AS n FROM summaries").to_pylist() == before

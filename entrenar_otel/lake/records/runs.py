@@ -184,10 +184,11 @@ def claim(storage: Storage, record: RunRecord) -> RunRecord:
     A process has one: where an earlier try seemed to fail and arrived nevertheless, or recovery claims for a
     process that died in between, it is that one.
     """
-    if (own := _claimed_by(storage, record.run_id, record.rank, record.process)) is not None:
-        return own
     last = 0
     while True:
+        # Again after each failure: of two that claim for one dead process, the second finds the first's.
+        if (own := _claimed_by(storage, record.run_id, record.rank, record.process)) is not None:
+            return own
         last = max(last, _last_attempt(storage, record.run_id, record.rank)) + 1
         record = replace(record, attempt=last)
         with contextlib.suppress(FileExistsError):  # another process's, or something odd of that name

@@ -21,8 +21,8 @@ from entrenar_otel.lake.sql.execution import Execution, out_of_memory, spill_fol
 from entrenar_otel.lake.sql.limits import Limits
 from entrenar_otel.lake.sql.live import LiveSegment, read_live
 from entrenar_otel.lake.sql.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
-from entrenar_otel.lake.store.catalog import encode_run, list_metrics, list_pruned, parse_name
-from entrenar_otel.lake.store.storage import Storage, walk
+from entrenar_otel.lake.store.catalog import list_files, list_metrics, list_pruned
+from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.lake.tables.rows import in_memory_table
 from entrenar_otel.lake.tables.schema import CURVES, METRICS, SUMMARIES
 
@@ -153,20 +153,8 @@ def _make_views(
         connection.register("runs", runs_table(storage, run_id))
     for view, schema in (("curves", CURVES), ("summaries", SUMMARIES)):
         if view in mentioned:
-            view_files(connection, storage, view, list_table(storage, view, run_id), schema)
-
-
-def list_table(storage: Storage, table: str, run_id: str | None) -> list[str]:
-    """The Parquet files of a table, of all runs or of one."""
-    wanted = None if run_id is None else encode_run(run_id)
-    return [
-        f"{folder}/{base}"
-        for day, run in walk(storage, table)
-        if wanted in (None, run)
-        for folder in (f"{table}/day={day}/run={run}",)
-        for base in storage.list(folder)
-        if parse_name(folder, base) is not None
-    ]
+            names = [file.name for file in list_files(storage, view, run_id)]
+            view_files(connection, storage, view, names, schema)
 
 
 def _view_metrics(
