@@ -75,7 +75,7 @@ def test_the_import_check_sees_what_it_should() -> None:
     source = """
 import duckdb, entrenar_otel.lake
 from entrenar_otel import lake, Monitor
-from entrenar_otel.lake import Lake, runs
+from entrenar_otel.lake import Lake, prune
 if TYPE_CHECKING:
     import pyarrow
 class A:
@@ -86,7 +86,7 @@ class A:
     assert list(imports(ast.parse(source))) == [
         *[("duckdb", False), ("entrenar_otel.lake", False)],
         *[("entrenar_otel", False), ("entrenar_otel.lake", False)],
-        *[("entrenar_otel.lake", False), ("entrenar_otel.lake.records.runs", False)],
+        *[("entrenar_otel.lake", False), ("entrenar_otel.lake.prune", False)],
         ("entrenar_otel.monitor.monitor", True),
     ]
 
