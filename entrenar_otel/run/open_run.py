@@ -284,7 +284,9 @@ class OpenRun:
             self.heartbeat.empty_outboxes(receivers.left())
         with guard("close"):
             for name in self.metrics.close(state, _EXPORTER_SECONDS):
-                logger.warning("%s hangs: left behind; the lake has everything", name)
+                logger.warning(
+                    "%s did not finish in time and was abandoned; all samples are in the lake", name
+                )
         with guard("close"):
             self._wait_for_lake()
         if lost := self.losses.text():

@@ -57,7 +57,7 @@ def test_a_good_header_is_taken_as_it_is() -> None:
         ("process", ""),
         ("process", "x" * 300),
         ("attempt", "one"),
-        ("attempt", 0),
+        ("attempt", -1),
         ("attempt", True),
         ("attempt", 1 << 31),
         ("rank", -1),

@@ -145,20 +145,22 @@ def _readable(segments: list[LiveSegment]) -> list[LiveSegment]:
 ALERTS = """
 CREATE TEMP VIEW alerts AS
 WITH told AS (
-    SELECT *, attributes['episode'] AS episode, attributes['state'] AS state
+    -- of two in one microsecond, the later has counted more
+    SELECT *, attributes['episode'] AS episode, attributes['state'] AS state,
+        (timestamp, coalesce(try_cast(attributes['count'] AS BIGINT), 0)) AS place
     FROM events WHERE name = 'training.alert'
 ), episodes AS (
     SELECT
         run_id, attempt, rank, episode,
         coalesce(min(timestamp) FILTER (state = 'firing'), min(timestamp)) AS started_at,
         max(timestamp) FILTER (state = 'resolved') AS ended_at,
-        arg_max(severity, timestamp) FILTER (state = 'firing') AS level,
+        arg_max(severity, place) FILTER (state = 'firing') AS level,
         -- the state comes before the time: a clock may have been set back meanwhile
         coalesce(
-            arg_max(attributes, timestamp) FILTER (state = 'resolved'), arg_max(attributes, timestamp)
+            arg_max(attributes, place) FILTER (state = 'resolved'), arg_max(attributes, place)
         ) AS last,
         coalesce(
-            arg_min(attributes, timestamp) FILTER (state = 'firing'), arg_min(attributes, timestamp)
+            arg_min(attributes, place) FILTER (state = 'firing'), arg_min(attributes, place)
         ) AS first,
         max(attributes['incident']) AS incident
     FROM told GROUP BY run_id, attempt, rank, episode

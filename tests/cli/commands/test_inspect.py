@@ -39,7 +39,7 @@ SHOW = """\
 digits-7  completed
 model    digits-mlp 1.0.0
 started  2026-01-02 03:04:05 UTC, took 1h 10m 5s
-config   clip=inf, lr=0.1
+config   clip=Infinity, lr=0.1
 lake     {lake}
 
 metric                      count  last    mean   max  curve
