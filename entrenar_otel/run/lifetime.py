@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing.util
 import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Protocol
 
@@ -179,8 +181,14 @@ def _on_term(number: int, _frame: FrameType | None) -> None:
             with guard("SIGTERM"):
                 monitor.close("stopped", "SIGTERM")
 
-    closer = threading.Thread(target=close, name="entrenar-sigterm", daemon=True)
-    closer.start()
-    closer.join(_TERM_SECONDS)
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
+    end = time.monotonic() + _TERM_SECONDS
+    try:
+        closer = threading.Thread(target=close, name="entrenar-sigterm", daemon=True)
+        closer.start()
+        while closer.is_alive() and (left := end - time.monotonic()) > 0:
+            # Another handler may raise meanwhile: it must not make the process outlive its end.
+            with contextlib.suppress(BaseException):
+                closer.join(left)
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)

@@ -48,6 +48,34 @@ def test_sigterm_flushes_and_the_process_dies_of_it(place: Any, form: Any) -> No
     ]
 
 
+def test_sigterm_while_other_handlers_raise(place: Any) -> None:
+    """A time limit that fires while the run is being closed does not make the process live on."""
+    script = """
+        class Late(Exception):
+            pass
+        def late(*_):
+            raise Late
+        monitor = Monitor("run", quiet=True, interval_seconds=60).start()
+        signal.signal(signal.SIGALRM, late)
+        monitor.log(loss=1.0)
+        said = False
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        while True:
+            try:
+                if not said:
+                    say("ready")
+                    said = True
+                time.sleep(0.01)
+                monitor.log(loss=1.0)
+            except Late:
+                pass
+    """
+    child = place.make_child(script)
+    child.expect("ready")
+    child.kill(signal.SIGTERM)
+    assert child.end().returncode == -signal.SIGTERM
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_the_users_own_sigterm_handler_is_respected(place: Any, when: Any) -> None:
     """It runs, and it alone decides; the run ends as the program does."""
