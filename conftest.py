@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 #: Files and folders of the slow half, which start servers and processes or judge long streams: marked
 #: `slow`. `.ci/run` runs all tests on one Python, and the others (`-m "not slow"`) on the rest.
@@ -25,6 +26,11 @@ SLOW = (
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# No test is about how long one example takes: the machine may be busy.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -14,10 +14,17 @@ from typing import Any
 import pytest
 
 from entrenar_otel.recording import segment_log
+from entrenar_otel.recording.layout import head_word
 from entrenar_otel.recording.notes import EVENT, SPAN_STARTED
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment
 
 SMALL = HEADER_BYTES + 4096
+
+
+pytestmark = pytest.mark.skipif(
+    sys.version_info >= (3, 13),
+    reason="PLACES IN A ROLL ARE TESTED ON 3.11 AND 3.12: 3.13 traces few opcodes",
+)
 
 
 class Late(Exception):
@@ -42,6 +49,8 @@ class EveryCall:
         self._act = act
         self._left = 0
         self._before: dict[FrameType, str] = {}
+        # Python 3.12 begins to tell of opcodes with the second trace of a process.
+        self.run(1 << 40, lambda: head_word(1, 1))
 
     def run(self, n: int, call: Callable[[], Any]) -> bool:
         """Whether there was an n-th place."""
