@@ -16,6 +16,7 @@ from typing import Any
 
 from entrenar_otel.console import logger
 from entrenar_otel.lake.hand_over import file_name, tables_of
+from entrenar_otel.lake.records import pulse
 from entrenar_otel.lake.records.dead import Dead
 from entrenar_otel.lake.records.pulse import life_of, remove_beat
 from entrenar_otel.lake.records.runs import (
@@ -266,8 +267,7 @@ def close_all_dead(storage: Storage, *, force: bool = False) -> None:
     gone = (Life.DEAD, Life.UNKNOWN) if force else (Life.DEAD,)
     for record in find_records(storage):
         if record.state == RUNNING and life_of(storage, record) in gone:
-            lock = LockFile.see(Path(record.live) / f"{record.process}.lock")
-            _close(storage, record, {}, lock.about)
+            _close(storage, record, {}, pulse.lock_of(record).about)
 
 
 def _close(storage: Storage, record: RunRecord, ended: dict[str, datetime], about: dict[str, Any]) -> None:

@@ -116,9 +116,8 @@ class RecordedRun:
     def start(self) -> bool:
         """Start, the first time; False where that failed, and nothing is recorded any more."""
         with self._lock:
-            if (
-                self.open is not None or self.closed or self._is_starting
-            ):  # by a signal handler, in the middle
+            # `_is_starting`: a signal handler asks in the middle of it
+            if self.open is not None or self.closed or self._is_starting:
                 return True
             self._is_starting = True
             try:

@@ -195,6 +195,22 @@ class Place:
         assert done.returncode == 0, done.stderr
         return done
 
+    def write_module(self, body: str, name: str = "job") -> Path:
+        """A script as a file, which spawned children can import."""
+        path = self.root / f"{name}.py"
+        head = "import json, multiprocessing as mp, os, sys, threading\nfrom entrenar_otel import Monitor\n"
+        path.write_text(head + textwrap.dedent(body))
+        return path
+
+    def run_file(self, body: str, **environment: str) -> Done:
+        """Run a script as a program, as a user would."""
+        path = self.write_module(body)
+        script = f"""
+            import subprocess
+            sys.exit(subprocess.run([sys.executable, {str(path)!r}]).returncode)
+        """
+        return self.run(script, **environment)
+
     def value(self, sql: str, **options: Any) -> Any:
         """The one value that a query answers."""
         return self.lake.query(sql, **options).column(0)[0].as_py()

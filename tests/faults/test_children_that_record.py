@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 import pytest
 
 
-def module(place: Any, body: Any, name: Any = "job") -> None:
-    """A script as a file, which spawned children can import."""
-    path = place.root / f"{name}.py"
-    head = "import json, multiprocessing as mp, os, sys, threading\nfrom entrenar_otel import Monitor\n"
-    path.write_text(head + textwrap.dedent(body))
-
-
-def run_file(place: Any, body: Any, **environment: Any) -> Any:
-    """Run it as a program, as a user would."""
-    module(place, body)
-    script = f"""
-        import subprocess
-        sys.exit(subprocess.run([sys.executable, {str(place.root / "job.py")!r}]).returncode)
-    """
-    return place.run(script, **environment)
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_children_with_a_rank_of_their_own_record(place: Any, method: Any) -> None:
     """As torch.multiprocessing.spawn: the parent trains rank 0 itself, or only starts the others."""
-    run_file(
-        place,
+    place.run_file(
         """
         def train(rank):
             os.environ |= {"RANK": str(rank), "WORLD_SIZE": "4"}
@@ -69,8 +50,7 @@ def test_children_with_a_rank_of_their_own_record(place: Any, method: Any) -> No
 )
 def test_a_rank_that_leaves_its_monitor_open(place: Any, method: Any, ending: Any, state: Any) -> None:
     """A multiprocessing child skips atexit; it ends as it should all the same."""
-    run_file(
-        place,
+    place.run_file(
         f"""
         def train():
             monitor = Monitor("run", quiet=True, interval_seconds=60)
@@ -90,8 +70,7 @@ def test_a_rank_that_leaves_its_monitor_open(place: Any, method: Any, ending: An
 
 
 def test_a_forked_rank_of_a_recording_parent_that_leaves_its_monitor_open(place: Any) -> None:
-    run_file(
-        place,
+    place.run_file(
         """
         def train():
             os.environ |= {"RANK": "1", "WORLD_SIZE": "2"}
@@ -139,8 +118,7 @@ def test_all_ranks_that_a_recording_driver_starts_record(
     place: Any, method: Any, environment: Any, arguments: Any
 ) -> None:
     """Rank 0 too, though the driver, without a rank, counts as rank 0 of its own run."""
-    run_file(
-        place,
+    place.run_file(
         f"""
         def train(rank):
             os.environ |= {{k: v.replace("RANK", str(rank)) for k, v in {environment}.items()}}
@@ -167,8 +145,7 @@ def test_all_ranks_that_a_recording_driver_starts_record(
 
 def test_trials_of_a_recording_driver_record_and_what_they_start_too(place: Any) -> None:
     """In a child with a run id; in a child of a program that the driver starts; in a child's child."""
-    run_file(
-        place,
+    place.run_file(
         """
         import subprocess
 

@@ -5,28 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import textwrap
 from typing import Any
 
 import pytest
-
-
-def module(place: Any, body: Any, name: Any = "job") -> None:
-    """A script as a file, which spawned children can import."""
-    path = place.root / f"{name}.py"
-    head = "import json, multiprocessing as mp, os, sys, threading\nfrom entrenar_otel import Monitor\n"
-    path.write_text(head + textwrap.dedent(body))
-
-
-def run_file(place: Any, body: Any, **environment: Any) -> Any:
-    """Run it as a program, as a user would."""
-    module(place, body)
-    script = f"""
-        import subprocess
-        sys.exit(subprocess.run([sys.executable, {str(place.root / "job.py")!r}]).returncode)
-    """
-    return place.run(script, **environment)
-
 
 WORKERS = """
     def work(monitor, results):
@@ -67,7 +48,7 @@ WORKERS = """
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_that_log_are_one_run_and_one_series(place: Any, method: Any) -> None:
-    done = run_file(place, WORKERS.replace("{method}", method))
+    done = place.run_file(WORKERS.replace("{method}", method))
     assert json.loads(done.stdout) == [[False, False, False]] * 3
     table = place.lake.query("SELECT step, metric, value, attempt FROM metrics ORDER BY seq").to_pydict()
     assert table["step"] == list(range(300))
@@ -161,8 +142,7 @@ time.sleep(60)
 @pytest.mark.parametrize("made", ["anew", "inherited", "bound"])
 def test_a_worker_says_once_that_it_records_nothing(place: Any, method: Any, made: Any) -> None:
     """A run that vanishes without a word would be looked for in vain."""
-    done = run_file(
-        place,
+    done = place.run_file(
         """
         import logging
 

@@ -19,6 +19,8 @@ import pytest
 from entrenar_otel.lake.records.config import json_config
 from entrenar_otel.lake.records.runs import describe_config
 
+NO_TORCH = "NOT TESTED with tensors: torch is missing; scripts/setup takes its wheel from ../shared"
+
 
 @dataclasses.dataclass
 class Optimizer:
@@ -132,7 +134,7 @@ def test_values() -> None:
 
 def test_tensors() -> None:
     """Of one element and of some; on whatever device, and wanting a gradient or not."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
     config = {"a": torch.tensor(0.1, requires_grad=True), "b": torch.tensor([1, 2]), "type": torch.float32}
     assert json_config(config) == {"a": 0.1, "b": [1, 2], "type": "torch.float32"}
 

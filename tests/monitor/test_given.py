@@ -15,6 +15,8 @@ from opentelemetry import metrics
 from entrenar_otel import AndonStop, ConfigError, Monitor, errors
 from entrenar_otel.recording.inputs import described
 
+NO_TORCH = "NOT TESTED with tensors: torch is missing; scripts/setup takes its wheel from ../shared"
+
 
 def test_what_floats_warn_of_is_refused_on_every_path() -> None:
     """A complex number and a masked one behind good ones, where the fast path takes numbers as they come."""
@@ -34,7 +36,7 @@ def test_what_floats_warn_of_is_refused_on_every_path() -> None:
 
 def test_a_tensor_that_wants_its_gradient() -> None:
     """PyTorch's advice to detach is for the program's own lines: nothing is said, nothing is stored."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
     with warnings.catch_warnings(record=True) as seen, Monitor("r", quiet=True) as monitor:
         bound = monitor.bind("b")
         for value in (1.0, torch.tensor(2.0, requires_grad=True), torch.tensor([3.0], requires_grad=True)):

@@ -55,9 +55,14 @@ def _read_beat(storage: Storage, record: RunRecord) -> tuple[float, Origin | Non
     return at, origin
 
 
+def lock_of(record: RunRecord) -> LockFile:
+    """The lock of a record's process, as it is seen from here."""
+    return LockFile.see(Path(record.live) / f"{record.process}.lock")
+
+
 def life_of(storage: Storage, record: RunRecord) -> Life:
     """Whether the process of a record that says `running` lives."""
-    lock = LockFile.see(Path(record.live) / f"{record.process}.lock")
+    lock = lock_of(record)
     if lock.hold is Hold.HELD:
         return Life.ALIVE
     at, origin = _read_beat(storage, record)
@@ -101,7 +106,6 @@ def as_seen(storage: Storage, record: RunRecord) -> RunRecord:
         return record
     life = life_of(storage, record)
     if life is Life.DEAD:
-        lock = LockFile.see(Path(record.live) / f"{record.process}.lock")
         gone = replace(record, state=CRASHED, reason="the process is gone; not recovered yet")
-        return ended_as_said(record, lock.about) or gone
+        return ended_as_said(record, lock_of(record).about) or gone
     return replace(record, state=UNKNOWN, reason=_SILENT) if life is Life.UNKNOWN else record
