@@ -22,9 +22,11 @@ class Promise(Generic[T]):
         self._done = threading.Event()
         self._value: list[T] = []
         self._error: BaseException | None = None
+        self._thread: threading.Thread | None = threading.Thread(target=self._run, name=name, daemon=True)
         try:
-            threading.Thread(target=self._run, name=name, daemon=True).start()
+            self._thread.start()
         except RuntimeError:  # Python 3.12 starts no threads while it shuts down
+            self._thread = None
             self._run()
 
     def _run(self) -> None:
@@ -39,9 +41,16 @@ class Promise(Generic[T]):
         """Whether it is done, for better or worse, within this time."""
         return self._done.wait(timeout_seconds)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the work has ended."""
+        return self._done.is_set()
+
     def result(self) -> T:
-        """What came of it; raises what was raised."""
+        """What came of it; raises what was raised. Its thread is gone then: none is in a library at exit."""
         self._done.wait()
+        if self._thread is not None:
+            self._thread.join()
         if self._error is not None:
             raise self._error
         return self._value[0]

@@ -11,7 +11,10 @@ import contextvars
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from entrenar_otel.delivery.promise import Promise
 
 
 class Exchange:
@@ -26,38 +29,21 @@ class Exchange:
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._is_over = False
-        self._thread: threading.Thread | None = None
+        self._request: Promise[Any] | None = None
 
     @property
     def is_hanging(self) -> bool:
         """Whether what was left behind hangs still."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._request is not None and not self._request.is_done
 
     def run(self, request: Callable[[], Any]) -> Any:
         """What the request returns or raises. Raises TimeoutError in time, and leaves behind what hangs."""
-        results: list[tuple[Any, BaseException | None]] = []
-
-        def work() -> None:
-            try:
-                results.append((request(), None))
-            except BaseException as error:
-                results.append((None, error))
-
-        context = contextvars.copy_context()
-        thread = threading.Thread(target=context.run, args=(work,), name="entrenar-exchange", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # Python 3.12 starts no threads while it shuts down
-            return request()
-        self._thread = thread
-        thread.join(max(0.0, self._seconds))
-        if not results:
+        work = partial(contextvars.copy_context().run, request)
+        self._request = Promise("entrenar-exchange", work)
+        if not self._request.wait(max(0.0, self._seconds)):
             self._cut()
             raise TimeoutError
-        result, error = results[0]
-        if error is not None:
-            raise error
-        return result
+        return self._request.result()
 
     def saw(self, event: str, details: dict[str, Any]) -> None:
         """httpx's `trace`: what the request is at. Remembers its connections."""

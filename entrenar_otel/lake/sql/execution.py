@@ -12,7 +12,6 @@ import fcntl
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -23,6 +22,7 @@ import duckdb
 import pyarrow as pa
 from entrenar_processors.durations import text_of
 
+from entrenar_otel.delivery.promise import Promise
 from entrenar_otel.errors import QueryError
 from entrenar_otel.lake.sql.limits import MEMORY, SPILL, TIMEOUT, Limits, resident_bytes, size_text
 from entrenar_otel.lake.tables.schema import ROW_GROUP
@@ -44,40 +44,30 @@ class Execution:
     ) -> None:
         self._connection, self._sql, self._parameters = connection, sql, parameters
         self._limits = limits
-        self._done = threading.Event()
         self._stop = False
         self._closed = False
-        self._table: pa.Table | None = None
-        self._error: BaseException | None = None
+        self._answer: Promise[pa.Table] | None = None
 
     def result(self, deadline: float) -> pa.Table:
         """The answer; `deadline` by `time.monotonic`. Raises QueryError, and what DuckDB raises."""
-        thread = threading.Thread(target=self._run, name="entrenar-query", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # Python 3.12 starts no threads while it shuts down
-            self._run()
-        self._wait(deadline)
-        if thread.ident is not None:  # gone before the answer is used: at exit no thread is left in DuckDB
-            thread.join(_LOOK_SECONDS)
-        if self._error is not None:
-            raise self._error
-        return self._table
+        self._answer = Promise("entrenar-query", self._run)
+        self._wait(self._answer, deadline)
+        return self._answer.result()
 
     def close(self) -> None:
         """End the statement if it still runs, and close the connection as soon as it has ended."""
         self._stop = True
-        end = time.monotonic() + _END_SECONDS
-        while not self._done.is_set() and time.monotonic() < end:
+        answer, end = self._answer, time.monotonic() + _END_SECONDS
+        while answer is not None and not answer.is_done and time.monotonic() < end:
             self._connection.interrupt()  # again: one that had not begun yet did not notice
-            self._done.wait(_LOOK_SECONDS)
+            answer.wait(_LOOK_SECONDS)
         self._closed = True
-        if self._done.is_set():
+        if answer is None or answer.is_done:
             self._connection.close()
 
-    def _wait(self, deadline: float) -> None:
+    def _wait(self, answer: Promise[pa.Table], deadline: float) -> None:
         before, allowed = resident_bytes(), 2 * self._limits.memory_bytes
-        while not self._done.wait(max(0.0, min(_LOOK_SECONDS, deadline - time.monotonic()))):
+        while not answer.wait(max(0.0, min(_LOOK_SECONDS, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
                 raise QueryError(
                     f"the query took longer than {text_of(self._limits.seconds)}, its limit: narrow it, or "
@@ -87,15 +77,12 @@ class Execution:
             if resident_bytes() - before > allowed:
                 raise QueryError(out_of_memory("the process grew by twice as much", self._limits))
 
-    def _run(self) -> None:
+    def _run(self) -> pa.Table:
         try:
-            self._table = self._read()
+            return self._read()
         except MemoryError as error:
-            self._error = QueryError(out_of_memory(str(error), self._limits))
-        except BaseException as error:
-            self._error = error
+            raise QueryError(out_of_memory(str(error), self._limits)) from None
         finally:
-            self._done.set()
             if self._closed:  # nobody waits any more
                 self._connection.close()
 
