@@ -19,13 +19,13 @@ from entrenar_otel.lake.prune import Prunable, find_prunable, prune
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
 from entrenar_otel.lake.sql.limits import Limits
-from entrenar_otel.lake.sql.live import usable_live
 from entrenar_otel.lake.sql.query import run_query
 from entrenar_otel.lake.store.catalog import list_files, list_metrics, run_folder
 from entrenar_otel.lake.store.late import LateStorage
 from entrenar_otel.lake.store.storage import Storage, open_storage, remove_stale
 from entrenar_otel.lake.tables.rows import metric_batches
 from entrenar_otel.lake.tables.schema import METRICS, Owner
+from entrenar_otel.recording.live_folder import usable_live
 from entrenar_otel.records import MetricRecord
 
 DEFAULT_LAKE = "entrenar-lake"

@@ -217,7 +217,7 @@ def _write_problem(lake: Lake) -> str | None:
 
 def _second_lake(lake: Lake, problem: str, live: str | os.PathLike[str] | None) -> Lake:
     from entrenar_otel.lake import Lake
-    from entrenar_otel.lake.sql.live import foreign_problem
+    from entrenar_otel.recording.live_folder import foreign_problem
 
     second = lake.live.parent / "lake"
     with contextlib.suppress(FileExistsError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from entrenar_otel.lake.sql.live import usable_live
+from entrenar_otel.recording.live_folder import usable_live
 
 
 @pytest.fixture

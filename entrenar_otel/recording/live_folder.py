@@ -1,0 +1,90 @@
+"""Live folder: where processes of this host keep what is not in the lake yet; always on a local disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from entrenar_otel.console import logger
+
+
+def default_live() -> Path | None:
+    """`ENTRENAR_LIVE`, else `$XDG_STATE_HOME/entrenar/live`; always on a local disk.
+
+    None where there is no home: a container whose user has no entry in its list of users.
+    """
+    if chosen := os.environ.get("ENTRENAR_LIVE"):
+        return Path(chosen)
+    state = os.environ.get("XDG_STATE_HOME")
+    try:
+        base = Path(state) if state else Path.home() / ".local" / "state"
+    except RuntimeError:
+        return None
+    return base / "entrenar" / "live"
+
+
+def usable_live(folder: Path | None) -> Path:
+    """The live folder, created if missing; a private one in the temporary folder if that is impossible.
+
+    Raises PermissionError.
+    """
+    wanted = folder or default_live()
+    if wanted is not None and _is_usable(wanted):
+        return wanted
+    why = "there is no home folder" if wanted is None else f"{wanted} is not writable"
+    if folder is None and (private := _private_folder()) is not None:
+        live = private / "live"
+        if _is_usable(live):
+            logger.warning("%s; live segments are kept in %s", why, live)
+            return live
+    raise PermissionError(f"no folder for live segments: {why}. Set ENTRENAR_LIVE to a local folder")
+
+
+def _is_usable(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.access(folder, os.W_OK)
+    except OSError:
+        return False
+
+
+def _private_folder() -> Path | None:
+    """A folder of this user's within the temporary folder, where everybody may make any name beforehand.
+
+    Whoever may write there may stop the run and take its samples. The usual name is said to be somebody
+    else's where it is; then it is one that was made for this before, or a new one.
+    """
+    user = os.geteuid()
+    usual = Path(tempfile.gettempdir()) / f"entrenar-{user}"
+    try:
+        with contextlib.suppress(FileExistsError):
+            usual.mkdir(mode=0o700)
+        if (problem := foreign_problem(usual)) is None:
+            usual.chmod(0o700)
+            return usual
+        logger.warning("%s is not used: %s", usual, problem)
+        prefix = f"entrenar-private-{user}-"
+        for made_before in sorted(usual.parent.glob(f"{prefix}*")):
+            if foreign_problem(made_before) is None:
+                return made_before
+        return Path(tempfile.mkdtemp(prefix=prefix))
+    except OSError:
+        return None
+
+
+def foreign_problem(folder: Path) -> str | None:
+    """Why a folder may be under somebody else's control, or None."""
+    try:
+        found = folder.lstat()
+    except OSError as error:
+        return error.strerror or str(error)
+    if not stat.S_ISDIR(found.st_mode):
+        return "expected a folder, found a link or a file"
+    if found.st_uid != os.geteuid():
+        return f"expected a folder of user {os.geteuid()}, found one of user {found.st_uid}"
+    if found.st_mode & 0o022:
+        return f"expected a folder that nobody else may write into, found mode {found.st_mode & 0o777:o}"
+    return None
