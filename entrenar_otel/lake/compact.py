@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from entrenar_otel.lake.store.catalog import DataFile, list_folder, list_pruned, list_replaced, run_folder
 from entrenar_otel.lake.store.skipped import name_skipped
-from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.store.storage import Storage, telling_gone
 from entrenar_otel.lake.tables.schema import METRICS, METRICS_IN_MEMORY, NOTES, ROW_GROUP, SORTED_BY, conform
 
 #: As many rows as a run compacts when it ends, in about a second; `recover` does the rest.
@@ -99,7 +99,8 @@ class _Unreadable(Exception):
 def _reading(storage: Storage, file: DataFile) -> Iterator[None]:
     """Tell what is wrong with a file from what is wrong with the lake, which writing tells."""
     try:
-        yield
+        with telling_gone(storage.location(file.name)):
+            yield
     except FileNotFoundError:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:

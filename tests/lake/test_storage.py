@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -19,7 +20,16 @@ import pytest
 
 from entrenar_otel import LakeError, Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.store.storage import ArrowStorage, LocalStorage, Storage, open_storage
+from entrenar_otel.lake.store.files import by_schema
+from entrenar_otel.lake.store.storage import (
+    ArrowStorage,
+    LocalStorage,
+    Storage,
+    is_gone,
+    open_storage,
+    telling_gone,
+)
+from entrenar_otel.lake.tables.schema import METRICS
 from entrenar_otel.testing import recorded_run
 
 SCHEMA = pa.schema([("x", pa.int64())])
@@ -193,3 +203,16 @@ def test_without_hard_links_or_fsync_of_folders(
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
     with pytest.raises(OSError, match="broken"):
         storage.write("a/c.parquet", schema, [], exclusive=True)
+
+
+def test_a_file_that_goes_while_it_is_read(storage: Storage) -> None:
+    """Compacted or pruned meanwhile: every reader is told by the same error, and looks again."""
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        by_schema(storage, ["metrics/day=2026-11-24/run=a/p-000000.parquet"], METRICS)
+    message = "AWS Error NO_SUCH_KEY during GetObject operation: The specified key does not exist."
+    with pytest.raises(FileNotFoundError, match="No such file"), telling_gone("x"):
+        raise OSError(message)  # of a key that was there when its size was asked for
+    with pytest.raises(PermissionError), telling_gone("x"):
+        raise PermissionError("denied")
+    assert is_gone(duckdb.IOException(message))
+    assert not is_gone(duckdb.IOException("AWS Error NETWORK_CONNECTION"))

@@ -22,7 +22,7 @@ from entrenar_otel.lake.sql.limits import Limits
 from entrenar_otel.lake.sql.live import LiveSegment, read_live
 from entrenar_otel.lake.sql.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
 from entrenar_otel.lake.store.catalog import list_files, list_metrics, list_pruned
-from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.store.storage import Storage, is_gone
 from entrenar_otel.lake.tables.rows import in_memory_table
 from entrenar_otel.lake.tables.schema import CURVES, METRICS, SUMMARIES
 
@@ -90,9 +90,7 @@ def _answer(
             return execution.result(deadline)
         except (*_MISSING, FileNotFoundError) as error:
             # A listed file was compacted or pruned before it was opened: look again.
-            if attempt == _TRIES - 1 or (
-                "No files found" not in str(error) and "No such file" not in str(error)
-            ):
+            if attempt == _TRIES - 1 or not is_gone(error):
                 raise QueryError(str(error)) from None
         except duckdb.OutOfMemoryException as error:
             raise QueryError(out_of_memory(str(error), limits)) from None

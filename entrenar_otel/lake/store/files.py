@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.store.skipped import name_skipped
-from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.store.storage import Storage, telling_gone
 
 #: A file without it is none of ours: all tables say whose their rows are.
 _NEEDED = "run_id"
@@ -70,7 +70,8 @@ def _schema(storage: Storage, name: str) -> pa.Schema | None:
     """The columns of a file; None where it is none of ours. Raises FileNotFoundError, LakeError."""
     where = storage.location(name)
     try:
-        found = pq.read_schema(where, filesystem=getattr(storage, "filesystem", None))
+        with telling_gone(where):
+            found = pq.read_schema(where, filesystem=getattr(storage, "filesystem", None))
         if _NEEDED in found.names:
             return found
         name_skipped(where, f"{where} is left out: it has no column {_NEEDED}, so it is none of ours")

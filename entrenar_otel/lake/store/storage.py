@@ -95,6 +95,22 @@ def open_storage(lake: str | os.PathLike[str]) -> Storage:
     return ArrowStorage(_patient(filesystem), root, url)
 
 
+def is_gone(error: BaseException) -> bool:
+    """Whether an error says that a file is not there: in mid-read an object store says so by its own name."""
+    return any(text in str(error) for text in ("No such file", "No files found", "NO_SUCH_KEY"))
+
+
+@contextlib.contextmanager
+def telling_gone(where: str) -> Iterator[None]:
+    """For reading a file that may be compacted or pruned meanwhile. Raises FileNotFoundError if it was."""
+    try:
+        yield
+    except OSError as error:
+        if is_gone(error):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), where) from None
+        raise
+
+
 def _patient(filesystem: pafs.FileSystem) -> pafs.FileSystem:
     """The same with three tries a request, where it is S3: a silent server fails after 10 s, not after 100.
 
@@ -285,7 +301,8 @@ class ArrowStorage:
             stream.write(data)
 
     def read_bytes(self, name: str, limit: int) -> bytes:
-        with self.filesystem.open_input_stream(self._path(name)) as stream:
+        path = self._path(name)
+        with telling_gone(path), self.filesystem.open_input_stream(path) as stream:
             data: bytes = stream.read(limit + 1)
         if len(data) > limit:
             raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", self._path(name))
