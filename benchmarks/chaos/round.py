@@ -158,6 +158,7 @@ class Round:
 
     def _finish(self, one: Child, now: float) -> None:
         """Most are killed; some may end by themselves, or by a SIGTERM, for a while."""
+        one.lifetime = None  # one that is told to end before it has begun has all of that while, too
         if one.clean or self.chance.random() < 0.8:
             one.kill()
             one.until = now + 1e9
