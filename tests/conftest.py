@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from entrenar_otel import Monitor, errors, identity
+from entrenar_otel import Monitor, errors
+from entrenar_otel.identity.helper import unmark_recording
 from entrenar_otel.monitor import request
 from entrenar_otel.recording.segment import Segment
 from entrenar_otel.run import lifetime
@@ -40,7 +41,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
     for monitor in list(lifetime.open_runs()):
         monitor.close()
-    identity.unmark_recording()
+    unmark_recording()
 
 
 class Answer(NamedTuple):

@@ -13,7 +13,7 @@ import pyarrow as pa
 from entrenar_processors import Block, Samples, Series
 
 from entrenar_otel.errors import NotMeasured, RunError
-from entrenar_otel.identity import new_process_name
+from entrenar_otel.identity.process import new_process_name
 from entrenar_otel.lake.compact import compact
 from entrenar_otel.lake.prune import Prunable, find_prunable, prune
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from entrenar_otel import identity
+from entrenar_otel.identity.process import is_disabled
 from entrenar_otel.monitor.monitor import Monitor
 from entrenar_otel.run import lifetime
 
@@ -41,7 +41,7 @@ def wrap(provider: MeterProvider) -> MeterProvider:
     from entrenar_otel.otel.metrics import provider as providers
 
     front = providers.wrap(provider)
-    if not identity.is_disabled(os.environ):
+    if not is_disabled(os.environ):
         providers.install(chosen=front)  # global where none is set: afterwards it could not be any more
         Monitor.current().adopt(front)
     return front

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, EntrenarError
-from entrenar_otel.launcher import rank_from
+from entrenar_otel.identity.launcher import rank_from
 from entrenar_otel.monitor.alerts import Agree
 from entrenar_otel.monitor.answers import Answers
 from entrenar_otel.monitor.builder import MonitorBuilder

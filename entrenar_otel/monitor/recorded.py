@@ -8,10 +8,10 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.console import logger, occupy_standard_descriptors, say
 from entrenar_otel.errors import guard
+from entrenar_otel.identity.process import new_process_name, process_started
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.monitor.alerts import Alerts
 from entrenar_otel.monitor.answers import Answers
@@ -158,7 +158,7 @@ class RecordedRun:
         from entrenar_otel.otel.environment import assumed
         from entrenar_otel.run.keeper import CLAIM_SECONDS
 
-        lake, process = self.answers.lake, identity.new_process_name()
+        lake, process = self.answers.lake, new_process_name()
         lifetime.starting(self._owner)
         # The lock comes first: a record that says `running` without one is a crashed run.
         lock = self._process_lock = ProcessLock(lake.live, process)
@@ -193,7 +193,7 @@ class RecordedRun:
             run_id=request.run_id,
             rank=request.rank,
             world_size=request.world_size,
-            day=identity.process_started().strftime("%Y-%m-%d"),
+            day=process_started().strftime("%Y-%m-%d"),
             config=request.given.config,
             model_id=request.given.model_id,
             version=request.given.version,

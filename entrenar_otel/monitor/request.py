@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from entrenar_otel import identity
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.console import logger
 from entrenar_otel.delivery.promise import Promise
 from entrenar_otel.errors import ConfigError, LakeError, RunError, describe
-from entrenar_otel.launcher import derived_run_id, rank_from, run_id_from
+from entrenar_otel.identity.helper import Given, helped, say_helper
+from entrenar_otel.identity.launcher import derived_run_id, rank_from, run_id_from
+from entrenar_otel.identity.process import is_disabled, new_run_id
 from entrenar_otel.records import MetricsEmitter
 from entrenar_otel.run.settings import DEFAULT_LAKE, FILE, RunSettings
 
@@ -92,10 +93,10 @@ class RunRequest:
             # Retention acts by itself only on the run's own lake, where it is written.
             retention_days=file.retention_days if self.lake is None else None,
         )
-        is_disabled = identity.is_disabled(environ)
-        helped = identity.helped(identity.Given.find(self.run_id, self.rank, environ))
-        if helped is not None and not is_disabled:
-            identity.say_helper(helped)
+        is_off = is_disabled(environ)
+        recording = helped(Given.find(self.run_id, self.rank, environ))
+        if recording is not None and not is_off:
+            say_helper(recording)
         return ResolvedRequest(
             given=self,
             run_id=_run_id(
@@ -104,14 +105,14 @@ class RunRequest:
                 world_size,
                 environ,
                 strict=self.on_bad_value == "raise",
-                is_disabled=helped is not None or is_disabled,
+                is_disabled=recording is not None or is_off,
             ),
             rank=rank,
             world_size=world_size,
             settings=settings,
-            is_disabled=helped is not None or is_disabled,
+            is_disabled=recording is not None or is_off,
             # A worker is no rank, and nobody asks it whether to stop.
-            alerting=None if helped is not None else self.alerting,
+            alerting=None if recording is not None else self.alerting,
         )
 
     def _settings(self) -> RunSettings:
@@ -270,7 +271,7 @@ def _run_id(
     if run_id is not None and not given and not is_disabled:
         run_id = _take(run_id)
     if run_id is None:
-        run_id = identity.new_run_id()
+        run_id = new_run_id()
         if world_size > 1 and rank == 0:
             logger.warning(
                 "%d ranks share no run id, so each records a run of its own: set ENTRENAR_RUN_ID", world_size

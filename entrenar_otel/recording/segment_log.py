@@ -31,7 +31,8 @@ from entrenar_processors import Samples, Series
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock, Era, RunClock
 from entrenar_otel.console import logger
-from entrenar_otel.identity import new_process_name, say_unheard
+from entrenar_otel.identity.helper import say_unheard
+from entrenar_otel.identity.process import new_process_name
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.decode import count_records, decode
 from entrenar_otel.recording.inputs import watch_conversions

@@ -13,9 +13,9 @@ import time
 from types import FrameType
 from typing import Protocol
 
-from entrenar_otel import identity
 from entrenar_otel.console import say
 from entrenar_otel.errors import AndonStop, guard
+from entrenar_otel.identity.helper import mark_recording, unmark_recording
 from entrenar_otel.redact import redacted
 
 #: How long SIGTERM may take: schedulers kill after 10 to 30 seconds.
@@ -79,7 +79,7 @@ def opened(monitor: ClosableRun, given_rank: int | None = None) -> None:
     global _hooks_set_in
     _open.append(monitor)
     _started(monitor)
-    identity.mark_recording(monitor.run_id, monitor.rank, given_rank)
+    mark_recording(monitor.run_id, monitor.rank, given_rank)
     if not _hooks_set_in:
         atexit.register(close_all)
     if _hooks_set_in != os.getpid():
@@ -95,7 +95,7 @@ def closed(monitor: ClosableRun) -> None:
     if monitor in _open:
         _open.remove(monitor)
     if not _open:
-        identity.unmark_recording()
+        unmark_recording()
         _unset_term()
 
 

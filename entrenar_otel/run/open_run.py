@@ -9,11 +9,11 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from entrenar_otel import identity
 from entrenar_otel.console import logger
 from entrenar_otel.delivery.deadline import Deadline
 from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
 from entrenar_otel.errors import guard
+from entrenar_otel.identity.process import process_started
 from entrenar_otel.lake.tables.schema import Owner
 from entrenar_otel.otel.environment import span_export_settings, span_exporters
 from entrenar_otel.otel.metrics.exemplar_views import SampleReservoir
@@ -80,7 +80,7 @@ class OpenRun:
         self._providers, self._source = providers, source
         self._on_tick = on_tick
         self._environ = environ
-        resource = self._resource(record.owner, record.model_id, record.version, identity.process_started())
+        resource = self._resource(record.owner, record.model_id, record.version, process_started())
         self.metrics = MetricsPipeline(
             recorder=recorder,
             registry=registry,

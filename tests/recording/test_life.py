@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from entrenar_otel.identity import host_name
+from entrenar_otel.identity.process import host_name
 from entrenar_otel.recording.process import life
 from entrenar_otel.recording.process.life import Hold, Life, LockFile, life_of_segment, lock_of
 from entrenar_otel.recording.process.lock import ProcessLock, try_lock

@@ -24,7 +24,7 @@ from opentelemetry.sdk.metrics.view import View
 
 from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError
-from entrenar_otel.identity import is_disabled
+from entrenar_otel.identity.process import is_disabled
 from entrenar_otel.otel.metrics.meter import PATTERNS
 from entrenar_otel.semconv import COORDINATES
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from entrenar_otel import Monitor
+from entrenar_otel.identity.launcher import derived_run_id, rank_from, run_id_from
 from entrenar_otel.lake import Lake
-from entrenar_otel.launcher import derived_run_id, rank_from, run_id_from
 
 STEP = {"SLURM_JOB_ID": "12", "SLURM_STEP_ID": "3", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"}
 
@@ -57,7 +57,7 @@ def test_rank_from_a_launcher(environ: dict[str, str], expected: tuple[int, int]
 def test_ranks_of_one_agent_share_an_id() -> None:
     """Real children of one parent; another port is another start, and several nodes share nothing."""
     code = (
-        "import json, os; from entrenar_otel.launcher import derived_run_id as run_id; "
+        "import json, os; from entrenar_otel.identity.launcher import derived_run_id as run_id; "
         "print(json.dumps([run_id({**os.environ, 'MASTER_PORT': port}) for port in ('1', '1', '2')]))"
     )
     ranks = []
