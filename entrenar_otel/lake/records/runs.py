@@ -24,7 +24,7 @@ from entrenar_otel.lake.records.config import json_config
 from entrenar_otel.lake.store.catalog import encode_run, run_folder
 from entrenar_otel.lake.store.skipped import name_skipped
 from entrenar_otel.lake.store.storage import Storage, walk
-from entrenar_otel.lake.tables.schema import RUNS, Owner, conform
+from entrenar_otel.lake.tables.schema import RUNS, RUNS_WITH_DAY, Owner, conform
 from entrenar_otel.recording.header import is_day, is_process_name
 from entrenar_otel.redact import arguments_without_secrets, redacted, settings_without_secrets
 
@@ -32,9 +32,10 @@ RUNNING, COMPLETED, STOPPED, CRASHED = "running", "completed", "stopped", "crash
 STATES = (RUNNING, COMPLETED, STOPPED, CRASHED)
 #: Of a run that says `running` when neither its life nor its death is seen; in no record.
 UNKNOWN = "unknown"
-#: Version of the record's format; one without is 1. A later one is left alone.
-FORMAT = 1
-_NAME = re.compile(r"runs/day=[\d-]{10}/run=[^/]{1,255}/attempt-(\d{4,10})-rank-(\d{5,10})\.parquet")
+#: Version of the record's format; one without is 1. A later one is left alone. In 1 the day was a column
+#: beside the key of the folder, of the same name, which pandas and pyarrow refuse.
+FORMAT = 2
+_NAME = re.compile(r"runs/day=([\d-]{10})/run=[^/]{1,255}/attempt-(\d{4,10})-rank-(\d{5,10})\.parquet")
 #: A record has what a configuration and a command line have: more is none of ours.
 _MAX_RECORD_BYTES = 64 << 20
 
@@ -210,7 +211,7 @@ def _claimed_by(storage: Storage, run_id: str, rank: int, process: str) -> RunRe
 def _last_attempt(storage: Storage, run_id: str, rank: int) -> int:
     """The number of the last attempt, by the records' names: one that cannot be read is taken, too."""
     found = [_NAME.fullmatch(name) for name in _record_names(storage, run_id)]
-    return max((int(one[1]) for one in found if one is not None and int(one[2]) == rank), default=0)
+    return max((int(one[2]) for one in found if one is not None and int(one[3]) == rank), default=0)
 
 
 def find_records(storage: Storage, run_id: str | None = None) -> list[RunRecord]:
@@ -235,7 +236,7 @@ def read_record(storage: Storage, name: str) -> RunRecord | None:
 
     Raises LakeError where the lake does not answer.
     """
-    if _NAME.fullmatch(name) is None:
+    if (parsed := _NAME.fullmatch(name)) is None:
         return None
     where = storage.location(name)
     try:
@@ -251,8 +252,10 @@ def read_record(storage: Storage, name: str) -> RunRecord | None:
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             if file.metadata.num_rows != 1:
                 raise ValueError(f"expected one row, found {file.metadata.num_rows}")
-            (row,) = conform(file.read(), RUNS).to_pylist()
-        if (row["format"] or FORMAT) > FORMAT:
+            found = file.read()
+            (row,) = conform(found, RUNS).to_pylist()
+        row["day"] = found["day"][0].as_py() if "day" in found.column_names else parsed[1]
+        if (row["format"] or 1) > FORMAT:
             name_skipped(
                 where,
                 f"the run record {where} was written by a later version of entrenar-otel (format "
@@ -299,17 +302,17 @@ def record_from(document: Any) -> RunRecord | None:
         given = {name: value for name, value in document.items() if name in RunRecord.__dataclass_fields__}
         started = datetime.fromisoformat(given["started_at"])
         record = RunRecord(**{**given, "started_at": started, "attempt": 0})
-        (row,) = record_row(record).to_pylist()
+        (row,) = records_table([record]).to_pylist()
         return _checked(row, record.name)
     except (AttributeError, KeyError, TypeError, ValueError, pa.ArrowException):
         return None
 
 
 def record_row(record: RunRecord) -> pa.Table:
-    """The record as a table of one row."""
-    return pa.Table.from_pylist([asdict(record)], schema=RUNS)
+    """The record as it is written, a table of one row; its day is in its name."""
+    return pa.Table.from_pylist([asdict(record) | {"format": FORMAT}], schema=RUNS)
 
 
 def records_table(records: list[RunRecord]) -> pa.Table:
-    """The records as a table."""
-    return pa.Table.from_pylist([asdict(record) for record in records], schema=RUNS)
+    """The records as a table, each with its day."""
+    return pa.Table.from_pylist([asdict(record) for record in records], schema=RUNS_WITH_DAY)

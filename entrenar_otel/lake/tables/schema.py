@@ -95,11 +95,12 @@ RUNS = pa.schema(
         _required("python", _TEXT),
         _required("process", _TEXT),
         _required("live", _TEXT),
-        _required("day", _TEXT),
         _required("dropped", pa.int64()),
         pa.field("format", pa.int32()),  # a record of a version before it is 1
     ]
 )
+#: As the view has it: a file's day is the key of its folder, and must not be a column, too.
+RUNS_WITH_DAY = RUNS.append(_required("day", _TEXT))
 
 EVENTS = pa.schema(
     [
