@@ -159,9 +159,9 @@ def _view_metrics(
     connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
 ) -> None:
     files = list_metrics(storage, run_id)  # second
-    owners = {(one.snapshot.header["day"], one.owner.run_id) for one in segments}
+    owners = {(segment.snapshot.header["day"], segment.owner.run_id) for segment in segments}
     pruned = [file for day, run in sorted(owners) for file in list_pruned(storage, day, run)]
-    batches = [batch for one in not_held(segments, [*files, *pruned]) for batch in one.metrics()]
+    batches = [batch for segment in not_held(segments, [*files, *pruned]) for batch in segment.metrics()]
     view_files(connection, storage, "metrics_files", [file.name for file in files], METRICS)
     if batches:
         connection.register("metrics_live", in_memory_table(batches))
