@@ -174,7 +174,7 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
     console.print()
     console.print(Rule(f"{command()} query --lake {lake} --run {monitor.run_id} …", align="left"))
     console.print(sql, style="dim", highlight=False)
-    print_table(monitor.query(sql, run_id=monitor.run_id), console)
+    print_table(monitor.query(sql), console)
     console.print()
     console.print(Rule(f"{command()} spans {monitor.run_id} --lake {lake}", align="left"))
     show_spans(monitor.run_id, spans_of(monitor.lake, monitor.run_id), console)

@@ -32,10 +32,10 @@ _POINTS = 20
 
 _RUNS = "SELECT * FROM runs ORDER BY started_at"
 _STATISTICS = f"""
-SELECT metric, tags, {columns(*KEPT, "nonfinite")}
+SELECT metric, tags, {columns(*KEPT)}
 FROM metrics GROUP BY metric, tags ORDER BY metric, cardinality(tags), CAST(tags AS VARCHAR)
 """
-_SUMMARIES = "SELECT *, 0 AS nonfinite FROM summaries ORDER BY metric"
+_SUMMARIES = "SELECT * REPLACE (coalesce(nonfinite, 0) AS nonfinite) FROM summaries ORDER BY metric"
 _CURVES = """
 SELECT metric, tags, bucket, avg(value) FILTER (isfinite(value)) AS value FROM (
   SELECT metric, tags, {value} AS value,

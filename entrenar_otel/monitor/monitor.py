@@ -245,16 +245,19 @@ class Monitor(metaclass=_OnePerProcess):
         """Drain, make durable and export what is there now; False where that was not done in time."""
         return self._run.flush(timeout_seconds)
 
-    def close(self, state: str = "completed", reason: str | None = None) -> None:
+    def close(
+        self, state: str = "completed", reason: str | None = None, *, error: BaseException | None = None
+    ) -> None:
         """End the run: everything recorded goes into the lake. Idempotent; atexit does it too.
 
-        `state` is completed, stopped or crashed (else ConfigError). Bounded, whatever hangs together: a
-        hanging emitter or exporter is left behind after some seconds, a hanging lake 20 s after the call at
-        the latest, and what is not in the lake then is brought in by the next run.
+        `state` is completed, stopped or crashed (else ConfigError); `error` is what the run's span says of
+        it. Bounded, whatever hangs together: a hanging emitter or exporter is left behind after some
+        seconds, a hanging lake 20 s after the call at the latest, and what is not in the lake then is
+        brought in by the next run.
         """
         if state not in ("completed", "stopped", "crashed"):
             raise ConfigError(f"expected state to be one of completed, stopped, crashed, got {state!r}")
-        if self._run.close(state, reason):
+        if self._run.close(state, reason, error):
             other = lifetime.latest()
             if isinstance(other, Monitor) and other._run.is_global:
                 for provider in self._run.providers:  # plain meters go on with the run that goes on
@@ -267,7 +270,7 @@ class Monitor(metaclass=_OnePerProcess):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         state, reason = lifetime.state_of(error)
-        self.close(state, reason)
+        self.close(state, reason, error=error)
 
     def abandon(self) -> None:
         """Become the no-op twin, in a forked child: the parent's files and locks are not touched."""
@@ -440,9 +443,12 @@ class Monitor(metaclass=_OnePerProcess):
         """
         return self._answers.curve(metric, **tags)
 
-    def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
-        """Answer one SELECT over the whole lake, this run up to now included. Raises QueryError."""
-        return self._answers.query(sql, parameters, run_id=run_id)
+    def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
+        """Answer one SELECT over this run, all its ranks and attempts, up to now. Raises QueryError.
+
+        `monitor.lake.query` asks all runs of the lake.
+        """
+        return self._answers.query(sql, parameters)
 
     def range(self, start: datetime, end: datetime) -> pa.Table:
         """This run's metrics with start <= timestamp < end, in time order."""

@@ -136,7 +136,7 @@ class RecordedRun:
         self.recorder.end("monitoring is off")
         if self.open is not None:
             with guard("start"):
-                self.open.prepare_end("crashed", str(error))
+                self.open.prepare_end("crashed", str(error), error)
         with guard("start"):
             self._let_go_after_failure(str(error))
         lifetime.closed(self._owner)
@@ -243,7 +243,7 @@ class RecordedRun:
         """See `Monitor.flush`."""
         return self.open is None or self.open.flush(timeout_seconds)
 
-    def close(self, state: str, reason: str | None) -> bool:
+    def close(self, state: str, reason: str | None, error: BaseException | None = None) -> bool:
         """End the run; False where that was done before."""
         with self._lock:
             if self.closed:
@@ -251,7 +251,7 @@ class RecordedRun:
             self.closed = True
             try:
                 self.recorder.slow_down()
-                self._close(state, reason)
+                self._close(state, reason, error)
             except BaseException:  # a second Ctrl-C: how the run ended is said, and the rest recovered
                 self.recorder.end(reason or state)
                 if self.keeper is not None:
@@ -262,11 +262,11 @@ class RecordedRun:
                     lifetime.closed(self._owner)
             return True
 
-    def _close(self, state: str, reason: str | None) -> None:
+    def _close(self, state: str, reason: str | None, error: BaseException | None) -> None:
         run = self.open
         if run is not None:
             with guard("close"):
-                run.prepare_end(state, reason)
+                run.prepare_end(state, reason, error)
         self.recorder.end(reason or state)
         for provider in self.providers:
             provider.cut(self.recorder)

@@ -17,6 +17,7 @@ from entrenar_otel.errors import ConfigError, LakeError, RunError, describe
 from entrenar_otel.identity.helper import Given, helped, say_helper
 from entrenar_otel.identity.launcher import derived_run_id, rank_from, run_id_from
 from entrenar_otel.identity.process import is_disabled, new_run_id
+from entrenar_otel.otel.environment import heed_log_level
 from entrenar_otel.records import MetricsEmitter
 from entrenar_otel.run.settings import DEFAULT_LAKE, FILE, RunSettings
 
@@ -75,6 +76,7 @@ class RunRequest:
 
         Raises ConfigError: expected, got.
         """
+        heed_log_level(environ)
         self._check_values()
         env_rank, env_size = rank_from(environ)
         rank = max(env_rank, 0) if self.rank is None else self.rank

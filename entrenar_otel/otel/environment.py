@@ -7,6 +7,7 @@ The exporters themselves (endpoints, headers, timeouts) read `os.environ`.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -178,6 +179,55 @@ def histogram_aggregation(environ: Mapping[str, str]) -> Literal["explicit", "ex
         "base2_exponential_bucket_histogram": "exponential",
     }
     return _choice(environ, "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", choices)
+
+
+#: OTEL_LOG_LEVEL, as OpenTelemetry's other languages have it.
+_LEVELS = {
+    "info": logging.INFO,
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+    "none": logging.CRITICAL + 1,
+}
+
+
+def heed_log_level(environ: Mapping[str, str]) -> None:
+    """OTEL_LOG_LEVEL: from which level on our logger says something, unless the program has said so."""
+    if environ.get("OTEL_LOG_LEVEL", "").strip():
+        logger.default_level(_choice(environ, "OTEL_LOG_LEVEL", _LEVELS))
+
+
+def name_unsupported(environ: Mapping[str, str], *, has_other: bool) -> None:
+    """Say, once per process, which settings have no effect here.
+
+    `has_other`: OpenTelemetry was set up by somebody else, opentelemetry-instrument say, who reads them.
+    """
+    if has_other:
+        return
+    for variable, text in _UNSUPPORTED.items():
+        if variable not in _named and environ.get(variable, "").strip().lower() not in ("", "none"):
+            _named.add(variable)
+            logger.warning("%s=%s: %s", variable, without_secrets(environ[variable]), text)
+
+
+_NO_LOGS = (
+    "entrenar-otel exports metrics and spans, but no log records. The run's events are in the lake "
+    "(entrenar-otel events) and in its spans"
+)
+_NO_FILE = (
+    "entrenar-otel reads the OTEL_* variables (docs/otel.md), and no configuration file of OpenTelemetry's. "
+    "Under opentelemetry-instrument, what that file sets up is used"
+)
+_UNSUPPORTED = {
+    "OTEL_LOGS_EXPORTER": _NO_LOGS,
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": _NO_LOGS,
+    "OTEL_CONFIG_FILE": _NO_FILE,
+    "OTEL_EXPERIMENTAL_CONFIG_FILE": _NO_FILE,
+}
+_named: set[str] = set()
 
 
 def _number(

@@ -32,7 +32,9 @@ class ClosableRun(Protocol):
     def is_closed(self) -> bool:
         """Whether the run is over."""
 
-    def close(self, state: str = "completed", reason: str | None = None) -> None:
+    def close(
+        self, state: str = "completed", reason: str | None = None, *, error: BaseException | None = None
+    ) -> None:
         """End the run, bounded."""
 
     def abandon(self) -> None:
@@ -142,7 +144,7 @@ def close_all() -> None:
     state, reason = state_of(error)
     for monitor in tuple(_open):
         with guard("exit"):
-            monitor.close(state, reason)
+            monitor.close(state, reason, error=error)
 
 
 def _after_fork() -> None:

@@ -15,7 +15,7 @@ from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_
 from entrenar_otel.errors import guard
 from entrenar_otel.identity.process import process_started
 from entrenar_otel.lake.tables.schema import Owner
-from entrenar_otel.otel.environment import span_export_settings, span_exporters
+from entrenar_otel.otel.environment import name_unsupported, span_export_settings, span_exporters
 from entrenar_otel.otel.metrics.exemplar_views import SampleReservoir
 from entrenar_otel.otel.metrics.pipeline import MetricsPipeline
 from entrenar_otel.otel.resource import resource_of
@@ -149,6 +149,8 @@ class OpenRun:
         is_global = self._source is None
         # A tracer provider that is somebody else's has exporters of its own: they get our spans too.
         has_other = is_global and foreign_provider() is not None
+        if self.record.rank == 0:
+            name_unsupported(self._environ, has_other=has_other)
         return RunSpans(
             partial(self._recorder.note, clean=True),
             resource,
@@ -252,7 +254,7 @@ class OpenRun:
             outbox = outbox_of_consumer(provider.publisher, self.losses)
             self.heartbeat.outboxes = (*self.heartbeat.outboxes, outbox)
 
-    def prepare_end(self, state: str, reason: str | None) -> None:
+    def prepare_end(self, state: str, reason: str | None, error: BaseException | None = None) -> None:
         """What needs a segment to be recorded in: the SDK's last samples, the end of the run's spans.
 
         How the run ended is said first, on the local disk: it is true from here on.
@@ -266,7 +268,7 @@ class OpenRun:
             with guard("alert pipeline"):
                 self.heartbeat.collect()  # the last samples are judged like all others
                 self.pipeline.close()
-        self.spans.end(state, reason)
+        self.spans.end(state, reason, error)
 
     def end(self, state: str) -> None:
         """Drain the rest, bring everything into the lake, then let go of those who may hang. Bounded."""

@@ -53,7 +53,10 @@ def span_key(document: Document) -> tuple[str, str]:
 def close_span(document: Document, at_ns: int, reason: str) -> Document:
     """The end that a dead process could not write."""
     end = max(at_ns, _whole(document.get("start_ns")) or 0)
-    return {**document, "end_ns": end, "status": "ERROR", "status_message": reason, "events": []}
+    given = document.get("attributes")
+    attributes = {**(given if isinstance(given, dict) else {}), "error.type": "_OTHER"}
+    told = {"status": "ERROR", "status_message": reason, "attributes": attributes, "events": []}
+    return {**document, "end_ns": end, **told}
 
 
 def event_rows(documents: Iterable[Document], owner: Owner) -> pa.Table:

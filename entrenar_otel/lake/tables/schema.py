@@ -73,6 +73,8 @@ SUMMARIES = pa.schema(
             pa.field(name, pa.float64())
             for name in ("mean", "std", "min", "max", "last", "p50", "p90", "p99")
         ),
+        # not of a run that a version before 0.5 has pruned
+        *(pa.field(name, pa.int64()) for name in ("nonfinite", "last_step", "min_step", "max_step")),
     ]
 )
 

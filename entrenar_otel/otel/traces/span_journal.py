@@ -85,7 +85,7 @@ def started(span: ReadableSpan) -> dict[str, Any]:
     """The note of a span's start."""
     context, parent, scope = span.get_span_context(), span.parent, span.instrumentation_scope
     assert context is not None
-    return {
+    document = {
         "trace_id": f"{context.trace_id:032x}",
         "span_id": f"{context.span_id:016x}",
         "parent_span_id": f"{parent.span_id:016x}" if parent else None,
@@ -96,6 +96,11 @@ def started(span: ReadableSpan) -> dict[str, Any]:
         "attributes": clean_attributes(span.attributes),
         "links": links_of(span),
     }
+    if scope is not None and scope.version:
+        document["scope_version"] = scope.version
+    if not context.trace_flags.sampled:
+        document["sampled"] = False  # whoever ends it after its process has died does not export it either
+    return document
 
 
 def links_of(span: ReadableSpan) -> list[dict[str, Any]]:
