@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from entrenar_otel.delivery.promise import Promise
 from entrenar_otel.errors import LakeError, describe
 from entrenar_otel.lake.records.config import json_config
 from entrenar_otel.lake.store.catalog import encode_run, run_folder
@@ -141,6 +142,8 @@ def _utf8(text: str) -> str:
 
 
 _git_commits: dict[str, str | None] = {}
+#: For all that git is asked.
+_GIT_SECONDS = 5.0
 
 
 def git_commit() -> str | None:
@@ -150,7 +153,10 @@ def git_commit() -> str | None:
     except OSError:
         return None
     if folder not in _git_commits:
-        _git_commits[folder] = _ask_git()
+        # A command never seems to end where another thread forked as it began (the child has its pipes), or
+        # where the file system hangs.
+        asked = Promise("entrenar-git", _ask_git)
+        _git_commits[folder] = asked.result() if asked.wait(_GIT_SECONDS) else None
     return _git_commits[folder]
 
 
@@ -160,7 +166,7 @@ def _ask_git() -> str | None:
             ["git", *arguments],
             capture_output=True,
             text=True,
-            timeout=5,
+            timeout=_GIT_SECONDS,
             check=True,
             stdin=subprocess.DEVNULL,
         )
