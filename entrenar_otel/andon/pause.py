@@ -13,7 +13,7 @@ from entrenar_processors.durations import text_of
 from entrenar_otel.andon.callbacks import Callbacks
 from entrenar_otel.andon.loop_context import LoopContext
 from entrenar_otel.errors import guard
-from entrenar_otel.recording.process.control import Command, Request
+from entrenar_otel.recording.process.control import Command, CommandRequest
 
 #: How often a paused loop looks for a command.
 _LOOK_SECONDS = 0.2
@@ -107,7 +107,7 @@ class Pause:
         self._context.say(f"no answer within {text_of(self._timeout)}: {doing}")
         return replace(alert, action=Action.STOP) if self._after == "stop" else None
 
-    def _take_command(self) -> Request | None:
+    def _take_command(self) -> CommandRequest | None:
         with guard("control"):
             return self._context.take_command()
         return None

@@ -141,7 +141,7 @@ class Monitor(metaclass=_OnePerProcess):
             return
         self._hold(RecordedRun(request, request.open_lake(), self))
         lifetime.supersede(self)
-        lifetime.made(self)
+        lifetime.created(self)
 
     def _hold(self, run: RecordedRun | DisabledRun) -> None:
         self._run = run

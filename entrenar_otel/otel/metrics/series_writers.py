@@ -66,7 +66,6 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
         self._registry = registry
         self._heads: dict[tuple[str, ...], dict[Any, int]] = {}
         self._typed: set[tuple[str, ...]] = set()
-        self._warned = False
 
     def record_carefully(self, amount: Any, attributes: Any) -> None:
         """Record what can be recorded; what cannot is warned of and counted. Never raises."""
