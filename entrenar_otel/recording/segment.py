@@ -1,10 +1,10 @@
 """Segment: the append-only file that is also the write-ahead log, mapped into memory where that is safe.
 
 One process owns a segment and holds its `flock`; a free lock says that the owner is dead, unless the
-segment is parked (`park`): then its process's lock says it. Header (16 kB): magic, `first_seq`, `synced_to`,
-JSON length, checksum, JSON (whose run, where it goes, the clock), and in its second half two addenda, each
-written once: which attempt the run turned out to be, and to what length the file was cut. Then records
-(layout.py) up to the first zero word.
+segment is detached or parked (`park`): then its process's lock says it. Header (16 kB): magic, `first_seq`,
+`synced_to`, JSON length, checksum, JSON (whose run, where it goes, the clock), and in its second half two
+addenda, each written once: which attempt the run turned out to be, and to what length the file was cut. Then
+records (layout.py) up to the first zero word.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import os
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ class Segment:
         self.room = 0  # for records, behind what it begins with
         self.end: int | None = None  # where the records end, once sealed
         self._stopped_at: int | None = None
+        self.is_parked = False
         self.opened_at = time.monotonic()
 
     @classmethod
@@ -193,9 +194,20 @@ class Segment:
             os.pwrite(file.fileno(), _ADDENDUM.pack(_ADDENDUM_MAGIC, len(text), adler32(text)), at)
 
     @property
-    def is_parked(self) -> bool:
+    def is_detached(self) -> bool:
         """Whether it takes neither descriptor nor memory."""
         return isinstance(self.body, Parked)
+
+    def detach(self) -> None:
+        """Close a sealed segment and wait for nothing: whoever needs its bytes reads the file.
+
+        It is not cut, since somebody may be reading its mapping at this moment.
+        """
+        if not self.is_detached:
+            body, self.body = self.body, Parked(self.path, self.size)  # first: see `words`
+            self.write = self.body.write
+            body.close()
+        let_go(self._file)
 
     def park(self) -> None:
         """Cut a sealed segment to what it holds and close it: it waits for a lake that is away."""
@@ -203,16 +215,23 @@ class Segment:
             end = self.seal()
             self.sync()
             self._add(_CUT_AT, {"bytes": end})  # first: a file shorter than it says is damaged
-            os.ftruncate(self.fd, end)
+            os.truncate(self.path, end)
             self.close()
             self.body = Parked(self.path, end)
+            self.is_parked = True
 
     def words(self) -> NDArray[np.uint64]:
-        """All 64-bit words, a view; release it before `close`. Of a parked segment: a copy.
+        """All 64-bit words, a view; release it before `close`. Of a detached or parked segment: a copy.
 
-        Raises FileNotFoundError where a parked one was recovered by somebody else.
+        Raises FileNotFoundError where such a one was recovered by somebody else.
         """
-        return self.body.words()
+        body = self.body
+        try:
+            return body.words()
+        except ValueError:
+            if body is self.body:
+                raise
+            return self.body.words()  # it was detached just now
 
     def position(self) -> int:
         """Where the next record will be written, in bytes."""
@@ -245,10 +264,23 @@ class Segment:
     def sync(self) -> None:
         """Make everything durable against the death of the machine (does not hold the GIL)."""
         position = self.position()
-        os.fdatasync(self.fd)
-        self.synced_to = position
-        with contextlib.suppress(OSError):  # it helps to tell what is lost, and a full disk may refuse it
-            self.body.put(_SYNCED_AT, _SYNCED.pack(position))
+        with self._opened() as fd:
+            os.fdatasync(fd)
+            self.synced_to = position
+            with contextlib.suppress(OSError):  # it helps to tell what is lost, and a full disk may refuse it
+                if self.is_detached:
+                    os.pwrite(fd, _SYNCED.pack(position), _SYNCED_AT)
+                else:
+                    self.body.put(_SYNCED_AT, _SYNCED.pack(position))
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        """A descriptor of the file, also where it is closed. Raises OSError, ValueError."""
+        if not self.is_detached:
+            yield self.fd
+            return
+        with self.path.open("rb+", buffering=0) as file:
+            yield file.fileno()
 
     def close(self, *, unlink: bool = False) -> None:
         """Unmap and unlock; `unlink` also removes the file (its rows are in the lake)."""

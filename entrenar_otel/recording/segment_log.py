@@ -49,6 +49,9 @@ _PREFAULT_FIRST = 1 << 20
 #: How long it is left alone when the disk had no room for a segment.
 _RETRY_SECONDS = 1.0
 FORKED = "forked"
+#: So many complete segments stay open. A loop may fill them faster than they can be handed over, or even
+#: looked at; each takes two descriptors, and those of the program must not run out.
+_MAX_OPEN = 8
 
 
 def no_op(*_args: Any, **_kwargs: Any) -> None:
@@ -288,6 +291,9 @@ class SegmentLog:
             raise  # one that is coming is gone on with
         if successor not in self._segments:  # somebody else's came first
             successor.close(unlink=True)
+        complete = [segment for segment in self._segments if segment.end is not None]
+        for segment in complete[:-_MAX_OPEN]:
+            segment.detach()
 
     def follow_clock(self) -> int:
         """Look whether the machine's clock was set; by how many nanoseconds since the last call."""
@@ -337,25 +343,35 @@ class SegmentLog:
             if segment.synced_to < segment.position():
                 try:
                     segment.sync()
-                except (OSError, ValueError):
-                    if segment in self._segments:  # else it was handed over, and closed
+                except (OSError, ValueError) as error:
+                    if segment.is_detached:  # just now, or somebody else has recovered it
+                        if isinstance(error, FileNotFoundError):
+                            segment.synced_to = segment.position()
+                    elif segment in self._segments:  # else it was handed over, and closed
                         raise
 
     # -- draining -------------------------------------------------------------------------------
 
-    def drain(self) -> Samples:
-        """All rows recorded since the last drain. They are views: copy what must outlive the tick."""
+    def drain(self, at_most: int | None = None) -> Samples:
+        """All rows recorded since the last drain, of so many segments. They are views.
+
+        So copy what must outlive the tick. What was detached before it was drained is read into memory, and a
+        loop may be many segments ahead: they are drained piece by piece.
+        """
         with self._drain_lock:
             with self._lock:
-                segments = self._segments
+                segments = [one for one in self._segments if one.drained_to < one.position()][:at_most]
                 ends = [segment.position() for segment in segments]
                 eras = self.clock.eras
             parts = []
             for segment, end in zip(segments, ends, strict=True):
-                if end <= segment.drained_to:
+                try:
+                    words = segment.words()
+                except FileNotFoundError:  # somebody has taken us for dead: it is in the lake
+                    segment.drained_to = end
                     continue
                 decoded = decode(
-                    segment.words(),
+                    words,
                     self._by_id,
                     start=segment.drained_to,
                     end=end,

@@ -19,6 +19,8 @@ from entrenar_otel.run.keeper import Keeper
 #: A segment goes into the lake when it is full, at the end, and after this long; but while others wait for
 #: the lake, a segment waits as well in being written to.
 ROLL_SECONDS = 300.0
+#: How many segments are drained at once, where the loop is far ahead: their rows are in memory meanwhile.
+_DRAINED_AT_ONCE = 4
 
 
 class Heartbeat:
@@ -112,15 +114,16 @@ class Heartbeat:
     def collect(self) -> None:
         """Drain into the consumers, and into the outboxes."""
         with self._tick_lock:
-            samples = self.recorder.drain()
-            if not len(samples):
-                return
-            self._rows += len(samples)
-            for consume in self._consumers:
-                with guard(f"consumer {getattr(consume, '__qualname__', consume)}"):
-                    consume(samples)
-            for outbox in self.outboxes:
-                outbox.put(samples)
+            for _ in range(1 + self.recorder.waiting // _DRAINED_AT_ONCE):
+                samples = self.recorder.drain(_DRAINED_AT_ONCE)
+                if not len(samples):
+                    return
+                self._rows += len(samples)
+                for consume in self._consumers:
+                    with guard(f"consumer {getattr(consume, '__qualname__', consume)}"):
+                        consume(samples)
+                for outbox in self.outboxes:
+                    outbox.put(samples)
 
     @contextlib.contextmanager
     def sums(self) -> Iterator[Summaries]:
