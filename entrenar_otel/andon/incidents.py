@@ -8,19 +8,20 @@ to after it.
 from __future__ import annotations
 
 import importlib.metadata
-import json
+import itertools
 import platform
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from entrenar_processors.alert import Alert
 from entrenar_processors.config.models import Config
-from entrenar_processors.plain import plain
 
 from entrenar_otel._version import __version__
 from entrenar_otel.clock import RunClock
@@ -28,11 +29,17 @@ from entrenar_otel.console import logger
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.lake import Lake
+from entrenar_otel.lake.incident import DOCUMENTS, Facts
 from entrenar_otel.lake.records.runs import RunRecord
-from entrenar_otel.lake.store.catalog import encode_run, run_folder
+from entrenar_otel.lake.store.catalog import encode_run
+from entrenar_otel.recording.process.origin import Origin
 
-#: How long the incident of a stop may keep the loop waiting.
+#: How long the incident of a stop may keep the loop waiting, while the lake answers.
 STOP_SECONDS = 10.0
+#: How long the loop waits for the lake to answer at all; else the incident comes later.
+ANSWER_SECONDS = 0.8
+#: After how long what the lake did not take is tried again.
+_RETRY_SECONDS = 10.0
 #: Libraries whose versions are noted where they are installed.
 _LIBRARIES = ("numpy", "torch", "jax", "tensorflow", "scikit-learn", "opentelemetry-sdk", "duckdb", "pyarrow")
 
@@ -42,11 +49,15 @@ class _Incident:
     """An incident until its window is complete: monotonic times of its alert, and of when that is."""
 
     alert: Alert
-    folder: str
+    name: str
     at_ns: int
     due_ns: int
+    path: Path  # where it waits meanwhile
+    is_kept: bool = False
     is_tried: bool = False
     is_written: bool = False
+    retry_at: float = 0.0
+    answered: threading.Event = field(default_factory=threading.Event)  # the lake has taken a part of it
 
 
 class Incidents:
@@ -54,10 +65,12 @@ class Incidents:
 
     Of one name at most a quarter of them: fifty layers that overflow leave room for the loss. Stops are
     counted apart, so that the last incident of a run, which tells why it ended, is there in any case.
-    `lost` counts those beyond the limits, and those that the lake did not take.
+    `lost` counts those beyond the limits, and those that were written nowhere.
 
     What came after the alert is known `incident_after_seconds` later, so the window is written twice: at
-    once, and then, or when the run ends. What failed at first is tried again then.
+    once, and then, or when the run ends. Until then its facts are in the live folder as well (see
+    lake/incident.py): what the lake did not take is tried again as long as the run lasts, and is left to
+    recovery then. `is_away` says that the lake is known not to answer: then nobody waits for it.
     """
 
     def __init__(
@@ -71,6 +84,7 @@ class Incidents:
     ) -> None:
         settings = config.monitor.andon
         self._lake, self.record = lake, record
+        self.is_away: Callable[[], bool] = lambda: False
         self._config = config.model_dump(mode="json", by_alias=True)
         self._limit = settings.max_incidents
         self._before_ns = round(settings.incident_before_seconds * 1e9)
@@ -80,6 +94,7 @@ class Incidents:
         self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()  # by name, without stops
         self._stops = 0
+        self._numbers = itertools.count(1)
         self._open: list[_Incident] = []
         self.worker = Worker("entrenar-incidents", self._work)
 
@@ -96,22 +111,42 @@ class Incidents:
         return self._url(incident)
 
     def write_now(self, alert: Alert) -> str | None:
-        """Write the incident of a stop, bounded; None where it is not written."""
+        """Write the incident of a stop, bounded; None where it is written nowhere.
+
+        Where the lake does not answer it comes later, to the place that is returned.
+        """
         with self._lock:
             if self._stops >= self._limit:
                 self._lost(1)
                 return None
             self._stops += 1
             incident = self._new(alert)
-        if not self.worker.flush(STOP_SECONDS):
-            logger.warning("the incident %s is not written yet: the lake is slow", self._url(incident))
-        return self._url(incident) if incident.is_written else None
+        number = self.worker.wake()
+        if not self.is_away() and incident.answered.wait(ANSWER_SECONDS):
+            self.worker.wait(number, STOP_SECONDS)
+        if incident.is_written:
+            return self._url(incident)
+        if not incident.is_kept:
+            logger.warning("the incident %s is not written: the lake does not answer", self._url(incident))
+            return None
+        logger.warning(
+            "the lake does not answer: the incident waits in %s, and will be in %s when it does",
+            incident.path,
+            self._url(incident),
+        )
+        return self._url(incident)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the lake has taken something of every incident so far, and is not known to be away."""
+        with self._lock:
+            return not self.is_away() and all(incident.answered.is_set() for incident in self._open)
 
     def on_tick(self) -> None:
-        """Complete the windows that are due."""
-        now = self._clock.monotonic_ns()
+        """Complete the windows that are due, and try again what the lake did not take."""
+        now, moment = self._clock.monotonic_ns(), time.monotonic()
         with self._lock:
-            is_due = any(incident.is_tried and incident.due_ns <= now for incident in self._open)
+            is_due = any(incident.is_tried and self._is_due(incident, now, moment) for incident in self._open)
         if is_due:
             self.worker.wake()
 
@@ -119,61 +154,87 @@ class Incidents:
         """Write what is open, with the window up to now; False where that took too long."""
         with self._lock:
             for incident in self._open:
-                incident.due_ns = -sys.maxsize
+                incident.due_ns, incident.retry_at = -sys.maxsize, 0.0
             if not self._open and not self.worker.is_started:
                 return True
-        if self.worker.stop(timeout_seconds):
-            return True
+        self.worker.stop(timeout_seconds)
         with self._lock:
-            self._lost(sum(not incident.is_written for incident in self._open))
-        return False
+            self._lost(sum(not (incident.is_written or incident.is_kept) for incident in self._open))
+            return not self._open
 
     # -- inside ---------------------------------------------------------------------------------
 
     def _new(self, alert: Alert) -> _Incident:
         at = datetime.fromtimestamp(alert.started_ns / 1e9, UTC)
-        name = f"{at:%Y%m%dT%H%M%S}-{encode_run(alert.name)}-{encode_run(alert.episode)}"
-        record = self.record
-        folder = f"{run_folder('incidents', record.day, record.run_id)}/{name}-{record.process}"
+        process = self.record.process
+        name = f"{at:%Y%m%dT%H%M%S}-{encode_run(alert.name)}-{encode_run(alert.episode)}-{process}"
         at_ns = self._clock.monotonic_of(alert.started_ns)
-        incident = _Incident(alert, folder, at_ns, at_ns + self._after_ns)
+        path = self._lake.live / f"{process}-{next(self._numbers):06d}.incident"
+        incident = _Incident(alert, name, at_ns, at_ns + self._after_ns, path)
+        try:
+            self._facts(incident).keep(path, self._lake.url, Origin.here().document())
+            incident.is_kept = True
+        except OSError as error:  # it is written into the lake all the same, while the run lasts
+            logger.info("%s cannot be written (%s)", path, error.strerror)
         self._open.append(incident)
         return incident
 
+    def _facts(self, incident: _Incident) -> Facts:
+        record = self.record
+        ranges = self._clock.ranges(incident.at_ns - self._before_ns, incident.at_ns + self._after_ns)
+        return Facts(
+            name=incident.name,
+            day=record.day,
+            run_id=record.run_id,
+            attempt=record.attempt,
+            rank=record.rank,
+            process=record.process,
+            documents={
+                "alert": incident.alert.as_dict(),
+                "config": self._config,
+                "environment": environment_of(record),
+            },
+            times=[(_time(start), _time(end)) for start, end in ranges],
+        )
+
     def _url(self, incident: _Incident) -> str:
-        return f"{self._lake.url.rstrip('/')}/{incident.folder}"
+        return f"{self._lake.url.rstrip('/')}/{self._facts(incident).folder}"
+
+    @staticmethod
+    def _is_due(incident: _Incident, now: int, moment: float) -> bool:
+        """Whether there is something to do for it, when it was tried before."""
+        return incident.retry_at <= moment and (not incident.is_written or incident.due_ns <= now)
 
     def _work(self) -> None:
-        now = self._clock.monotonic_ns()
+        now, moment = self._clock.monotonic_ns(), time.monotonic()
         with self._lock:
-            chosen = [incident for incident in self._open if not incident.is_tried or incident.due_ns <= now]
+            chosen = [
+                incident
+                for incident in self._open
+                if not incident.is_tried or self._is_due(incident, now, moment)
+            ]
             last = [incident for incident in chosen if incident.due_ns <= now]
         for incident in chosen:
+            incident.retry_at = moment + _RETRY_SECONDS  # also of a window that could not be completed
             with guard("incident"):
-                if not incident.is_written:
-                    self._write_documents(incident)
-                self._write_window(incident)
-                incident.is_written = True
+                self._write(incident)
+                if incident in last:
+                    self._finish(incident)
             incident.is_tried = True
+
+    def _write(self, incident: _Incident) -> None:
+        facts, storage = self._facts(incident), self._lake.storage
+        for name in () if incident.is_written else DOCUMENTS:
+            facts.write_document(storage, name)
+            incident.answered.set()
+        facts.write_window(storage, self._lake.live)
+        incident.is_written, incident.retry_at = True, 0.0
+
+    def _finish(self, incident: _Incident) -> None:
+        """It is complete."""
         with self._lock:
-            self._open = [incident for incident in self._open if incident not in last]
-        if missing := sum(not incident.is_written for incident in last):
-            self._lost(missing)
-
-    def _write_documents(self, incident: _Incident) -> None:
-        for name, document in (
-            ("alert", incident.alert.as_dict()),
-            ("config", self._config),
-            ("environment", environment_of(self.record)),
-        ):
-            text = json.dumps(plain(document), indent=2, allow_nan=False)
-            self._lake.storage.write_bytes(f"{incident.folder}/{name}.json", text.encode())
-
-    def _write_window(self, incident: _Incident) -> None:
-        ranges = self._clock.ranges(incident.at_ns - self._before_ns, incident.at_ns + self._after_ns)
-        times = [(_time(start), _time(end)) for start, end in ranges]
-        table = self._lake.ranges(times, run_id=self.record.run_id)
-        self._lake.storage.write(f"{incident.folder}/window.parquet", table.schema, table.to_batches())
+            self._open = [other for other in self._open if other is not incident]
+        incident.path.unlink(missing_ok=True)
 
 
 def _time(time_ns: int) -> datetime:

@@ -67,6 +67,11 @@ class AlertReporter:
         self._send(alert, incident)
         return incident
 
+    @property
+    def is_lake_answering(self) -> bool:
+        """Whether the lake took what it was last given of incidents."""
+        return self._incidents.is_answered
+
     def record_action(self, action: str, alert: Alert, attributes: Mapping[str, Any]) -> None:
         """What was done about an alert; attributes that are None are left out."""
         known = {key: value for key, value in attributes.items() if value is not None}
@@ -76,7 +81,11 @@ class AlertReporter:
     def close(self, timeout_seconds: float) -> None:
         """Let incidents and handlers finish; bounded."""
         if not self._incidents.close(timeout_seconds):
-            logger.warning("incidents of run %s are not all written", self.run.run_id)
+            logger.warning(
+                "incidents of run %s are not all in the lake: they wait in the live folder, and the next run "
+                "or `entrenar-otel recover` brings them in",
+                self.run.run_id,
+            )
         for name in self._deliveries.close(min(timeout_seconds, _HANDLERS_SECONDS)):
             logger.warning(
                 "the alert handler %s did not finish in time and was abandoned; all alerts are in the lake",

@@ -67,7 +67,7 @@ class RunContext:
         return self._reporter.report_stop(alert)
 
     def stop_message(self, alert: Alert) -> str:
-        return self._stop_message.text(alert)
+        return self._stop_message.text(alert, looks_back=self._reporter.is_lake_answering)
 
     def resume_command(self) -> str:
         return self._resume_command

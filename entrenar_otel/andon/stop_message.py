@@ -37,15 +37,15 @@ class StopMessage:
     def __init__(self, lake: Lake, record: RunRecord) -> None:
         self._lake, self._record = lake, record
 
-    def text(self, alert: Alert) -> str:
-        """The message of a stop for this alert; it asks the lake for some seconds at most."""
+    def text(self, alert: Alert, *, looks_back: bool = True) -> str:
+        """The message of a stop for this alert; with `looks_back` it asks the lake for some seconds."""
         record = self._record
         parts = [f"{alert.summary} at {alert.where or 'an unknown step'}."]
         if alert.series is not None and alert.value is not None and not math.isfinite(alert.value):
             values: list[str] = []
-            # On a thread of its own: the lake may hang.
-            worker = Worker("entrenar-stop", partial(self._last_finite, alert.series, values))
-            worker.stop(LOOK_BACK_SECONDS)
+            if looks_back:  # on a thread of its own: the lake may hang
+                worker = Worker("entrenar-stop", partial(self._last_finite, alert.series, values))
+                worker.stop(LOOK_BACK_SECONDS)
             if values:
                 parts.append(f"The last finite values were {', '.join(values)}.")
             parts.append("The sample is recorded.")

@@ -16,6 +16,7 @@ from typing import Any
 
 from entrenar_otel.console import logger
 from entrenar_otel.lake.hand_over import file_name, tables_of
+from entrenar_otel.lake.incident import bring_in
 from entrenar_otel.lake.records import pulse
 from entrenar_otel.lake.records.dead import Dead
 from entrenar_otel.lake.records.pulse import life_of, remove_beat
@@ -100,6 +101,8 @@ def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Re
             ended[process] = max(last, ended.get(process, last))
             records[process] = name
             yield done
+    # while the locks still prove who is dead
+    bring_in(storage, live, dead, lambda document: _goes_to(storage, document))
     _close_dead(storage, live, ended, dead, left)
     for process, name in records.items():  # where the lock was gone before
         record = None if process in left else read_record(storage, name)

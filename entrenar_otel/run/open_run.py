@@ -169,7 +169,9 @@ class OpenRun:
     def _make_pipeline(self, make: Callable[[OpenRun], AlertPipeline]) -> AlertPipeline | None:
         """What judges the run, or None where that fails: a run without judgement is better than none."""
         with guard("alert pipeline"):
-            return make(self)
+            pipeline = make(self)
+            pipeline.incidents.is_away = lambda: self.keeper.is_away
+            return pipeline
         return None
 
     def _outboxes(self, consumers: Sequence[Any], emitters: Sequence[MetricsEmitter]) -> list[Outbox]:

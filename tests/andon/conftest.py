@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from entrenar_otel import errors
+from entrenar_otel.andon import incidents
 from entrenar_otel.lake import Lake
 from entrenar_otel.testing import Kit, kit
 
@@ -29,8 +30,9 @@ Judged = Callable[..., contextlib.AbstractContextManager[Kit]]
 
 
 @pytest.fixture
-def judged(tmp_path: Path) -> Judged:
-    """`judged(toml)`: a kit with these settings."""
+def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judged:
+    """`judged(toml)`: a kit with these settings, whose stops wait for a slow disk."""
+    monkeypatch.setattr(incidents, "ANSWER_SECONDS", 60.0)
 
     def make(toml: str = "", **settings: Any) -> contextlib.AbstractContextManager[Kit]:
         file = tmp_path / "renacer.toml"

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import socket
-import threading
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,68 +116,6 @@ def test_a_second_interrupt_during_close(place: Any) -> None:
 
 
 # -- an object store that falls silent ----------------------------------------------------------
-
-
-class Relay(threading.Thread):
-    """Stands before a server; once it is `silent` it takes connections and answers nothing."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(daemon=True)
-        self.silent = False
-        self._upstream = port
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._taken: list[socket.socket] = []
-        self._pumps: list[threading.Thread] = []
-
-    @property
-    def port(self) -> int:
-        return int(self._socket.getsockname()[1])
-
-    def run(self) -> None:
-        while True:
-            try:
-                client, _ = self._socket.accept()
-            except OSError:  # it was closed
-                return
-            self._taken.append(client)
-            if not self.silent:
-                server = socket.create_connection(("127.0.0.1", self._upstream))
-                self._taken.append(server)
-                for one, other in ((client, server), (server, client)):
-                    pump = threading.Thread(target=self._pump, args=(one, other), daemon=True)
-                    self._pumps.append(pump)
-                    pump.start()
-
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                while self.silent:
-                    time.sleep(0.05)
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-
-    def end(self) -> None:
-        self.silent = False
-        for one in (self._socket, *self._taken):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        for thread in (self, *self._pumps):
-            thread.join()
-        for one in (self._socket, *self._taken):
-            one.close()
-
-
-@pytest.fixture
-def relayed(s3: str, tmp_path: Path) -> Iterator[tuple[Relay, str]]:
-    """A relay before the S3 server, and the URL of a lake behind it."""
-    url = s3.format(tmp_path.name)
-    before, _, rest = url.partition("127.0.0.1")
-    separator = ":" if rest.startswith(":") else "%3A"
-    port, amp, more = rest.removeprefix(separator).partition("&")
-    relay = Relay(int(port))
-    relay.start()
-    yield relay, f"{before}127.0.0.1{separator}{relay.port}{amp}{more}"
-    relay.end()
 
 
 LOOP = """
