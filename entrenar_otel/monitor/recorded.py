@@ -18,6 +18,7 @@ from entrenar_otel.monitor.answers import Answers
 from entrenar_otel.monitor.loop import Loop
 from entrenar_otel.monitor.progress import Progress
 from entrenar_otel.otel.metrics.registry import Registry
+from entrenar_otel.recording.live_folder import naming
 from entrenar_otel.recording.process.lock import ProcessLock
 from entrenar_otel.recording.recorder import Recorder
 from entrenar_otel.run import lifetime
@@ -161,11 +162,13 @@ class RecordedRun:
         lake, process = self.answers.lake, new_process_name()
         lifetime.starting(self._owner)
         # The lock comes first: a record that says `running` without one is a crashed run.
-        lock = self._process_lock = ProcessLock(lake.live, process)
+        with naming(lake.live):
+            lock = self._process_lock = ProcessLock(lake.live, process)
         keeper = self.keeper = self._make_keeper(lake, process, lock)
         self.answers.current_record = lambda: keeper.record
         keeper.start(0.0 if lake.is_late else CLAIM_SECONDS)
-        self.recorder.open(lake.live, keeper.header(), process)
+        with naming(lake.live):
+            self.recorder.open(lake.live, keeper.header(), process)
         keeper.state_claim()  # where it answered meanwhile
         self._install()
         with assumed(*self.request.settings.otlp):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from entrenar_otel.console import logger
+from entrenar_otel.errors import RunError
+from entrenar_otel.interruption import from_outside
 
 
 def default_live() -> Path | None:
@@ -32,23 +37,55 @@ def usable_live(folder: Path | None) -> Path:
     Raises PermissionError.
     """
     wanted = folder or default_live()
-    if wanted is not None and _is_usable(wanted):
+    why = "there is no home folder" if wanted is None else _problem(wanted)
+    if wanted is not None and why is None:
         return wanted
-    why = "there is no home folder" if wanted is None else f"{wanted} is not writable"
     if folder is None and (private := _private_folder()) is not None:
         live = private / "live"
-        if _is_usable(live):
+        if _problem(live) is None:
             logger.warning("%s; live segments are kept in %s", why, live)
             return live
     raise PermissionError(f"no folder for live segments: {why}. Set ENTRENAR_LIVE to a local folder")
 
 
-def _is_usable(folder: Path) -> bool:
+def _problem(folder: Path) -> str | None:
+    """Why no live segment can be there, or None; room may be lacking: others may have segments there."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.access(folder, os.W_OK)
+        make_live(folder)
+        is_writable = os.access(folder, os.W_OK)
     except OSError:
-        return False
+        is_writable = False
+    if not is_writable:
+        return f"{folder} is not writable"
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # the folder's own: nothing is left behind
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            return f"{folder} has no file locks ({error.strerror})"
+    return None
+
+
+def make_live(folder: Path) -> None:
+    """Make the folder where it is missing. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """Where files of ours cannot be made, say in which folder, and what to do. Raises RunError."""
+    try:
+        yield
+    except OSError as error:
+        if from_outside(error):
+            raise
+        raise RunError(
+            f"{folder} cannot hold live segments ({error.strerror}). Set ENTRENAR_LIVE to a folder on a "
+            "local disk that has room and file locks"
+        ) from error
 
 
 def _private_folder() -> Path | None:

@@ -48,6 +48,8 @@ _ADDENDUM_MAGIC = b"ENTRADD1"
 #: Where the addenda are; the header proper ends before them.
 _CLAIM_AT, _CUT_AT = HEADER_BYTES // 2, HEADER_BYTES * 3 // 4
 _ADDENDUM_BYTES = _CUT_AT - _CLAIM_AT
+#: What a system says that maps no files, or cannot allocate their blocks beforehand.
+_UNABLE = (errno.ENODEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.EACCES)
 #: By the device of a folder: whether its files may be mapped.
 _in_place: dict[int, bool] = {}
 
@@ -120,8 +122,7 @@ class Segment:
         path = folder / f".{name}.new"
         file = create_locked(path, passing=True)
         try:
-            body = (Mapped if _may_be_mapped(folder) else Appended)(file, size)
-            return cls(path, file, body, header)
+            return cls(path, file, _body(folder, file, size), header)
         except BaseException:
             path.unlink(missing_ok=True)  # a failed allocation would leave the disk full
             let_go(file)
@@ -171,6 +172,11 @@ class Segment:
         return self.counted[1]
 
     @property
+    def is_unlinked(self) -> bool:
+        """Whether the file was removed by somebody else: only this process has it yet."""
+        return not self._file.closed and os.fstat(self.fd).st_nlink == 0
+
+    @property
     def failure(self) -> OSError | None:
         """Why nothing can be written any more, where it is not that the segment is full."""
         return self.body.failure
@@ -203,6 +209,8 @@ class Segment:
 
         It is not cut, since somebody may be reading its mapping at this moment.
         """
+        if self.is_unlinked:  # what is in it is nowhere else
+            return
         if not self.is_detached:
             body, self.body = self.body, Parked(self.path, self.size)  # first: see `words`
             self.write = self.body.write
@@ -288,6 +296,16 @@ class Segment:
             self.path.unlink(missing_ok=True)
         self.body.close()
         let_go(self._file)
+
+
+def _body(folder: Path, file: OwnedFile, size: int) -> Mapped | Appended:
+    if _may_be_mapped(folder):
+        try:
+            return Mapped(file, size)
+        except OSError as error:
+            if error.errno not in _UNABLE:
+                raise
+    return Appended(file, size)
 
 
 def _may_be_mapped(folder: Path) -> bool:

@@ -37,6 +37,7 @@ from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.decode import count_records, decode
 from entrenar_otel.recording.inputs import watch_conversions
 from entrenar_otel.recording.layout import Layout
+from entrenar_otel.recording.live_folder import make_live
 from entrenar_otel.recording.notes import CLOCK_SET, SPAN_ENDED, SPAN_STARTED, OpenSpans, note_record
 from entrenar_otel.recording.process.lock import sweep
 from entrenar_otel.recording.process.origin import Origin
@@ -190,7 +191,18 @@ class SegmentLog:
 
     def _create(self) -> Segment:
         hidden = f"{self.process}-{os.urandom(4).hex()}"
-        return Segment.create(self._folder, hidden, self._header)
+        try:
+            return Segment.create(self._folder, hidden, self._header)
+        except FileNotFoundError:
+            make_live(self._folder)
+            self._warn_once(
+                "removed",
+                "",
+                f"the live folder {self._folder} was removed while the run uses it. It is made again, and "
+                "recording goes on there; what was in it is handed over as long as this process lives. "
+                "Do not remove it during a run, or set ENTRENAR_LIVE to a folder that nobody cleans up",
+            )
+            return Segment.create(self._folder, hidden, self._header)
 
     def _begin_segment(self, segment: Segment, first_seq: int) -> None:
         layouts = b"".join([layout.definition for layout in tuple(self._by_id.values())])
@@ -277,6 +289,9 @@ class SegmentLog:
             raise OSError(old.failure.errno, old.failure.strerror)
         successor, self.standby = self.standby, None
         try:
+            if successor is not None and successor.is_unlinked:
+                successor.close()
+                successor = None
             if successor is None:
                 successor = self._create()
             if self._layout_bytes > (successor.size - HEADER_BYTES) // 2:  # small: a nearly full disk
@@ -304,6 +319,18 @@ class SegmentLog:
     def _note_era(self, era: Era) -> None:
         if self.segment is not None:
             self.note(CLOCK_SET, era._asdict(), clean=True)
+
+    def follow_folder(self) -> None:
+        """Look whether the current segment's file was removed: then go on in a new one (the heartbeat's)."""
+        if (segment := self.segment) is not None and segment.is_unlinked:
+            if segment.path.parent.exists():  # else it is said where the folder is made again
+                self._warn_once(
+                    "removed",
+                    "",
+                    f"the live segment {segment.path} was removed while the run writes to it: recording goes "
+                    "on in a new one, and what was in it is handed over as long as this process lives",
+                )
+            self.roll()
 
     def prepare(self) -> None:
         """Have the successor ready once the current segment is half full (the heartbeat's work)."""

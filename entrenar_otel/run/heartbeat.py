@@ -84,6 +84,7 @@ class Heartbeat:
             with guard("pull"):
                 self._before()
         self._follow_clock()
+        self.recorder.follow_folder()
         self.collect()
         self.recorder.sync()
         self.recorder.prepare()

@@ -108,6 +108,8 @@ class Keeper:
         is_due = not self.record.is_claimed or self._wants_tidying or time.monotonic() >= self._beat_at
         if is_due or self._recorder.sealed():
             self.worker.wake()
+        with guard("lock"):
+            self._lock.restore()
         if self.is_away:
             self._recorder.park(self._busy)
             began_at = self._began_at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from entrenar_otel.lake import Lake
 
 LOG = """
     with Monitor{arguments} as monitor:
@@ -232,3 +235,41 @@ def test_two_monitors_of_one_script_are_two_runs(place: Any) -> None:
         {"run_id": "second", "s": 200.0},
     ]
     assert place.states() == {"first": ["completed"], "second": ["completed"]}
+
+
+@pytest.mark.parametrize("ending", ["closed", "killed"])
+def test_the_live_folder_is_removed_in_mid_run(place: Any, ending: str) -> None:
+    """Folder and lock are made again; what was in them is handed over, and recovery finds the rest."""
+    child = place.make_child("""
+        monitor = Monitor("run", quiet=True, interval_seconds=0.05).start()
+        for step in range(100):
+            monitor.log(a=1.0, step=step)
+        say("ready")
+        sys.stdin.readline()
+        for step in range(100, 200):
+            monitor.log(a=1.0, step=step)
+        say("logged")
+        sys.stdin.readline()
+        monitor.close()
+    """)
+    child.expect("ready")
+    shutil.rmtree(place.live)
+    place.wait_until(lambda: len(list(place.live.glob("*.lock"))) == 1)
+    place.wait_until(lambda: list(place.lake_path.glob("metrics/*/*/*.parquet")))
+    child.process.stdin.write("\n")
+    child.process.stdin.flush()
+    child.expect("logged")
+    assert Lake(place.lake_path, place.live).recover(thorough=False) == []
+    if ending == "killed":
+        child.kill()
+        child.process.wait()
+    else:
+        child.process.stdin.write("\n")
+        child.process.stdin.flush()
+    done = child.end()
+    assert done.stderr.count("removed while the run uses it") == 1
+    place.lake.recover(thorough=False)
+    assert place.value("SELECT count(DISTINCT step) FROM metrics WHERE metric = 'a'") == 200
+    assert place.count() == 200
+    assert place.states() == {"run": ["completed" if ending == "closed" else "crashed"]}
+    assert list(place.live.iterdir()) == []

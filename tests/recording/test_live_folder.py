@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import mmap
 import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from entrenar_otel import Monitor
+from entrenar_otel.recording import appended, segment
 from entrenar_otel.recording.live_folder import usable_live
 
 
@@ -65,3 +71,54 @@ def test_a_folder_that_was_named_has_no_fallback(temporary: Path) -> None:
     with pytest.raises(PermissionError, match="no folder for live segments: /proc/none is not writable"):
         usable_live(Path("/proc/none"))
     assert list(temporary.iterdir()) == []
+
+
+def test_a_file_system_without_locks_has_a_fallback(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where it is not writable; where no folder has locks, what is lacking is named."""
+    usual = temporary.parent / "state"
+    monkeypatch.setenv("XDG_STATE_HOME", str(usual))
+    flock = fcntl.flock
+
+    def no_locks(fd: int, operation: int) -> None:
+        if os.readlink(f"/proc/self/fd/{fd}").startswith(lockless):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    lockless = str(usual)
+    live = usable_live(None)
+    assert live.parent.parent == temporary
+    assert "has no file locks" in caplog.text
+    assert list(live.iterdir()) == []
+    lockless = "/"
+    with pytest.raises(PermissionError, match=r"has no file locks.*Set ENTRENAR_LIVE"):
+        usable_live(None)
+
+
+def test_a_quota_names_the_folder_and_the_variable(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(appended, "reserve", full)
+    monitor = Monitor("run", quiet=True)
+    monitor.log(loss=1.0)
+    monitor.close()
+    assert f"{monitor.lake.live} cannot hold live segments (Disk quota exceeded)" in caplog.text
+    assert "Set ENTRENAR_LIVE" in caplog.text
+
+
+def test_a_file_system_that_maps_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records are appended there."""
+
+    def unable(*_: Any) -> None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr(mmap, "mmap", unable)
+    made = segment.Segment.create(tmp_path, "name", {})
+    assert isinstance(made.body, appended.Appended)
+    made.close(unlink=True)

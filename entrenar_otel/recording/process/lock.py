@@ -44,6 +44,7 @@ class ProcessLock:
     def __init__(self, folder: Path, process: str) -> None:
         self.path = folder / f"{process}.lock"
         self._file = create_locked(self.path)
+        self._data: Mapping[str, Any] = {}
         self.describe({})
 
     def describe(self, data: Mapping[str, Any]) -> None:
@@ -54,11 +55,19 @@ class ProcessLock:
         """
         if self._file.closed:
             return
+        self._data = data
         fd = self._file.fileno()
         file = os.fstat(fd)
         known = {"origin": Origin.here().document(), "file": [file.st_dev, file.st_ino]}
         os.pwrite(fd, json.dumps({**data, **known}).encode().ljust(file.st_size), 0)
         os.fsync(fd)
+
+    def restore(self) -> None:
+        """Where somebody has removed the file, make it again, and say the same in it. Raises OSError."""
+        if not self._file.closed and os.fstat(self._file.fileno()).st_nlink == 0:
+            removed, self._file = self._file, create_locked(self.path)
+            let_go(removed)
+            self.describe(self._data)
 
     def release(self, *, unlink: bool = True) -> None:
         """Give the lock back. With `unlink=False` the file stays: recovery, or the parent, needs it."""
