@@ -74,6 +74,11 @@ class Alertmanager:
         #: Alerts that fire still and are not kept alive any more.
         self.dropped = 0
 
+    @property
+    def problem(self) -> str | None:
+        """Why the last attempt failed, where it did."""
+        return self._endpoint.problem
+
     def handle(self, notice: Notice) -> None:
         key = fingerprint(labels_of(notice))
         known = self._active.get(key)

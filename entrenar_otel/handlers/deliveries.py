@@ -42,6 +42,9 @@ class Deliveries:
         self.losses = Losses() if losses is None else losses
         chosen = [_Receiver(as_handler(handler), self.failures) for handler in handlers]
         self._queues = [(receiver.least, receiver.queue(self.losses, max_waiting)) for receiver in chosen]
+        self._problems = {
+            queue.name: receiver.problem for (_, queue), receiver in zip(self._queues, chosen, strict=True)
+        }
 
     def start(self) -> None:
         """Start the threads now: when the interpreter exits, as the last alerts come, none can be started."""
@@ -66,11 +69,11 @@ class Deliveries:
         return all([worker.wait(n, max(0.0, deadline - time.monotonic())) for worker, n in rounds])  # noqa: C419 - all
 
     def close(self, timeout_seconds: float = 2.0) -> list[str]:
-        """Deliver what waits, then nothing more; returns the names of handlers that hang."""
+        """Deliver what waits, then nothing more; returns the names of those that hang, and why if known."""
         hanging = stop_all([queue for _, queue in self._queues], timeout_seconds)
         for queue in hanging:
             queue.give_up()
-        return [queue.name.removeprefix(_PREFIX) for queue in hanging]
+        return [queue.name.removeprefix(_PREFIX) + self._problems[queue.name]() for queue in hanging]
 
 
 _PREFIX = "handler "
@@ -86,6 +89,11 @@ class _Receiver:
         self._handler: Any = handler
         self._failures = failures
         self._has_said = False
+
+    def problem(self) -> str:
+        """Why the last attempt failed, as an addition to its name; empty where that is not known."""
+        known = getattr(self._handler, "problem", None)
+        return f" ({without_secrets(known)[:500]})" if isinstance(known, str) else ""
 
     def queue(self, losses: Losses, max_waiting: int) -> BoundedQueue[Notice]:
         """What waits for it."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import random
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -13,10 +15,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from entrenar_otel._version import __version__
+from entrenar_otel.delivery.proxy import proxy_for
 from entrenar_otel.errors import ConfigError, DeliveryError
 from entrenar_otel.handlers.exchange import Exchange
 from entrenar_otel.otel.sdk_seams import suppress_instrumentation
@@ -32,12 +35,20 @@ if TYPE_CHECKING:
 _MAX_WAIT_SECONDS = 10.0
 
 
+#: How long a name that cannot be resolved at the moment is tried again.
+_NAME_SECONDS = 5.0
+
+
 class Temporary(DeliveryError):
     """A failure that is retried; `after_seconds` is how long the other side asked to wait."""
 
     def __init__(self, message: str, after_seconds: float = 0.0) -> None:
         super().__init__(message)
         self.after_seconds = after_seconds
+
+
+class Unresolved(Temporary):
+    """The name server did not answer: retried for some seconds, since there may be none."""
 
 
 class Endpoint:
@@ -60,6 +71,8 @@ class Endpoint:
         }
         self._timeout = checked_seconds("timeout_seconds", timeout_seconds)
         self._deadline = checked_seconds("deadline_seconds", deadline_seconds)
+        #: Why the last attempt failed, where it did.
+        self.problem: str | None = None
         _import_rich()
 
     def __repr__(self) -> str:
@@ -71,10 +84,18 @@ class Endpoint:
 
         sent = {**self._headers, **(headers or {})}
         deadline = time.monotonic() + self._deadline
-        with (
-            unobserved("httpx"),
-            httpx.Client(verify=self._context, timeout=self._timeout, headers=sent) as client,
-        ):
+        proxy = proxy_for(self._url)
+        # `trust_env` would have it read all proxies, also those that do not concern this URL.
+        settings: dict[str, Any] = {"trust_env": False, "timeout": self._timeout, "headers": sent}
+        settings["verify"] = self._context if self._url.startswith("https:") else False
+        try:
+            client = httpx.Client(**settings, proxy=None if proxy is None else proxy.url)
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            assert proxy is not None  # all else was checked
+            text = f"{proxy.variable} names the proxy {origin_of(proxy.url)}, which cannot be used"
+            hint = ": pip install 'httpx[socks]'" if isinstance(error, ImportError) else ""
+            raise self._failed(DeliveryError(f"{self!r} is not asked: {text}{hint}")) from None
+        with unobserved("httpx"), client:
             # None begins that would be cut before its timeout.
             last_start = max(self._deadline - self._timeout, self._deadline / 2)
             retrying(last_start)(self._attempt, client, body, deadline)
@@ -83,7 +104,18 @@ class Endpoint:
     def _context(self) -> ssl.SSLContext:
         import httpx
 
-        return httpx.create_ssl_context()  # reading the certificates takes longer than a request
+        try:
+            return httpx.create_ssl_context()  # reading the certificates takes longer than a request
+        except OSError as error:
+            given = next(
+                (f"{name}={os.environ[name]}" for name in _CERTIFICATES if os.environ.get(name)), "certifi"
+            )
+            text = f"the certificates of {given} cannot be read"
+            raise self._failed(DeliveryError(f"{self!r} is not asked: {text} ({error})")) from None
+
+    def _failed(self, error: DeliveryError) -> DeliveryError:
+        self.problem = str(error)
+        return error
 
     def _attempt(self, client: httpx.Client, body: bytes, deadline: float) -> None:
         # Connecting, sending and answering have the timeout each, for every byte: a server that drips
@@ -93,12 +125,17 @@ class Endpoint:
         try:
             exchange.run(lambda: self._exchange(client, body, exchange))
         except TimeoutError:
-            raise Temporary(f"{self!r} did not answer within {seconds:.3g} s") from None
+            raise self._failed(Temporary(f"{self!r} did not answer within {seconds:.3g} s")) from None
+        except DeliveryError as error:
+            self._failed(error)
+            raise
+        self.problem = None
 
     def _exchange(self, client: httpx.Client, body: bytes, exchange: Exchange) -> None:
         import httpx
 
         status, after, location, problem = 0, 0.0, "", ""
+        kind: type[DeliveryError] = Temporary
         try:
             with client.stream(
                 "POST", self._url, content=body, follow_redirects=False, extensions={"trace": exchange.saw}
@@ -108,11 +145,14 @@ class Endpoint:
                 location = response.headers.get("Location", "")
         except httpx.ConnectError as error:
             problem = without_secrets(f"{type(error).__name__}: {error}")
+            kind = _kind_of(error)
         except (httpx.HTTPError, httpx.InvalidURL) as error:  # its text can hold headers
             problem = type(error).__name__
         # Raised here and not above, where the context would be httpx's error, which has the request.
         if not status:
-            raise Temporary(f"{self!r} cannot be reached: {problem}")
+            proxy = proxy_for(self._url)
+            through = "" if proxy is None else f" through the proxy {origin_of(proxy.url)} ({proxy.variable})"
+            raise kind(f"{self!r} cannot be reached{through}: {problem}")
         if 200 <= status < 300:
             return
         answer = f"{self!r} answered {_phrase(status)}"
@@ -122,6 +162,26 @@ class Endpoint:
             target = f" to {origin_of(location)}" if "://" in location else ""
             raise DeliveryError(f"{answer}{target}: redirects are not followed, set the final URL")
         raise DeliveryError(f"{answer}: refused, so not sent again")
+
+
+#: Where the environment has certificates of its own.
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+def _kind_of(error: BaseException) -> type[DeliveryError]:
+    """Whether a connection that failed is tried again: not where it will fail in the same way."""
+    import ssl
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, socket.gaierror):
+            return Unresolved if cause.errno == socket.EAI_AGAIN else DeliveryError
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return DeliveryError
+        if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+            return DeliveryError  # no TLS there
+        cause = cause.__cause__ or cause.__context__
+    return Temporary
 
 
 def _import_rich() -> None:
@@ -146,9 +206,14 @@ def retrying(deadline_seconds: float) -> Retrying:
             error.after_seconds if isinstance(error, Temporary) else 0.0,
         )
 
+    def stop(state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        seconds = min(deadline_seconds, _NAME_SECONDS) if isinstance(error, Unresolved) else deadline_seconds
+        return tenacity.stop_before_delay(seconds)(state)
+
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Temporary),
-        stop=tenacity.stop_before_delay(deadline_seconds),
+        stop=stop,
         wait=wait,
         reraise=True,
     )

@@ -55,6 +55,11 @@ class Webhook:
             deadline_seconds=deadline_seconds,
         )
 
+    @property
+    def problem(self) -> str | None:
+        """Why the last attempt failed, where it did."""
+        return self._endpoint.problem
+
     def handle(self, notice: Notice) -> None:
         body = json.dumps(webhook_body(notice)).encode()
         headers = {"Idempotency-Key": _key(notice)}

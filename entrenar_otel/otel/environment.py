@@ -7,6 +7,7 @@ The exporters themselves (endpoints, headers, timeouts) read `os.environ`.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import math
 import os
@@ -15,6 +16,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from entrenar_otel.console import logger
+from entrenar_otel.delivery.proxy import is_loopback
 from entrenar_otel.otel.log_records import shield_exporters
 from entrenar_otel.otel.sdk_seams import leave_random_alone
 from entrenar_otel.redact import without_secrets
@@ -92,7 +94,7 @@ def span_exporters(environ: Mapping[str, str]) -> list[SpanExporter]:
     """The span exporters that the environment asks for; warns of those that are unavailable."""
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    return _made("traces", exporter_names("traces", environ), SpanExporter)
+    return _made("traces", exporter_names("traces", environ), SpanExporter, environ)
 
 
 def metric_exporters(environ: Mapping[str, str]) -> list[MetricExporter]:
@@ -100,10 +102,10 @@ def metric_exporters(environ: Mapping[str, str]) -> list[MetricExporter]:
     from opentelemetry.sdk.metrics.export import MetricExporter
 
     names = [name for name in metric_exporter_names(environ) if name != "prometheus"]
-    return _made("metrics", names, MetricExporter)
+    return _made("metrics", names, MetricExporter, environ)
 
 
-def _made(signal: Signal, names: list[str], kind: type[Any]) -> list[Any]:
+def _made(signal: Signal, names: list[str], kind: type[Any], environ: Mapping[str, str]) -> list[Any]:
     group = f"opentelemetry_{signal}_exporter"
     shield_exporters()
     exporters = []
@@ -119,7 +121,7 @@ def _made(signal: Signal, names: list[str], kind: type[Any]) -> list[Any]:
                 continue
             make = entry_point.load()
             shield_exporters()  # those that were imported just now
-            exporter = make()
+            exporter = make(**_direct(make, signal, environ))
         except Exception as error:
             hint = f" ({_INSTALL})" if isinstance(error, ImportError) else ""
             text = without_secrets(str(error))
@@ -133,6 +135,27 @@ def _made(signal: Signal, names: list[str], kind: type[Any]) -> list[Any]:
             )
     leave_random_alone()
     return exporters
+
+
+def _direct(make: Any, signal: Signal, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments with which an OTLP exporter does not ask a proxy for a collector on this host."""
+    variables = (f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    endpoint = next((given for name in variables if (given := environ.get(name, "").strip())), "localhost")
+    try:
+        known = inspect.signature(make).parameters
+        if not is_loopback(endpoint if "://" in endpoint else f"//{endpoint}"):
+            return {}
+    except (TypeError, ValueError):
+        return {}
+    if "channel_options" in known:
+        return {"channel_options": (("grpc.enable_http_proxy", 0),)}
+    if "session" in known and "endpoint" in known:
+        import requests
+
+        session = requests.Session()
+        session.trust_env = False
+        return {"session": session}
+    return {}
 
 
 def wants_prometheus(environ: Mapping[str, str]) -> tuple[str, int] | None:

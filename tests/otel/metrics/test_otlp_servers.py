@@ -203,8 +203,15 @@ def test_what_arrives(server: Any, start: Start, preference: str, monkeypatch: p
     assert resource["service.instance.id"]
 
 
-def test_it_comes_by_the_environment_too(server: Any, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint is enough; without one of ours set, a plain name in OTEL_METRICS_EXPORTER."""
+@pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:9"])
+def test_it_comes_by_the_environment_too(
+    server: Any, start: Start, monkeypatch: pytest.MonkeyPatch, proxy: str | None
+) -> None:
+    """An endpoint is enough, and one on this host is asked through no proxy."""
+    for name in ("http_proxy", "HTTP_PROXY", "grpc_proxy", "all_proxy") if proxy else ():
+        monkeypatch.setenv(name, str(proxy))
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
     kind = "grpc" if isinstance(server, GrpcServer) else "http/protobuf"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", kind)
     monkeypatch.setenv("OTEL_METRICS_EXPORTER", "otlp")
