@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import multiprocessing.util
 import os
-import signal
 import sys
-import threading
-import time
-from types import FrameType
 from typing import Protocol
 
 from entrenar_otel.console import say
 from entrenar_otel.errors import AndonStop, guard
 from entrenar_otel.identity.helper import mark_recording, unmark_recording
 from entrenar_otel.redact import redacted
-
-#: How long SIGTERM may take: schedulers kill after 10 to 30 seconds.
-_TERM_SECONDS = 4.0
+from entrenar_otel.run.exit_code import final_exit, unwatch_exit, watch_exit
+from entrenar_otel.run.termination import Termination
 
 
 class ClosableRun(Protocol):
@@ -46,7 +40,6 @@ _starting: list[ClosableRun] = []
 _newest: ClosableRun | None = None
 _watches_forks = False
 _hooks_pid = 0  # of the process that has set them
-_has_term_handler = False
 
 
 def created(monitor: ClosableRun) -> None:
@@ -88,7 +81,8 @@ def opened(monitor: ClosableRun, given_rank: int | None = None) -> None:
         # A multiprocessing child leaves by os._exit, past atexit, but runs finalizers: its own only.
         multiprocessing.util.Finalize(None, close_all, exitpriority=10)
         _hooks_pid = os.getpid()
-    _set_term()
+    watch_exit()
+    _termination.set()
 
 
 def closed(monitor: ClosableRun) -> None:
@@ -98,7 +92,8 @@ def closed(monitor: ClosableRun) -> None:
         _open.remove(monitor)
     if not _open:
         unmark_recording()
-        _unset_term()
+        unwatch_exit()
+        _termination.unset()
 
 
 def _started(monitor: ClosableRun) -> None:
@@ -141,6 +136,7 @@ def close_all() -> None:
     """Close what was left open, at exit."""
     # A multiprocessing child is here while its error is on the way up.
     error = sys.exc_info()[1] or getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    error = error or final_exit()
     state, reason = state_of(error)
     for monitor in tuple(_open):
         with guard("exit"):
@@ -153,44 +149,14 @@ def _after_fork() -> None:
             monitor.abandon()
         _open.clear()
         _starting.clear()
-        _unset_term()
+        unwatch_exit()
+        _termination.unset()
 
 
-def _set_term() -> None:
-    """Flush on SIGTERM, unless somebody handles it already; then die of it as before."""
-    global _has_term_handler
-    if _has_term_handler or threading.current_thread() is not threading.main_thread():
-        return
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _on_term)
-        _has_term_handler = True
+def _close_terminated() -> None:
+    for monitor in tuple(_open):
+        with guard("SIGTERM"):
+            monitor.close("stopped", "SIGTERM")
 
 
-def _unset_term() -> None:
-    global _has_term_handler
-    if not _has_term_handler or threading.current_thread() is not threading.main_thread():
-        return
-    if signal.getsignal(signal.SIGTERM) is _on_term:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _has_term_handler = False
-
-
-def _on_term(number: int, _frame: FrameType | None) -> None:
-    # In a thread with a deadline: the interrupted code may hold one of our locks. What is then not
-    # closed is still safe in its segment, and recovered by the next run.
-    def close() -> None:
-        for monitor in tuple(_open):
-            with guard("SIGTERM"):
-                monitor.close("stopped", "SIGTERM")
-
-    end = time.monotonic() + _TERM_SECONDS
-    try:
-        closer = threading.Thread(target=close, name="entrenar-sigterm", daemon=True)
-        closer.start()
-        while closer.is_alive() and (left := end - time.monotonic()) > 0:
-            # Another handler may raise meanwhile: it must not make the process outlive its end.
-            with contextlib.suppress(BaseException):
-                closer.join(left)
-    finally:
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+_termination = Termination(_close_terminated)
