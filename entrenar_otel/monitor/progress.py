@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from entrenar_processors.durations import text_of
 
 from entrenar_otel.console import is_terminal, shown, write
+from entrenar_otel.monitor.notebook import NotebookLine
 
 if TYPE_CHECKING:
     from entrenar_processors import Series, Summary
@@ -21,8 +22,9 @@ SHOWN = ("loss", "accuracy")
 
 
 class Progress:
-    """One line: epoch, batch, rate, time left, last values. On a terminal it is redrawn in place.
+    """One line: epoch, batch, rate, time left, last values.
 
+    On a terminal and in a notebook it is redrawn in place.
     Elsewhere (a log file) it is a plain line every `log_seconds`, so that logs stay short.
     """
 
@@ -38,6 +40,7 @@ class Progress:
         self._last_line = time.monotonic()
         self._started: float | None = None
         self._drawn = False
+        self._notebook = NotebookLine()
         self.epochs: int | None = None
         self.epoch = 0
         self.batches: int | None = None
@@ -60,7 +63,9 @@ class Progress:
         stream = self._stream or sys.stderr
         if not self.active:
             return
-        if is_terminal(stream):
+        if self._stream is None and NotebookLine.is_there():
+            self._notebook.write(self.line())
+        elif is_terminal(stream):
             self._drawn = True
             write(stream, f"\r\x1b[2K{self.line()}\r")  # what comes next, a traceback say, begins the line
         elif time.monotonic() - self._last_line >= self._log_seconds:
@@ -69,6 +74,8 @@ class Progress:
 
     def clear(self) -> None:
         """Leave the terminal's line empty for whoever writes next."""
+        if self.active and self._stream is None and NotebookLine.is_there():
+            self._notebook.write(self.line())  # how far it came, which stays
         if self._drawn:
             write(self._stream or sys.stderr, "\r\x1b[2K")
             self._drawn = False
