@@ -122,7 +122,7 @@ class RunClock:
 
         Each reaches a bound further at a step: other processes of the run notice it at other moments.
         """
-        found = []
+        ranges = []
         for number, era in enumerate(self.eras):
             first, last = start_ns, end_ns
             if number:
@@ -130,5 +130,5 @@ class RunClock:
             if number + 1 < len(self.eras):
                 last = min(last, self.eras[number + 1].since_ns + BOUND_NS)
             if first < last:
-                found.append((first + era.anchor_ns, last + era.anchor_ns))
-        return found
+                ranges.append((first + era.anchor_ns, last + era.anchor_ns))
+        return ranges

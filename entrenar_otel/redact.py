@@ -228,11 +228,11 @@ def settings_without_secrets(value: Any, name: str = "") -> Any:
     """
     if isinstance(value, Mapping):
         return {
-            key: settings_without_secrets(one, name if is_secret_name(name) else str(key))
-            for key, one in value.items()
+            key: settings_without_secrets(inner, name if is_secret_name(name) else str(key))
+            for key, inner in value.items()
         }
     if isinstance(value, list):
-        return [settings_without_secrets(one, name) for one in value]
+        return [settings_without_secrets(element, name) for element in value]
     if isinstance(value, str):
         return LEFT_OUT if is_secret_name(name) and not _is_harmless(name, value) else redacted(value)
     return (

@@ -91,7 +91,7 @@ class Andon:
         waits_for_ranks = self._agree is not None and alert.action is Action.STOP
         with self._lock:
             queue = self._stops if waits_for_ranks else self._pending
-            if any(one.episode == alert.episode and one.action is alert.action for one in queue):
+            if any(queued.episode == alert.episode and queued.action is alert.action for queued in queue):
                 return
             queue.append(alert)
             if alert.action is Action.PAUSE:
@@ -109,8 +109,12 @@ class Andon:
         if request.command is Command.RESUME:
             self.pause.resume()
             with self._lock:  # pauses that were asked for, and that no log has come to yet
-                back = [one for one in self._pending if (one.source, one.action) == (CONTROL, Action.PAUSE)]
-                self._pending = [one for one in self._pending if one not in back]
+                back = [
+                    pending
+                    for pending in self._pending
+                    if (pending.source, pending.action) == (CONTROL, Action.PAUSE)
+                ]
+                self._pending = [pending for pending in self._pending if pending not in back]
             for alert in back:
                 self._context.record_action("resume", alert, outcome="before it paused")
             return None

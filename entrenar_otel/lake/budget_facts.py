@@ -96,10 +96,10 @@ def told_of(lake: Lake, run_id: str) -> dict[str, dict[str, float]]:
     """What the run's `check_latency` and `check_memory` were told: by unit, the largest of each name."""
     told: dict[str, dict[str, float]] = {}
     for pairs in lake.query(_EVENTS, [BUDGET_CHECK], run_id=run_id)["attributes"].to_pylist():
-        one = dict(pairs)
+        attributes = dict(pairs)
         try:
-            value, by_name = float(one["value"]), told.setdefault(one["unit"], {})
-            by_name[one["name"]] = max(value, by_name.get(one["name"], value))
+            value, by_name = float(attributes["value"]), told.setdefault(attributes["unit"], {})
+            by_name[attributes["name"]] = max(value, by_name.get(attributes["name"], value))
         except (KeyError, ValueError):  # another program's event of that name
             continue
     return told
@@ -116,8 +116,8 @@ def lookup_of(lake: Lake, run_id: str) -> Lookup:
             what, table = _PRUNED.get(function, "NULL"), "summaries"
         sql = _VALUES.format(n=len(tags), table=table, carried=_CARRIED * len(tags), what=what)
         parameters = [metric, *(text for pair in tags.items() for text in pair)]
-        found = lake.query(sql, parameters, run_id=run_id)["value"]
-        value = found[0].as_py() if len(found) else None
+        values = lake.query(sql, parameters, run_id=run_id)["value"]
+        value = values[0].as_py() if len(values) else None
         return None if value is None else float(value)
 
     return lookup

@@ -193,12 +193,12 @@ def size_function(batch: Any) -> Callable[[Any], int]:
     """How to tell the number of samples of a batch like this one; it raises where that cannot be told."""
     if isinstance(batch, tuple | list) and batch and isinstance(batch[0], Mapping):
         inner = size_function(batch[0])
-        return lambda one: inner(one[0])
+        return lambda other: inner(other[0])
     if isinstance(batch, tuple | list) and batch and hasattr(batch[0], "__len__"):
-        return len if isinstance(batch[0], str | bytes) else lambda one: len(one[0])
+        return len if isinstance(batch[0], str | bytes) else lambda other: len(other[0])
     if isinstance(batch, Mapping) and batch:
         key = next(iter(batch))
-        return lambda one: len(one[key])
+        return lambda other: len(other[key])
     if isinstance(batch, str | bytes):
         raise TypeError("the length of a text is not a number of samples")
     return len

@@ -443,9 +443,12 @@ class Monitor(metaclass=_OnePerProcess):
         """
         return self._answers.curve(metric, **tags)
 
-    def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
-        """Answer one SELECT over the whole lake, this run up to now included. Raises QueryError."""
-        return self._answers.query(sql, parameters, run_id=run_id)
+    def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
+        """Answer one SELECT over this run, all its ranks and attempts, up to now. Raises QueryError.
+
+        `monitor.lake.query` asks all runs of the lake.
+        """
+        return self._answers.query(sql, parameters)
 
     def range(self, start: datetime, end: datetime) -> pa.Table:
         """This run's metrics with start <= timestamp < end, in time order."""

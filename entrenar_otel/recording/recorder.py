@@ -339,9 +339,9 @@ class Recorder(SegmentLog):
                 self._reject("tags", f"tags {describe(tags)}: {bad}", problems)
                 series = tuple(Series(name) for name in numbers)
             self._write(series, tuple(numbers.values()), coordinates, problems, fast=not tags)
-            for one, value in zip(series, numbers.values(), strict=True):
-                if is_training_loss(one) and not math.isfinite(value):
-                    return value, *coordinates, one
+            for single, value in zip(series, numbers.values(), strict=True):
+                if is_training_loss(single) and not math.isfinite(value):
+                    return value, *coordinates, single
         return None
 
     def _write(
@@ -365,8 +365,8 @@ class Recorder(SegmentLog):
             return
         layout = self._layout(series, problems)
         if layout is None:
-            for one, value in zip(series, values, strict=True) if len(series) > 1 else ():
-                self._write((one,), (value,), coordinates, problems, fast=False)
+            for single, value in zip(series, values, strict=True) if len(series) > 1 else ():
+                self._write((single,), (value,), coordinates, problems, fast=False)
             return
         pack, seal = packers(len(series))
         now = self.namespace["now"]() if monotonic_ns is None else monotonic_ns

@@ -402,7 +402,7 @@ class SegmentLog:
         segment.close(unlink=unlink)
         with self._lock:
             while segment in (known := self._segments):
-                rest = tuple([one for one in known if one is not segment])
+                rest = tuple([other for other in known if other is not segment])
                 if self._segments is known:
                     self._segments = rest
 

@@ -136,7 +136,7 @@ class OpenRun:
     @property
     def _republishers(self) -> list[Republisher]:
         """Of the providers that are somebody else's: they show our metrics there."""
-        return [one.publisher for one in self._providers if one.publisher is not None]
+        return [provider.publisher for provider in self._providers if provider.publisher is not None]
 
     def _resource(
         self, owner: Owner, model_id: str | None, version: str | None, process_created: datetime
@@ -219,12 +219,12 @@ class OpenRun:
         if self.pipeline is not None:
             self.pipeline.on_warning(attributes)
 
-    def _export_recovered(self, found: Recovered) -> None:
+    def _export_recovered(self, recovered: Recovered) -> None:
         """The spans of a dead run, which recovery has ended, leave from here with the ids they had."""
         resource = self._resource(
-            Owner(found.run_id, found.attempt, found.rank), None, None, self.record.started_at
+            Owner(recovered.run_id, recovered.attempt, recovered.rank), None, None, self.record.started_at
         )
-        self.spans.export_documents(found.spans, resource)
+        self.spans.export_documents(recovered.spans, resource)
 
     def _on_clock_step(self, shift_ns: int) -> None:
         if self.pipeline is not None:
@@ -234,7 +234,7 @@ class OpenRun:
         """The reader of the SDK's instruments, once there are any."""
         if self._source is not None:
             return self._source
-        return next((one.reader for one in self._providers if one.reader is not None), None)
+        return next((provider.reader for provider in self._providers if provider.reader is not None), None)
 
     def _after_tick(self, seconds: float, rows: int) -> None:
         self.metrics.overhead.watch(self._recorder.bound_functions)

@@ -29,7 +29,9 @@ TABLES = {
 
 
 def by_duckdb(folder: Path) -> Any:
-    return duckdb.connect().execute(f"SELECT * FROM '{folder}/**/*.parquet'").to_arrow_table()
+    found = duckdb.connect().sql(f"SELECT * FROM '{folder}/**/*.parquet'")
+    assert found is not None
+    return found.to_arrow_table()
 
 
 READERS: dict[str, Callable[[Path], Any]] = {

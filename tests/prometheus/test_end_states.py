@@ -34,18 +34,18 @@ sys.stdin.read()
 """
 
 
-def scraped_regularly(page: MetricsPage, ask: Ask) -> None:
-    """Twice, as by a scraper with that interval."""
-    assert ask(page).status == 200
-    time.sleep(0.5)
-    assert ask(page).status == 200
+def scraped_regularly(page: MetricsPage, every: float = 30.0) -> None:
+    """As by a scraper with that interval."""
+    now = time.monotonic()
+    for ago in (every, 0.0):
+        page._scrapes.answered("192.0.2.1", now - ago)
 
 
 def test_one_more_scrape(serving: Serving, ask: Ask, until: Any) -> None:
     """The page stays until somebody has had what is true from then on."""
     with serving() as page:
-        scraped_regularly(page, ask)
-        page.linger(15.0)
+        scraped_regularly(page)
+        page.linger(300.0)
         assert page.is_lingering
         assert ask(page, method="HEAD").status == 200  # looks, and takes nothing
         assert ask(page, "/").status == 200
@@ -59,8 +59,9 @@ def test_one_more_scrape(serving: Serving, ask: Ask, until: Any) -> None:
 def test_one_more_scrape_at_exit(serving: Serving, ask: Ask, capfd: pytest.CaptureFixture[str]) -> None:
     """None comes: it is waited for so long, and said."""
     with serving() as page:
-        scraped_regularly(page, ask)
-        page.linger(15.0)
+        scraped_regularly(page)
+        page.linger(0.5)
+        assert page.is_lingering
         wait_for_scrapes()
         assert not page.is_lingering
         with pytest.raises(OSError):  # noqa: PT011 - refused or reset
@@ -79,8 +80,7 @@ def test_nobody_scrapes(serving: Serving, ask: Ask, capfd: pytest.CaptureFixture
         assert ask(page).status == 200
         page.linger(15.0)
         assert not page.is_lingering
-        time.sleep(0.5)
-        assert ask(page).status == 200
+        scraped_regularly(page)
         page.linger(0.0)
         assert not page.is_lingering
         wait_for_scrapes()
@@ -96,8 +96,8 @@ def test_without_new_threads(
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
     with serving() as page:
-        scraped_regularly(page, ask)
-        page.linger(15.0)
+        scraped_regularly(page)
+        page.linger(300.0)
         monkeypatch.setattr(threading.Thread, "start", refuse)
         assert ask(page).body.endswith(loss)
 
@@ -105,7 +105,7 @@ def test_without_new_threads(
 def test_the_next_run_takes_over(serving: Serving, ask: Ask) -> None:
     """A page that lingers gives way to the next one."""
     with serving() as page:
-        scraped_regularly(page, ask)
+        scraped_regularly(page)
         page.linger(15.0)
         with serving() as second:
             assert not page.is_lingering

@@ -73,6 +73,8 @@ SUMMARIES = pa.schema(
             pa.field(name, pa.float64())
             for name in ("mean", "std", "min", "max", "last", "p50", "p90", "p99")
         ),
+        # not of a run that a version before 0.5 has pruned
+        *(pa.field(name, pa.int64()) for name in ("nonfinite", "last_step", "min_step", "max_step")),
     ]
 )
 
@@ -172,7 +174,7 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def nullable(schema: pa.Schema) -> pa.Schema:
     """The same with columns that may be NULL: those of a file of another version are."""
-    return pa.schema([one.with_nullable(True) for one in schema])
+    return pa.schema([column.with_nullable(True) for column in schema])
 
 
 def _text_columns(path: str, kind: pa.DataType) -> Iterator[str]:

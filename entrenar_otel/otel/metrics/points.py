@@ -40,8 +40,8 @@ CUMULATIVE, DELTA = AggregationTemporality.CUMULATIVE, AggregationTemporality.DE
 def metrics_data(resource: Resource, scopes: Iterable[ScopeMetrics]) -> MetricsData:
     """Scopes of several sources under one resource."""
     by_scope: dict[InstrumentationScope, list[Metric]] = {}
-    for one in scopes:
-        by_scope.setdefault(one.scope, []).extend(one.metrics)
+    for part in scopes:
+        by_scope.setdefault(part.scope, []).extend(part.metrics)
     return MetricsData(
         [
             ResourceMetrics(
@@ -163,8 +163,8 @@ class Temporality:
             for scope in resource.scope_metrics:
                 metrics = [
                     converted
-                    for one in scope.metrics
-                    if (converted := self._convert(scope.scope, one)) is not None
+                    for original in scope.metrics
+                    if (converted := self._convert(scope.scope, original)) is not None
                 ]
                 if metrics:
                     scopes.append(replace(scope, metrics=metrics))

@@ -86,7 +86,7 @@ class RunSpans:
         losses = Losses() if losses is None else losses
         self._journal = JournalProcessor(note)
         self._users_journal = JournalProcessor(note, leave_out=SCOPE)
-        self._processors = [Guarded(one) for one in processors]
+        self._processors = [Guarded(processor) for processor in processors]
         self._users_spans = UsersSpans(self._users_journal, self._processors)
         self._resource = resource
         self._coordinates = coordinates

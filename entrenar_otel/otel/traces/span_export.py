@@ -54,7 +54,7 @@ class SpanPipeline(SpanProcessor):
     ) -> None:
         self.failures: Counter[str] = Counter() if failures is None else failures
         self.losses = Losses() if losses is None else losses
-        self._lanes = [_Lane(one, self.failures, self.losses) for one in exporters]
+        self._lanes = [_Lane(exporter, self.failures, self.losses) for exporter in exporters]
         self._queues = [lane.queue(delay_seconds, max_queue, max_batch) for lane in self._lanes]
         self._pid = os.getpid()
         self._closed = False

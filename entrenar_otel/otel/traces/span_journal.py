@@ -155,8 +155,8 @@ def shorten(document: dict[str, Any], events: int, attributes: int, characters: 
         if isinstance(value, str) and len(value) > characters:
             return value[: characters - 1] + "…"
         if isinstance(value, dict):
-            return {cut(key): cut(one) for key, one in list(value.items())[:attributes]}
-        return [cut(one) for one in value[:attributes]] if isinstance(value, list) else value
+            return {cut(key): cut(inner) for key, inner in list(value.items())[:attributes]}
+        return [cut(element) for element in value[:attributes]] if isinstance(value, list) else value
 
     short = {key: cut(value) for key, value in document.items()}
     left_out = {"attributes": max(0, len(document["attributes"]) - attributes)}

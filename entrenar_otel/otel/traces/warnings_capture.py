@@ -243,7 +243,7 @@ class WarningCapture:
             with self._lock:
                 now = self._clock()
                 pending = sorted(
-                    (one for one in self._places.values() if one.count), key=lambda one: -one.count
+                    (place for place in self._places.values() if place.count), key=lambda place: -place.count
                 )
                 events = [self._report(place, now) for place in pending[:MAX_A_SECOND]]
                 rest = [self._report(place, now)["count"] for place in pending[MAX_A_SECOND:]]
