@@ -289,7 +289,7 @@ class Monitor(metaclass=_OnePerProcess):
     @property
     def is_closed(self) -> bool:
         """Whether the run is over."""
-        return self._run.closed
+        return self._run.is_closed
 
     # -- recording ------------------------------------------------------------------------------
 
