@@ -190,7 +190,7 @@ class Loop:
 
 
 def size_function(batch: Any) -> Callable[[Any], int]:
-    """How to tell the number of samples of a batch like this one; it raises where that cannot be told."""
+    """A function that counts the samples of a batch like this one; it raises where it cannot."""
     if isinstance(batch, tuple | list) and batch and isinstance(batch[0], Mapping):
         inner = size_function(batch[0])
         return lambda other: inner(other[0])

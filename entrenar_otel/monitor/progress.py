@@ -56,7 +56,7 @@ class Progress:
             self._start_seconds = time.monotonic()
 
     def draw(self) -> None:
-        """Called once a tick."""
+        """Called once per tick."""
         stream = self._stream or sys.stderr
         if not self.active:
             return

@@ -252,7 +252,7 @@ class RecordedRun:
             try:
                 self.recorder.slow_down()
                 self._close(state, reason, error)
-            except BaseException:  # a second Ctrl-C: how the run ended is said, and the rest recovered
+            except BaseException:  # a second Ctrl-C: how the run ended is recorded, and the rest recovered
                 self.recorder.end(reason or state)
                 if self.keeper is not None:
                     self.keeper.begin_end()
