@@ -25,7 +25,7 @@ from entrenar_otel.andon.pause import Pause
 from entrenar_otel.console import logger
 from entrenar_otel.errors import AndonStop, guard
 from entrenar_otel.interruption import from_outside
-from entrenar_otel.recording.process.control import CONTROL, Command, Request
+from entrenar_otel.recording.process.control import CONTROL, Command, CommandRequest
 
 #: Alerts that wait for a loop which does not log.
 _MAX_PENDING = 1000
@@ -104,7 +104,7 @@ class Andon:
         else:
             self._context.hold()
 
-    def handle(self, request: Request) -> Alert | None:
+    def handle(self, request: CommandRequest) -> Alert | None:
         """What another process asks for; returns the alert to report and schedule, of a resume None."""
         if request.command is Command.RESUME:
             self.pause.resume()
@@ -122,7 +122,7 @@ class Andon:
         return control_alert(action, str(request), "control", self._context.here())
 
     def close(self) -> None:
-        """The run is over: nobody waits any more, and a stop that no loop came to carry out is told."""
+        """The run is over: nobody waits any longer, and a stop that no loop carried out is reported."""
         self.is_closed = True
         self.pause.close()
         with self._lock:

@@ -21,7 +21,7 @@ _TELLING = (
     *("message", "reason", "metric", "detector", "level", "epoch", "step", "loss", "accuracy"),
     *("value", "expected", "score"),
 )
-#: Attributes that tell a person nothing that the columns do not say.
+#: Attributes that add nothing for a person to what the columns say.
 _FOR_MACHINES = frozenset({"time_ns", "started_ns", "ended_ns", "seq"})
 _EVENTS = "SELECT * FROM events ORDER BY timestamp DESC LIMIT ?"
 _SPAN_NAMES = "SELECT DISTINCT span_id, name FROM spans"

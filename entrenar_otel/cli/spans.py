@@ -197,28 +197,28 @@ class _Picture:
         took = Text("open", style=style if row["status"] == "ERROR" else "cyan")
         if node.end is not None:
             took = Text(text_of(row["duration_seconds"]), style="" if style == "cyan" else style)
-        told = Text()
+        details = Text()
         if row["status"] == "ERROR":
-            told.append("✗ " + (printable_line(row["status_message"] or "") or "failed"), style="red")
+            details.append("✗ " + (printable_line(row["status_message"] or "") or "failed"), style="red")
         if n := len(node.events):
-            told.append(("  " if told else "") + counted(n, "event"), style="dim")
+            details.append(("  " if details else "") + counted(n, "event"), style="dim")
         if fact := facts(row["attributes"], known):
-            told.append(("  " if told else "") + fact)
+            details.append(("  " if details else "") + fact)
         name = prefix.append(printable_line(node.name) or "–", style="bold" if node.children else "not dim")
-        return name, self._start(node.start), took, self._bar(node.start, node.end, style), told
+        return name, self._start(node.start), took, self._bar(node.start, node.end, style), details
 
     def _fold(self, prefix: Text, fold: Fold) -> tuple[Text, ...]:
         nodes = fold.nodes
         took = [node.row["duration_seconds"] for node in nodes if node.end is not None]
         failed = sum(node.row["status"] == "ERROR" for node in nodes)
-        told = Text(f"{text_of(sum(took) / len(took))} each" if took else "", style="dim")
-        told.append(f"  {failed:,} failed" if failed else "", style="red")
+        details = Text(f"{text_of(sum(took) / len(took))} each" if took else "", style="dim")
+        details.append(f"  {failed:,} failed" if failed else "", style="red")
         if n := sum(len(node.events) for node in nodes):
-            told.append(f"  {counted(n, 'event')}", style="dim")
+            details.append(f"  {counted(n, 'event')}", style="dim")
         ends = [node.end for node in nodes if node.end is not None]
         bar = self._bar(nodes[0].start, max(ends, default=None), "dim")
         name = prefix.append(f"… {len(nodes):,} more {printable_line(nodes[0].name)}", style="dim italic")
-        return name, Text(), Text(text_of(sum(took)), style="dim"), bar, told
+        return name, Text(), Text(text_of(sum(took)), style="dim"), bar, details
 
     def _event(
         self, prefix: Text, at: float, event: dict[str, Any], known: dict[str, Any]

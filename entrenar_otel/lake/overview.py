@@ -64,7 +64,7 @@ def runs_of(lake: Lake) -> list[dict[str, Any]]:
 
 
 def _entry(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is told of a run with these records."""
+    """What is shown of a run with these records."""
     attempt = max(row["attempt"] for row in records)
     ranks = [row for row in records if row["attempt"] == attempt]
     first = min(ranks, key=lambda row: row["rank"])

@@ -211,7 +211,7 @@ _LEVELS = {
 
 
 def heed_log_level(environ: Mapping[str, str]) -> None:
-    """OTEL_LOG_LEVEL: from which level on our logger says something, unless the program has said so."""
+    """OTEL_LOG_LEVEL: the level from which our logger speaks, unless the program has set one."""
     if environ.get("OTEL_LOG_LEVEL", "").strip():
         logger.default_level(_choice(environ, "OTEL_LOG_LEVEL", _LEVELS))
 

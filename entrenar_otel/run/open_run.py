@@ -331,7 +331,7 @@ def _wait_for_scrapes() -> None:
 
 
 def budgets_of(settings: RunSettings) -> BudgetWatch | None:
-    """What watches the budgets of renacer.toml, where there are any that are switched on."""
+    """What watches the budgets of renacer.toml, where any are switched on."""
     if not settings.assertions:
         return None
     from entrenar_otel.andon.judging.budget_watch import BudgetWatch

@@ -43,7 +43,7 @@ _HINT_SECONDS = 5.0
 #: Errors by which a missing file may show; what Arrow reads (object storage) fails as invalid input.
 _MISSING = (duckdb.IOException, duckdb.HTTPException, duckdb.InvalidInputException)
 _LIVE = ("metrics", "events", "spans", "alerts")
-#: The tables behind the views; `alerts` are told by events.
+#: The tables behind the views; `alerts` come from events.
 _TABLES = {
     "metrics": METRICS,
     "events": EVENTS,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from entrenar_processors import Series
 
 from entrenar_otel.console import logger
-from entrenar_otel.prometheus.naming import prometheus_name
+from entrenar_otel.prometheus.naming import clash_text, prometheus_name
 from entrenar_otel.semconv import INSTRUMENTS, PREFIX, RESERVED, Instrument, instrument_of, metric_of
 
 
@@ -126,10 +126,7 @@ class Registry:
         shown = prometheus_name(instrument)
         other = self._by_prometheus.setdefault(shown, metric)
         if other != metric:
-            self._unsaid.append(
-                f"metrics {other!r} and {metric!r} are both {shown} in Prometheus; {metric!r} keeps its rows "
-                "in the lake and is not exported. Rename one of them"
-            )
+            self._unsaid.append(f"{clash_text(other, metric, shown)}. The lake has the rows of both")
         declared = Declared(metric, instrument, scope, bounds, exported=other == metric)
         self._by_metric[metric] = declared
         return declared
@@ -141,7 +138,7 @@ class Registry:
     def attributes(self, series: Series) -> Mapping[str, Any]:
         """A series' attributes with the types they were reported with."""
         attributes = self._attributes.get(series)
-        if attributes is None:  # told once, it stays: else deltas would begin anew
+        if attributes is None:  # it stays as first reported, or deltas would begin anew
             attributes = self._attributes.setdefault(series, dict(series.tags))
         return attributes
 
