@@ -32,7 +32,7 @@ def _print_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
     if not alerts:
         console.print(Text("nothing was recorded: no alerts, not even the start of the run", style="dim"))
         return
-    ranks = any(one["rank"] for one in alerts)
+    ranks = any(alert["rank"] for alert in alerts)
     columns = [
         Column("time (UTC)"),
         Column("level"),
@@ -42,20 +42,20 @@ def _print_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
         Column("state"),
     ]
     rows = []
-    for one in alerts:
-        level = str(one["level"])
-        at = datetime.fromisoformat(one["started_at"])
-        is_run = one["source"] == "run"
-        name = Text(printable_line(one["name"] or ""), style="dim" if is_run else "")
+    for alert in alerts:
+        level = str(alert["level"])
+        at = datetime.fromisoformat(alert["started_at"])
+        is_run = alert["source"] == "run"
+        name = Text(printable_line(alert["name"] or ""), style="dim" if is_run else "")
         name.truncate(_MAX_NAME, overflow="ellipsis")
         rows.append(
             [
                 Text(f"{at:%H:%M:%S}", style="dim"),
                 Text(level.lower(), style=SEVERITIES.get(level, "")),
                 name,
-                _what(one, ranks=ranks),
-                Text("" if is_run else str(one["action"]).replace("_", " ")),
-                Text("" if is_run else one["state"], style=_STATES.get(one["state"], "")),
+                _what(alert, ranks=ranks),
+                Text("" if is_run else str(alert["action"]).replace("_", " ")),
+                Text("" if is_run else alert["state"], style=_STATES.get(alert["state"], "")),
             ]
         )
     print_grid(console, columns, rows)
@@ -64,9 +64,9 @@ def _print_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
 def show_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
     """Print the alerts, and below them the folders of their incidents."""
     _print_alerts(alerts, console)
-    for one in alerts:
-        if one["incident"]:
-            console.print(f"incident: {one['incident']}", highlight=False, soft_wrap=True, markup=False)
+    for alert in alerts:
+        if alert["incident"]:
+            console.print(f"incident: {alert['incident']}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _what(alert: dict[str, Any], *, ranks: bool) -> Text:

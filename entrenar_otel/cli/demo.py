@@ -93,7 +93,7 @@ def explode(monitor: Monitor, steps: int = 400) -> None:
             error = (share - target) / len(x)
             back = (error @ second.T) * (hidden > 0)
             gradients = x.T @ back, hidden.T @ error
-            norm = np.sqrt(sum(float((one * one).sum()) for one in gradients))
+            norm = np.sqrt(sum(float((gradient * gradient).sum()) for gradient in gradients))
             monitor.log(loss=loss, gradient_norm=norm, learning_rate=learning_rate)
             first -= learning_rate * gradients[0]
             second -= learning_rate * gradients[1]

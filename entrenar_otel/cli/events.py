@@ -22,7 +22,7 @@ _TELLING = (
     *("message", "reason", "metric", "detector", "level", "epoch", "step", "loss", "accuracy"),
     *("value", "expected", "score"),
 )
-#: Attributes that tell a person nothing that the columns do not say.
+#: Attributes that add nothing for a person to what the columns say.
 _FOR_MACHINES = frozenset({"time_ns", "started_ns", "ended_ns", "seq"})
 _EVENTS = "SELECT * FROM events ORDER BY timestamp DESC LIMIT ?"
 _SPAN_NAMES = "SELECT DISTINCT span_id, name FROM spans"
@@ -43,7 +43,7 @@ def print_events(events: list[dict[str, Any]], names: dict[str, str], console: C
     if not events:
         console.print(Text("no events were recorded", style="dim"))
         return
-    times = [datetime.fromisoformat(one["timestamp"]) for one in events]
+    times = [datetime.fromisoformat(event["timestamp"]) for event in events]
     days = len({time.date() for time in times}) > 1
     columns = [
         Column("time (UTC)"),
@@ -53,19 +53,19 @@ def print_events(events: list[dict[str, Any]], names: dict[str, str], console: C
         Column("span", need=1, least=12),
     ]
     rows = []
-    for one, time in zip(events, times, strict=True):
-        severity = str(one["severity"])
-        span = printable_line(names.get(one["span_id"]) or (one["span_id"] or "")[:8])
+    for event, time in zip(events, times, strict=True):
+        severity = str(event["severity"])
+        span = printable_line(names.get(event["span_id"]) or (event["span_id"] or "")[:8])
         rows.append(
             [
                 Text(f"{time:%m-%d }{_clock(time)}" if days else _clock(time), style="dim"),
                 Text(severity.lower(), style=SEVERITIES.get(severity, "")),
-                Text(printable_line(one["name"])),
-                what_of(one),
+                Text(printable_line(event["name"])),
+                what_of(event),
                 Text(span, style="dim"),
             ]
         )
-    if not any(one["span_id"] for one in events):
+    if not any(event["span_id"] for event in events):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     print_grid(console, columns, rows)
 

@@ -37,6 +37,9 @@ _MAX_ROWS = 200
 _NARROWEST = 7
 _BARS = "▁▂▃▄▅▆▇█"
 
+#: What the numbers of a resumed run are.
+_LATEST = ": what several attempts recorded at one place in the loop counts once, as the latest has it"
+
 
 #: The columns of `ls`, in the order of their worth where there is little room.
 _RUN_COLUMNS = (
@@ -57,7 +60,7 @@ def print_runs(runs: list[dict[str, Any]], console: Console) -> None:
             Text(printable_line(run["run_id"])),
             Text(run["state"], style=STATES[run["state"]]),
             Text("–" if run.get("loss") is None else number(plain(run["loss"]))),
-            Text(printable_line(" ".join(one for one in (run["model_id"], run["version"]) if one)) or "–"),
+            Text(printable_line(" ".join(part for part in (run["model_id"], run["version"]) if part)) or "–"),
             Text(f"{datetime.fromisoformat(run['started_at']):%Y-%m-%d %H:%M}"),
             Text(_took(run)),
             *(Text(str(run[name])) for name in counts),
@@ -73,7 +76,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
-    model = " ".join(one for one in (details["model_id"], details["version"]) if one)
+    model = " ".join(part for part in (details["model_id"], details["version"]) if part)
     for name, value in (
         ("reason", details["reason"]),
         ("model", model),
@@ -82,7 +85,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
             f"{datetime.fromisoformat(details['started_at']):%Y-%m-%d %H:%M:%S} UTC, "
             f"{'for' if details['state'] in GOING else 'took'} {_took(details)}",
         ),
-        ("attempts", str(details["attempts"]) if details["attempts"] > 1 else ""),
+        ("attempts", f"{details['attempts']}, resumed{_LATEST}" if details["attempts"] > 1 else ""),
         ("ranks", str(details["ranks"]) if details["ranks"] > 1 else ""),
         ("config", ", ".join(f"{k}={v}" for k, v in _items(details["config"]))),
         ("commit", (details["git_commit"] or "")[:12]),
@@ -233,5 +236,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict):
-        return printable_line(" ".join(f"{key}={one}" for key, one in value.items()))
+        return printable_line(" ".join(f"{key}={inner}" for key, inner in value.items()))
     return "" if value is None else printable_text(str(value))

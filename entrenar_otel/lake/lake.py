@@ -140,11 +140,11 @@ class Lake:
             return max(self.runs(), key=lambda record: record.started_at).run_id
         if prefix in ids:
             return prefix
-        found = [one for one in ids if one.startswith(prefix)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise RunError(f"{prefix!r} is a prefix of {len(found)} runs: {', '.join(found[:5])}")
+        matches = [run_id for run_id in ids if run_id.startswith(prefix)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise RunError(f"{prefix!r} is a prefix of {len(matches)} runs: {', '.join(matches[:5])}")
         raise RunError(f"no run {prefix!r} in {self.url}; the latest are {', '.join(ids[-5:])}")
 
     def is_pruned(self, run_id: str) -> bool:

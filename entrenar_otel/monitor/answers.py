@@ -61,8 +61,8 @@ class Answers:
             return SummaryTable({str(series): summary for series, summary in self._current().items()})
         if self.heartbeat is not None:
             with self.heartbeat.sums() as sums:
-                if found := sums.select(str(metric), tags):
-                    return _copy_of(found)
+                if selected := sums.select(str(metric), tags):
+                    return _copy_of(selected)
         known = ", ".join(str(series) for series in self._current()) or "nothing"
         wanted = f"{metric} with {tags}" if tags else str(metric)
         raise NotMeasured(f"{wanted} was not measured; measured so far: {known}")

@@ -20,7 +20,7 @@ class DisabledRun:
     """Has what a RecordedRun has, and does nothing: loops run on, questions about the lake are answered."""
 
     enabled = False
-    closed = True
+    is_closed = True
     is_global = False
     dropped = bad_values = 0
     metrics_url: str | None = None

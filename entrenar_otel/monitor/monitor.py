@@ -87,7 +87,7 @@ class Monitor(metaclass=_OnePerProcess):
         clock: of samples and step durations; tests give one that they move themselves.
         settings_file: the renacer.toml with budgets and thresholds, where it exists; None reads none.
         settings_required: raise ConfigError where it does not exist.
-        alerting: who is told of alerts, and how several ranks stop together.
+        alerting: who receives alerts, and how several ranks stop together.
         drift_detector: watch accuracy for drift with this test.
         processors: further detectors (`entrenar_processors`: DDM, PageHinkley, RiverAdapter, or a class of
             your own); what they find notifies.
@@ -142,7 +142,7 @@ class Monitor(metaclass=_OnePerProcess):
             return
         self._hold(RecordedRun(request, request.open_lake(), self))
         lifetime.supersede(self)
-        lifetime.made(self)
+        lifetime.created(self)
 
     def _hold(self, run: RecordedRun | DisabledRun) -> None:
         self._run = run
@@ -290,7 +290,7 @@ class Monitor(metaclass=_OnePerProcess):
     @property
     def is_closed(self) -> bool:
         """Whether the run is over."""
-        return self._run.closed
+        return self._run.is_closed
 
     # -- recording ------------------------------------------------------------------------------
 

@@ -243,18 +243,18 @@ def _check_resume(lake: Lake, run_id: str, resume: Resume) -> None:
 
 
 #: How many runs of this process have taken each id that nobody gave to their Monitor.
-taken: Counter[str] = Counter()
-_taken_in = 0
+id_uses: Counter[str] = Counter()
+_id_uses_pid = 0
 
 
 def _take(run_id: str) -> str:
     """A launcher's id for the first run of this process, `ID-2` for the next: folds, or an evaluation."""
-    global _taken_in
-    if _taken_in != os.getpid():
-        taken.clear()
-        _taken_in = os.getpid()
-    taken[run_id] += 1
-    return run_id if taken[run_id] == 1 else f"{run_id}-{taken[run_id]}"
+    global _id_uses_pid
+    if _id_uses_pid != os.getpid():
+        id_uses.clear()
+        _id_uses_pid = os.getpid()
+    id_uses[run_id] += 1
+    return run_id if id_uses[run_id] == 1 else f"{run_id}-{id_uses[run_id]}"
 
 
 def _run_id(
@@ -293,7 +293,7 @@ def _run_id(
 
 
 def _check_receivers(name: str, given: Any, methods: Sequence[str], *, functions: bool = False) -> None:
-    """Who gets samples or metrics, once a run has begun; what cannot would end its monitoring there."""
+    """Check, before the run begins, who gets samples or metrics: an unfit receiver would end monitoring."""
     if isinstance(given, str | bytes) or not isinstance(given, Sequence):
         raise ConfigError(f"expected {name} to be a list, got {describe(given)}")
     for receiver in given:

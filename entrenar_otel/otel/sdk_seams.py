@@ -64,7 +64,7 @@ def leave_random_alone() -> None:
     `opentelemetry.sdk.metrics._internal.exemplar.exemplar_reservoir`, since 1.28. Without them nothing is
     done.
     """
-    for module in [one for name, one in list(sys.modules.items()) if name.startswith(_DRAWING)]:
+    for module in [module for name, module in list(sys.modules.items()) if name.startswith(_DRAWING)]:
         if getattr(module, "random", None) is random:
             module.random = random.Random()  # type: ignore[attr-defined]  # noqa: S311
         if getattr(module, "randrange", None) == random.randrange:

@@ -298,7 +298,7 @@ def test_torch_tensors(caplog: pytest.LogCaptureFixture) -> None:
              "bfloat16": 0.10009765625, "int64": 0.0}  # fmt: skip
     caplog.set_level(logging.WARNING)
     with make() as monitor, warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         fast = monitor.bind("bound", "loss")
         for name, value in kinds.items():
             for shape in ((), (1,), (1, 1)):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from entrenar_processors.counts import counted
 
 from entrenar_otel.cli.app import Options, Run, open_lake
 from entrenar_otel.cli.output import Console, complain, echo, print_json
@@ -152,7 +153,7 @@ def query(
     sql: Annotated[
         str,
         typer.Argument(
-            help="One SELECT over metrics, runs, events, alerts, spans, curves, summaries; "
+            help="One SELECT over metrics, metrics_latest, runs, events, alerts, spans, curves, summaries; "
             "- reads standard input."
         ),
     ],
@@ -195,7 +196,7 @@ def query(
         print_table(table, Console())
         return
     text = export_table(table, "csv" if form is QueryFormat.TABLE else form.value, output)
-    _print_export(text, f"{table.num_rows} rows written to {output}")
+    _print_export(text, f"{counted(table.num_rows, 'row')} written to {output}")
 
 
 @commands.command()

@@ -44,15 +44,15 @@ def view_files(
 
 def _columns(group: Group, schema: pa.Schema) -> str:
     """Today's columns, of files with that group's."""
-    found = []
+    columns = []
     for field in schema:
         at = group.schema.get_field_index(field.name)
         if at >= 0 and group.schema.field(at).type == field.type:
-            found.append(field.name)
+            columns.append(field.name)
         else:
             value = field.name if at >= 0 else empty_of(field.type)
-            found.append(f"TRY_CAST({value} AS {sql_type(field.type)}) AS {field.name}")
-    return ", ".join(found)
+            columns.append(f"TRY_CAST({value} AS {sql_type(field.type)}) AS {field.name}")
+    return ", ".join(columns)
 
 
 def sql_text(value: str) -> str:
@@ -78,7 +78,7 @@ def event_rows_of(
     """The rows of `events`, in SQL: those in files, and those of live segments that no file holds."""
     segments = _readable(segments)
     files = list_files(storage, "events", run_id)  # second
-    rows = [event_rows(one.journal.events, one.owner) for one in not_held(segments, files)]
+    rows = [event_rows(segment.journal.events, segment.owner) for segment in not_held(segments, files)]
     view_files(connection, storage, "events_files", [file.name for file in files], EVENTS)
     connection.register("events_live", pa.concat_tables([EVENTS.empty_table(), *rows]))
     return "SELECT * FROM events_files UNION ALL SELECT * FROM events_live"
@@ -92,7 +92,7 @@ def span_rows_of(
     still_open = _open_spans(segments)  # also of segments held by a file, which has only their ended spans
     files = list_files(storage, "spans", run_id)  # second
     empty = SPANS.empty_table()
-    ended = [span_rows(one.journal.ended, one.owner) for one in not_held(segments, files)]
+    ended = [span_rows(segment.journal.ended, segment.owner) for segment in not_held(segments, files)]
     view_files(connection, storage, "spans_files", [file.name for file in files], SPANS)
     connection.register("spans_live", pa.concat_tables([empty, *ended]))
     source = "SELECT * FROM spans_files UNION ALL SELECT * FROM spans_live"
@@ -110,10 +110,10 @@ def span_rows_of(
 
 def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
     """Spans without an end in any of the segments, each once; those of a dead process are errors."""
-    ended = {span_key(one) for segment in segments for one in segment.journal.ended}
-    found = []
+    ended = {span_key(span) for segment in segments for span in segment.journal.ended}
+    tables = []
     for segment in segments:
-        fresh = [one for one in segment.journal.open if span_key(one) not in ended]
+        fresh = [span for span in segment.journal.open if span_key(span) not in ended]
         if not fresh:
             continue
         ended.update(map(span_key, fresh))
@@ -123,8 +123,8 @@ def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
             if writer_is_dead(segment.snapshot)
             else {}
         )
-        found.append(span_rows([one | state for one in fresh], segment.owner))
-    return found
+        tables.append(span_rows([span | state for span in fresh], segment.owner))
+    return tables
 
 
 def _readable(segments: list[LiveSegment]) -> list[LiveSegment]:

@@ -28,19 +28,19 @@ def _reader(kind: pa.DataType) -> Callable[[Any], Any]:
         inner = _reader(kind.item_type)
 
         def read(value: Any) -> Any:
-            return {str(key): inner(one) for key, one in value}
+            return {str(key): inner(element) for key, element in value}
 
     elif pa.types.is_struct(kind):
         fields = {field.name: _reader(field.type) for field in kind}
 
         def read(value: Any) -> Any:
-            return {name: fields[name](one) for name, one in value.items()}
+            return {name: fields[name](element) for name, element in value.items()}
 
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         item = _reader(kind.value_type)
 
         def read(value: Any) -> Any:
-            return [item(one) for one in value]
+            return [item(element) for element in value]
 
     elif pa.types.is_interval(kind):
         read = interval_text

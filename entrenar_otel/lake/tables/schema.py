@@ -174,7 +174,7 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def nullable(schema: pa.Schema) -> pa.Schema:
     """The same with columns that may be NULL: those of a file of another version are."""
-    return pa.schema([one.with_nullable(True) for one in schema])
+    return pa.schema([column.with_nullable(True) for column in schema])
 
 
 def _text_columns(path: str, kind: pa.DataType) -> Iterator[str]:

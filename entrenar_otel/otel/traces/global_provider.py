@@ -61,7 +61,7 @@ class JournalRoute(SpanProcessor):
         self._open = [*self._open, journal]
 
     def leave(self, journal: UsersSpans) -> None:
-        self._open = [one for one in self._open if one is not journal]
+        self._open = [other for other in self._open if other is not journal]
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         if is_open := self._open:

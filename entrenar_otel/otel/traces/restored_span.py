@@ -22,11 +22,12 @@ def restored(document: Mapping[str, Any], resource: Resource) -> ReadableSpan:
         resource=resource,
         attributes=document.get("attributes"),
         events=[
-            Event(one["name"], one.get("attributes"), one["time_ns"]) for one in document.get("events", ())
+            Event(event["name"], event.get("attributes"), event["time_ns"])
+            for event in document.get("events", ())
         ],
         links=[
-            trace.Link(_context(one["trace_id"], one["span_id"]), one.get("attributes"))
-            for one in document.get("links", ())
+            trace.Link(_context(link["trace_id"], link["span_id"]), link.get("attributes"))
+            for link in document.get("links", ())
         ],
         kind=trace.SpanKind[document.get("kind", "INTERNAL")],
         status=trace.Status(

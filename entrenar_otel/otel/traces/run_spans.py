@@ -86,7 +86,7 @@ class RunSpans:
         losses = Losses() if losses is None else losses
         self._journal = JournalProcessor(note)
         self._users_journal = JournalProcessor(note, leave_out=SCOPE)
-        self._processors = [Guarded(one) for one in processors]
+        self._processors = [Guarded(processor) for processor in processors]
         self._users_spans = UsersSpans(self._users_journal, self._processors)
         self._resource = resource
         self._coordinates = coordinates
@@ -103,9 +103,9 @@ class RunSpans:
         self._step: OpenSpan | None = None
         self._steps = 0
         self._events = SpanEvents(losses)
-        losses.watch("notes", "journal", lambda: self._journal.lost + self._users_journal.lost)
+        losses.watch("notes", "journal", lambda: self._journal.lost_count + self._users_journal.lost_count)
         losses.watch("notes cut", "journal", lambda: self._journal.shortened + self._users_journal.shortened)
-        self._ended = False
+        self._is_ended = False
         #: Told how many seconds the beginnings and ends of spans take, for `entrenar.overhead`.
         self.spent: Callable[[float], None] = lambda _seconds: None
 
@@ -113,7 +113,7 @@ class RunSpans:
 
     def start(self, run_attributes: Mapping[str, Any] | None = None) -> None:
         """Start `training.run`, make it the current span, and let the world know."""
-        if self._tracer is not None or self._ended or self._pid != os.getpid():
+        if self._tracer is not None or self._is_ended or self._pid != os.getpid():
             return
         with guard("tracing"):
             parent = run_parent(self._environ)
@@ -139,9 +139,9 @@ class RunSpans:
 
     def end(self, state: str, reason: str | None = None, error: BaseException | None = None) -> None:
         """End all that is open, by `error` if there was one; bounded, whatever the exporters do."""
-        if self._ended or self._pid != os.getpid():
+        if self._is_ended or self._pid != os.getpid():
             return
-        self._ended = True
+        self._is_ended = True
         reason = reason and redacted(clean_text(reason))
         run = self._run
         if run is not None:
@@ -170,7 +170,7 @@ class RunSpans:
 
     def abandon(self) -> None:
         """In a forked child: the spans, threads and exporters are the parent's."""
-        self._ended = True
+        self._is_ended = True
         self._tracer = self._run = self._epoch = self._step = None
         self._events.clear()
 
@@ -330,17 +330,17 @@ class RunSpans:
         self, name: str, attributes: Mapping[str, Any], parent: context.Context | None = None
     ) -> OpenSpan:
         assert self._tracer is not None
-        begun = time.perf_counter()
+        start = time.perf_counter()
         now = self._clock.time_ns()
         span = self._tracer.start_span(name, parent or self._parent(), attributes=attributes, start_time=now)
         opened = OpenSpan(span, self._key, self._clock.anchor_ns)
-        self.spent(time.perf_counter() - begun)
+        self.spent(time.perf_counter() - start)
         return opened
 
     def _close(self, opened: OpenSpan) -> None:
         if self._pid != os.getpid():
             return
-        begun = time.perf_counter()
+        start = time.perf_counter()
         try:
             if self._events:
                 self._events.add_to_spans()
@@ -351,4 +351,4 @@ class RunSpans:
                 raise
         finally:
             opened.leave()
-            self.spent(time.perf_counter() - begun)
+            self.spent(time.perf_counter() - start)
