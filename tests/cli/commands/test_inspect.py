@@ -56,9 +56,9 @@ model    mmmmmmmmmmmmmmmmmmmmmmmmmmmmmm
 started  2026-01-03 00:00:00 UTC, took 42 ms
 lake     {lake}
 
-metric              count     last     mean      min      p50      p90      p99      max  curve
-big                     1  123,456  123,456  123,456  123,456  123,456  123,456  123,456
-loss  1 non-finite      2      NaN        1        1        1        1        1        1"""
+metric              count     last     mean  std      min      p50      p90      p99      max  curve
+big                     1  123,456  123,456    –  123,456  123,456  123,456  123,456  123,456
+loss  1 non-finite      2      NaN        1    –        1        1        1        1        1"""
 
 
 def words(text: str) -> str:
