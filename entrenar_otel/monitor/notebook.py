@@ -38,6 +38,11 @@ class NotebookLine:
     def __init__(self) -> None:
         self._handle: Any = None
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there is a line already."""
+        return self._handle is not None
+
     @staticmethod
     def is_there() -> bool:
         """Whether this process is a notebook's kernel."""

@@ -99,3 +99,12 @@ def test_progress_stays_in_its_place(shell: InteractiveShell, wait_until: Any) -
     assert re.match(r"epoch 1/1 · batch 3/3 · .* loss \(<b>\) 0.25$", last["text/plain"])
     assert last["text/html"] == f"<pre>{last['text/plain'].replace('<b>', '&lt;b&gt;')}</pre>"
     assert "epoch 1/1" not in captured.stderr
+
+
+def test_a_quiet_run_shows_nothing(shell: InteractiveShell) -> None:
+    with capture_output() as captured:
+        with Monitor("r", lake="lake", quiet=True, settings_file=None, interval_seconds=0.01) as monitor:
+            for _ in monitor.steps(range(3)):
+                monitor.log(loss=0.25)
+            monitor.flush()
+        assert (captured._outputs, captured.stdout, captured.stderr) == ([], "", "")
