@@ -259,7 +259,7 @@ def _is_password(name: str) -> bool:
 
 
 def _host_and_path(rest: str) -> tuple[str | None, str]:
-    """What follows `://`, without user, query and fragment; (None, "") where no host can be told.
+    """What follows `://`, without user, query and fragment; (None, "") where the host is unclear.
 
     A password should have its `/`, `?` and `#` encoded. In AWS's secret keys the `/` often is not: then
     what looks like host and port is invalid, and all up to the last `@` is user and password.

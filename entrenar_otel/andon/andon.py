@@ -122,7 +122,7 @@ class Andon:
         return control_alert(action, str(request), "control", self._context.here())
 
     def close(self) -> None:
-        """The run is over: nobody waits any more, and a stop that no loop came to carry out is told."""
+        """The run is over: nobody waits any longer, and a stop that no loop carried out is reported."""
         self.is_closed = True
         self.pause.close()
         with self._lock:

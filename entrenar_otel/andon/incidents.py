@@ -64,7 +64,7 @@ class Incidents:
     """Writes incidents on a thread of its own; the first `max_incidents` of a run.
 
     Of one name at most a quarter of them: fifty layers that overflow leave room for the loss. Stops are
-    counted apart, so that the last incident of a run, which tells why it ended, is there in any case.
+    counted separately, so that the last incident of a run, which says why it ended, is always there.
     `lost` counts those beyond the limits, and those that were written nowhere.
 
     What came after the alert is known `incident_after_seconds` later, so the window is written twice: at

@@ -63,15 +63,15 @@ class Pause:
         """Hold this thread; returns the alert to stop for, or None where the loop goes on."""
         if self._is_closed:
             return None
-        begun, clock_begun = time.monotonic(), self._seconds()
+        start, clock_start = time.monotonic(), self._seconds()
         self.is_active = True
         try:
             with guard("pause"):  # what cannot be said or recorded of it is no reason not to pause
                 self._announce(alert)
             self._callbacks.call("pause", alert)
-            stop = self._wait(alert, begun + self._timeout)
+            stop = self._wait(alert, start + self._timeout)
         finally:
-            self.total_seconds += self._seconds() - clock_begun
+            self.total_seconds += self._seconds() - clock_start
             self.is_active = False
             if not self._is_closed:
                 self._resumed.clear()

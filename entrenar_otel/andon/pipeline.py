@@ -244,7 +244,7 @@ def _say_missing(name: str, error: Exception) -> None:
 
 
 def _handlers(alerting: AndonConfig, settings: AndonSettings, environ: Mapping[str, str]) -> list[Any]:
-    """Who is told of alerts."""
+    """Who receives alerts."""
     handlers: list[Any] = [Log()]
     if settings.page_via == "process":
         handlers += alerting.handlers

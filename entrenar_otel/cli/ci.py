@@ -179,9 +179,9 @@ def _notes(results: list[Result]) -> Table:
     notes.add_column(overflow="fold")
     for result in results:
         mark, style = _VERDICTS[verdict_of(result)]
-        told = Text(printable_line(result.budget), style="bold" if result.outcome is Outcome.VIOLATED else "")
+        note = Text(printable_line(result.budget), style="bold" if result.outcome is Outcome.VIOLATED else "")
         notes.add_row(
-            Text(mark, style=style), told.append(f": {printable_line(result.message)}", style="not bold")
+            Text(mark, style=style), note.append(f": {printable_line(result.message)}", style="not bold")
         )
     return notes
 

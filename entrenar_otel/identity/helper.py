@@ -122,7 +122,7 @@ def helped(given: Given) -> Mark | None:
 
 
 def say_helper(mark: Mark) -> None:
-    """Say, once a process, that what it records is not kept."""
+    """Say, once per process, that what it records is not kept."""
     global _warned_pid
     if _warned_pid != os.getpid():
         _warned_pid = os.getpid()
@@ -136,7 +136,7 @@ def say_helper(mark: Mark) -> None:
 
 
 def say_unheard() -> None:
-    """Say it where what was inherited, or arrived as a copy, is told something; the first time."""
+    """Say so the first time that an inherited or copied Monitor is used."""
     global _warned_pid
     if _warned_pid != os.getpid():
         mark = Mark.read()

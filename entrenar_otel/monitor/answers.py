@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from entrenar_processors import Summary
 
 from entrenar_otel.errors import NotMeasured
+from entrenar_otel.monitor.notebook import SummaryTable
 from entrenar_otel.monitor.progress import SHOWN
 from entrenar_otel.records import MetricRecord
 
@@ -57,7 +58,7 @@ class Answers:
         NotMeasured.
         """
         if metric is None:
-            return {str(series): summary for series, summary in self._current().items()}
+            return SummaryTable({str(series): summary for series, summary in self._current().items()})
         if self.heartbeat is not None:
             with self.heartbeat.sums() as sums:
                 if selected := sums.select(str(metric), tags):
@@ -79,8 +80,8 @@ class Answers:
         with self.heartbeat.sums() as sums:
             return sums.of(SHOWN)
 
-    def sample_count(self, metric: str, **tags: object) -> int:
-        """How many values of this metric were reported, over all series that carry the tags."""
+    def sample_count(self, metric: str | None, **tags: object) -> int:
+        """See `Monitor.sample_count`."""
         if self.heartbeat is None:
             return 0
         wanted = {(key, str(value)) for key, value in tags.items()}
@@ -88,7 +89,7 @@ class Answers:
             return sum(
                 summary.count
                 for series, summary in sums.current().items()
-                if series.metric == metric and wanted <= set(series.tags)
+                if metric in (None, series.metric) and wanted <= set(series.tags)
             )
 
     def curve(self, metric: str, **tags: object) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from entrenar_otel.console import logger
 from entrenar_otel.errors import guard
 from entrenar_otel.interruption import from_outside
+from entrenar_otel.monitor.counted import Counted, count_of
 from entrenar_otel.monitor.progress import Progress
 from entrenar_otel.recording.layout import ABSENT_32
 from entrenar_otel.recording.recorder import Recorder
@@ -53,8 +54,11 @@ class Loop:
         self._has_warned = False
         self._writers: tuple[Callable[..., None], Callable[..., None]] | None = None
 
-    def epochs(self, count: int, start: int = 0) -> Iterator[int]:
+    def epochs(self, count: int, start: int = 0) -> Counted[int]:
         """See `Monitor.epochs`."""
+        return Counted(self._epochs(count, start), lambda: max(0, count - start))
+
+    def _epochs(self, count: int, start: int) -> Iterator[int]:
         around = self._recorder.place()  # of a loop that this one is within
         for epoch in range(start, count):
             self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
@@ -71,8 +75,11 @@ class Loop:
 
     def steps(
         self, batches: Iterable[T], *, epoch: int | None = None, split: str | None = None
-    ) -> Iterator[T]:
+    ) -> Counted[T]:
         """See `Monitor.steps`."""
+        return Counted(self._steps(batches, epoch, split), lambda: count_of(batches))
+
+    def _steps(self, batches: Iterable[T], epoch: int | None, split: str | None) -> Iterator[T]:
         if self._thread is not None or split not in (None, "train"):
             yield from self._aside(batches, epoch, split)
         else:
@@ -90,7 +97,7 @@ class Loop:
         timed = None if split is None else recorder.bind(("step_duration", "data_wait"), {"split": split})
         around, clock = recorder.place(), self._seconds
         recorder.set_coordinates(epoch=epoch)
-        begun = clock()
+        start = clock()
         try:
             for index, batch in enumerate(batches):
                 arrived = clock()
@@ -98,8 +105,8 @@ class Loop:
                 yield batch
                 done = clock()
                 if timed is not None:
-                    timed(done - begun, arrived - begun)
-                begun = done
+                    timed(done - start, arrived - start)
+                start = done
         finally:
             recorder.return_to(around)
 
@@ -113,13 +120,13 @@ class Loop:
         timed, counted = self._step_writers()
         spans = self._spans() if self._step_spans else None
         clock = self._seconds
-        begun, paused = clock(), self._paused_seconds()
+        start, paused = clock(), self._paused_seconds()
         try:
             for index, batch in enumerate(batches):
                 arrived = clock()
                 if paused != self._paused_seconds():  # by the last step's records, or the loader
                     paused, lost = self._paused_seconds(), self._paused_seconds() - paused
-                    begun += lost
+                    start += lost
                 move_to(index, self._step)
                 progress.batch = index + 1
                 if spans is not None:
@@ -128,7 +135,7 @@ class Loop:
                 done = clock()
                 if paused != self._paused_seconds():  # a pause is no part of the step
                     paused, lost = self._paused_seconds(), self._paused_seconds() - paused
-                    begun, arrived = begun + lost, arrived + lost
+                    start, arrived = start + lost, arrived + lost
                 try:
                     size_of = size_of or size_function(batch)
                     size = size_of(batch)
@@ -137,10 +144,10 @@ class Loop:
                         raise
                     size_of = size = None
                 if size is None:  # outside of the except: an AndonStop from here is not its consequence
-                    timed(done - begun, arrived - begun)
+                    timed(done - start, arrived - start)
                 else:
-                    counted(done - begun, arrived - begun, size)
-                begun = done
+                    counted(done - start, arrived - start, size)
+                start = done
                 self._step += 1
                 progress.steps += 1
         finally:
@@ -190,7 +197,7 @@ class Loop:
 
 
 def size_function(batch: Any) -> Callable[[Any], int]:
-    """How to tell the number of samples of a batch like this one; it raises where that cannot be told."""
+    """A function that counts the samples of a batch like this one; it raises where it cannot."""
     if isinstance(batch, tuple | list) and batch and isinstance(batch[0], Mapping):
         inner = size_function(batch[0])
         return lambda other: inner(other[0])
@@ -202,13 +209,3 @@ def size_function(batch: Any) -> Callable[[Any], int]:
     if isinstance(batch, str | bytes):
         raise TypeError("the length of a text is not a number of samples")
     return len
-
-
-def count_of(batches: Any) -> int | None:
-    """How many batches there are; None where that is not known."""
-    try:
-        return len(batches)
-    except Exception as error:  # a loader of an endless data set has a `__len__` that raises
-        if from_outside(error):
-            raise
-        return None

@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING, TextIO
 from entrenar_processors.durations import text_of
 
 from entrenar_otel.console import is_terminal, shown, write
+from entrenar_otel.monitor.notebook import NotebookLine
 
 if TYPE_CHECKING:
     from entrenar_processors import Series, Summary
+
+
+def _has_other_bar() -> bool:
+    """Whether a bar of tqdm's is open, which draws its line in the same place: the loop's own choice."""
+    bars = getattr(getattr(sys.modules.get("tqdm.std"), "tqdm", None), "_instances", ())
+    try:
+        return any(not getattr(bar, "disable", True) for bar in tuple(bars))
+    except RuntimeError:  # a bar is opened or closed just now
+        return True
 
 
 #: Metrics whose last values are in the line.
@@ -21,8 +31,9 @@ SHOWN = ("loss", "accuracy")
 
 
 class Progress:
-    """One line: epoch, batch, rate, time left, last values. On a terminal it is redrawn in place.
+    """One line: epoch, batch, rate, time left, last values.
 
+    On a terminal and in a notebook it is redrawn in place.
     Elsewhere (a log file) it is a plain line every `log_seconds`, so that logs stay short.
     """
 
@@ -38,6 +49,7 @@ class Progress:
         self._last_line = time.monotonic()
         self._start_seconds: float | None = None
         self._drawn = False
+        self._notebook = NotebookLine()
         self.epochs: int | None = None
         self.epoch = 0
         self.batches: int | None = None
@@ -56,11 +68,16 @@ class Progress:
             self._start_seconds = time.monotonic()
 
     def draw(self) -> None:
-        """Called once a tick."""
+        """Called once per tick."""
         stream = self._stream or sys.stderr
         if not self.active:
             return
-        if is_terminal(stream):
+        if self._stream is None and NotebookLine.is_there():
+            self._notebook.write(self.line())
+        elif is_terminal(stream):
+            if _has_other_bar():
+                self._erase()
+                return
             self._drawn = True
             write(stream, f"\r\x1b[2K{self.line()}\r")  # what comes next, a traceback say, begins the line
         elif time.monotonic() - self._last_line >= self._log_seconds:
@@ -69,10 +86,15 @@ class Progress:
 
     def clear(self) -> None:
         """Leave the terminal's line empty for whoever writes next."""
+        if self.active and self._notebook.is_drawn:
+            self._notebook.write(self.line())  # how far it came, which stays
+        self._erase()
+        self.active = False
+
+    def _erase(self) -> None:
         if self._drawn:
             write(self._stream or sys.stderr, "\r\x1b[2K")
             self._drawn = False
-        self.active = False
 
     def line(self, width: int | None = None) -> str:
         """The line, never wider than the terminal: one that wraps cannot be redrawn."""

@@ -57,7 +57,7 @@ class RecordedRun:
     def __init__(self, request: ResolvedRequest, lake: Lake, owner: Owner) -> None:
         given = request.given
         self.request = request
-        self.closed = False
+        self.is_closed = False
         self.open: OpenRun | None = None
         self.providers: list[WrappingMeterProvider] = []
         self.registry = Registry()
@@ -118,7 +118,7 @@ class RecordedRun:
         """Start, the first time; False where that failed, and nothing is recorded any more."""
         with self._lock:
             # `_is_starting`: a signal handler asks in the middle of it
-            if self.open is not None or self.closed or self._is_starting:
+            if self.open is not None or self.is_closed or self._is_starting:
                 return True
             self._is_starting = True
             try:
@@ -141,7 +141,7 @@ class RecordedRun:
         with guard("start"):
             self._let_go_after_failure(str(error))
         lifetime.closed(self._owner)
-        self.closed = True
+        self.is_closed = True
 
     def _let_go_after_failure(self, reason: str) -> None:
         """The start failed: the run's record says so, if the lake has one."""
@@ -186,6 +186,15 @@ class RecordedRun:
         place = lake.url if record.is_claimed else f"{lake.live}, until {lake.url} answers"
         page = f"; {self.metrics_url}" if self.metrics_url else ""
         say(f"recording run {record.run_id}{again} into {place}{page}")
+
+    def _say_end(self, state: str) -> None:
+        from entrenar_otel.andon.stop_message import command_line
+
+        lake, record = self.answers.lake, self.answers.record
+        is_there = record is not None and record.is_claimed
+        place = lake.url if is_there else f"{lake.live}, until {lake.url} answers"
+        command = command_line("show", self.request.run_id, lake.url)
+        say(f"run {self.request.run_id} {state}, recorded in {place}; look at it with `{command}`")
 
     def _make_keeper(self, lake: Lake, process: str, lock: ProcessLock) -> Keeper:
         from entrenar_otel.lake.records.runs import new_record
@@ -249,13 +258,13 @@ class RecordedRun:
     def close(self, state: str, reason: str | None, error: BaseException | None = None) -> bool:
         """End the run; False where that was done before."""
         with self._lock:
-            if self.closed:
+            if self.is_closed:
                 return False
-            self.closed = True
+            self.is_closed = True
             try:
                 self.recorder.slow_down()
                 self._close(state, reason, error)
-            except BaseException:  # a second Ctrl-C: how the run ended is said, and the rest recovered
+            except BaseException:  # a second Ctrl-C: how the run ended is recorded, and the rest recovered
                 self.recorder.end(reason or state)
                 if self.keeper is not None:
                     self.keeper.begin_end()
@@ -278,6 +287,8 @@ class RecordedRun:
         if run is not None:
             self.progress.clear()
             run.end(state)
+            if not self._quiet:
+                self._say_end(state)
 
     def abandon(self) -> None:
         """In a forked child: the parent's files, locks and threads are not touched."""
@@ -288,7 +299,7 @@ class RecordedRun:
             self._process_lock.release(unlink=False)
             self._process_lock = None
         self._lock = threading.RLock()
-        self.open, self.closed = None, True
+        self.open, self.is_closed = None, True
 
     def _release_process(self) -> None:
         if self._process_lock is not None:
@@ -337,7 +348,7 @@ class RecordedRun:
 
     def _spans(self) -> RunSpans | None:
         """The run's spans; a run that has not begun begins here."""
-        if self.open is None and not self.closed:
+        if self.open is None and not self.is_closed:
             self._owner.start()
         return self.open.spans if self.open is not None else None
 

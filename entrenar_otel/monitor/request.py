@@ -293,7 +293,7 @@ def _run_id(
 
 
 def _check_receivers(name: str, given: Any, methods: Sequence[str], *, functions: bool = False) -> None:
-    """Who gets samples or metrics, once a run has begun; what cannot would end its monitoring there."""
+    """Check, before the run begins, who gets samples or metrics: an unfit receiver would end monitoring."""
     if isinstance(given, str | bytes) or not isinstance(given, Sequence):
         raise ConfigError(f"expected {name} to be a list, got {describe(given)}")
     for receiver in given:

@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from entrenar_otel.console import logger
 from entrenar_otel.delivery.proxy import is_loopback
@@ -158,17 +158,33 @@ def _direct(make: Any, signal: Signal, environ: Mapping[str, str]) -> dict[str, 
     return {}
 
 
-def wants_prometheus(environ: Mapping[str, str]) -> tuple[str, int] | None:
-    """Host and port of `/metrics`, if OTEL_METRICS_EXPORTER names prometheus.
+class PageAddress(NamedTuple):
+    """Where `/metrics` is to listen; `next_free`: or on the next port that is free."""
 
-    >>> wants_prometheus({"OTEL_METRICS_EXPORTER": "prometheus"})
-    ('localhost', 9464)
+    host: str
+    port: int
+    next_free: bool = False
+
+
+def wants_prometheus(environ: Mapping[str, str]) -> PageAddress | None:
+    """Where `/metrics` is to listen, if OTEL_METRICS_EXPORTER names prometheus.
+
+    >>> wants_prometheus({"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "9464+"})
+    PageAddress(host='localhost', port=9464, next_free=True)
     """
     if "prometheus" not in metric_exporter_names(environ):
         return None
     host = environ.get("OTEL_EXPORTER_PROMETHEUS_HOST", "").strip() or "localhost"
-    port = _number(environ, "OTEL_EXPORTER_PROMETHEUS_PORT", 9464, "a port from 0 to 65535", 0, 65535)
-    return host, int(port)
+    variable, expected = "OTEL_EXPORTER_PROMETHEUS_PORT", "a port from 0 to 65535, or 9464+ for the next free"
+    given = environ.get(variable, "").strip()
+    start = given.removesuffix("+")
+    port = _number(environ if start == given else {variable: start}, variable, 9464, expected, 0, 65535)
+    return PageAddress(host, int(port), start != given)
+
+
+def linger_seconds(environ: Mapping[str, str], default: float) -> float:
+    """How long `/metrics` stays after the end of a run for one last scrape, at most 15 s."""
+    return _number(environ, "ENTRENAR_METRICS_LINGER", default, "seconds from 0 to 15", 0, 15)
 
 
 def export_interval_seconds(environ: Mapping[str, str]) -> float:
@@ -218,7 +234,7 @@ _LEVELS = {
 
 
 def heed_log_level(environ: Mapping[str, str]) -> None:
-    """OTEL_LOG_LEVEL: from which level on our logger says something, unless the program has said so."""
+    """OTEL_LOG_LEVEL: the level from which our logger speaks, unless the program has set one."""
     if environ.get("OTEL_LOG_LEVEL", "").strip():
         logger.default_level(_choice(environ, "OTEL_LOG_LEVEL", _LEVELS))
 

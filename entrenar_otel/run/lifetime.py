@@ -6,6 +6,7 @@ import atexit
 import multiprocessing.util
 import os
 import sys
+from collections.abc import Callable
 from typing import Protocol
 
 from entrenar_otel.console import say
@@ -37,6 +38,7 @@ class ClosableRun(Protocol):
 
 _open: list[ClosableRun] = []
 _starting: list[ClosableRun] = []
+_at_last: list[Callable[[], None]] = []
 _newest: ClosableRun | None = None
 _watches_forks = False
 _hooks_pid = 0  # of the process that has set them
@@ -104,12 +106,13 @@ def _started(monitor: ClosableRun) -> None:
 def supersede(monitor: ClosableRun) -> None:
     """End the open run that the new one takes the place of: same id, or a notebook cell run again."""
     for earlier in tuple(_open):  # close() removes it
-        if earlier.run_id == monitor.run_id or _is_interactive():
+        if earlier.run_id == monitor.run_id or is_interactive():
             earlier.close("stopped", f"superseded by {monitor.run_id}")
             say(f"run {earlier.run_id} ended, superseded by {monitor.run_id}")
 
 
-def _is_interactive() -> bool:
+def is_interactive() -> bool:
+    """Whether this is a notebook, or Python's prompt."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
     return hasattr(sys, "ps1") or (shell is not None and shell() is not None)
 
@@ -141,6 +144,15 @@ def close_all() -> None:
     for monitor in tuple(_open):
         with guard("exit"):
             monitor.close(state, reason, error=error)
+    for wait in _at_last:
+        with guard("exit"):
+            wait()
+
+
+def at_last(wait: Callable[[], None]) -> None:
+    """At exit, when all runs are closed, do this once."""
+    if wait not in _at_last:
+        _at_last.append(wait)
 
 
 def _after_fork() -> None:

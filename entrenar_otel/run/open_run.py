@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrenar_otel.console import logger
@@ -22,6 +23,7 @@ from entrenar_otel.otel.resource import resource_of
 from entrenar_otel.otel.traces.global_provider import foreign_provider
 from entrenar_otel.otel.traces.run_spans import RunSpans
 from entrenar_otel.otel.traces.warnings_capture import WarningCapture
+from entrenar_otel.run import lifetime
 from entrenar_otel.run.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ _END_SECONDS = 18.0
 _LAST_PULL_SECONDS = _HEARTBEAT_SECONDS = 3.0
 _RECEIVER_SECONDS = 5.0
 _EXPORTER_SECONDS = 2.0
+#: How long `/metrics` stays at most for one last scrape, beside the rest; in a notebook not at all.
+_LINGER_SECONDS = 15.0
 
 
 class OpenRun:
@@ -89,7 +93,11 @@ class OpenRun:
             exporters=exporters,
             from_environment=not self._republishers,  # else theirs export already
             environ=environ,
+            targets=(Path(record.live, "targets"), record.process) if record.live else None,
+            linger_seconds=0.0 if lifetime.is_interactive() else _LINGER_SECONDS,
         )
+        if self.metrics.page is not None:
+            lifetime.at_last(_wait_for_scrapes)
         self.losses = self.metrics.state.losses
         self._watch_losses()
         self.spans = self._make_spans(resource, step_spans=step_spans)
@@ -276,7 +284,7 @@ class OpenRun:
         """Drain the rest, bring everything into the lake, then let go of those who may hang. Bounded."""
         with guard("close"):
             self.heartbeat.stop(_HEARTBEAT_SECONDS)
-        self.metrics.state.name = state
+        self.metrics.end(state)
         self.keeper.begin_end()  # beside what follows
         receivers = Deadline(_RECEIVER_SECONDS)
         for outbox in self.heartbeat.outboxes:
@@ -287,7 +295,7 @@ class OpenRun:
         with guard("close"):
             self.heartbeat.empty_outboxes(receivers.left())
         with guard("close"):
-            for name in self.metrics.close(state, _EXPORTER_SECONDS):
+            for name in self.metrics.close(_EXPORTER_SECONDS):
                 logger.warning(
                     "%s did not finish in time and was abandoned; all samples are in the lake", name
                 )
@@ -318,8 +326,14 @@ class OpenRun:
         self.metrics.overhead.stop()
 
 
+def _wait_for_scrapes() -> None:
+    from entrenar_otel.prometheus.page import wait_for_scrapes
+
+    wait_for_scrapes()
+
+
 def budgets_of(settings: RunSettings) -> BudgetWatch | None:
-    """What watches the budgets of renacer.toml, where there are any that are switched on."""
+    """What watches the budgets of renacer.toml, where any are switched on."""
     if not settings.assertions:
         return None
     from entrenar_otel.andon.judging.budget_watch import BudgetWatch

@@ -22,6 +22,7 @@ from entrenar_otel.otel.environment import (
     exporter_names,
     heed_log_level,
     histogram_aggregation,
+    linger_seconds,
     metric_exporter_names,
     metric_exporters,
     name_unsupported,
@@ -90,7 +91,7 @@ def test_exporters_are_made() -> None:
         one.shutdown()
     (metrics,) = metric_exporters(environ)
     assert type(metrics).__name__ == "ConsoleMetricExporter"
-    assert wants_prometheus(environ) == ("localhost", 9464)
+    assert wants_prometheus(environ) == ("localhost", 9464, False)
 
 
 def test_exporters_that_are_unavailable(
@@ -134,8 +135,13 @@ def test_exporters_that_are_unavailable(
         (span_export_settings, "OTEL_BSP_MAX_QUEUE_SIZE", "10", {"max_queue": 10}, {}),
         (
             lambda environ: wants_prometheus(environ | {"OTEL_METRICS_EXPORTER": "prometheus"}),
-            *("OTEL_EXPORTER_PROMETHEUS_PORT", "80", ("localhost", 80), ("localhost", 9464)),
+            *("OTEL_EXPORTER_PROMETHEUS_PORT", "80", ("localhost", 80, False), ("localhost", 9464, False)),
         ),
+        (
+            lambda environ: wants_prometheus(environ | {"OTEL_METRICS_EXPORTER": "prometheus"}),
+            *("OTEL_EXPORTER_PROMETHEUS_PORT", "80+", ("localhost", 80, True), ("localhost", 9464, False)),
+        ),
+        (lambda environ: linger_seconds(environ, 7.0), "ENTRENAR_METRICS_LINGER", "0", 0.0, 7.0),
     ],
 )
 def test_settings(

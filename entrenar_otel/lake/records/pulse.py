@@ -1,4 +1,4 @@
-"""Pulse: whether a run that says `running` still does, as far as can be told from here.
+"""Pulse: whether a run that says `running` still does, as far as this host can tell.
 
 A running process rewrites a small file in the lake from time to time, its beat, so that it is seen to live
 from hosts and containers that cannot see its lock. Only its silence proves nothing: it may be suspended, or

@@ -37,7 +37,7 @@ UNKNOWN = "unknown"
 #: beside the key of the folder, of the same name, which pandas and pyarrow refuse.
 FORMAT = 2
 _NAME = re.compile(r"runs/day=([\d-]{10})/run=[^/]{1,255}/attempt-(\d{4,10})-rank-(\d{5,10})\.parquet")
-#: A record has what a configuration and a command line have: more is none of ours.
+#: A record holds a configuration and a command line: a larger file is not one of ours.
 _MAX_RECORD_BYTES = 64 << 20
 
 

@@ -146,7 +146,7 @@ def spill_folder() -> Iterator[str]:
 
 @cache
 def _remove_left() -> None:
-    """Remove such folders of processes that were killed; once a process."""
+    """Remove such folders of killed processes, once per process."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
         with contextlib.suppress(OSError):
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -85,7 +85,7 @@ def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
             first_seq=snapshot.first_seq,
             eras=eras_of(snapshot.header),
         )
-    except Exception as error:  # untrusted: records with valid checksums that are none of ours
+    except Exception as error:  # untrusted: records with valid checksums that are not ours
         raise SegmentError(f"{snapshot.path} cannot be decoded: {type(error).__name__}: {error}") from None
     notes = [str(damage) for damage in decoded.damage if not damage.tail]
     lost_tail = decoded.end < snapshot.synced_to

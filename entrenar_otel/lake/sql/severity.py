@@ -21,7 +21,7 @@ CREATE_TYPE = f"CREATE TYPE {TYPE} AS ENUM {tuple(NUMBERS)}"
 
 
 def severity(column: str) -> str:
-    """A column of text as that type, in SQL; what is none is NULL."""
+    """A column of text as that type, in SQL; other text is NULL."""
     return f"TRY_CAST(upper({column}) AS {TYPE})"
 
 

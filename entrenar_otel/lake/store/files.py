@@ -18,7 +18,7 @@ from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.store.skipped import name_skipped
 from entrenar_otel.lake.store.storage import Storage, telling_gone
 
-#: A file without it is none of ours: all tables say whose their rows are.
+#: A file without it is not one of ours: all tables say whose their rows are.
 _NEEDED = "run_id"
 #: Requests at once to an object store.
 _THREADS = 16
@@ -67,7 +67,7 @@ def _schemas(storage: Storage, names: list[str]) -> Iterator[pa.Schema | None]:
 
 
 def _schema(storage: Storage, name: str) -> pa.Schema | None:
-    """The columns of a file; None where it is none of ours. Raises FileNotFoundError, LakeError."""
+    """The columns of a file; None where it is not one of ours. Raises FileNotFoundError, LakeError."""
     where = storage.location(name)
     try:
         with telling_gone(where):

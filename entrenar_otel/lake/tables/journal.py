@@ -55,8 +55,8 @@ def close_span(document: Document, at_ns: int, reason: str) -> Document:
     end = max(at_ns, _whole(document.get("start_ns")) or 0)
     given = document.get("attributes")
     attributes = {**(given if isinstance(given, dict) else {}), "error.type": "_OTHER"}
-    told = {"status": "ERROR", "status_message": reason, "attributes": attributes, "events": []}
-    return {**document, "end_ns": end, **told}
+    end_fields = {"status": "ERROR", "status_message": reason, "attributes": attributes, "events": []}
+    return {**document, "end_ns": end, **end_fields}
 
 
 def event_rows(documents: Iterable[Document], owner: Owner) -> pa.Table:

@@ -123,9 +123,9 @@ class Aggregates:
         seq = np.concatenate([block.seq for block in blocks])
         for name in ("epoch", "step"):
             column = np.concatenate([getattr(block, name) for block in blocks])
-            said = np.flatnonzero(column >= 0)
-            if len(said):
-                latest = said[np.argmax(seq[said])]
+            rows = np.flatnonzero(column >= 0)
+            if len(rows):
+                latest = rows[np.argmax(seq[rows])]
                 if seq[latest] > self._last_seq_with[name]:
                     self._last_seq_with[name] = int(seq[latest])
                     setattr(self, name, int(column[latest]))

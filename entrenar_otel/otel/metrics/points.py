@@ -153,7 +153,7 @@ class Temporality:
         self._waiting: dict[Any, Any] = {}
 
     def convert(self, data: MetricsData) -> MetricsData | None:
-        """What the exporter shall be given; None where nothing changed since the last commit."""
+        """What to give the exporter; None where nothing has changed since the last commit."""
         if not (self._counters or self._up_down or self._histograms):
             return data
         self._waiting = {}

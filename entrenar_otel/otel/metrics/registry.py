@@ -138,7 +138,7 @@ class Registry:
     def attributes(self, series: Series) -> Mapping[str, Any]:
         """A series' attributes with the types they were reported with."""
         attributes = self._attributes.get(series)
-        if attributes is None:  # told once, it stays: else deltas would begin anew
+        if attributes is None:  # it stays as first reported, or deltas would begin anew
             attributes = self._attributes.setdefault(series, dict(series.tags))
         return attributes
 

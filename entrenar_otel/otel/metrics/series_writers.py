@@ -111,7 +111,7 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
         except Exception as error:
             if from_outside(error):
                 raise
-            return False  # no number: said so where it is recorded
+            return False  # not a number: recording warns of it
         if falls:
             self._recorder.refuse(
                 self.declared.metric,

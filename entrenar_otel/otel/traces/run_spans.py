@@ -330,17 +330,17 @@ class RunSpans:
         self, name: str, attributes: Mapping[str, Any], parent: context.Context | None = None
     ) -> OpenSpan:
         assert self._tracer is not None
-        begun = time.perf_counter()
+        start = time.perf_counter()
         now = self._clock.time_ns()
         span = self._tracer.start_span(name, parent or self._parent(), attributes=attributes, start_time=now)
         opened = OpenSpan(span, self._key, self._clock.anchor_ns)
-        self.spent(time.perf_counter() - begun)
+        self.spent(time.perf_counter() - start)
         return opened
 
     def _close(self, opened: OpenSpan) -> None:
         if self._pid != os.getpid():
             return
-        begun = time.perf_counter()
+        start = time.perf_counter()
         try:
             if self._events:
                 self._events.add_to_spans()
@@ -351,4 +351,4 @@ class RunSpans:
                 raise
         finally:
             opened.leave()
-            self.spent(time.perf_counter() - begun)
+            self.spent(time.perf_counter() - start)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RecordAll(sampling.Sampler):
-    """All spans are seen by processors, the journal's too; of a trace that is not sampled none is exported.
+    """Processors, the journal's too, see all spans; those of a trace that is not sampled are not exported.
 
     The environment's sampler has no say: these few spans are the run.
     """

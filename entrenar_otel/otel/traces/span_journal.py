@@ -115,13 +115,13 @@ def links_of(span: ReadableSpan) -> list[dict[str, Any]]:
     ]
 
 
-def ended(span: ReadableSpan, begun: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
+def ended(span: ReadableSpan, open_notes: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
     """The note of a span's end: all of it, so that it can be read without that of its start.
 
     What cannot have changed since is taken out of `begun`, which saves 3 µs.
     """
     context, (code, description) = span.get_span_context(), (span.status.status_code, span.status.description)
-    document = begun.pop(f"{context.span_id:016x}", None) if begun and context else None
+    document = open_notes.pop(f"{context.span_id:016x}", None) if open_notes and context else None
     if document is None:
         document = started(span)
     else:
