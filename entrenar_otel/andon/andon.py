@@ -275,7 +275,8 @@ class Andon:
             step=step,
         )
         if incident is not None:
-            stop.add_note(f"Everything that was known then is in {incident}")
+            when = "is" if self._context.has_incident() else "will be, once the lake answers,"
+            stop.add_note(f"Everything that was known then {when} in {incident}")
         raise stop
 
 

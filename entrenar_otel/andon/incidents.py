@@ -57,7 +57,8 @@ class _Incident:
     is_tried: bool = False
     is_written: bool = False
     retry_at: float = 0.0
-    answered: threading.Event = field(default_factory=threading.Event)  # the lake has taken a part of it
+    is_answered: bool = False  # the lake has taken a part of it
+    heard: threading.Event = field(default_factory=threading.Event)  # that, or it has refused
 
 
 class Incidents:
@@ -122,7 +123,7 @@ class Incidents:
             self._stops += 1
             incident = self._new(alert)
         number = self.worker.wake()
-        if not self.is_away() and incident.answered.wait(ANSWER_SECONDS):
+        if not self.is_away() and incident.heard.wait(ANSWER_SECONDS):
             self.worker.wait(number, STOP_SECONDS)
         if incident.is_written:
             return self._url(incident)
@@ -140,7 +141,7 @@ class Incidents:
     def is_answered(self) -> bool:
         """Whether the lake has taken something of every incident so far, and is not known to be away."""
         with self._lock:
-            return not self.is_away() and all(incident.answered.is_set() for incident in self._open)
+            return not self.is_away() and all(incident.is_answered for incident in self._open)
 
     def on_tick(self) -> None:
         """Complete the windows that are due, and try again what the lake did not take."""
@@ -221,12 +222,14 @@ class Incidents:
                 if incident in last:
                     self._finish(incident)
             incident.is_tried = True
+            incident.heard.set()
 
     def _write(self, incident: _Incident) -> None:
         facts, storage = self._facts(incident), self._lake.storage
         for name in () if incident.is_written else DOCUMENTS:
             facts.write_document(storage, name)
-            incident.answered.set()
+            incident.is_answered = True
+            incident.heard.set()
         facts.write_window(storage, self._lake.live)
         incident.is_written, incident.retry_at = True, 0.0
 

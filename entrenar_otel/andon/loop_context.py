@@ -30,6 +30,9 @@ class LoopContext(Protocol):
     def write_incident(self, alert: Alert) -> str | None:
         """Write the incident of a stop now, bounded; returns its folder or URL, None where there is none."""
 
+    def has_incident(self) -> bool:
+        """Whether what `write_incident` named is there already; else it comes when the lake answers."""
+
     def stop_message(self, alert: Alert) -> str:
         """What AndonStop says."""
 

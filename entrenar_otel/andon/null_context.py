@@ -32,6 +32,9 @@ class NullContext:
     def write_incident(self, alert: Alert) -> str | None:
         return None
 
+    def has_incident(self) -> bool:
+        return False
+
     def stop_message(self, alert: Alert) -> str:
         return f"{alert.summary}. This is rank {self.rank} of {self.world_size}, which records nothing now."
 

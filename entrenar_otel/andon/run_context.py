@@ -66,6 +66,9 @@ class RunContext:
             self._commands.report(alert)
         return self._reporter.report_stop(alert)
 
+    def has_incident(self) -> bool:
+        return self._reporter.is_lake_answering
+
     def stop_message(self, alert: Alert) -> str:
         return self._stop_message.text(alert, looks_back=self._reporter.is_lake_answering)
 

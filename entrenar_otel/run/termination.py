@@ -115,7 +115,8 @@ class _Watch:
         self._reader.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._writer.setblocking(False)
         # Before the thread: between two signals nobody would hear of the first.
-        threading.Thread(target=self._read, name="entrenar-signals", daemon=True).start()
+        self._thread = threading.Thread(target=self._read, name="entrenar-signals", daemon=True)
+        self._thread.start()
         self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
     def end(self) -> None:
@@ -127,6 +128,7 @@ class _Watch:
         if os.getpid() == self._pid:
             with contextlib.suppress(OSError):
                 self._writer.send(b"")
+                self._thread.join(1.0)
         else:  # a forked child, where nobody reads
             self._reader.close()
         self._writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -15,6 +16,7 @@ from entrenar_otel import AndonStop, errors
 from entrenar_otel.andon import andon, incidents, stop_message
 from entrenar_otel.andon.reporter import MAX_EVENTS
 from entrenar_otel.lake import Lake
+from entrenar_otel.lake.incident import Facts
 from entrenar_otel.testing import Kit, recorded_run
 
 NAN = math.nan
@@ -86,8 +88,21 @@ def test_two_thousand_series_at_once(judged: Any) -> None:
         assert lost(one)["findings", "shared alert"] == 1950
 
 
-def test_a_lake_that_refuses(judged: Any, lenient: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """The stop comes, names no incident that is not there, and says why."""
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_lake_that_refuses(
+    judged: Any,
+    lenient: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    is_kept: bool,
+) -> None:
+    """The stop comes, says why, and names the incident that will be there, or none where nothing took it."""
+
+    def cannot(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if not is_kept:
+        monkeypatch.setattr(Facts, "keep", cannot)
     with judged() as one:
         one.monitor.log(loss=1.0)
         storage = one.monitor.lake.storage
@@ -99,10 +114,14 @@ def test_a_lake_that_refuses(judged: Any, lenient: Any, caplog: pytest.LogCaptur
         write, storage.write_bytes = storage.write_bytes, refuse
         with pytest.raises(AndonStop, match="loss is nan") as caught:
             one.monitor.log(loss=NAN)
-        assert caught.value.incident is None
-        assert getattr(caught.value, "__notes__", []) == []
+        incident, notes = caught.value.incident, getattr(caught.value, "__notes__", [])
+        if is_kept:
+            assert notes == [f"Everything that was known then will be, once the lake answers, in {incident}"]
+        else:
+            assert (incident, notes) == (None, [])
         one.monitor.close()
-        assert one.run.losses.text() == "1 incident (alert pipeline)"
+        assert one.run.losses.text() == ("" if is_kept else "1 incident (alert pipeline)")
+        assert len(list(one.monitor.lake.live.glob("*.incident"))) == is_kept
         storage.write_bytes = write
     assert "monitoring failed in incident (PermissionError: read-only file system)" in caplog.text
 
@@ -157,6 +176,7 @@ def test_alerts_for_a_loop_that_does_not_log(judged: Any, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("what", ["write_bytes", "query"])
 def test_a_lake_that_hangs(judged: Any, what: str, monkeypatch: Any, lenient: Any) -> None:
     """The stop comes within its bound."""
+    monkeypatch.setattr(incidents, "ANSWER_SECONDS", 0.5)
     monkeypatch.setattr(incidents, "STOP_SECONDS", 0.5)
     monkeypatch.setattr(stop_message, "LOOK_BACK_SECONDS", 0.5)
     go = threading.Event()
@@ -172,12 +192,15 @@ def test_a_lake_that_hangs(judged: Any, what: str, monkeypatch: Any, lenient: An
             return was(*args, **options)
 
         monkeypatch.setattr(target, what, hang)
-        with pytest.raises(
-            AndonStop, match=r"loss is nan at an unknown step\..* The sample is recorded"
-        ) as caught:
-            one.monitor.log(loss=NAN)
-        assert caught.value.incident is None
-        go.set()
+        try:
+            with pytest.raises(
+                AndonStop, match=r"loss is nan at an unknown step\..* The sample is recorded"
+            ) as caught:
+                one.monitor.log(loss=NAN)
+        finally:
+            go.set()
+    folder = Path(str(caught.value.incident))
+    assert (folder / "window.parquet").exists()
 
 
 def test_a_disk_that_does_not_sync(judged: Any, lenient: Any, monkeypatch: Any) -> None:
