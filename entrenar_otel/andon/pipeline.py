@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from entrenar_processors import Coordinates, Finding, Processor, Samples, Series, Severity, Summaries
 from entrenar_processors.alert import Action, Alert
-from entrenar_processors.config.build import processors_of, rules_of
+from entrenar_processors.config.build import policy_of, processors_of
 from entrenar_processors.config.models import AndonSettings, Config
 from entrenar_processors.expression import Lookup, lookup_in
-from entrenar_processors.policy import Policy, summary_of
+from entrenar_processors.policy import summary_of
 from entrenar_processors.stats.two_sample import DriftDetector
 
 from entrenar_otel import errors
@@ -77,7 +77,7 @@ class AlertPipeline:
         self._spans, self._clock = spans, clock
         self._judging = threading.RLock()
         self._warnings = NumericalWarnings(losses.counter("warnings", "alert pipeline"))
-        policy = Policy(rules_of(config), quiet_seconds=settings.quiet_seconds)
+        policy = policy_of(config)
         losses.watch("findings", "shared alert", lambda: policy.shared)
         self.judge = Judge(
             processors_of(config.monitor, drift_detector, failed=_say_missing),

@@ -20,6 +20,9 @@ from entrenar_processors.stats.arrays import (
 )
 from entrenar_processors.stats.robust_window import robust_moments
 
+#: A scale of more than this share of the mean is wide: z counts for as much less as it is wider.
+WIDE = 0.1
+
 
 class Residuals:
     """The z of each value against an exponentially weighted mean and variance, for many series.
@@ -90,6 +93,8 @@ class Residuals:
                 elif z < -clip:
                     z = -clip
                 off = z * scale
+                if scale > (wide := WIDE * abs(mean)):
+                    z *= wide / scale
             zs.append(z)
             mean += decay * off
             variance += decay * (off * off - variance)
@@ -118,6 +123,8 @@ class Residuals:
         np.divide(off, scale, out=score, where=scored)
         score = np.minimum(np.maximum(score, -self._clip), self._clip)
         off = np.where(scored, score * scale, off)
+        wide = WIDE * np.abs(mean)
+        np.multiply(score, wide / np.maximum(scale, SMALLEST), out=score, where=scale > wide)
         z[hot], means[hot] = score, mean
         self._mean[rows] = mean + self._decay * off
         self._variance[rows] = variance + self._decay * (off * off - variance)
