@@ -19,6 +19,7 @@ SLOW = (
     "tests/otel/metrics/test_otlp_servers.py",
     "tests/otel/metrics/test_sdk_minors.py",
     "tests/processors/detectors/test_detector_quality.py",
+    "tests/prometheus/test_end_states.py",
     "tests/test_wheel.py",
 )
 

@@ -8,6 +8,8 @@ with Monitor.auto() as monitor:
             monitor.log(loss=loss, accuracy=accuracy)
 """
 
+import typing
+
 from entrenar_otel._version import __version__
 from entrenar_otel.andon.scale_lr import scale_lr
 from entrenar_otel.errors import (
@@ -27,11 +29,15 @@ from entrenar_otel.monitor.monitor import Monitor
 from entrenar_otel.records import MetricRecord, MetricsEmitter, MetricsStore
 from entrenar_otel.semconv import Metric
 
+if typing.TYPE_CHECKING:
+    from entrenar_otel.lake import Lake
+
 __all__ = [
     "AndonStop",
     "BadInput",
     "ConfigError",
     "EntrenarError",
+    "Lake",
     "LakeError",
     "Metric",
     "MetricRecord",
@@ -49,3 +55,12 @@ __all__ = [
     "scale_lr",
     "wrap",
 ]
+
+
+def __getattr__(name: str) -> typing.Any:
+    """`Lake`, which loads DuckDB and pyarrow: training does without."""
+    if name == "Lake":
+        from entrenar_otel.lake import Lake
+
+        return Lake
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

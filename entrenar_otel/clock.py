@@ -53,7 +53,7 @@ class RunClock:
     Samples, events, spans, alerts and incidents all take it. Where the machine's clock is set, or the machine
     slept (monotonic time stands still then), the two disagree. Whoever asks for the time next finds that, and
     a new era begins: from the last moment on in which they agreed, times follow the machine. Times before it
-    stay as they are; order is told by `seq`. `on_era` is told of a new era by whoever finds it.
+    stay as they are; `seq` gives the order. `on_era` is called with a new era by whoever finds it.
 
     >>> clock = RunClock()
     >>> abs(clock.time_ns() - time.time_ns()) < BOUND_NS
@@ -122,7 +122,7 @@ class RunClock:
 
         Each reaches a bound further at a step: other processes of the run notice it at other moments.
         """
-        found = []
+        ranges = []
         for number, era in enumerate(self.eras):
             first, last = start_ns, end_ns
             if number:
@@ -130,5 +130,5 @@ class RunClock:
             if number + 1 < len(self.eras):
                 last = min(last, self.eras[number + 1].since_ns + BOUND_NS)
             if first < last:
-                found.append((first + era.anchor_ns, last + era.anchor_ns))
-        return found
+                ranges.append((first + era.anchor_ns, last + era.anchor_ns))
+        return ranges

@@ -32,6 +32,11 @@ class Log:
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)  # noqa: TID251 - here it is made
 
+    def default_level(self, level: int) -> None:
+        """Say nothing below this level, unless the program has set one itself."""
+        if self._logger.level == logging.NOTSET:
+            self._logger.setLevel(level)
+
     def info(self, message: str, *arguments: object) -> None:
         """Log at INFO; `arguments` are formatted into the message by `%`."""
         self.log(logging.INFO, message, *arguments, _level=3)

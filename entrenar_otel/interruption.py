@@ -35,14 +35,16 @@ def _is_given(called: FrameType, interrupted: FrameType) -> bool:
     given = called.f_locals
     for name in code.co_varnames[:count]:
         value = given.get(name)
-        if value is interrupted or (type(value) is tuple and any(one is interrupted for one in value)):
+        if value is interrupted or (
+            type(value) is tuple and any(element is interrupted for element in value)
+        ):
             return True
     return False
 
 
 def _handlers() -> set[CodeType]:
     """The code of the signal handlers that are installed."""
-    found = set()
+    codes = set()
     for number in signal.valid_signals():
         handler: Any = signal.getsignal(number)
         if callable(handler):
@@ -51,5 +53,5 @@ def _handlers() -> set[CodeType]:
             if not hasattr(handler, "__code__"):
                 handler = type(handler).__call__
             if isinstance(code := getattr(handler, "__code__", None), CodeType):
-                found.add(code)
-    return found
+                codes.add(code)
+    return codes

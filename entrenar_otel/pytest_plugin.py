@@ -13,5 +13,5 @@ from entrenar_otel.testing import Kit, kit
 @pytest.fixture
 def training_kit(tmp_path: Path) -> Iterator[Kit]:
     """A started run in a temporary folder, whose clock and heartbeat the test moves."""
-    with kit(tmp_path / "training-kit") as one:
-        yield one
+    with kit(tmp_path / "training-kit") as opened_kit:
+        yield opened_kit

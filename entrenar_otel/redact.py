@@ -228,11 +228,11 @@ def settings_without_secrets(value: Any, name: str = "") -> Any:
     """
     if isinstance(value, Mapping):
         return {
-            key: settings_without_secrets(one, name if is_secret_name(name) else str(key))
-            for key, one in value.items()
+            key: settings_without_secrets(inner, name if is_secret_name(name) else str(key))
+            for key, inner in value.items()
         }
     if isinstance(value, list):
-        return [settings_without_secrets(one, name) for one in value]
+        return [settings_without_secrets(element, name) for element in value]
     if isinstance(value, str):
         return LEFT_OUT if is_secret_name(name) and not _is_harmless(name, value) else redacted(value)
     return (
@@ -259,7 +259,7 @@ def _is_password(name: str) -> bool:
 
 
 def _host_and_path(rest: str) -> tuple[str | None, str]:
-    """What follows `://`, without user, query and fragment; (None, "") where no host can be told.
+    """What follows `://`, without user, query and fragment; (None, "") where the host is unclear.
 
     A password should have its `/`, `?` and `#` encoded. In AWS's secret keys the `/` often is not: then
     what looks like host and port is invalid, and all up to the last `@` is user and password.

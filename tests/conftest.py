@@ -35,7 +35,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         *("TORCHELASTIC_RUN_ID", "PMIX_NAMESPACE", "OMPI_COMM_WORLD_RANK"),
     ):
         monkeypatch.delenv(name, raising=False)
-    request.taken.clear()
+    request.id_uses.clear()
     errors.failures.clear()  # they are the process's: what another test left is not this one's
     with strict():
         yield

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 PUBLIC = {
     "entrenar_otel": """
-        AndonStop BadInput ConfigError EntrenarError LakeError Metric MetricRecord MetricsCollector
+        AndonStop BadInput ConfigError EntrenarError Lake LakeError Metric MetricRecord MetricsCollector
         MetricsEmitter MetricsStore Monitor MonitorBuilder NotMeasured QueryError RunError __version__
         configure raise_if_stopped scale_lr wrap
     """,

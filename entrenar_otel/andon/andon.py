@@ -25,7 +25,7 @@ from entrenar_otel.andon.pause import Pause
 from entrenar_otel.console import logger
 from entrenar_otel.errors import AndonStop, guard
 from entrenar_otel.interruption import from_outside
-from entrenar_otel.recording.process.control import CONTROL, Command, Request
+from entrenar_otel.recording.process.control import CONTROL, Command, CommandRequest
 
 #: Alerts that wait for a loop which does not log.
 _MAX_PENDING = 1000
@@ -91,7 +91,7 @@ class Andon:
         waits_for_ranks = self._agree is not None and alert.action is Action.STOP
         with self._lock:
             queue = self._stops if waits_for_ranks else self._pending
-            if any(one.episode == alert.episode and one.action is alert.action for one in queue):
+            if any(queued.episode == alert.episode and queued.action is alert.action for queued in queue):
                 return
             queue.append(alert)
             if alert.action is Action.PAUSE:
@@ -104,13 +104,17 @@ class Andon:
         else:
             self._context.hold()
 
-    def handle(self, request: Request) -> Alert | None:
+    def handle(self, request: CommandRequest) -> Alert | None:
         """What another process asks for; returns the alert to report and schedule, of a resume None."""
         if request.command is Command.RESUME:
             self.pause.resume()
             with self._lock:  # pauses that were asked for, and that no log has come to yet
-                back = [one for one in self._pending if (one.source, one.action) == (CONTROL, Action.PAUSE)]
-                self._pending = [one for one in self._pending if one not in back]
+                back = [
+                    pending
+                    for pending in self._pending
+                    if (pending.source, pending.action) == (CONTROL, Action.PAUSE)
+                ]
+                self._pending = [pending for pending in self._pending if pending not in back]
             for alert in back:
                 self._context.record_action("resume", alert, outcome="before it paused")
             return None
@@ -118,7 +122,7 @@ class Andon:
         return control_alert(action, str(request), "control", self._context.here())
 
     def close(self) -> None:
-        """The run is over: nobody waits any more, and a stop that no loop came to carry out is told."""
+        """The run is over: nobody waits any longer, and a stop that no loop carried out is reported."""
         self.is_closed = True
         self.pause.close()
         with self._lock:

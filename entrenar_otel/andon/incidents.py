@@ -53,7 +53,7 @@ class Incidents:
     """Writes incidents on a thread of its own; the first `max_incidents` of a run.
 
     Of one name at most a quarter of them: fifty layers that overflow leave room for the loss. Stops are
-    counted apart, so that the last incident of a run, which tells why it ended, is there in any case.
+    counted separately, so that the last incident of a run, which says why it ended, is always there.
     `lost` counts those beyond the limits, and those that the lake did not take.
 
     What came after the alert is known `incident_after_seconds` later, so the window is written twice: at
@@ -111,21 +111,21 @@ class Incidents:
         """Complete the windows that are due."""
         now = self._clock.monotonic_ns()
         with self._lock:
-            is_due = any(one.is_tried and one.due_ns <= now for one in self._open)
+            is_due = any(incident.is_tried and incident.due_ns <= now for incident in self._open)
         if is_due:
             self.worker.wake()
 
     def close(self, timeout_seconds: float = STOP_SECONDS) -> bool:
         """Write what is open, with the window up to now; False where that took too long."""
         with self._lock:
-            for one in self._open:
-                one.due_ns = -sys.maxsize
+            for incident in self._open:
+                incident.due_ns = -sys.maxsize
             if not self._open and not self.worker.is_started:
                 return True
         if self.worker.stop(timeout_seconds):
             return True
         with self._lock:
-            self._lost(sum(not one.is_written for one in self._open))
+            self._lost(sum(not incident.is_written for incident in self._open))
         return False
 
     # -- inside ---------------------------------------------------------------------------------
@@ -146,8 +146,8 @@ class Incidents:
     def _work(self) -> None:
         now = self._clock.monotonic_ns()
         with self._lock:
-            chosen = [one for one in self._open if not one.is_tried or one.due_ns <= now]
-            last = [one for one in chosen if one.due_ns <= now]
+            chosen = [incident for incident in self._open if not incident.is_tried or incident.due_ns <= now]
+            last = [incident for incident in chosen if incident.due_ns <= now]
         for incident in chosen:
             with guard("incident"):
                 if not incident.is_written:
@@ -156,8 +156,8 @@ class Incidents:
                 incident.is_written = True
             incident.is_tried = True
         with self._lock:
-            self._open = [one for one in self._open if one not in last]
-        if missing := sum(not one.is_written for one in last):
+            self._open = [incident for incident in self._open if incident not in last]
+        if missing := sum(not incident.is_written for incident in last):
             self._lost(missing)
 
     def _write_documents(self, incident: _Incident) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from entrenar_processors import Coordinates
 from entrenar_processors.alert import Alert
 
-from entrenar_otel.recording.process.control import Request
+from entrenar_otel.recording.process.control import CommandRequest
 
 
 class LoopContext(Protocol):
@@ -36,7 +36,7 @@ class LoopContext(Protocol):
     def resume_command(self) -> str:
         """What to type so that a paused run goes on."""
 
-    def take_command(self) -> Request | None:
+    def take_command(self) -> CommandRequest | None:
         """A command of another process, if one waits."""
 
     def say(self, line: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from entrenar_processors import Coordinates
 from entrenar_processors.alert import Alert
 
-from entrenar_otel.recording.process.control import Request
+from entrenar_otel.recording.process.control import CommandRequest
 
 
 class NullContext:
@@ -38,7 +38,7 @@ class NullContext:
     def resume_command(self) -> str:
         return ""
 
-    def take_command(self) -> Request | None:
+    def take_command(self) -> CommandRequest | None:
         return None
 
     def say(self, line: str) -> None: ...

@@ -13,7 +13,7 @@ from entrenar_processors.durations import text_of
 from entrenar_otel.andon.callbacks import Callbacks
 from entrenar_otel.andon.loop_context import LoopContext
 from entrenar_otel.errors import guard
-from entrenar_otel.recording.process.control import Command, Request
+from entrenar_otel.recording.process.control import Command, CommandRequest
 
 #: How often a paused loop looks for a command.
 _LOOK_SECONDS = 0.2
@@ -63,15 +63,15 @@ class Pause:
         """Hold this thread; returns the alert to stop for, or None where the loop goes on."""
         if self._is_closed:
             return None
-        begun, clock_begun = time.monotonic(), self._seconds()
+        start, clock_start = time.monotonic(), self._seconds()
         self.is_active = True
         try:
             with guard("pause"):  # what cannot be said or recorded of it is no reason not to pause
                 self._announce(alert)
             self._callbacks.call("pause", alert)
-            stop = self._wait(alert, begun + self._timeout)
+            stop = self._wait(alert, start + self._timeout)
         finally:
-            self.total_seconds += self._seconds() - clock_begun
+            self.total_seconds += self._seconds() - clock_start
             self.is_active = False
             if not self._is_closed:
                 self._resumed.clear()
@@ -107,7 +107,7 @@ class Pause:
         self._context.say(f"no answer within {text_of(self._timeout)}: {doing}")
         return replace(alert, action=Action.STOP) if self._after == "stop" else None
 
-    def _take_command(self) -> Request | None:
+    def _take_command(self) -> CommandRequest | None:
         with guard("control"):
             return self._context.take_command()
         return None

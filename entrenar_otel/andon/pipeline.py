@@ -230,8 +230,10 @@ class AlertPipeline:
     def _metrics(self) -> dict[str, Points]:
         usage = self.budgets.usage() if self.budgets is not None else []
         return self.judge.metrics() | {
-            "training.budget.usage": [({"budget": one.budget}, one.usage) for one in usage],
-            "training.budget.limit": [({"budget": one.budget, "unit": one.unit}, one.limit) for one in usage],
+            "training.budget.usage": [({"budget": budget.budget}, budget.usage) for budget in usage],
+            "training.budget.limit": [
+                ({"budget": budget.budget, "unit": budget.unit}, budget.limit) for budget in usage
+            ],
         }
 
 
@@ -242,7 +244,7 @@ def _say_missing(name: str, error: Exception) -> None:
 
 
 def _handlers(alerting: AndonConfig, settings: AndonSettings, environ: Mapping[str, str]) -> list[Any]:
-    """Who is told of alerts."""
+    """Who receives alerts."""
     handlers: list[Any] = [Log()]
     if settings.page_via == "process":
         handlers += alerting.handlers

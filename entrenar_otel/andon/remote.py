@@ -32,7 +32,7 @@ def give(lake: Lake, run_id: str, command: Command, reason: str, wait_seconds: f
     Raises RunError if the run has no process here.
     """
     here = _processes(lake, run_id)
-    paused = {one.process for one in here if is_paused(one.live, one.process)}
+    paused = {record.process for record in here if is_paused(record.live, record.process)}
     for record in here:
         send(record.live, record.process, command, reason)
     deadline = time.monotonic() + wait_seconds
@@ -40,12 +40,13 @@ def give(lake: Lake, run_id: str, command: Command, reason: str, wait_seconds: f
     while any(path.exists() for path in paths.values()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return [
-        Answer(one.rank, one.process, not paths[one.process].exists(), one.process in paused) for one in here
+        Answer(record.rank, record.process, not paths[record.process].exists(), record.process in paused)
+        for record in here
     ]
 
 
 def _processes(lake: Lake, run_id: str) -> list[RunRecord]:
-    alive = running(lake, (one for one in lake.runs() if one.run_id == run_id))
+    alive = running(lake, (record for record in lake.runs() if record.run_id == run_id))
     here = on_this_host(alive)
     if not alive:
         raise RunError(f"run {run_id!r} is not running; `entrenar-otel ls` shows which runs are")

@@ -13,7 +13,7 @@ from entrenar_otel.andon.stop_message import StopMessage, command_line
 from entrenar_otel.clock import Clock
 from entrenar_otel.console import say
 from entrenar_otel.errors import guard
-from entrenar_otel.recording.process.control import CONTROL, ControlFile, Request
+from entrenar_otel.recording.process.control import CONTROL, CommandRequest, ControlFile
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -72,7 +72,7 @@ class RunContext:
     def resume_command(self) -> str:
         return self._resume_command
 
-    def take_command(self) -> Request | None:
+    def take_command(self) -> CommandRequest | None:
         return self._control.take()
 
     def say(self, line: str) -> None:

@@ -58,7 +58,7 @@ class _Scale:
     def __call__(self, value: Any) -> Any:
         if not hasattr(value, "mul_"):
             return value * self._factor
-        if not any(one is value for one in self._done):
+        if not any(done is value for done in self._done):
             self._done.append(value)
             value.mul_(self._factor)
         return value

@@ -31,7 +31,7 @@ def alerts_table(alerts: list[dict[str, Any]], width: int = 100) -> Table | Text
     if not alerts:
         return Text("nothing was recorded: no alerts, not even the start of the run", style="dim")
     named = width >= 100
-    ranks = any(one["rank"] for one in alerts)
+    ranks = any(alert["rank"] for alert in alerts)
     table = Table(box=None, pad_edge=False, header_style="bold", width=width)
     table.add_column("time (UTC)", no_wrap=True)
     table.add_column("level", no_wrap=True)
@@ -40,17 +40,17 @@ def alerts_table(alerts: list[dict[str, Any]], width: int = 100) -> Table | Text
     table.add_column("what", ratio=1, overflow="fold")
     table.add_column("action", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    for one in alerts:
-        level = str(one["level"])
-        at = datetime.fromisoformat(one["started_at"])
-        is_run = one["source"] == "run"
+    for alert in alerts:
+        level = str(alert["level"])
+        at = datetime.fromisoformat(alert["started_at"])
+        is_run = alert["source"] == "run"
         cells = [
             Text(f"{at:%H:%M:%S}", style="dim"),
             Text(level.lower(), style=SEVERITIES.get(level, "")),
-            *([Text(printable_line(one["name"] or ""), style="dim" if is_run else "")] if named else []),
-            _what(one, ranks=ranks),
-            Text("" if is_run else str(one["action"]).replace("_", " ")),
-            Text("" if is_run else one["state"], style=_STATES.get(one["state"], "")),
+            *([Text(printable_line(alert["name"] or ""), style="dim" if is_run else "")] if named else []),
+            _what(alert, ranks=ranks),
+            Text("" if is_run else str(alert["action"]).replace("_", " ")),
+            Text("" if is_run else alert["state"], style=_STATES.get(alert["state"], "")),
         ]
         table.add_row(*cells)
     return table
@@ -59,9 +59,9 @@ def alerts_table(alerts: list[dict[str, Any]], width: int = 100) -> Table | Text
 def show_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
     """Print the alerts, and below them the folders of their incidents."""
     console.print(alerts_table(alerts, console.width))
-    for one in alerts:
-        if one["incident"]:
-            console.print(f"incident: {one['incident']}", highlight=False, soft_wrap=True, markup=False)
+    for alert in alerts:
+        if alert["incident"]:
+            console.print(f"incident: {alert['incident']}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _what(alert: dict[str, Any], *, ranks: bool) -> Text:

@@ -67,18 +67,18 @@ class Gate:
             "passed": self.is_passed,
             "budgets": [
                 {
-                    "name": one.budget,
-                    "type": one.type,
-                    "verdict": verdict_of(one),
-                    "value": one.value,
-                    "limit": one.limit,
-                    "unit": one.unit,
-                    "usage": one.usage,
-                    "message": one.message,
-                    "where": one.where,
-                    "fail_on_violation": one.fail_on_violation,
+                    "name": result.budget,
+                    "type": result.type,
+                    "verdict": verdict_of(result),
+                    "value": result.value,
+                    "limit": result.limit,
+                    "unit": result.unit,
+                    "usage": result.usage,
+                    "message": result.message,
+                    "where": result.where,
+                    "fail_on_violation": result.fail_on_violation,
                 }
-                for one in self.results
+                for result in self.results
             ],
         }
 
@@ -105,7 +105,7 @@ def judge(
     if lake is None or not assertions:
         return Gate(None, None, None, config, [], strict)
     run_id = lake.find_run(run)
-    record = next(one for one in runs_of(lake) if one["run_id"] == run_id)
+    record = next(summary for summary in runs_of(lake) if summary["run_id"] == run_id)
     results = evaluate(assertions, facts_of(lake, run_id))
     return Gate(run_id, record["state"], record["reason"], config, results, strict)
 
@@ -119,7 +119,7 @@ def show_gate(gate: Gate, console: Console) -> None:
     head = Text.assemble(
         (printable_line(gate.run_id), "bold"), "  ", (state, f"bold {STATES.get(state, '')}")
     )
-    counts = Counter(verdict_of(one) for one in gate.results)
+    counts = Counter(verdict_of(result) for result in gate.results)
     for name, (_, style) in _VERDICTS.items():
         if counts[name]:
             head.append("  ").append(f"{counts[name]} {name}", style=style)
@@ -130,7 +130,7 @@ def show_gate(gate: Gate, console: Console) -> None:
         console.print(Text(f"the run {end} (judged by what was recorded)", style="yellow"))
     console.print()
     console.print(_table(gate.results, console.width))
-    notes = [one for one in gate.results if one.outcome in (Outcome.VIOLATED, Outcome.NOT_MEASURED)]
+    notes = [result for result in gate.results if result.outcome in (Outcome.VIOLATED, Outcome.NOT_MEASURED)]
     if notes:
         console.print()
         console.print(_notes(notes))
@@ -147,21 +147,21 @@ def _table(results: list[Result], width: int) -> Table:
     if has_bars:
         table.add_column("", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for one in results:
-        verdict = verdict_of(one)
+    for result in results:
+        verdict = verdict_of(result)
         mark, style = _VERDICTS[verdict]
-        usage = "–" if one.usage is None else f"{min(one.usage, 99.99):.0%}".replace("%", " %")
-        if one.usage is not None and one.usage > 99.99:
+        usage = "–" if result.usage is None else f"{min(result.usage, 99.99):.0%}".replace("%", " %")
+        if result.usage is not None and result.usage > 99.99:
             usage = ">9,999 %"
         cells = [
-            Text(printable_line(one.budget), style="dim" if verdict == "off" else ""),
-            *([Text(one.type)] if has_types else []),
-            Text(shown(one.type, one.value)),
-            Text(shown(one.type, one.limit), style="dim"),
-            Text(usage, style=style if one.outcome is Outcome.VIOLATED else ""),
+            Text(printable_line(result.budget), style="dim" if verdict == "off" else ""),
+            *([Text(result.type)] if has_types else []),
+            Text(shown(result.type, result.value)),
+            Text(shown(result.type, result.limit), style="dim"),
+            Text(usage, style=style if result.outcome is Outcome.VIOLATED else ""),
         ]
         if has_bars:
-            cells.append(_bar(one.usage, style))
+            cells.append(_bar(result.usage, style))
         table.add_row(*cells, Text(f"{mark} {verdict}", style=style))
     return table
 
@@ -177,11 +177,11 @@ def _notes(results: list[Result]) -> Table:
     notes = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     notes.add_column(no_wrap=True)
     notes.add_column(overflow="fold")
-    for one in results:
-        mark, style = _VERDICTS[verdict_of(one)]
-        told = Text(printable_line(one.budget), style="bold" if one.outcome is Outcome.VIOLATED else "")
+    for result in results:
+        mark, style = _VERDICTS[verdict_of(result)]
+        note = Text(printable_line(result.budget), style="bold" if result.outcome is Outcome.VIOLATED else "")
         notes.add_row(
-            Text(mark, style=style), told.append(f": {printable_line(one.message)}", style="not bold")
+            Text(mark, style=style), note.append(f": {printable_line(result.message)}", style="not bold")
         )
     return notes
 
@@ -191,7 +191,7 @@ def as_junit(gate: Gate) -> str:
 
     A violation without fail_on_violation is in the output of its test case.
     """
-    counts = Counter(verdict_of(one) for one in gate.results)
+    counts = Counter(verdict_of(result) for result in gate.results)
     failed = sum(map(gate.fails, gate.results))
     suite = ET.Element(
         "testsuite",
@@ -205,13 +205,17 @@ def as_junit(gate: Gate) -> str:
     for name, value in (("run_id", gate.run_id), ("state", gate.state), ("config", gate.config)):
         if value is not None:
             ET.SubElement(properties, "property", name=name, value=printable_line(value))
-    for one in gate.results:
+    for result in gate.results:
         case = ET.SubElement(
-            suite, "testcase", classname=f"budgets.{one.type}", name=printable_line(one.budget), time="0"
+            suite,
+            "testcase",
+            classname=f"budgets.{result.type}",
+            name=printable_line(result.budget),
+            time="0",
         )
-        verdict, message = verdict_of(one), printable_line(one.message)
-        if gate.fails(one):
-            ET.SubElement(case, "failure", type=one.type, message=message).text = message
+        verdict, message = verdict_of(result), printable_line(result.message)
+        if gate.fails(result):
+            ET.SubElement(case, "failure", type=result.type, message=message).text = message
         elif verdict in ("not measured", "off"):
             ET.SubElement(case, "skipped", message=f"{verdict}: {message}")
         elif verdict == "warning":

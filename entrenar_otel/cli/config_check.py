@@ -8,6 +8,7 @@ from typing import Any
 
 from entrenar_processors.config.build import processors_of
 from entrenar_processors.config.models import BadConfig, Config, load_config
+from entrenar_processors.counts import counted
 
 
 def checked(path: Path) -> dict[str, Any]:
@@ -15,7 +16,7 @@ def checked(path: Path) -> dict[str, Any]:
     try:
         config = load_config(path)
     except BadConfig as error:
-        problems = [{**asdict(one), "message": str(one)} for one in error.problems]
+        problems = [{**asdict(problem), "message": str(problem)} for problem in error.problems]
         return {"file": str(path), "ok": False, "problems": problems}
     return {"file": str(path), "ok": True, **contents(config), "problems": []}
 
@@ -23,9 +24,9 @@ def checked(path: Path) -> dict[str, Any]:
 def contents(config: Config) -> dict[str, Any]:
     """The names of the budgets, thresholds and detectors in a file."""
     return {
-        "assertions": [one.name for one in config.assertion if one.enabled],
-        "assertions_off": [one.name for one in config.assertion if not one.enabled],
-        "thresholds": [one.name for one in config.monitor.threshold],
+        "assertions": [assertion.name for assertion in config.assertion if assertion.enabled],
+        "assertions_off": [assertion.name for assertion in config.assertion if not assertion.enabled],
+        "thresholds": [threshold.name for threshold in config.monitor.threshold],
         "detectors": list(config.monitor.detectors_on),
         "missing": missing_here(config),
     }
@@ -49,11 +50,6 @@ def summary(result: dict[str, Any]) -> str:
     'renacer.toml: 0 assertions, 0 thresholds, 5 detectors on'
     """
     off = f" ({len(result['assertions_off'])} more disabled)" if result["assertions_off"] else ""
-    return (
-        f"{result['file']}: {_count(result['assertions'], 'assertion')}{off}, "
-        f"{_count(result['thresholds'], 'threshold')}, {_count(result['detectors'], 'detector')} on"
-    )
-
-
-def _count(names: list[str], noun: str) -> str:
-    return f"{len(names)} {noun}" + ("" if len(names) == 1 else "s")
+    counts = (counted(len(result[f"{noun}s"]), noun) for noun in ("assertion", "threshold", "detector"))
+    assertions, thresholds, detectors = counts
+    return f"{result['file']}: {assertions}{off}, {thresholds}, {detectors} on"

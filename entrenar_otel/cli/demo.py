@@ -93,7 +93,7 @@ def explode(monitor: Monitor, steps: int = 400) -> None:
             error = (share - target) / len(x)
             back = (error @ second.T) * (hidden > 0)
             gradients = x.T @ back, hidden.T @ error
-            norm = np.sqrt(sum(float((one * one).sum()) for one in gradients))
+            norm = np.sqrt(sum(float((gradient * gradient).sum()) for gradient in gradients))
             monitor.log(loss=loss, gradient_norm=norm, learning_rate=learning_rate)
             first -= learning_rate * gradients[0]
             second -= learning_rate * gradients[1]
@@ -174,7 +174,7 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
     console.print()
     console.print(Rule(f"{command()} query --lake {lake} --run {monitor.run_id} …", align="left"))
     console.print(sql, style="dim", highlight=False)
-    print_table(monitor.query(sql, run_id=monitor.run_id), console)
+    print_table(monitor.query(sql), console)
     console.print()
     console.print(Rule(f"{command()} spans {monitor.run_id} --lake {lake}", align="left"))
     show_spans(monitor.run_id, spans_of(monitor.lake, monitor.run_id), console)

@@ -21,7 +21,7 @@ _TELLING = (
     *("message", "reason", "metric", "detector", "level", "epoch", "step", "loss", "accuracy"),
     *("value", "expected", "score"),
 )
-#: Attributes that tell a person nothing that the columns do not say.
+#: Attributes that add nothing for a person to what the columns say.
 _FOR_MACHINES = frozenset({"time_ns", "started_ns", "ended_ns", "seq"})
 _EVENTS = "SELECT * FROM events ORDER BY timestamp DESC LIMIT ?"
 _SPAN_NAMES = "SELECT DISTINCT span_id, name FROM spans"
@@ -41,9 +41,9 @@ def events_table(events: list[dict[str, Any]], names: dict[str, str], width: int
     """Events as a table, one per line, with the date if there are several, and the span if it is known."""
     if not events:
         return Text("no events were recorded", style="dim")
-    times = [datetime.fromisoformat(one["timestamp"]) for one in events]
+    times = [datetime.fromisoformat(event["timestamp"]) for event in events]
     days = len({time.date() for time in times}) > 1
-    spans = any(one["span_id"] for one in events) and width >= 90
+    spans = any(event["span_id"] for event in events) and width >= 90
     table = Table(box=None, pad_edge=False, header_style="bold", width=width)
     table.add_column("time (UTC)", no_wrap=True)
     table.add_column("severity", no_wrap=True)
@@ -51,16 +51,16 @@ def events_table(events: list[dict[str, Any]], names: dict[str, str], width: int
     table.add_column("what", ratio=1, overflow="fold")
     if spans:
         table.add_column("span", no_wrap=True, max_width=24, style="dim")
-    for one, time in zip(events, times, strict=True):
-        severity = str(one["severity"])
+    for event, time in zip(events, times, strict=True):
+        severity = str(event["severity"])
         cells = [
             Text(f"{time:%m-%d }{_clock(time)}" if days else _clock(time), style="dim"),
             Text(severity.lower(), style=SEVERITIES.get(severity, "")),
-            Text(printable_line(one["name"])),
-            what_of(one),
+            Text(printable_line(event["name"])),
+            what_of(event),
         ]
         if spans:
-            cells.append(Text(printable_line(names.get(one["span_id"]) or (one["span_id"] or "")[:8])))
+            cells.append(Text(printable_line(names.get(event["span_id"]) or (event["span_id"] or "")[:8])))
         table.add_row(*cells)
     return table
 

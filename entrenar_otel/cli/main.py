@@ -23,16 +23,16 @@ def hoist_globals(arguments: list[str]) -> list[str]:
     """
     front, rest, waiting = [], [], list(arguments)
     while waiting:
-        one = waiting.pop(0)
-        if one == "--":
-            rest += [one, *waiting]
+        argument = waiting.pop(0)
+        if argument == "--":
+            rest += [argument, *waiting]
             break
-        if one == "--lake" and waiting:
-            front += [one, waiting.pop(0)]
-        elif one == "--json" or one.startswith("--lake="):
-            front.append(one)
+        if argument == "--lake" and waiting:
+            front += [argument, waiting.pop(0)]
+        elif argument == "--json" or argument.startswith("--lake="):
+            front.append(argument)
         else:
-            rest.append(one)
+            rest.append(argument)
     return front + rest
 
 

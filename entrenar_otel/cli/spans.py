@@ -10,6 +10,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from entrenar_processors.counts import counted
 from entrenar_processors.durations import text_of
 from rich.table import Table
 from rich.text import Text
@@ -69,18 +70,18 @@ def _seconds(text: str) -> float:
 
 def spans_of(lake: Lake, run_id: str) -> list[dict[str, Any]]:
     """The spans of a run, each with its own events and those of the table `events` that refer to it."""
-    found = list(plain_rows(lake.query(_SPANS, run_id=run_id)))
+    spans = list(plain_rows(lake.query(_SPANS, run_id=run_id)))
     by_span: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    if found:
+    if spans:
         for event in plain_rows(lake.query(_EVENTS, run_id=run_id)):
             by_span[event["trace_id"], event["span_id"]].append(event)
-    for span in found:
+    for span in spans:
         noted = [*by_span[span["trace_id"], span["span_id"]], *by_span[None, span["span_id"]]]
         # A finding is recorded as both, and its row in the table says more
         there = {(event["name"], event["timestamp"]) for event in noted}
         own = [event for event in span["events"] if (event["name"], event["timestamp"]) not in there]
         span["events"] = sorted(own + noted, key=lambda event: str(event["timestamp"]))
-    return found
+    return spans
 
 
 def forest(spans: Iterable[dict[str, Any]]) -> list[Node]:
@@ -90,8 +91,8 @@ def forest(spans: Iterable[dict[str, Any]]) -> list[Node]:
     for (trace, span), node in nodes.items():
         parent = above = nodes.get((trace, node.row["parent_span_id"]))
         seen = {span}
-        while above is not None and (one := above.row["span_id"]) not in seen:
-            seen.add(one)
+        while above is not None and (span_id := above.row["span_id"]) not in seen:
+            seen.add(span_id)
             above = nodes.get((trace, above.row["parent_span_id"]))
         # `above` is not None where the parents, which are user input, form a cycle
         (roots if parent is None or above is not None else parent.children).append(node)
@@ -114,8 +115,8 @@ def show_spans(run_id: str, spans: list[dict[str, Any]], console: Console) -> No
     """Print the spans as a tree, one per process where there are several."""
     failed = sum(span["status"] == "ERROR" for span in spans)
     events = sum(len(span["events"]) for span in spans)
-    head = Text.assemble((printable_line(run_id), "bold"), f"  {_count(len(spans), 'span')}")
-    head.append(f", {_count(events, 'event')}" if events else "")
+    head = Text.assemble((printable_line(run_id), "bold"), f"  {counted(len(spans), 'span')}")
+    head.append(f", {counted(events, 'event')}" if events else "")
     head.append(f", {failed:,} failed" if failed else "", style="red")
     console.print(head)
     if not spans:
@@ -126,10 +127,6 @@ def show_spans(run_id: str, spans: list[dict[str, Any]], console: Console) -> No
         if len(groups) > 1:
             console.print(Text(f"attempt {group[0]['attempt']}, rank {group[0]['rank']}", style="bold dim"))
         console.print(_Picture(group, console.width).table())
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'s' if n != 1 else ''}"
 
 
 class _Picture:
@@ -168,54 +165,60 @@ class _Picture:
         """The lines below a span: its events and children in the order of time."""
         shown = sorted(events or (), key=lambda e: -_severity(e))[:MAX_EVENTS]
         items: list[tuple[float, Any]] = [(_seconds(e["timestamp"]), e) for e in shown]
-        for one in folded(nodes):
-            items.append((one.nodes[0].start if isinstance(one, Fold) else one.start, one))
+        for item in folded(nodes):
+            items.append((item.nodes[0].start if isinstance(item, Fold) else item.start, item))
         items.sort(key=lambda item: item[0])
         if (left := len(events or ()) - MAX_EVENTS) > 0:
-            last = max(i for i, (_, one) in enumerate(items) if isinstance(one, dict))
+            last = max(i for i, (_, item) in enumerate(items) if isinstance(item, dict))
             items.insert(last + 1, (0.0, left))
-        for i, (at, one) in enumerate(items):
+        for i, (at, item) in enumerate(items):
             is_last = i == len(items) - 1
             branch, below = ("", "") if root else ("└─ ", "   ") if is_last else ("├─ ", "│  ")
             prefix = Text(guide + branch, style="dim")
-            if isinstance(one, Node):
-                yield self._span(prefix, one, known)
-                inner = {**known, **one.row["attributes"]}
-                yield from self._lines(one.children, guide + below, inner, one.events)
-            elif isinstance(one, Fold):
-                yield self._fold(prefix, one)
-            elif isinstance(one, int):
-                yield prefix.append(f"… and {one:,} more", style="dim italic"), Text(), Text(), Text(), Text()
+            if isinstance(item, Node):
+                yield self._span(prefix, item, known)
+                inner = {**known, **item.row["attributes"]}
+                yield from self._lines(item.children, guide + below, inner, item.events)
+            elif isinstance(item, Fold):
+                yield self._fold(prefix, item)
+            elif isinstance(item, int):
+                yield (
+                    prefix.append(f"… and {item:,} more", style="dim italic"),
+                    Text(),
+                    Text(),
+                    Text(),
+                    Text(),
+                )
             else:
-                yield self._event(prefix, at, one, known)
+                yield self._event(prefix, at, item, known)
 
     def _span(self, prefix: Text, node: Node, known: dict[str, Any]) -> tuple[Text, ...]:
         row, style = node.row, _STYLES.get(node.row["status"], "")
         took = Text("open", style=style if row["status"] == "ERROR" else "cyan")
         if node.end is not None:
             took = Text(text_of(row["duration_seconds"]), style="" if style == "cyan" else style)
-        told = Text()
+        details = Text()
         if row["status"] == "ERROR":
-            told.append("✗ " + (printable_line(row["status_message"] or "") or "failed"), style="red")
+            details.append("✗ " + (printable_line(row["status_message"] or "") or "failed"), style="red")
         if n := len(node.events):
-            told.append(("  " if told else "") + _count(n, "event"), style="dim")
+            details.append(("  " if details else "") + counted(n, "event"), style="dim")
         if fact := facts(row["attributes"], known):
-            told.append(("  " if told else "") + fact)
+            details.append(("  " if details else "") + fact)
         name = prefix.append(printable_line(node.name) or "–", style="bold" if node.children else "not dim")
-        return name, self._start(node.start), took, self._bar(node.start, node.end, style), told
+        return name, self._start(node.start), took, self._bar(node.start, node.end, style), details
 
     def _fold(self, prefix: Text, fold: Fold) -> tuple[Text, ...]:
         nodes = fold.nodes
         took = [node.row["duration_seconds"] for node in nodes if node.end is not None]
         failed = sum(node.row["status"] == "ERROR" for node in nodes)
-        told = Text(f"{text_of(sum(took) / len(took))} each" if took else "", style="dim")
-        told.append(f"  {failed:,} failed" if failed else "", style="red")
+        details = Text(f"{text_of(sum(took) / len(took))} each" if took else "", style="dim")
+        details.append(f"  {failed:,} failed" if failed else "", style="red")
         if n := sum(len(node.events) for node in nodes):
-            told.append(f"  {_count(n, 'event')}", style="dim")
+            details.append(f"  {counted(n, 'event')}", style="dim")
         ends = [node.end for node in nodes if node.end is not None]
         bar = self._bar(nodes[0].start, max(ends, default=None), "dim")
         name = prefix.append(f"… {len(nodes):,} more {printable_line(nodes[0].name)}", style="dim italic")
-        return name, Text(), Text(text_of(sum(took)), style="dim"), bar, told
+        return name, Text(), Text(text_of(sum(took)), style="dim"), bar, details
 
     def _event(
         self, prefix: Text, at: float, event: dict[str, Any], known: dict[str, Any]

@@ -50,7 +50,7 @@ def runs_table(runs: list[dict[str, Any]], width: int = 100) -> Table:
         table.add_row(
             Text(printable_line(run["run_id"])),
             Text(state, style=STATES[state]),
-            Text(printable_line(" ".join(one for one in model if one)) or "–"),
+            Text(printable_line(" ".join(part for part in model if part)) or "–"),
             f"{datetime.fromisoformat(run['started_at']):%Y-%m-%d %H:%M}",
             _took(run),
             *(str(run[name]) for name in counts),
@@ -65,7 +65,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
-    model = " ".join(one for one in (details["model_id"], details["version"]) if one)
+    model = " ".join(part for part in (details["model_id"], details["version"]) if part)
     for name, value in (
         ("reason", details["reason"]),
         ("model", model),
@@ -195,5 +195,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict):
-        return printable_line(" ".join(f"{key}={one}" for key, one in value.items()))
+        return printable_line(" ".join(f"{key}={inner}" for key, inner in value.items()))
     return "" if value is None else printable_text(str(value))

@@ -74,7 +74,7 @@ class BoundedQueue(Generic[T]):
         self._numbers = itertools.count()
         self._waiting: OrderedDict[int, T] = OrderedDict()
         self._weight = 0
-        self._held = 0  # what `deliver` has got and not returned from
+        self._in_delivery = 0  # what `deliver` has got and not returned from
         self._is_ended = False  # by `begin_stop` itself
         self._has_said = False
 
@@ -147,7 +147,7 @@ class BoundedQueue(Generic[T]):
     def give_up(self) -> int:
         """The receiver was left behind: what waits, and what it hangs with, is lost. Returns how much."""
         with self._lock:
-            left, self._held = self._load() + self._held, 0
+            left, self._in_delivery = self._load() + self._in_delivery, 0
             while self._waiting:
                 self._take_first()
         if left:
@@ -186,7 +186,7 @@ class BoundedQueue(Generic[T]):
                     is_taken = self._deliver(batch) is not False
             finally:
                 with self._lock:
-                    held, self._held = self._held, 0  # 0: given up meanwhile, and counted
+                    held, self._in_delivery = self._in_delivery, 0  # 0: given up meanwhile, and counted
                 if held and not is_taken:
                     self._lost(held)
         if self._repeat is not None:
@@ -197,5 +197,5 @@ class BoundedQueue(Generic[T]):
         with self._lock:
             while self._waiting and len(batch) < self._max_batch:
                 batch.append(self._take_first())
-            self._held = sum(map(self._weight_of, batch))
+            self._in_delivery = sum(map(self._weight_of, batch))
         return batch

@@ -71,8 +71,10 @@ def outbox_of_emitter(emitter: MetricsEmitter, losses: Losses, *, owner: Callabl
     """An outbox that turns samples into records of `owner()`."""
 
     def deliver(samples: Samples) -> None:
-        one = owner()
-        emitter.emit_batch(list(records_of(samples, run_id=one.run_id, rank=one.rank, attempt=one.attempt)))
+        sender = owner()
+        emitter.emit_batch(
+            list(records_of(samples, run_id=sender.run_id, rank=sender.rank, attempt=sender.attempt))
+        )
 
     return Outbox(f"emitter {type(emitter).__name__}", deliver, losses, emitter.flush)
 

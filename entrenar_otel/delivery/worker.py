@@ -35,8 +35,8 @@ class Worker:
         # handler in the middle of it would leave the lock taken.
         self._lock = threading.RLock()
         self._change = threading.Condition(self._lock)
-        self._asked = 0  # rounds asked for, and
-        self._done = 0  # the last of them that is done
+        self._rounds_asked = 0
+        self._rounds_done = 0
         self._waited_for = 0  # the last that was not done in time
         self._stopping = False
         self._stopped = False
@@ -72,16 +72,18 @@ class Worker:
             return 0
         self.start()
         with self._lock:
-            self._asked += 1
+            self._rounds_asked += 1
             self._change.notify_all()
-            return self._asked
+            return self._rounds_asked
 
     def wait(self, number: int, timeout_seconds: float) -> bool:
         """Wait until a round is done; False if it was not done in time."""
         if self.is_forked:
             return False
         with self._lock:
-            is_done = self._change.wait_for(lambda: self._done >= number or self._stopped, timeout_seconds)
+            is_done = self._change.wait_for(
+                lambda: self._rounds_done >= number or self._stopped, timeout_seconds
+            )
             if not is_done:
                 self._waited_for = number
             return is_done
@@ -89,7 +91,7 @@ class Worker:
     @property
     def is_overdue(self) -> bool:
         """Whether a round that missed its deadline still runs."""
-        return self._waited_for > self._done
+        return self._waited_for > self._rounds_done
 
     def flush(self, timeout_seconds: float) -> bool:
         """Run a round now and wait for it; False if it was not done in time."""
@@ -116,8 +118,8 @@ class Worker:
     def _run(self) -> None:
         while True:
             with self._lock:
-                self._change.wait_for(lambda: self._asked > self._done, self._interval)
-                number, last = self._asked, self._stopping
+                self._change.wait_for(lambda: self._rounds_asked > self._rounds_done, self._interval)
+                number, last = self._rounds_asked, self._stopping
             with guard(self.name):
                 self._work()
             if last:
@@ -125,7 +127,7 @@ class Worker:
                     self._finish()
             self.cpu_seconds = time.thread_time()
             with self._lock:
-                self._done = number
+                self._rounds_done = number
                 self._stopped = last
                 self._change.notify_all()
             if last:

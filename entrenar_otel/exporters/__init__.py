@@ -26,6 +26,9 @@ def export_table(table: pa.Table, kind: str, output: Path | None) -> str | None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        from entrenar_otel.lake.tables.plain import without_intervals
+
+        table = without_intervals(table)
         # Statistics leave NaN out: readers that trust them would skip those rows (see lake/schema.py).
         sure = [
             f.name for f in table.schema if not (pa.types.is_floating(f.type) or pa.types.is_nested(f.type))

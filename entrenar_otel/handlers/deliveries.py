@@ -40,8 +40,8 @@ class Deliveries:
     ) -> None:
         self.failures: Counter[str] = Counter() if failures is None else failures
         self.losses = Losses() if losses is None else losses
-        chosen = [_Receiver(as_handler(one), self.failures) for one in handlers]
-        self._queues = [(one.least, one.queue(self.losses, max_waiting)) for one in chosen]
+        chosen = [_Receiver(as_handler(handler), self.failures) for handler in handlers]
+        self._queues = [(receiver.least, receiver.queue(self.losses, max_waiting)) for receiver in chosen]
 
     def start(self) -> None:
         """Start the threads now: when the interpreter exits, as the last alerts come, none can be started."""
@@ -63,7 +63,7 @@ class Deliveries:
         """Wait until everything sent is handled; False if that took longer."""
         deadline = time.monotonic() + timeout_seconds
         rounds = [(queue.worker, queue.worker.wake()) for _, queue in self._queues]
-        return all([one.wait(n, max(0.0, deadline - time.monotonic())) for one, n in rounds])  # noqa: C419 - all
+        return all([worker.wait(n, max(0.0, deadline - time.monotonic())) for worker, n in rounds])  # noqa: C419 - all
 
     def close(self, timeout_seconds: float = 2.0) -> list[str]:
         """Deliver what waits, then nothing more; returns the names of handlers that hang."""

@@ -60,6 +60,6 @@ class Exchange:
         with self._lock:
             self._is_over = True
             sockets = tuple(self._sockets)
-        for one in sockets:
+        for connection in sockets:
             with contextlib.suppress(OSError):  # not the TLS layer, which the thread is using
-                socket.socket.shutdown(one, socket.SHUT_RDWR)
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)

@@ -18,7 +18,7 @@ _PARENT = "ENTRENAR_PARENT"
 _is_forked = False
 _known_parent: object = None
 #: The process that has said that it is a helper.
-_said_in = 0
+_warned_pid = 0
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ def helped(given: Given) -> Mark | None:
 
 
 def say_helper(mark: Mark) -> None:
-    """Say, once a process, that what it records is not kept."""
-    global _said_in
-    if _said_in != os.getpid():
-        _said_in = os.getpid()
+    """Say, once per process, that what it records is not kept."""
+    global _warned_pid
+    if _warned_pid != os.getpid():
+        _warned_pid = os.getpid()
         logger.warning(
             "this process is a worker of process %d, which records run %s: a Monitor here records nothing. "
             "To record here as well, give it a run of its own (Monitor(run_id=…) or ENTRENAR_RUN_ID), or a "
@@ -136,10 +136,10 @@ def say_helper(mark: Mark) -> None:
 
 
 def say_unheard() -> None:
-    """Say it where what was inherited, or arrived as a copy, is told something; the first time."""
-    global _said_in
-    if _said_in != os.getpid():
+    """Say so the first time that an inherited or copied Monitor is used."""
+    global _warned_pid
+    if _warned_pid != os.getpid():
         mark = Mark.read()
         if mark is not None and mark.pid != os.getpid():
             say_helper(mark)
-        _said_in = os.getpid()
+        _warned_pid = os.getpid()

@@ -45,14 +45,14 @@ _PRUNED = {name: f"CASE WHEN count(*) = 1 THEN any_value({name}) END" for name i
 
 def facts_of(lake: Lake, run_id: str) -> BudgetFacts:
     """What is known of a run, over all its attempts and ranks. Raises QueryError."""
-    peaks, told = peaks_of(lake, run_id), told_of(lake, run_id)
+    peaks, checked = peaks_of(lake, run_id), checked_of(lake, run_id)
     return BudgetFacts(
         spans=span_times_of(lake, run_id),
         peak_rss_bytes=peaks.get(PEAK_RSS),
         peak_allocated_bytes=peaks.get(PEAK_ALLOCATED),
         lookup=lookup_of(lake, run_id),
-        seconds=told.get(SECONDS, {}),
-        bytes=told.get(BYTES, {}),
+        seconds=checked.get(SECONDS, {}),
+        bytes=checked.get(BYTES, {}),
     )
 
 
@@ -92,17 +92,17 @@ def peaks_of(lake: Lake, run_id: str) -> dict[str, float]:
     return peaks
 
 
-def told_of(lake: Lake, run_id: str) -> dict[str, dict[str, float]]:
-    """What the run's `check_latency` and `check_memory` were told: by unit, the largest of each name."""
-    told: dict[str, dict[str, float]] = {}
+def checked_of(lake: Lake, run_id: str) -> dict[str, dict[str, float]]:
+    """What the run's `check_latency` and `check_memory` were given: by unit, the largest of each name."""
+    checked: dict[str, dict[str, float]] = {}
     for pairs in lake.query(_EVENTS, [BUDGET_CHECK], run_id=run_id)["attributes"].to_pylist():
-        one = dict(pairs)
+        attributes = dict(pairs)
         try:
-            value, by_name = float(one["value"]), told.setdefault(one["unit"], {})
-            by_name[one["name"]] = max(value, by_name.get(one["name"], value))
+            value, by_name = float(attributes["value"]), checked.setdefault(attributes["unit"], {})
+            by_name[attributes["name"]] = max(value, by_name.get(attributes["name"], value))
         except (KeyError, ValueError):  # another program's event of that name
             continue
-    return told
+    return checked
 
 
 def lookup_of(lake: Lake, run_id: str) -> Lookup:
@@ -116,8 +116,8 @@ def lookup_of(lake: Lake, run_id: str) -> Lookup:
             what, table = _PRUNED.get(function, "NULL"), "summaries"
         sql = _VALUES.format(n=len(tags), table=table, carried=_CARRIED * len(tags), what=what)
         parameters = [metric, *(text for pair in tags.items() for text in pair)]
-        found = lake.query(sql, parameters, run_id=run_id)["value"]
-        value = found[0].as_py() if len(found) else None
+        values = lake.query(sql, parameters, run_id=run_id)["value"]
+        value = values[0].as_py() if len(values) else None
         return None if value is None else float(value)
 
     return lookup

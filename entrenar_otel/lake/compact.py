@@ -32,7 +32,7 @@ def compact(storage: Storage, day: str, run_id: str, process: str, max_rows: int
     """
     replaced = _compact_table(storage, "metrics", day, run_id, process, max_rows)
     limit = _MAX_JOURNAL_ROWS if max_rows is None else min(max_rows, _MAX_JOURNAL_ROWS)
-    return replaced + sum(_compact_table(storage, one, day, run_id, process, limit) for one in NOTES)
+    return replaced + sum(_compact_table(storage, table, day, run_id, process, limit) for table in NOTES)
 
 
 def _compact_table(
@@ -77,8 +77,8 @@ def consecutive(files: list[DataFile], whole: list[DataFile] | None = None) -> I
     for file in files:
         if stretch:
             at = stretch[-1].last + 1
-            for one in whole or ():  # in order
-                at = max(at, one.last + 1) if one.first <= at else at
+            for whole_file in whole or ():  # in order
+                at = max(at, whole_file.last + 1) if whole_file.first <= at else at
             if at < file.first:
                 yield stretch
                 stretch = []
@@ -157,7 +157,7 @@ def _merged(storage: Storage, files: list[DataFile]) -> Iterator[pa.RecordBatch]
         held = 0
         by_metric = itemgetter(0)
         pieces = heapq.merge(  # of one metric, in the files' order
-            *(_pieces(storage, *one) for one in zip(files, opened, strict=True)), key=by_metric
+            *(_pieces(storage, *pair) for pair in zip(files, opened, strict=True)), key=by_metric
         )
         for _, same in groupby(pieces, key=by_metric):
             table = _sorted_by_tags(pa.concat_tables(piece for _, piece in same).combine_chunks())
@@ -173,8 +173,8 @@ def _merged(storage: Storage, files: list[DataFile]) -> Iterator[pa.RecordBatch]
         if waiting:
             yield from _batches(waiting)
     finally:
-        for one in opened:
-            one.close()
+        for handle in opened:
+            handle.close()
 
 
 def _pieces(storage: Storage, of: DataFile, file: pq.ParquetFile) -> Iterator[tuple[str, pa.Table]]:

@@ -19,7 +19,7 @@ from entrenar_otel.lake.prune import Prunable, find_prunable, prune
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
 from entrenar_otel.lake.sql.limits import Limits
-from entrenar_otel.lake.sql.query import run_query
+from entrenar_otel.lake.sql.query import metric_names, run_query
 from entrenar_otel.lake.store.catalog import list_files, list_metrics, run_folder
 from entrenar_otel.lake.store.late import LateStorage
 from entrenar_otel.lake.store.storage import Storage, open_storage, remove_stale
@@ -94,6 +94,10 @@ class Lake:
             f"SELECT * FROM metrics WHERE {within} ORDER BY timestamp, rank, seq", aware, run_id=run_id
         )
 
+    def metric_names(self, run_id: str | None = None) -> list[str]:
+        """The names of all metrics, or of one run's; none where that takes longer than some seconds."""
+        return metric_names(self.storage, self.live, run_id)
+
     def curve(self, metric: str, run_id: str, tags: dict[str, str] | None = None) -> pa.Table:
         """One metric of one run in recording order; for a pruned run, its down-sampled means.
 
@@ -115,8 +119,7 @@ class Lake:
                 run_id=run_id,
             )
         if not len(table):
-            known = self.query("SELECT DISTINCT metric FROM metrics ORDER BY 1", run_id=run_id)
-            names = ", ".join(known.column(0).to_pylist()) or "nothing"
+            names = ", ".join(self.metric_names(run_id)) or "nothing"
             raise NotMeasured(f"{metric!r} was not measured in run {run_id}; measured: {names}")
         return table
 
@@ -135,11 +138,11 @@ class Lake:
             return max(self.runs(), key=lambda record: record.started_at).run_id
         if prefix in ids:
             return prefix
-        found = [one for one in ids if one.startswith(prefix)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise RunError(f"{prefix!r} is a prefix of {len(found)} runs: {', '.join(found[:5])}")
+        matches = [run_id for run_id in ids if run_id.startswith(prefix)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise RunError(f"{prefix!r} is a prefix of {len(matches)} runs: {', '.join(matches[:5])}")
         raise RunError(f"no run {prefix!r} in {self.url}; the latest are {', '.join(ids[-5:])}")
 
     def is_pruned(self, run_id: str) -> bool:

@@ -32,10 +32,10 @@ _POINTS = 20
 
 _RUNS = "SELECT * FROM runs ORDER BY started_at"
 _STATISTICS = f"""
-SELECT metric, tags, {columns(*KEPT, "nonfinite")}
+SELECT metric, tags, {columns(*KEPT)}
 FROM metrics GROUP BY metric, tags ORDER BY metric, cardinality(tags), CAST(tags AS VARCHAR)
 """
-_SUMMARIES = "SELECT *, 0 AS nonfinite FROM summaries ORDER BY metric"
+_SUMMARIES = "SELECT * REPLACE (coalesce(nonfinite, 0) AS nonfinite) FROM summaries ORDER BY metric"
 _CURVES = """
 SELECT metric, tags, bucket, avg(value) FILTER (isfinite(value)) AS value FROM (
   SELECT metric, tags, {value} AS value,
@@ -64,7 +64,7 @@ def runs_of(lake: Lake) -> list[dict[str, Any]]:
 
 
 def _entry(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is told of a run with these records."""
+    """What is shown of a run with these records."""
     attempt = max(row["attempt"] for row in records)
     ranks = [row for row in records if row["attempt"] == attempt]
     first = min(ranks, key=lambda row: row["rank"])
@@ -129,20 +129,24 @@ def run_details(lake: Lake, run_id: str) -> dict[str, Any]:
 
 def running(lake: Lake, records: Iterable[RunRecord]) -> list[RunRecord]:
     """Those whose process is alive, as far as this host can tell."""
-    return [one for one in records if one.state == RUNNING and not is_dead(lake.storage, one)]
+    return [record for record in records if record.state == RUNNING and not is_dead(lake.storage, record)]
 
 
 def on_this_host(records: Iterable[RunRecord]) -> list[RunRecord]:
     """Those whose process is, or was, on this host."""
     host = socket.gethostname()
-    return [one for one in records if one.host == host]
+    return [record for record in records if record.host == host]
 
 
 def paused_runs(lake: Lake) -> set[str]:
     """The ids of running runs of which a process on this host is paused."""
     records = lake.runs()
     newest: dict[str, int] = {}
-    for one in records:
-        newest[one.run_id] = max(one.attempt, newest.get(one.run_id, 0))
-    latest = [one for one in records if one.attempt == newest[one.run_id]]
-    return {one.run_id for one in on_this_host(running(lake, latest)) if is_paused(one.live, one.process)}
+    for record in records:
+        newest[record.run_id] = max(record.attempt, newest.get(record.run_id, 0))
+    latest = [record for record in records if record.attempt == newest[record.run_id]]
+    return {
+        record.run_id
+        for record in on_this_host(running(lake, latest))
+        if is_paused(record.live, record.process)
+    }

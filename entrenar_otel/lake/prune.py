@@ -57,7 +57,7 @@ def find_prunable(
     runs: dict[str, list[RunRecord]] = defaultdict(list)
     for record in find_records(storage, run_id):
         runs[record.run_id].append(record)
-    for one, records in runs.items():
+    for run, records in runs.items():
         if any(record.state == RUNNING and not is_dead(storage, record) for record in records):
             continue
         ended = max(record.ended_at or record.started_at for record in records)
@@ -66,13 +66,13 @@ def find_prunable(
         files = [
             file
             for day in sorted({record.day for record in records})
-            for folder in (run_folder("metrics", day, one),)
+            for folder in (run_folder("metrics", day, run),)
             # what a compaction replaced is removed first: without the compacted file it would count again
             for file in (*list_replaced(storage, folder), *list_folder(storage, folder))
         ]
         if files:
             size = sum(storage.size_bytes(file.name) for file in files)
-            yield Prunable(one, ended, tuple(files), size, older_than)
+            yield Prunable(run, ended, tuple(files), size, older_than)
 
 
 def prune(storage: Storage, run: Prunable) -> bool:
@@ -118,7 +118,7 @@ def _keep(storage: Storage, folder: str, files: list[DataFile]) -> Iterator[date
             with spill_folder() as spill, connect(Limits.of(), spill) as connection:
                 view_files(connection, storage, "metrics", [file.name for file in stretch], METRICS)
                 rows = connection.sql(sql).to_arrow_table().cast(nullable(schema))
-            if not any(rows.column(one.name).null_count for one in schema if not one.nullable):
+            if not any(rows.column(field.name).null_count for field in schema if not field.nullable):
                 rows = rows.cast(schema)
             process, first, last = stretch[0].process, stretch[0].first, stretch[-1].last
             name = f"{table}/{below}/{process}-{first:06d}_{last:06d}.parquet"
@@ -129,4 +129,4 @@ def _keep(storage: Storage, folder: str, files: list[DataFile]) -> Iterator[date
 
 def _is_held(file: DataFile, by: list[DataFile]) -> bool:
     """Whether one of these files is about all segments of the file."""
-    return any(one.holds(file.process, file.first) and one.holds(file.process, file.last) for one in by)
+    return any(other.holds(file.process, file.first) and other.holds(file.process, file.last) for other in by)

@@ -85,7 +85,7 @@ def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Re
                 name_skipped(path, f"{path} is no file: it is left alone")
             continue
         try:
-            found = _recover_one(storage, path, dead)
+            result = _recover_one(storage, path, dead)
         except NewerFormat as error:
             left.add(process)
             name_skipped(path, error)
@@ -95,8 +95,8 @@ def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Re
             continue
         finally:
             os.close(fd)
-        if found is not None:
-            done, last, name = found
+        if result is not None:
+            done, last, name = result
             ended[process] = max(last, ended.get(process, last))
             records[process] = name
             yield done
@@ -168,7 +168,7 @@ def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, d
     header, owner, journal = snapshot.header, segment.owner, segment.journal
     closed: list[Document] = []
     if journal.open and _is_last(storage, snapshot):
-        closed = [close_span(one, _last_ns(segment), _REASON) for one in journal.open]
+        closed = [close_span(span, _last_ns(segment), _REASON) for span in journal.open]
     journal = replace(journal, ended=[*journal.ended, *closed])
     for table, schema, batches in tables_of(journal, segment.samples, owner):
         folder = run_folder(table, header["day"], owner.run_id)
@@ -249,7 +249,9 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime], dead: 
             elif (run := record_from(about.get("run"))) is not None:  # the lake had not answered yet
                 record = claim(storage, run) if run.process == path.stem else None
             else:  # it died before it could say so: without its lock, nothing would prove that
-                record = next((one for one in find_records(storage) if one.process == path.stem), None)
+                record = next(
+                    (candidate for candidate in find_records(storage) if candidate.process == path.stem), None
+                )
             if record is not None and record.process == path.stem:
                 _close(storage, record, ended, about)
             for suffix in (".control", ".paused", ".lock"):  # commands to it, and what it said of itself

@@ -60,8 +60,8 @@ class Answers:
             return {str(series): summary for series, summary in self._current().items()}
         if self.heartbeat is not None:
             with self.heartbeat.sums() as sums:
-                if found := sums.select(str(metric), tags):
-                    return _copy_of(found)
+                if selected := sums.select(str(metric), tags):
+                    return _copy_of(selected)
         known = ", ".join(str(series) for series in self._current()) or "nothing"
         wanted = f"{metric} with {tags}" if tags else str(metric)
         raise NotMeasured(f"{wanted} was not measured; measured so far: {known}")
@@ -99,9 +99,9 @@ class Answers:
         texts = {key: str(value) for key, value in tags.items()}
         return self.lake.curve(str(metric), self._run_id, texts)
 
-    def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
-        """Answer one SELECT over the whole lake, this run up to now included. Raises QueryError."""
-        return self.lake.query(sql, parameters, run_id=run_id)
+    def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
+        """Answer one SELECT over this run up to now. Raises QueryError."""
+        return self.lake.query(sql, parameters, run_id=self._run_id)
 
     def range(self, start: datetime, end: datetime) -> pa.Table:
         """This run's metrics with start <= timestamp < end, in time order."""

@@ -20,7 +20,7 @@ class DisabledRun:
     """Has what a RecordedRun has, and does nothing: loops run on, questions about the lake are answered."""
 
     enabled = False
-    closed = True
+    is_closed = True
     is_global = False
     dropped = bad_values = 0
     metrics_url: str | None = None
@@ -49,7 +49,7 @@ class DisabledRun:
     def flush(self, timeout_seconds: float) -> bool:
         return True
 
-    def close(self, state: str, reason: str | None) -> bool:
+    def close(self, state: str, reason: str | None, error: BaseException | None = None) -> bool:
         return False
 
     def abandon(self) -> None:

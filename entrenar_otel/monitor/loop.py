@@ -90,7 +90,7 @@ class Loop:
         timed = None if split is None else recorder.bind(("step_duration", "data_wait"), {"split": split})
         around, clock = recorder.place(), self._seconds
         recorder.set_coordinates(epoch=epoch)
-        begun = clock()
+        start = clock()
         try:
             for index, batch in enumerate(batches):
                 arrived = clock()
@@ -98,8 +98,8 @@ class Loop:
                 yield batch
                 done = clock()
                 if timed is not None:
-                    timed(done - begun, arrived - begun)
-                begun = done
+                    timed(done - start, arrived - start)
+                start = done
         finally:
             recorder.return_to(around)
 
@@ -113,13 +113,13 @@ class Loop:
         timed, counted = self._step_writers()
         spans = self._spans() if self._step_spans else None
         clock = self._seconds
-        begun, paused = clock(), self._paused_seconds()
+        start, paused = clock(), self._paused_seconds()
         try:
             for index, batch in enumerate(batches):
                 arrived = clock()
                 if paused != self._paused_seconds():  # by the last step's records, or the loader
                     paused, lost = self._paused_seconds(), self._paused_seconds() - paused
-                    begun += lost
+                    start += lost
                 move_to(index, self._step)
                 progress.batch = index + 1
                 if spans is not None:
@@ -128,7 +128,7 @@ class Loop:
                 done = clock()
                 if paused != self._paused_seconds():  # a pause is no part of the step
                     paused, lost = self._paused_seconds(), self._paused_seconds() - paused
-                    begun, arrived = begun + lost, arrived + lost
+                    start, arrived = start + lost, arrived + lost
                 try:
                     size_of = size_of or size_function(batch)
                     size = size_of(batch)
@@ -137,10 +137,10 @@ class Loop:
                         raise
                     size_of = size = None
                 if size is None:  # outside of the except: an AndonStop from here is not its consequence
-                    timed(done - begun, arrived - begun)
+                    timed(done - start, arrived - start)
                 else:
-                    counted(done - begun, arrived - begun, size)
-                begun = done
+                    counted(done - start, arrived - start, size)
+                start = done
                 self._step += 1
                 progress.steps += 1
         finally:
@@ -190,15 +190,15 @@ class Loop:
 
 
 def size_function(batch: Any) -> Callable[[Any], int]:
-    """How to tell the number of samples of a batch like this one; it raises where that cannot be told."""
+    """A function that counts the samples of a batch like this one; it raises where it cannot."""
     if isinstance(batch, tuple | list) and batch and isinstance(batch[0], Mapping):
         inner = size_function(batch[0])
-        return lambda one: inner(one[0])
+        return lambda other: inner(other[0])
     if isinstance(batch, tuple | list) and batch and hasattr(batch[0], "__len__"):
-        return len if isinstance(batch[0], str | bytes) else lambda one: len(one[0])
+        return len if isinstance(batch[0], str | bytes) else lambda other: len(other[0])
     if isinstance(batch, Mapping) and batch:
         key = next(iter(batch))
-        return lambda one: len(one[key])
+        return lambda other: len(other[key])
     if isinstance(batch, str | bytes):
         raise TypeError("the length of a text is not a number of samples")
     return len

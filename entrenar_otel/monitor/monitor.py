@@ -86,7 +86,7 @@ class Monitor(metaclass=_OnePerProcess):
         clock: of samples and step durations; tests give one that they move themselves.
         settings_file: the renacer.toml with budgets and thresholds, where it exists; None reads none.
         settings_required: raise ConfigError where it does not exist.
-        alerting: who is told of alerts, and how several ranks stop together.
+        alerting: who receives alerts, and how several ranks stop together.
         drift_detector: watch accuracy for drift with this test.
         processors: further detectors (`entrenar_processors`: DDM, PageHinkley, RiverAdapter, or a class of
             your own); what they find notifies.
@@ -141,7 +141,7 @@ class Monitor(metaclass=_OnePerProcess):
             return
         self._hold(RecordedRun(request, request.open_lake(), self))
         lifetime.supersede(self)
-        lifetime.made(self)
+        lifetime.created(self)
 
     def _hold(self, run: RecordedRun | DisabledRun) -> None:
         self._run = run
@@ -245,16 +245,19 @@ class Monitor(metaclass=_OnePerProcess):
         """Drain, make durable and export what is there now; False where that was not done in time."""
         return self._run.flush(timeout_seconds)
 
-    def close(self, state: str = "completed", reason: str | None = None) -> None:
+    def close(
+        self, state: str = "completed", reason: str | None = None, *, error: BaseException | None = None
+    ) -> None:
         """End the run: everything recorded goes into the lake. Idempotent; atexit does it too.
 
-        `state` is completed, stopped or crashed (else ConfigError). Bounded, whatever hangs together: a
-        hanging emitter or exporter is left behind after some seconds, a hanging lake 20 s after the call at
-        the latest, and what is not in the lake then is brought in by the next run.
+        `state` is completed, stopped or crashed (else ConfigError); `error` is what the run's span says of
+        it. Bounded, whatever hangs together: a hanging emitter or exporter is left behind after some
+        seconds, a hanging lake 20 s after the call at the latest, and what is not in the lake then is
+        brought in by the next run.
         """
         if state not in ("completed", "stopped", "crashed"):
             raise ConfigError(f"expected state to be one of completed, stopped, crashed, got {state!r}")
-        if self._run.close(state, reason):
+        if self._run.close(state, reason, error):
             other = lifetime.latest()
             if isinstance(other, Monitor) and other._run.is_global:
                 for provider in self._run.providers:  # plain meters go on with the run that goes on
@@ -267,7 +270,7 @@ class Monitor(metaclass=_OnePerProcess):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         state, reason = lifetime.state_of(error)
-        self.close(state, reason)
+        self.close(state, reason, error=error)
 
     def abandon(self) -> None:
         """Become the no-op twin, in a forked child: the parent's files and locks are not touched."""
@@ -286,7 +289,7 @@ class Monitor(metaclass=_OnePerProcess):
     @property
     def is_closed(self) -> bool:
         """Whether the run is over."""
-        return self._run.closed
+        return self._run.is_closed
 
     # -- recording ------------------------------------------------------------------------------
 
@@ -440,9 +443,12 @@ class Monitor(metaclass=_OnePerProcess):
         """
         return self._answers.curve(metric, **tags)
 
-    def query(self, sql: str, parameters: list[Any] | None = None, *, run_id: str | None = None) -> pa.Table:
-        """Answer one SELECT over the whole lake, this run up to now included. Raises QueryError."""
-        return self._answers.query(sql, parameters, run_id=run_id)
+    def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
+        """Answer one SELECT over this run, all its ranks and attempts, up to now. Raises QueryError.
+
+        `monitor.lake.query` asks all runs of the lake.
+        """
+        return self._answers.query(sql, parameters)
 
     def range(self, start: datetime, end: datetime) -> pa.Table:
         """This run's metrics with start <= timestamp < end, in time order."""

@@ -36,7 +36,7 @@ class Progress:
         self._stream = stream
         self._log_seconds = log_seconds
         self._last_line = time.monotonic()
-        self._started: float | None = None
+        self._start_seconds: float | None = None
         self._drawn = False
         self.epochs: int | None = None
         self.epoch = 0
@@ -52,11 +52,11 @@ class Progress:
     def begin(self) -> None:
         """From now on there is something to show; the rate counts from the first time."""
         self.active = True
-        if self._started is None:
-            self._started = time.monotonic()
+        if self._start_seconds is None:
+            self._start_seconds = time.monotonic()
 
     def draw(self) -> None:
-        """Called once a tick."""
+        """Called once per tick."""
         stream = self._stream or sys.stderr
         if not self.active:
             return
@@ -84,7 +84,7 @@ class Progress:
 
     def _parts(self) -> Iterator[str]:
         now = time.monotonic()
-        seconds = max(now - (self._started or now), 1e-9)
+        seconds = max(now - (self._start_seconds or now), 1e-9)
         yield f"epoch {self.epoch + 1}" + (f"/{self.epochs}" if self.epochs else "")
         yield f"batch {self.batch}" + (f"/{self.batches}" if self.batches else "")
         if self.steps:

@@ -56,7 +56,7 @@ class RecordedRun:
     def __init__(self, request: ResolvedRequest, lake: Lake, owner: Owner) -> None:
         given = request.given
         self.request = request
-        self.closed = False
+        self.is_closed = False
         self.open: OpenRun | None = None
         self.providers: list[WrappingMeterProvider] = []
         self.registry = Registry()
@@ -117,7 +117,7 @@ class RecordedRun:
         """Start, the first time; False where that failed, and nothing is recorded any more."""
         with self._lock:
             # `_is_starting`: a signal handler asks in the middle of it
-            if self.open is not None or self.closed or self._is_starting:
+            if self.open is not None or self.is_closed or self._is_starting:
                 return True
             self._is_starting = True
             try:
@@ -136,11 +136,11 @@ class RecordedRun:
         self.recorder.end("monitoring is off")
         if self.open is not None:
             with guard("start"):
-                self.open.prepare_end("crashed", str(error))
+                self.open.prepare_end("crashed", str(error), error)
         with guard("start"):
             self._let_go_after_failure(str(error))
         lifetime.closed(self._owner)
-        self.closed = True
+        self.is_closed = True
 
     def _let_go_after_failure(self, reason: str) -> None:
         """The start failed: the run's record says so, if the lake has one."""
@@ -243,16 +243,16 @@ class RecordedRun:
         """See `Monitor.flush`."""
         return self.open is None or self.open.flush(timeout_seconds)
 
-    def close(self, state: str, reason: str | None) -> bool:
+    def close(self, state: str, reason: str | None, error: BaseException | None = None) -> bool:
         """End the run; False where that was done before."""
         with self._lock:
-            if self.closed:
+            if self.is_closed:
                 return False
-            self.closed = True
+            self.is_closed = True
             try:
                 self.recorder.slow_down()
-                self._close(state, reason)
-            except BaseException:  # a second Ctrl-C: how the run ended is said, and the rest recovered
+                self._close(state, reason, error)
+            except BaseException:  # a second Ctrl-C: how the run ended is recorded, and the rest recovered
                 self.recorder.end(reason or state)
                 if self.keeper is not None:
                     self.keeper.begin_end()
@@ -262,11 +262,11 @@ class RecordedRun:
                     lifetime.closed(self._owner)
             return True
 
-    def _close(self, state: str, reason: str | None) -> None:
+    def _close(self, state: str, reason: str | None, error: BaseException | None) -> None:
         run = self.open
         if run is not None:
             with guard("close"):
-                run.prepare_end(state, reason)
+                run.prepare_end(state, reason, error)
         self.recorder.end(reason or state)
         for provider in self.providers:
             provider.cut(self.recorder)
@@ -285,7 +285,7 @@ class RecordedRun:
             self._process_lock.release(unlink=False)
             self._process_lock = None
         self._lock = threading.RLock()
-        self.open, self.closed = None, True
+        self.open, self.is_closed = None, True
 
     def _release_process(self) -> None:
         if self._process_lock is not None:
@@ -334,7 +334,7 @@ class RecordedRun:
 
     def _spans(self) -> RunSpans | None:
         """The run's spans; a run that has not begun begins here."""
-        if self.open is None and not self.closed:
+        if self.open is None and not self.is_closed:
             self._owner.start()
         return self.open.spans if self.open is not None else None
 

@@ -17,6 +17,7 @@ from entrenar_otel.errors import ConfigError, LakeError, RunError, describe
 from entrenar_otel.identity.helper import Given, helped, say_helper
 from entrenar_otel.identity.launcher import derived_run_id, rank_from, run_id_from
 from entrenar_otel.identity.process import is_disabled, new_run_id
+from entrenar_otel.otel.environment import heed_log_level
 from entrenar_otel.records import MetricsEmitter
 from entrenar_otel.run.settings import DEFAULT_LAKE, FILE, RunSettings
 
@@ -75,6 +76,7 @@ class RunRequest:
 
         Raises ConfigError: expected, got.
         """
+        heed_log_level(environ)
         self._check_values()
         env_rank, env_size = rank_from(environ)
         rank = max(env_rank, 0) if self.rank is None else self.rank
@@ -241,18 +243,18 @@ def _check_resume(lake: Lake, run_id: str, resume: Resume) -> None:
 
 
 #: How many runs of this process have taken each id that nobody gave to their Monitor.
-taken: Counter[str] = Counter()
-_taken_in = 0
+id_uses: Counter[str] = Counter()
+_id_uses_pid = 0
 
 
 def _take(run_id: str) -> str:
     """A launcher's id for the first run of this process, `ID-2` for the next: folds, or an evaluation."""
-    global _taken_in
-    if _taken_in != os.getpid():
-        taken.clear()
-        _taken_in = os.getpid()
-    taken[run_id] += 1
-    return run_id if taken[run_id] == 1 else f"{run_id}-{taken[run_id]}"
+    global _id_uses_pid
+    if _id_uses_pid != os.getpid():
+        id_uses.clear()
+        _id_uses_pid = os.getpid()
+    id_uses[run_id] += 1
+    return run_id if id_uses[run_id] == 1 else f"{run_id}-{id_uses[run_id]}"
 
 
 def _run_id(
@@ -291,7 +293,7 @@ def _run_id(
 
 
 def _check_receivers(name: str, given: Any, methods: Sequence[str], *, functions: bool = False) -> None:
-    """Who gets samples or metrics, once a run has begun; what cannot would end its monitoring there."""
+    """Check, before the run begins, who gets samples or metrics: an unfit receiver would end monitoring."""
     if isinstance(given, str | bytes) or not isinstance(given, Sequence):
         raise ConfigError(f"expected {name} to be a list, got {describe(given)}")
     for receiver in given:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import is_dataclass
 from typing import Any
 
 from entrenar_otel.interruption import from_outside
@@ -14,8 +16,10 @@ _INT64 = 1 << 63
 def clean_attributes(attributes: Mapping[Any, Any] | None) -> dict[str, Any]:
     """Keys as text; values as text, bool, int, float or a list of one of them; without None. Never raises.
 
-    >>> clean_attributes({"lr": 0.1, "shape": (2, 3), 4: {"a": 1}, "no": None, "mixed": [1, "b"]})
-    {'lr': 0.1, 'shape': [2, 3], '4': "{'a': 1}", 'mixed': ['1', 'b']}
+    What has a structure is JSON text.
+
+    >>> clean_attributes({"lr": 0.1, "shape": (2, 3), 4: {"a": None}, "no": None, "mixed": [1, "b"]})
+    {'lr': 0.1, 'shape': [2, 3], '4': '{"a": null}', 'mixed': ['1', 'b']}
     """
     if not attributes:
         return {}
@@ -65,12 +69,14 @@ def clean_text(value: Any) -> str:
 
 
 def _clean_odd(value: Any) -> Any:
-    if isinstance(value, str | bytes | bytearray | Mapping):
+    if isinstance(value, str | bytes | bytearray):
         return clean_text(value)
     if isinstance(value, bool | int | float):  # subclasses, IntEnum
         return clean_value(next(base for base in (bool, int, float) if isinstance(value, base))(value))
     if isinstance(value, list | tuple):
         return _clean_list(value)
+    if isinstance(value, Mapping | Set) or (is_dataclass(value) and not isinstance(value, type)):
+        return _json(value)
     plain = getattr(value, "tolist", None)  # numpy and torch, scalars and arrays
     if plain is not None:
         converted = plain()
@@ -80,10 +86,24 @@ def _clean_odd(value: Any) -> Any:
 
 def _clean_list(values: Iterable[Any]) -> list[Any]:
     """All of one type, as consumers of OTLP expect: ints and floats become floats, other mixtures text."""
-    cleaned = [clean_value("None" if value is None else value) for value in values]
+    cleaned = [_clean_item(value) for value in values]
     kinds = {type(value) for value in cleaned}
-    if len(kinds) <= 1 and list not in kinds:
+    if len(kinds) <= 1:
         return cleaned
     if kinds == {int, float}:
         return [float(value) for value in cleaned]
-    return [value if type(value) is str else str(value) for value in cleaned]
+    return [value if type(value) is str else _json(value) for value in cleaned]
+
+
+def _clean_item(value: Any) -> Any:
+    if value is None or isinstance(value, list | tuple):
+        return _json(value)
+    cleaned = clean_value(value)
+    return _json(cleaned) if type(cleaned) is list else cleaned
+
+
+def _json(value: Any) -> str:
+    """JSON text of any value."""
+    from entrenar_otel.lake.records.config import json_config  # rarely needed, and not light
+
+    return json.dumps(None if value is None else json_config(value), ensure_ascii=False)

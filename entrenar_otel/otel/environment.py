@@ -7,11 +7,12 @@ The exporters themselves (endpoints, headers, timeouts) read `os.environ`.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from entrenar_otel.console import logger
 from entrenar_otel.otel.log_records import shield_exporters
@@ -134,17 +135,33 @@ def _made(signal: Signal, names: list[str], kind: type[Any]) -> list[Any]:
     return exporters
 
 
-def wants_prometheus(environ: Mapping[str, str]) -> tuple[str, int] | None:
-    """Host and port of `/metrics`, if OTEL_METRICS_EXPORTER names prometheus.
+class PageAddress(NamedTuple):
+    """Where `/metrics` is to listen; `next_free`: or on the next port that is free."""
 
-    >>> wants_prometheus({"OTEL_METRICS_EXPORTER": "prometheus"})
-    ('localhost', 9464)
+    host: str
+    port: int
+    next_free: bool = False
+
+
+def wants_prometheus(environ: Mapping[str, str]) -> PageAddress | None:
+    """Where `/metrics` is to listen, if OTEL_METRICS_EXPORTER names prometheus.
+
+    >>> wants_prometheus({"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "9464+"})
+    PageAddress(host='localhost', port=9464, next_free=True)
     """
     if "prometheus" not in metric_exporter_names(environ):
         return None
     host = environ.get("OTEL_EXPORTER_PROMETHEUS_HOST", "").strip() or "localhost"
-    port = _number(environ, "OTEL_EXPORTER_PROMETHEUS_PORT", 9464, "a port from 0 to 65535", 0, 65535)
-    return host, int(port)
+    variable, expected = "OTEL_EXPORTER_PROMETHEUS_PORT", "a port from 0 to 65535, or 9464+ for the next free"
+    given = environ.get(variable, "").strip()
+    start = given.removesuffix("+")
+    port = _number(environ if start == given else {variable: start}, variable, 9464, expected, 0, 65535)
+    return PageAddress(host, int(port), start != given)
+
+
+def linger_seconds(environ: Mapping[str, str], default: float) -> float:
+    """How long `/metrics` stays after the end of a run for one last scrape, at most 15 s."""
+    return _number(environ, "ENTRENAR_METRICS_LINGER", default, "seconds from 0 to 15", 0, 15)
 
 
 def export_interval_seconds(environ: Mapping[str, str]) -> float:
@@ -178,6 +195,55 @@ def histogram_aggregation(environ: Mapping[str, str]) -> Literal["explicit", "ex
         "base2_exponential_bucket_histogram": "exponential",
     }
     return _choice(environ, "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", choices)
+
+
+#: OTEL_LOG_LEVEL, as OpenTelemetry's other languages have it.
+_LEVELS = {
+    "info": logging.INFO,
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+    "none": logging.CRITICAL + 1,
+}
+
+
+def heed_log_level(environ: Mapping[str, str]) -> None:
+    """OTEL_LOG_LEVEL: the level from which our logger speaks, unless the program has set one."""
+    if environ.get("OTEL_LOG_LEVEL", "").strip():
+        logger.default_level(_choice(environ, "OTEL_LOG_LEVEL", _LEVELS))
+
+
+def name_unsupported(environ: Mapping[str, str], *, has_other: bool) -> None:
+    """Say, once per process, which settings have no effect here.
+
+    `has_other`: OpenTelemetry was set up by somebody else, opentelemetry-instrument say, who reads them.
+    """
+    if has_other:
+        return
+    for variable, text in _UNSUPPORTED.items():
+        if variable not in _named and environ.get(variable, "").strip().lower() not in ("", "none"):
+            _named.add(variable)
+            logger.warning("%s=%s: %s", variable, without_secrets(environ[variable]), text)
+
+
+_NO_LOGS = (
+    "entrenar-otel exports metrics and spans, but no log records. The run's events are in the lake "
+    "(entrenar-otel events) and in its spans"
+)
+_NO_FILE = (
+    "entrenar-otel reads the OTEL_* variables (docs/otel.md), and no configuration file of OpenTelemetry's. "
+    "Under opentelemetry-instrument, what that file sets up is used"
+)
+_UNSUPPORTED = {
+    "OTEL_LOGS_EXPORTER": _NO_LOGS,
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": _NO_LOGS,
+    "OTEL_CONFIG_FILE": _NO_FILE,
+    "OTEL_EXPERIMENTAL_CONFIG_FILE": _NO_FILE,
+}
+_named: set[str] = set()
 
 
 def _number(

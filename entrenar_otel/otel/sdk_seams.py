@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
 _warned: set[str] = set()
+#: How long another thread may be within a span.
+_LOCK_SECONDS = 0.05
 _DRAWING = ("opentelemetry.exporter.otlp.", "opentelemetry.sdk.metrics._internal.exemplar.")
 
 
@@ -62,7 +64,7 @@ def leave_random_alone() -> None:
     `opentelemetry.sdk.metrics._internal.exemplar.exemplar_reservoir`, since 1.28. Without them nothing is
     done.
     """
-    for module in [one for name, one in list(sys.modules.items()) if name.startswith(_DRAWING)]:
+    for module in [module for name, module in list(sys.modules.items()) if name.startswith(_DRAWING)]:
         if getattr(module, "random", None) is random:
             module.random = random.Random()  # type: ignore[attr-defined]  # noqa: S311
         if getattr(module, "randrange", None) == random.randrange:
@@ -85,6 +87,21 @@ def span_processor_of(provider: Any) -> SpanProcessor | None:
         "the run's own spans do not reach the span processors of the global tracer provider",
     )
     return None
+
+
+def is_free(span: Any) -> bool:
+    """Whether nobody is within a call to this span: not this thread, whose call would wait for itself.
+
+    `Span._lock` of the SDK, since 1.0: no public way says it. A log line of the SDK's, a signal handler or
+    a finalizer may come while it is held. Without it the span is taken to be free.
+    """
+    lock = getattr(span, "_lock", None)
+    if lock is None or not callable(getattr(lock, "acquire", None)):
+        return True
+    if not lock.acquire(timeout=_LOCK_SECONDS):
+        return False
+    lock.release()
+    return True
 
 
 @contextlib.contextmanager

@@ -56,8 +56,13 @@ def _unit_words(unit: str) -> tuple[str, str]:
     return main.removesuffix("_"), per
 
 
+def clash_text(first: str, second: str, name: str) -> str:
+    """The warning that two metrics have one name in Prometheus."""
+    return f"{first!r} and {second!r} are both {name} in Prometheus; the second is not exported: rename one"
+
+
 class Names:
-    """The names taken in one text: the first metric of a name keeps it; a later one is warned of.
+    """Which metric owns which name in one text: the first keeps it, and a later one is warned of.
 
     `warned` holds the warnings given so far, for a text that is written again and again.
     """
@@ -76,10 +81,7 @@ class Names:
         if clash is None:
             self._owners |= dict.fromkeys(names, owner)
             return True
-        self.warn(
-            f"{self._owners[clash][0]!r} and {metric!r} are both {clash} in Prometheus; "
-            "the second is left out"
-        )
+        self.warn(clash_text(self._owners[clash][0], metric, clash))
         return False
 
     def warn(self, message: str) -> None:

@@ -7,32 +7,42 @@ training loop, the exit of the process, or a fork.
 from __future__ import annotations
 
 import contextlib
+import errno
+import ipaddress
 import os
+import socket
 import ssl
 import threading
 import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from http import HTTPStatus
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from entrenar_otel.console import logger
+from entrenar_otel.console import logger, say
 from entrenar_otel.errors import guard
 from entrenar_otel.prometheus.exposition import Exposition
 from entrenar_otel.prometheus.labels import RESOURCE_LABELS
+from entrenar_otel.prometheus.scrapes import Scrapes
 from entrenar_otel.prometheus.server import PLACE, PageServer
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricsData
 
+    from entrenar_otel.prometheus.targets import TargetFile
+
 COLLECT_SECONDS = 8.0  # Prometheus gives up after 10
+_NEXT_PORTS = 100  # so many are tried
 
 
 class MetricsPage:
     """Serves what `collect` returns at `http://host:port/metrics` (port 0: any free one).
 
-    `token`: clients must send it as `Authorization: Bearer …`. `certfile`, `keyfile`: PEM files, for
-    HTTPS. `resource_labels`: resource attribute → the label on every series.
+    `next_free`: where the port is busy, the next one that is free. `targets`: the file that says where it
+    listens, written where that is not known beforehand. `token`: clients must send it as
+    `Authorization: Bearer …`. `certfile`, `keyfile`: PEM files, for HTTPS. `resource_labels`: resource
+    attribute → the label on every series.
     """
 
     def __init__(
@@ -41,16 +51,21 @@ class MetricsPage:
         *,
         host: str = "localhost",
         port: int = 9464,
+        next_free: bool = False,
+        targets: TargetFile | None = None,
         token: str | None = None,
         certfile: str | None = None,
         keyfile: str | None = None,
         resource_labels: Mapping[str, str] = RESOURCE_LABELS,
     ) -> None:
         self._host, self._port = host, port
+        self._ports = range(port, min(port + _NEXT_PORTS, 65536)) if next_free else (port,)
+        self._targets = targets if next_free or not port else None
         self._token = (token or "").strip().encode()  # of a file, a token has a line break
         self._certfile, self._keyfile = certfile, keyfile
         self._exposition = Exposition(resource_labels)
         self._collection = _Collection(collect)
+        self._scrapes = Scrapes()
         self._server: PageServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -62,9 +77,14 @@ class MetricsPage:
     @property
     def url(self) -> str:
         """The page's address."""
-        scheme = "https" if self._certfile else "http"
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{scheme}://{host}:{self._port}/metrics"
+        return f"{self._scheme}://{self._place(self._host)}/metrics"
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self._certfile else "http"
+
+    def _place(self, host: str) -> str:
+        return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
 
     def start(self) -> bool:
         """Listen, and serve on threads of its own. Where that fails, warn and return False."""
@@ -76,22 +96,79 @@ class MetricsPage:
             logger.warning("no /metrics page: cannot load the certificate %s or its key (%s); training goes "
                            "on without the page", self._certfile, error)  # fmt: skip
             return False
+        for page in list(_lingering):  # of an earlier run: whoever scrapes is told of this one
+            page.close()
         try:
-            server = PageServer(self._host, self._port, self._answer, self._token, context)
+            server = self._listen(context)
         except (OSError, ValueError, OverflowError) as error:
             logger.warning("no /metrics page: cannot listen on port %s of %s (%s); training goes on without "
                            "the page. Stop the program that uses the port, or set "
-                           "OTEL_EXPORTER_PROMETHEUS_PORT to another one (0: any free port)",
-                           self._port, self._host, error)  # fmt: skip
+                           "OTEL_EXPORTER_PROMETHEUS_PORT to another one (0: any free port; %s+: the next "
+                           "free one)", self._port, self._host, error, self._port or 9464)  # fmt: skip
             return False
         self._port = server.server_address[1]
         self._server = server
+        if self._targets is not None:
+            self._targets.write(self._place(self._reached_at(server)), self._scheme)
         if not self._token and not server.is_local:
             _warn_once(self._host, self._port)
         _pages.add(self)
-        self._thread = threading.Thread(target=server.serve, name="entrenar-metrics-page", daemon=True)
+        self._thread = threading.Thread(
+            target=self._serve, args=(server,), name="entrenar-metrics-page", daemon=True
+        )
         self._thread.start()
         return True
+
+    def _listen(self, context: ssl.SSLContext | None) -> PageServer:
+        """Raises OSError where none of the ports is free."""
+        for port in self._ports:
+            try:
+                return PageServer(self._host, port, self._answer, self._token, context, self._scrapes)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or port == self._ports[-1]:
+                    raise
+        raise ValueError(f"expected a port from 0 to 65535, got {self._port}")
+
+    def _reached_at(self, server: PageServer) -> str:
+        """The host by which Prometheus reaches it."""
+        is_any = ipaddress.ip_address(str(server.server_address[0]).partition("%")[0]).is_unspecified
+        return socket.gethostname() if is_any else self._host
+
+    def _serve(self, server: PageServer) -> None:
+        server.serve()
+        self._gone(server)
+
+    def _gone(self, server: PageServer) -> None:
+        server.server_close()
+        _lingering.discard(self)
+        if self._targets is not None:
+            self._targets.remove()
+
+    def linger(self, most_seconds: float) -> None:
+        """The run is over: go on until its last state was scraped once, and that long at most.
+
+        Only where somebody scrapes regularly, and then for two of the intervals. It is not waited for here:
+        at the exit of the process, `wait_for_scrapes` does.
+        """
+        seconds = min(most_seconds, self._scrapes.next_within(monotonic()))
+        if self._server is not None and seconds > 0:
+            self._collection.forget()  # what is being collected may still have the state before
+            self._scrapes.await_one(seconds)
+            _lingering.add(self)
+
+    @property
+    def is_lingering(self) -> bool:
+        """Whether it goes on until a scrape comes."""
+        return self in _lingering
+
+    def wait_for_scrape(self) -> None:
+        """Wait until the last state was scraped, or `linger`'s time is up; Ctrl-C ends it."""
+        if (left := self._scrapes.left_seconds) > 0:
+            say(f"{self.url} waits up to {left:.0f} s for one last scrape (Ctrl-C ends it, "
+                "ENTRENAR_METRICS_LINGER=0 does without)")  # fmt: skip
+            with contextlib.suppress(KeyboardInterrupt):
+                self._scrapes.wait()
+        self.close()
 
     def close(self, timeout_seconds: float = 2.0) -> None:
         """Stop listening; return in time, whatever clients and `collect` do."""
@@ -101,7 +178,7 @@ class MetricsPage:
         server.stop_serving()
         if self._thread is not None:
             self._thread.join(timeout_seconds)
-        server.server_close()
+        self._gone(server)
 
     def _tls(self) -> ssl.SSLContext | None:
         if not self._certfile:
@@ -129,6 +206,8 @@ class MetricsPage:
         self._collection.forget()
         if server is not None:
             server.drop_sockets()
+        if self._targets is not None:
+            self._targets.leave()
 
 
 class _Collection:
@@ -145,21 +224,35 @@ class _Collection:
     def result(self, seconds: float) -> MetricsData | None:
         """Raises TimeoutError, or what `collect` raised."""
         with self._lock:
-            future = self._running
+            future, is_new = self._running, self._running is None
             if future is None:
                 future = self._running = Future()
+        if is_new:
+            try:
                 threading.Thread(target=self._run, args=(future,), daemon=True).start()
+            except RuntimeError:  # at the end of the process none can be started
+                self._run(future)
         return future.result(seconds)
 
     def _run(self, future: Future[MetricsData | None]) -> None:
         try:
             data = self._collect()
         except BaseException as error:
-            self._running = None
+            self._done(future)
             future.set_exception(error)
         else:
-            self._running = None
+            self._done(future)
             future.set_result(data)
+
+    def _done(self, future: Future[MetricsData | None]) -> None:
+        if self._running is future:
+            self._running = None
+
+
+def wait_for_scrapes() -> None:
+    """At the exit of the process: see `MetricsPage.linger`."""
+    for page in list(_lingering):
+        page.wait_for_scrape()
 
 
 def _warn_once(host: str, port: int) -> None:
@@ -175,9 +268,11 @@ def _warn_once(host: str, port: int) -> None:
 
 _has_warned = False
 _pages: weakref.WeakSet[MetricsPage] = weakref.WeakSet()
+_lingering: set[MetricsPage] = set()
 
 
 def _after_fork() -> None:
+    _lingering.clear()
     for page in list(_pages):
         page._leave_to_parent()
 

@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Any
 
 from entrenar_otel.errors import guard
+from entrenar_otel.prometheus.scrapes import Scrapes
 
 PLACE = "the /metrics page"
 REQUESTS = 8  # at a time; more get 503
@@ -45,24 +46,25 @@ class PageServer(ThreadingMixIn, TCPServer):
         answer: Callable[[bool], tuple[HTTPStatus, bytes]],
         token: bytes,
         context: ssl.SSLContext | None,
+        scrapes: Scrapes,
     ) -> None:
         known = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self.address_family, *_, address = min(known, key=lambda info: info[0] != socket.AF_INET)
         where: Any = (address[0], port)
-        self.answer, self.token, self._context = answer, token, context
+        self.answer, self.token, self._context, self.scrapes = answer, token, context, scrapes
         self._free = threading.BoundedSemaphore(REQUESTS)
         self._since: dict[socket.socket, float] = {}
         self._closing = False
         super().__init__(where, _Handler)
 
     def serve(self) -> None:
-        """Answer requests until `stop_serving`.
+        """Answer requests until `stop_serving`, or until the last scrape was there that the end waits for.
 
         `serve_forever` is ended by `shutdown`, from another thread; at the exit of the process none can
         be started.
         """
         self.timeout = _LOOK_SECONDS
-        while not self._closing:
+        while not self._closing and not self.scrapes.is_over:
             self.handle_request()
             self._cut_overdue()
 
@@ -100,8 +102,11 @@ class PageServer(ThreadingMixIn, TCPServer):
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # no more threads
-            self._forget(request)
-            raise
+            if not self.scrapes.is_awaited:
+                self._forget(request)
+                raise
+            # The process is at its end, where none can be started; whoever waits does so on another thread.
+            self.process_request_thread(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -153,6 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - the standard library calls it by this name
 
     def _send_metrics(self) -> None:
+        begun = monotonic()
         accept = self.headers.get_all("Accept")
         weight = _weight(accept, "application/openmetrics-text")
         openmetrics = weight > 0 and weight >= _weight(accept, "text/plain")
@@ -166,6 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = gzip.compress(body, 1)
             vary["Content_Encoding"] = "gzip"
         self._send(status, body, _OPENMETRICS if openmetrics else _TEXT, **vary)
+        if self.command == "GET":
+            self.server.scrapes.answered(str(self.client_address[0]), begun)
 
     def _may(self) -> bool:
         wanted = self.server.token

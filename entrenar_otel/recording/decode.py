@@ -134,9 +134,9 @@ def _heads(words: Words, first: int, last: int) -> NDArray[np.int64]:
 
 def _lengths(words: Words, heads: NDArray[np.int64]) -> NDArray[np.int64]:
     """Length in words of each candidate; a definition wider than the field has its own."""
-    found = words[heads]
-    lengths = (found >> np.uint64(32) & np.uint64(0xFFFF)).astype(np.int64)
-    wide = np.flatnonzero((lengths == 0xFFFF) & (found & np.uint64(0xFFFF_FFFF) == 0))
+    first_words = words[heads]
+    lengths = (first_words >> np.uint64(32) & np.uint64(0xFFFF)).astype(np.int64)
+    wide = np.flatnonzero((lengths == 0xFFFF) & (first_words & np.uint64(0xFFFF_FFFF) == 0))
     for i in wide.tolist():
         if heads[i] + 2 < len(words):
             lengths[i] = 4 + -(-int(words[heads[i] + 2]) // 8) if words[heads[i] + 2] < 1 << 32 else 0
@@ -293,7 +293,7 @@ def _blocks(
     for length in np.flatnonzero(np.bincount(lengths)).tolist() if len(lengths) else ():
         rows = np.flatnonzero(lengths == length)
         rows = rows[np.argsort(ids[rows], kind="stable")]
-        found = ids[rows]
+        layout_ids = ids[rows]
         table = _gather(words, heads[rows], length)
         halves = np.ascontiguousarray(table[:, 2]).view("<i4")
         steps = np.ascontiguousarray(table[:, 3]).view("<i8")
@@ -306,8 +306,8 @@ def _blocks(
             seq[rows],
             table[:, 4:-1].view("<f8"),
         )
-        cuts = [0, *(np.flatnonzero(np.diff(found)) + 1).tolist(), len(rows)]
-        for (low, high), layout_id in zip(pairwise(cuts), found[cuts[:-1]].tolist(), strict=True):
+        cuts = [0, *(np.flatnonzero(np.diff(layout_ids)) + 1).tolist(), len(rows)]
+        for (low, high), layout_id in zip(pairwise(cuts), layout_ids[cuts[:-1]].tolist(), strict=True):
             layout = layouts.get(layout_id)
             if layout is not None:  # else its definition is damaged: without names there are no values
                 parts = columns if len(cuts) == 2 else [column[low:high] for column in columns]

@@ -78,13 +78,13 @@ def _private_folder() -> Path | None:
 def foreign_problem(folder: Path) -> str | None:
     """Why a folder may be under somebody else's control, or None."""
     try:
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError as error:
         return error.strerror or str(error)
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(status.st_mode):
         return "expected a folder, found a link or a file"
-    if found.st_uid != os.geteuid():
-        return f"expected a folder of user {os.geteuid()}, found one of user {found.st_uid}"
-    if found.st_mode & 0o022:
-        return f"expected a folder that nobody else may write into, found mode {found.st_mode & 0o777:o}"
+    if status.st_uid != os.geteuid():
+        return f"expected a folder of user {os.geteuid()}, found one of user {status.st_uid}"
+    if status.st_mode & 0o022:
+        return f"expected a folder that nobody else may write into, found mode {status.st_mode & 0o777:o}"
     return None

@@ -120,8 +120,8 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
                 return describe(value)
             if isinstance(value, Mapping):
                 pairs = list(value.items())  # at once: another thread may be adding to it
-                return {_text(key): _plain(one, depth + 1, left) for key, one in pairs}
-            return [_plain(one, depth + 1, left) for one in list(value)]
+                return {_text(key): _plain(inner, depth + 1, left) for key, inner in pairs}
+            return [_plain(element, depth + 1, left) for element in list(value)]
         if math.prod(getattr(value, "shape", (2,))) == 1:  # a scalar of numpy or torch
             return _plain(value.item(), _MAX_DEPTH, left)
     except _TooLong:

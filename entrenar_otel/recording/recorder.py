@@ -255,7 +255,7 @@ class Recorder(SegmentLog):
         not raise.
         """
         problems: list[str] = []
-        if self.segment is None and self._ended is None:
+        if self.segment is None and self._end_reason is None:
             self._begin()
         number = self._number_of(series.metric, value, problems)
         if number is not None:
@@ -283,7 +283,7 @@ class Recorder(SegmentLog):
     def hold(self) -> None:
         """Let the next `log` take the careful path, and with it `obey`."""
         with self._lock:  # a roll puts `write` in place
-            if not self._held and self._ended is None:
+            if not self._held and self._end_reason is None:
                 self._held = True
                 self.namespace["write"] = not_ready
 
@@ -291,14 +291,14 @@ class Recorder(SegmentLog):
         """The run is about to end: a thread that logs without pause leaves the others time for it."""
         with self._lock:
             self._is_slowed = True
-            if self._ended is None:
+            if self._end_reason is None:
                 self.namespace["write"] = not_ready
 
     def obey(self) -> None:
         """Do what the line is held for, on this thread. Does nothing when nothing holds it."""
         with self._lock:
             held, self._held = self._held, False
-            if held and self._ended is None and not self._is_slowed:
+            if held and self._end_reason is None and not self._is_slowed:
                 self.namespace["write"] = self.namespace["put"]
         if held:
             self._on_held()
@@ -321,7 +321,7 @@ class Recorder(SegmentLog):
         self, epoch: Any, batch: Any, step: Any, metrics: Mapping[Any, Any], tags: Any, problems: list[str]
     ) -> tuple[float, int, int, int, Series] | None:
         """Record what can be recorded; returns a training loss that is not finite, and where."""
-        if self.segment is None and self._ended is None:
+        if self.segment is None and self._end_reason is None:
             self._begin()
         coordinates = self._coordinates(epoch, batch, step, problems)
         if tags is not None and not isinstance(tags, Mapping):
@@ -339,9 +339,9 @@ class Recorder(SegmentLog):
                 self._reject("tags", f"tags {describe(tags)}: {bad}", problems)
                 series = tuple(Series(name) for name in numbers)
             self._write(series, tuple(numbers.values()), coordinates, problems, fast=not tags)
-            for one, value in zip(series, numbers.values(), strict=True):
-                if is_training_loss(one) and not math.isfinite(value):
-                    return value, *coordinates, one
+            for single, value in zip(series, numbers.values(), strict=True):
+                if is_training_loss(single) and not math.isfinite(value):
+                    return value, *coordinates, single
         return None
 
     def _write(
@@ -354,19 +354,19 @@ class Recorder(SegmentLog):
         fast: bool,
         monotonic_ns: int | None = None,
     ) -> None:
-        if self._ended is not None:
+        if self._end_reason is not None:
             self._drop(len(values))
             self._warn_once(
                 "ended",
                 "",
-                f"log() after the run ended ({self._ended}): dropped and counted. "
+                f"log() after the run ended ({self._end_reason}): dropped and counted. "
                 "Make a new Monitor for a new run",
             )
             return
         layout = self._layout(series, problems)
         if layout is None:
-            for one, value in zip(series, values, strict=True) if len(series) > 1 else ():
-                self._write((one,), (value,), coordinates, problems, fast=False)
+            for single, value in zip(series, values, strict=True) if len(series) > 1 else ():
+                self._write((single,), (value,), coordinates, problems, fast=False)
             return
         pack, seal = packers(len(series))
         now = self.namespace["now"]() if monotonic_ns is None else monotonic_ns

@@ -101,7 +101,7 @@ class SegmentLog:
         self.next_number = 0
         #: When a segment that could not be made is tried again, by `time.monotonic`.
         self.retry_at = 0.0
-        self._ended: str | None = None
+        self._end_reason: str | None = None
         self.process = ""
         self.recorded = 0  # samples drained
         self.dropped = 0
@@ -152,12 +152,12 @@ class SegmentLog:
     @property
     def is_abandoned(self) -> bool:
         """Whether this is the no-op twin in a forked child."""
-        return self._ended == FORKED
+        return self._end_reason == FORKED
 
     def end(self, why: str) -> None:
         """Seal the last segment; later calls of `log` are counted, and warned of once."""
         with self._lock:
-            self._ended = why
+            self._end_reason = why
             self.namespace["write"] = self.namespace["put"] = not_ready
             if self._coming is not None:
                 with contextlib.suppress(OSError):
@@ -178,7 +178,7 @@ class SegmentLog:
         segments = [self._coming, self.standby, *self._segments]
         self.segment = self.standby = self._coming = None
         self._segments = ()
-        self._ended = FORKED
+        self._end_reason = FORKED
         for segment in segments:
             if segment is not None:  # the lock lives as long as any copy of the descriptor
                 segment.close()
@@ -212,7 +212,7 @@ class SegmentLog:
                 self._segments = segments
                 self.segment = segment
                 self.next_number = following
-                if self._ended is None:
+                if self._end_reason is None:
                     namespace["put"] = write
                     if not self._held and not self._is_slowed:
                         namespace["write"] = write
@@ -402,7 +402,7 @@ class SegmentLog:
         segment.close(unlink=unlink)
         with self._lock:
             while segment in (known := self._segments):
-                rest = tuple([one for one in known if one is not segment])
+                rest = tuple([other for other in known if other is not segment])
                 if self._segments is known:
                     self._segments = rest
 
@@ -413,10 +413,10 @@ class SegmentLog:
 
         Raises ValueError where its text is too long.
         """
-        if self._ended == FORKED:
+        if self._end_reason == FORKED:
             return False
         record = note_record(kind, document, clean=clean)
-        if self.segment is None and self._ended is None:
+        if self.segment is None and self._end_reason is None:
             self._begin()
         with self._lock:
             if kind == SPAN_STARTED:  # before: the next segment may begin in between

@@ -77,7 +77,7 @@ class Heartbeat:
 
     def tick(self, *, pull: bool = True, hand_over: bool = True) -> None:
         """One beat; also called by whoever needs everything to be current, `hand_over` included."""
-        begun = time.perf_counter()
+        start = time.perf_counter()
         if pull:
             with guard("pull"):
                 self._before()
@@ -92,7 +92,7 @@ class Heartbeat:
             self.hand_over()
         rows, self._rows = self._rows, 0
         with guard("after the tick"):
-            self._after(time.perf_counter() - begun, rows)
+            self._after(time.perf_counter() - start, rows)
 
     def _follow_clock(self) -> None:
         """Where the machine's clock was set, times follow it from here on."""

@@ -201,9 +201,11 @@ class Keeper:
             self._beat_at = time.monotonic() + BEAT_SECONDS
 
     def _tidy(self) -> None:
-        for found in self.lake.recover(thorough=False):
-            logger.info("recovered %d rows of run %s from %s", found.rows, found.run_id, found.path.name)
-            self.on_recovered(found)
+        for segment in self.lake.recover(thorough=False):
+            logger.info(
+                "recovered %d rows of run %s from %s", segment.rows, segment.run_id, segment.path.name
+            )
+            self.on_recovered(segment)
         # What was just set may be set again: nothing is removed by such a clock.
         if self._retention_days is not None and not self._recorder.clock.was_set:
             self.lake.prune(timedelta(days=self._retention_days))
@@ -229,8 +231,10 @@ class Keeper:
 
     def compact(self) -> None:
         """Merge this process's files into larger ones, where they are few enough for the end of a run."""
-        one = self.record
-        compaction.compact(self.lake.storage, one.day, one.run_id, one.process, compaction.MAX_ROWS_AT_CLOSE)
+        record = self.record
+        compaction.compact(
+            self.lake.storage, record.day, record.run_id, record.process, compaction.MAX_ROWS_AT_CLOSE
+        )
 
     def _warn(self, problem: str) -> None:
         if not self._has_warned:

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
 
@@ -32,7 +33,9 @@ class ClosableRun(Protocol):
     def is_closed(self) -> bool:
         """Whether the run is over."""
 
-    def close(self, state: str = "completed", reason: str | None = None) -> None:
+    def close(
+        self, state: str = "completed", reason: str | None = None, *, error: BaseException | None = None
+    ) -> None:
         """End the run, bounded."""
 
     def abandon(self) -> None:
@@ -41,22 +44,23 @@ class ClosableRun(Protocol):
 
 _open: list[ClosableRun] = []
 _starting: list[ClosableRun] = []
-_made: ClosableRun | None = None
+_at_last: list[Callable[[], None]] = []
+_newest: ClosableRun | None = None
 _watches_forks = False
-_hooks_set_in = 0  # pid
-_term_set = False
+_hooks_pid = 0  # of the process that has set them
+_has_term_handler = False
 
 
-def made(monitor: ClosableRun) -> None:
+def created(monitor: ClosableRun) -> None:
     """A monitor exists that may not have started yet."""
-    global _made
-    _made = monitor
+    global _newest
+    _newest = monitor
 
 
 def latest() -> ClosableRun | None:
     """The run that plain meters record into: the one made last that is not over, or None."""
-    if _made is not None and not _made.is_closed:
-        return _made
+    if _newest is not None and not _newest.is_closed:
+        return _newest
     return _open[-1] if _open else None
 
 
@@ -76,16 +80,16 @@ def starting(monitor: ClosableRun) -> None:
 
 def opened(monitor: ClosableRun, given_rank: int | None = None) -> None:
     """A run has started in this process; `given_rank` is what its program said, not its launcher."""
-    global _hooks_set_in
+    global _hooks_pid
     _open.append(monitor)
     _started(monitor)
     mark_recording(monitor.run_id, monitor.rank, given_rank)
-    if not _hooks_set_in:
+    if not _hooks_pid:
         atexit.register(close_all)
-    if _hooks_set_in != os.getpid():
+    if _hooks_pid != os.getpid():
         # A multiprocessing child leaves by os._exit, past atexit, but runs finalizers: its own only.
         multiprocessing.util.Finalize(None, close_all, exitpriority=10)
-        _hooks_set_in = os.getpid()
+        _hooks_pid = os.getpid()
     _set_term()
 
 
@@ -107,12 +111,13 @@ def _started(monitor: ClosableRun) -> None:
 def supersede(monitor: ClosableRun) -> None:
     """End the open run that the new one takes the place of: same id, or a notebook cell run again."""
     for earlier in tuple(_open):  # close() removes it
-        if earlier.run_id == monitor.run_id or _is_interactive():
+        if earlier.run_id == monitor.run_id or is_interactive():
             earlier.close("stopped", f"superseded by {monitor.run_id}")
             say(f"run {earlier.run_id} ended, superseded by {monitor.run_id}")
 
 
-def _is_interactive() -> bool:
+def is_interactive() -> bool:
+    """Whether this is a notebook, or Python's prompt."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
     return hasattr(sys, "ps1") or (shell is not None and shell() is not None)
 
@@ -142,7 +147,16 @@ def close_all() -> None:
     state, reason = state_of(error)
     for monitor in tuple(_open):
         with guard("exit"):
-            monitor.close(state, reason)
+            monitor.close(state, reason, error=error)
+    for wait in _at_last:
+        with guard("exit"):
+            wait()
+
+
+def at_last(wait: Callable[[], None]) -> None:
+    """At exit, when all runs are closed, do this once."""
+    if wait not in _at_last:
+        _at_last.append(wait)
 
 
 def _after_fork() -> None:
@@ -156,21 +170,21 @@ def _after_fork() -> None:
 
 def _set_term() -> None:
     """Flush on SIGTERM, unless somebody handles it already; then die of it as before."""
-    global _term_set
-    if _term_set or threading.current_thread() is not threading.main_thread():
+    global _has_term_handler
+    if _has_term_handler or threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _on_term)
-        _term_set = True
+        _has_term_handler = True
 
 
 def _unset_term() -> None:
-    global _term_set
-    if not _term_set or threading.current_thread() is not threading.main_thread():
+    global _has_term_handler
+    if not _has_term_handler or threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is _on_term:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _term_set = False
+    _has_term_handler = False
 
 
 def _on_term(number: int, _frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrenar_otel.console import logger
@@ -15,13 +16,14 @@ from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_
 from entrenar_otel.errors import guard
 from entrenar_otel.identity.process import process_started
 from entrenar_otel.lake.tables.schema import Owner
-from entrenar_otel.otel.environment import span_export_settings, span_exporters
+from entrenar_otel.otel.environment import name_unsupported, span_export_settings, span_exporters
 from entrenar_otel.otel.metrics.exemplar_views import SampleReservoir
 from entrenar_otel.otel.metrics.pipeline import MetricsPipeline
 from entrenar_otel.otel.resource import resource_of
 from entrenar_otel.otel.traces.global_provider import foreign_provider
 from entrenar_otel.otel.traces.run_spans import RunSpans
 from entrenar_otel.otel.traces.warnings_capture import WarningCapture
+from entrenar_otel.run import lifetime
 from entrenar_otel.run.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ _END_SECONDS = 18.0
 _LAST_PULL_SECONDS = _HEARTBEAT_SECONDS = 3.0
 _RECEIVER_SECONDS = 5.0
 _EXPORTER_SECONDS = 2.0
+#: How long `/metrics` stays at most for one last scrape, beside the rest; in a notebook not at all.
+_LINGER_SECONDS = 15.0
 
 
 class OpenRun:
@@ -89,7 +93,11 @@ class OpenRun:
             exporters=exporters,
             from_environment=not self._republishers,  # else theirs export already
             environ=environ,
+            targets=(Path(record.live, "targets"), record.process) if record.live else None,
+            linger_seconds=0.0 if lifetime.is_interactive() else _LINGER_SECONDS,
         )
+        if self.metrics.page is not None:
+            lifetime.at_last(_wait_for_scrapes)
         self.losses = self.metrics.state.losses
         self._watch_losses()
         self.spans = self._make_spans(resource, step_spans=step_spans)
@@ -128,7 +136,7 @@ class OpenRun:
     @property
     def _republishers(self) -> list[Republisher]:
         """Of the providers that are somebody else's: they show our metrics there."""
-        return [one.publisher for one in self._providers if one.publisher is not None]
+        return [provider.publisher for provider in self._providers if provider.publisher is not None]
 
     def _resource(
         self, owner: Owner, model_id: str | None, version: str | None, process_created: datetime
@@ -149,6 +157,8 @@ class OpenRun:
         is_global = self._source is None
         # A tracer provider that is somebody else's has exporters of its own: they get our spans too.
         has_other = is_global and foreign_provider() is not None
+        if self.record.rank == 0:
+            name_unsupported(self._environ, has_other=has_other)
         return RunSpans(
             partial(self._recorder.note, clean=True),
             resource,
@@ -209,12 +219,12 @@ class OpenRun:
         if self.pipeline is not None:
             self.pipeline.on_warning(attributes)
 
-    def _export_recovered(self, found: Recovered) -> None:
+    def _export_recovered(self, recovered: Recovered) -> None:
         """The spans of a dead run, which recovery has ended, leave from here with the ids they had."""
         resource = self._resource(
-            Owner(found.run_id, found.attempt, found.rank), None, None, self.record.started_at
+            Owner(recovered.run_id, recovered.attempt, recovered.rank), None, None, self.record.started_at
         )
-        self.spans.export_documents(found.spans, resource)
+        self.spans.export_documents(recovered.spans, resource)
 
     def _on_clock_step(self, shift_ns: int) -> None:
         if self.pipeline is not None:
@@ -224,7 +234,7 @@ class OpenRun:
         """The reader of the SDK's instruments, once there are any."""
         if self._source is not None:
             return self._source
-        return next((one.reader for one in self._providers if one.reader is not None), None)
+        return next((provider.reader for provider in self._providers if provider.reader is not None), None)
 
     def _after_tick(self, seconds: float, rows: int) -> None:
         self.metrics.overhead.watch(self._recorder.bound_functions)
@@ -252,7 +262,7 @@ class OpenRun:
             outbox = outbox_of_consumer(provider.publisher, self.losses)
             self.heartbeat.outboxes = (*self.heartbeat.outboxes, outbox)
 
-    def prepare_end(self, state: str, reason: str | None) -> None:
+    def prepare_end(self, state: str, reason: str | None, error: BaseException | None = None) -> None:
         """What needs a segment to be recorded in: the SDK's last samples, the end of the run's spans.
 
         How the run ended is said first, on the local disk: it is true from here on.
@@ -266,13 +276,13 @@ class OpenRun:
             with guard("alert pipeline"):
                 self.heartbeat.collect()  # the last samples are judged like all others
                 self.pipeline.close()
-        self.spans.end(state, reason)
+        self.spans.end(state, reason, error)
 
     def end(self, state: str) -> None:
         """Drain the rest, bring everything into the lake, then let go of those who may hang. Bounded."""
         with guard("close"):
             self.heartbeat.stop(_HEARTBEAT_SECONDS)
-        self.metrics.state.name = state
+        self.metrics.end(state)
         self.keeper.begin_end()  # beside what follows
         receivers = Deadline(_RECEIVER_SECONDS)
         for outbox in self.heartbeat.outboxes:
@@ -283,7 +293,7 @@ class OpenRun:
         with guard("close"):
             self.heartbeat.empty_outboxes(receivers.left())
         with guard("close"):
-            for name in self.metrics.close(state, _EXPORTER_SECONDS):
+            for name in self.metrics.close(_EXPORTER_SECONDS):
                 logger.warning(
                     "%s did not finish in time and was abandoned; all samples are in the lake", name
                 )
@@ -314,8 +324,14 @@ class OpenRun:
         self.metrics.overhead.stop()
 
 
+def _wait_for_scrapes() -> None:
+    from entrenar_otel.prometheus.page import wait_for_scrapes
+
+    wait_for_scrapes()
+
+
 def budgets_of(settings: RunSettings) -> BudgetWatch | None:
-    """What watches the budgets of renacer.toml, where there are any that are switched on."""
+    """What watches the budgets of renacer.toml, where any are switched on."""
     if not settings.assertions:
         return None
     from entrenar_otel.andon.judging.budget_watch import BudgetWatch

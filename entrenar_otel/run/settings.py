@@ -58,7 +58,11 @@ class RunSettings:
     @property
     def assertions(self) -> Sequence[Assertion]:
         """The budgets that are switched on."""
-        return [one for one in self.file.assertion if one.enabled] if self.file is not None else []
+        return (
+            [assertion for assertion in self.file.assertion if assertion.enabled]
+            if self.file is not None
+            else []
+        )
 
     @property
     def otlp(self) -> tuple[str | None, str | None]:

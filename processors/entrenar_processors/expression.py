@@ -139,7 +139,9 @@ def parse(text: str) -> Expression:
     flat = text if "#" in text else text.replace("\r", " ").replace("\n", " ")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # doubtful escapes and numbers are errors here
+            # Doubtful escapes and numbers are errors here; what is collected meanwhile may warn of its own.
+            for category in (SyntaxWarning, DeprecationWarning):
+                warnings.simplefilter("error", category)
             tree = ast.parse(flat, mode="eval")
         return _Reader(flat).read(text, tree.body)
     except SyntaxError as error:

@@ -23,7 +23,7 @@ import pytest
 from entrenar_otel.lake import Lake
 
 PRELUDE = """\
-import contextlib, json, mmap, os, signal, struct, sys, threading, time, traceback
+import contextlib, json, mmap, os, signal, struct, sys, threading, time, traceback, warnings
 import entrenar_otel.recording.segment, entrenar_otel.lake, pyarrow.parquet, duckdb
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake

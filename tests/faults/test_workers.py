@@ -138,6 +138,41 @@ time.sleep(60)
     assert place.states() == {"run": ["crashed"]}
 
 
+def test_children_forked_while_a_run_begins_keep_nothing_of_it(place: Any) -> None:
+    """Another thread forks all the while: no copy of a lock, or of half a run, outlives its owner."""
+    child = place.make_child(
+        """
+warnings.simplefilter("ignore")
+is_begun = threading.Event()
+def fork_on():
+    for _ in range(60):
+        if not os.fork():
+            time.sleep(600)
+            os._exit(0)
+        time.sleep(0.001)
+        if is_begun.is_set():
+            return
+forks = threading.Thread(target=fork_on)
+forks.start()
+monitor = Monitor("run", quiet=True).start()
+monitor.log(loss=1.0, step=0)
+is_begun.set()
+forks.join()
+say("begun")
+time.sleep(600)
+"""
+    )
+    child.expect("begun")
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitpid(child.pid, 0)
+    child.process.returncode = -9
+    assert place.states() == {"run": ["crashed"]}
+    place.lake.recover()
+    assert place.count() == 1
+    assert not list(place.live.iterdir())
+    os.killpg(child.pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize("made", ["anew", "inherited", "bound"])
 def test_a_worker_says_once_that_it_records_nothing(place: Any, method: Any, made: Any) -> None:

@@ -127,7 +127,7 @@ def test_a_forked_child_is_a_worker_and_its_children_are_not() -> None:
 def test_a_helper_says_once_that_it_records_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Whose it is, and what to do; a copy that is told something says the same."""
     mark = helper.Mark(4711, "sweep", 0, Given())
-    helper._said_in = 0
+    helper._warned_pid = 0
     helper.say_helper(mark)
     helper.say_helper(mark)
     (line,) = caplog.messages
@@ -135,7 +135,7 @@ def test_a_helper_says_once_that_it_records_nothing(caplog: pytest.LogCaptureFix
     assert "Monitor(run_id=…)" in line
     os.environ[helper._PARENT] = json.dumps(asdict(mark))
     helper.say_unheard()
-    helper._said_in = 0
+    helper._warned_pid = 0
     helper.say_unheard()
     helper.say_unheard()
     del os.environ[helper._PARENT]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -47,3 +49,20 @@ def test_two_claims_at_the_same_moment(
         thread.join()
     assert sorted(claimed) == ([1, 1] if len(set(processes)) == 1 else [1, 2])
     assert len(Lake(tmp_path / "lake").runs()) == len(set(processes))
+
+
+def test_a_git_that_does_not_answer_holds_no_run_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pipe is held open: by a child of its own here, by a fork in another thread as well."""
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text("#!/bin/sh\nsleep 600 &\necho $! > sleeper\nexec sleep 600\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{git.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(runs, "_GIT_SECONDS", 1.0)
+    monkeypatch.setattr(runs, "_git_commits", {})
+    try:
+        assert runs.git_commit() is None
+        sleeper = int((tmp_path / "sleeper").read_text())
+        os.kill(sleeper, 0)  # it goes on, and so does the run
+    finally:
+        os.kill(sleeper, signal.SIGKILL)

@@ -47,7 +47,10 @@ def rewritten(file: Path, **columns: Any) -> None:
     """Put other values into the columns of a file of one row."""
     table = pq.ParquetFile(file).read()
     for name, value in columns.items():
-        table = table.set_column(table.schema.get_field_index(name), name, pa.array([value]))
+        if name in table.column_names:
+            table = table.set_column(table.schema.get_field_index(name), name, pa.array([value]))
+        else:
+            table = table.append_column(name, pa.array([value]))
     pq.write_table(table, file)
 
 
@@ -78,7 +81,7 @@ RECORDS: dict[str, Callable[[Path], object]] = {
     "state": lambda file: rewritten(file, state="dancing"),
     "config": lambda file: rewritten(file, config="{"),
     "no start": lambda file: rewritten(file, started_at=None),
-    "later": lambda file: rewritten(file, format=2),
+    "later": lambda file: rewritten(file, format=3),
 }
 
 

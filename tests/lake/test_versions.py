@@ -72,7 +72,7 @@ def test_other_columns_beside_those_of_today(
     if live is not None:
         live.close()
     lake.prune(timedelta(0), which)
-    (kept,) = lake.query("SELECT count, rank FROM summaries").to_pylist()
+    (kept,) = lake.query("SELECT count, rank FROM summaries", run_id=which).to_pylist()
     assert kept == {"count": 10, "rank": 5}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import entrenar_otel
 from entrenar_otel import AndonStop, BadInput, Metric, Monitor, errors
 from entrenar_otel.lake import Lake
 from entrenar_otel.testing import FakeClock
@@ -96,6 +97,24 @@ def test_the_user_story() -> None:
     (record,) = Lake("lake").runs()
     assert (record.state, record.model_id, record.version) == ("completed", "digits-mlp", "1.0.0")
     assert (record.config, record.attempt, len(record.config_hash)) == ('{"lr": 0.1}', 1, 16)
+
+
+def test_a_query_means_the_run(tmp_path: Path) -> None:
+    """As `summary()` and `curve()` do; the lake has all runs, and each its own."""
+    earlier = Monitor("earlier", lake=tmp_path / "lake", quiet=True).start()
+    earlier.log(loss=1.0)
+    earlier.close()
+    count = "SELECT count(*) AS n, min(value) AS v FROM metrics WHERE metric = ?"
+    with Monitor("later", lake=tmp_path / "lake", quiet=True) as monitor:
+        monitor.log(loss=2.0)
+        assert monitor.query(count, ["loss"]).to_pylist() == [{"n": 1, "v": 2.0}]
+        for lake in (monitor.lake, entrenar_otel.Lake(tmp_path / "lake")):
+            assert lake.query(count, ["loss"]).to_pylist() == [{"n": 2, "v": 1.0}]
+            assert lake.query(count, ["loss"], run_id="earlier").to_pylist() == [{"n": 1, "v": 1.0}]
+        for view in ("runs", "events", "spans", "summaries", "alerts"):
+            assert monitor.query(f"SELECT DISTINCT run_id FROM {view}").column(0).to_pylist() == ["later"]
+    assert monitor.query(count, ["loss"]).to_pylist() == [{"n": 1, "v": 2.0}]
+    assert earlier.query(count, ["loss"]).to_pylist() == [{"n": 1, "v": 1.0}]
 
 
 def test_log_by_hand_before_with_and_bind() -> None:
@@ -279,7 +298,7 @@ def test_torch_tensors(caplog: pytest.LogCaptureFixture) -> None:
              "bfloat16": 0.10009765625, "int64": 0.0}  # fmt: skip
     caplog.set_level(logging.WARNING)
     with make() as monitor, warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         fast = monitor.bind("bound", "loss")
         for name, value in kinds.items():
             for shape in ((), (1,), (1, 1)):

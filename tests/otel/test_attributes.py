@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -46,6 +47,12 @@ class Number(IntEnum):
     ONE = 1
 
 
+@dataclass
+class Settings:
+    lr: float = 0.1
+    layers: tuple[int, ...] = (64, 10)
+
+
 @pytest.mark.parametrize(
     ("value", "cleaned"),
     [
@@ -55,8 +62,13 @@ class Number(IntEnum):
         (np.float32(0.5), 0.5),
         (np.arange(3), [0, 1, 2]),
         ((1, 2.5), [1.0, 2.5]),
-        ([1, None], ["1", "None"]),
+        ([1, None, True], ["1", "null", "true"]),
         ([[1], [2]], ["[1]", "[2]"]),
+        (([1, "a"], {"b": None}), ['[1, "a"]', '{"b": null}']),
+        ({"a": {1: (True, b"x", math.nan)}}, '{"a": {"1": [true, "x", "NaN"]}}'),
+        ({3, 1}, "[1, 3]"),
+        (Settings(), '{"lr": 0.1, "layers": [64, 10]}'),
+        (np.eye(2), ["[1.0, 0.0]", "[0.0, 1.0]"]),
         (b"\xff", "\ufffd"),
         (math.inf, math.inf),
         (Odd(), "<Odd that cannot be printed>"),
@@ -71,3 +83,12 @@ def test_text() -> None:
     """It stays as it is, also beyond ASCII; half a surrogate pair is a question mark."""
     assert clean_text("損失\n") == "損失\n"
     assert clean_text("a\ud800") == "a?"
+
+
+def test_what_holds_itself() -> None:
+    """It is cut, at once."""
+    inner: list[Any] = [1]
+    inner.append(inner)
+    table: dict[str, Any] = {}
+    table["table"] = table
+    assert clean_attributes({"a": inner, "b": table}) == {"a": ["1", '[1, "…"]'], "b": '{"table": "…"}'}

@@ -5,22 +5,27 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from importlib.metadata import entry_points as known
+from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from entrenar_otel import Monitor
 from entrenar_otel.otel import environment
 from entrenar_otel.otel.environment import (
     export_interval_seconds,
     export_timeout_seconds,
     exporter_names,
+    heed_log_level,
     histogram_aggregation,
+    linger_seconds,
     metric_exporter_names,
     metric_exporters,
+    name_unsupported,
     span_export_settings,
     span_exporters,
     wants_prometheus,
@@ -86,7 +91,7 @@ def test_exporters_are_made() -> None:
         one.shutdown()
     (metrics,) = metric_exporters(environ)
     assert type(metrics).__name__ == "ConsoleMetricExporter"
-    assert wants_prometheus(environ) == ("localhost", 9464)
+    assert wants_prometheus(environ) == ("localhost", 9464, False)
 
 
 def test_exporters_that_are_unavailable(
@@ -130,8 +135,13 @@ def test_exporters_that_are_unavailable(
         (span_export_settings, "OTEL_BSP_MAX_QUEUE_SIZE", "10", {"max_queue": 10}, {}),
         (
             lambda environ: wants_prometheus(environ | {"OTEL_METRICS_EXPORTER": "prometheus"}),
-            *("OTEL_EXPORTER_PROMETHEUS_PORT", "80", ("localhost", 80), ("localhost", 9464)),
+            *("OTEL_EXPORTER_PROMETHEUS_PORT", "80", ("localhost", 80, False), ("localhost", 9464, False)),
         ),
+        (
+            lambda environ: wants_prometheus(environ | {"OTEL_METRICS_EXPORTER": "prometheus"}),
+            *("OTEL_EXPORTER_PROMETHEUS_PORT", "80+", ("localhost", 80, True), ("localhost", 9464, False)),
+        ),
+        (lambda environ: linger_seconds(environ, 7.0), "ENTRENAR_METRICS_LINGER", "0", 0.0, 7.0),
     ],
 )
 def test_settings(
@@ -181,3 +191,72 @@ def test_it_is_light() -> None:
     )
     subprocess.run([sys.executable, "-c", program], check=True)
     assert logging.getLogger("entrenar_otel").handlers == []
+
+
+@pytest.fixture
+def own_level(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
+    """Our logger, whose level is put back."""
+    logger = logging.getLogger("entrenar_otel")
+    before = logger.level
+    logger.setLevel(logging.NOTSET)
+    yield logger
+    logger.setLevel(before)
+
+
+@pytest.mark.parametrize(
+    ("given", "level"),
+    [
+        ("", logging.NOTSET),
+        ("ERROR", logging.ERROR),
+        ("warn", logging.WARNING),
+        ("debug", logging.DEBUG),
+        ("none", logging.CRITICAL + 1),
+    ],
+)
+def test_log_level(own_level: logging.Logger, given: str, level: int) -> None:
+    """OTEL_LOG_LEVEL is our logger's, unless the program has set it."""
+    heed_log_level({"OTEL_LOG_LEVEL": given})
+    assert own_level.level == level
+    own_level.setLevel(logging.INFO)
+    heed_log_level({"OTEL_LOG_LEVEL": given})
+    assert own_level.level == logging.INFO
+
+
+def test_an_odd_log_level(own_level: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
+    """Is said; OpenTelemetry's default holds."""
+    heed_log_level({"OTEL_LOG_LEVEL": "loud"})
+    assert own_level.level == logging.INFO
+    assert "OTEL_LOG_LEVEL=loud: expected info or trace or debug" in caplog.text
+
+
+def test_a_monitor_heeds_it(
+    own_level: logging.Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it says anything itself."""
+    monkeypatch.setenv("OTEL_LOG_LEVEL", "error")
+    Monitor("r", lake=tmp_path / "lake", live=tmp_path / "live").close()
+    assert own_level.level == logging.ERROR
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("OTEL_LOGS_EXPORTER", "otlp", "no log records"),
+        ("OTEL_LOGS_EXPORTER", "none", ""),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://ana:hunter2@host:4318/v1/logs", "no log records"),
+        ("OTEL_CONFIG_FILE", "/etc/otel.yaml", "no configuration file"),
+        ("OTEL_EXPERIMENTAL_CONFIG_FILE", "/etc/otel.yaml", "no configuration file"),
+    ],
+)
+def test_what_is_not_supported_is_named_once(
+    variable: str, value: str, told: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what to do; not where somebody else reads it, and without secrets."""
+    monkeypatch.setattr("entrenar_otel.otel.environment._named", set())
+    name_unsupported({variable: value}, has_other=True)
+    assert not caplog.records
+    for _ in range(2):
+        name_unsupported({variable: value}, has_other=False)
+    assert len(caplog.records) == bool(told)
+    assert told in caplog.text
+    assert "hunter2" not in caplog.text

@@ -189,9 +189,10 @@ def test_what_is_left_out_is_said_once(caplog: pytest.LogCaptureFixture) -> None
         content = exposition.write(data(*metrics, resource={"training.run.id": "r"}))
     assert set(read(content)) == {"target_info", "a_b", "h", "twice"}
     assert [record.getMessage() for record in caplog.records] == [
-        "'a.b' and 'a_b' are both a_b in Prometheus; the second is left out",
-        "'h' and 'h.sum' are both h_sum in Prometheus; the second is left out",
-        "'the resource' and 'target.info' are both target_info in Prometheus; the second is left out",
+        "'a.b' and 'a_b' are both a_b in Prometheus; the second is not exported: rename one",
+        "'h' and 'h.sum' are both h_sum in Prometheus; the second is not exported: rename one",
+        "'the resource' and 'target.info' are both target_info in Prometheus; the second is not exported: "
+        "rename one",
         "'损失' is left out: no character of it is allowed in Prometheus",
         '\'twice\' has two series of the labels {run_id="r",on="true"} in Prometheus; the second is left out',
         "'delta' is left out: its temporality is delta, and Prometheus needs cumulative",

@@ -79,7 +79,7 @@ def test_a_name_has_one_owner(caplog: pytest.LogCaptureFixture) -> None:
         ]
         assert claims == [True, True, False, False, True, False]
     assert [record.getMessage() for record in caplog.records] == [
-        "'h' and 'h' are both h in Prometheus; the second is left out",
-        "'h' and 'h.sum' are both h_sum in Prometheus; the second is left out",
-        "'c' and 'other c' are both c in Prometheus; the second is left out",
+        "'h' and 'h' are both h in Prometheus; the second is not exported: rename one",
+        "'h' and 'h.sum' are both h_sum in Prometheus; the second is not exported: rename one",
+        "'c' and 'other c' are both c in Prometheus; the second is not exported: rename one",
     ]

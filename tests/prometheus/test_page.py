@@ -24,6 +24,7 @@ from entrenar_otel import errors
 from entrenar_otel.prometheus import page as page_module
 from entrenar_otel.prometheus.page import MetricsPage
 from entrenar_otel.prometheus.server import PLACE
+from entrenar_otel.prometheus.targets import TargetFile
 
 SECONDS = 20.0  # that a test waits at most for what comes at once
 Serving = Callable[..., AbstractContextManager[MetricsPage]]
@@ -68,7 +69,33 @@ def test_a_port_that_is_unavailable(serving: Serving, caplog: pytest.LogCaptureF
     assert len(caplog.records) == 3
     assert second.start(), "the port is free again"
     second.close()
-    second.close()
+
+
+def test_the_next_free_port(serving: Serving, ask: Ask, tmp_path: Path) -> None:
+    """Where it is asked for, a busy port is no failure; the file says which one it is."""
+    with serving() as page:
+        file = TargetFile(tmp_path, "process")
+        second = MetricsPage(lambda: None, port=page.port, next_free=True, targets=file)
+        assert second.start()
+        assert page.port < second.port < page.port + 100
+        assert second.url.endswith(f":{second.port}/metrics")
+        assert ask(second).status == 200
+        assert json.loads(file.path.read_text())[0]["targets"] == [f"localhost:{second.port}"]
+        second.close()
+        assert not file.path.exists()
+    fixed = MetricsPage(lambda: None, port=page.port, targets=file)  # free by now
+    assert fixed.start()
+    assert not file.path.exists(), "whoever chose the port knows it"
+    fixed.close()
+
+
+def test_a_page_on_all_addresses_is_found_by_the_hosts_name(tmp_path: Path) -> None:
+    """Localhost is another machine for whoever reads the file elsewhere."""
+    file = TargetFile(tmp_path, "process")
+    page = MetricsPage(lambda: None, host="0.0.0.0", port=0, token="t", targets=file)
+    assert page.start()
+    assert json.loads(file.path.read_text())[0]["targets"] == [f"{socket.gethostname()}:{page.port}"]
+    page.close()
 
 
 def test_a_collect_that_raises(serving: Serving, ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
@@ -123,6 +150,7 @@ sys.path[:0] = [{os.path.dirname(__file__)!r}]
 from conftest import LOSS, ask_page, collected
 from entrenar_otel.prometheus.page import MetricsPage
 from entrenar_otel.prometheus.server import PLACE
+from entrenar_otel.prometheus.targets import TargetFile
 page = MetricsPage(collected, port=0)
 assert page.start()
 child_ready, parent_closed = os.pipe(), os.pipe()

@@ -63,9 +63,17 @@ class Kit(Recorder):
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[..., Kit]:
-    """Makes a recorder; `raise_on_bad_value` is an option."""
-    return lambda **options: Kit(tmp_path / "live", **options)
+def make(tmp_path: Path) -> Iterator[Callable[..., Kit]]:
+    """Makes a recorder, whose files are closed in the end; `raise_on_bad_value` is an option."""
+    kits: list[Kit] = []
+
+    def make_kit(**options: Any) -> Kit:
+        kits.append(Kit(tmp_path / "live", **options))
+        return kits[-1]
+
+    yield make_kit
+    for kit in kits:
+        kit.abandon()
 
 
 @pytest.fixture

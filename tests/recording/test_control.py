@@ -11,8 +11,8 @@ import pytest
 
 from entrenar_otel.recording.process.control import (
     Command,
+    CommandRequest,
     ControlFile,
-    Request,
     control_path,
     is_paused,
     send,
@@ -63,7 +63,7 @@ def test_a_command_as_it_is_sent(tmp_path: Path) -> None:
     assert re.fullmatch(r".+ \(pid \d+\)", request.by)
     assert file.take() is None
     assert list(tmp_path.iterdir()) == []
-    assert str(Request(Command.STOP, "me")) == "stop requested by me"
+    assert str(CommandRequest(Command.STOP, "me")) == "stop requested by me"
 
 
 def test_what_others_may_write_is_cut(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_what_others_may_write_is_cut(tmp_path: Path) -> None:
     document = {"command": "stop", "by": "x" * 200, "reason": "y" * 2000}
     control_path(tmp_path, "p").write_text(json.dumps(document))
     request = ControlFile(tmp_path, "p").take()
-    assert request == Request(Command.STOP, "x" * 99 + "…", "y" * 499 + "…")
+    assert request == CommandRequest(Command.STOP, "x" * 99 + "…", "y" * 499 + "…")
 
 
 def test_the_end_of_a_run_leaves_nothing(tmp_path: Path) -> None:

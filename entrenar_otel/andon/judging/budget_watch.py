@@ -25,7 +25,7 @@ class BudgetSpans(SpanProcessor):
     """Judges every span that ends by the budgets; in a forked child, none."""
 
     def __init__(self, budgets: LiveBudgets) -> None:
-        self._ended = budgets.span_ended
+        self._on_span_end = budgets.span_ended
         self._pid = os.getpid()
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -36,7 +36,7 @@ class BudgetSpans(SpanProcessor):
             start_ns, end_ns = span.start_time, span.end_time
             if context is None or start_ns is None or end_ns is None:
                 return
-            self._ended(
+            self._on_span_end(
                 span.name,
                 (end_ns - start_ns) / 1e9,
                 trace_id=context.trace_id,
@@ -66,7 +66,7 @@ class BudgetWatch:
         self._budgets = LiveBudgets(assertions)
         self._memory = ProcessMemory(allocations=self._budgets.needs_allocations)
         self._pid = os.getpid()
-        self._closed = False
+        self._is_closed = False
         self._recorded: dict[Hashable, float] = {}
         self.span_processor: SpanProcessor = BudgetSpans(self._budgets)
 
@@ -79,7 +79,7 @@ class BudgetWatch:
         self._tick(lookup, ended=False)
 
     def _tick(self, lookup: Lookup | None, *, ended: bool) -> None:
-        if self._closed or self._pid != os.getpid():
+        if self._is_closed or self._pid != os.getpid():
             return
         with guard("budgets"):
             self._budgets.memory(*self._memory.read())
@@ -137,8 +137,8 @@ class BudgetWatch:
     def close(self, lookup: Lookup | None = None) -> None:
         """The run has ended: judge it for the last time, and stop measuring. What was measured stays."""
         self._tick(lookup, ended=True)
-        if not self._closed and self._pid == os.getpid():
-            self._closed = True
+        if not self._is_closed and self._pid == os.getpid():
+            self._is_closed = True
             with guard("budgets"):
                 self._memory.close()
 

@@ -27,11 +27,11 @@ class ProcessMemory:
     def __init__(self, *, allocations: bool = False) -> None:
         self._process = psutil.Process()
         self._first_mark = _high_water_mark()
-        self._started = False
+        self._has_started_tracing = False
         self._traces = allocations
         if allocations and not tracemalloc.is_tracing():
             tracemalloc.start()
-            self._started = True
+            self._has_started_tracing = True
             logger.warning(
                 'a budget has tracking_mode = "allocations": tracemalloc runs until the run\'s end, and '
                 "slows down what allocates much in Python"
@@ -56,15 +56,15 @@ class ProcessMemory:
             return None
         now, peak = tracemalloc.get_traced_memory()
         before = self.peak_allocated_bytes or 0
-        if peak > max(self._first_allocated_peak, before) or (self._started and not before):
+        if peak > max(self._first_allocated_peak, before) or (self._has_started_tracing and not before):
             now = peak
         self.peak_allocated_bytes = max(before, now)
         return now
 
     def close(self) -> None:
         """Stop tracemalloc, if it was started here."""
-        if self._started:
-            self._started = self._traces = False
+        if self._has_started_tracing:
+            self._has_started_tracing = self._traces = False
             tracemalloc.stop()
 
 

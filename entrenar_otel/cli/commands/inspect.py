@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from entrenar_processors.counts import counted
 
 from entrenar_otel.cli.app import Options, Run, open_lake
-from entrenar_otel.cli.output import Console, echo, print_json
+from entrenar_otel.cli.output import Console, complain, echo, print_json
 
 commands = typer.Typer()
 
@@ -161,19 +162,22 @@ def query(
     """
     from entrenar_otel.cli.tables import print_table
     from entrenar_otel.exporters import export_table
+    from entrenar_otel.lake.sql.hints import unknown_metrics
     from entrenar_otel.lake.sql.limits import Limits, whole_process
 
     lake = open_lake()
     statement, run_id = sys.stdin.read() if sql == "-" else sql, lake.find_run(run) if run else None
     with whole_process(Limits.of(memory, spill, timeout)):
         table = lake.query(statement, run_id=run_id, memory=memory, spill=spill, timeout=timeout)
+        if not table.num_rows and (hint := unknown_metrics(statement, lake.metric_names(run_id))):
+            complain(hint)
     if Options.json:
         form = QueryFormat.JSON
     if form is QueryFormat.TABLE and output is None:
         print_table(table, Console())
         return
     text = export_table(table, "csv" if form is QueryFormat.TABLE else form.value, output)
-    _print_export(text, f"{table.num_rows} rows written to {output}")
+    _print_export(text, f"{counted(table.num_rows, 'row')} written to {output}")
 
 
 @commands.command()

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from entrenar_processors.counts import counted
 from rich.text import Text
 
 from entrenar_otel.cli.app import Options, open_lake
@@ -59,11 +60,12 @@ def _command(name: str, run: str, reason: str, wait_seconds: float) -> None:
     run_id = lake.find_run(run)
     answers = give(lake, run_id, Command(name), reason, wait_seconds)
     if Options.json:
-        print_json([{"run_id": run_id, "command": name, **vars(one)} for one in answers])
+        print_json([{"run_id": run_id, "command": name, **vars(answer)} for answer in answers])
     else:
-        for one in answers:
-            echo(f"{name}: run {printable_line(run_id)}, rank {one.rank} {_outcome(name, one, wait_seconds)}")
-    if not all(one.taken for one in answers):
+        for answer in answers:
+            outcome = _outcome(name, answer, wait_seconds)
+            echo(f"{name}: run {printable_line(run_id)}, rank {answer.rank} {outcome}")
+    if not all(answer.taken for answer in answers):
         raise typer.Exit(1)
 
 
@@ -95,16 +97,16 @@ def recover(
     lake = open_lake(must_exist=False)
     recovered = lake.recover(force=force)
     if Options.json:
-        print_json([{**vars(one), "path": str(one.path)} for one in recovered])
+        print_json([{**vars(segment), "path": str(segment.path)} for segment in recovered])
         return
-    for one in recovered:
-        process = f"{printable_line(one.run_id)} (attempt {one.attempt}, rank {one.rank})"
-        echo(f"recovered {one.rows:,} rows of run {process}")
-        if one.spans:
-            spans = "1 span that was" if len(one.spans) == 1 else f"{len(one.spans):,} spans that were"
-            echo(f"  ended {spans} open when the process died")
-        if one.damage:
-            Console(soft_wrap=True).print(Text(f"  damaged: {one.damage}", style="yellow"))
+    for segment in recovered:
+        process = f"{printable_line(segment.run_id)} (attempt {segment.attempt}, rank {segment.rank})"
+        echo(f"recovered {counted(segment.rows, 'row')} of run {process}")
+        if segment.spans:
+            verb = "was" if len(segment.spans) == 1 else "were"
+            echo(f"  ended {counted(len(segment.spans), 'span')} that {verb} open when the process died")
+        if segment.damage:
+            Console(soft_wrap=True).print(Text(f"  damaged: {segment.damage}", style="yellow"))
     if not recovered:
         echo(f"nothing to recover for {lake.url} in {lake.live}")
 
@@ -129,18 +131,19 @@ def prune(
     runs = lake.prune(age, run_id) if yes else lake.prunable(age, run_id)
     if Options.json:
         print_json(
-            [{"run_id": one.run_id, "ended_at": one.ended_at, "bytes": one.size_bytes, "removed": yes}
-             for one in runs]
+            [{"run_id": run.run_id, "ended_at": run.ended_at, "bytes": run.size_bytes, "removed": yes}
+             for run in runs]
         )  # fmt: skip
         return
-    for one in runs:
+    verb = "removed" if yes else "would remove"
+    for ended in runs:
         echo(
-            f"{'removed' if yes else 'would remove'} {one.size_bytes:>12,} B  {printable_line(one.run_id)}"
-            f"  (ended {one.ended_at:%Y-%m-%d %H:%M} UTC)"
+            f"{verb} {ended.size_bytes:>12,} B  {printable_line(ended.run_id)}"
+            f"  (ended {ended.ended_at:%Y-%m-%d %H:%M} UTC)"
         )
-    total = sum(one.size_bytes for one in runs)
+    total = sum(run.size_bytes for run in runs)
     hint = "" if yes or not runs else "; nothing was removed: add --yes to remove them"
-    echo(f"{len(runs)} run{'' if len(runs) == 1 else 's'}, {total:,} bytes{hint}")
+    echo(f"{counted(len(runs), 'run')}, {total:,} bytes{hint}")
 
 
 def parse_age(text: str) -> timedelta:

@@ -1,4 +1,4 @@
-"""Pulse: whether a run that says `running` still does, as far as can be told from here.
+"""Pulse: whether a run that says `running` still does, as far as this host can tell.
 
 A running process rewrites a small file in the lake from time to time, its beat, so that it is seen to live
 from hosts and containers that cannot see its lock. Only its silence proves nothing: it may be suspended, or
@@ -80,10 +80,10 @@ def life_of(storage: Storage, record: RunRecord) -> Life:
 
 def _origin_in_segment(record: RunRecord) -> Origin | None:
     """Where a process says in its segments that it runs."""
-    found: list[Origin | None] = []
+    origins: list[Origin | None] = []
 
     def look(header: dict[str, object]) -> bool:
-        found.append(Origin.parse(header.get("origin")))
+        origins.append(Origin.parse(header.get("origin")))
         return False
 
     try:
@@ -92,7 +92,7 @@ def _origin_in_segment(record: RunRecord) -> Origin | None:
             break
     except (OSError, SegmentError, ValueError):
         return None
-    return found[0] if found else None
+    return origins[0] if origins else None
 
 
 def is_dead(storage: Storage, record: RunRecord) -> bool:

@@ -19,12 +19,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from entrenar_otel.delivery.promise import Promise
 from entrenar_otel.errors import LakeError, describe
 from entrenar_otel.lake.records.config import json_config
 from entrenar_otel.lake.store.catalog import encode_run, run_folder
 from entrenar_otel.lake.store.skipped import name_skipped
 from entrenar_otel.lake.store.storage import Storage, walk
-from entrenar_otel.lake.tables.schema import RUNS, Owner, conform
+from entrenar_otel.lake.tables.schema import RUNS, RUNS_WITH_DAY, Owner, conform
 from entrenar_otel.recording.header import is_day, is_process_name
 from entrenar_otel.redact import arguments_without_secrets, redacted, settings_without_secrets
 
@@ -32,10 +33,11 @@ RUNNING, COMPLETED, STOPPED, CRASHED = "running", "completed", "stopped", "crash
 STATES = (RUNNING, COMPLETED, STOPPED, CRASHED)
 #: Of a run that says `running` when neither its life nor its death is seen; in no record.
 UNKNOWN = "unknown"
-#: Version of the record's format; one without is 1. A later one is left alone.
-FORMAT = 1
-_NAME = re.compile(r"runs/day=[\d-]{10}/run=[^/]{1,255}/attempt-(\d{4,10})-rank-(\d{5,10})\.parquet")
-#: A record has what a configuration and a command line have: more is none of ours.
+#: Version of the record's format; one without is 1. A later one is left alone. In 1 the day was a column
+#: beside the key of the folder, of the same name, which pandas and pyarrow refuse.
+FORMAT = 2
+_NAME = re.compile(r"runs/day=([\d-]{10})/run=[^/]{1,255}/attempt-(\d{4,10})-rank-(\d{5,10})\.parquet")
+#: A record holds a configuration and a command line: a larger file is not one of ours.
 _MAX_RECORD_BYTES = 64 << 20
 
 
@@ -127,7 +129,7 @@ def new_record(
         process=process,
         live=live,
         git_commit=git_commit(),
-        argv=[_utf8(one) for one in arguments_without_secrets(sys.argv)],
+        argv=[_utf8(argument) for argument in arguments_without_secrets(sys.argv)],
         host=socket.gethostname(),
         pid=os.getpid(),
         python=platform.python_version(),
@@ -140,6 +142,8 @@ def _utf8(text: str) -> str:
 
 
 _git_commits: dict[str, str | None] = {}
+#: For all that git is asked.
+_GIT_SECONDS = 5.0
 
 
 def git_commit() -> str | None:
@@ -149,7 +153,10 @@ def git_commit() -> str | None:
     except OSError:
         return None
     if folder not in _git_commits:
-        _git_commits[folder] = _ask_git()
+        # A command never seems to end where another thread forked as it began (the child has its pipes), or
+        # where the file system hangs.
+        asked = Promise("entrenar-git", _ask_git)
+        _git_commits[folder] = asked.result() if asked.wait(_GIT_SECONDS) else None
     return _git_commits[folder]
 
 
@@ -159,7 +166,7 @@ def _ask_git() -> str | None:
             ["git", *arguments],
             capture_output=True,
             text=True,
-            timeout=5,
+            timeout=_GIT_SECONDS,
             check=True,
             stdin=subprocess.DEVNULL,
         )
@@ -204,19 +211,19 @@ def attempt_of(storage: Storage, run_id: str, rank: int, process: str) -> int:
 
 def _claimed_by(storage: Storage, run_id: str, rank: int, process: str) -> RunRecord | None:
     records = find_records(storage, run_id) if process else []
-    return next((one for one in records if (one.rank, one.process) == (rank, process)), None)
+    return next((record for record in records if (record.rank, record.process) == (rank, process)), None)
 
 
 def _last_attempt(storage: Storage, run_id: str, rank: int) -> int:
     """The number of the last attempt, by the records' names: one that cannot be read is taken, too."""
-    found = [_NAME.fullmatch(name) for name in _record_names(storage, run_id)]
-    return max((int(one[1]) for one in found if one is not None and int(one[2]) == rank), default=0)
+    matches = [_NAME.fullmatch(name) for name in _record_names(storage, run_id)]
+    return max((int(match[2]) for match in matches if match is not None and int(match[3]) == rank), default=0)
 
 
 def find_records(storage: Storage, run_id: str | None = None) -> list[RunRecord]:
     """The records of all runs, or of one, oldest first."""
-    found = (read_record(storage, name) for name in _record_names(storage, run_id))
-    records = [record for record in found if record is not None]
+    readings = (read_record(storage, name) for name in _record_names(storage, run_id))
+    records = [record for record in readings if record is not None]
     return sorted(records, key=lambda r: (r.started_at, r.run_id, r.attempt, r.rank))
 
 
@@ -235,7 +242,7 @@ def read_record(storage: Storage, name: str) -> RunRecord | None:
 
     Raises LakeError where the lake does not answer.
     """
-    if _NAME.fullmatch(name) is None:
+    if (parsed := _NAME.fullmatch(name)) is None:
         return None
     where = storage.location(name)
     try:
@@ -251,8 +258,10 @@ def read_record(storage: Storage, name: str) -> RunRecord | None:
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             if file.metadata.num_rows != 1:
                 raise ValueError(f"expected one row, found {file.metadata.num_rows}")
-            (row,) = conform(file.read(), RUNS).to_pylist()
-        if (row["format"] or FORMAT) > FORMAT:
+            table = file.read()
+            (row,) = conform(table, RUNS).to_pylist()
+        row["day"] = table["day"][0].as_py() if "day" in table.column_names else parsed[1]
+        if (row["format"] or 1) > FORMAT:
             name_skipped(
                 where,
                 f"the run record {where} was written by a later version of entrenar-otel (format "
@@ -271,12 +280,12 @@ _KINDS: dict[str, type] = {"str": str, "int": int, "datetime": datetime, "list[s
 def _checked(row: dict[str, Any], name: str) -> RunRecord:
     """The record of a row, where it is what we would have written under this name. Raises ValueError."""
     given: dict[str, Any] = {"world_size": 1, "config": "{}", "config_hash": ""}  # an old one may be without
-    for one in fields(RunRecord):
-        value, kind = row[one.name], _KINDS[str(one.type).removesuffix(" | None")]
+    for column in fields(RunRecord):
+        value, kind = row[column.name], _KINDS[str(column.type).removesuffix(" | None")]
         if value is not None:
             if type(value) is not kind:
-                raise ValueError(f"{one.name} is {describe(value)}")
-            given[one.name] = value
+                raise ValueError(f"{column.name} is {describe(value)}")
+            given[column.name] = value
     record = RunRecord(**given)
     json.loads(record.config)
     if record.name != name or not is_day(record.day):
@@ -299,17 +308,17 @@ def record_from(document: Any) -> RunRecord | None:
         given = {name: value for name, value in document.items() if name in RunRecord.__dataclass_fields__}
         started = datetime.fromisoformat(given["started_at"])
         record = RunRecord(**{**given, "started_at": started, "attempt": 0})
-        (row,) = record_row(record).to_pylist()
+        (row,) = records_table([record]).to_pylist()
         return _checked(row, record.name)
     except (AttributeError, KeyError, TypeError, ValueError, pa.ArrowException):
         return None
 
 
 def record_row(record: RunRecord) -> pa.Table:
-    """The record as a table of one row."""
-    return pa.Table.from_pylist([asdict(record)], schema=RUNS)
+    """The record as it is written, a table of one row; its day is in its name."""
+    return pa.Table.from_pylist([asdict(record) | {"format": FORMAT}], schema=RUNS)
 
 
 def records_table(records: list[RunRecord]) -> pa.Table:
-    """The records as a table."""
-    return pa.Table.from_pylist([asdict(record) for record in records], schema=RUNS)
+    """The records as a table, each with its day."""
+    return pa.Table.from_pylist([asdict(record) for record in records], schema=RUNS_WITH_DAY)

@@ -45,7 +45,7 @@ class Execution:
         self._connection, self._sql, self._parameters = connection, sql, parameters
         self._limits = limits
         self._stop = False
-        self._closed = False
+        self._is_closed = False
         self._answer: Promise[pa.Table] | None = None
 
     def result(self, deadline: float) -> pa.Table:
@@ -61,7 +61,7 @@ class Execution:
         while answer is not None and not answer.is_done and time.monotonic() < end:
             self._connection.interrupt()  # again: one that had not begun yet did not notice
             answer.wait(_LOOK_SECONDS)
-        self._closed = True
+        self._is_closed = True
         if answer is None or answer.is_done:
             self._connection.close()
 
@@ -83,7 +83,7 @@ class Execution:
         except MemoryError as error:
             raise QueryError(out_of_memory(str(error), self._limits)) from None
         finally:
-            if self._closed:  # nobody waits any more
+            if self._is_closed:  # nobody waits any more
                 self._connection.close()
 
     def _read(self) -> pa.Table:
@@ -146,7 +146,7 @@ def spill_folder() -> Iterator[str]:
 
 @cache
 def _remove_left() -> None:
-    """Remove such folders of processes that were killed; once a process."""
+    """Remove such folders of killed processes, once per process."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
         with contextlib.suppress(OSError):
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -41,11 +41,11 @@ def parse_size(text: str | int, name: str) -> int:
     >>> parse_size("2GB", "memory"), parse_size("1.5 GiB", "memory"), parse_size(4096, "memory")
     (2000000000, 1610612736, 4096)
     """
-    found = _SIZE.fullmatch(str(text))
-    unit = _UNITS.get(found[2].upper() or "B") if found else None
-    if found is None or unit is None:
+    match = _SIZE.fullmatch(str(text))
+    unit = _UNITS.get(match[2].upper() or "B") if match else None
+    if match is None or unit is None:
         raise ConfigError(f"{name}: expected a size such as 2GB or 500MB, got {str(text)!r}")
-    return int(float(found[1]) * unit)
+    return int(float(match[1]) * unit)
 
 
 def size_text(size_bytes: float) -> str:

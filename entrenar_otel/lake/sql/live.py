@@ -85,18 +85,18 @@ def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
             first_seq=snapshot.first_seq,
             eras=eras_of(snapshot.header),
         )
-    except Exception as error:  # untrusted: records with valid checksums that are none of ours
+    except Exception as error:  # untrusted: records with valid checksums that are not ours
         raise SegmentError(f"{snapshot.path} cannot be decoded: {type(error).__name__}: {error}") from None
-    notes = [str(one) for one in decoded.damage if not one.tail]
+    notes = [str(damage) for damage in decoded.damage if not damage.tail]
     lost_tail = decoded.end < snapshot.synced_to
-    if lost_tail and not any(one.tail for one in decoded.damage):
+    if lost_tail and not any(damage.tail for damage in decoded.damage):
         notes.append(
             f"records between offset {decoded.end} and {snapshot.synced_to} were written and are missing"
         )
     if snapshot.cut_bytes:
         notes.append(f"the file is {snapshot.cut_bytes} bytes shorter than it was created")
-    if any(one.tail for one in decoded.damage) and (lost_tail or writer_is_dead(snapshot)):
-        notes += [str(one) for one in decoded.damage if one.tail]
+    if any(damage.tail for damage in decoded.damage) and (lost_tail or writer_is_dead(snapshot)):
+        notes += [str(damage) for damage in decoded.damage if damage.tail]
     note = f"{snapshot.path}: {'; '.join(notes)}" if notes else None
     return LiveSegment(snapshot, decoded, note)
 
@@ -112,7 +112,7 @@ def read_live(live: Path, url: str, run_id: str | None = None) -> list[LiveSegme
     def wanted(header: Mapping[str, Any]) -> bool:
         return header["lake"] == url and run_id in (None, header["run_id"])
 
-    found: list[LiveSegment] = []
+    segments: list[LiveSegment] = []
     seen: set[Path] = set()
     for _ in range(_TRIES):
         complete = True
@@ -123,7 +123,7 @@ def read_live(live: Path, url: str, run_id: str | None = None) -> list[LiveSegme
             try:
                 snapshot = read_segment(path, wanted)
                 if snapshot is not None:
-                    found.append(segment := decode_snapshot(snapshot))
+                    segments.append(segment := decode_snapshot(snapshot))
                     if segment.damage_note:
                         say_once(path, segment.damage_note)
             except FileNotFoundError:
@@ -137,4 +137,4 @@ def read_live(live: Path, url: str, run_id: str | None = None) -> list[LiveSegme
                 continue
         if complete:
             break
-    return found
+    return segments

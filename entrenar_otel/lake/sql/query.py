@@ -14,45 +14,45 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from entrenar_otel.errors import QueryError
+from entrenar_otel.errors import EntrenarError, QueryError
 from entrenar_otel.lake.records.pulse import as_seen
 from entrenar_otel.lake.records.runs import attempt_of, find_records, records_table
+from entrenar_otel.lake.sql.definitions import (
+    ALERTS_VIEW,
+    EVENTS_VIEW,
+    RUNS_VIEW,
+    SUMMARIES_VIEW,
+    create,
+    unread,
+)
 from entrenar_otel.lake.sql.execution import Execution, out_of_memory, spill_folder
+from entrenar_otel.lake.sql.hints import explained, is_about_names
 from entrenar_otel.lake.sql.limits import Limits
 from entrenar_otel.lake.sql.live import LiveSegment, read_live
-from entrenar_otel.lake.sql.views import ALERTS, not_held, sql_text, view_events, view_files, view_spans
+from entrenar_otel.lake.sql.severity import CREATE_TYPE
+from entrenar_otel.lake.sql.statement import by_severity, check_sql
+from entrenar_otel.lake.sql.views import event_rows_of, not_held, span_rows_of, sql_text, view_files
 from entrenar_otel.lake.store.catalog import list_files, list_metrics, list_pruned
 from entrenar_otel.lake.store.storage import Storage, is_gone
 from entrenar_otel.lake.tables.rows import in_memory_table
-from entrenar_otel.lake.tables.schema import CURVES, METRICS, SUMMARIES
+from entrenar_otel.lake.tables.schema import CURVES, EVENTS, METRICS, RUNS_WITH_DAY, SPANS, SUMMARIES
 
 _TRIES = 8
+_METRIC_NAMES = "SELECT DISTINCT metric FROM metrics ORDER BY 1"
+_HINT_SECONDS = 5.0
 #: Errors by which a missing file may show; what Arrow reads (object storage) fails as invalid input.
 _MISSING = (duckdb.IOException, duckdb.HTTPException, duckdb.InvalidInputException)
 _LIVE = ("metrics", "events", "spans", "alerts")
-_VIEWS = (*_LIVE, "runs", "curves", "summaries")
-
-
-def check_sql(sql: str, connection: duckdb.DuckDBPyConnection) -> None:
-    """Accept exactly one SELECT (or its EXPLAIN, without ANALYZE); raises QueryError."""
-    try:
-        statements = connection.extract_statements(sql)
-    except duckdb.Error as error:
-        raise QueryError(str(error)) from None
-    if len(statements) != 1:
-        raise QueryError(f"expected one SELECT, got {len(statements)} statements")
-    kind = statements[0].type
-    if kind == duckdb.StatementType.EXPLAIN:
-        # The query must follow at once: only DuckDB knows what it takes for a comment in between
-        inner = re.match(r"\s*EXPLAIN\s+(?=(?:SELECT|WITH|FROM|VALUES)\b)", statements[0].query, flags=re.I)
-        if inner is None:
-            raise QueryError(
-                "expected EXPLAIN SELECT …; EXPLAIN ANALYZE and options are not accepted: "
-                "they run the statement"
-            )
-        check_sql(statements[0].query[inner.end() :], connection)
-    elif kind != duckdb.StatementType.SELECT:
-        raise QueryError(f"only SELECT is accepted, got {kind.name}: the lake is read-only here")
+#: The tables behind the views; `alerts` come from events.
+_TABLES = {
+    "metrics": METRICS,
+    "events": EVENTS,
+    "spans": SPANS,
+    "runs": RUNS_WITH_DAY,
+    "curves": CURVES,
+    "summaries": SUMMARIES,
+}
+VIEWS = (*_TABLES, "alerts")
 
 
 def run_query(
@@ -86,22 +86,35 @@ def _answer(
             check_sql(sql, connection)
             _make_views(connection, storage, live, sql, run_id)
             _lock(connection, storage)
-            execution = Execution(connection, sql, parameters, limits)
+            execution = Execution(connection, by_severity(sql), parameters, limits)
             return execution.result(deadline)
         except (*_MISSING, FileNotFoundError) as error:
             # A listed file was compacted or pruned before it was opened: look again.
             if attempt == _TRIES - 1 or not is_gone(error):
                 raise QueryError(str(error)) from None
+            continue
         except duckdb.OutOfMemoryException as error:
             raise QueryError(out_of_memory(str(error), limits)) from None
         except duckdb.Error as error:
-            raise QueryError(str(error)) from None
+            wrong = error
         finally:
             if execution is None:
                 connection.close()
             else:
                 execution.close()
+        # after the connection is closed: what the metrics are called is another query
+        names = metric_names(storage, live, run_id) if is_about_names(wrong) else []
+        raise QueryError(explained(str(wrong), sql, VIEWS, names)) from None
     raise AssertionError("unreachable")
+
+
+def metric_names(storage: Storage, live: Path, run_id: str | None = None) -> list[str]:
+    """The names of the metrics, where they are quickly found: they are for a hint only."""
+    try:
+        table = run_query(storage, live, _METRIC_NAMES, [], run_id, Limits.of(timeout=_HINT_SECONDS))
+    except (EntrenarError, OSError):
+        return []
+    return [str(name) for name in table.column(0).to_pylist()]
 
 
 def connect(limits: Limits, spill: str) -> duckdb.DuckDBPyConnection:
@@ -133,42 +146,55 @@ def _lock(connection: duckdb.DuckDBPyConnection, storage: Storage) -> None:
 def _make_views(
     connection: duckdb.DuckDBPyConnection, storage: Storage, live: Path, sql: str, run_id: str | None
 ) -> None:
-    mentioned = {view for view in _VIEWS if re.search(rf"\b{view}\b", sql, flags=re.I)}
-    segments = read_live(live, storage.url, run_id) if mentioned.intersection(_LIVE) else []  # first
+    """Make all views; only those that the statement names, and what they are made of, are read."""
+    named = {view for view in VIEWS if re.search(rf"\b{view}\b", sql, flags=re.I)}
+    named |= {"events"} if "alerts" in named else set()
+    named |= {"metrics"} if "summaries" in named else set()
+    segments = read_live(live, storage.url, run_id) if named.intersection(_LIVE) else []  # first
     for segment in segments:
         if not segment.owner.attempt:  # its process has not heard of the lake yet
             owner, process = segment.owner, segment.snapshot.process
             segment.snapshot.header["attempt"] = attempt_of(storage, owner.run_id, owner.rank, process)
-    if "metrics" in mentioned:
-        _view_metrics(connection, storage, segments, run_id)
-    if mentioned & {"events", "alerts"}:
-        view_events(connection, storage, segments, run_id)
-    if "alerts" in mentioned:
-        connection.execute(ALERTS)
-    if "spans" in mentioned:
-        view_spans(connection, storage, segments, run_id)
-    if "runs" in mentioned:
-        connection.register("runs", runs_table(storage, run_id))
-    for view, schema in (("curves", CURVES), ("summaries", SUMMARIES)):
-        if view in mentioned:
-            names = [file.name for file in list_files(storage, view, run_id)]
-            view_files(connection, storage, view, names, schema)
+    connection.execute(CREATE_TYPE)
+    for table in _TABLES:
+        if table not in named:
+            _define(connection, table, unread(table, _TABLES[table]))
+        elif table == "metrics":
+            _view_metrics(connection, storage, segments, run_id)
+        elif table == "events":
+            _define(connection, table, event_rows_of(connection, storage, segments, run_id))
+        elif table == "spans":
+            _define(connection, table, span_rows_of(connection, storage, segments, run_id))
+        elif table == "runs":
+            connection.register("runs_seen", runs_table(storage, run_id))
+            _define(connection, table, "FROM runs_seen")
+        else:
+            names = [file.name for file in list_files(storage, table, run_id)]
+            view_files(connection, storage, f"{table}_files", names, _TABLES[table])
+            _define(connection, table, f"FROM {table}_files")
+    connection.execute(create("alerts", ALERTS_VIEW))
+
+
+def _define(connection: duckdb.DuckDBPyConnection, view: str, rows: str) -> None:
+    """Make a view of these rows, with what it says of them."""
+    definition = {"events": EVENTS_VIEW, "runs": RUNS_VIEW, "summaries": SUMMARIES_VIEW}.get(view, "{rows}")
+    connection.execute(create(view, definition.format(rows=rows)))
 
 
 def _view_metrics(
     connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
 ) -> None:
     files = list_metrics(storage, run_id)  # second
-    owners = {(one.snapshot.header["day"], one.owner.run_id) for one in segments}
+    owners = {(segment.snapshot.header["day"], segment.owner.run_id) for segment in segments}
     pruned = [file for day, run in sorted(owners) for file in list_pruned(storage, day, run)]
-    batches = [batch for one in not_held(segments, [*files, *pruned]) for batch in one.metrics()]
+    batches = [batch for segment in not_held(segments, [*files, *pruned]) for batch in segment.metrics()]
     view_files(connection, storage, "metrics_files", [file.name for file in files], METRICS)
     if batches:
         connection.register("metrics_live", in_memory_table(batches))
         source = "SELECT * FROM metrics_files UNION ALL SELECT * FROM metrics_live"
     else:
         source = "SELECT * FROM metrics_files"
-    connection.execute(f"CREATE TEMP VIEW metrics AS {source}")
+    _define(connection, "metrics", source)
 
 
 def runs_table(storage: Storage, run_id: str | None = None) -> pa.Table:

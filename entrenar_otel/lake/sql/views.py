@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
+from entrenar_otel.lake.sql.definitions import create
 from entrenar_otel.lake.sql.live import LiveSegment, writer_is_dead
 from entrenar_otel.lake.store.catalog import DataFile, list_files
 from entrenar_otel.lake.store.files import Group, by_schema, empty_of, sql_type
@@ -38,20 +39,20 @@ def view_files(
             source = f"{view}_{number}"
             connection.register(source, group.dataset(storage))
         parts.append(f"SELECT {_columns(group, schema)} FROM {source}")
-    connection.execute(f"CREATE TEMP VIEW {view} AS {' UNION ALL '.join(parts)}")
+    connection.execute(create(view, " UNION ALL ".join(parts)))
 
 
 def _columns(group: Group, schema: pa.Schema) -> str:
     """Today's columns, of files with that group's."""
-    found = []
+    columns = []
     for field in schema:
         at = group.schema.get_field_index(field.name)
         if at >= 0 and group.schema.field(at).type == field.type:
-            found.append(field.name)
+            columns.append(field.name)
         else:
             value = field.name if at >= 0 else empty_of(field.type)
-            found.append(f"TRY_CAST({value} AS {sql_type(field.type)}) AS {field.name}")
-    return ", ".join(found)
+            columns.append(f"TRY_CAST({value} AS {sql_type(field.type)}) AS {field.name}")
+    return ", ".join(columns)
 
 
 def sql_text(value: str) -> str:
@@ -71,29 +72,27 @@ def not_held(segments: list[LiveSegment], files: list[DataFile]) -> list[LiveSeg
     return [segment for segment in segments if not is_held(segment.snapshot)]
 
 
-def view_events(
+def event_rows_of(
     connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
-) -> None:
-    """Make the view `events`: those in files, and those of live segments that no file holds."""
+) -> str:
+    """The rows of `events`, in SQL: those in files, and those of live segments that no file holds."""
     segments = _readable(segments)
     files = list_files(storage, "events", run_id)  # second
-    rows = [event_rows(one.journal.events, one.owner) for one in not_held(segments, files)]
+    rows = [event_rows(segment.journal.events, segment.owner) for segment in not_held(segments, files)]
     view_files(connection, storage, "events_files", [file.name for file in files], EVENTS)
     connection.register("events_live", pa.concat_tables([EVENTS.empty_table(), *rows]))
-    connection.execute(
-        "CREATE TEMP VIEW events AS SELECT * FROM events_files UNION ALL SELECT * FROM events_live"
-    )
+    return "SELECT * FROM events_files UNION ALL SELECT * FROM events_live"
 
 
-def view_spans(
+def span_rows_of(
     connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
-) -> None:
-    """Make the view `spans`. An open span may be in several segments, and by now, ended, in a file."""
+) -> str:
+    """The rows of `spans`, in SQL. An open span may be in several segments, and by now, ended, in a file."""
     segments = _readable(segments)
     still_open = _open_spans(segments)  # also of segments held by a file, which has only their ended spans
     files = list_files(storage, "spans", run_id)  # second
     empty = SPANS.empty_table()
-    ended = [span_rows(one.journal.ended, one.owner) for one in not_held(segments, files)]
+    ended = [span_rows(segment.journal.ended, segment.owner) for segment in not_held(segments, files)]
     view_files(connection, storage, "spans_files", [file.name for file in files], SPANS)
     connection.register("spans_live", pa.concat_tables([empty, *ended]))
     source = "SELECT * FROM spans_files UNION ALL SELECT * FROM spans_live"
@@ -106,15 +105,15 @@ def view_spans(
             " UNION ALL SELECT * FROM spans_open WHERE (trace_id, span_id) NOT IN"
             " (SELECT (trace_id, span_id) FROM spans_recent)"
         )
-    connection.execute(f"CREATE TEMP VIEW spans AS {source}")
+    return source
 
 
 def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
     """Spans without an end in any of the segments, each once; those of a dead process are errors."""
-    ended = {span_key(one) for segment in segments for one in segment.journal.ended}
-    found = []
+    ended = {span_key(span) for segment in segments for span in segment.journal.ended}
+    tables = []
     for segment in segments:
-        fresh = [one for one in segment.journal.open if span_key(one) not in ended]
+        fresh = [span for span in segment.journal.open if span_key(span) not in ended]
         if not fresh:
             continue
         ended.update(map(span_key, fresh))
@@ -124,8 +123,8 @@ def _open_spans(segments: list[LiveSegment]) -> list[pa.Table]:
             if writer_is_dead(segment.snapshot)
             else {}
         )
-        found.append(span_rows([one | state for one in fresh], segment.owner))
-    return found
+        tables.append(span_rows([span | state for span in fresh], segment.owner))
+    return tables
 
 
 def _readable(segments: list[LiveSegment]) -> list[LiveSegment]:
@@ -139,58 +138,3 @@ def _readable(segments: list[LiveSegment]) -> list[LiveSegment]:
         else:
             good.append(segment)
     return good
-
-
-#: Alerts, one row an episode, from their events; and the start and end of each run, as INFO.
-ALERTS = """
-CREATE TEMP VIEW alerts AS
-WITH told AS (
-    -- of two in one microsecond, the later has counted more
-    SELECT *, attributes['episode'] AS episode, attributes['state'] AS state,
-        (timestamp, coalesce(try_cast(attributes['count'] AS BIGINT), 0)) AS place
-    FROM events WHERE name = 'training.alert'
-), episodes AS (
-    SELECT
-        run_id, attempt, rank, episode,
-        coalesce(min(timestamp) FILTER (state = 'firing'), min(timestamp)) AS started_at,
-        max(timestamp) FILTER (state = 'resolved') AS ended_at,
-        arg_max(severity, place) FILTER (state = 'firing') AS level,
-        -- the state comes before the time: a clock may have been set back meanwhile
-        coalesce(
-            arg_max(attributes, place) FILTER (state = 'resolved'), arg_max(attributes, place)
-        ) AS last,
-        coalesce(
-            arg_min(attributes, place) FILTER (state = 'firing'), arg_min(attributes, place)
-        ) AS first,
-        max(attributes['incident']) AS incident
-    FROM told GROUP BY run_id, attempt, rank, episode
-), acted AS (
-    SELECT
-        run_id, attempt, rank, attributes['episode'] AS episode,
-        max(attributes['incident']) AS incident,
-        arg_max(coalesce(attributes['outcome'], attributes['action']), timestamp) AS outcome
-    FROM events WHERE name = 'training.action' GROUP BY ALL
-)
-SELECT
-    started_at, ended_at, run_id, attempt, rank, first['name'] AS name,
-    coalesce(level, 'INFO') AS level, last['source'] AS source, last['action'] AS action,
-    CASE WHEN ended_at IS NULL THEN 'firing' ELSE 'resolved' END AS state,
-    first['summary'] AS summary, first['metric'] AS metric,
-    map_from_entries(
-        [(e.key[5:], e.value) FOR e IN map_entries(first) IF starts_with(e.key, 'tag.')]
-    ) AS tags,
-    try_cast(first['epoch'] AS INTEGER) AS epoch, try_cast(first['batch'] AS INTEGER) AS batch,
-    try_cast(first['step'] AS BIGINT) AS step, try_cast(first['value'] AS DOUBLE) AS value,
-    try_cast(first['expected'] AS DOUBLE) AS expected, try_cast(first['score'] AS DOUBLE) AS score,
-    try_cast(last['peak'] AS DOUBLE) AS peak, try_cast(last['count'] AS BIGINT) AS count,
-    coalesce(acted.incident, episodes.incident) AS incident, outcome, episode
-FROM episodes LEFT JOIN acted USING (run_id, attempt, rank, episode)
-UNION ALL
-SELECT
-    timestamp, timestamp, run_id, attempt, rank, replace(name[10:], '.', '_'),
-    'INFO', 'run', 'log', 'resolved',
-    CASE name WHEN 'training.run.started' THEN 'run started'
-        ELSE 'run ended: ' || coalesce(attributes['training.run.state'], '?') END,
-    NULL, MAP {}, epoch, batch, step, NULL, NULL, NULL, NULL, 1, NULL, NULL, name
-FROM events WHERE name IN ('training.run.started', 'training.run.ended')
-"""

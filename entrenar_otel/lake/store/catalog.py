@@ -58,11 +58,11 @@ class DataFile:
 
 def parse_name(folder: str, base: str) -> DataFile | None:
     """What a file holds, from its name; None if the name is not one of ours."""
-    found = _FILE.fullmatch(base)
-    if found is None:
+    match = _FILE.fullmatch(base)
+    if match is None:
         return None
-    first = int(found["first"])
-    return DataFile(f"{folder}/{base}", found["process"], first, int(found["last"] or first))
+    first = int(match["first"])
+    return DataFile(f"{folder}/{base}", match["process"], first, int(match["last"] or first))
 
 
 def list_folder(storage: Storage, folder: str) -> list[DataFile]:

@@ -18,7 +18,7 @@ from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.store.skipped import name_skipped
 from entrenar_otel.lake.store.storage import Storage, telling_gone
 
-#: A file without it is none of ours: all tables say whose their rows are.
+#: A file without it is not one of ours: all tables say whose their rows are.
 _NEEDED = "run_id"
 #: Requests at once to an object store.
 _THREADS = 16
@@ -43,19 +43,19 @@ class Group:
 def by_schema(storage: Storage, names: list[str], schema: pa.Schema) -> list[Group]:
     """The readable files of a table, grouped by their columns. Raises FileNotFoundError, LakeError."""
     groups: dict[tuple[tuple[str, str], ...], Group] = {}
-    for name, found in zip(names, _schemas(storage, names), strict=True):
-        if found is None:
+    for name, stored in zip(names, _schemas(storage, names), strict=True):
+        if stored is None:
             continue
-        key = _differences(found, schema)
-        groups.setdefault(key, Group(found if key else schema)).names.append(name)
+        key = _differences(stored, schema)
+        groups.setdefault(key, Group(stored if key else schema)).names.append(name)
     return list(groups.values())
 
 
-def _differences(found: pa.Schema, schema: pa.Schema) -> tuple[tuple[str, str], ...]:
+def _differences(stored: pa.Schema, schema: pa.Schema) -> tuple[tuple[str, str], ...]:
     """Name and type of each column, where they are not those of today in that order; else nothing."""
-    if found.names == schema.names and found.types == schema.types:
+    if stored.names == schema.names and stored.types == schema.types:
         return ()
-    return tuple((one.name, str(one.type)) for one in found)
+    return tuple((column.name, str(column.type)) for column in stored)
 
 
 def _schemas(storage: Storage, names: list[str]) -> Iterator[pa.Schema | None]:
@@ -67,13 +67,13 @@ def _schemas(storage: Storage, names: list[str]) -> Iterator[pa.Schema | None]:
 
 
 def _schema(storage: Storage, name: str) -> pa.Schema | None:
-    """The columns of a file; None where it is none of ours. Raises FileNotFoundError, LakeError."""
+    """The columns of a file; None where it is not one of ours. Raises FileNotFoundError, LakeError."""
     where = storage.location(name)
     try:
         with telling_gone(where):
-            found = pq.read_schema(where, filesystem=getattr(storage, "filesystem", None))
-        if _NEEDED in found.names:
-            return found
+            schema = pq.read_schema(where, filesystem=getattr(storage, "filesystem", None))
+        if _NEEDED in schema.names:
+            return schema
         name_skipped(where, f"{where} is left out: it has no column {_NEEDED}, so it is none of ours")
         return None
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def sql_type(kind: pa.DataType) -> str:
     if pa.types.is_list(kind):
         return f"{sql_type(kind.value_type)}[]"
     if pa.types.is_struct(kind):
-        inner = ", ".join(f'"{one.name}" {sql_type(one.type)}' for one in kind)
+        inner = ", ".join(f'"{column.name}" {sql_type(column.type)}' for column in kind)
         return f"STRUCT({inner})"
     if pa.types.is_timestamp(kind):
         return "TIMESTAMP WITH TIME ZONE"

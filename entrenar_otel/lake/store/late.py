@@ -23,7 +23,7 @@ class LateStorage:
     def __init__(self, location: str | os.PathLike[str], opened: Callable[[], Storage]) -> None:
         text = os.fspath(location)
         parts = urlsplit(text)
-        self._opened = opened
+        self._open = opened
         self._storage: Storage | None = None
         self._is_local = len(parts.scheme) < 2 or parts.scheme == "file"
         if parts.scheme == "file":
@@ -42,7 +42,7 @@ class LateStorage:
     def real(self) -> Storage:
         """The storage itself; waits for it."""
         if self._storage is None:
-            self._storage = self._opened()
+            self._storage = self._open()
         return self._storage
 
     def __getattr__(self, name: str) -> Any:  # `filesystem`, where it has one

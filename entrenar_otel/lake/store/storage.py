@@ -184,26 +184,28 @@ class LocalStorage:
         while not folder.exists():
             missing.append(folder)
             folder = folder.parent
-        for one in reversed(missing):
-            one.mkdir(exist_ok=True)
-            _sync_folder(one.parent)
+        for ancestor in reversed(missing):
+            ancestor.mkdir(exist_ok=True)
+            _sync_folder(ancestor.parent)
 
     def list(self, folder: str) -> list[str]:
-        found = []
+        names = []
         try:
             with os.scandir(self.root / folder) as entries:
-                for one in entries:
-                    if one.name.startswith("."):
+                for entry in entries:
+                    if entry.name.startswith("."):
                         continue
-                    if _is_ours(one):
-                        found.append(one.name)
-                    elif os.path.lexists(one.path):  # else it was removed just now
-                        name_skipped(one.path, f"{one.path} is not a file or folder of ours: it is left out")
+                    if _is_ours(entry):
+                        names.append(entry.name)
+                    elif os.path.lexists(entry.path):  # else it was removed just now
+                        name_skipped(
+                            entry.path, f"{entry.path} is not a file or folder of ours: it is left out"
+                        )
         except (FileNotFoundError, NotADirectoryError):
             return []
         except PermissionError as error:
             name_skipped(error.filename, f"{error.filename} may not be read: it is left out")
-        return found
+        return names
 
     def remove(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)

@@ -53,26 +53,29 @@ def span_key(document: Document) -> tuple[str, str]:
 def close_span(document: Document, at_ns: int, reason: str) -> Document:
     """The end that a dead process could not write."""
     end = max(at_ns, _whole(document.get("start_ns")) or 0)
-    return {**document, "end_ns": end, "status": "ERROR", "status_message": reason, "events": []}
+    given = document.get("attributes")
+    attributes = {**(given if isinstance(given, dict) else {}), "error.type": "_OTHER"}
+    end_fields = {"status": "ERROR", "status_message": reason, "attributes": attributes, "events": []}
+    return {**document, "end_ns": end, **end_fields}
 
 
 def event_rows(documents: Iterable[Document], owner: Owner) -> pa.Table:
     """Events as rows of `events`, in the order of their times."""
     rows = [
         {
-            "timestamp": _time(one.get("time_ns")),
+            "timestamp": _time(event.get("time_ns")),
             **_owner(owner),
-            "name": _text(one.get("name")) or "",
-            "severity": _text(one.get("severity")) or "INFO",
-            "body": _text(one.get("body")),
-            "epoch": _whole(one.get("epoch"), 31),
-            "batch": _whole(one.get("batch"), 31),
-            "step": _whole(one.get("step")),
-            "trace_id": _text(one.get("trace_id")),
-            "span_id": _text(one.get("span_id")),
-            "attributes": _attributes(one),
+            "name": _text(event.get("name")) or "",
+            "severity": _text(event.get("severity")) or "INFO",
+            "body": _text(event.get("body")),
+            "epoch": _whole(event.get("epoch"), 31),
+            "batch": _whole(event.get("batch"), 31),
+            "step": _whole(event.get("step")),
+            "trace_id": _text(event.get("trace_id")),
+            "span_id": _text(event.get("span_id")),
+            "attributes": _attributes(event),
         }
-        for one in documents
+        for event in documents
     ]
     return pa.Table.from_pylist(sorted(rows, key=lambda row: row["timestamp"]), schema=EVENTS)
 
@@ -80,36 +83,36 @@ def event_rows(documents: Iterable[Document], owner: Owner) -> pa.Table:
 def span_rows(documents: Iterable[Document], owner: Owner) -> pa.Table:
     """Started or ended spans as rows of `spans`, in the order of their starts."""
     rows = []
-    for one in documents:
-        start, end = _whole(one.get("start_ns")) or 0, _whole(one.get("end_ns"))
-        trace_id, span_id = span_key(one)
+    for span in documents:
+        start, end = _whole(span.get("start_ns")) or 0, _whole(span.get("end_ns"))
+        trace_id, span_id = span_key(span)
         rows.append(
             {
                 "start_time": _time(start),
                 "end_time": None if end is None else _time(end),
                 "duration_seconds": None if end is None else (end - start) / 1e9,
                 **_owner(owner),
-                "name": _text(one.get("name")) or "",
-                "kind": _text(one.get("kind")) or "INTERNAL",
+                "name": _text(span.get("name")) or "",
+                "kind": _text(span.get("kind")) or "INTERNAL",
                 "trace_id": trace_id,
                 "span_id": span_id,
-                "parent_span_id": _text(one.get("parent_span_id")),
-                "status": _text(one.get("status")) or "UNSET",
-                "status_message": _text(one.get("status_message")),
-                "scope": _text(one.get("scope")) or "",
-                "attributes": _attributes(one),
+                "parent_span_id": _text(span.get("parent_span_id")),
+                "status": _text(span.get("status")) or "UNSET",
+                "status_message": _text(span.get("status_message")),
+                "scope": _text(span.get("scope")) or "",
+                "attributes": _attributes(span),
                 "events": [
                     {
                         "timestamp": _time(event.get("time_ns")),
                         "name": _text(event.get("name")) or "",
                         "attributes": _attributes(event),
                     }
-                    for event in _documents(one.get("events"))
+                    for event in _documents(span.get("events"))
                 ],
                 "links": [
                     dict(zip(("trace_id", "span_id"), span_key(link), strict=True))
                     | {"attributes": _attributes(link)}
-                    for link in _documents(one.get("links"))
+                    for link in _documents(span.get("links"))
                 ],
             }
         )
@@ -148,4 +151,8 @@ def _attributes(document: Document) -> list[tuple[str, str]]:
 
 
 def _documents(value: Any) -> Iterator[Document]:
-    return (one for one in value if isinstance(one, dict)) if isinstance(value, list) else iter(())
+    return (
+        (document for document in value if isinstance(document, dict))
+        if isinstance(value, list)
+        else iter(())
+    )

@@ -42,18 +42,18 @@ def _batch(parts: list[tuple[Series, Column]], owner: Owner) -> pa.RecordBatch:
     metrics = list(dict.fromkeys(series.metric for series, _ in parts))
     codes = [metrics.index(series.metric) for series, _ in parts] if len(metrics) < len(parts) else None
     metric = np.repeat(np.arange(len(parts)) if codes is None else codes, lengths).astype(np.int32)
-    one = np.zeros(n, np.int32)
+    zeros = np.zeros(n, np.int32)
     arrays = [
         pa.array(columns.time_ns // 1000).cast(MICROSECONDS),
-        pa.DictionaryArray.from_arrays(one, pa.array([owner.run_id])),
+        pa.DictionaryArray.from_arrays(zeros, pa.array([owner.run_id])),
         _nullable(columns.epoch),
         _nullable(columns.batch),
         pa.DictionaryArray.from_arrays(metric, pa.array(metrics)),
         pa.array(np.ascontiguousarray(columns.values)),
         _tags(parts, lengths),
         _nullable(columns.step),
-        pa.array(one + np.int32(owner.rank)),
-        pa.array(one + np.int32(owner.attempt)),
+        pa.array(zeros + np.int32(owner.rank)),
+        pa.array(zeros + np.int32(owner.attempt)),
         pa.array(np.ascontiguousarray(columns.seq)),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=METRICS_IN_MEMORY)

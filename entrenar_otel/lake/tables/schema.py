@@ -73,6 +73,8 @@ SUMMARIES = pa.schema(
             pa.field(name, pa.float64())
             for name in ("mean", "std", "min", "max", "last", "p50", "p90", "p99")
         ),
+        # not of a run that a version before 0.5 has pruned
+        *(pa.field(name, pa.int64()) for name in ("nonfinite", "last_step", "min_step", "max_step")),
     ]
 )
 
@@ -95,11 +97,12 @@ RUNS = pa.schema(
         _required("python", _TEXT),
         _required("process", _TEXT),
         _required("live", _TEXT),
-        _required("day", _TEXT),
         _required("dropped", pa.int64()),
         pa.field("format", pa.int32()),  # a record of a version before it is 1
     ]
 )
+#: As the view has it: a file's day is the key of its folder, and must not be a column, too.
+RUNS_WITH_DAY = RUNS.append(_required("day", _TEXT))
 
 EVENTS = pa.schema(
     [
@@ -171,7 +174,7 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def nullable(schema: pa.Schema) -> pa.Schema:
     """The same with columns that may be NULL: those of a file of another version are."""
-    return pa.schema([one.with_nullable(True) for one in schema])
+    return pa.schema([column.with_nullable(True) for column in schema])
 
 
 def _text_columns(path: str, kind: pa.DataType) -> Iterator[str]:

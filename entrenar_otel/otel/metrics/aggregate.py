@@ -56,7 +56,7 @@ class Aggregates:
         self._last_seq = -1
         self.epoch: int | None = None
         self.step: int | None = None
-        self._said = {"epoch": -1, "step": -1}  # seq of the rows that did
+        self._last_seq_with = {"epoch": -1, "step": -1}  # seq of the rows that did
         self._histogram_kind = histogram_kind
         self._states: dict[Series, State] = {}
         # Blocks of one layout share their tuple of series: its identity is a quicker key than its value.
@@ -123,11 +123,11 @@ class Aggregates:
         seq = np.concatenate([block.seq for block in blocks])
         for name in ("epoch", "step"):
             column = np.concatenate([getattr(block, name) for block in blocks])
-            said = np.flatnonzero(column >= 0)
-            if len(said):
-                latest = said[np.argmax(seq[said])]
-                if seq[latest] > self._said[name]:
-                    self._said[name] = int(seq[latest])
+            rows = np.flatnonzero(column >= 0)
+            if len(rows):
+                latest = rows[np.argmax(seq[rows])]
+                if seq[latest] > self._last_seq_with[name]:
+                    self._last_seq_with[name] = int(seq[latest])
                     setattr(self, name, int(column[latest]))
 
     def _new_columns(self, block: Block) -> _Columns:

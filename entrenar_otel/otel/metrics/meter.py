@@ -45,7 +45,7 @@ class TrainingMeterProvider(MeterProvider):
     """
 
     def __init__(self, others: Callable[[], MeterProvider], *, patterns: Sequence[str] = PATTERNS) -> None:
-        if isinstance(patterns, str) or not all(isinstance(one, str) and one for one in patterns):
+        if isinstance(patterns, str) or not all(isinstance(pattern, str) and pattern for pattern in patterns):
             raise ConfigError(
                 f"expected patterns to be a list of names such as 'training.*', got {patterns!r}"
             )
@@ -110,7 +110,7 @@ class TrainingMeterProvider(MeterProvider):
                 instrument.route(recorder, registry)
 
     def _instruments(self) -> list[Recorded]:
-        return [one for meter in self._meters.values() for one in meter.instruments.values()]
+        return [instrument for meter in self._meters.values() for instrument in meter.instruments.values()]
 
     def adopt(self, instrument: Recorded) -> None:
         """A meter has made an instrument: it records into the current run."""
@@ -209,7 +209,7 @@ def _bounds(name: str, advisory: Any) -> tuple[float, ...] | None:
     if advisory is None:
         return None
     try:
-        if not any(isinstance(one, str | bytes) for one in (advisory, *advisory)):
+        if not any(isinstance(item, str | bytes) for item in (advisory, *advisory)):
             bounds = tuple(float(bound) for bound in advisory)
             rising = all(low < high for low, high in pairwise(bounds))
             if rising and all(map(math.isfinite, bounds)):

@@ -56,11 +56,11 @@ class Probe:
 
     def _time(self, args: Any, kwargs: Any) -> Any:
         self.function.__code__ = self._plain
-        begun = time.perf_counter_ns()
+        start = time.perf_counter_ns()
         try:
             return self._twin(*args, **kwargs)
         finally:
-            took = time.perf_counter_ns() - begun
+            took = time.perf_counter_ns() - start
             self.calls += 1
             keep = _MEMORY if self.calls > 1 else 0.0
             self.mean_ns = keep * self.mean_ns + (1.0 - keep) * took

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entrenar_otel.delivery.worker import Worker, stop_all
@@ -32,7 +33,8 @@ class MetricsPipeline:
     """Aggregates what is drained, and gives it to exporters and to `/metrics`.
 
     `source` is the reader of the SDK's instruments, where there are any. `exporters` are a user's own;
-    those that the environment names come in addition, unless `from_environment` is False.
+    those that the environment names come in addition, unless `from_environment` is False. `targets`: the
+    folder in which the page says where it is, and the name of this process.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class MetricsPipeline:
         exporters: Sequence[MetricExporter] = (),
         from_environment: bool = True,
         environ: Mapping[str, str] = os.environ,
+        targets: tuple[Path, str] | None = None,
+        linger_seconds: float = 0.0,
     ) -> None:
         self.resource = resource
         self.aggregates = Aggregates(registry, environment.histogram_aggregation(environ))
@@ -73,15 +77,25 @@ class MetricsPipeline:
         ]
         place = environment.wants_prometheus(environ) if from_environment else None
         if place is not None:
-            self.page = self._make_page(*place, environ)
+            self.page = self._make_page(place, environ, targets)
+        self._linger_seconds = environment.linger_seconds(environ, linger_seconds)
 
-    def _make_page(self, host: str, port: int, environ: Mapping[str, str]) -> MetricsPage:
+    def _make_page(
+        self, at: environment.PageAddress, environ: Mapping[str, str], targets: tuple[Path, str] | None
+    ) -> MetricsPage:
         from entrenar_otel.prometheus.page import MetricsPage
+        from entrenar_otel.prometheus.targets import TargetFile
 
+        file = None
+        if targets is not None:
+            chosen = environ.get("ENTRENAR_METRICS_TARGETS")
+            file = TargetFile(Path(chosen) if chosen else targets[0], targets[1])
         return MetricsPage(
             self.collect,
-            host=host,
-            port=port,
+            host=at.host,
+            port=at.port,
+            next_free=at.next_free,
+            targets=file,
             token=environ.get("ENTRENAR_METRICS_TOKEN") or None,
             certfile=environ.get("ENTRENAR_METRICS_CERTFILE") or None,
             keyfile=environ.get("ENTRENAR_METRICS_KEYFILE") or None,
@@ -140,12 +154,21 @@ class MetricsPipeline:
         done = [worker.wait(number, max(0.0, deadline - time.monotonic())) for worker, number in numbers]
         return all(done) and len(done) == len(self._lanes)
 
-    def close(self, state: str, timeout_seconds: float = 2.0) -> list[str]:
-        """Export the final state, then no more; returns the exporters that hang and were left behind."""
+    def end(self, state: str) -> None:
+        """The run has ended like this: from here on exporters and scrapers are told so."""
         self.state.name = state
+        if self.page is not None:
+            with guard("/metrics"):
+                self.page.linger(self._linger_seconds)
+
+    def close(self, timeout_seconds: float = 2.0) -> list[str]:
+        """Export the final state, then no more; returns the exporters that hang and were left behind.
+
+        The page goes when its last scrape has come, else at once.
+        """
         self.overhead.stop()
         hanging = [worker.name for worker in stop_all(self._workers(), timeout_seconds)]
-        if self.page is not None:
+        if self.page is not None and not self.page.is_lingering:
             with guard("/metrics"):
                 self.page.close()
         return hanging

@@ -40,8 +40,8 @@ CUMULATIVE, DELTA = AggregationTemporality.CUMULATIVE, AggregationTemporality.DE
 def metrics_data(resource: Resource, scopes: Iterable[ScopeMetrics]) -> MetricsData:
     """Scopes of several sources under one resource."""
     by_scope: dict[InstrumentationScope, list[Metric]] = {}
-    for one in scopes:
-        by_scope.setdefault(one.scope, []).extend(one.metrics)
+    for part in scopes:
+        by_scope.setdefault(part.scope, []).extend(part.metrics)
     return MetricsData(
         [
             ResourceMetrics(
@@ -149,11 +149,11 @@ class Temporality:
         self._counters = wanted.get(Counter, CUMULATIVE) is DELTA
         self._up_down = wanted.get(UpDownCounter, CUMULATIVE) is DELTA
         self._histograms = wanted.get(Histogram, CUMULATIVE) is DELTA
-        self._taken: dict[Any, Any] = {}
+        self._exported: dict[Any, Any] = {}
         self._waiting: dict[Any, Any] = {}
 
     def convert(self, data: MetricsData) -> MetricsData | None:
-        """What the exporter shall be given; None where nothing changed since the last commit."""
+        """What to give the exporter; None where nothing has changed since the last commit."""
         if not (self._counters or self._up_down or self._histograms):
             return data
         self._waiting = {}
@@ -163,8 +163,8 @@ class Temporality:
             for scope in resource.scope_metrics:
                 metrics = [
                     converted
-                    for one in scope.metrics
-                    if (converted := self._convert(scope.scope, one)) is not None
+                    for original in scope.metrics
+                    if (converted := self._convert(scope.scope, original)) is not None
                 ]
                 if metrics:
                     scopes.append(replace(scope, metrics=metrics))
@@ -174,7 +174,7 @@ class Temporality:
 
     def commit(self) -> None:
         """The last conversion was exported: the next one is the difference to it."""
-        self._taken |= self._waiting
+        self._exported |= self._waiting
         self._waiting = {}
 
     def _convert(self, scope: InstrumentationScope, metric: Metric) -> Metric | None:
@@ -192,7 +192,7 @@ class Temporality:
         points = []
         for point in data.data_points:
             key = (*of, _identity(point.attributes))
-            before = self._taken.get(key)
+            before = self._exported.get(key)
             self._waiting[key] = point
             if (changed := _difference(point, before)) is not None:
                 points.append(changed)

@@ -99,8 +99,8 @@ class WrappingMeterProvider(TrainingMeterProvider):
 
 def _after_fork(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], None]:
     def after() -> None:
-        if (found := method()) is not None:
-            found()
+        if (callback := method()) is not None:
+            callback()
 
     return after
 

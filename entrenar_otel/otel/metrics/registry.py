@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from entrenar_processors import Series
 
 from entrenar_otel.console import logger
-from entrenar_otel.prometheus.naming import prometheus_name
+from entrenar_otel.prometheus.naming import clash_text, prometheus_name
 from entrenar_otel.semconv import INSTRUMENTS, PREFIX, RESERVED, Instrument, instrument_of, metric_of
 
 
@@ -63,13 +63,13 @@ class Registry:
 
     def declared(self, metric: str) -> Declared:
         """The instrument of a metric; a name first seen in `log` gets that of `semconv.instrument_of`."""
-        found = self._by_metric.get(metric)
-        if found is not None:
-            return found
+        declared = self._by_metric.get(metric)
+        if declared is not None:
+            return declared
         with self._lock:
-            found = self._by_metric.get(metric) or self._add(metric, instrument_of(metric), OURS, None)
+            declared = self._by_metric.get(metric) or self._add(metric, instrument_of(metric), OURS, None)
         self._say()
-        return found
+        return declared
 
     def declare(
         self, instrument: Instrument, scope: Scope, bounds: tuple[float, ...] | None = None
@@ -126,10 +126,7 @@ class Registry:
         shown = prometheus_name(instrument)
         other = self._by_prometheus.setdefault(shown, metric)
         if other != metric:
-            self._unsaid.append(
-                f"metrics {other!r} and {metric!r} are both {shown} in Prometheus; {metric!r} keeps its rows "
-                "in the lake and is not exported. Rename one of them"
-            )
+            self._unsaid.append(f"{clash_text(other, metric, shown)}. The lake has the rows of both")
         declared = Declared(metric, instrument, scope, bounds, exported=other == metric)
         self._by_metric[metric] = declared
         return declared
@@ -140,10 +137,10 @@ class Registry:
 
     def attributes(self, series: Series) -> Mapping[str, Any]:
         """A series' attributes with the types they were reported with."""
-        found = self._attributes.get(series)
-        if found is None:  # told once, it stays: else deltas would begin anew
-            found = self._attributes.setdefault(series, dict(series.tags))
-        return found
+        attributes = self._attributes.get(series)
+        if attributes is None:  # it stays as first reported, or deltas would begin anew
+            attributes = self._attributes.setdefault(series, dict(series.tags))
+        return attributes
 
     def forget_attributes(self, series: Series) -> None:
         """Nothing of this series was recorded."""
@@ -156,5 +153,7 @@ class Registry:
             self._attributes.setdefault(series, kept)
 
 
-def _same(one: Instrument, other: Instrument) -> bool:
-    return one.kind is other.kind and (one.unit == other.unit or bool({one.unit, other.unit} & {"", "1"}))
+def _same(first: Instrument, second: Instrument) -> bool:
+    return first.kind is second.kind and (
+        first.unit == second.unit or bool({first.unit, second.unit} & {"", "1"})
+    )

@@ -78,15 +78,18 @@ class Republisher:
     def _histogram(self, declared: Declared) -> Any:
         histogram = self._histograms.get(declared.metric)
         if histogram is None:
-            one = declared.instrument
+            instrument = declared.instrument
             histogram = self._histograms[declared.metric] = self._meter(declared.scope).create_histogram(
-                one.name, one.unit, one.description, explicit_bucket_boundaries_advisory=declared.bounds
+                instrument.name,
+                instrument.unit,
+                instrument.description,
+                explicit_bucket_boundaries_advisory=declared.bounds,
             )
         return histogram
 
     def _publish(self, declared: Declared) -> None:
-        one = declared.instrument
-        key = (declared.scope, one.name, one.kind)
+        instrument = declared.instrument
+        key = (declared.scope, instrument.name, instrument.kind)
         if key in self._published:
             return
         self._published.add(key)
@@ -95,7 +98,7 @@ class Republisher:
             Kind.GAUGE: meter.create_observable_gauge,
             Kind.COUNTER: meter.create_observable_counter,
             Kind.UP_DOWN_COUNTER: meter.create_observable_up_down_counter,
-        }[one.kind]
+        }[instrument.kind]
 
         def observe(_options: CallbackOptions) -> Iterable[Observation]:
             if self._pid != os.getpid():
@@ -106,14 +109,14 @@ class Republisher:
                 if math.isfinite(value)
             ]
 
-        create(one.name, [observe], one.unit, one.description)
+        create(instrument.name, [observe], instrument.unit, instrument.description)
 
     def _totals(self, key: tuple[Scope, str, Kind]) -> list[tuple[float, dict[str, Any]]]:
-        found = dict(self._carried.get(key, ()))
+        totals = dict(self._carried.get(key, ()))
         for value, attributes in self._values(key):
-            before = found[_identity(attributes)][0] if _identity(attributes) in found else 0.0
-            found[_identity(attributes)] = (before + value, attributes)
-        return list(found.values())
+            before = totals[_identity(attributes)][0] if _identity(attributes) in totals else 0.0
+            totals[_identity(attributes)] = (before + value, attributes)
+        return list(totals.values())
 
     def _meter(self, scope: Scope) -> Any:
         return self._provider.get_meter(
@@ -133,13 +136,13 @@ class Republisher:
             return
         aggregates = pipeline.aggregates
         with aggregates.lock:
-            found = [
+            values = [
                 (state.value, state.series)
                 for declared, states in aggregates.states()
                 if (declared.scope, declared.instrument.name, declared.instrument.kind) == key
                 for state in states
             ]
-        for value, series in found:
+        for value, series in values:
             yield value, dict(aggregates.registry.attributes(series))
 
 

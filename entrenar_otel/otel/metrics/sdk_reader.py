@@ -268,8 +268,13 @@ def _instrument(metric: Metric) -> Instrument:
 
 
 def _scope(scope: ScopeMetrics) -> Scope:
-    one = scope.scope
-    return Scope(one.name, one.version, one.schema_url, tuple(sorted((one.attributes or {}).items())))
+    instrumentation = scope.scope
+    return Scope(
+        instrumentation.name,
+        instrumentation.version,
+        instrumentation.schema_url,
+        tuple(sorted((instrumentation.attributes or {}).items())),
+    )
 
 
 def _bounds(metric: Metric) -> tuple[float, ...] | None:

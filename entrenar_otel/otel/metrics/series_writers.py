@@ -66,7 +66,6 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
         self._registry = registry
         self._heads: dict[tuple[str, ...], dict[Any, int]] = {}
         self._typed: set[tuple[str, ...]] = set()
-        self._warned = False
 
     def record_carefully(self, amount: Any, attributes: Any) -> None:
         """Record what can be recorded; what cannot is warned of and counted. Never raises."""
@@ -112,7 +111,7 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
         except Exception as error:
             if from_outside(error):
                 raise
-            return False  # no number: said so where it is recorded
+            return False  # not a number: recording warns of it
         if falls:
             self._recorder.refuse(
                 self.declared.metric,

@@ -61,7 +61,7 @@ class JournalRoute(SpanProcessor):
         self._open = [*self._open, journal]
 
     def leave(self, journal: UsersSpans) -> None:
-        self._open = [one for one in self._open if one is not journal]
+        self._open = [other for other in self._open if other is not journal]
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         if is_open := self._open:
@@ -100,7 +100,8 @@ class ExportRoute(SpanProcessor):
 class ApartFromRun(sampling.Sampler):
     """The environment's sampler for users' spans, which decides as if they had no parent of ours.
 
-    Our spans are always sampled, so that a parent-based sampler of any ratio would keep all below them.
+    Our spans are sampled whatever it says, so that a parent-based sampler of any ratio would keep all below
+    them. Where they are not, the trace was left out by whoever began it, and they are its parent.
     """
 
     def __init__(self, sampler: sampling.Sampler) -> None:
@@ -116,7 +117,8 @@ class ApartFromRun(sampling.Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> sampling.SamplingResult:
-        if is_ours(trace.get_current_span(parent_context)):
+        parent = trace.get_current_span(parent_context)
+        if is_ours(parent) and parent.get_span_context().trace_flags.sampled:
             parent_context = Context()
         return self._sampler.should_sample(
             parent_context, trace_id, name, kind, attributes, links, trace_state

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,11 +17,13 @@ from entrenar_otel.clock import RunClock
 from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.errors import guard
 from entrenar_otel.otel.attributes import clean_attributes, clean_text
+from entrenar_otel.otel.traces.failure import describe, record, set_status
 from entrenar_otel.otel.traces.global_provider import (
     SCOPE,
     Guarded,
     UsersSpans,
     install_global,
+    is_ours,
     processors_for_ours,
     release,
 )
@@ -85,7 +86,7 @@ class RunSpans:
         losses = Losses() if losses is None else losses
         self._journal = JournalProcessor(note)
         self._users_journal = JournalProcessor(note, leave_out=SCOPE)
-        self._processors = [Guarded(one) for one in processors]
+        self._processors = [Guarded(processor) for processor in processors]
         self._users_spans = UsersSpans(self._users_journal, self._processors)
         self._resource = resource
         self._coordinates = coordinates
@@ -102,9 +103,9 @@ class RunSpans:
         self._step: OpenSpan | None = None
         self._steps = 0
         self._events = SpanEvents(losses)
-        losses.watch("notes", "journal", lambda: self._journal.lost + self._users_journal.lost)
+        losses.watch("notes", "journal", lambda: self._journal.lost_count + self._users_journal.lost_count)
         losses.watch("notes cut", "journal", lambda: self._journal.shortened + self._users_journal.shortened)
-        self._ended = False
+        self._is_ended = False
         #: Told how many seconds the beginnings and ends of spans take, for `entrenar.overhead`.
         self.spent: Callable[[float], None] = lambda _seconds: None
 
@@ -112,12 +113,13 @@ class RunSpans:
 
     def start(self, run_attributes: Mapping[str, Any] | None = None) -> None:
         """Start `training.run`, make it the current span, and let the world know."""
-        if self._tracer is not None or self._ended or self._pid != os.getpid():
+        if self._tracer is not None or self._is_ended or self._pid != os.getpid():
             return
         with guard("tracing"):
-            self._tracer = run_tracer(self._resource, self._all_processors())
+            parent = run_parent(self._environ)
+            self._tracer = run_tracer(self._resource, self._all_processors(), parent)
             attributes = clean_attributes(run_attributes)
-            self._run = self._open("training.run", attributes, run_parent(self._environ))
+            self._run = self._open("training.run", attributes, parent)
             self.event("training.run.started", attributes)
             now = self._clock.time_ns()  # a span leaves only when it ends, that of the run in days perhaps
             started = self._tracer.start_span("training.run.started", self._run.within, start_time=now)
@@ -135,11 +137,11 @@ class RunSpans:
                 yield theirs
         yield self._pipeline
 
-    def end(self, state: str, reason: str | None = None) -> None:
-        """End all that is open; bounded, whatever the exporters do."""
-        if self._ended or self._pid != os.getpid():
+    def end(self, state: str, reason: str | None = None, error: BaseException | None = None) -> None:
+        """End all that is open, by `error` if there was one; bounded, whatever the exporters do."""
+        if self._is_ended or self._pid != os.getpid():
             return
-        self._ended = True
+        self._is_ended = True
         reason = reason and redacted(clean_text(reason))
         run = self._run
         if run is not None:
@@ -151,7 +153,9 @@ class RunSpans:
                     if opened is not None:
                         if opened is run:
                             run.span.set_attribute("training.run.state", clean_text(state))
-                        _set_status(opened.span, None if state == "completed" else reason or state)
+                            if error is not None and state == "crashed":
+                                record(run.span, error, self._clock.time_ns())
+                        set_status(opened.span, None if state == "completed" else reason or state, error)
                         self._close(opened)
         self._tracer = self._run = self._epoch = self._step = None
         with guard("tracing"):
@@ -166,7 +170,7 @@ class RunSpans:
 
     def abandon(self) -> None:
         """In a forked child: the spans, threads and exporters are the parent's."""
-        self._ended = True
+        self._is_ended = True
         self._tracer = self._run = self._epoch = self._step = None
         self._events.clear()
 
@@ -194,7 +198,7 @@ class RunSpans:
             attributes = {"training.epoch": number, "training.epoch.steps": count}
             self.event("training.epoch.ended", attributes, on=span)
             if error is not None:
-                _set_status(span, _describe(error))
+                set_status(span, describe(error), error)
             self._close(opened)
 
     def begin_step(self, epoch: int | None = None, batch: int | None = None, step: int | None = None) -> None:
@@ -238,8 +242,8 @@ class RunSpans:
         """What a SpanBlock ends with. A generator that is finalised has not failed."""
         if error is not None and not isinstance(error, GeneratorExit) and self._pid == os.getpid():
             with guard("tracing"):
-                opened.span.record_exception(error, _texts_of(error), timestamp=self._clock.time_ns())
-                _set_status(opened.span, _describe(error))
+                record(opened.span, error, self._clock.time_ns())
+                set_status(opened.span, describe(error), error)
         self._close(opened)
 
     def event(
@@ -252,10 +256,11 @@ class RunSpans:
         on: trace.Span | None = None,
         at: Place | None = None,
     ) -> None:
-        """Something happened: noted at once, and an event of our innermost open span.
+        """Something happened: noted at once, and an event of the innermost open span.
 
-        `at`: the epoch, batch and step that it is about, by default those that the loop is in. To the span it
-        is added when the span ends, see `SpanEvents`.
+        That is the current one, a user's too, else the epoch's or the run's. `at`: the epoch, batch and step
+        that it is about, by default those that the loop is in. To a span of ours it is added when that
+        ends, see `SpanEvents`.
         """
         if self._tracer is None or self._pid != os.getpid():
             return
@@ -271,8 +276,10 @@ class RunSpans:
                 at=self._coordinates() if at is None else at,
                 span=span,
             )
-            if span is not None:
+            if span is not None and is_ours(span):
                 self._events.put(span, text, cleaned, now)
+            elif span is not None:  # we are not told before it ends
+                self._events.add_to_other(span, text, cleaned, now)
             self._journal.put(EVENT, document)
 
     def export_documents(self, documents: Iterable[Mapping[str, Any]], resource: Resource) -> None:
@@ -311,7 +318,9 @@ class RunSpans:
         return dict(getattr(span, "attributes", None) or {})
 
     def _innermost(self) -> trace.Span | None:
-        span = context.get_value(self._key)
+        span: Any = trace.get_current_span()
+        if is_ours(span):  # another run's, perhaps
+            span = context.get_value(self._key)
         if isinstance(span, trace.Span) and span.is_recording():
             return span
         opened = self._epoch or self._run
@@ -321,17 +330,17 @@ class RunSpans:
         self, name: str, attributes: Mapping[str, Any], parent: context.Context | None = None
     ) -> OpenSpan:
         assert self._tracer is not None
-        begun = time.perf_counter()
+        start = time.perf_counter()
         now = self._clock.time_ns()
         span = self._tracer.start_span(name, parent or self._parent(), attributes=attributes, start_time=now)
         opened = OpenSpan(span, self._key, self._clock.anchor_ns)
-        self.spent(time.perf_counter() - begun)
+        self.spent(time.perf_counter() - start)
         return opened
 
     def _close(self, opened: OpenSpan) -> None:
         if self._pid != os.getpid():
             return
-        begun = time.perf_counter()
+        start = time.perf_counter()
         try:
             if self._events:
                 self._events.add_to_spans()
@@ -342,25 +351,4 @@ class RunSpans:
                 raise
         finally:
             opened.leave()
-            self.spent(time.perf_counter() - begun)
-
-
-def _set_status(span: trace.Span, problem: str | None) -> None:
-    if problem is None:
-        span.set_status(trace.StatusCode.OK)
-    else:
-        span.set_status(trace.StatusCode.ERROR, redacted(clean_text(problem)))
-
-
-def _texts_of(error: BaseException) -> dict[str, str]:
-    """What the SDK records of an exception, without secrets: a URL with its password, say."""
-    trace_text = "".join(traceback.format_exception(error))
-    return {
-        "exception.message": redacted(clean_text(error)),
-        "exception.stacktrace": redacted(clean_text(trace_text)),
-    }
-
-
-def _describe(error: BaseException) -> str:
-    text = redacted(clean_text(error))
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+            self.spent(time.perf_counter() - start)

@@ -24,21 +24,21 @@ class OpensBlocks(Protocol):
 class SpanBlock:
     """A span around a block: what a generator would do at twice the cost."""
 
-    __slots__ = ("_attributes", "_name", "_opened", "_spans")
+    __slots__ = ("_attributes", "_name", "_open_span", "_spans")
 
     def __init__(self, spans: OpensBlocks, name: str, attributes: Mapping[str, Any]) -> None:
         self._spans = spans
         self._name = name
         self._attributes = attributes
-        self._opened: OpenSpan | None = None
+        self._open_span: OpenSpan | None = None
 
     def __enter__(self) -> trace.Span:
-        opened = self._opened = self._spans.open_block(self._name, self._attributes)
+        opened = self._open_span = self._spans.open_block(self._name, self._attributes)
         return trace.INVALID_SPAN if opened is None else opened.span
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        opened, self._opened = self._opened, None
+        opened, self._open_span = self._open_span, None
         if opened is not None:
             self._spans.close_block(opened, error)

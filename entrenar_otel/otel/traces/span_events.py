@@ -9,6 +9,7 @@ from typing import Any
 from opentelemetry import trace
 
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.otel.sdk_seams import is_free
 
 #: Events that wait for their spans to end; the oldest goes, and is in the lake.
 MAX_WAITING = 20_000
@@ -37,6 +38,13 @@ class SpanEvents:
         if len(self._waiting) >= MAX_WAITING:
             self._lost(1)
         self._waiting.append((span, name, attributes, time_ns))
+
+    def add_to_other(self, span: trace.Span, name: str, attributes: dict[str, Any], time_ns: int) -> None:
+        """Something happened in a span that is not ours; at once, unless this thread may be within it."""
+        if is_free(span):
+            span.add_event(name, attributes, time_ns)
+        else:
+            self._lost(1)
 
     def clear(self) -> None:
         """Forget them."""

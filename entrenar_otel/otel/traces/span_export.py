@@ -54,14 +54,14 @@ class SpanPipeline(SpanProcessor):
     ) -> None:
         self.failures: Counter[str] = Counter() if failures is None else failures
         self.losses = Losses() if losses is None else losses
-        self._lanes = [_Lane(one, self.failures, self.losses) for one in exporters]
+        self._lanes = [_Lane(exporter, self.failures, self.losses) for exporter in exporters]
         self._queues = [lane.queue(delay_seconds, max_queue, max_batch) for lane in self._lanes]
         self._pid = os.getpid()
-        self._closed = False
+        self._is_closed = False
         self.is_released = False  # the run has ended
 
     def on_end(self, span: ReadableSpan) -> None:
-        if self._closed or self._pid != os.getpid():
+        if self._is_closed or self._pid != os.getpid():
             return
         context = span.get_span_context()
         if context is not None and context.trace_flags.sampled:
@@ -90,9 +90,9 @@ class SpanPipeline(SpanProcessor):
 
     def close(self, timeout_seconds: float = 2.0) -> None:
         """Send the rest and shut the exporters down, or leave them behind at the deadline."""
-        if self._closed or self._pid != os.getpid():
+        if self._is_closed or self._pid != os.getpid():
             return
-        self._closed = True
+        self._is_closed = True
         deadline = time.monotonic() + timeout_seconds
         for queue in self._queues:
             queue.begin_stop()

@@ -13,7 +13,7 @@ from entrenar_otel.errors import guard
 from entrenar_otel.otel.attributes import clean_attributes, clean_text
 from entrenar_otel.recording.notes import SPAN_ENDED, SPAN_STARTED
 
-_MAX_BEGUN = 1_000
+_MAX_OPEN = 1_000
 
 Note = Callable[[int, dict[str, Any]], bool]
 
@@ -33,18 +33,18 @@ class JournalProcessor(SpanProcessor):
 
     def __init__(self, note: Note, *, leave_out: str | None = None) -> None:
         self.shortened = 0
-        self.lost = 0
+        self.lost_count = 0
         self._note = note
         self._leave_out = leave_out
-        self._begun: dict[str, dict[str, Any]] = {}  # the notes of open spans, to go on with
+        self._open_notes: dict[str, dict[str, Any]] = {}  # the notes of open spans, to go on with
         self._pid = os.getpid()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         if self._is_mine(span):
             try:
                 document = started(span)
-                if len(self._begun) < _MAX_BEGUN:
-                    self._begun[document["span_id"]] = document
+                if len(self._open_notes) < _MAX_OPEN:
+                    self._open_notes[document["span_id"]] = document
                 self.put(SPAN_STARTED, document)
             except Exception:
                 with guard("span journal"):  # entered for failures only: it costs a microsecond
@@ -53,7 +53,7 @@ class JournalProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         if self._is_mine(span):
             try:
-                self.put(SPAN_ENDED, ended(span, self._begun))
+                self.put(SPAN_ENDED, ended(span, self._open_notes))
             except Exception:
                 with guard("span journal"):
                     raise
@@ -77,7 +77,7 @@ class JournalProcessor(SpanProcessor):
                 continue
             self.shortened += sizes is not None and kept
             break
-        self.lost += not kept
+        self.lost_count += not kept
         return bool(kept)
 
 
@@ -85,7 +85,7 @@ def started(span: ReadableSpan) -> dict[str, Any]:
     """The note of a span's start."""
     context, parent, scope = span.get_span_context(), span.parent, span.instrumentation_scope
     assert context is not None
-    return {
+    document = {
         "trace_id": f"{context.trace_id:032x}",
         "span_id": f"{context.span_id:016x}",
         "parent_span_id": f"{parent.span_id:016x}" if parent else None,
@@ -96,6 +96,11 @@ def started(span: ReadableSpan) -> dict[str, Any]:
         "attributes": clean_attributes(span.attributes),
         "links": links_of(span),
     }
+    if scope is not None and scope.version:
+        document["scope_version"] = scope.version
+    if not context.trace_flags.sampled:
+        document["sampled"] = False  # whoever ends it after its process has died does not export it either
+    return document
 
 
 def links_of(span: ReadableSpan) -> list[dict[str, Any]]:
@@ -110,13 +115,13 @@ def links_of(span: ReadableSpan) -> list[dict[str, Any]]:
     ]
 
 
-def ended(span: ReadableSpan, begun: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
+def ended(span: ReadableSpan, open_notes: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
     """The note of a span's end: all of it, so that it can be read without that of its start.
 
     What cannot have changed since is taken out of `begun`, which saves 3 µs.
     """
     context, (code, description) = span.get_span_context(), (span.status.status_code, span.status.description)
-    document = begun.pop(f"{context.span_id:016x}", None) if begun and context else None
+    document = open_notes.pop(f"{context.span_id:016x}", None) if open_notes and context else None
     if document is None:
         document = started(span)
     else:
@@ -150,8 +155,8 @@ def shorten(document: dict[str, Any], events: int, attributes: int, characters: 
         if isinstance(value, str) and len(value) > characters:
             return value[: characters - 1] + "…"
         if isinstance(value, dict):
-            return {cut(key): cut(one) for key, one in list(value.items())[:attributes]}
-        return [cut(one) for one in value[:attributes]] if isinstance(value, list) else value
+            return {cut(key): cut(inner) for key, inner in list(value.items())[:attributes]}
+        return [cut(element) for element in value[:attributes]] if isinstance(value, list) else value
 
     short = {key: cut(value) for key, value in document.items()}
     left_out = {"attributes": max(0, len(document["attributes"]) - attributes)}

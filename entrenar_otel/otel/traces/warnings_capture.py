@@ -20,7 +20,7 @@ from entrenar_otel.errors import guard
 from entrenar_otel.otel.log_records import message_of
 from entrenar_otel.redact import redacted
 
-#: Places that are told apart, events per second, seconds between two events of one place.
+#: Places that are counted separately, events per second, seconds between two events of one place.
 MAX_PLACES, MAX_A_SECOND, REPEAT_SECONDS = 1_000, 20, 60.0
 MAX_MESSAGE = 2_000
 _MAX_SPAN_ATTRIBUTES = 8
@@ -54,8 +54,8 @@ class WarningCapture:
         emit: takes source ("warnings" or "logging"), category or logger, level, message, file, line,
             count. It may be called in any thread, and within any log call.
         clock: seconds.
-        span: the attributes of the current span; what is warned of within different ones is told apart,
-            and has them as `span.…`.
+        span: the attributes of the current span, which a warning carries as `span.…`; warnings within
+            different spans are counted separately.
 
     The first warning of a place is emitted at once, then one per minute with the count since;
     the rest at `flush`. `total` counts all.
@@ -243,7 +243,7 @@ class WarningCapture:
             with self._lock:
                 now = self._clock()
                 pending = sorted(
-                    (one for one in self._places.values() if one.count), key=lambda one: -one.count
+                    (place for place in self._places.values() if place.count), key=lambda place: -place.count
                 )
                 events = [self._report(place, now) for place in pending[:MAX_A_SECOND]]
                 rest = [self._report(place, now)["count"] for place in pending[MAX_A_SECOND:]]

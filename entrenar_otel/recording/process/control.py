@@ -36,7 +36,7 @@ class Command(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class CommandRequest:
     """A command, who gave it, and why."""
 
     command: Command
@@ -85,18 +85,18 @@ class ControlFile:
 
     def __init__(self, live: str | os.PathLike[str], process: str) -> None:
         self._path = control_path(live, process)
-        self._paused = _paused_path(live, process)
+        self._pause_file = _paused_path(live, process)
         self._is_stuck = False  # something is there that is no file and cannot be removed
 
     def set_paused(self, paused: bool) -> None:
         """Let other processes see whether this one is paused."""
         with contextlib.suppress(OSError):
             if paused:
-                self._paused.touch()
+                self._pause_file.touch()
             else:
-                self._paused.unlink(missing_ok=True)
+                self._pause_file.unlink(missing_ok=True)
 
-    def take(self) -> Request | None:
+    def take(self) -> CommandRequest | None:
         """The command that waits, once; None without one. Raises ValueError on what is not a command."""
         try:
             with open(open_plain(self._path), "rb") as file:
@@ -119,7 +119,7 @@ class ControlFile:
             document = None
         if not isinstance(document, dict) or document.get("command") not in list(Command):
             raise ValueError(f"{self._path} is not a command: expected one of {', '.join(Command)}")
-        return Request(
+        return CommandRequest(
             Command(document["command"]),
             _cut(str(document.get("by", "somebody")), _MAX_BY),
             _cut(str(document.get("reason", "")), _MAX_REASON),

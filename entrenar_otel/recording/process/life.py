@@ -73,12 +73,12 @@ class LockFile:
         """What is written in it; nothing if its process, or the machine, died before that."""
         try:
             about = json.loads(os.pread(fd, _MAX_BYTES, 0))
-            found = os.fstat(fd)
+            status = os.fstat(fd)
         except (OSError, ValueError, RecursionError):
-            about, found = None, None
+            about, status = None, None
         if not isinstance(about, dict):
             about = {}
-        is_own = found is not None and about.get("file") == [found.st_dev, found.st_ino]
+        is_own = status is not None and about.get("file") == [status.st_dev, status.st_ino]
         return cls(path, hold, about, is_own)
 
     @property

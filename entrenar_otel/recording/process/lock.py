@@ -29,7 +29,7 @@ class OwnedFile(io.FileIO):
 
 
 #: This process's own locks, by descriptor.
-_held: dict[int, weakref.ref[OwnedFile]] = {}
+_held_files: dict[int, weakref.ref[OwnedFile]] = {}
 #: Files that are to go where nobody has them any more, by name. Not by a finalizer: what a signal handler
 #: raised within it, Python would swallow.
 _passing: dict[Path, weakref.ref[set[None]]] = {}
@@ -77,7 +77,7 @@ def create_locked(path: Path, *, passing: bool = False) -> OwnedFile:
         with _opening:
             file = OwnedFile(path, "xb+", opener=partial(os.open, mode=0o600))
             file.token = token
-            _held[file.fileno()] = weakref.ref(file)
+            _held_files[file.fileno()] = weakref.ref(file)
         fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             return file
@@ -95,7 +95,7 @@ def sweep() -> None:
 def let_go(file: OwnedFile) -> None:
     """Close a file, and with it give its lock back."""
     if not file.closed:
-        _held.pop(file.fileno(), None)
+        _held_files.pop(file.fileno(), None)
         file.close()
 
 
@@ -113,10 +113,10 @@ def _after_in_child() -> None:
     global _opening
     _opening = threading.RLock()
     _forks.clear()
-    for held in tuple(_held.values()):
+    for held in tuple(_held_files.values()):
         if (file := held()) is not None:
             let_go(file)
-    _held.clear()
+    _held_files.clear()
     _passing.clear()
 
 

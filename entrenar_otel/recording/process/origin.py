@@ -58,7 +58,7 @@ class Origin:
             return None
         texts = [document.get(name) for name in ("machine", "boot", "namespace")]
         numbers = [document.get(name) for name in ("pid", "started")]
-        if not all(isinstance(one, str) for one in texts) or not all(type(one) is int for one in numbers):
+        if not all(isinstance(part, str) for part in texts) or not all(type(part) is int for part in numbers):
             return None
         made = cls(*texts, *numbers)  # type: ignore[arg-type]
         return made if 0 < made.pid < 2**31 else None

@@ -125,7 +125,7 @@ class LiveBudgets:
         self._checked: dict[str, dict[str, float]] = {SECONDS: {}, BYTES: {}}
         self._window: deque[Span] = deque(maxlen=WINDOW)
         self._known_from_ns = 0
-        self._ended = self._judged_at = 0
+        self._span_count = self._judged_at = 0
 
     @property
     def needs_allocations(self) -> bool:
@@ -157,7 +157,7 @@ class LiveBudgets:
             for budget in latencies:
                 self._latency(budget, name, duration_s)
             if self._patterns and end_ns is not None:
-                self._ended += 1
+                self._span_count += 1
                 if len(self._window) == WINDOW:
                     self._known_from_ns = max(self._known_from_ns, self._window[0].end_ns)
                 start_ns = end_ns - int(duration_s * 1e9)
@@ -203,7 +203,7 @@ class LiveBudgets:
             return
         with self._lock:
             window, known_from_ns = list(self._window), self._known_from_ns
-            is_news, self._judged_at = self._ended != self._judged_at, self._ended
+            is_news, self._judged_at = self._span_count != self._judged_at, self._span_count
         if not is_news or len(window) < LEAST:
             return
         spans = SpanTimes.of(window).clipped(known_from_ns)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from entrenar_processors.budgets.span_times import BOOKKEEPING, Share, SpanTimes
+from entrenar_processors.counts import counted
 from entrenar_processors.durations import text_of
 from entrenar_processors.expression import Lookup, Verdict, parse
 
@@ -350,7 +351,7 @@ def latency_message(name: str, value_ms: float, limit_ms: float) -> str:
 def count_message(count: int, limit: int, pattern: str | None) -> str:
     """`12 spans matching 'step', the limit is 10`."""
     which = "" if pattern is None else f" matching {pattern!r}"
-    return f"{count:,} span{'' if count == 1 else 's'}{which}, the limit is {limit:,}"
+    return f"{counted(count, 'span')}{which}, the limit is {limit:,}"
 
 
 def memory_message(assertion: Any, peak: float, what: str | None = None) -> str:

@@ -510,8 +510,8 @@ def load_config(path: Path) -> Config:
     except IsADirectoryError:
         raise BadConfig([Problem(str(path), None, "", "a file", "a folder")]) from None
     except (OSError, ValueError) as error:  # ValueError: a path that no system can have
-        found = getattr(error, "strerror", None) or str(error)
-        raise BadConfig([Problem(str(path), None, "", "a readable file", found)]) from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadConfig([Problem(str(path), None, "", "a readable file", reason)]) from None
     return parse_text(data, str(path))
 
 

@@ -88,7 +88,7 @@ class _Rule:
         is later. Without `able`, one that stopped long before this one is no witness either way.
         """
         silences: list[Silence] = []
-        begun: dict[int, list[int]] = {}
+        new: dict[int, list[int]] = {}
         allowed = np.maximum(self._after, self._patience * spells.longest)
         row, column = np.nonzero(spells.is_silent & (spells.length >= allowed))
         times, rest = np.divmod(spells.length[row, column], allowed[row, column])
@@ -106,15 +106,15 @@ class _Rule:
                 self._reported_at[m] = int(tick[i, 0])
                 length, longest = int(spells.length[i, m]), int(spells.longest[i, m])
                 silences.append(Silence(self.cause, i, m, length, longest, limit))
-                begun.setdefault(m, []).append(i)
-        return silences + self._ends(begun, spells.is_back)
+                new.setdefault(m, []).append(i)
+        return silences + self._ends(new, spells.is_back)
 
-    def _ends(self, begun: dict[int, list[int]], is_back: Mask) -> list[Silence]:
+    def _ends(self, new: dict[int, list[int]], is_back: Mask) -> list[Silence]:
         """Where the silences that were reported, now or before, are over."""
         ends: list[Silence] = []
-        for m in sorted({*begun, *self._open}):
+        for m in sorted({*new, *self._open}):
             is_open = m in self._open
-            silent = [(row, False) for row in begun.get(m, ())]
+            silent = [(row, False) for row in new.get(m, ())]
             back = [(row, True) for row in np.flatnonzero(is_back[:, m]).tolist()]
             for row, is_end in sorted(silent + back):
                 if is_end and is_open:

@@ -5,59 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry import context, trace
-from opentelemetry.sdk.resources import Resource
+from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from entrenar_otel import AndonStop
-from entrenar_otel.otel.traces.run_spans import RunSpans
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
+from tests.otel.traces.conftest import Make, Notes, spans
 
-Notes = list[tuple[int, dict[str, Any]]]
-
-
-@pytest.fixture(autouse=True)
-def clean_context() -> Iterator[None]:
-    before = context.get_current()
-    yield
-    assert not trace.get_current_span().get_span_context().is_valid, "a test left a span current"
-    context.attach(before)
-
-
-@pytest.fixture
-def notes() -> Notes:
-    return []
-
-
-@pytest.fixture
-def memory() -> InMemorySpanExporter:
-    return InMemorySpanExporter()
-
-
-Make = Callable[..., RunSpans]
-
-
-@pytest.fixture
-def make(notes: Notes, memory: InMemorySpanExporter) -> Make:
-    def make(**settings: Any) -> RunSpans:
-        def note(kind: int, document: dict[str, Any]) -> bool:
-            notes.append((kind, document))
-            return True
-
-        at = settings.pop("at", (None, None, None))
-        given: dict[str, Any] = {"exporters": [memory], "environ": {}, "set_global": False, **settings}
-        return RunSpans(note, Resource({"training.run.id": "r"}), lambda: at, **given)
-
-    return make
-
-
-def spans(notes: Notes) -> dict[str, dict[str, Any]]:
-    return {document["name"]: document for kind, document in notes if kind == SPAN_ENDED}
+pytestmark = pytest.mark.usefixtures("clean_context")
 
 
 def test_the_tree_of_a_run(make: Make, notes: Notes, memory: InMemorySpanExporter) -> None:
@@ -143,6 +103,7 @@ def test_an_exception_goes_through_a_span(make: Make, notes: Notes, error: BaseE
     assert fit["status"] == "ERROR"
     assert fit["status_message"].startswith(type(error).__name__)
     assert [event["name"] for event in fit["events"]] == ["exception"]
+    assert fit["attributes"]["error.type"] == fit["events"][0]["attributes"]["exception.type"]
 
 
 def test_odd_names_and_attributes(make: Make, notes: Notes, caplog: pytest.LogCaptureFixture) -> None:
@@ -163,8 +124,8 @@ def test_odd_names_and_attributes(make: Make, notes: Notes, caplog: pytest.LogCa
         "self": "s",
         "_": 1,
         "a": "<Silent that cannot be printed>",
-        "b": "{1: 2}",
-        "c": ["1", "None"],
+        "b": '{"1": 2}',
+        "c": ["1", "null"],
         "d": str(2**70),
         "e": "?",
     }
@@ -199,7 +160,6 @@ def test_parent_from_the_environment(make: Make, notes: Notes) -> None:
     tracing.start()
     assert tracing.traceparent is not None
     assert tracing.traceparent.startswith(f"00-{trace_id}-")
-    assert tracing.traceparent[-2:] in ("01", "03")  # sampled, whatever the parent is
     tracing.end("completed")
     assert spans(notes)["training.run"]["parent_span_id"] == parent
     other = make(environ={"TRACEPARENT": "nonsense"})
@@ -212,7 +172,7 @@ def test_parent_from_the_environment(make: Make, notes: Notes) -> None:
 
 
 def test_users_spans_and_ours_nest(make: Make, notes: Notes) -> None:
-    """A user's span is the parent of ours within it; events go to the innermost of ours."""
+    """A user's span is the parent of ours within it; events go to the innermost span."""
     tracing = make()
     tracing.start()
     tracing.begin_epoch(0)
@@ -225,7 +185,8 @@ def test_users_spans_and_ours_nest(make: Make, notes: Notes) -> None:
     tracing.end("completed")
     found = spans(notes)
     assert int(found["inner"]["parent_span_id"], 16) == fit.get_span_context().span_id
-    assert "training.warning" in {event["name"] for event in found["training.epoch"]["events"]}
+    assert "training.warning" in {event.name for event in fit.events}  # type: ignore[attr-defined]
+    assert [one["name"] for one in found["training.epoch"]["events"]] == []
 
 
 def test_threads_have_the_epoch_as_parent(make: Make, notes: Notes) -> None:

@@ -1,0 +1,107 @@
+"""Definitions: what the views say of the rows that were recorded, in SQL."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from entrenar_otel.lake.sql.severity import severity, severity_number
+from entrenar_otel.lake.sql.statistics import KEPT, best, columns
+from entrenar_otel.lake.store.files import sql_type
+
+_PROCESS = "run_id, attempt, rank"
+
+
+def create(view: str, select: str) -> str:
+    """The statement that makes a view."""
+    return f"CREATE TEMP VIEW {view} AS {select}"
+
+
+def unread(view: str, schema: pa.Schema) -> str:
+    """Rows of a view that a statement does not name: its columns are known, and reading it is an error."""
+    names = ", ".join(f'CAST(NULL AS {sql_type(field.type)}) AS "{field.name}"' for field in schema)
+    return (
+        f"SELECT {names} WHERE error('the view {view} is read only where its name stands in the statement')"
+    )
+
+
+#: `rows` are those of the files and of live segments.
+EVENTS_VIEW = f"""
+SELECT * REPLACE ({severity("severity")} AS severity), {severity_number("severity")} AS severity_number
+FROM ({{rows}})
+"""
+
+#: `rows` are the run records as they are seen.
+RUNS_VIEW = """
+SELECT * REPLACE (coalesce(TRY_CAST(config AS JSON), to_json(config)) AS config),
+    greatest(0, date_diff(
+        'microseconds', started_at,
+        coalesce(ended_at, CASE WHEN state = 'running' THEN now() END)
+    ) / 1e6) AS duration_seconds
+FROM ({rows})
+"""
+
+#: `rows` are what is left of pruned runs; of all others it is made from `metrics`.
+SUMMARIES_VIEW = f"""
+SELECT *, {best("min", "max")} AS best, {best("min_step", "max_step")} AS best_step FROM (
+    FROM ({{rows}})
+    UNION ALL
+    SELECT {_PROCESS}, metric, tags, {columns(*KEPT)}
+    FROM metrics ANTI JOIN ({{rows}}) USING ({_PROCESS})
+    GROUP BY {_PROCESS}, metric, tags
+)
+"""
+
+#: Alerts, one row an episode, from their events; and the start and end of each run, as INFO.
+ALERTS_VIEW = f"""
+SELECT * REPLACE ({severity("level")} AS level), {severity_number("level")} AS severity_number FROM (
+WITH told AS (
+    -- of two in one microsecond, the later has counted more
+    SELECT *, attributes['episode'] AS episode, attributes['state'] AS state,
+        (timestamp, coalesce(try_cast(attributes['count'] AS BIGINT), 0)) AS place
+    FROM events WHERE name = 'training.alert'
+), episodes AS (
+    SELECT
+        run_id, attempt, rank, episode,
+        coalesce(min(timestamp) FILTER (state = 'firing'), min(timestamp)) AS started_at,
+        max(timestamp) FILTER (state = 'resolved') AS ended_at,
+        arg_max(severity, place) FILTER (state = 'firing') AS level,
+        -- the state comes before the time: a clock may have been set back meanwhile
+        coalesce(
+            arg_max(attributes, place) FILTER (state = 'resolved'), arg_max(attributes, place)
+        ) AS last,
+        coalesce(
+            arg_min(attributes, place) FILTER (state = 'firing'), arg_min(attributes, place)
+        ) AS first,
+        max(attributes['incident']) AS incident
+    FROM told GROUP BY run_id, attempt, rank, episode
+), acted AS (
+    SELECT
+        run_id, attempt, rank, attributes['episode'] AS episode,
+        max(attributes['incident']) AS incident,
+        arg_max(coalesce(attributes['outcome'], attributes['action']), timestamp) AS outcome
+    FROM events WHERE name = 'training.action' GROUP BY ALL
+)
+SELECT
+    started_at, ended_at, run_id, attempt, rank, first['name'] AS name,
+    coalesce(level, 'INFO') AS level, last['source'] AS source, last['action'] AS action,
+    CASE WHEN ended_at IS NULL THEN 'firing' ELSE 'resolved' END AS state,
+    first['summary'] AS summary, first['metric'] AS metric,
+    map_from_entries(
+        [(e.key[5:], e.value) FOR e IN map_entries(first) IF starts_with(e.key, 'tag.')]
+    ) AS tags,
+    try_cast(first['epoch'] AS INTEGER) AS epoch, try_cast(first['batch'] AS INTEGER) AS batch,
+    try_cast(first['step'] AS BIGINT) AS step, try_cast(first['value'] AS DOUBLE) AS value,
+    try_cast(first['expected'] AS DOUBLE) AS expected, try_cast(first['score'] AS DOUBLE) AS score,
+    try_cast(last['peak'] AS DOUBLE) AS peak, try_cast(last['count'] AS BIGINT) AS count,
+    coalesce(acted.incident, episodes.incident) AS incident, outcome, episode
+FROM episodes LEFT JOIN acted USING (run_id, attempt, rank, episode)
+UNION ALL
+SELECT
+    timestamp, timestamp, run_id, attempt, rank, replace(name[10:], '.', '_'),
+    'INFO', 'run', 'log', 'resolved',
+    CASE name WHEN 'training.run.started' THEN 'run started'
+        ELSE 'run ended: ' || coalesce(attributes['training.run.state'], '?') END,
+    NULL, MAP {{}}, epoch, batch, step, NULL, NULL, NULL, NULL, 1, NULL, NULL, name
+FROM events WHERE name IN ('training.run.started', 'training.run.ended')
+)
+"""
