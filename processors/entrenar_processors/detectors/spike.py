@@ -37,15 +37,15 @@ class SpikeRule:
     clip: float = 3.0
     min_samples: int = 30
     least: float = 0.0
-    wide: float = 0.3
+    wide: float = math.inf
 
 
 #: By metric. Excursions of a healthy gradient norm are longer and larger than those of a loss, and it rises
 #: in the first steps of nearly every training (docs/detectors.md).
 RULES: Mapping[str, SpikeRule] = {
-    "loss": SpikeRule(5.5, least=0.03),
+    "loss": SpikeRule(5.5, least=0.03, wide=0.3),
     "accuracy": SpikeRule(least=0.05),
-    "gradient_norm": SpikeRule(9.0, 8.0, 125, 0.6, math.inf),
+    "gradient_norm": SpikeRule(9.0, 8.0, 125, 0.6),
 }
 
 

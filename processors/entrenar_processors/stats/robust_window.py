@@ -56,8 +56,8 @@ class RobustWindow:
     `relative`: judged as shares of the level of the series. Where values are `WIDE` apart, z is that of
     their logarithms. By `set`, the scale is at least `least` times the median, so that a change which
     matters to nobody has a small z, and where that of the logarithms is above `wide`, z is as much
-    smaller. A flat window has a scale of `FLAT`, unless it is about 0; and out of a window of one value, z
-    of a `JUMP` upward is +inf.
+    smaller; a window on both sides of 0 has no level then, and is not scored. A flat window has a scale of
+    `FLAT`, unless it is about 0; and out of a window of one value, z of a `JUMP` upward is +inf.
 
     Whether a value is winsorised depends on all values before it, so a single series is worked on value
     by value (about 1.5 µs each, with a sorted list); many series are worked on step by step in numpy.
@@ -117,9 +117,9 @@ class RobustWindow:
             z, median, entry = -math.inf, value, value
             if size >= needed:
                 median = (ordered[(size - 1) // 2] + ordered[size // 2]) / 2
-                is_one = ordered[0] == ordered[-1]
+                ends = ordered[0], ordered[-1]
                 lower, upper = ordered[size // 4], ordered[3 * size // 4]
-                z, entry = self._judge(value, median, lower, upper, bounds, is_one)
+                z, entry = self._judge(value, median, lower, upper, bounds, ends)
             size += 1
             insort(ordered, entry)
             ring[count % window] = entry
@@ -140,11 +140,12 @@ class RobustWindow:
         lower: float,
         upper: float,
         bounds: tuple[float, float],
-        is_one: bool,
+        ends: tuple[float, float],
     ) -> tuple[float, float]:
-        """z of a value, and what of it enters the window; `is_one`: all values of the window are the same."""
+        """z of a value, and what of it enters the window; `ends`: its smallest and its largest value."""
         clip, level, (least, wide) = self._winsorise, abs(median), bounds
-        if self._relative and value > 0.0 and 0.0 < WIDE * lower < upper:
+        astride = self._relative and wide < math.inf and ends[0] < 0.0 < ends[1]
+        if self._relative and not astride and value > 0.0 and 0.0 < WIDE * lower < upper:
             scale = max(math.log(upper / lower) / IQR, least)
             if scale > _MOST:
                 return -math.inf, value
@@ -155,13 +156,13 @@ class RobustWindow:
         if scale < least * level:
             scale = least * level
         if lower == upper and self._relative:
-            if is_one and level > 0.0 and value - median > JUMP * level:
+            if ends[0] == ends[1] and level > 0.0 and value - median > JUMP * level:
                 return math.inf, median + clip * FLAT * level
             scale = max(least, FLAT) * level
         if not (scale > ULPS * level and scale > SMALLEST):
             return -math.inf, value
         entry = min(max(value, median - clip * scale), median + clip * scale)
-        return (value - median) / scale, entry
+        return (-math.inf if astride else (value - median) / scale), entry
 
     def _slide(
         self,
@@ -174,7 +175,8 @@ class RobustWindow:
         medians: list[float],
     ) -> None:
         """`_judge` of a full window for many values: the one loop whose cost matters."""
-        window, clip, judge, least = self._window, self._winsorise, self._judge, bounds[0]
+        window, clip, judge = self._window, self._winsorise, self._judge
+        least, has_level = bounds[0], self._relative and bounds[1] < math.inf
         low, high = window // 4, 3 * window // 4
         below, above = (window - 1) // 2, window // 2
         surely_within, ratio = 0.99 * clip, WIDE if self._relative else math.inf
@@ -192,8 +194,10 @@ class RobustWindow:
                 z = (value - median) / scale
                 if not -surely_within < z < surely_within:
                     entry = min(max(value, median - clip * scale), median + clip * scale)
+                if has_level and ordered[0] < 0.0 < ordered[-1]:
+                    z = -math.inf
             else:
-                z, entry = judge(value, median, lower, upper, bounds, ordered[0] == ordered[-1])
+                z, entry = judge(value, median, lower, upper, bounds, (ordered[0], ordered[-1]))
             del ordered[bisect_left(ordered, oldest)]
             insort(ordered, entry)
             enter(entry)
@@ -212,7 +216,7 @@ class RobustWindow:
             ordered = self._ring[rows][ready]  # a copy, sorted in place: a second copy would cost more
             ordered.sort(axis=1)
             each, many = np.arange(len(ready)), size[ready]
-            value, least = values[ready], self._least[rows][ready]
+            value, least, wide = values[ready], self._least[rows][ready], self._wide[rows][ready]
             middle, scale = robust_moments(ordered, many)
             lower, upper = ordered[each, many // 4], ordered[each, 3 * many // 4]
             level, flat = np.abs(middle), lower == upper
@@ -229,13 +233,17 @@ class RobustWindow:
             score = np.full(len(ready), -math.inf)
             np.divide(value - middle, scale, out=score, where=scored)
             score[jumps] = math.inf
+            astride = np.zeros(len(ready), np.bool_)
+            if self._relative:
+                astride = (wide < math.inf) & (ordered[:, 0] < 0) & (ordered[each, many - 1] > 0)
+                score[astride] = -math.inf
             z[ready], median[ready] = score, middle
             # Logarithms are taken one by one, so that they are the same to the bit.
-            wide = (value > 0) & (lower > 0) & (WIDE * lower < upper) if self._relative else jumps
-            for i in np.flatnonzero(wide).tolist():
-                at, bounds = ready[i], (float(least[i]), float(self._wide[rows][ready[i]]))
+            far = ~astride & (value > 0) & (lower > 0) & (WIDE * lower < upper) if self._relative else jumps
+            for i in np.flatnonzero(far).tolist():
+                bounds, ends = (float(least[i]), float(wide[i])), (0.0, 0.0)
                 given = float(value[i]), float(middle[i]), float(lower[i]), float(upper[i])
-                z[at], entry[at] = self._judge(*given, bounds, False)
+                z[ready[i]], entry[ready[i]] = self._judge(*given, bounds, ends)
         places = np.array(columns_of(rows)) if isinstance(rows, slice) else rows
         self._ring[places, count % self._window] = entry
         self._count[rows] = count + 1

@@ -103,6 +103,15 @@ def test_what_grows_by_a_factor_is_judged_by_it() -> None:
     assert 4 < found.score < math.log(30) / 0.2
 
 
+def test_a_loss_on_both_sides_of_0_has_no_level() -> None:
+    """As that of a policy; any other metric that was named has one all the same."""
+    values = np.random.default_rng(6).normal(0, 1, 400)
+    values[300:310] += 20
+    assert find(SpikeDetector(), values) == []
+    reward = SpikeDetector(metrics={"reward": "up"}).update(Samples.from_columns({"reward": values}))
+    assert [finding.at.seq for finding in reward] == [302]
+
+
 def test_where_a_factor_is_nothing_no_loss_is_a_spike() -> None:
     """Of a policy that learns, say: from 0.1 to 30 and back; a gradient norm is judged."""
     loss = np.random.default_rng(6).lognormal(0, 1.3, 3000)

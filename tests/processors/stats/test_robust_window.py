@@ -46,7 +46,8 @@ def judged(before: list[float], value: float, clip: float, least: float, wide: f
     n = len(before)
     median = (before[(n - 1) // 2] + before[n // 2]) / 2
     lower, upper = before[n // 4], before[3 * n // 4]
-    if value > 0 and lower > 0 and upper > 1.2 * lower:
+    astride = wide < math.inf and before[0] < 0 < before[-1]
+    if value > 0 and lower > 0 and upper > 1.2 * lower and not astride:
         scale = max(math.log(upper / lower) / 1.349, least)
         z = (math.log(value) - math.log(median)) / scale
         bounded = min(max(z, -clip), clip)
@@ -58,7 +59,8 @@ def judged(before: list[float], value: float, clip: float, least: float, wide: f
     scale = max((upper - lower) / 1.349, floor * abs(median))
     if scale == 0:
         return -math.inf, value
-    return (value - median) / scale, min(max(value, median - clip * scale), median + clip * scale)
+    z = -math.inf if astride else (value - median) / scale
+    return z, min(max(value, median - clip * scale), median + clip * scale)
 
 
 STREAMS = {
