@@ -25,7 +25,9 @@ from entrenar_otel.andon.andon import Andon
 from entrenar_otel.andon.control_alerts import ControlAlerts
 from entrenar_otel.andon.incidents import Incidents
 from entrenar_otel.andon.judging.judge import Judge, Points
+from entrenar_otel.andon.judging.measurements import Measurements
 from entrenar_otel.andon.judging.numerical_warnings import NumericalWarnings
+from entrenar_otel.andon.judging.unwatched import Unwatched
 from entrenar_otel.andon.judging.user_processor import user_processors
 from entrenar_otel.andon.reporter import AlertReporter
 from entrenar_otel.andon.run_context import RunContext
@@ -96,6 +98,8 @@ class AlertPipeline:
         self._reporter = AlertReporter(
             spans, self.incidents, self.deliveries, run, lost=losses.counter("findings", "events")
         )
+        self._measurements = Measurements(spans.event, lost=losses.counter("findings", "events"))
+        self._unwatched = Unwatched(() if processors else self.judge.processors, logger.warning)
         self._commands = ControlAlerts(self.judge, self._reporter, clock.time_ns)
         self.context = RunContext(
             recorder, lake, record, state, reporter=self._reporter, commands=self._commands, clock=clock
@@ -125,6 +129,8 @@ class AlertPipeline:
     def consume(self, samples: Samples) -> None:
         """Judge the samples of a tick."""
         self._raise_for(self.judge.judge(samples))
+        self._measurements.end(self.judge.newest.epoch)
+        self._unwatched.look(samples)
 
     def on_warning(self, warning: Mapping[str, Any]) -> None:
         """A warning was raised in the run, on this thread; judged at the next tick."""
@@ -165,6 +171,7 @@ class AlertPipeline:
             self.budgets.close(self._lookup())
             self.judge_budgets()
             self._record_facts(self.budgets)
+        self._measurements.end()
         for alert in self.judge.finish(self._clock.time_ns()):
             self._report(alert)
         self.judge.close()
@@ -200,7 +207,13 @@ class AlertPipeline:
     def _raise_for(self, findings: Sequence[Finding]) -> None:
         """Raise the alerts that the policy decides on for these findings."""
         if findings:
-            self._reporter.report_findings(findings)
+            told = []
+            for finding in findings:
+                if self.judge.policy.is_logged(finding):
+                    self._measurements.add(finding)
+                else:
+                    told.append(finding)
+            self._reporter.report_findings(told)
             self._decide(findings)
 
     def _decide(self, findings: Sequence[Finding]) -> bool:

@@ -112,6 +112,11 @@ class Policy:
         """
         return self._rules.get(detector) or self._rules.get(detector.partition(".")[0])
 
+    def is_logged(self, finding: Finding) -> bool:
+        """Whether nothing is done about it: it is a measurement."""
+        rule = self.rule_of(finding.detector)
+        return rule is None or self._action(finding, rule) is Action.LOG
+
     def admit(self, rule: Rule) -> None:
         """From now on, findings of the rule's detector are decided about by it."""
         self._rules[rule.detector] = rule

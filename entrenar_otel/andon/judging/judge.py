@@ -41,7 +41,8 @@ class Judge:
         self.processors = tuple(processors)
         self._broken: set[int] = set()  # ids of processors that raised
         self.policy = policy
-        self._newest = NOWHERE  # of the samples that were judged
+        #: Where the newest sample that was judged is.
+        self.newest = NOWHERE
         self._others = tuple(others)
         self._lost = lost
         self._lock = threading.RLock()
@@ -61,7 +62,7 @@ class Judge:
         """What the processors find in the samples of a tick, in the order of the recording."""
         if samples.blocks:
             newest = max(samples.blocks, key=lambda block: int(block.seq[-1]))
-            self._newest = Coordinates.of(newest, -1)
+            self.newest = Coordinates.of(newest, -1)
         findings: list[Finding] = []
         for processor in self.processors:
             findings += self._found_by(processor, type(processor).__name__, samples)
@@ -88,7 +89,7 @@ class Judge:
             for finding in findings:
                 if not finding.resolved and finding.count:
                     self._count_anomaly(finding)
-            alerts = self.policy.decide(findings, now_ns, self._newest)
+            alerts = self.policy.decide(findings, now_ns, self.newest)
             for alert in alerts:
                 self._count(alert)
             return alerts
