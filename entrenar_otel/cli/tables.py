@@ -34,6 +34,9 @@ _MAX_ROWS = 200
 _NARROWEST = 7
 _BARS = "▁▂▃▄▅▆▇█"
 
+#: What the numbers of a resumed run are.
+_LATEST = ": what several attempts recorded at one place in the loop counts once, as the latest has it"
+
 
 def runs_table(runs: list[dict[str, Any]], width: int = 100) -> Table:
     """The runs as a table, one per line, with the numbers of ranks and attempts where there are several."""
@@ -74,7 +77,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
             f"{datetime.fromisoformat(details['started_at']):%Y-%m-%d %H:%M:%S} UTC, "
             f"{'for' if details['state'] in GOING else 'took'} {_took(details)}",
         ),
-        ("attempts", str(details["attempts"]) if details["attempts"] > 1 else ""),
+        ("attempts", f"{details['attempts']}, resumed{_LATEST}" if details["attempts"] > 1 else ""),
         ("ranks", str(details["ranks"]) if details["ranks"] > 1 else ""),
         ("config", ", ".join(f"{k}={v}" for k, v in _items(details["config"]))),
         ("commit", (details["git_commit"] or "")[:12]),

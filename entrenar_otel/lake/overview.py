@@ -33,7 +33,7 @@ _POINTS = 20
 _RUNS = "SELECT * FROM runs ORDER BY started_at"
 _STATISTICS = f"""
 SELECT metric, tags, {columns(*KEPT)}
-FROM metrics GROUP BY metric, tags ORDER BY metric, cardinality(tags), CAST(tags AS VARCHAR)
+FROM {{table}} GROUP BY metric, tags ORDER BY metric, cardinality(tags), CAST(tags AS VARCHAR)
 """
 _SUMMARIES = "SELECT * REPLACE (coalesce(nonfinite, 0) AS nonfinite) FROM summaries ORDER BY metric"
 _CURVES = """
@@ -99,8 +99,9 @@ def seconds_of(run: dict[str, Any]) -> float | None:
 def run_details(lake: Lake, run_id: str) -> dict[str, Any]:
     """Everything that `show` shows of one run. Raises QueryError."""
     run = next(run for run in runs_of(lake) if run["run_id"] == run_id)
-    metrics = lake.query(_STATISTICS, run_id=run_id).to_pylist()
-    source = {"table": "metrics", "value": "value", "order": "seq"}
+    table = "metrics_latest" if run["attempts"] > 1 else "metrics"
+    metrics = lake.query(_STATISTICS.format(table=table), run_id=run_id).to_pylist()
+    source = {"table": table, "value": "value", "order": "seq"}
     is_pruned = False
     if not metrics:
         metrics = lake.query(_SUMMARIES, run_id=run_id).to_pylist()

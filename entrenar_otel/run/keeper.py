@@ -15,8 +15,8 @@ from entrenar_otel.errors import guard
 from entrenar_otel.lake import compact as compaction
 from entrenar_otel.lake.hand_over import hand_over
 from entrenar_otel.lake.lake import Lake
-from entrenar_otel.lake.records.pulse import BEAT_SECONDS, remove_beat, write_beat
-from entrenar_otel.lake.records.runs import RunRecord, claim, write_record
+from entrenar_otel.lake.records.pulse import BEAT_SECONDS, as_seen, remove_beat, write_beat
+from entrenar_otel.lake.records.runs import RUNNING, RunRecord, claim, find_records, write_record
 from entrenar_otel.lake.records.statement import end_of, statement_of
 from entrenar_otel.lake.recover import Recovered
 from entrenar_otel.recording.process.lock import ProcessLock
@@ -180,7 +180,27 @@ class Keeper:
             self._state()
             self.state_claim()
             with guard("claim"):
+                self._name_other()
+            with guard("claim"):
                 self.on_claimed(self.record)
+
+    def _name_other(self) -> None:
+        """Say that another process records this run as well, for all that is known; by one rank of it."""
+        record, storage = self.record, self.lake.storage
+        if record.attempt == 1 or record.rank > 0:
+            return
+        for earlier in find_records(storage, record.run_id):
+            is_of_rank = earlier.rank == record.rank and earlier.attempt < record.attempt
+            if is_of_rank and as_seen(storage, earlier).state == RUNNING:
+                logger.warning(
+                    "run %s is still being recorded as attempt %d (pid %s on %s); this is attempt %d of the "
+                    "same run. If it is another training, give it a run_id of its own",
+                    record.run_id,
+                    earlier.attempt,
+                    earlier.pid,
+                    earlier.host,
+                    record.attempt,
+                )
 
     def _hand_over(self) -> None:
         for segment in self._recorder.sealed():

@@ -134,7 +134,7 @@ def query(
     sql: Annotated[
         str,
         typer.Argument(
-            help="One SELECT over metrics, runs, events, alerts, spans, curves, summaries; "
+            help="One SELECT over metrics, metrics_latest, runs, events, alerts, spans, curves, summaries; "
             "- reads standard input."
         ),
     ],

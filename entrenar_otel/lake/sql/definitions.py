@@ -40,6 +40,18 @@ SELECT * REPLACE (coalesce(TRY_CAST(config AS JSON), to_json(config)) AS config)
 FROM ({rows})
 """
 
+#: Samples as if a resumed run had never been interrupted: of what several attempts recorded at one place in
+#: the loop, what the latest did. The place is epoch and batch, and the step where one of them is missing: an
+#: attempt may count its steps from 0 again.
+METRICS_LATEST_VIEW = """
+WITH resumed AS (SELECT run_id FROM metrics GROUP BY run_id HAVING min(attempt) < max(attempt))
+FROM metrics ANTI JOIN resumed USING (run_id)
+UNION ALL
+FROM metrics SEMI JOIN resumed USING (run_id)
+QUALIFY coalesce(step, epoch, batch) IS NULL OR attempt = max(attempt) OVER (PARTITION BY
+    run_id, rank, metric, tags, epoch, batch, CASE WHEN epoch IS NULL OR batch IS NULL THEN step END)
+"""
+
 #: `rows` are what is left of pruned runs; of all others it is made from `metrics`.
 SUMMARIES_VIEW = f"""
 SELECT *, {best("min", "max")} AS best, {best("min_step", "max_step")} AS best_step FROM (

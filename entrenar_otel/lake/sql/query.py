@@ -20,6 +20,7 @@ from entrenar_otel.lake.records.runs import attempt_of, find_records, records_ta
 from entrenar_otel.lake.sql.definitions import (
     ALERTS_VIEW,
     EVENTS_VIEW,
+    METRICS_LATEST_VIEW,
     RUNS_VIEW,
     SUMMARIES_VIEW,
     create,
@@ -52,7 +53,7 @@ _TABLES = {
     "curves": CURVES,
     "summaries": SUMMARIES,
 }
-VIEWS = (*_TABLES, "alerts")
+VIEWS = (*_TABLES, "alerts", "metrics_latest")
 
 
 def run_query(
@@ -149,7 +150,7 @@ def _make_views(
     """Make all views; only those that the statement names, and what they are made of, are read."""
     named = {view for view in VIEWS if re.search(rf"\b{view}\b", sql, flags=re.I)}
     named |= {"events"} if "alerts" in named else set()
-    named |= {"metrics"} if "summaries" in named else set()
+    named |= {"metrics"} if named & {"summaries", "metrics_latest"} else set()
     segments = read_live(live, storage.url, run_id) if named.intersection(_LIVE) else []  # first
     for segment in segments:
         if not segment.owner.attempt:  # its process has not heard of the lake yet
@@ -173,6 +174,7 @@ def _make_views(
             view_files(connection, storage, f"{table}_files", names, _TABLES[table])
             _define(connection, table, f"FROM {table}_files")
     connection.execute(create("alerts", ALERTS_VIEW))
+    connection.execute(create("metrics_latest", METRICS_LATEST_VIEW))
 
 
 def _define(connection: duckdb.DuckDBPyConnection, view: str, rows: str) -> None:
