@@ -177,7 +177,7 @@ class Summaries:
         return dict(sorted(self._by_series.items()))
 
     def of(self, metrics: Collection[str]) -> dict[Series, Summary]:
-        """The summaries of some metrics, by any of their names, sorted by series; other rows may keep waiting."""
+        """The summaries of some metrics, by any of their names; other rows may keep waiting."""
         for key in [key for key in self._waiting if any(name_in(metrics, one) for one in key)]:
             self._flush(key)
         return {
