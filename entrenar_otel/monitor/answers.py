@@ -79,8 +79,8 @@ class Answers:
         with self.heartbeat.sums() as sums:
             return sums.of(SHOWN)
 
-    def sample_count(self, metric: str, **tags: object) -> int:
-        """How many values of this metric were reported, over all series that carry the tags."""
+    def sample_count(self, metric: str | None, **tags: object) -> int:
+        """See `Monitor.sample_count`."""
         if self.heartbeat is None:
             return 0
         wanted = {(key, str(value)) for key, value in tags.items()}
@@ -88,7 +88,7 @@ class Answers:
             return sum(
                 summary.count
                 for series, summary in sums.current().items()
-                if series.metric == metric and wanted <= set(series.tags)
+                if metric in (None, series.metric) and wanted <= set(series.tags)
             )
 
     def curve(self, metric: str, **tags: object) -> pa.Table:

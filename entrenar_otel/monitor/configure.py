@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
 
-def configure(**settings: Any) -> Monitor:
+def configure(run_id: str | None = None, **settings: Any) -> Monitor:
     """Make plain OpenTelemetry meters record into a run; returns its Monitor.
 
         import entrenar_otel
@@ -24,11 +24,11 @@ def configure(**settings: Any) -> Monitor:
         loss.set(0.31, {"epoch": 1, "batch": 7, "split": "train"})
         entrenar_otel.raise_if_stopped()
 
-    `settings` are those of `Monitor`. Called again, or after a `Monitor` was made, it returns the one
-    that is there. The run starts here, and ends with the process, `close()` or `with`. Instruments made
-    before are recorded too. Raises what `Monitor` raises.
+    `run_id` and `settings` are those of `Monitor`. Called again, or after a `Monitor` was made, it returns
+    the one that is there. The run starts here, and ends with the process, `close()` or `with`. Instruments
+    made before are recorded too. Raises what `Monitor` raises.
     """
-    return Monitor.current(**settings)
+    return Monitor.current(run_id, **settings)
 
 
 def wrap(provider: MeterProvider) -> MeterProvider:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from entrenar_otel.monitor.alerts import Agree, StandIn
 from entrenar_otel.monitor.answers import Answers
+from entrenar_otel.monitor.counted import Counted, count_of
 from entrenar_otel.recording.segment_log import no_op
 
 if TYPE_CHECKING:
@@ -59,18 +60,22 @@ class DisabledRun:
         """A meter provider stays with the run that it has."""
 
 
+def _each(batches: Iterable[T]) -> Iterator[T]:
+    yield from batches
+
+
 class DisabledLoop:
     """Epochs and steps without measurements, spans that are no spans."""
 
     traceparent: str | None = None
 
-    def epochs(self, count: int, start: int = 0) -> Iterator[int]:
-        yield from range(start, count)
+    def epochs(self, count: int, start: int = 0) -> Counted[int]:
+        return Counted(iter(range(start, count)), lambda: max(0, count - start))
 
     def steps(
         self, batches: Iterable[T], *, epoch: int | None = None, split: str | None = None
-    ) -> Iterator[T]:
-        yield from batches
+    ) -> Counted[T]:
+        return Counted(_each(batches), lambda: count_of(batches))
 
     @contextlib.contextmanager
     def span(self, name: str, **attributes: Any) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from entrenar_otel.console import logger
 from entrenar_otel.errors import guard
 from entrenar_otel.interruption import from_outside
+from entrenar_otel.monitor.counted import Counted, count_of
 from entrenar_otel.monitor.progress import Progress
 from entrenar_otel.recording.layout import ABSENT_32
 from entrenar_otel.recording.recorder import Recorder
@@ -53,8 +54,11 @@ class Loop:
         self._has_warned = False
         self._writers: tuple[Callable[..., None], Callable[..., None]] | None = None
 
-    def epochs(self, count: int, start: int = 0) -> Iterator[int]:
+    def epochs(self, count: int, start: int = 0) -> Counted[int]:
         """See `Monitor.epochs`."""
+        return Counted(self._epochs(count, start), lambda: max(0, count - start))
+
+    def _epochs(self, count: int, start: int) -> Iterator[int]:
         around = self._recorder.place()  # of a loop that this one is within
         for epoch in range(start, count):
             self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
@@ -71,8 +75,11 @@ class Loop:
 
     def steps(
         self, batches: Iterable[T], *, epoch: int | None = None, split: str | None = None
-    ) -> Iterator[T]:
+    ) -> Counted[T]:
         """See `Monitor.steps`."""
+        return Counted(self._steps(batches, epoch, split), lambda: count_of(batches))
+
+    def _steps(self, batches: Iterable[T], epoch: int | None, split: str | None) -> Iterator[T]:
         if self._thread is not None or split not in (None, "train"):
             yield from self._aside(batches, epoch, split)
         else:
@@ -202,13 +209,3 @@ def size_function(batch: Any) -> Callable[[Any], int]:
     if isinstance(batch, str | bytes):
         raise TypeError("the length of a text is not a number of samples")
     return len
-
-
-def count_of(batches: Any) -> int | None:
-    """How many batches there are; None where that is not known."""
-    try:
-        return len(batches)
-    except Exception as error:  # a loader of an endless data set has a `__len__` that raises
-        if from_outside(error):
-            raise
-        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
@@ -16,11 +16,14 @@ from entrenar_otel.identity.launcher import rank_from
 from entrenar_otel.monitor.alerts import Agree
 from entrenar_otel.monitor.answers import Answers
 from entrenar_otel.monitor.builder import MonitorBuilder
+from entrenar_otel.monitor.collector import MIN_SAMPLES
+from entrenar_otel.monitor.counted import Counted
 from entrenar_otel.monitor.disabled import DisabledRun
 from entrenar_otel.monitor.recorded import RecordedRun
 from entrenar_otel.monitor.request import OnBadValue, Resume, RunRequest, make_lake
+from entrenar_otel.recording.by_name import unheard
 from entrenar_otel.recording.inputs import described
-from entrenar_otel.recording.segment_log import no_op, unheard
+from entrenar_otel.recording.segment_log import no_op
 from entrenar_otel.records import MetricRecord, MetricsEmitter
 from entrenar_otel.run import lifetime
 from entrenar_otel.run.settings import FILE, RunSettings
@@ -98,8 +101,9 @@ class Monitor(metaclass=_OnePerProcess):
     with `ENTRENAR_DISABLED=1`, it is the no-op twin.
     """
 
-    #: Record metrics: `log(loss=…, accuracy=…)`, or `log({"val/loss": …}, tags={…})`. Coordinates
-    #: `epoch`, `batch`, `step` default to those of `epochs()` and `steps()`. A non-finite training
+    #: Record metrics: `log(loss=…, accuracy=…)`, or `log({"val/loss": …}, step, tags={…})`, where
+    #: `{"val": {"loss": …}}` is the same. Coordinates `epoch`, `batch`, `step` default to those of
+    #: `epochs()` and `steps()`. A non-finite training
     #: `loss` raises AndonStop, after the sample is safe.
     log: Callable[..., None]
 
@@ -154,16 +158,16 @@ class Monitor(metaclass=_OnePerProcess):
     _is_configured = False
 
     @classmethod
-    def current(cls, **settings: Any) -> Monitor:
+    def current(cls, run_id: str | None = None, **settings: Any) -> Monitor:
         """The run that this process records, or a new one; plain OpenTelemetry meters record into it.
 
         This is `entrenar_otel.configure`. Raises what the constructor raises.
         """
         known = lifetime.latest()
         if not isinstance(known, Monitor):
-            known = cls(**settings)
+            known = cls(run_id, **settings)
             known._is_configured = True
-        elif settings:
+        elif settings or run_id not in (None, known.run_id):
             logger.warning(
                 "run %s is already open; the settings given to configure() are ignored", known.run_id
             )
@@ -178,11 +182,11 @@ class Monitor(metaclass=_OnePerProcess):
         return monitor.start()
 
     @classmethod
-    def auto(cls, **settings: Any) -> Monitor:
+    def auto(cls, run_id: str | None = None, **settings: Any) -> Monitor:
         """A monitor that finds everything by itself and never fails the job.
 
-        Run id and rank from the launcher, lake and interval from `ENTRENAR_*` and renacer.toml.
-        What is unavailable is warned of and done without.
+        What is not given comes from elsewhere: run id and rank from the launcher, lake and interval from
+        `ENTRENAR_*` and renacer.toml. What is unavailable is warned of and done without.
         """
         try:
             try:
@@ -190,13 +194,13 @@ class Monitor(metaclass=_OnePerProcess):
             except ConfigError as error:
                 logger.warning("%s; recording with the defaults", error)
                 settings["settings_file"] = None
-            return cls(**settings)
+            return cls(run_id, **settings)
         except (EntrenarError, OSError) as error:
             logger.warning("monitoring is off: %s", error)
             rank, world_size = rank_from(os.environ)
             alerting: AndonConfig | None = settings.get("alerting")  # the other ranks still ask this one
             return cls._disabled(
-                settings.get("run_id") or "disabled",
+                run_id or "disabled",
                 settings.get("rank") or rank,
                 settings.get("world_size") or world_size,
                 alerting.agree if alerting is not None else None,
@@ -316,7 +320,7 @@ class Monitor(metaclass=_OnePerProcess):
 
     # -- the loop -------------------------------------------------------------------------------
 
-    def epochs(self, count: int, start: int = 0) -> Iterator[int]:
+    def epochs(self, count: int, start: int = 0) -> Counted[int]:
         """Count epochs from `start` up to `count`, each a `training.epoch` span.
 
         Whatever is logged meanwhile has this epoch.
@@ -325,14 +329,14 @@ class Monitor(metaclass=_OnePerProcess):
 
     def steps(
         self, batches: Iterable[T], *, epoch: int | None = None, split: str | None = None
-    ) -> Iterator[T]:
+    ) -> Counted[T]:
         """Hand out the batches, and measure `step_duration`, `data_wait` (s) and `samples` of each.
 
         A step lasts from the request for its batch to the request for the next one. `batch` counts
         from 0 in every call, `step` over all of them. A loop within a loop, or over another `split` such
         as "validation", is no training: `step` stands still, its times are measured apart under the tag
         `split` (none without one), and after it the outer loop's place is taken up again. Coordinates
-        are those of the monitor: one loop at a time, on one thread.
+        are those of the monitor: one loop at a time, on one thread. `len()` is that of the batches.
         """
         return self._loop.steps(batches, epoch=epoch, split=split)
 
@@ -428,12 +432,15 @@ class Monitor(metaclass=_OnePerProcess):
         """
         return self._answers.summary(metric, **tags)
 
+    #: From how many values on a metric is measured.
+    MIN_SAMPLES = MIN_SAMPLES
+
     def is_measured(self, metric: str) -> bool:
         """Whether any value of this metric was reported (a NaN counts as reported)."""
-        return self.sample_count(metric) > 0
+        return self.sample_count(metric) >= self.MIN_SAMPLES
 
-    def sample_count(self, metric: str, **tags: object) -> int:
-        """How many values of this metric were reported, over all series that carry the tags."""
+    def sample_count(self, metric: str | None = None, **tags: object) -> int:
+        """How many values of this metric were reported, over all series that carry the tags; or of all."""
         return self._answers.sample_count(metric, **tags)
 
     def curve(self, metric: str, **tags: object) -> pa.Table:

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from entrenar_processors import Series, Summary
 
 
+def _has_other_bar() -> bool:
+    """Whether a bar of tqdm's is open, which draws its line in the same place: the loop's own choice."""
+    bars = getattr(getattr(sys.modules.get("tqdm.std"), "tqdm", None), "_instances", ())
+    try:
+        return any(not getattr(bar, "disable", True) for bar in tuple(bars))
+    except RuntimeError:  # a bar is opened or closed just now
+        return True
+
+
 #: Metrics whose last values are in the line, by whatever names they are logged.
 SHOWN = ("loss", "accuracy")
 
@@ -62,6 +71,9 @@ class Progress:
         if not self.active:
             return
         if is_terminal(stream):
+            if _has_other_bar():
+                self._erase()
+                return
             self._drawn = True
             write(stream, f"\r\x1b[2K{self.line()}\r")  # what comes next, a traceback say, begins the line
         elif time.monotonic() - self._last_line >= self._log_seconds:
@@ -70,10 +82,13 @@ class Progress:
 
     def clear(self) -> None:
         """Leave the terminal's line empty for whoever writes next."""
+        self._erase()
+        self.active = False
+
+    def _erase(self) -> None:
         if self._drawn:
             write(self._stream or sys.stderr, "\r\x1b[2K")
             self._drawn = False
-        self.active = False
 
     def line(self, width: int | None = None) -> str:
         """The line, never wider than the terminal: one that wraps cannot be redrawn."""

@@ -33,17 +33,20 @@ from entrenar_processors.detectors.nonfinite import is_training_loss
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.errors import BadInput, ConfigError, describe, guard
 from entrenar_otel.interruption import from_outside
+from entrenar_otel.recording.by_name import give_name, unheard
 from entrenar_otel.recording.codegen import bound_source
 from entrenar_otel.recording.inputs import name_problem, number_of, tags_problem
 from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
 from entrenar_otel.recording.segment import SEGMENT_BYTES
-from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready, unheard
+from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready
 
 #: Beyond this many combinations of names, a new one is recorded series by series: a loop that
 #: reports a different subset each step (active experts, say) must not make layouts without end.
 MAX_LAYOUTS = 1024
 #: Every segment begins with all layouts; they may take a quarter of it, about 60,000 names.
 MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
+#: Mappings within mappings that `log` unfolds: one that holds itself has no end.
+_MAX_DEPTH = 10
 #: What a `log` waits from the moment on in which its run begins to end.
 _SLOWED_SECONDS = 0.001
 
@@ -61,10 +64,10 @@ if TYPE_CHECKING:  # the recorder's namespace, in which the hot path runs (see R
 def _log(
     values: Any = None,
     /,
+    step: Any = None,
     *,
     epoch: Any = None,
     batch: Any = None,
-    step: Any = None,
     tags: Any = None,
     **metrics: Any,
 ) -> None:
@@ -135,6 +138,7 @@ class Recorder(SegmentLog):
             "STEP": ABSENT_64,
         }
         self.log: Callable[..., None] = _with_globals(_log, self.namespace, "log")
+        give_name(self.log)
 
     def abandon(self) -> None:
         super().abandon()
@@ -216,6 +220,7 @@ class Recorder(SegmentLog):
         local: dict[str, Any] = {}
         exec(compile(source, filename, "exec"), namespace, local)  # noqa: S102 - names are checked
         bound: Callable[..., None] = local["bound"]
+        give_name(bound)
         self.bound_functions.append(bound)
         self._bound[series] = bound
         return bound
@@ -327,12 +332,7 @@ class Recorder(SegmentLog):
         if tags is not None and not isinstance(tags, Mapping):
             self._reject("tags", f"tags must be a mapping of text to text, got {describe(tags)}", problems)
             tags = None
-        numbers: dict[str, float] = {}
-        for name, value in metrics.items():
-            if problem := name_problem(name):
-                self._reject(f"name {describe(name)}", problem, problems)
-            elif (number := self._number_of(name, value, problems)) is not None:
-                numbers[name] = number
+        numbers = self._numbers_of(metrics, problems)
         if numbers:
             series = tuple(Series.of(name, tags) for name in numbers)
             if bad := tags_problem(series[0]):
@@ -343,6 +343,27 @@ class Recorder(SegmentLog):
                 if is_training_loss(single) and not math.isfinite(value):
                     return value, *coordinates, single
         return None
+
+    def _numbers_of(
+        self, metrics: Mapping[Any, Any], problems: list[str], above: tuple[str, ...] = ()
+    ) -> dict[str, float]:
+        """The numbers by name; of a mapping in a mapping they are `outer/inner`."""
+        numbers: dict[str, float] = {}
+        for key, value in metrics.items():
+            name = "/".join((*above, str(key))) if above and isinstance(key, str | int) else key
+            if problem := name_problem(name):
+                self._reject(f"name {describe(name)}", problem, problems)
+            elif not isinstance(value, float) and isinstance(value, Mapping) and len(value):
+                if len(above) >= _MAX_DEPTH:
+                    self._reject(name, f"{name}: mappings within mappings end here; not recorded", problems)
+                    continue
+                inner = self._numbers_of(value, problems, (*above, str(key)))
+                for twice in inner.keys() & (metrics.keys() | numbers.keys()):
+                    self._reject(twice, f"log() got {twice!r} twice; one of them was kept", problems)
+                numbers = inner | numbers
+            elif (number := self._number_of(name, value, problems)) is not None:
+                numbers[name] = number
+        return numbers
 
     def _write(
         self,

@@ -31,9 +31,9 @@ from entrenar_processors import Samples, Series
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock, Era, RunClock
 from entrenar_otel.console import logger
-from entrenar_otel.identity.helper import say_unheard
 from entrenar_otel.identity.process import new_process_name
 from entrenar_otel.interruption import from_outside
+from entrenar_otel.recording.by_name import unheard
 from entrenar_otel.recording.decode import count_records, decode
 from entrenar_otel.recording.inputs import watch_conversions
 from entrenar_otel.recording.layout import Layout
@@ -53,11 +53,6 @@ FORKED = "forked"
 
 def no_op(*_args: Any, **_kwargs: Any) -> None:
     """What every function of the no-op twin does."""
-
-
-def unheard(*_args: Any, **_kwargs: Any) -> None:
-    """The same in a worker, where somebody may believe that it records: the first call says so."""
-    say_unheard()
 
 
 def not_ready(_record: bytes) -> None:

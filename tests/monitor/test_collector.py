@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from entrenar_otel import (
     MetricsStore,
     Monitor,
     MonitorBuilder,
+    configure,
     errors,
 )
 from entrenar_otel.lake import Lake
@@ -197,3 +199,32 @@ def test_a_hanging_emitter_does_no_harm(caplog: pytest.LogCaptureFixture) -> Non
         for thread in threading.enumerate():
             if thread.name == "emitter _Hanging":
                 thread.join(10)
+
+
+def test_what_is_measured(tmp_path: Path) -> None:
+    """By the collector and by the Monitor: from one value on, nothing is inferred."""
+    collector = MetricsCollector()
+    with Monitor("r", lake=tmp_path / "lake", live=tmp_path / "live", quiet=True) as monitor:
+        for one in (collector, monitor):
+            one.record("loss", 1.0)
+            one.record(Metric.LOSS, float("inf"), tags={"split": "validation"})
+            one.record("lr", 1.0)
+        monitor.flush()
+        for asked in (collector, monitor):
+            assert asked.MIN_SAMPLES == 1
+            assert (asked.is_measured("loss"), asked.is_measured(Metric.ACCURACY)) == (True, False)
+            counts = [asked.sample_count("loss"), asked.sample_count("other"), asked.sample_count()]
+            assert counts == [2, 0, 3]
+        assert monitor.sample_count(split="validation") == 1
+
+
+def test_a_run_id_in_the_first_place(tmp_path: Path) -> None:
+    """Of auto and configure too."""
+    folders = {"lake": tmp_path / "lake", "live": tmp_path / "live", "quiet": True}
+    with Monitor.auto("by-auto", **folders) as monitor:
+        assert monitor.run_id == "by-auto"
+    assert Monitor.auto("off", lake="nosuch://lake").run_id == "off"
+    configured = configure("by-configure", **folders)
+    assert configured.run_id == "by-configure"
+    assert configure("by-configure") is configured
+    configured.close()
