@@ -29,11 +29,12 @@ class Residuals:
 
     They start from the median and IQR / 1.349 of the first `warm_up` values. After that
     `r = x - m`, `z = r / √v` clipped to ±`clip`; then, with the residual winsorised to the same
-    bounds, `m += a·r`, `v += a·(r² - v)`. z is NaN during the warm-up and where v is 0 (flat).
+    bounds, `m += a·r`, `v += a·(r² - v)`. z is NaN during the warm-up and where v is 0 (flat);
+    where √v is more than `WIDE` of m, it is returned as much smaller as √v is larger than that.
 
     >>> residuals = Residuals(decay=0.01, clip=4.0, warm_up=4)
     >>> residuals.reserve(1)
-    >>> z, mean = residuals.update(slice(0, 1), np.array([[1.0], [2.0], [3.0], [4.0], [2.5], [99.0]]))
+    >>> z, mean = residuals.update(slice(0, 1), np.array([[11.0], [12.0], [13.0], [14.0], [12.5], [99.0]]))
     >>> z[:, 0].tolist()
     [nan, nan, nan, nan, 0.0, 4.0]
     """

@@ -233,18 +233,36 @@ class RobustWindow:
             score = np.full(len(ready), -math.inf)
             np.divide(value - middle, scale, out=score, where=scored)
             score[jumps] = math.inf
-            astride = np.zeros(len(ready), np.bool_)
             if self._relative:
                 astride = (wide < math.inf) & (ordered[:, 0] < 0) & (ordered[each, many - 1] > 0)
                 score[astride] = -math.inf
             z[ready], median[ready] = score, middle
-            # Logarithms are taken one by one, so that they are the same to the bit.
-            far = ~astride & (value > 0) & (lower > 0) & (WIDE * lower < upper) if self._relative else jumps
-            for i in np.flatnonzero(far).tolist():
-                bounds, ends = (float(least[i]), float(wide[i])), (0.0, 0.0)
-                given = float(value[i]), float(middle[i]), float(lower[i]), float(upper[i])
-                z[ready[i]], entry[ready[i]] = self._judge(*given, bounds, ends)
+            if self._relative:
+                far = ~astride & (value > 0) & (lower > 0) & (WIDE * lower < upper)
+                if far.any():
+                    given = (one[far] for one in (value, middle, lower, upper, least, wide))
+                    z[ready[far]], entry[ready[far]] = self._by_logarithms(*given)
         places = np.array(columns_of(rows)) if isinstance(rows, slice) else rows
         self._ring[places, count % self._window] = entry
         self._count[rows] = count + 1
         return z, median
+
+    def _by_logarithms(
+        self, value: Floats, middle: Floats, lower: Floats, upper: Floats, least: Floats, wide: Floats
+    ) -> tuple[Floats, Floats]:
+        """`_judge` of values far apart, for many series; numpy's logarithms differ from `math`'s by a bit."""
+        clip = self._winsorise
+        with np.errstate(over="ignore"):
+            scale = np.maximum(_logarithms(upper / lower) / IQR, least)
+        z = (_logarithms(value) - _logarithms(middle)) / scale
+        entry, useless = value.copy(), scale > _MOST
+        for i in np.flatnonzero(~useless & (np.abs(z) > clip)).tolist():
+            entry[i] = float(middle[i]) * math.exp(math.copysign(clip, z[i]) * float(scale[i]))
+        over = scale > wide
+        z[over] = z[over] * wide[over] / scale[over]
+        z[useless] = -math.inf
+        return z, entry
+
+
+def _logarithms(values: Floats) -> Floats:
+    return np.array([math.log(value) for value in values.tolist()])
