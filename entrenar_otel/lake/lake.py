@@ -23,6 +23,7 @@ from entrenar_otel.lake.sql.query import metric_names, run_query
 from entrenar_otel.lake.store.catalog import list_files, list_metrics, run_folder
 from entrenar_otel.lake.store.late import LateStorage
 from entrenar_otel.lake.store.storage import Storage, open_storage, remove_stale
+from entrenar_otel.lake.tables.html import show_tables_in_notebooks
 from entrenar_otel.lake.tables.rows import metric_batches
 from entrenar_otel.lake.tables.schema import METRICS, Owner
 from entrenar_otel.recording.live_folder import usable_live
@@ -88,6 +89,7 @@ class Lake:
         `ENTRENAR_QUERY_TIMEOUT`. Raises QueryError, ConfigError.
         """
         limits = Limits.of(memory, spill, timeout)
+        show_tables_in_notebooks()
         return run_query(self.storage, self.live, sql, parameters, run_id, limits)
 
     def range(self, start: datetime, end: datetime, *, run_id: str | None = None) -> pa.Table:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from entrenar_processors.durations import text_of
 
 from entrenar_otel.console import is_terminal, shown, write
+from entrenar_otel.monitor.notebook import NotebookLine
 
 if TYPE_CHECKING:
     from entrenar_processors import Series, Summary
@@ -30,8 +31,9 @@ SHOWN = ("loss", "accuracy")
 
 
 class Progress:
-    """One line: epoch, batch, rate, time left, last values. On a terminal it is redrawn in place.
+    """One line: epoch, batch, rate, time left, last values.
 
+    On a terminal and in a notebook it is redrawn in place.
     Elsewhere (a log file) it is a plain line every `log_seconds`, so that logs stay short.
     """
 
@@ -47,6 +49,7 @@ class Progress:
         self._last_line = time.monotonic()
         self._start_seconds: float | None = None
         self._drawn = False
+        self._notebook = NotebookLine()
         self.epochs: int | None = None
         self.epoch = 0
         self.batches: int | None = None
@@ -69,7 +72,9 @@ class Progress:
         stream = self._stream or sys.stderr
         if not self.active:
             return
-        if is_terminal(stream):
+        if self._stream is None and NotebookLine.is_there():
+            self._notebook.write(self.line())
+        elif is_terminal(stream):
             if _has_other_bar():
                 self._erase()
                 return
@@ -81,6 +86,8 @@ class Progress:
 
     def clear(self) -> None:
         """Leave the terminal's line empty for whoever writes next."""
+        if self.active and self._notebook.is_drawn:
+            self._notebook.write(self.line())  # how far it came, which stays
         self._erase()
         self.active = False
 
