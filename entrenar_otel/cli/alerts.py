@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.cli.events import SEVERITIES
+from entrenar_otel.cli.grid import Column, print_grid
 from entrenar_otel.cli.output import Console
 from entrenar_otel.cli.tables import number
 from entrenar_otel.lake.tables.plain import plain_rows
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
 
 _ALERTS = "SELECT * FROM alerts ORDER BY started_at DESC LIMIT ?"
+_MAX_NAME = 28
 _STATES = {"firing": "bold red", "resolved": "green"}
 
 
@@ -26,39 +27,43 @@ def alerts_of(lake: Lake, run_id: str, limit: int) -> list[dict[str, Any]]:
     return list(plain_rows(lake.query(_ALERTS, [limit], run_id=run_id)))[::-1]
 
 
-def alerts_table(alerts: list[dict[str, Any]], width: int = 100) -> Table | Text:
-    """Alerts as a table, one per episode, with the start and end of the run among them."""
+def _print_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
+    """Print alerts, one per episode, with the start and end of the run among them."""
     if not alerts:
-        return Text("nothing was recorded: no alerts, not even the start of the run", style="dim")
-    named = width >= 100
+        console.print(Text("nothing was recorded: no alerts, not even the start of the run", style="dim"))
+        return
     ranks = any(alert["rank"] for alert in alerts)
-    table = Table(box=None, pad_edge=False, header_style="bold", width=width)
-    table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("level", no_wrap=True)
-    if named:
-        table.add_column("alert", no_wrap=True, max_width=28)
-    table.add_column("what", ratio=1, overflow="fold")
-    table.add_column("action", no_wrap=True)
-    table.add_column("state", no_wrap=True)
+    columns = [
+        Column("time (UTC)"),
+        Column("level"),
+        Column("alert", need=2, least=12),
+        Column("what", is_text=True),
+        Column("action", need=1),
+        Column("state"),
+    ]
+    rows = []
     for alert in alerts:
         level = str(alert["level"])
         at = datetime.fromisoformat(alert["started_at"])
         is_run = alert["source"] == "run"
-        cells = [
-            Text(f"{at:%H:%M:%S}", style="dim"),
-            Text(level.lower(), style=SEVERITIES.get(level, "")),
-            *([Text(printable_line(alert["name"] or ""), style="dim" if is_run else "")] if named else []),
-            _what(alert, ranks=ranks),
-            Text("" if is_run else str(alert["action"]).replace("_", " ")),
-            Text("" if is_run else alert["state"], style=_STATES.get(alert["state"], "")),
-        ]
-        table.add_row(*cells)
-    return table
+        name = Text(printable_line(alert["name"] or ""), style="dim" if is_run else "")
+        name.truncate(_MAX_NAME, overflow="ellipsis")
+        rows.append(
+            [
+                Text(f"{at:%H:%M:%S}", style="dim"),
+                Text(level.lower(), style=SEVERITIES.get(level, "")),
+                name,
+                _what(alert, ranks=ranks),
+                Text("" if is_run else str(alert["action"]).replace("_", " ")),
+                Text("" if is_run else alert["state"], style=_STATES.get(alert["state"], "")),
+            ]
+        )
+    print_grid(console, columns, rows)
 
 
 def show_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
     """Print the alerts, and below them the folders of their incidents."""
-    console.print(alerts_table(alerts, console.width))
+    _print_alerts(alerts, console)
     for alert in alerts:
         if alert["incident"]:
             console.print(f"incident: {alert['incident']}", highlight=False, soft_wrap=True, markup=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from rich.text import Text
 
+from entrenar_otel.cli.grid import Column, print_grid
+from entrenar_otel.cli.output import Console
 from entrenar_otel.cli.tables import number
 from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line
@@ -37,32 +38,36 @@ def span_names(lake: Lake, run_id: str) -> dict[str, str]:
     return dict(zip(*lake.query(_SPAN_NAMES, run_id=run_id).to_pydict().values(), strict=True))
 
 
-def events_table(events: list[dict[str, Any]], names: dict[str, str], width: int = 100) -> Table | Text:
-    """Events as a table, one per line, with the date if there are several, and the span if it is known."""
+def print_events(events: list[dict[str, Any]], names: dict[str, str], console: Console) -> None:
+    """Print events, one per line, with the date if there are several, and the span if it is known."""
     if not events:
-        return Text("no events were recorded", style="dim")
+        console.print(Text("no events were recorded", style="dim"))
+        return
     times = [datetime.fromisoformat(event["timestamp"]) for event in events]
     days = len({time.date() for time in times}) > 1
-    spans = any(event["span_id"] for event in events) and width >= 90
-    table = Table(box=None, pad_edge=False, header_style="bold", width=width)
-    table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("severity", no_wrap=True)
-    table.add_column("name", overflow="fold", min_width=14)
-    table.add_column("what", ratio=1, overflow="fold")
-    if spans:
-        table.add_column("span", no_wrap=True, max_width=24, style="dim")
+    columns = [
+        Column("time (UTC)"),
+        Column("severity"),
+        Column("name", least=12),
+        Column("what", is_text=True),
+        Column("span", need=1, least=12),
+    ]
+    rows = []
     for event, time in zip(events, times, strict=True):
         severity = str(event["severity"])
-        cells = [
-            Text(f"{time:%m-%d }{_clock(time)}" if days else _clock(time), style="dim"),
-            Text(severity.lower(), style=SEVERITIES.get(severity, "")),
-            Text(printable_line(event["name"])),
-            what_of(event),
-        ]
-        if spans:
-            cells.append(Text(printable_line(names.get(event["span_id"]) or (event["span_id"] or "")[:8])))
-        table.add_row(*cells)
-    return table
+        span = printable_line(names.get(event["span_id"]) or (event["span_id"] or "")[:8])
+        rows.append(
+            [
+                Text(f"{time:%m-%d }{_clock(time)}" if days else _clock(time), style="dim"),
+                Text(severity.lower(), style=SEVERITIES.get(severity, "")),
+                Text(printable_line(event["name"])),
+                what_of(event),
+                Text(span, style="dim"),
+            ]
+        )
+    if not any(event["span_id"] for event in events):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    print_grid(console, columns, rows)
 
 
 def _clock(time: datetime) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -22,9 +23,17 @@ from rich.segment import Segment
 from entrenar_otel.console import write
 from entrenar_otel.redact import printable_json, printable_text
 
+#: Columns of what no terminal shows, and nobody gave another width for.
+_PIPED_COLUMNS = 120
+
 
 class Console(rich.console.Console):
     """Rich's console, whose styles are the only escape sequences that it prints."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        if "width" not in settings and not self.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+            self.width = _PIPED_COLUMNS
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of a renderable; their texts are printable."""
@@ -36,16 +45,17 @@ class Console(rich.console.Console):
 #: What stands for our own signs where the terminal's encoding has none of them.
 _PLAIN = str.maketrans(
     {"✓": "+", "✗": "x", "–": "-", "—": "-", "…": "...", "·": ".", "━": "=", "─": "-", "│": "|", "→": "->"}
-    | {"×": "x", "≥": ">=", "≤": "<=", "µ": "u", "’": "'", "▏": "|", "█": "#"}
+    | {"×": "x", "≥": ">=", "≤": "<=", "µ": "u", "’": "'", "▏": "|", "█": "#", "◆": "*", "▸": ">"}
+    | {"├": "|", "└": "`", **dict(zip("▁▂▃▄▅▆▇", "_.-=+*%", strict=True))}
 )
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
-    """An error handler of encodings: another sign, or `?`."""
+    """An error handler of encodings: another sign, or the escape of it."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end].translate(_PLAIN)
-    return text.encode(error.encoding, "replace"), error.end
+    return text.encode(error.encoding, "backslashreplace"), error.end
 
 
 codecs.register_error("entrenar.plain", _plain)

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from entrenar_processors.counts import counted
 from entrenar_processors.durations import text_of
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.cli.events import SEVERITIES, facts, what_of
+from entrenar_otel.cli.grid import print_heading
 from entrenar_otel.cli.output import Console
 from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 FOLD_ABOVE, FOLD_TO = 30, 5
 #: Events shown below a span: the most severe, and among those the earliest.
 MAX_EVENTS = 20
+#: Below this width there is room for the tree and how long each took.
+_NARROW = 60
 _STYLES = {"OK": "green", "ERROR": "red", "UNSET": "cyan"}
 _SPANS = "SELECT * FROM spans ORDER BY attempt, rank, start_time, span_id"
 _EVENTS = "SELECT * FROM events WHERE span_id IS NOT NULL ORDER BY timestamp"
@@ -115,10 +119,10 @@ def show_spans(run_id: str, spans: list[dict[str, Any]], console: Console) -> No
     """Print the spans as a tree, one per process where there are several."""
     failed = sum(span["status"] == "ERROR" for span in spans)
     events = sum(len(span["events"]) for span in spans)
-    head = Text.assemble((printable_line(run_id), "bold"), f"  {counted(len(spans), 'span')}")
-    head.append(f", {counted(events, 'event')}" if events else "")
-    head.append(f", {failed:,} failed" if failed else "", style="red")
-    console.print(head)
+    told = Text(counted(len(spans), "span"))
+    told.append(f", {counted(events, 'event')}" if events else "")
+    told.append(f", {failed:,} failed" if failed else "", style="red")
+    print_heading(console, printable_line(run_id), told)
     if not spans:
         console.print(Text("no spans were recorded", style="dim"))
     groups = [list(same) for _, same in groupby(spans, key=lambda span: (span["attempt"], span["rank"]))]
@@ -143,15 +147,24 @@ class _Picture:
         self.end = max(*times, time.time()) if living else max(times)
 
     def table(self) -> Table:
+        rows = list(self._lines(forest(self.spans), "", {}, root=True))
+        start, took = (max(cell_len(cells[at].plain) for cells in rows) for at in (1, 2))
+        is_narrow = self.width < _NARROW  # then it is a tree and its times
+        name = self.width - took - 2 if is_narrow else max(24, self.width * 2 // 5)
         table = Table(box=None, pad_edge=False, header_style="bold", width=self.width)
-        table.add_column("span", no_wrap=True, max_width=max(24, self.width * 2 // 5))
-        table.add_column("start", justify="right", no_wrap=True)
-        table.add_column("took", justify="right", no_wrap=True)
+        table.add_column("span", no_wrap=True, max_width=name)
+        if not is_narrow:
+            table.add_column("start", justify="right", no_wrap=True, min_width=start)
+        table.add_column("took", justify="right", no_wrap=True, min_width=max(4, took))
         if self.bar:
             table.add_column("", no_wrap=True, min_width=self.bar)
-        table.add_column("", no_wrap=True, ratio=1, overflow="ellipsis")
-        for cells in self._lines(forest(self.spans), "", {}, root=True):
-            table.add_row(*(cells if self.bar else (*cells[:3], cells[4])))
+        if not is_narrow:
+            table.add_column("", no_wrap=True, ratio=1, overflow="ellipsis")
+        for cells in rows:
+            if is_narrow:
+                table.add_row(cells[0], cells[2])
+            else:
+                table.add_row(*(cells if self.bar else (*cells[:3], cells[4])))
         return table
 
     def _lines(

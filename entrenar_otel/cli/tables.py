@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors.durations import text_of
-from rich.console import Group
+from entrenar_processors.plain import plain
+from rich.cells import cell_len
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from entrenar_otel.cli.grid import Column, print_grid, print_heading, print_whole
 from entrenar_otel.cli.output import Console
 from entrenar_otel.lake.overview import GOING, NUMBERS, seconds_of
 from entrenar_otel.lake.tables.plain import plain_rows
@@ -30,7 +33,7 @@ STATES = {
     "unknown": "yellow",
 }
 _MAX_ROWS = 200
-#: Columns narrower than this make a table unreadable.
+#: Less room than this is none for a text.
 _NARROWEST = 7
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -38,33 +41,38 @@ _BARS = "▁▂▃▄▅▆▇█"
 _LATEST = ": what several attempts recorded at one place in the loop counts once, as the latest has it"
 
 
-def runs_table(runs: list[dict[str, Any]], width: int = 100) -> Table:
-    """The runs as a table, one per line, with the numbers of ranks and attempts where there are several."""
+#: The columns of `ls`, in the order of their worth where there is little room.
+_RUN_COLUMNS = (
+    Column("run"),
+    Column("state"),
+    Column("loss", right=True, need=1),
+    Column("model", need=4, least=12),
+    Column("started (UTC)", need=3),
+    Column("took", right=True, need=2),
+)
+
+
+def print_runs(runs: list[dict[str, Any]], console: Console) -> None:
+    """Print the runs, with the numbers of ranks and attempts where there are several."""
     counts = [name for name in ("ranks", "attempts") if any(run[name] > 1 for run in runs)]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("run", overflow="fold")
-    for column in ("state", "model", "started (UTC)"):
-        table.add_column(column, no_wrap=True)
-    for column in ("took", *counts):
-        table.add_column(column, justify="right", no_wrap=True)
-    for run in runs:
-        state = run["state"]
-        model = (run["model_id"], run["version"] if width >= 100 else None)
-        table.add_row(
+    rows = [
+        [
             Text(printable_line(run["run_id"])),
-            Text(state, style=STATES[state]),
-            Text(printable_line(" ".join(part for part in model if part)) or "–"),
-            f"{datetime.fromisoformat(run['started_at']):%Y-%m-%d %H:%M}",
-            _took(run),
-            *(str(run[name]) for name in counts),
-        )
-    return table
+            Text(run["state"], style=STATES[run["state"]]),
+            Text("–" if run.get("loss") is None else number(plain(run["loss"]))),
+            Text(printable_line(" ".join(part for part in (run["model_id"], run["version"]) if part)) or "–"),
+            Text(f"{datetime.fromisoformat(run['started_at']):%Y-%m-%d %H:%M}"),
+            Text(_took(run)),
+            *(Text(str(run[name])) for name in counts),
+        ]
+        for run in runs
+    ]
+    print_grid(console, [*_RUN_COLUMNS, *(Column(name, right=True, need=1) for name in counts)], rows)
 
 
 def show_run(details: dict[str, Any], console: Console) -> None:
     """Print the details of a run, as `run_details` gives them."""
     state = details["state"]
-    head = Text.assemble((printable_line(details["run_id"]), "bold"), "  ", (state, f"bold {STATES[state]}"))
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
@@ -87,13 +95,9 @@ def show_run(details: dict[str, Any], console: Console) -> None:
     ):
         if value:
             facts.add_row(name, Text(printable_text(value)))
-    console.print(
-        Group(
-            head,
-            Padding(facts, (0, 0, 1, 0), expand=False),
-            _metrics_table(details["metrics"], console.width),
-        )
-    )
+    print_heading(console, printable_line(details["run_id"]), Text(state, style=f"bold {STATES[state]}"))
+    console.print(Padding(facts, (0, 0, 1, 0), expand=False))
+    _print_metrics(details["metrics"], console)
 
 
 def _took(run: dict[str, Any]) -> str:
@@ -102,21 +106,29 @@ def _took(run: dict[str, Any]) -> str:
 
 
 def _items(config: Any) -> list[tuple[str, Any]]:
-    return list(config.items()) if isinstance(config, dict) else [("value", config)]
+    """The settings of a run, tables and lists as JSON."""
+    items = list(config.items()) if isinstance(config, dict) else [("value", config)]
+    return [
+        (key, json.dumps(one, ensure_ascii=False) if isinstance(one, dict | list) else one)
+        for key, one in items
+    ]
 
 
-def _metrics_table(metrics: list[dict[str, Any]], width: int) -> Table | Text:
+#: What is shown of a metric, and its worth where there is little room.
+_NEEDS = {"last": 0, "min": 1, "max": 2, "mean": 4, "p99": 6, "p50": 7, "p90": 8, "std": 9}
+
+
+def _print_metrics(metrics: list[dict[str, Any]], console: Console) -> None:
     if not metrics:
-        return Text("no metrics were recorded", style="dim")
-    numbers: tuple[str, ...] = NUMBERS if width >= 150 else ("last", "mean", "min", "p50", "p99", "max")
-    if width < 120:
-        numbers = ("last", "mean", "max")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("metric", overflow="fold", min_width=16)
-    table.add_column("count", justify="right", no_wrap=True)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("curve", no_wrap=True)
+        console.print(Text("no metrics were recorded", style="dim"))
+        return
+    columns = [
+        Column("metric"),
+        Column("count", right=True, need=5),
+        *(Column(name, right=True, need=_NEEDS[name]) for name in NUMBERS),
+        Column("curve", need=3),
+    ]
+    rows = []
     for row in metrics:
         tags = " ".join(f"{key}={value}" for key, value in row["tags"].items())
         title = Text(printable_line(row["metric"]))
@@ -124,10 +136,9 @@ def _metrics_table(metrics: list[dict[str, Any]], width: int) -> Table | Text:
             title.append(f"  {printable_line(tags)}", style="dim")
         if row["nonfinite"]:
             title.append(f"  {row['nonfinite']} non-finite", style="red")
-        table.add_row(
-            title, f"{row['count']:,}", *(number(row[key]) for key in numbers), sparkline(row["curve"])
-        )
-    return table
+        numbers = [Text(number(row[key])) for key in NUMBERS]
+        rows.append([title, Text(f"{row['count']:,}"), *numbers, Text(sparkline(row["curve"]))])
+    print_grid(console, columns, rows)
 
 
 def number(value: Any) -> str:
@@ -160,17 +171,40 @@ def sparkline(values: list[Any]) -> str:
     )
 
 
+#: Texts longer than this may take several lines of their column.
+_LONG_TEXT = 28
+
+
 def print_table(table: pa.Table, console: Console) -> None:
     """Print an answer as a table, or value by value if it is too wide; a long one is cut, and says so."""
+    names = [printable_line(name) for name in table.schema.names]
+    numeric = [
+        str(one.type).startswith(("int", "uint", "float", "double", "decimal")) for one in table.schema
+    ]
     cells = [[_cell(value) for value in row.values()] for row in plain_rows(table.slice(0, _MAX_ROWS))]
-    if len(table.schema) * (_NARROWEST + 2) > console.width + 2:
-        console.print(_one_by_one(table.schema.names, cells))
+    widths = [
+        max(
+            cell_len(line)
+            for text in (name, *(row[at] for row in cells))
+            for line in (text.splitlines() or [""])
+        )
+        for at, name in enumerate(names)
+    ]
+    # Numbers and ids are whole: they are read, and taken over, as they are
+    breaks = [
+        not number and width > _LONG_TEXT and not name.endswith("_id")
+        for name, width, number in zip(names, widths, numeric, strict=True)
+    ]
+    least = (
+        sum(min(w, _LONG_TEXT) if b else w for w, b in zip(widths, breaks, strict=True)) + 2 * len(names) - 2
+    )
+    if least > console.width:
+        _print_one_by_one(names, cells, console)
     else:
         shown = Table(box=None, pad_edge=False, header_style="bold")
-        for field in table.schema:
-            numeric = str(field.type).startswith(("int", "uint", "float", "double", "decimal"))
+        for name, is_number, may_break in zip(names, numeric, breaks, strict=True):
             shown.add_column(
-                Text(printable_line(field.name)), justify="right" if numeric else "left", overflow="fold"
+                Text(name), justify="right" if is_number else "left", overflow="fold", no_wrap=not may_break
             )
         for row in cells:
             shown.add_row(*map(Text, row))
@@ -180,18 +214,22 @@ def print_table(table: pa.Table, console: Console) -> None:
         console.print(f"… {left:,} more rows; use --format csv, json or parquet for all of them", style="dim")
 
 
-def _one_by_one(names: list[str], cells: list[list[str]]) -> Table:
+def _print_one_by_one(names: list[str], cells: list[list[str]], console: Console) -> None:
     """One line per value that is not null, and a blank line between rows."""
-    shown = Table(box=None, pad_edge=False, show_header=False)
-    shown.add_column(style="bold", no_wrap=True)
-    shown.add_column(overflow="fold")
+    width = max(map(cell_len, names))
     for number, row in enumerate(cells):
         if number:
-            shown.add_row()
+            console.print()
         for name, cell in zip(names, row, strict=True):
-            if cell:
-                shown.add_row(Text(printable_line(name)), Text(cell))
-    return shown
+            if not cell:
+                continue
+            room = console.width - width - 2
+            is_whole = name.endswith("_id") or room < _NARROWEST
+            lines = [Text(cell)] if is_whole else Text(cell).wrap(console, room, overflow="fold")
+            for at, line in enumerate(lines):
+                start = Text("" if at else name, style="bold")
+                start.append(" " * (width + 2 - cell_len(start.plain)))
+                print_whole(console, start.append_text(line))
 
 
 def _cell(value: Any) -> str:

@@ -23,12 +23,21 @@ from entrenar_otel.lake.sql.query import metric_names, run_query
 from entrenar_otel.lake.store.catalog import list_files, list_metrics, run_folder
 from entrenar_otel.lake.store.late import LateStorage
 from entrenar_otel.lake.store.storage import Storage, open_storage, remove_stale
+from entrenar_otel.lake.tables.html import show_tables_in_notebooks
 from entrenar_otel.lake.tables.rows import metric_batches
 from entrenar_otel.lake.tables.schema import METRICS, Owner
 from entrenar_otel.recording.live_folder import usable_live
 from entrenar_otel.records import MetricRecord
 
 DEFAULT_LAKE = "entrenar-lake"
+
+
+#: The step of a sample; of a series that has none, how many values came before: counted when it is asked
+#: for, see docs/decisions.md.
+_STEP = """
+CASE WHEN count(step) OVER (PARTITION BY rank, tags) > 0 THEN step
+    ELSE row_number() OVER (PARTITION BY rank, tags ORDER BY attempt, seq) - 1 END
+"""
 
 
 class Lake:
@@ -80,6 +89,7 @@ class Lake:
         `ENTRENAR_QUERY_TIMEOUT`. Raises QueryError, ConfigError.
         """
         limits = Limits.of(memory, spill, timeout)
+        show_tables_in_notebooks()
         return run_query(self.storage, self.live, sql, parameters, run_id, limits)
 
     def range(self, start: datetime, end: datetime, *, run_id: str | None = None) -> pa.Table:
@@ -101,13 +111,15 @@ class Lake:
     def curve(self, metric: str, run_id: str, tags: dict[str, str] | None = None) -> pa.Table:
         """One metric of one run in recording order; for a pruned run, its down-sampled means.
 
+        A series for which nobody gave a step has the count of its values there, over all attempts.
         Raises NotMeasured.
         """
         where = "metric = ?" + "".join(" AND tags[?] = ?" for _ in tags or ())
         values = [metric, *(text for pair in (tags or {}).items() for text in pair)]
         columns = "timestamp, epoch, batch, step, rank, attempt, tags"
         table = self.query(
-            f"SELECT {columns}, value FROM metrics WHERE {where} ORDER BY attempt, rank, seq",
+            f"SELECT {columns}, value FROM (SELECT * REPLACE ({_STEP} AS step) FROM metrics WHERE {where}) "
+            "ORDER BY attempt, rank, seq",
             values,
             run_id=run_id,
         )

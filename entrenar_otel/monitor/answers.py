@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from entrenar_processors import Summary
 
 from entrenar_otel.errors import NotMeasured
+from entrenar_otel.monitor.notebook import SummaryTable
 from entrenar_otel.monitor.progress import SHOWN
 from entrenar_otel.records import MetricRecord
 
@@ -57,7 +58,7 @@ class Answers:
         NotMeasured.
         """
         if metric is None:
-            return {str(series): summary for series, summary in self._current().items()}
+            return SummaryTable({str(series): summary for series, summary in self._current().items()})
         if self.heartbeat is not None:
             with self.heartbeat.sums() as sums:
                 if selected := sums.select(str(metric), tags):

@@ -19,6 +19,7 @@ from entrenar_otel.monitor.builder import MonitorBuilder
 from entrenar_otel.monitor.collector import MIN_SAMPLES
 from entrenar_otel.monitor.counted import Counted
 from entrenar_otel.monitor.disabled import DisabledRun
+from entrenar_otel.monitor.notebook import summaries_html
 from entrenar_otel.monitor.recorded import RecordedRun
 from entrenar_otel.monitor.request import OnBadValue, Resume, RunRequest, make_lake
 from entrenar_otel.recording.by_name import unheard
@@ -446,7 +447,7 @@ class Monitor(metaclass=_OnePerProcess):
     def curve(self, metric: str, **tags: object) -> pa.Table:
         """One metric of this run in recording order: timestamp, coordinates, tags, value.
 
-        Raises NotMeasured.
+        Where nobody gave a step, `step` counts the values. Raises NotMeasured.
         """
         return self._answers.curve(metric, **tags)
 
@@ -474,3 +475,11 @@ class Monitor(metaclass=_OnePerProcess):
     def __repr__(self) -> str:
         state = "disabled" if not self.enabled else "closed" if self.is_closed else "open"
         return f"<Monitor {self.run_id} rank {self.rank} of {self.world_size}, {state}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the run, where it lies, and its metrics up to now."""
+        state = "disabled" if not self.enabled else "ended" if self.is_closed else "recording"
+        rank = f"rank {self.rank} of {self.world_size}" if self.world_size > 1 else None
+        place = f"in {self.lake.url}" if self.enabled else None
+        facts = (f"run {self.run_id}", state, self.model_id, self.version, rank, place)
+        return summaries_html(self.summary(), ", ".join(fact for fact in facts if fact))

@@ -12,6 +12,7 @@ from entrenar_processors.durations import text_of
 from entrenar_processors.metric_names import name_in
 
 from entrenar_otel.console import is_terminal, shown, write
+from entrenar_otel.monitor.notebook import NotebookLine
 
 if TYPE_CHECKING:
     from entrenar_processors import Series, Summary
@@ -31,8 +32,9 @@ SHOWN = ("loss", "accuracy")
 
 
 class Progress:
-    """One line: epoch, batch, rate, time left, last values. On a terminal it is redrawn in place.
+    """One line: epoch, batch, rate, time left, last values.
 
+    On a terminal and in a notebook it is redrawn in place.
     Elsewhere (a log file) it is a plain line every `log_seconds`, so that logs stay short.
     """
 
@@ -48,6 +50,7 @@ class Progress:
         self._last_line = time.monotonic()
         self._start_seconds: float | None = None
         self._drawn = False
+        self._notebook = NotebookLine()
         self.epochs: int | None = None
         self.epoch = 0
         self.batches: int | None = None
@@ -70,7 +73,9 @@ class Progress:
         stream = self._stream or sys.stderr
         if not self.active:
             return
-        if is_terminal(stream):
+        if self._stream is None and NotebookLine.is_there():
+            self._notebook.write(self.line())
+        elif is_terminal(stream):
             if _has_other_bar():
                 self._erase()
                 return
@@ -82,6 +87,8 @@ class Progress:
 
     def clear(self) -> None:
         """Leave the terminal's line empty for whoever writes next."""
+        if self.active and self._notebook.is_drawn:
+            self._notebook.write(self.line())  # how far it came, which stays
         self._erase()
         self.active = False
 

@@ -184,6 +184,15 @@ class RecordedRun:
         page = f"; {self.metrics_url}" if self.metrics_url else ""
         say(f"recording run {record.run_id}{again} into {place}{page}")
 
+    def _say_end(self, state: str) -> None:
+        from entrenar_otel.andon.stop_message import command_line
+
+        lake, record = self.answers.lake, self.answers.record
+        is_there = record is not None and record.is_claimed
+        place = lake.url if is_there else f"{lake.live}, until {lake.url} answers"
+        command = command_line("show", self.request.run_id, lake.url)
+        say(f"run {self.request.run_id} {state}, recorded in {place}; look at it with `{command}`")
+
     def _make_keeper(self, lake: Lake, process: str, lock: ProcessLock) -> Keeper:
         from entrenar_otel.lake.records.runs import new_record
         from entrenar_otel.run.keeper import Keeper
@@ -275,6 +284,8 @@ class RecordedRun:
         if run is not None:
             self.progress.clear()
             run.end(state)
+            if not self._quiet:
+                self._say_end(state)
 
     def abandon(self) -> None:
         """In a forked child: the parent's files, locks and threads are not touched."""

@@ -37,7 +37,7 @@ annotations = { summary = "The [bold]machine[/bold] is hot" }
 COLUMNS = [
     *("started_at", "ended_at", "run_id", "attempt", "rank", "name", "level", "source", "action", "state"),
     *("summary", "metric", "tags", "epoch", "batch", "step", "value", "expected", "score", "peak", "count"),
-    *("incident", "outcome", "episode"),
+    *("incident", "outcome", "episode", "severity_number"),
 ]
 
 
@@ -93,7 +93,7 @@ def test_the_view(story: None) -> None:
         "summary": 'Accuracy regression detected: accuracy{split="validation"} is 0.7, the limit is 0.8',
         "metric": "accuracy", "tags": [("split", "validation")], "epoch": 1, "batch": None, "step": 3,
         "value": 0.7, "expected": 0.8, "score": pytest.approx(-0.125), "peak": 0.7, "count": 3,
-        "outcome": None,
+        "outcome": None, "severity_number": 21,
     }  # fmt: skip
     heat = rows["a_threshold_with_quite_a_long_name_indeed"]
     assert (heat["state"], heat["level"], heat["action"], heat["count"], heat["incident"]) == (

@@ -10,7 +10,7 @@ import pytest
 from entrenar_otel import Monitor, QueryError
 from entrenar_otel.lake import Lake
 
-VIEWS = "metrics, events, spans, runs, curves, summaries, alerts"
+VIEWS = "metrics, events, spans, runs, curves, summaries, alerts, metrics_latest"
 
 
 @pytest.fixture

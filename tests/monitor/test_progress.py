@@ -144,3 +144,4 @@ def test_a_run_draws_and_leaves_the_terminal_clean(quiet: bool, monkeypatch: pyt
         assert re.search(r"epoch 2/2 · batch 3/3 · [\d,]+ steps/s · 0 s left · loss 0.25", text)
         assert text.startswith("entrenar: recording run r into ")
         assert screen(text) == ""
+        assert "\nentrenar: run r completed, recorded in " in text.replace("\x1b[2K", "\n")

@@ -151,12 +151,15 @@ def test_ranks_without_a_shared_id_are_told(
 
 
 def test_start_says_where_unless_quiet_or_another_rank(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line on stderr names run and lake, and the attempt from the second on."""
+    """One line on stderr names run and lake, and the attempt from the second on; another the end."""
     for settings in ({}, {}, {"quiet": True}, {"rank": 1}):
         Monitor("r", **settings).start().close()
     lake = Path("entrenar-lake").absolute()
-    said = [f"entrenar: recording run r{extra} into {lake}\n" for extra in ("", ", attempt 2")]
-    assert capsys.readouterr().err == "".join(said)
+    end = f"entrenar: run r completed, recorded in {lake}; look at it with `entrenar-otel show r"
+    said = capsys.readouterr().err.splitlines()
+    assert said[::2] == [f"entrenar: recording run r{extra} into {lake}" for extra in ("", ", attempt 2")]
+    assert all(line.startswith(end) for line in said[1::2])
+    assert len(said) == 4
 
 
 @pytest.mark.parametrize(

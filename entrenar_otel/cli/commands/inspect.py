@@ -27,6 +27,17 @@ class QueryFormat(StrEnum):
     PARQUET = "parquet"
 
 
+class Sort(StrEnum):
+    """What `ls` sorts by."""
+
+    STARTED = "started"
+    TOOK = "took"
+    LOSS = "loss"
+    STATE = "state"
+    MODEL = "model"
+    RUN = "run"
+
+
 class ExportFormat(StrEnum):
     """What `export` writes."""
 
@@ -38,21 +49,30 @@ class ExportFormat(StrEnum):
 
 @commands.command("ls")
 def list_runs(
-    limit: Annotated[int, typer.Option("-n", "--limit", help="Only the newest N.", min=1)] = 20,
+    limit: Annotated[int, typer.Option("-n", "--limit", help="Only the first N.", min=1)] = 20,
+    sort: Annotated[Sort, typer.Option(help="By what: newest, longest, or least loss first.")] = Sort.STARTED,
+    reverse: Annotated[bool, typer.Option("--reverse", "-r", help="The other way round.")] = False,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            help="state=crashed, or a condition in SQL over the columns of runs, loss, took and model.",
+        ),
+    ] = None,
 ) -> None:
     """List the runs of a lake, newest first.
 
-    [dim]Example:[/dim] entrenar-otel ls -n 5
+    [dim]Examples:[/dim] entrenar-otel ls -n 5 · entrenar-otel ls --sort loss --filter state=completed
+    entrenar-otel ls --filter "config.lr::DOUBLE < 0.01 AND loss < 0.5"
     """
-    from entrenar_otel.cli.tables import runs_table
-    from entrenar_otel.lake.overview import runs_of
+    from entrenar_otel.cli.tables import print_runs
+    from entrenar_otel.lake.listing import Order, listed
 
-    runs = runs_of(open_lake())[:limit]
+    runs = listed(open_lake(), where=where, order=Order(sort), reverse=reverse, limit=limit)
     if Options.json:
         print_json(runs)
     else:
-        console = Console()
-        console.print(runs_table(runs, console.width))
+        print_runs(runs, Console())
 
 
 @commands.command()
@@ -98,7 +118,7 @@ def events(
 
     [dim]Example:[/dim] entrenar-otel events digits-7 -n 20
     """
-    from entrenar_otel.cli.events import events_of, events_table, span_names
+    from entrenar_otel.cli.events import events_of, print_events, span_names
 
     lake = open_lake()
     run_id = lake.find_run(run)
@@ -106,8 +126,7 @@ def events(
     if Options.json:
         print_json(rows)
     else:
-        console = Console()
-        console.print(events_table(rows, span_names(lake, run_id), console.width))
+        print_events(rows, span_names(lake, run_id), Console())
 
 
 @commands.command()

@@ -34,7 +34,7 @@ class Residuals:
 
     >>> residuals = Residuals(decay=0.01, clip=4.0, warm_up=4)
     >>> residuals.reserve(1)
-    >>> z, mean = residuals.update(slice(0, 1), np.array([[11.0], [12.0], [13.0], [14.0], [12.5], [99.0]]))
+    >>> z, mean = residuals.update(slice(0, 1), np.array([[21.0], [22.0], [23.0], [24.0], [22.5], [99.0]]))
     >>> z[:, 0].tolist()
     [nan, nan, nan, nan, 0.0, 4.0]
     """

@@ -126,6 +126,13 @@ class Summary:
     def __repr__(self) -> str:
         return "Summary(" + ", ".join(f"{k}={v:.6g}" for k, v in self.as_dict().items()) + ")"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: numbers only."""
+        rows = "".join(
+            f"<tr><th>{name}</th><td>{value:.6g}</td></tr>" for name, value in self.as_dict().items()
+        )
+        return f"<table>{rows}</table>"
+
 
 class Summaries:
     """The summaries of all series of a process, fed block by block.

@@ -30,10 +30,10 @@ TIMES = {
 }
 
 LS = """\
-run            state      model                           started (UTC)          took
-other [/bold]  stopped    mmmmmmmmmmmmmmmmmmmmmmmmmmmmmm  2026-01-03 00:00      42 ms
-digits-8       completed  –                               2026-01-02 09:00     2.31 s
-digits-7       completed  digits-mlp 1.0.0                2026-01-02 03:04  1h 10m 5s"""
+run            state      loss  model                           started (UTC)          took
+other [/bold]  stopped     NaN  mmmmmmmmmmmmmmmmmmmmmmmmmmmmmm  2026-01-03 00:00      42 ms
+digits-8       completed  0.05  –                               2026-01-02 09:00     2.31 s
+digits-7       completed  0.05  digits-mlp 1.0.0                2026-01-02 03:04  1h 10m 5s"""
 
 SHOW = """\
 digits-7  completed
@@ -42,10 +42,10 @@ started  2026-01-02 03:04:05 UTC, took 1h 10m 5s
 config   clip=Infinity, lr=0.1
 lake     {lake}
 
-metric                      count  last    mean   max  curve
-accuracy  split=validation      2  0.75   0.625  0.75  ▁█
-loss                           20  0.05  0.1799     1  █▄▃▂▂▂▂▂▁▁▁▁▁▁▁▁▁▁▁▁
-lr                             20   0.1     0.1   0.1  ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁"""
+metric                      count  last    mean   min      p50     p99   max  curve
+accuracy  split=validation      2  0.75   0.625   0.5    0.625  0.7475  0.75  ▁█
+loss                           20  0.05  0.1799  0.05  0.09545   0.905     1  █▄▃▂▂▂▂▂▁▁▁▁▁▁▁▁▁▁▁▁
+lr                             20   0.1     0.1   0.1      0.1     0.1   0.1  ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁"""
 
 SHOW_STOPPED = """\
 other [/bold]  stopped
@@ -56,9 +56,9 @@ model    mmmmmmmmmmmmmmmmmmmmmmmmmmmmmm
 started  2026-01-03 00:00:00 UTC, took 42 ms
 lake     {lake}
 
-metric                count     last     mean      max  curve
-big                       1  123,456  123,456  123,456
-loss  1 non-finite        2      NaN        1        1"""
+metric              count     last     mean  std      min      p50      p90      p99      max  curve
+big                     1  123,456  123,456    –  123,456  123,456  123,456  123,456  123,456
+loss  1 non-finite      2      NaN        1    –        1        1        1        1        1"""
 
 
 def words(text: str) -> str:

@@ -1,0 +1,108 @@
+"""Listing: the runs of a lake that meet a condition, in an order, each with the last value of its loss."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from entrenar_processors.metric_names import VALIDATION, known_as, split_of
+from entrenar_processors.samples import Series
+
+from entrenar_otel.errors import EntrenarError
+from entrenar_otel.lake.overview import runs_of, seconds_of
+
+if TYPE_CHECKING:
+    from entrenar_otel.lake import Lake
+
+#: Of that many runs the losses are asked for run by run, which opens their files only.
+_FEW = 20
+_LAST = "SELECT run_id, attempt, rank, metric, tags, last FROM summaries WHERE lower(metric) LIKE '%loss%'"
+_MATCHING = """
+SELECT DISTINCT run_id FROM (
+    SELECT *, run_id AS run, model_id AS model, duration_seconds AS took,
+        map_extract_value(map(?::VARCHAR[], ?::DOUBLE[]), run_id) AS loss
+    FROM runs QUALIFY attempt = max(attempt) OVER (PARTITION BY run_id)
+) WHERE (
+{where}
+)
+"""
+_WORD = re.compile(r"\s*(\w+)\s*=\s*([^\s'\"()]*[^\s'\"().\d][^\s'\"()]*)\s*")
+
+
+class Order(StrEnum):
+    """What the runs are sorted by."""
+
+    STARTED = "started"
+    TOOK = "took"
+    LOSS = "loss"
+    STATE = "state"
+    MODEL = "model"
+    RUN = "run"
+
+
+#: Of each order the key of a run, None where it has none, and whether the greatest comes first.
+_KEYS: dict[Order, tuple[Callable[[dict[str, Any]], Any], bool]] = {
+    Order.STARTED: (lambda run: run["started_at"], True),
+    Order.TOOK: (seconds_of, True),
+    Order.LOSS: (lambda run: None if run["loss"] is None or isnan(run["loss"]) else run["loss"], False),
+    Order.STATE: (lambda run: run["state"], False),
+    Order.MODEL: (lambda run: run["model_id"], False),
+    Order.RUN: (lambda run: run["run_id"], False),
+}
+
+
+def listed(
+    lake: Lake,
+    *,
+    where: str | None = None,
+    order: Order = Order.STARTED,
+    reverse: bool = False,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """The runs as `runs_of` has them, each with `loss`. Raises QueryError on a wrong condition.
+
+    `where` is a condition in SQL over the columns of `runs`, `run`, `model`, `took` and `loss`, or
+    `state=crashed`, which needs no quotes.
+    """
+    runs = runs_of(lake)
+    losses: dict[str, float] | None = None
+    if order is Order.LOSS or (where and re.search(r"\bloss\b", where, flags=re.I)):
+        losses = last_losses(lake, [run["run_id"] for run in runs])
+    if where:
+        condition = _WORD.sub(r"CAST(\1 AS VARCHAR) = '\2'", where) if _WORD.fullmatch(where) else where
+        known = losses or {}
+        sql = _MATCHING.format(where=condition)
+        found = set(lake.query(sql, [list(known), list(known.values())]).column(0).to_pylist())
+        runs = [run for run in runs if run["run_id"] in found]
+    key, is_descending = _KEYS[order]
+    for run in runs:
+        run["loss"] = (losses or {}).get(run["run_id"])
+    there = sorted((run for run in runs if key(run) is not None), key=key, reverse=is_descending != reverse)
+    runs = [*there, *(run for run in runs if key(run) is None)][:limit]
+    if losses is None:
+        losses = last_losses(lake, [run["run_id"] for run in runs])
+        for run in runs:
+            run["loss"] = losses.get(run["run_id"])
+    return runs
+
+
+def last_losses(lake: Lake, run_ids: Sequence[str]) -> dict[str, float]:
+    """The last value of each run's training loss, by run; of one without, that of its validation."""
+    rows: list[dict[str, Any]] = []
+    try:
+        for run_id in run_ids if len(run_ids) <= _FEW else (None,):
+            rows += lake.query(_LAST, run_id=run_id).to_pylist()
+    except EntrenarError:  # it is a number more: the runs are listed without it
+        return {}
+    best: dict[str, tuple[Any, float]] = {}
+    for row in rows:
+        series = Series.of(row["metric"], dict(row["tags"]))
+        if known_as(row["metric"])[0] == "loss" and row["last"] is not None:
+            is_validation = split_of(series) == VALIDATION
+            place = (is_validation, row["metric"] != "loss", -row["attempt"], row["rank"], str(series))
+            if row["run_id"] not in best or place < best[row["run_id"]][0]:
+                best[row["run_id"]] = place, row["last"]
+    return {run_id: last for run_id, (_, last) in best.items()}
