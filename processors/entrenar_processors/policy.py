@@ -65,7 +65,8 @@ class Policy:
 
     One event, one alert: what bad weights do shows in loss, accuracy and gradient norm, and to several
     detectors. A finding of a rule with the same `Rule.event`, within the quiet time of an alert that
-    notified, belongs to that one's episode, unless it calls for more.
+    notified, belongs to that one's episode, unless it calls for more. What such a rule only logs is a
+    measurement, and begins none.
 
     Findings of detectors without a rule are ignored: they stay measurements.
 
@@ -172,6 +173,8 @@ class Policy:
             leader.seen(finding, time_ns)
             leader.count += finding.count
             return None
+        if episode is None and rule.event and action is Action.LOG:
+            return None  # a measurement, no event
         self.shared += key[1] is None
         if episode is None:
             self._begin(key, finding, rule, action, time_ns)

@@ -172,11 +172,13 @@ def test_what_calls_for_more_is_told_by_itself(more: dict[str, object], n: int) 
 
 
 def test_what_is_only_logged_hides_nothing() -> None:
-    """The first that notifies is the alert of the event."""
+    """It is a measurement; the first that notifies is the alert of the event."""
     logs = rule("zscore", Action.LOG, event="training")
     policy = by_steps(logs, *SIDES)
     alerts = policy.decide([found(9, detector="zscore"), found(10), found(11, NORM)], 0, place(11))
-    assert [(one.name, one.action) for one in alerts] == [("zscore", Action.LOG), ("spike", Action.NOTIFY)]
+    assert [(one.name, one.action) for one in alerts] == [("spike", Action.NOTIFY)]
+    limit = by_steps(rule("threshold.heat", Action.LOG))
+    assert len(told(limit, 1, found(1, detector="threshold.heat"))) == 1  # that of a limit is an event
 
 
 def test_by_the_clock_an_event_is_as_long_as_an_episode() -> None:
