@@ -286,8 +286,7 @@ class Policy:
     def _is_quiet(self, episode: _Episode, now_ns: int, at: Coordinates) -> bool:
         if episode.holding:
             return False
-        steps = None if self._quiet_steps is None else _steps_between(episode.last, at)
-        if steps is None:
+        if self._quiet_steps is None or (steps := _steps_since(episode.last, at)) is None:
             return now_ns - episode.last_ns >= self._quiet_ns
         return steps >= episode.quiet_steps
 
@@ -324,6 +323,18 @@ def _steps_between(one: Coordinates, other: Coordinates) -> int | None:
     if ABSENT in (one.seq, other.seq):
         return None
     return abs(other.step - one.step) if ABSENT not in (one.step, other.step) else abs(other.seq - one.seq)
+
+
+def _steps_since(last: Coordinates, newest: Coordinates) -> int | None:
+    """How far the loop has come, by a sample of whatever series; at most as many steps as rows.
+
+    The newest may count by other steps, as a validation that is logged at the number of its epoch.
+    """
+    if ABSENT in (last.seq, newest.seq):
+        return None
+    rows = newest.seq - last.seq
+    is_ahead = ABSENT not in (last.step, newest.step) and newest.step >= last.step
+    return min(rows, newest.step - last.step) if is_ahead else rows
 
 
 def _event_of(rule: Rule, series: Series) -> _Event:

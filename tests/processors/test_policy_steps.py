@@ -62,6 +62,15 @@ def test_rows_count_where_no_step_is_known() -> None:
         assert len(policy.decide([], 10**15, newest._replace(seq=newest.seq + 1))) == 1
 
 
+@pytest.mark.parametrize(("last", "newest"), [(3000, 5), (5, 3000)])
+def test_series_may_count_by_other_steps(last: int, newest: int) -> None:
+    """A validation that is logged at the number of its epoch ends no episode of the training."""
+    policy = by_steps()
+    policy.decide([found(last, at=Coordinates(time_ns=0, step=last, seq=1000))], 0)
+    assert policy.decide([], 10**15, Coordinates(time_ns=10**15, step=newest, seq=1099)) == []
+    assert len(policy.decide([], 10**15, Coordinates(time_ns=10**15, step=newest, seq=1100))) == 1
+
+
 def test_the_clock_counts_for_what_is_of_no_sample() -> None:
     """A budget, a warning; and for all without `quiet_steps`."""
     policy = by_steps()
