@@ -169,12 +169,12 @@ class Policy:
         key = self._key(finding, rule)
         episode = self._open.get(key)
         action = self._action(finding, rule)
+        if episode is None and rule.event and action is Action.LOG:
+            return None  # a measurement, no event
         if episode is None and (leader := self._leader(finding, rule, action, time_ns)) is not None:
             leader.seen(finding, time_ns)
             leader.count += finding.count
             return None
-        if episode is None and rule.event and action is Action.LOG:
-            return None  # a measurement, no event
         self.shared += key[1] is None
         if episode is None:
             self._begin(key, finding, rule, action, time_ns)

@@ -177,6 +177,8 @@ def test_what_is_only_logged_hides_nothing() -> None:
     policy = by_steps(logs, *SIDES)
     alerts = policy.decide([found(9, detector="zscore"), found(10), found(11, NORM)], 0, place(11))
     assert [(one.name, one.action) for one in alerts] == [("spike", Action.NOTIFY)]
+    told(policy, 90, found(90, detector="zscore"))
+    assert told(policy, 111) == [("spike", "resolved", "1", 2)]  # and makes no event longer, or larger
     limit = by_steps(rule("threshold.heat", Action.LOG))
     assert len(told(limit, 1, found(1, detector="threshold.heat"))) == 1  # that of a limit is an event
 
