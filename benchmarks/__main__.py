@@ -21,7 +21,7 @@ GROUPS = (
     *("otel", "page"),
 )
 #: Run by name only: what they say stands in docs/detectors.md.
-APART = ("jidoka", "detectors", "detector_quality", "forest", "drift_quality")
+APART = ("jidoka", "detectors", "detector_quality", "kinds", "forest", "drift_quality")
 _GROUP_SECONDS = 600
 
 

@@ -34,7 +34,7 @@ MAKE: dict[str, Callable[[], Core]] = {
     "Page-Hinkley": lambda: PageHinkleyCore(30, 0.005, 50.0, 1 - 0.0001, "both"),
     "DDM": lambda: DDMCore(30, 2.0, 3.0),
     "z-score(100)": lambda: ZScoreCore(100, 10, 3.0),
-    "spike": lambda: SpikeCore(RobustWindow(125, 30, 3.0), Cusum(5.75, 1.0, 3.0)),
+    "spike": lambda: SpikeCore(RobustWindow(125, 30, 3.0, relative=True), Cusum(5.75, 1.0, 3.0)),
     "divergence": lambda: DivergenceCore((0.01, 4.0, 100), 30, 0.5, 15.0),
 }
 #: Limits in ns a sample, for long and wide blocks; the others have none.

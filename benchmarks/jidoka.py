@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from entrenar_processors import Samples, Series
 from entrenar_processors.alert import Action
-from entrenar_processors.config.build import processors_of, rules_of
+from entrenar_processors.config.build import policy_of, processors_of
 from entrenar_processors.config.models import Config
-from entrenar_processors.policy import Policy
 from entrenar_processors.samples import Block
 
 from benchmarks.curves import Floats, curves, halves
@@ -48,7 +47,7 @@ def measure() -> Iterator[Row]:
 
 
 def _judge() -> Judge:
-    return Judge(processors_of(Config().monitor), Policy(rules_of(Config())))
+    return Judge(processors_of(Config().monitor), policy_of(Config()))
 
 
 def _ticks(n_series: int, steps: int, seed: int = 0) -> list[Samples]:

@@ -55,5 +55,5 @@ class ControlAlerts:
 
     def close(self) -> None:
         """The run is over, and with it every command."""
-        for alert in tuple(self._open.values()):
+        for alert in list(self._open.values()):
             self.resolve(alert)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from entrenar_processors import Coordinates, Finding, Processor, Samples, Series, Severity, Summaries
 from entrenar_processors.alert import Action, Alert
-from entrenar_processors.config.build import processors_of, rules_of
+from entrenar_processors.config.build import policy_of, processors_of
 from entrenar_processors.config.models import AndonSettings, Config
 from entrenar_processors.expression import Lookup, lookup_in
-from entrenar_processors.policy import Policy, summary_of
+from entrenar_processors.policy import summary_of
 from entrenar_processors.stats.two_sample import DriftDetector
 
 from entrenar_otel import errors
@@ -25,7 +25,9 @@ from entrenar_otel.andon.andon import Andon
 from entrenar_otel.andon.control_alerts import ControlAlerts
 from entrenar_otel.andon.incidents import Incidents
 from entrenar_otel.andon.judging.judge import Judge, Points
+from entrenar_otel.andon.judging.measurements import Measurements
 from entrenar_otel.andon.judging.numerical_warnings import NumericalWarnings
+from entrenar_otel.andon.judging.unwatched import Unwatched
 from entrenar_otel.andon.judging.user_processor import user_processors
 from entrenar_otel.andon.reporter import AlertReporter
 from entrenar_otel.andon.run_context import RunContext
@@ -77,7 +79,7 @@ class AlertPipeline:
         self._spans, self._clock = spans, clock
         self._judging = threading.RLock()
         self._warnings = NumericalWarnings(losses.counter("warnings", "alert pipeline"))
-        policy = Policy(rules_of(config), quiet_seconds=settings.quiet_seconds)
+        policy = policy_of(config)
         losses.watch("findings", "shared alert", lambda: policy.shared)
         self.judge = Judge(
             processors_of(config.monitor, drift_detector, failed=_say_missing),
@@ -96,6 +98,8 @@ class AlertPipeline:
         self._reporter = AlertReporter(
             spans, self.incidents, self.deliveries, run, lost=losses.counter("findings", "events")
         )
+        self._measurements = Measurements(spans.event, lost=losses.counter("findings", "events"))
+        self._unwatched = Unwatched(() if processors else self.judge.processors, logger.warning)
         self._commands = ControlAlerts(self.judge, self._reporter, clock.time_ns)
         self.context = RunContext(
             recorder, lake, record, state, reporter=self._reporter, commands=self._commands, clock=clock
@@ -125,6 +129,8 @@ class AlertPipeline:
     def consume(self, samples: Samples) -> None:
         """Judge the samples of a tick."""
         self._raise_for(self.judge.judge(samples))
+        self._measurements.end(self.judge.newest.epoch)
+        self._unwatched.look(samples)
 
     def on_warning(self, warning: Mapping[str, Any]) -> None:
         """A warning was raised in the run, on this thread; judged at the next tick."""
@@ -165,6 +171,7 @@ class AlertPipeline:
             self.budgets.close(self._lookup())
             self.judge_budgets()
             self._record_facts(self.budgets)
+        self._measurements.end()
         for alert in self.judge.finish(self._clock.time_ns()):
             self._report(alert)
         self.judge.close()
@@ -200,7 +207,13 @@ class AlertPipeline:
     def _raise_for(self, findings: Sequence[Finding]) -> None:
         """Raise the alerts that the policy decides on for these findings."""
         if findings:
-            self._reporter.report_findings(findings)
+            told = []
+            for finding in findings:
+                if self.judge.policy.is_logged(finding):
+                    self._measurements.add(finding)
+                else:
+                    told.append(finding)
+            self._reporter.report_findings(told)
             self._decide(findings)
 
     def _decide(self, findings: Sequence[Finding]) -> bool:

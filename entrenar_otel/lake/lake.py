@@ -32,6 +32,14 @@ from entrenar_otel.records import MetricRecord
 DEFAULT_LAKE = "entrenar-lake"
 
 
+#: The step of a sample; of a series that has none, how many values came before: counted when it is asked
+#: for, see docs/decisions.md.
+_STEP = """
+CASE WHEN count(step) OVER (PARTITION BY rank, tags) > 0 THEN step
+    ELSE row_number() OVER (PARTITION BY rank, tags ORDER BY attempt, seq) - 1 END
+"""
+
+
 class Lake:
     """The store of all runs; implements `MetricsStore`.
 
@@ -103,13 +111,15 @@ class Lake:
     def curve(self, metric: str, run_id: str, tags: dict[str, str] | None = None) -> pa.Table:
         """One metric of one run in recording order; for a pruned run, its down-sampled means.
 
+        A series for which nobody gave a step has the count of its values there, over all attempts.
         Raises NotMeasured.
         """
         where = "metric = ?" + "".join(" AND tags[?] = ?" for _ in tags or ())
         values = [metric, *(text for pair in (tags or {}).items() for text in pair)]
         columns = "timestamp, epoch, batch, step, rank, attempt, tags"
         table = self.query(
-            f"SELECT {columns}, value FROM metrics WHERE {where} ORDER BY attempt, rank, seq",
+            f"SELECT {columns}, value FROM (SELECT * REPLACE ({_STEP} AS step) FROM metrics WHERE {where}) "
+            "ORDER BY attempt, rank, seq",
             values,
             run_id=run_id,
         )

@@ -99,10 +99,16 @@ def last_losses(lake: Lake, run_ids: Sequence[str]) -> dict[str, float]:
         return {}
     best: dict[str, tuple[Any, float]] = {}
     for row in rows:
-        series = Series.of(row["metric"], dict(row["tags"]))
+        series = Series.of(row["metric"], dict(row["tags"] or ()))
         if known_as(row["metric"])[0] == "loss" and row["last"] is not None:
             is_validation = split_of(series) == VALIDATION
-            place = (is_validation, row["metric"] != "loss", -row["attempt"], row["rank"], str(series))
+            place = (
+                is_validation,
+                row["metric"] != "loss",
+                -(row["attempt"] or 0),
+                row["rank"] or 0,
+                str(series),
+            )
             if row["run_id"] not in best or place < best[row["run_id"]][0]:
                 best[row["run_id"]] = place, row["last"]
     return {run_id: last for run_id, (_, last) in best.items()}

@@ -447,7 +447,7 @@ class Monitor(metaclass=_OnePerProcess):
     def curve(self, metric: str, **tags: object) -> pa.Table:
         """One metric of this run in recording order: timestamp, coordinates, tags, value.
 
-        Raises NotMeasured.
+        Where nobody gave a step, `step` counts the values. Raises NotMeasured.
         """
         return self._answers.curve(metric, **tags)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from entrenar_processors.durations import text_of
+from entrenar_processors.metric_names import name_in
 
 from entrenar_otel.console import is_terminal, shown, write
 from entrenar_otel.monitor.notebook import NotebookLine
@@ -26,7 +27,7 @@ def _has_other_bar() -> bool:
         return True
 
 
-#: Metrics whose last values are in the line.
+#: Metrics whose last values are in the line, by whatever names they are logged.
 SHOWN = ("loss", "accuracy")
 
 
@@ -115,6 +116,6 @@ class Progress:
             left = (self.epochs - self.epoch) * self.batches - self.batch
             yield f"{text_of(round(left * seconds / self.steps))} left"  # in whole seconds: it is a guess
         for series, summary in self._summaries().items():
-            if series.metric in SHOWN:
+            if name_in(SHOWN, series):
                 split = f" ({', '.join(v for _, v in series.tags)})" if series.tags else ""
                 yield f"{series.metric}{split} {summary.last:.4g}"

@@ -240,9 +240,16 @@ class Recorder(SegmentLog):
             time.sleep(_SLOWED_SECONDS)
         stop: tuple[float, int, int, int, Series] | None = None
         problems: list[str] = []  # meant for the loop: past the guard
+        lost = max(1, len(metrics))  # where we fail: some of it may be recorded nevertheless
         with guard("log"):
-            given = self._merged(values, metrics, problems)
-            stop = self._record(epoch, batch, step, given, tags, problems)
+            try:
+                given = self._merged(values, metrics, problems)
+                lost = max(1, len(given))
+                stop = self._record(epoch, batch, step, given, tags, problems)
+            except Exception as error:
+                if not from_outside(error):
+                    self._drop(lost)
+                raise
             self.say()
         if stop is not None:
             self._stop(*stop)
@@ -264,9 +271,14 @@ class Recorder(SegmentLog):
             self._begin()
         number = self._number_of(series.metric, value, problems)
         if number is not None:
-            at = None if time_ns is None else max(0, self.clock.monotonic_of(time_ns))
-            coordinates = self._coordinates(epoch, batch, step, problems)
-            self._write((series,), (number,), coordinates, problems, fast=False, monotonic_ns=at)
+            try:
+                at = None if time_ns is None else max(0, self.clock.monotonic_of(time_ns))
+                coordinates = self._coordinates(epoch, batch, step, problems)
+                self._write((series,), (number,), coordinates, problems, fast=False, monotonic_ns=at)
+            except Exception as error:
+                if not from_outside(error):
+                    self._drop(1)
+                raise
             if not math.isfinite(number):
                 self.bad_loss(series, number, epoch, batch, step)
         for problem in problems:

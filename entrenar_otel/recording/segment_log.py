@@ -200,7 +200,8 @@ class SegmentLog:
             return Segment.create(self._folder, hidden, self._header)
 
     def _begin_segment(self, segment: Segment, first_seq: int) -> None:
-        layouts = b"".join([layout.definition for layout in tuple(self._by_id.values())])
+        # list, not tuple: to make room for a tuple may collect garbage, whose finalizers may record new names
+        layouts = b"".join([layout.definition for layout in list(self._by_id.values())])
         spans = self._open_spans.records(segment.size - HEADER_BYTES)
         first, *later = self.clock.eras
         segment.header = {**segment.header, "clock_ns": first.anchor_ns, "clock_set": later}

@@ -96,8 +96,6 @@ class OpenRun:
             targets=(Path(record.live, "targets"), record.process) if record.live else None,
             linger_seconds=0.0 if lifetime.is_interactive() else _LINGER_SECONDS,
         )
-        if self.metrics.page is not None:
-            lifetime.at_last(_wait_for_scrapes)
         self.losses = self.metrics.state.losses
         self._watch_losses()
         self.spans = self._make_spans(resource, step_spans=step_spans)
@@ -193,6 +191,8 @@ class OpenRun:
         """Everybody may begin; `log` is the function whose cost is measured."""
         self.metrics.overhead.watch([log])
         self.metrics.start(serve=self.record.rank == 0)
+        if self.metrics.page is not None:
+            lifetime.at_last(_wait_for_scrapes)
         for provider in self._providers:
             provider.show(self.metrics)
         self.spans.start(self._attributes())

@@ -74,7 +74,8 @@ class Rule:
 
     `text` begins the summary of its alerts. With `lasting`, findings say when their episode is over
     (`Finding.resolved`); other episodes end when the series was quiet for a while. `factor` and
-    `min_factor` belong to reduce_lr. `after_steps` is a warm-up during which findings are only logged.
+    `min_factor` belong to reduce_lr. `after_steps` is a warm-up during which findings are only logged. Rules
+    of one `event` see the same from several sides.
     """
 
     detector: str
@@ -89,6 +90,7 @@ class Rule:
     min_factor: float = 0.0625
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    event: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,8 @@ class Alert:
     """One episode of one rule on one series: it fires once, and once more when it is resolved.
 
     `episode` identifies it within a process. `value`, `expected` and `score` are those of the finding
-    that began it; `peak` is the value with the largest score, `count` the number of abnormal samples so
-    far. `ended_ns` is None while it lasts. Times are nanoseconds since 1970 UTC.
+    that began it; `peak` is the value farthest from the expected one on the same side, `count` the number of
+    abnormal samples so far. `ended_ns` is None while it lasts. Times are nanoseconds since 1970 UTC.
     """
 
     name: str

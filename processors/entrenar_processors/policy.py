@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from entrenar_processors.alert import Action, Alert, Level, Rule
-from entrenar_processors.finding import Finding
+from entrenar_processors.alert import NOWHERE, Action, Alert, Level, Rule
+from entrenar_processors.finding import Coordinates, Finding
 from entrenar_processors.samples import ABSENT, Series
 
 #: How many series of one rule have episodes of their own at a time. If more are abnormal at once (all
 #: layers of a network), the rest share one episode: nobody reads two thousand alerts.
 MAX_OPEN = 50
 
+#: How often the steps after which an episode is over are doubled, of a series that alerts again and again.
+_MOST_DOUBLINGS = 6
+
 _Key = tuple[str, Series | None]
+_Event = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @dataclass(slots=True)
@@ -25,13 +30,22 @@ class _Episode:
     alert: Alert
     rule: Rule
     last_ns: int
+    #: Where the newest finding was made by a sample: its place.
+    last: Coordinates
+    #: How many steps must be normal for it to end.
+    quiet_steps: int
     #: Lasting findings that are not resolved; without any, the episode ends after a quiet time. A finding
     #: of count 0 only announces one that the same sample will bring, so it is not counted here.
     holding: int
-    top_score: float
     count: int
     peak: float
     announced: bool = False
+
+    def seen(self, finding: Finding, time_ns: int) -> None:
+        """A finding of it came: it lasts."""
+        self.last_ns = max(self.last_ns, time_ns)
+        if finding.at.seq != ABSENT:
+            self.last = finding.at
 
     def as_alert(self, ended_ns: int | None = None) -> Alert:
         """The alert as it stands."""
@@ -42,9 +56,17 @@ class Policy:
     """Decides about findings. It reads no clock: what it returns depends only on what it was given.
 
     The first finding of a rule on a series begins an episode, which fires once, and again where a later
-    finding calls for a stronger action. The episode is over when no finding came for `quiet_seconds`,
-    but not while a lasting state holds (`Rule.lasting`). What begins again within that time belongs to
-    the same episode: hysteresis, for values that waver about a limit.
+    finding calls for a stronger action. The episode is over when no finding came for `quiet_steps` steps of
+    the loop, so that a slow loop is told of no more often than a fast one; where a finding is not of a
+    sample, or without `quiet_steps`, for `quiet_seconds`. It is not over while a lasting state holds
+    (`Rule.lasting`). What begins again within that time belongs to the same episode: hysteresis, for values
+    that waver about a limit. A series that alerts again and again is told of ever more rarely: each
+    episode doubles the steps that must be normal after the next.
+
+    One event, one alert: what bad weights do shows in loss, accuracy and gradient norm, and to several
+    detectors. A finding of a rule with the same `Rule.event`, within the quiet time of an alert that
+    notified, belongs to that one's episode, unless it calls for more. What such a rule only logs is a
+    measurement, and begins none.
 
     Findings of detectors without a rule are ignored: they stay measurements.
 
@@ -59,9 +81,13 @@ class Policy:
     [('resolved', 2)]
     """
 
-    def __init__(self, rules: Iterable[Rule], *, quiet_seconds: float = 60.0) -> None:
+    def __init__(
+        self, rules: Iterable[Rule], *, quiet_seconds: float = 60.0, quiet_steps: int | None = None
+    ) -> None:
         self._rules = {rule.detector: rule for rule in rules}
-        self._quiet_ns = round(quiet_seconds * 1e9)
+        self._quiet_ns, self._quiet_steps = round(quiet_seconds * 1e9), quiet_steps
+        self._times: Counter[_Key] = Counter()  # how many episodes there were
+        self._leaders: dict[_Event, _Key] = {}
         self._open: dict[_Key, _Episode] = {}
         self._open_of: dict[str, int] = {}
         self._number = 0
@@ -87,19 +113,35 @@ class Policy:
         """
         return self._rules.get(detector) or self._rules.get(detector.partition(".")[0])
 
+    def is_logged(self, finding: Finding) -> bool:
+        """Whether nothing is done about it: it is a measurement."""
+        rule = self.rule_of(finding.detector)
+        return rule is None or self._action(finding, rule) is Action.LOG
+
     def admit(self, rule: Rule) -> None:
         """From now on, findings of the rule's detector are decided about by it."""
         self._rules[rule.detector] = rule
 
-    def decide(self, findings: Iterable[Finding], now_ns: int) -> list[Alert]:
-        """The alerts that fire, in the order of the findings, then those that are resolved."""
+    def decide(self, findings: Iterable[Finding], now_ns: int, at: Coordinates = NOWHERE) -> list[Alert]:
+        """The alerts that fire, in the order of the findings, then those that are resolved.
+
+        `at` is where the newest sample was recorded.
+        """
         due: dict[_Key, None] = {}
+        fired, ended = [], []
         for finding in findings:
             rule = self.rule_of(finding.detector)
-            if rule is not None and (key := self._take(finding, rule, now_ns)) is not None:
-                due[key] = None
-        fired = [self._open[key].as_alert() for key in due]
-        return fired + self._end(now_ns)
+            if rule is None:
+                continue
+            for key in self._over_before(finding, rule):
+                if key in due:
+                    fired.append(self._open[key].as_alert())
+                    del due[key]
+                ended += self._close([key], None)
+            if (taken := self._take(finding, rule, now_ns)) is not None:
+                due[taken] = None
+        fired += [self._open[key].as_alert() for key in due]
+        return fired + ended + self._end(now_ns, at)
 
     def on_clock_step(self, shift_ns: int, now_ns: int) -> None:
         """The clock was moved by `shift_ns`, to `now_ns`: an episode has been quiet for as long as before.
@@ -121,20 +163,26 @@ class Policy:
         if finding.resolved:
             if (episode := self._begun(finding, rule)) is not None:
                 episode.holding = max(0, episode.holding - 1)
-                episode.last_ns = max(episode.last_ns, time_ns)
+                episode.seen(finding, time_ns)
                 episode.count += finding.count
             return None
         key = self._key(finding, rule)
-        self.shared += key[1] is None
         episode = self._open.get(key)
         action = self._action(finding, rule)
+        if episode is None and rule.event and action is Action.LOG:
+            return None  # a measurement, no event
+        if episode is None and (leader := self._leader(finding, rule, action, time_ns)) is not None:
+            leader.seen(finding, time_ns)
+            leader.count += finding.count
+            return None
+        self.shared += key[1] is None
         if episode is None:
             self._begin(key, finding, rule, action, time_ns)
             return key
-        episode.last_ns = max(episode.last_ns, time_ns)
+        episode.seen(finding, time_ns)
         episode.holding += rule.lasting and finding.count > 0
-        if (score := _size(finding.score)) > episode.top_score:
-            episode.top_score, episode.peak = score, finding.value
+        if _is_beyond(finding.value, episode.peak, episode.alert):
+            episode.peak = finding.value
         if finding.count:
             episode.count += finding.count - episode.announced
             episode.announced = False
@@ -144,7 +192,35 @@ class Policy:
         episode.alert = replace(
             episode.alert, level=self._level(rule, action), **_action_fields(rule, action)
         )
+        self._lead(key, rule, action)
         return key
+
+    def _over_before(self, finding: Finding, rule: Rule) -> list[_Key]:
+        """The episode to which the finding would belong, had it not ended some steps before."""
+        key = self._key(finding, rule)
+        episode = self._open.get(key)
+        if episode is None or finding.resolved or episode.holding or self._quiet_steps is None:
+            return []
+        steps = _steps_between(episode.last, finding.at)
+        return [key] if steps is not None and steps >= episode.quiet_steps else []
+
+    def _leader(self, finding: Finding, rule: Rule, action: Action, time_ns: int) -> _Episode | None:
+        """The open episode of the same event, if the finding calls for no more than that one did."""
+        episode = self._open.get(self._leaders.get(_event_of(rule, finding.series), ("", None)))
+        if not rule.event or episode is None:
+            return None
+        alert = episode.alert
+        if action.rank > alert.action.rank or self._level(rule, action).rank > alert.level.rank:
+            return None
+        steps = None if self._quiet_steps is None else _steps_between(episode.last, finding.at)
+        if steps is None or self._quiet_steps is None:
+            return episode if time_ns - episode.last_ns < self._quiet_ns else None
+        return episode if steps < self._quiet_steps else None
+
+    def _lead(self, key: _Key, rule: Rule, action: Action) -> None:
+        """From now on, what is of the same event belongs to this episode, if it notified."""
+        if rule.event and key[1] is not None and action.rank >= Action.NOTIFY.rank:
+            self._leaders[_event_of(rule, key[1])] = key
 
     def _key(self, finding: Finding, rule: Rule) -> _Key:
         key: _Key = (rule.detector, finding.series)
@@ -174,6 +250,8 @@ class Policy:
     def _begin(self, key: _Key, finding: Finding, rule: Rule, action: Action, time_ns: int) -> None:
         self._number += 1
         self._open_of[rule.detector] = self._open_of.get(rule.detector, 0) + 1
+        self._times[key] += 1
+        self._lead(key, rule, action)
         series = key[1]
         alert = Alert(
             name=rule.name,
@@ -197,20 +275,23 @@ class Policy:
             alert,
             rule,
             last_ns=time_ns,
+            last=finding.at,
+            quiet_steps=(self._quiet_steps or 0) << min(self._times[key] - 1, _MOST_DOUBLINGS),
             holding=holding,
-            top_score=_size(finding.score),
             count=max(1, finding.count),
             peak=finding.value,
             announced=not is_real,
         )
 
-    def _end(self, now_ns: int) -> list[Alert]:
-        quiet = [
-            key
-            for key, episode in self._open.items()
-            if not episode.holding and now_ns - episode.last_ns >= self._quiet_ns
-        ]
-        return self._close(quiet, None)
+    def _end(self, now_ns: int, at: Coordinates) -> list[Alert]:
+        return self._close([key for key, one in self._open.items() if self._is_quiet(one, now_ns, at)], None)
+
+    def _is_quiet(self, episode: _Episode, now_ns: int, at: Coordinates) -> bool:
+        if episode.holding:
+            return False
+        if self._quiet_steps is None or (steps := _steps_since(episode.last, at)) is None:
+            return now_ns - episode.last_ns >= self._quiet_ns
+        return steps >= episode.quiet_steps
 
     def _close(self, keys: list[_Key], at_ns: int | None) -> list[Alert]:
         closed = []
@@ -231,9 +312,37 @@ def _action_fields(rule: Rule, action: Action) -> dict[str, Any]:
     }
 
 
-def _size(score: float) -> float:
-    """How abnormal a score is; NaN is beyond every number."""
-    return math.inf if math.isnan(score) else abs(score)
+def _is_beyond(value: float, peak: float, begun: Alert) -> bool:
+    """Whether a value is farther from what was expected than the peak, on the side of the first one."""
+    if math.isnan(value) or math.isnan(peak):
+        return not math.isnan(peak)
+    assert begun.value is not None
+    assert begun.expected is not None
+    return value < peak if begun.value < begun.expected else value > peak
+
+
+def _steps_between(one: Coordinates, other: Coordinates) -> int | None:
+    """How far two samples lie apart; None where one of them is none."""
+    if ABSENT in (one.seq, other.seq):
+        return None
+    return abs(other.step - one.step) if ABSENT not in (one.step, other.step) else abs(other.seq - one.seq)
+
+
+def _steps_since(last: Coordinates, newest: Coordinates) -> int | None:
+    """How far the loop has come, by a sample of whatever series; at most as many steps as rows.
+
+    The newest may count by other steps, as a validation that is logged at the number of its epoch.
+    """
+    if ABSENT in (last.seq, newest.seq):
+        return None
+    rows = newest.seq - last.seq
+    is_ahead = ABSENT not in (last.step, newest.step) and newest.step >= last.step
+    return min(rows, newest.step - last.step) if is_ahead else rows
+
+
+def _event_of(rule: Rule, series: Series) -> _Event:
+    """Of which event a finding may be: of one model or member, whatever the metric and the split."""
+    return rule.event, tuple(tag for tag in series.tags if tag[0] not in ("split", "phase"))
 
 
 def summary_of(rule: Rule, finding: Finding, series: Series | None) -> str:

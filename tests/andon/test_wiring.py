@@ -207,7 +207,9 @@ def test_the_builder_s_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         (p_value,) = open_run(monitor).pipeline.judge.metrics()["training.drift.p_value"]  # type: ignore[union-attr]
     assert p_value[0] == {"metric": "accuracy", "detector": "drift"}
     assert p_value[1] < 0.05
-    assert {alert.name for alert in calls} >= {"drift", "accuracy_drop"}
+    assert [alert.name for alert in calls if not alert.is_resolved] == ["spike"]  # one event, one alert
+    events = monitor.query("SELECT attributes->>'detector' AS detector FROM events").to_pylist()
+    assert {row["detector"] for row in events} >= {"drift", "accuracy_drop", "spike"}
 
 
 def test_otlp_of_the_file_where_the_environment_says_nothing(
@@ -237,7 +239,7 @@ def test_a_run_is_recorded_where_the_line_cannot_be_made(
         raise RuntimeError("no rules today")
 
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(pipeline, "rules_of", broken)
+    monkeypatch.setattr(pipeline, "policy_of", broken)
     errors.set_strict(False)
     monkeypatch.setattr(errors, "failures", Counter())  # said once per place
     with Monitor("unjudged", quiet=True, settings_file=None) as monitor:

@@ -122,3 +122,22 @@ def test_show_says_that_it_was_resumed(tmp_path: Path) -> None:
         json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["attempts"]
         == 2
     )
+
+
+def test_steps_that_nobody_gave_are_counted_by_curve(tmp_path: Path) -> None:
+    """Per series and over attempts, live as from files; a series with one step given has what was given."""
+    rows: list[dict[str, Any]] = [
+        {"values": {"reward": 1.0}},
+        {"values": {"reward": 2.0}, "tags": {"split": "val"}},
+        {"values": {"reward": 3.0, "lr": 0.1}},
+        {"values": {"lr": 0.2}, "step": 40},
+    ]
+    attempt(tmp_path, "r", [dict(row) for row in rows])
+    with Monitor("r", lake=tmp_path / "lake", live=tmp_path / "live", quiet=True) as monitor:
+        monitor.log(reward=4.0)
+        live = monitor.curve("reward").to_pylist()
+    lake = Lake(tmp_path / "lake", tmp_path / "live")
+    assert lake.curve("reward", "r").to_pylist() == live
+    assert [(row["value"], row["step"]) for row in live] == [(1.0, 0), (2.0, 0), (3.0, 1), (4.0, 2)]
+    assert lake.curve("lr", "r")["step"].to_pylist() == [None, 40]
+    assert lake.query("SELECT count(step) AS n FROM metrics")["n"][0].as_py() == 1

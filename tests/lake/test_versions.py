@@ -17,6 +17,7 @@ import pytest
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.compact import compact
+from entrenar_otel.lake.listing import last_losses
 from entrenar_otel.lake.store.files import by_schema
 from entrenar_otel.lake.tables.schema import CURVES, EVENTS, METRICS, RUNS, SPANS, SUMMARIES, conform
 
@@ -67,6 +68,7 @@ def test_other_columns_beside_those_of_today(
     if other == "less":
         want = [row | ({"attempt": None} if row["run_id"] == which else {}) for row in want]
     assert lake.query(SQL).to_pylist() == want
+    assert last_losses(lake, ["a", "b"]) == {"a": 1.0, "b": 1.0}
     assert lake.query(SQL, run_id=which).to_pylist() == [row for row in want if row["run_id"] == which]
     assert lake.query("SELECT * FROM metrics").schema.names == METRICS.names
     if live is not None:

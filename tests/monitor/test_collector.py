@@ -146,7 +146,7 @@ def test_a_raising_emitter_does_no_harm(caplog: pytest.LogCaptureFixture) -> Non
         "r", lake="lake", quiet=True, emitters=[_Raising(), emitter], interval_seconds=0.01
     ) as monitor:
         for i in range(100):
-            monitor.log(a=i)
+            monitor.log(loss=i)
             time.sleep(0.0005)
     assert [r.value for r in emitter.records] == list(range(100)) == [r.value for r in monitor.to_records()]
     assert errors.failures["emitter _Raising"] >= 2

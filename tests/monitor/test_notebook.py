@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,3 +110,20 @@ def test_a_quiet_run_shows_nothing(shell: InteractiveShell) -> None:
                 monitor.log(loss=0.25)
             monitor.flush()
         assert (captured._outputs, captured.stdout, captured.stderr) == ([], "", "")
+
+
+KERNEL = """
+from traitlets.config import Config
+from IPython.core.interactiveshell import InteractiveShell
+InteractiveShell.instance(config=Config(IPKernelApp={"parent_appname": "x"}))
+from entrenar_otel import Monitor
+with Monitor("r", lake="lake", quiet=True, settings_file=None) as monitor:
+    monitor.log(loss=0.5)
+    print(monitor.query("SELECT value FROM metrics").to_pylist())
+"""
+
+
+def test_a_query_in_a_kernel_without_widgets() -> None:
+    """Where DuckDB refuses to be told of its progress bar: it takes us for Jupyter."""
+    done = subprocess.run([sys.executable, "-c", KERNEL], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "[{'value': 0.5}]\n"), done.stderr

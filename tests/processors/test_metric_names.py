@@ -75,7 +75,7 @@ def test_the_name_that_was_given_comes_first() -> None:
     assert split_of(Series.of("loss", {"split": "holdout"})) == "holdout"
 
 
-SPIKE = [1.0, 1.02, 0.98, 1.01, 0.99] * 12 + [9.0] * 6
+SPIKE = [1.0, 1.02, 0.98, 1.01, 0.99] * 30 + [9.0] * 6
 
 
 @pytest.mark.parametrize("name", ["train_loss", "val/loss", "eval_loss", "grad_norm", "Loss"])

@@ -231,26 +231,31 @@ def test_warm_up_goes_by_the_step_where_there_is_one() -> None:
 # -- numbers ------------------------------------------------------------------------------------------
 
 
-def test_the_peak_is_the_value_of_the_largest_score() -> None:
-    """Of either sign; the first of equals; what began it stays as it was."""
+@pytest.mark.parametrize(
+    ("values", "peak"),
+    [
+        ([5.0, 6.0, 5.5, -70.0], 6.0),  # upward, whatever the scores are
+        ([-5.0, -7.0, 90.0, -6.0], -7.0),
+        ([5.0, math.inf, 9.0], math.inf),
+        ([1.0, 3.0], 3.0),  # of what is as expected
+    ],
+)
+def test_the_peak_is_the_farthest_on_the_side_of_the_first(values: list[float], peak: float) -> None:
+    """So it is never below the value that is shown with it; what began it stays as it was."""
     policy = Policy([rule()])
-    for value, score in ((5.0, 3.0), (-7.0, -4.0), (6.0, 4.0), (8.0, 3.9)):
+    for value, score in zip(values, (3.0, 1.0, 9.0, -4.0), strict=False):
         policy.decide([found(0, value=value, score=score)], 0)
     (alert,) = policy.active
-    assert (alert.value, alert.score, alert.peak) == (5.0, 3.0, -7.0)
+    assert (alert.value, alert.score, alert.peak) == (values[0], 3.0, peak)
 
 
-@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
-def test_a_score_that_is_no_number_is_the_largest(score: float) -> None:
-    """Wherever it comes; nothing is above it, and it is not told twice."""
+@pytest.mark.parametrize("values", [[math.nan, 2.0, math.inf], [2.0, math.nan, math.inf]])
+def test_no_number_is_beyond_nan(values: list[float]) -> None:
+    """Wherever it comes."""
     policy = Policy([rule()])
-    for value, given in ((1.0, 1e308), (2.0, score), (3.0, math.inf), (4.0, 9.0)):
-        policy.decide([found(0, value=value, score=given)], 0)
-    assert [one.peak for one in policy.active] == [2.0]
-    first = Policy([rule()])
-    for value, given in ((1.0, score), (2.0, 5.0), (3.0, math.inf), (4.0, math.nan)):
-        first.decide([found(0, value=value, score=given)], 0)
-    assert [one.peak for one in first.active] == [1.0]
+    for value in values:
+        policy.decide([found(0, value=value)], 0)
+    assert [math.isnan(one.peak or 0.0) for one in policy.active] == [True]
 
 
 @pytest.mark.parametrize(

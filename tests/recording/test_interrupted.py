@@ -223,6 +223,41 @@ def test_a_finalizer_that_records_in_a_roll(
     assert recorder.values() == [{"loss": 0.0}, {"inside": 1.0}, {"loss": 1.0}]
 
 
+def test_finalizers_that_record_new_names_in_a_roll(make: Any, segment_size: Callable[[int], None]) -> None:
+    """Each allocation in it may collect garbage, which changes what the roll is looking through."""
+    segment_size(HEADER_BYTES + (64 << 10))
+    recorder = make()
+    logged = 0
+
+    class Late:
+        def __del__(self) -> None:
+            nonlocal logged
+            if logged < 200:
+                logged += 1
+                late = Late()  # the next collection finds it
+                late.itself = late  # type: ignore[attr-defined]
+                recorder.log({f"inside_{logged}": 1.0})
+
+    recorder.log(loss=0.0)
+    late = Late()
+    late.itself = late  # type: ignore[attr-defined]
+    del late
+    before = gc.get_threshold()
+    try:
+        for i in range(20):
+            gc.set_threshold(1)
+            recorder.roll()
+            gc.set_threshold(*before)
+            recorder.log(loss=i + 1.0)
+    finally:
+        gc.set_threshold(*before)
+    logged, count = 200, logged
+    names = [name for row in recorder.values() for name in row]
+    assert sorted(names) == sorted(["loss"] * 21 + [f"inside_{i + 1}" for i in range(count)])
+    assert recorder.dropped == 0
+    assert count > 20
+
+
 def test_a_layout_whose_definition_was_interrupted_names_nothing_else(recorder: Any, on_signal: Any) -> None:
     """The next one has an id of its own: else its samples would have other names."""
     recorder.log(loss=0.0)

@@ -253,3 +253,22 @@ def test_other_non_finite_values_are_only_recorded(recorder: Any) -> None:
         validation(math.inf)
     assert recorder.stops == []
     assert len(recorder.rows()) == 6
+
+
+def test_what_a_failure_of_ours_costs_is_counted(recorder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop goes on, and is not told that these values were taken."""
+
+    def fail(*_given: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    recorder.log(loss=0.0)
+    monkeypatch.setattr(recorder, "_layout", fail)
+    with pytest.raises(RuntimeError):  # in tests; in a training it is said, once
+        recorder.log(a=1.0, b=2.0)
+    assert recorder.dropped == 2
+    with pytest.raises(RuntimeError):
+        recorder.record_one(Series("c"), 1.0, None, None, None)
+    assert recorder.dropped == 3
+    monkeypatch.undo()
+    recorder.log(a=1.0)
+    assert recorder.values() == [{"loss": 0.0}, {"a": 1.0}]

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from entrenar_processors import Finding, Processor, Samples
-from entrenar_processors.alert import Alert, Level
+from entrenar_processors import Coordinates, Finding, Processor, Samples
+from entrenar_processors.alert import NOWHERE, Action, Alert, Level
 from entrenar_processors.policy import Policy
 from entrenar_processors.processor import FollowsClock
 
@@ -41,6 +41,8 @@ class Judge:
         self.processors = tuple(processors)
         self._broken: set[int] = set()  # ids of processors that raised
         self.policy = policy
+        #: Where the newest sample that was judged is.
+        self.newest = NOWHERE
         self._others = tuple(others)
         self._lost = lost
         self._lock = threading.RLock()
@@ -53,10 +55,14 @@ class Judge:
             (rule.name, rule.level or Level.of(action))
             for rule in policy.rules
             for action in rule.actions.values()
+            if action is not Action.LOG
         }
 
     def judge(self, samples: Samples) -> list[Finding]:
         """What the processors find in the samples of a tick, in the order of the recording."""
+        if samples.blocks:
+            newest = max(samples.blocks, key=lambda block: int(block.seq[-1]))
+            self.newest = Coordinates.of(newest, -1)
         findings: list[Finding] = []
         for processor in self.processors:
             findings += self._found_by(processor, type(processor).__name__, samples)
@@ -83,7 +89,7 @@ class Judge:
             for finding in findings:
                 if not finding.resolved and finding.count:
                     self._count_anomaly(finding)
-            alerts = self.policy.decide(findings, now_ns)
+            alerts = self.policy.decide(findings, now_ns, self.newest)
             for alert in alerts:
                 self._count(alert)
             return alerts
@@ -121,7 +127,7 @@ class Judge:
     def metrics(self) -> dict[str, Points]:
         """What is exported of all this: instrument → points."""
         with self._lock:
-            firing = {(alert.name, alert.level) for alert in self.policy.active}
+            firing = {(a.name, a.level) for a in self.policy.active if a.action is not Action.LOG}
             self._known |= firing
             return {
                 "training.anomalies": [

@@ -6,6 +6,7 @@ are listed second, and a segment whose file is listed is left out.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from pathlib import Path
@@ -132,7 +133,8 @@ def connect(limits: Limits, spill: str) -> duckdb.DuckDBPyConnection:
         },
     )
     connection.execute("SET TimeZone='UTC'")
-    connection.execute("SET enable_progress_bar=false")  # it goes to standard output
+    with contextlib.suppress(duckdb.InvalidInputException):  # in a notebook, where ipywidgets are missing
+        connection.execute("SET enable_progress_bar=false")  # it goes to standard output
     return connection
 
 

@@ -39,6 +39,8 @@ from entrenar_otel.redact import redacted
 
 #: How long the end of a run waits for exporters that do not answer.
 _END_SECONDS = 2.0
+#: Epochs of which something may still be found after they have ended.
+MAX_RECENT = 64
 
 
 class RunSpans:
@@ -102,6 +104,7 @@ class RunSpans:
         self._epoch: OpenSpan | None = None
         self._step: OpenSpan | None = None
         self._steps = 0
+        self._recent: dict[int, trace.Span] = {}  # spans of the last epochs, ended ones too, by number
         self._events = SpanEvents(losses)
         losses.watch("notes", "journal", lambda: self._journal.lost_count + self._users_journal.lost_count)
         losses.watch("notes cut", "journal", lambda: self._journal.shortened + self._users_journal.shortened)
@@ -184,6 +187,10 @@ class RunSpans:
             self.end_epoch()
             self._steps = 0
             self._epoch = self._open("training.epoch", {"training.epoch": epoch})
+            self._recent.pop(epoch, None)
+            self._recent[epoch] = self._epoch.span
+            while len(self._recent) > MAX_RECENT:
+                del self._recent[next(iter(self._recent))]
 
     def end_epoch(self, steps: int | None = None, *, error: BaseException | None = None) -> None:
         """End `training.epoch`, after `steps` steps, by default as many as were begun in it."""
@@ -259,14 +266,15 @@ class RunSpans:
         """Something happened: noted at once, and an event of the innermost open span.
 
         That is the current one, a user's too, else the epoch's or the run's. `at`: the epoch, batch and step
-        that it is about, by default those that the loop is in. To a span of ours it is added when that
-        ends, see `SpanEvents`.
+        that it is about, by default those that the loop is in; of another epoch than the loop's, it is an
+        event of that one, in its note at least. To a span of ours it is added when that ends, see
+        `SpanEvents`.
         """
         if self._tracer is None or self._pid != os.getpid():
             return
         with guard("tracing"):
             now, text, cleaned = self._clock.time_ns(), clean_text(name), clean_attributes(attributes)
-            span = on or self._innermost()
+            span = on or self._span_of(at) or self._innermost()
             document = event_document(
                 text,
                 cleaned,
@@ -316,6 +324,11 @@ class RunSpans:
         if any(opened is not None and opened.span is span for opened in (self._run, self._epoch, self._step)):
             return {}
         return dict(getattr(span, "attributes", None) or {})
+
+    def _span_of(self, at: Place | None) -> trace.Span | None:
+        """The span of an epoch that the loop has left, if it is about that one."""
+        span = self._recent.get(at[0]) if at is not None and at[0] is not None else None
+        return None if self._epoch is not None and span is self._epoch.span else span
 
     def _innermost(self) -> trace.Span | None:
         span: Any = trace.get_current_span()

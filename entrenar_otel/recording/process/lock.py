@@ -95,7 +95,7 @@ def create_locked(path: Path, *, passing: bool = False) -> OwnedFile:
 
 def sweep() -> None:
     """Remove the passing files that were dropped where an exception came out of a signal handler."""
-    for path, token in tuple(_passing.items()):
+    for path, token in list(_passing.items()):  # not tuple: making one may collect garbage, and change it
         if token() is None:
             path.unlink(missing_ok=True)
             _passing.pop(path, None)
@@ -122,7 +122,7 @@ def _after_in_child() -> None:
     global _opening
     _opening = threading.RLock()
     _forks.clear()
-    for held in tuple(_held_files.values()):
+    for held in list(_held_files.values()):
         if (file := held()) is not None:
             let_go(file)
     _held_files.clear()

@@ -26,10 +26,11 @@ from entrenar_processors.detectors.drift import DriftMonitor
 from entrenar_processors.detectors.isolation_forest import ForestMonitor
 from entrenar_processors.detectors.nonfinite import NonfiniteDetector
 from entrenar_processors.detectors.silent import SilentMembers
-from entrenar_processors.detectors.spike import SPIKES, THRESHOLDS, SpikeDetector
+from entrenar_processors.detectors.spike import SPIKES, SpikeDetector
 from entrenar_processors.detectors.threshold import Limit, ThresholdDetector
 from entrenar_processors.detectors.zscore import SlidingWindowBaseline
 from entrenar_processors.finding import Severity
+from entrenar_processors.policy import Policy
 from entrenar_processors.processor import Processor
 from entrenar_processors.stats.two_sample import DriftDetector
 
@@ -98,7 +99,14 @@ def _makers(settings: MonitorSettings, drift_detector: DriftDetector | None) -> 
     if (drop := settings.accuracy_drop).enabled:
         yield (
             "accuracy_drop",
-            lambda: AccuracyDrop(drop.metrics, max_drop_ratio=drop.max_drop_ratio, window=drop.window),
+            lambda: AccuracyDrop(
+                drop.metrics,
+                max_drop_ratio=drop.max_drop_ratio,
+                window=drop.window,
+                min_samples=drop.min_samples,
+                for_samples=drop.for_samples,
+                sigmas=drop.sigmas,
+            ),
         )
     if (silent := settings.silent).enabled:
         yield (
@@ -124,10 +132,8 @@ def _makers(settings: MonitorSettings, drift_detector: DriftDetector | None) -> 
 
 def _spike(settings: SpikeSettings) -> Processor:
     directions = {metric: SPIKES.get(metric, "up") for metric in settings.metrics}
-    window, least, threshold = settings.window, settings.min_samples, settings.threshold
-    if threshold is None:
-        return SpikeDetector(window, least, metrics=directions, thresholds=THRESHOLDS)
-    return SpikeDetector(window, least, threshold, metrics=directions, thresholds={})
+    needed = settings.min_samples if "min_samples" in settings.model_fields_set else None
+    return SpikeDetector(settings.window, needed, settings.threshold, metrics=directions)
 
 
 def _divergence(settings: DivergenceSettings) -> Processor:
@@ -190,7 +196,7 @@ def rules_of(settings: Config) -> list[Rule]:
                 min_factor=explosion.min_factor,
             )
         )
-    for name, text, lasting in (
+    for name, text, lasting in (  # all but the silent ones see one event from several sides
         ("zscore", "Unusual value", False),
         ("spike", "Spike", False),
         ("divergence", DIVERGED, False),
@@ -211,11 +217,24 @@ def rules_of(settings: Config) -> list[Rule]:
                 level=None if section is None else section.level,
                 lasting=lasting,
                 after_steps=0 if section is None else section.after_steps,
+                event="" if name == "silent" else "training",
             )
         )
     rules += [_budget_rule(budget) for budget in settings.assertion if budget.enabled]
     rules.append(Rule("warning", "warning", "warning", WARNED, _always(Action.NOTIFY)))
     return rules
+
+
+def policy_of(settings: Config) -> Policy:
+    """A new policy with these rules; who sets only `quiet_seconds` means the clock, and has it.
+
+    >>> len(policy_of(Config()).rules) == len(rules_of(Config()))
+    True
+    """
+    andon = settings.monitor.andon
+    by_clock = "quiet_seconds" in andon.model_fields_set and "quiet_steps" not in andon.model_fields_set
+    steps = None if by_clock else andon.quiet_steps
+    return Policy(rules_of(settings), quiet_seconds=andon.quiet_seconds, quiet_steps=steps)
 
 
 def _always(action: Action) -> Mapping[Severity, Action]:

@@ -256,7 +256,7 @@ class SpikeSettings(_DetectorSettings):
     window: Annotated[int, Field(strict=True, ge=4)] = 125
     """How many samples a window has."""
     min_samples: Annotated[int, Field(strict=True, ge=4)] = 30
-    """How many samples it needs before it judges."""
+    """How many samples it needs before it judges; unless this is set, a gradient norm needs 125."""
     threshold: Positive | None = None
     """The score from which on it is a spike; by default chosen by the measured rate of false alarms."""
 
@@ -285,6 +285,12 @@ class AccuracyDropSettings(_DetectorSettings):
     """How far it may fall below its best, as a share of it."""
     window: AtLeastOne = 100
     """How many samples a window has."""
+    min_samples: AtLeastOne = 5
+    """How many validation values it needs before it judges."""
+    for_samples: AtLeastOne = 2
+    """How many validation values in a row must be low before it is reported."""
+    sigmas: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 3.0
+    """How many standard deviations of its own noise it must have fallen, too."""
 
 
 class DriftSettings(_DetectorSettings):
@@ -358,8 +364,10 @@ class AndonSettings(Section):
     """How many non-finite gradient norms in a row stop the run, whatever `nonfinite` says of a single one."""
     gradient_explosion: GradientExplosionSettings | None = None
     """A gradient norm far above its running median; off unless it is in the file."""
+    quiet_steps: AtLeastOne = 100
+    """How many steps a series must be normal before its episode is over; twice as many after the next."""
     quiet_seconds: Positive = 60.0
-    """How long a series must be normal before its episode is over."""
+    """The same by the clock: for what is not measured at a step, or for all if only this one is set."""
     pause_timeout_seconds: Positive = 300.0
     """How long a pause waits for an answer."""
     after_pause: Literal["stop", "resume"] = "stop"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from entrenar_processors.detectors.series import SeriesProcessor
 from entrenar_processors.metric_names import name_in
@@ -10,41 +15,72 @@ from entrenar_processors.samples import Floats, Series
 from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, clipped, columns_of, yielding_slices
 from entrenar_processors.stats.core import Core, Hit, Hits, require
 from entrenar_processors.stats.cusum import Cusum
-from entrenar_processors.stats.robust_window import RobustWindow
+from entrenar_processors.stats.robust_window import FLAT, RobustWindow
+
+#: How many scales from the median a value may enter the window, whatever it counts for in the sum.
+WINSORISE = 3.0
 
 #: The direction that is bad, by metric; "up" or "down".
 SPIKES: Mapping[str, str] = {"loss": "up", "gradient_norm": "up", "accuracy": "down"}
 
-#: Thresholds by metric. Excursions of a healthy gradient norm last longer than those of a loss: at 5.75 it
-#: would fire fifty times in 10,000 steps (measured on one run, docs/detectors.md).
-THRESHOLDS: Mapping[str, float] = {"gradient_norm": 20.0}
+
+@dataclass(frozen=True, slots=True)
+class SpikeRule:
+    """What makes an excess of a metric a spike; see `SpikeDetector`, whose settings these are.
+
+    `least` is the smallest scale, as a share of the median: a change that small matters to nobody. Where
+    noise is a factor rather than a summand, its scale is that of the logarithm; wider than `wide`, z counts
+    for as much less.
+    """
+
+    threshold: float = 5.75
+    clip: float = 3.0
+    min_samples: int = 30
+    least: float = 0.0
+    wide: float = math.inf
+
+
+#: By metric. Excursions of a healthy gradient norm are longer and larger than those of a loss, and it rises
+#: in the first steps of nearly every training (docs/detectors.md).
+RULES: Mapping[str, SpikeRule] = {
+    "loss": SpikeRule(5.5, least=0.03, wide=0.3),
+    "accuracy": SpikeRule(least=0.05),
+    "gradient_norm": SpikeRule(9.0, 8.0, 125, 0.6),
+}
 
 
 class SpikeCore:
     """The numeric part of `SpikeDetector`: a cumulative sum of robust z."""
 
     def __init__(self, window: RobustWindow, cusum: Cusum) -> None:
-        self._window, self.cusum = window, cusum
+        self.window, self.cusum = window, cusum
 
     def reserve(self, n_series: int) -> None:
-        self._window.reserve(n_series)
+        self.window.reserve(n_series)
         self.cusum.reserve(n_series)
 
     def update(self, rows: Index, values: Floats) -> Hits:
         n, k = values.shape
         if n <= k and k >= SCALAR_BELOW:
-            z, median = self._window.update(rows, values)
-            return Hits.where(self.cusum.update(rows, z), median, z)
+            z, median = self.window.update(rows, values)
+            fires = self.cusum.update(rows, z)
+            jumps = z == math.inf
+            if jumps.any():
+                z[jumps] = (clipped(values)[jumps] - median[jumps]) / (FLAT * np.abs(median[jumps]))
+            return Hits.where(fires, median, z)
         values = clipped(values)
         hits: list[Hit] = []
         for column, row in enumerate(columns_of(rows)):  # plain lists throughout: few values ever fire
             series = values[:, column].tolist()
             for part in yielding_slices(n):
-                scores, medians = self._window.along(row, series[part])
+                scores, medians = self.window.along(row, series[part])
                 for step in self.cusum.along(row, scores):
-                    size = abs(scores[step])
+                    score, expected = scores[step], medians[step]
+                    if score == math.inf:
+                        score = (series[part.start + step] - expected) / (FLAT * abs(expected))
+                    size = abs(score)
                     level = 0 if size < 4 else 1 if size < 5 else 2
-                    hits.append((part.start + step, column, level, medians[step], scores[step]))
+                    hits.append((part.start + step, column, level, expected, score))
         return Hits.of(sorted(hits))
 
 
@@ -72,31 +108,41 @@ class SpikeDetector(SeriesProcessor):
     def __init__(
         self,
         window: int = 125,
-        min_samples: int = 30,
-        threshold: float = 5.75,
+        min_samples: int | None = None,
+        threshold: float | None = None,
         allowance: float = 1.0,
-        clip: float = 3.0,
+        clip: float | None = None,
         metrics: Mapping[str, str] = SPIKES,
-        thresholds: Mapping[str, float] = THRESHOLDS,
+        rules: Mapping[str, SpikeRule] = RULES,
     ) -> None:
+        given = {"threshold": threshold, "clip": clip, "min_samples": min_samples}
+        own: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        self._rules = {metric: replace(rules.get(metric, SpikeRule()), **own) for metric in metrics}
         require("window", window, 4)
-        require("min_samples", min_samples, 4, window)
-        for metric, value in {"": threshold, **thresholds}.items():
-            require(f"threshold {metric}".strip(), value, 1e-9)
         require("allowance", allowance, 0.0)
-        require("clip", clip, max(1.0, allowance))
-        self._window = (window, min_samples, clip)
-        self._rule = (threshold, allowance, clip)
-        self._thresholds = dict(thresholds)
+        if min_samples is None:  # a window that was chosen is enough
+            self._rules = {
+                metric: replace(rule, min_samples=min(rule.min_samples, window))
+                for metric, rule in self._rules.items()
+            }
+        for metric, rule in self._rules.items():
+            require("min_samples", rule.min_samples, 4, window)
+            require(f"threshold {metric}", rule.threshold, 1e-9)
+            require("clip", rule.clip, max(1.0, allowance))
+            require("least", rule.least, 0.0)
+        self._window, self._allowance = window, allowance
         super().__init__("spike", {metric: sign_of(direction) for metric, direction in metrics.items()})
 
     def _new_core(self) -> Core:
-        self._spikes = SpikeCore(RobustWindow(*self._window), Cusum(*self._rule))
+        rule = SpikeRule()
+        window = RobustWindow(self._window, rule.min_samples, WINSORISE, relative=True)
+        self._spikes = SpikeCore(window, Cusum(rule.threshold, self._allowance, rule.clip))
         return self._spikes
 
     def _added(self, row: int, series: Series) -> None:
-        if (name := name_in(self._thresholds, series)) is not None:
-            self._spikes.cusum.threshold[row] = self._thresholds[name]
+        rule, core = self._rules[name_in(self._rules, series) or ""], self._spikes
+        core.cusum.threshold[row], core.cusum.clip[row] = rule.threshold, rule.clip
+        core.window.set(row, rule.min_samples, rule.least, rule.wide)
 
 
 def sign_of(direction: str) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,8 @@ class Cusum:
     """A one-sided cumulative sum of clipped z that fires once per excess, for many series.
 
     `S = max(0, S + min(max(z, -c), c) - allowance)`; fires when `S >= threshold`. S is then 0, and
-    stays 0 until a z is below the allowance: the excess is over, and the next may be counted.
+    stays 0 until a z is below the allowance: the excess is over, and the next may be counted. A z of +inf
+    fires by itself.
 
     >>> cusum = Cusum(threshold=5.0, allowance=1.0, clip=3.0)
     >>> cusum.reserve(1)
@@ -23,14 +26,15 @@ class Cusum:
     """
 
     def __init__(self, threshold: float, allowance: float, clip: float) -> None:
-        self._default, self._allowance, self._clip = threshold, allowance, clip
-        #: By row; set it after `reserve` for series whose threshold is another.
-        self.threshold = np.zeros(0)
+        self._defaults, self._allowance = (threshold, clip), allowance
+        #: By row; set them after `reserve` for series for which they are others.
+        self.threshold, self.clip = np.zeros(0), np.zeros(0)
         self._sum = np.zeros(0)
         self._fired = np.zeros(0, np.bool_)  # and the excess lasts
 
     def reserve(self, n_series: int) -> None:
-        self.threshold = grown(self.threshold, n_series, self._default)
+        self.threshold = grown(self.threshold, n_series, self._defaults[0])
+        self.clip = grown(self.clip, n_series, self._defaults[1])
         self._sum = grown(self._sum, n_series, 0.0)
         self._fired = grown(self._fired, n_series, 0)
 
@@ -39,13 +43,14 @@ class Cusum:
         n, k = z.shape
         fires = np.zeros(z.shape, dtype=bool)
         if n <= k and k >= SCALAR_BELOW:
-            bounded = np.minimum(np.maximum(z, -self._clip), self._clip)
+            clip = self.clip[rows]
+            bounded = np.minimum(np.maximum(z, -clip), clip)
             total, fired, threshold = self._sum[rows], self._fired[rows], self.threshold[rows]
             for step in range(n):
                 fired = fired & (z[step] >= self._allowance)
                 total = np.maximum(0.0, total + bounded[step] - self._allowance)
                 total[fired] = 0.0
-                fires[step] = total >= threshold
+                fires[step] = (total >= threshold) | ((z[step] == math.inf) & ~fired)
                 fired = fired | fires[step]
                 total[fired] = 0.0
             self._sum[rows], self._fired[rows] = total, fired
@@ -60,7 +65,7 @@ class Cusum:
         While the sum is 0 nothing happens before the next value above the allowance.
         """
         total, fired, fires = float(self._sum[row]), bool(self._fired[row]), []
-        threshold, allowance, clip = float(self.threshold[row]), self._allowance, self._clip
+        threshold, allowance, clip = float(self.threshold[row]), self._allowance, float(self.clip[row])
         above = [step for step, value in enumerate(z) if value >= allowance]
         step, n, next_above = 0, len(z), 0
         while step < n:
@@ -79,7 +84,7 @@ class Cusum:
             total += (clip if value > clip else -clip if value < -clip else value) - allowance
             if total < 0.0:
                 total = 0.0
-            elif total >= threshold:
+            elif total >= threshold or value == math.inf:
                 fires.append(step - 1)
                 total, fired = 0.0, True
         self._sum[row], self._fired[row] = total, fired

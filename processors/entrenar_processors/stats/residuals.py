@@ -20,17 +20,21 @@ from entrenar_processors.stats.arrays import (
 )
 from entrenar_processors.stats.robust_window import robust_moments
 
+#: A scale of more than this share of the mean is wide: z counts for as much less as it is wider.
+WIDE = 0.1
+
 
 class Residuals:
     """The z of each value against an exponentially weighted mean and variance, for many series.
 
     They start from the median and IQR / 1.349 of the first `warm_up` values. After that
     `r = x - m`, `z = r / √v` clipped to ±`clip`; then, with the residual winsorised to the same
-    bounds, `m += a·r`, `v += a·(r² - v)`. z is NaN during the warm-up and where v is 0 (flat).
+    bounds, `m += a·r`, `v += a·(r² - v)`. z is NaN during the warm-up and where v is 0 (flat);
+    where √v is more than `WIDE` of m, it is returned as much smaller as √v is larger than that.
 
     >>> residuals = Residuals(decay=0.01, clip=4.0, warm_up=4)
     >>> residuals.reserve(1)
-    >>> z, mean = residuals.update(slice(0, 1), np.array([[1.0], [2.0], [3.0], [4.0], [2.5], [99.0]]))
+    >>> z, mean = residuals.update(slice(0, 1), np.array([[21.0], [22.0], [23.0], [24.0], [22.5], [99.0]]))
     >>> z[:, 0].tolist()
     [nan, nan, nan, nan, 0.0, 4.0]
     """
@@ -90,6 +94,8 @@ class Residuals:
                 elif z < -clip:
                     z = -clip
                 off = z * scale
+                if scale > (wide := WIDE * abs(mean)):
+                    z *= wide / scale
             zs.append(z)
             mean += decay * off
             variance += decay * (off * off - variance)
@@ -118,6 +124,8 @@ class Residuals:
         np.divide(off, scale, out=score, where=scored)
         score = np.minimum(np.maximum(score, -self._clip), self._clip)
         off = np.where(scored, score * scale, off)
+        wide = WIDE * np.abs(mean)
+        np.multiply(score, wide / np.maximum(scale, SMALLEST), out=score, where=scale > wide)
         z[hot], means[hot] = score, mean
         self._mean[rows] = mean + self._decay * off
         self._variance[rows] = variance + self._decay * (off * off - variance)

@@ -21,6 +21,16 @@ from entrenar_processors.stats.arrays import (
 
 #: Interquartile range of a normal distribution, in standard deviations.
 IQR = 1.349
+#: Positive values whose upper quartile is so many times the lower one are judged by their logarithms: their
+#: noise grows with them, and its tail is upward.
+WIDE = 1.2
+#: Where both quartiles are one value (rounded values, say), the scale is this share of it …
+FLAT = 0.1
+#: … and out of a window of nothing but this value, a change by more than this share is a jump, surely.
+JUMP = 0.5
+
+#: Logarithms that vary more are of no use, and their exponentials no numbers.
+_MOST = 100.0
 
 
 def robust_moments(ordered: Floats, size: Ints) -> tuple[Floats, Floats]:
@@ -43,6 +53,12 @@ class RobustWindow:
     spike does not hide the next one. Where the window is flat (IQR 0) or shorter than `min_samples`,
     z is -inf (not scored), and the value enters as it is.
 
+    `relative`: judged as shares of the level of the series. Where values are `WIDE` apart, z is that of
+    their logarithms. By `set`, the scale is at least `least` times the median, so that a change which
+    matters to nobody has a small z, and where that of the logarithms is above `wide`, z is as much
+    smaller; a window on both sides of 0 has no level then, and is not scored. A flat window has a scale of
+    `FLAT`, unless it is about 0; and out of a window of one value, z of a `JUMP` upward is +inf.
+
     Whether a value is winsorised depends on all values before it, so a single series is worked on value
     by value (about 1.5 µs each, with a sorted list); many series are worked on step by step in numpy.
 
@@ -53,16 +69,26 @@ class RobustWindow:
     ([-inf, -inf, -inf, -inf, 4.38], 2.5)
     """
 
-    def __init__(self, window: int, min_samples: int, winsorise: float) -> None:
+    def __init__(self, window: int, min_samples: int, winsorise: float, *, relative: bool = False) -> None:
         self._window, self._min_samples, self._winsorise = window, min_samples, winsorise
+        self._relative = relative
+        # By row, see `set`.
+        self._needed, self._least, self._wide = np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
         self._count = np.zeros(0, np.int64)
         # What entered, oldest first from count % window on; empty places are +inf, so that sorting
         # leaves them at the end.
         self._ring = np.full((0, window), math.inf)
 
     def reserve(self, n_series: int) -> None:
+        self._needed = grown(self._needed, n_series, self._min_samples)
+        self._least = grown(self._least, n_series, 0.0)
+        self._wide = grown(self._wide, n_series, math.inf)
         self._count = grown(self._count, n_series, 0)
         self._ring = grown(self._ring, n_series, math.inf)
+
+    def set(self, row: int, min_samples: int, least: float, wide: float) -> None:
+        """What holds for one series; `reserve` comes before."""
+        self._needed[row], self._least[row], self._wide[row] = min_samples, least, wide
 
     def update(self, rows: Index, values: Floats) -> tuple[Floats, Floats]:
         """z and median, each `(n, k)`, of values `(n, k)`."""
@@ -79,7 +105,8 @@ class RobustWindow:
 
     def along(self, row: int, values: list[float]) -> tuple[list[float], list[float]]:
         """One series, value by value, on plain lists: z and median of each. The values must be `clipped`."""
-        count, window = int(self._count[row]), self._window
+        count, window, needed = int(self._count[row]), self._window, int(self._needed[row])
+        bounds = float(self._least[row]), float(self._wide[row])
         ring = self._ring[row].tolist()
         size = min(count, window)
         ordered = sorted(ring)[:size]
@@ -87,9 +114,12 @@ class RobustWindow:
         medians: list[float] = []
         filling = max(0, min(window - size, len(values)))
         for value in values[:filling]:
-            z, median, entry = self._judge(value, ordered, size) if size >= self._min_samples else (
-                -math.inf, value, value
-            )  # fmt: skip
+            z, median, entry = -math.inf, value, value
+            if size >= needed:
+                median = (ordered[(size - 1) // 2] + ordered[size // 2]) / 2
+                ends = ordered[0], ordered[-1]
+                lower, upper = ordered[size // 4], ordered[3 * size // 4]
+                z, entry = self._judge(value, median, lower, upper, bounds, ends)
             size += 1
             insort(ordered, entry)
             ring[count % window] = entry
@@ -99,19 +129,40 @@ class RobustWindow:
         if filling < len(values):
             at = count % window
             count += len(values) - filling
-            self._slide(values[filling:], ordered, ring, at, zs, medians)
+            self._slide(values[filling:], ordered, ring, at, bounds, zs, medians)
         self._count[row], self._ring[row] = count, ring
         return zs, medians
 
-    def _judge(self, value: float, ordered: list[float], size: int) -> tuple[float, float, float]:
-        """z, median, and what enters the window."""
-        clip = self._winsorise
-        median = (ordered[(size - 1) // 2] + ordered[size // 2]) / 2
-        scale = (ordered[3 * size // 4] - ordered[size // 4]) / IQR
-        if not (scale > ULPS * abs(median) and scale > SMALLEST):
-            return -math.inf, median, value
+    def _judge(
+        self,
+        value: float,
+        median: float,
+        lower: float,
+        upper: float,
+        bounds: tuple[float, float],
+        ends: tuple[float, float],
+    ) -> tuple[float, float]:
+        """z of a value, and what of it enters the window; `ends`: its smallest and its largest value."""
+        clip, level, (least, wide) = self._winsorise, abs(median), bounds
+        astride = self._relative and wide < math.inf and ends[0] < 0.0 < ends[1]
+        if self._relative and not astride and value > 0.0 and 0.0 < WIDE * lower < upper:
+            scale = max(math.log(upper / lower) / IQR, least)
+            if scale > _MOST:
+                return -math.inf, value
+            z = (math.log(value) - math.log(median)) / scale
+            entry = value if -clip <= z <= clip else median * math.exp(math.copysign(clip, z) * scale)
+            return (z * wide / scale if scale > wide else z), entry
+        scale = (upper - lower) / IQR
+        if scale < least * level:
+            scale = least * level
+        if lower == upper and self._relative:
+            if ends[0] == ends[1] and level > 0.0 and value - median > JUMP * level:
+                return math.inf, median + clip * FLAT * level
+            scale = max(least, FLAT) * level
+        if not (scale > ULPS * level and scale > SMALLEST):
+            return -math.inf, value
         entry = min(max(value, median - clip * scale), median + clip * scale)
-        return (value - median) / scale, median, entry
+        return (-math.inf if astride else (value - median) / scale), entry
 
     def _slide(
         self,
@@ -119,28 +170,34 @@ class RobustWindow:
         ordered: list[float],
         ring: list[float],
         at: int,
+        bounds: tuple[float, float],
         zs: list[float],
         medians: list[float],
     ) -> None:
         """`_judge` of a full window for many values: the one loop whose cost matters."""
-        window, clip = self._window, self._winsorise
+        window, clip, judge = self._window, self._winsorise, self._judge
+        least, has_level = bounds[0], self._relative and bounds[1] < math.inf
         low, high = window // 4, 3 * window // 4
         below, above = (window - 1) // 2, window // 2
-        surely_within = 0.99 * clip
+        surely_within, ratio = 0.99 * clip, WIDE if self._relative else math.inf
         largest = max(map(abs, (min(values), max(values), ordered[0], ordered[-1])))
         surely_scored = max(SMALLEST, ULPS * largest)  # no median is farther from 0
         entered = ring[at:] + ring[:at]  # oldest first; grows while it is read
         enter, add_z, add_median = entered.append, zs.append, medians.append
         for value, oldest in zip(values, entered, strict=False):
             median = (ordered[below] + ordered[above]) / 2
-            scale = (ordered[high] - ordered[low]) / IQR
-            entry = value
-            if scale > surely_scored or (scale > SMALLEST and scale > ULPS * abs(median)):
+            lower, upper = ordered[low], ordered[high]
+            scale, floor, entry = (upper - lower) / IQR, least * abs(median), value
+            if scale < floor:
+                scale = floor
+            if scale > surely_scored and lower < upper and not 0.0 < ratio * lower < upper:
                 z = (value - median) / scale
                 if not -surely_within < z < surely_within:
                     entry = min(max(value, median - clip * scale), median + clip * scale)
+                if has_level and ordered[0] < 0.0 < ordered[-1]:
+                    z = -math.inf
             else:
-                z = -math.inf
+                z, entry = judge(value, median, lower, upper, bounds, (ordered[0], ordered[-1]))
             del ordered[bisect_left(ordered, oldest)]
             insort(ordered, entry)
             enter(entry)
@@ -154,18 +211,58 @@ class RobustWindow:
         count = self._count[rows]
         size = np.minimum(count, self._window)
         z, median, entry = np.full(values.shape, -math.inf), values.copy(), values.copy()
-        ready = np.flatnonzero(size >= self._min_samples)
+        ready = np.flatnonzero(size >= self._needed[rows])
         if len(ready):
             ordered = self._ring[rows][ready]  # a copy, sorted in place: a second copy would cost more
             ordered.sort(axis=1)
-            middle, scale = robust_moments(ordered, size[ready])
+            each, many = np.arange(len(ready)), size[ready]
+            value, least, wide = values[ready], self._least[rows][ready], self._wide[rows][ready]
+            middle, scale = robust_moments(ordered, many)
+            lower, upper = ordered[each, many // 4], ordered[each, 3 * many // 4]
+            level, flat = np.abs(middle), lower == upper
+            np.maximum(scale, least * level, out=scale)
+            jumps = np.zeros(len(ready), np.bool_)
+            if self._relative and flat.any():
+                scale[flat] = np.maximum(least[flat], FLAT) * level[flat]
+                is_one = ordered[:, 0] == ordered[each, many - 1]
+                jumps = flat & is_one & (level > 0) & (value - middle > JUMP * level)
+                scale[jumps] = FLAT * level[jumps]
             scored = varies(scale, middle)
-            median[ready] = middle
-            ready, middle, scale = ready[scored], middle[scored], scale[scored]
-            z[ready] = (values[ready] - middle) / scale
             low, high = middle - self._winsorise * scale, middle + self._winsorise * scale
-            entry[ready] = np.minimum(np.maximum(values[ready], low), high)
+            entry[ready] = np.where(scored, np.minimum(np.maximum(value, low), high), value)
+            score = np.full(len(ready), -math.inf)
+            np.divide(value - middle, scale, out=score, where=scored)
+            score[jumps] = math.inf
+            if self._relative:
+                astride = (wide < math.inf) & (ordered[:, 0] < 0) & (ordered[each, many - 1] > 0)
+                score[astride] = -math.inf
+            z[ready], median[ready] = score, middle
+            if self._relative:
+                far = ~astride & (value > 0) & (lower > 0) & (WIDE * lower < upper)
+                if far.any():
+                    given = (one[far] for one in (value, middle, lower, upper, least, wide))
+                    z[ready[far]], entry[ready[far]] = self._by_logarithms(*given)
         places = np.array(columns_of(rows)) if isinstance(rows, slice) else rows
         self._ring[places, count % self._window] = entry
         self._count[rows] = count + 1
         return z, median
+
+    def _by_logarithms(
+        self, value: Floats, middle: Floats, lower: Floats, upper: Floats, least: Floats, wide: Floats
+    ) -> tuple[Floats, Floats]:
+        """`_judge` of values far apart, for many series; numpy's logarithms differ from `math`'s by a bit."""
+        clip = self._winsorise
+        with np.errstate(over="ignore"):
+            scale = np.maximum(_logarithms(upper / lower) / IQR, least)
+        z = (_logarithms(value) - _logarithms(middle)) / scale
+        entry, useless = value.copy(), scale > _MOST
+        for i in np.flatnonzero(~useless & (np.abs(z) > clip)).tolist():
+            entry[i] = float(middle[i]) * math.exp(math.copysign(clip, z[i]) * float(scale[i]))
+        over = scale > wide
+        z[over] = z[over] * wide[over] / scale[over]
+        z[useless] = -math.inf
+        return z, entry
+
+
+def _logarithms(values: Floats) -> Floats:
+    return np.array([math.log(value) for value in values.tolist()])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from entrenar_processors.metric_names import name_in
 from entrenar_processors.samples import Samples, Series
 from entrenar_processors.stats.sketch import QuantileSketch
 
@@ -183,11 +184,11 @@ class Summaries:
         return dict(sorted(self._by_series.items()))
 
     def of(self, metrics: Collection[str]) -> dict[Series, Summary]:
-        """The summaries of some metrics, sorted by series; rows of other metrics may keep waiting."""
-        for key in [key for key in self._waiting if any(series.metric in metrics for series in key)]:
+        """The summaries of some metrics, by any of their names; other rows may keep waiting."""
+        for key in [key for key in self._waiting if any(name_in(metrics, one) for one in key)]:
             self._flush(key)
         return {
-            series: summary for series, summary in sorted(self._by_series.items()) if series.metric in metrics
+            series: summary for series, summary in sorted(self._by_series.items()) if name_in(metrics, series)
         }
 
     def select(self, metric: str, tags: Mapping[str, object]) -> Summary | None:

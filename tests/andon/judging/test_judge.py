@@ -17,9 +17,17 @@ from entrenar_otel.andon.judging.judge import Judge
 
 
 def findings(n: int) -> list[Finding]:
-    """One finding in each of n series of spikes."""
+    """One finding in each of n series of spikes, each of a layer of its own."""
     return [
-        Finding("spike", Series(f"loss{i}"), Severity.HIGH, Coordinates(time_ns=1, seq=i), 9.0, 1.0, 8.0)
+        Finding(
+            "spike",
+            Series.of(f"loss{i}", {"layer": i}),
+            Severity.HIGH,
+            Coordinates(time_ns=1, seq=i),
+            9.0,
+            1.0,
+            8.0,
+        )
         for i in range(n)
     ]
 

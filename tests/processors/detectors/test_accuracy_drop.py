@@ -19,6 +19,10 @@ NAN = math.nan
 VALIDATION = Series.of("accuracy", {"split": "validation"})
 
 
+#: Each value by itself, as it is.
+PLAIN: dict[str, Any] = {"min_samples": 2, "for_samples": 1, "sigmas": 0.0}
+
+
 def accuracy(values: ArrayLike, series: Series | str = "accuracy") -> Samples:
     return Samples.from_columns({series: np.asarray(values, np.float64)})
 
@@ -26,7 +30,7 @@ def accuracy(values: ArrayLike, series: Series | str = "accuracy") -> Samples:
 def test_five_percent_below_the_best_validation() -> None:
     """At exactly 5 % Low, at 10 % Medium, at 20 % High; once, until it has recovered."""
     values = [0.5, 0.8, 0.9, 0.86, 0.855, 0.80, 0.88, 0.81, 0.9, 0.7]
-    all_found = AccuracyDrop().update(accuracy(values, VALIDATION))
+    all_found = AccuracyDrop(**PLAIN).update(accuracy(values, VALIDATION))
     assert [finding.at.seq for finding in all_found if finding.resolved] == [6, 8]
     found = [finding for finding in all_found if not finding.resolved]
     assert [(finding.at.seq, str(finding.severity)) for finding in found] == [
@@ -40,8 +44,11 @@ def test_five_percent_below_the_best_validation() -> None:
 
 def test_one_early_validation_is_no_peak() -> None:
     """Two values come before the first judgement."""
-    assert AccuracyDrop().update(accuracy([0.9, 0.1], VALIDATION)) == []
-    assert len(AccuracyDrop(min_samples=1).update(accuracy([0.9, 0.1], VALIDATION))) == 1
+    assert AccuracyDrop(**PLAIN).update(accuracy([0.9, 0.1], VALIDATION)) == []
+    assert (
+        len(AccuracyDrop(min_samples=1, for_samples=1, sigmas=0).update(accuracy([0.9, 0.1], VALIDATION)))
+        == 1
+    )
 
 
 def test_single_batches_are_not_judged_but_their_means() -> None:
@@ -61,7 +68,7 @@ def test_single_batches_are_not_judged_but_their_means() -> None:
 def test_a_drop_of_training_is_over_when_validation_is_judged(chunks: int) -> None:
     """Nobody looks at training values any more, so nothing else would ever end it."""
     values = np.repeat([0.9, 0.5], 30)
-    detector, found = AccuracyDrop(window=10), []
+    detector, found = AccuracyDrop(window=10, **PLAIN), []
     for seq in np.array_split(np.arange(60), chunks):
         found += detector.update(Samples.from_columns({"accuracy": values[seq]}, seq=seq, step=seq))
     seq = np.arange(60, 64)
@@ -75,8 +82,8 @@ def test_a_drop_of_training_is_over_when_validation_is_judged(chunks: int) -> No
 
 def test_an_accuracy_of_nothing_has_no_drop() -> None:
     """No best above zero, no ratio; below zero all is lost, not more."""
-    assert AccuracyDrop().update(accuracy([0.0, 0.0, 0.0, -1.0], VALIDATION)) == []
-    (found,) = AccuracyDrop().update(accuracy([0.5, 0.5, -1e308], VALIDATION))
+    assert AccuracyDrop(**PLAIN).update(accuracy([0.0, 0.0, 0.0, -1.0], VALIDATION)) == []
+    (found,) = AccuracyDrop(**PLAIN).update(accuracy([0.5, 0.5, -1e308], VALIDATION))
     assert found.score == -1.0
 
 
@@ -90,7 +97,7 @@ def in_chunks(values: list[float], cuts: list[int], **given: Any) -> list[Findin
 
 def test_accuracy_fell_and_recovered() -> None:
     """The end has the value that is well again, and counts those that were low after the first."""
-    found = in_chunks([0.8, 0.9, 0.7, 0.8, 0.6, 0.9, 0.9, 0.8, 0.95], [])
+    found = in_chunks([0.8, 0.9, 0.7, 0.8, 0.6, 0.9, 0.9, 0.8, 0.95], [], **PLAIN)
     assert [(one.at.seq, one.resolved, one.count, one.value, one.severity) for one in found] == [
         (2, False, 1, 0.7, Severity.HIGH),
         (5, True, 2, 0.9, Severity.LOW),
@@ -101,37 +108,87 @@ def test_accuracy_fell_and_recovered() -> None:
     assert found[3].score == pytest.approx(0.055555556)
 
 
-@given(
-    values=st.lists(st.sampled_from([0.0, 0.5, 0.8, 0.81, 0.85, 0.9, NAN, -1.0]), max_size=40),
-    cuts=st.lists(st.integers(0, 40)),
-    min_samples=st.integers(1, 4),
-)
-@settings(max_examples=200, deadline=None)
-def test_accuracy_in_any_chunks(values: list[float], cuts: list[int], min_samples: int) -> None:
-    """The findings of the definition; begun and over by turns, and what they count are all low samples."""
-    found = in_chunks(values, cuts, max_drop_ratio=0.1, min_samples=min_samples)
-    best, seen, low, expected = 0.0, 0, 0, []
-    n_low = 0
+def test_two_in_a_row_by_three_sigmas_from_the_sixth_on() -> None:
+    """One low value is noise, as one high value is no best; and a fall among falls is none."""
+    calm = [0.80, 0.81, 0.80, 0.81, 0.80]
+    assert in_chunks([*calm, 0.70, 0.80, 0.70, 0.80], []) == []
+    (found,) = in_chunks([*calm, 0.70, 0.69], [])
+    assert (found.at.seq, found.value, found.expected, found.count) == (6, 0.69, 0.80, 2)
+    assert in_chunks([*calm[:4], 0.70, 0.69], []) == []  # the first of the two came too early
+    assert [one.at.seq for one in in_chunks([*calm[:4], 0.70, 0.69, 0.69], [])] == [6]
+    rough = [
+        0.80,
+        0.74,
+        0.81,
+        0.75,
+        0.82,
+        0.74,
+        0.81,
+        0.75,
+    ]  # a step is 0.06, so a value has a sigma of 0.055
+    assert in_chunks([*rough, 0.65, 0.65], []) == []
+    assert in_chunks([*rough, 0.65, 0.55], [])[0].at.seq == 9
+    assert len(in_chunks([*rough, 0.65, 0.65], [], sigmas=1.0)) == 1
+
+
+def test_noise_is_of_the_last_twenty_steps() -> None:
+    """A steep beginning is forgotten; the steps of the fall itself are none."""
+    steep = [0.1, 0.9, *[0.9, 0.91] * 9, 0.9, 0.91]
+    assert in_chunks([*steep[:-2], 0.83, 0.83], []) == []
+    assert [one.at.seq for one in in_chunks([*steep, 0.83, 0.83], [])] == [23]
+
+
+def definition(values: list[float], needed: int, in_a_row: int, sigmas: float) -> list[tuple[int, bool, int]]:
+    """Each finding as (seq, resolved, count), written down as slowly as possible."""
+    found, kept, low, is_low = [], [], 0, False
     for seq, value in enumerate(values):
         if math.isnan(value):
             continue
-        is_low = best > 0 and drop_ratio(best, value) >= 0.1 and seen >= min_samples
-        n_low += is_low
-        if is_low and not low:
-            expected.append((seq, False, 1))
-        if not is_low and low:
-            expected.append((seq, True, low - 1))
-        low = low + 1 if is_low else 0
-        best, seen = max(best, value), seen + 1
+        runs = [min(kept[i : i + in_a_row]) for i in range(len(kept) - in_a_row + 1)]
+        best = max([0.0, *runs])
+        enough = len(kept) >= needed
+        kept.append(value)
+        steps = [abs(b - a) for a, b in itertools.pairwise(kept)][-20 - in_a_row :][:-in_a_row]
+        sigma = 0.886 * sum(steps) / len(steps) if steps else 0.0
+        drops = best > 0 and drop_ratio(best, value) >= 0.1 and enough
+        if not drops and is_low:
+            found.append((seq, True, low))
+        low = low + 1 if drops else 0
+        if drops and not is_low and not (low >= in_a_row and best - value >= sigmas * sigma):
+            continue
+        if drops and not is_low:
+            found.append((seq, False, low))
+            low = 0
+        is_low = drops
+    return found
+
+
+@given(
+    values=st.lists(st.sampled_from([0.0, 0.5, 0.8, 0.81, 0.85, 0.9, NAN, -1.0]), max_size=40),
+    cuts=st.lists(st.integers(0, 40)),
+    needed=st.integers(1, 4),
+    in_a_row=st.integers(1, 3),
+    sigmas=st.sampled_from([0.0, 1.0, 3.0]),
+)
+@settings(max_examples=200, deadline=None)
+def test_accuracy_in_any_chunks(
+    values: list[float], cuts: list[int], needed: int, in_a_row: int, sigmas: float
+) -> None:
+    """The findings of the definition, begun and over by turns."""
+    given = {"min_samples": needed, "for_samples": in_a_row, "sigmas": sigmas}
+    found = in_chunks(values, cuts, max_drop_ratio=0.1, **given)
+    expected = definition(values, needed, in_a_row, sigmas)
     assert [(one.at.seq, one.resolved, one.count) for one in found] == expected
-    assert sum(one.count for one in found) == n_low - max(0, low - 1)  # those of an end to come
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: AccuracyDrop(max_drop_ratio=5), "between 0 and 1, got 5: 0.05 is 5 %"),
-        (lambda: AccuracyDrop(window=0), "at least 1, got 0 and 2"),
+        (lambda: AccuracyDrop(window=0), "expected window at least 1, got 0"),
+        (lambda: AccuracyDrop(for_samples=0), "expected for_samples at least 1, got 0"),
+        (lambda: AccuracyDrop(min_samples=0), "expected min_samples at least 1, got 0"),
+        (lambda: AccuracyDrop(sigmas=-1), "expected sigmas at least 0, got -1"),
     ],
 )
 def test_what_is_refused(make: Callable[[], object], message: str) -> None:

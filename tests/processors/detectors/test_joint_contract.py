@@ -135,7 +135,7 @@ def test_memory_does_not_grow(name: str) -> None:
     def size() -> int:
         return len(pickle.dumps({k: v for k, v in vars(processor).items() if not callable(v)}))
 
-    for _ in range(8):  # until every window is full
+    for _ in range(24):  # until every window is full
         judge(processor, rows, [])
     before = size()
     for _ in range(20):
