@@ -63,7 +63,7 @@ def test_epochs_that_two_attempts_recorded(tmp_path: Path) -> None:
 
 def test_what_has_no_place_series_and_repeats(tmp_path: Path) -> None:
     """Without coordinates all is kept; tags and metrics are apart; within one attempt all is kept."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"values": {"note": 1.0}},
         {"values": {"loss": 1.0}, "step": 1, "tags": {"split": "val"}},
         {"values": {"loss": 1.0}, "step": 1},

@@ -140,7 +140,9 @@ def test_noise_is_of_the_last_twenty_steps() -> None:
 
 def definition(values: list[float], needed: int, in_a_row: int, sigmas: float) -> list[tuple[int, bool, int]]:
     """Each finding as (seq, resolved, count), written down as slowly as possible."""
-    found, kept, low, is_low = [], [], 0, False
+    found: list[tuple[int, bool, int]] = []
+    kept: list[float] = []
+    low, is_low = 0, False
     for seq, value in enumerate(values):
         if math.isnan(value):
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,6 +146,6 @@ def test_settings_of_the_user_hold_for_all_metrics() -> None:
     ):
         name = message.partition(" ")[0]
         rules = {"loss": SpikeRule(least=-1)} if name == "least" else {"loss": SpikeRule()}
-        own = {} if name == "least" else {name: given}
+        own: dict[str, Any] = {} if name == "least" else {name: given}
         with pytest.raises(ValueError, match=f"expected {message}"):
             SpikeDetector(metrics={"loss": "up"}, rules=rules, **own)
