@@ -62,7 +62,7 @@ def test_the_user_story() -> None:
         assert [row[3] for row in rows(monitor, "step_duration")] == [0.25] * 9
         assert [row[3] for row in rows(monitor, "data_wait")] == [0.0] * 9
         assert rows(monitor, "val/loss") == [(e, None, 3 * e + 2, 0.3) for e in range(3)]
-        assert rows(monitor, "done") == [(None, None, None, 1.0)]
+        assert rows(monitor, "done") == [(None, None, 0, 1.0)]
 
         loss = monitor.summary()["loss"]
         values = [e + b / 10 for e, b, _ in at]
@@ -131,7 +131,7 @@ def test_log_by_hand_before_with_and_bind() -> None:
         monitor.bind("loss", tags={"split": "validation"})(4.0, step=5)
         monitor.record(Metric.LOSS, 5.0, epoch=9, tags={"split": 7})
     expected = [(1, 2, 30, 1.0), (3, 4, None, 2.0), (None, None, None, 3.0), (None, None, 5, 4.0)]
-    assert rows(monitor, Metric.LOSS) == [*expected, (9, None, None, 5.0)]
+    assert rows(monitor, Metric.LOSS) == [*expected, (9, None, 0, 5.0)]  # the first of its series
     assert monitor.curve("loss", split=7)["value"].to_pylist() == [5.0]
 
 

@@ -29,8 +29,8 @@ def found(seconds: float, severity: Severity = LOW, detector: str = "spike", **f
 
 def decide(policy: Policy, seconds: float, *findings: Finding) -> list[tuple[str, str, str, int]]:
     """State, action, episode and count of what is told at this time."""
-    told = policy.decide(findings, round(seconds * SECOND))
-    return [(one.state, str(one.action), one.episode, one.count) for one in told]
+    alerts = policy.decide(findings, round(seconds * SECOND))
+    return [(alert.state, str(alert.action), alert.episode, alert.count) for alert in alerts]
 
 
 def test_an_alert_says_all_that_is_known() -> None:
@@ -336,16 +336,3 @@ def test_without_a_time_it_is_now() -> None:
     assert (alert.started_ns, alert.at.time_ns) == (8 * SECOND, ABSENT)
     assert policy.decide([], 9 * SECOND - 1) == []
     assert [one.ended_ns for one in policy.decide([], 9 * SECOND)] == [8 * SECOND]
-
-
-def test_the_end_of_the_run_ends_all() -> None:
-    """At that time, whatever lasts; once."""
-    policy = Policy([rule("a", lasting=True), rule("b")])
-    decide(policy, 0, found(0, detector="a"), found(5, detector="b"))
-    ended = policy.finish(3 * SECOND)
-    assert [(one.name, one.state, one.ended_ns) for one in ended] == [
-        ("a_rule", "resolved", 3 * SECOND),
-        ("b_rule", "resolved", 5 * SECOND),  # a sample's clock may be ahead: never before its last
-    ]
-    assert policy.finish(4 * SECOND) == policy.active == []
-    assert decide(policy, 5, found(5, detector="a")) == [("firing", "notify", "3", 1)]
