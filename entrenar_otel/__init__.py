@@ -10,7 +10,7 @@ with Monitor.auto() as monitor:
 
 import typing
 
-from entrenar_otel._version import __version__
+from entrenar_otel._version import __version__ as __version__
 from entrenar_otel.andon.scale_lr import scale_lr
 from entrenar_otel.errors import (
     AndonStop,
@@ -49,7 +49,6 @@ __all__ = [
     "NotMeasured",
     "QueryError",
     "RunError",
-    "__version__",
     "configure",
     "raise_if_stopped",
     "scale_lr",
