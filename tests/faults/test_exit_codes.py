@@ -10,7 +10,7 @@ LOOP = """
     before = sys.exit
     monitor = Monitor("run", quiet=True, interval_seconds=60)
     for i in range(100):
-        monitor.log(a=float(i), step=i)
+        monitor.log(loss=100.0 - i, step=i)
 """
 
 
@@ -67,7 +67,7 @@ def test_what_is_patched_is_as_it_was(place: Any) -> None:
         import inspect, pickle
         before, quitter = sys.exit, type(exit).__call__
         with Monitor("run", quiet=True) as monitor:
-            monitor.log(a=1.0)
+            monitor.log(loss=1.0)
             assert pickle.loads(pickle.dumps(sys.exit)) is sys.exit
             assert (sys.exit.__name__, sys.exit.__module__) == ("exit", "sys")
             with contextlib.suppress(TypeError):
@@ -79,7 +79,7 @@ def test_what_is_patched_is_as_it_was(place: Any) -> None:
                 assert (type(error), error.code) == (SystemExit, "text")
         assert sys.exit is before and type(exit).__call__ is quitter
         with Monitor("other", quiet=True) as monitor:
-            monitor.log(a=1.0)
+            monitor.log(loss=1.0)
             ours = sys.exit
             sys.exit = lambda *given: ours(*given)
             theirs = sys.exit
