@@ -46,10 +46,11 @@ def test_a_read_only_working_folder(place: Any, read_only: Any, form: Any) -> No
     where = place.live.parent / "lake"
     assert done.stdout.split() == [str(where)]
     lines = done.said.splitlines()
-    assert len(lines) == 2, lines  # a warning, and where it is recorded
+    assert len(lines) == 3, lines  # a warning, where it is recorded, and how to look at it
     assert str(read_only / "entrenar-lake") in lines[0]
     assert "Read-only file system" in lines[0]
     assert str(where) in lines[1]
+    assert f"--lake {where}" in lines[2]
     place.lake_path = where
     assert place.count() == 100
 
