@@ -13,6 +13,7 @@ import os
 import select
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import TextIO
 
 from entrenar_otel.interruption import from_outside
@@ -49,11 +50,15 @@ class Log:
         """The same at any level."""
         global unsaid
         try:
-            if self._logger.isEnabledFor(level):
+            if not self._logger.isEnabledFor(level):
+                return
+            if all(map(_takes, _streams_of(self._logger))):
                 text = shown(message % arguments if arguments else message)
                 if trace and self._logger.isEnabledFor(logging.DEBUG):
                     text = f"{text}\n{printable_text(redacted(traceback.format_exc()))}"
                 self._logger.log(level, text, stacklevel=_level)
+            else:  # a handler would hold its lock, and everybody who logs, until somebody reads
+                unsaid += 1
         except Exception as error:
             if from_outside(error):
                 raise
@@ -101,6 +106,19 @@ def is_terminal(stream: TextIO | None) -> bool:
         if from_outside(error):
             raise
         return False
+
+
+def _streams_of(logger: logging.Logger | None) -> Iterator[TextIO]:
+    """The streams that a line of this logger goes to."""
+    has_handler = False
+    while logger is not None:
+        for handler in logger.handlers:
+            has_handler = True
+            if isinstance(handler, logging.StreamHandler) and handler.stream is not None:
+                yield handler.stream
+        logger = logger.parent if logger.propagate else None
+    if not has_handler and logging.lastResort is not None and sys.stderr is not None:
+        yield sys.stderr
 
 
 def _takes(stream: TextIO) -> bool:

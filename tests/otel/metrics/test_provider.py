@@ -71,7 +71,7 @@ def test_one_run_whoever_asks(run_script: Any, tmp_path: Any) -> None:
         third = Monitor()
         with Monitor("r") as fourth:
             fourth.log(a=1)
-            fifth = configure(run_id="r")
+            fifth = configure(run_id="other")
         say([first is one for one in (second, third, fourth, fifth)])
         again = Monitor("s", quiet=True)
         say([again is first, configure() is again])
