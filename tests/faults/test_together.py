@@ -50,9 +50,7 @@ def test_eight_ranks_of_one_run(place: Any) -> None:
         child.process.stdin.flush()
     ended = [child.end() for child in ranks]
     assert [one.returncode for one in ended] == [0] * 8, [one.stderr for one in ended]
-    assert [len(one.said.splitlines()) for one in ended] == [2] + [
-        0
-    ] * 7  # only rank 0 says it
+    assert [len(one.said.splitlines()) for one in ended] == [2] + [0] * 7  # only rank 0 says it
     rows = place.lake.query(
         "SELECT rank, attempt, count(*) AS n, count(DISTINCT seq) AS seqs, sum(value) AS total, "
         "max(seq) AS last "

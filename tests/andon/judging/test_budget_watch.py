@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -23,9 +22,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from entrenar_otel.andon.judging.budget_watch import BudgetWatch
+from entrenar_otel.clock import SYSTEM_CLOCK, Clock, RunClock
 from entrenar_otel.errors import failures, set_strict
 from entrenar_otel.otel.traces.run_spans import RunSpans
 from entrenar_otel.semconv import BUDGET_CHECK, BUDGET_FACTS, PEAK_ALLOCATED, PEAK_RSS
+from entrenar_otel.testing import FakeClock
 
 MIB = 1 << 20
 
@@ -38,7 +39,7 @@ SLOW = {"type": "critical_path", "max_duration_ms": 20, "trace_name_pattern": "^
 COUNT = {"type": "span_count", "max_spans": 1_000, "span_name_pattern": "^step$"}
 
 
-def tracing_of(*processors: SpanProcessor) -> RunSpans:
+def tracing_of(*processors: SpanProcessor, clock: Clock = SYSTEM_CLOCK) -> RunSpans:
     return RunSpans(
         lambda kind, document: True,
         Resource({}),
@@ -46,6 +47,7 @@ def tracing_of(*processors: SpanProcessor) -> RunSpans:
         environ={},
         set_global=False,
         processors=processors,
+        clock=RunClock(clock),
     )
 
 
@@ -60,7 +62,8 @@ def big() -> Iterator[list[Any]]:
 def test_spans_of_a_run_are_judged_as_they_end() -> None:
     """The run's own and those within it, on any thread; what is violated is told once."""
     watch = BudgetWatch(assertions(SLOW, COUNT))
-    tracing = tracing_of(watch.span_processor)
+    clock = FakeClock()
+    tracing = tracing_of(watch.span_processor, clock=clock)
     tracing.start()
 
     def steps() -> None:
@@ -75,11 +78,10 @@ def test_spans_of_a_run_are_judged_as_they_end() -> None:
         thread.join()
     assert watch.new_violations() == []
     with tracing.span("step"):
-        time.sleep(0.03)
+        clock.advance(0.03)
     (told,) = watch.new_violations()
     assert (told.budget, told.where, told.fail_on_violation) == ("b0", "step", True)
-    assert told.value is not None
-    assert 30 <= told.value < 5_000
+    assert told.value == pytest.approx(30)
     tracing.end("completed")
     usage = {one.budget: one for one in watch.usage()}
     assert usage["b1"].usage == 201 / 1000
@@ -256,27 +258,4 @@ def test_a_forked_child_is_not_the_run() -> None:
     assert os.waitpid(child, 0)[1] == 0
     watch.on_tick()
     assert len(watch.new_violations()) == 1
-    watch.close()
-
-
-def test_a_tick_and_a_span_cost_little() -> None:
-    """Measured 20 µs a tick and 1.7 µs a span; the limits are those of a busy machine."""
-    watch = BudgetWatch(assertions(SLOW, COUNT, {"type": "memory_usage", "max_bytes": 1 << 50}))
-    tracing = tracing_of()
-    tracing.start()
-    with tracing.span("step") as span:
-        pass
-    tracing.end("completed")
-    assert isinstance(span, ReadableSpan)
-    begun = time.process_time()
-    for _ in range(1_000):
-        watch.on_tick()
-    tick = (time.process_time() - begun) / 1_000
-    begun = time.process_time()
-    for _ in range(10_000):
-        watch.span_processor.on_end(span)
-    ended = (time.process_time() - begun) / 10_000
-    print(f"tick {tick * 1e6:.1f} µs, span {ended * 1e6:.1f} µs")
-    assert tick < 500e-6
-    assert ended < 50e-6
     watch.close()
