@@ -32,6 +32,9 @@ def shell() -> Iterator[InteractiveShell]:
     setattr(shell, "kernel", object())  # noqa: B010 - IPython's own type has none
     yield shell
     InteractiveShell.clear_instance()
+    for prompt in ("ps1", "ps2", "ps3"):  # by which Python's own prompt is known
+        if hasattr(sys, prompt):
+            delattr(sys, prompt)
 
 
 def test_a_run_and_its_statistics() -> None:
