@@ -14,7 +14,7 @@ import select
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.redact import printable_line, printable_text, redacted
@@ -106,6 +106,11 @@ def is_terminal(stream: TextIO | None) -> bool:
         if from_outside(error):
             raise
         return False
+
+
+def ipython_shell() -> Any:
+    """The shell of IPython that this process runs in, a notebook's kernel say; None outside of one."""
+    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
 
 
 def _streams_of(logger: logging.Logger | None) -> Iterator[TextIO]:

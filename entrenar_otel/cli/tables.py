@@ -179,7 +179,7 @@ def print_table(table: pa.Table, console: Console) -> None:
     """Print an answer as a table, or value by value if it is too wide; a long one is cut, and says so."""
     names = [printable_line(name) for name in table.schema.names]
     numeric = [
-        str(one.type).startswith(("int", "uint", "float", "double", "decimal")) for one in table.schema
+        str(field.type).startswith(("int", "uint", "float", "double", "decimal")) for field in table.schema
     ]
     cells = [[_cell(value) for value in row.values()] for row in plain_rows(table.slice(0, _MAX_ROWS))]
     widths = [

@@ -13,7 +13,14 @@ from urllib.parse import urlsplit
 from entrenar_processors.alert import Level
 
 from entrenar_otel.console import logger
-from entrenar_otel.handlers.endpoint import Endpoint, bearer, checked_seconds, checked_url, from_variable
+from entrenar_otel.handlers.endpoint import (
+    Endpoint,
+    OfEndpoint,
+    bearer,
+    checked_seconds,
+    checked_url,
+    from_variable,
+)
 from entrenar_otel.handlers.handler import Notice, checked_level
 from entrenar_otel.handlers.payload import annotations_of, fingerprint, generator_url, labels_of, time_text
 
@@ -29,7 +36,7 @@ class _Active:
     due: float = 0.0  # on the monotonic clock
 
 
-class Alertmanager:
+class Alertmanager(OfEndpoint):
     """POSTs to `/api/v2/alerts`; alerts that fire again every `repeat_seconds`.
 
     To Alertmanager an alert is over when its `endsAt` has passed. So each post sets that to four repeats
@@ -74,11 +81,6 @@ class Alertmanager:
         #: Alerts that fire still and are not kept alive any more.
         self.dropped = 0
 
-    @property
-    def problem(self) -> str | None:
-        """Why the last attempt failed, where it did."""
-        return self._endpoint.problem
-
     def handle(self, notice: Notice) -> None:
         key = fingerprint(labels_of(notice))
         known = self._active.get(key)
@@ -113,9 +115,6 @@ class Alertmanager:
         for key in keys:
             if self._active[key].notice.alert.is_resolved:
                 del self._active[key]
-
-    def __repr__(self) -> str:
-        return f"Alertmanager({self._endpoint!r})"
 
 
 def _posted(notice: Notice, expires_ns: int) -> dict[str, Any]:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 #: The longest wait between two attempts; the first is half a second, and each doubles it.
 _MAX_WAIT_SECONDS = 10.0
-
-
+#: Where the environment has certificates of its own.
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 #: How long a name that cannot be resolved at the moment is tried again.
 _NAME_SECONDS = 5.0
 
@@ -164,8 +164,18 @@ class Endpoint:
         raise DeliveryError(f"{answer}: refused, so not sent again")
 
 
-#: Where the environment has certificates of its own.
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+class OfEndpoint:
+    """A handler that posts to an endpoint: how it is shown, and why it did not get through."""
+
+    _endpoint: Endpoint
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last attempt failed, where it did."""
+        return self._endpoint.problem
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._endpoint!r})"
 
 
 def _kind_of(error: BaseException) -> type[DeliveryError]:

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 
 from entrenar_processors.alert import Level
 
-from entrenar_otel.handlers.endpoint import Endpoint, bearer, checked_header, from_variable
+from entrenar_otel.handlers.endpoint import Endpoint, OfEndpoint, bearer, checked_header, from_variable
 from entrenar_otel.handlers.handler import Notice, checked_level
 from entrenar_otel.handlers.payload import webhook_body
 
 
-class Webhook:
+class Webhook(OfEndpoint):
     """One POST when an alert fires and one when it ends, in the JSON of Alertmanager's webhook, version 4.
 
     A request is repeated after 429, 5xx and connection errors until `deadline_seconds`, with the same
@@ -55,20 +55,12 @@ class Webhook:
             deadline_seconds=deadline_seconds,
         )
 
-    @property
-    def problem(self) -> str | None:
-        """Why the last attempt failed, where it did."""
-        return self._endpoint.problem
-
     def handle(self, notice: Notice) -> None:
         body = json.dumps(webhook_body(notice)).encode()
         headers = {"Idempotency-Key": _key(notice)}
         if self._secret:
             headers["X-Entrenar-Signature"] = signature(self._secret, body)
         self._endpoint.post(body, headers)
-
-    def __repr__(self) -> str:
-        return f"Webhook({self._endpoint!r})"
 
 
 def signature(secret: bytes, body: bytes) -> str:

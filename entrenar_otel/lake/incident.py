@@ -7,9 +7,7 @@ A lake may be away when something goes wrong. So what was known is first a file 
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,14 +24,14 @@ from entrenar_otel.lake.sql.query import run_query
 from entrenar_otel.lake.store.catalog import run_folder
 from entrenar_otel.lake.store.skipped import name_skipped
 from entrenar_otel.lake.store.storage import Storage
-from entrenar_otel.recording.plain_file import read_plain
+from entrenar_otel.recording.header import is_day
+from entrenar_otel.recording.plain_file import read_plain, write_whole
 
 #: The documents of an incident: what was found, the settings in force, where and with what the run was.
 DOCUMENTS = ("alert", "config", "environment")
 FORMAT = 1
 _MAX_BYTES = 16 << 20
 _NAME = re.compile(r"[A-Za-z0-9_.~%-]+")
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @dataclass(frozen=True)
@@ -70,10 +68,7 @@ class Facts:
             "documents": plain(self.documents),
             "times": [[start.isoformat(), end.isoformat()] for start, end in self.times],
         }
-        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(json.dumps(document, allow_nan=False).encode())
-        temporary.rename(path)
+        write_whole(path, json.dumps(document, allow_nan=False).encode(), mode=0o600)
 
     def write_document(self, storage: Storage, name: str) -> None:
         """Put one of DOCUMENTS into the lake."""
@@ -141,7 +136,7 @@ def _facts(path: Path, document: Any) -> Facts:
         raise ValueError("it lacks something")
     if path.stem.rpartition("-")[0] != facts.process or not facts.name.endswith(f"-{facts.process}"):
         raise ValueError("its name is another process's")
-    if not _NAME.fullmatch(facts.name) or not _DAY.fullmatch(facts.day):
+    if not _NAME.fullmatch(facts.name) or not is_day(facts.day):
         raise ValueError("it leads elsewhere")
     return facts
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
@@ -32,25 +31,14 @@ SELECT DISTINCT run_id FROM (
 _WORD = re.compile(r"\s*(\w+)\s*=\s*([^\s'\"()]*[^\s'\"().\d][^\s'\"()]*)\s*")
 
 
-class Order(StrEnum):
-    """What the runs are sorted by."""
-
-    STARTED = "started"
-    TOOK = "took"
-    LOSS = "loss"
-    STATE = "state"
-    MODEL = "model"
-    RUN = "run"
-
-
 #: Of each order the key of a run, None where it has none, and whether the greatest comes first.
-_KEYS: dict[Order, tuple[Callable[[dict[str, Any]], Any], bool]] = {
-    Order.STARTED: (lambda run: run["started_at"], True),
-    Order.TOOK: (seconds_of, True),
-    Order.LOSS: (lambda run: None if run["loss"] is None or isnan(run["loss"]) else run["loss"], False),
-    Order.STATE: (lambda run: run["state"], False),
-    Order.MODEL: (lambda run: run["model_id"], False),
-    Order.RUN: (lambda run: run["run_id"], False),
+ORDERS: dict[str, tuple[Callable[[dict[str, Any]], Any], bool]] = {
+    "started": (lambda run: run["started_at"], True),
+    "took": (seconds_of, True),
+    "loss": (lambda run: None if run["loss"] is None or isnan(run["loss"]) else run["loss"], False),
+    "state": (lambda run: run["state"], False),
+    "model": (lambda run: run["model_id"], False),
+    "run": (lambda run: run["run_id"], False),
 }
 
 
@@ -58,18 +46,18 @@ def listed(
     lake: Lake,
     *,
     where: str | None = None,
-    order: Order = Order.STARTED,
+    order: str = "started",
     reverse: bool = False,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """The runs as `runs_of` has them, each with `loss`. Raises QueryError on a wrong condition.
 
     `where` is a condition in SQL over the columns of `runs`, `run`, `model`, `took` and `loss`, or
-    `state=crashed`, which needs no quotes.
+    `state=crashed`, which needs no quotes; `order` is one of `ORDERS`.
     """
     runs = runs_of(lake)
     losses: dict[str, float] | None = None
-    if order is Order.LOSS or (where and re.search(r"\bloss\b", where, flags=re.I)):
+    if order == "loss" or (where and re.search(r"\bloss\b", where, flags=re.I)):
         losses = last_losses(lake, [run["run_id"] for run in runs])
     if where:
         condition = _WORD.sub(r"CAST(\1 AS VARCHAR) = '\2'", where) if _WORD.fullmatch(where) else where
@@ -77,7 +65,7 @@ def listed(
         sql = _MATCHING.format(where=condition)
         found = set(lake.query(sql, [list(known), list(known.values())]).column(0).to_pylist())
         runs = [run for run in runs if run["run_id"] in found]
-    key, is_descending = _KEYS[order]
+    key, is_descending = ORDERS[order]
     for run in runs:
         run["loss"] = (losses or {}).get(run["run_id"])
     there = sorted((run for run in runs if key(run) is not None), key=key, reverse=is_descending != reverse)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import html
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from entrenar_otel.console import shown
+from entrenar_otel.console import ipython_shell, shown
 from entrenar_otel.interruption import from_outside
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def summaries_html(summaries: Mapping[str, Summary], caption: str = "") -> str:
     """Statistics as a table, a row per series."""
     from entrenar_otel.lake.tables.html import rows_html
 
-    rows = [[name, *(getattr(one, number) for number in _NUMBERS)] for name, one in summaries.items()]
+    rows = [[name, *(getattr(summary, number) for number in _NUMBERS)] for name, summary in summaries.items()]
     return rows_html(("metric", *_NUMBERS), rows, caption)
 
 
@@ -46,8 +45,7 @@ class NotebookLine:
     @staticmethod
     def is_there() -> bool:
         """Whether this process is a notebook's kernel."""
-        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-        return getattr(shell, "kernel", None) is not None
+        return getattr(ipython_shell(), "kernel", None) is not None
 
     def write(self, line: str) -> None:
         """Show the line in place of the last one. What a notebook raises stays here."""

@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from entrenar_processors import Series, Summary
 
 
-def _has_other_bar() -> bool:
-    """Whether a bar of tqdm's is open, which draws its line in the same place: the loop's own choice."""
-    bars = getattr(getattr(sys.modules.get("tqdm.std"), "tqdm", None), "_instances", ())
-    try:
-        return any(not getattr(bar, "disable", True) for bar in tuple(bars))
-    except RuntimeError:  # a bar is opened or closed just now
-        return True
-
-
 #: Metrics whose last values are in the line, by whatever names they are logged.
 SHOWN = ("loss", "accuracy")
 
@@ -34,8 +25,8 @@ SHOWN = ("loss", "accuracy")
 class Progress:
     """One line: epoch, batch, rate, time left, last values.
 
-    On a terminal and in a notebook it is redrawn in place.
-    Elsewhere (a log file) it is a plain line every `log_seconds`, so that logs stay short.
+    On a terminal and in a notebook it is redrawn in place. Elsewhere (a log file) it is a plain line every
+    `log_seconds`, so that logs stay short.
     """
 
     def __init__(
@@ -119,3 +110,12 @@ class Progress:
             if name_in(SHOWN, series):
                 split = f" ({', '.join(v for _, v in series.tags)})" if series.tags else ""
                 yield f"{series.metric}{split} {summary.last:.4g}"
+
+
+def _has_other_bar() -> bool:
+    """Whether a bar of tqdm's is open, which draws its line in the same place: the loop's own choice."""
+    bars = getattr(getattr(sys.modules.get("tqdm.std"), "tqdm", None), "_instances", ())
+    try:
+        return any(not getattr(bar, "disable", True) for bar in tuple(bars))
+    except RuntimeError:  # a bar is opened or closed just now
+        return True

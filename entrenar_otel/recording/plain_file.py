@@ -1,9 +1,10 @@
-"""Plain files: what others may have put in our place is opened so that it can do no harm."""
+"""Plain files: opened so that what others may have put in our place does no harm, and written whole."""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -38,6 +39,21 @@ def read_plain(path: str | os.PathLike[str], limit: int) -> bytes:
         if size > limit:
             raise OSError(errno.EFBIG, f"it has {size:,} bytes, at most {limit:,} were expected", str(path))
         return file.read(limit) or b""
+
+
+def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Put a file there, or replace it: whoever reads it sees all of it, or what was there. Raises OSError.
+
+    `mode` is what the process's own mask leaves of it.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(data)
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def is_plain(path: Path) -> bool:

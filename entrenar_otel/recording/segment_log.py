@@ -383,7 +383,8 @@ class SegmentLog:
         """
         with self._drain_lock:
             with self._lock:
-                segments = [one for one in self._segments if one.drained_to < one.position()][:at_most]
+                behind = [known for known in self._segments if known.drained_to < known.position()]
+                segments = behind[:at_most]
                 ends = [segment.position() for segment in segments]
                 eras = self.clock.eras
             parts = []

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from entrenar_otel.console import say
+from entrenar_otel.console import ipython_shell, say
 from entrenar_otel.errors import AndonStop, guard
 from entrenar_otel.identity.helper import mark_recording, unmark_recording
 from entrenar_otel.redact import redacted
@@ -113,8 +113,7 @@ def supersede(monitor: ClosableRun) -> None:
 
 def is_interactive() -> bool:
     """Whether this is a notebook, or Python's prompt."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
-    return hasattr(sys, "ps1") or (shell is not None and shell() is not None)
+    return hasattr(sys, "ps1") or ipython_shell() is not None
 
 
 def state_of(error: BaseException | None) -> tuple[str, str | None]:

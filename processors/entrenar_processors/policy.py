@@ -133,7 +133,7 @@ class Policy:
             rule = self.rule_of(finding.detector)
             if rule is None:
                 continue
-            for key in self._over_before(finding, rule):
+            if (key := self._over_before(finding, rule)) is not None:
                 if key in due:
                     fired.append(self._open[key].as_alert())
                     del due[key]
@@ -195,14 +195,14 @@ class Policy:
         self._lead(key, rule, action)
         return key
 
-    def _over_before(self, finding: Finding, rule: Rule) -> list[_Key]:
-        """The episode to which the finding would belong, had it not ended some steps before."""
+    def _over_before(self, finding: Finding, rule: Rule) -> _Key | None:
+        """The key of the episode to which the finding would belong, had it not ended some steps before."""
         key = self._key(finding, rule)
         episode = self._open.get(key)
         if episode is None or finding.resolved or episode.holding or self._quiet_steps is None:
-            return []
+            return None
         steps = _steps_between(episode.last, finding.at)
-        return [key] if steps is not None and steps >= episode.quiet_steps else []
+        return key if steps is not None and steps >= episode.quiet_steps else None
 
     def _leader(self, finding: Finding, rule: Rule, action: Action, time_ns: int) -> _Episode | None:
         """The open episode of the same event, if the finding calls for no more than that one did."""
@@ -284,7 +284,8 @@ class Policy:
         )
 
     def _end(self, now_ns: int, at: Coordinates) -> list[Alert]:
-        return self._close([key for key, one in self._open.items() if self._is_quiet(one, now_ns, at)], None)
+        quiet = [key for key, episode in self._open.items() if self._is_quiet(episode, now_ns, at)]
+        return self._close(quiet, None)
 
     def _is_quiet(self, episode: _Episode, now_ns: int, at: Coordinates) -> bool:
         if episode.holding:

@@ -12,8 +12,10 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from entrenar_otel import Monitor
+from entrenar_otel.cli.commands.inspect import Sort
 from entrenar_otel.cli.grid import Column, print_grid
 from entrenar_otel.cli.output import Console
+from entrenar_otel.lake.listing import ORDERS
 
 Cli = Callable[..., Any]
 
@@ -226,3 +228,7 @@ def test_a_wrong_condition(condition: str, said: str | None, cli: Cli) -> None:
     else:
         assert answer.code == 2
         assert re.search(said, answer.err)
+
+
+def test_the_orders_of_the_command_are_those_there_are() -> None:
+    assert [sort.value for sort in Sort] == [*ORDERS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from entrenar_otel.recording.plain_file import is_plain, open_plain, read_plain
+from entrenar_otel.recording.plain_file import is_plain, open_plain, read_plain, write_whole
 from entrenar_otel.recording.process.lock import is_held, try_lock
 
 
@@ -49,3 +50,20 @@ def test_a_file_is_read_up_to_a_limit(tmp_path: Path) -> None:
         read_plain(tmp_path / "y", 3)
     assert is_plain(path)
     assert not is_plain(tmp_path / "y")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the mode that is given, in place of what was there, which stays where that fails."""
+    path = tmp_path / "a"
+    write_whole(path, b"one")
+    write_whole(path, b"two", mode=0o600)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"two", 0o600)
+
+    def refuse(_path: Path, _target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, b"three")
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() == b"two"

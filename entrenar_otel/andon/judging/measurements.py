@@ -32,8 +32,8 @@ class Measurements:
 
     def end(self, epoch: int | None = None) -> None:
         """Record the epochs that are over, those other than `epoch`; without it, all."""
-        for over in [one for one in self._sums if one != epoch]:
-            sums = sorted(self._sums.pop(over).values(), key=lambda one: -one[0])
+        for over in [known for known in self._sums if known != epoch]:
+            sums = sorted(self._sums.pop(over).values(), key=lambda counted: -counted[0])
             self._record(sums[:MAX_EVENTS])
             if rest := sum(n for n, _ in sums[MAX_EVENTS:]):
                 self._lost(rest)

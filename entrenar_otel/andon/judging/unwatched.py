@@ -25,7 +25,7 @@ class Unwatched:
     """
 
     def __init__(self, processors: Iterable[Processor], say: Callable[[str], object]) -> None:
-        self._watched = frozenset[str]().union(*(one.metrics for one in processors))
+        self._watched = frozenset[str]().union(*(processor.metrics for processor in processors))
         self._say = say
         self._names: dict[str, None] = {}
         self._rows = 0

@@ -28,7 +28,7 @@ class QueryFormat(StrEnum):
 
 
 class Sort(StrEnum):
-    """What `ls` sorts by."""
+    """What `ls` sorts by: the orders of lake/listing.py, which is not loaded for `--help`."""
 
     STARTED = "started"
     TOOK = "took"
@@ -66,9 +66,9 @@ def list_runs(
     entrenar-otel ls --filter "config.lr::DOUBLE < 0.01 AND loss < 0.5"
     """
     from entrenar_otel.cli.tables import print_runs
-    from entrenar_otel.lake.listing import Order, listed
+    from entrenar_otel.lake.listing import listed
 
-    runs = listed(open_lake(), where=where, order=Order(sort), reverse=reverse, limit=limit)
+    runs = listed(open_lake(), where=where, order=sort.value, reverse=reverse, limit=limit)
     if Options.json:
         print_json(runs)
     else:

@@ -66,8 +66,8 @@ def unknown_metrics(sql: str, metrics: Sequence[str]) -> str:
     >>> unknown_metrics("FROM metrics WHERE metric = 'los'", ["accuracy", "loss"])
     "no metric is named 'los'; there are loss, accuracy"
     """
-    asked = [one.replace("''", "'") for one in _METRIC_IS.findall(sql)]
-    unknown = [one for one in asked if one not in metrics]
+    asked = [text.replace("''", "'") for text in _METRIC_IS.findall(sql)]
+    unknown = [name for name in asked if name not in metrics]
     if not unknown or not metrics:
         return ""
     close = _close(unknown[0], metrics)
@@ -75,8 +75,8 @@ def unknown_metrics(sql: str, metrics: Sequence[str]) -> str:
 
 
 def _close(name: str, known: Sequence[str]) -> list[str]:
-    by_lower = {one.lower(): one for one in known}
-    return [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.7)]
+    by_lower = {text.lower(): text for text in known}
+    return [by_lower[lower] for lower in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.7)]
 
 
 def _listed(names: Sequence[str]) -> str:

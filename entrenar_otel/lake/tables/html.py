@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from entrenar_otel.console import ipython_shell
 from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_text
 
@@ -34,8 +34,7 @@ def table_html(table: pa.Table) -> str:
 
 def show_tables_in_notebooks() -> None:
     """Let a notebook show Arrow tables as tables, unless it has been told how already."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    formatter = getattr(shell, "display_formatter", None)
+    formatter = getattr(ipython_shell(), "display_formatter", None)
     if formatter is not None:
         by_type = formatter.formatters["text/html"]
         if pa.Table not in by_type.type_printers:
@@ -44,13 +43,10 @@ def show_tables_in_notebooks() -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return (
-            f'<td style="text-align: right">{value:.6g}</td>'
-            if isinstance(value, float)
-            else (f'<td style="text-align: right">{value}</td>')
-        )
+        number = f"{value:.6g}" if isinstance(value, float) else str(value)
+        return f'<td style="text-align: right">{number}</td>'
     if isinstance(value, dict):
-        value = " ".join(f"{key}={one}" for key, one in value.items())
+        value = " ".join(f"{key}={element}" for key, element in value.items())
     return f'<td style="text-align: left">{_text("" if value is None else str(value))}</td>'
 
 

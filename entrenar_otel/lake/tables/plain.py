@@ -75,6 +75,8 @@ def without_intervals(table: pa.Table) -> pa.Table:
     """The table with columns of intervals as text: Parquet has no such type as Arrow has."""
     for at, field in enumerate(table.schema):
         if pa.types.is_interval(field.type):
-            texts = [None if one is None else interval_text(one) for one in table.column(at).to_pylist()]
+            texts = [
+                None if value is None else interval_text(value) for value in table.column(at).to_pylist()
+            ]
             table = table.set_column(at, field.name, pa.array(texts, pa.string()))
     return table

@@ -12,12 +12,11 @@ import contextlib
 import getpass
 import json
 import os
-import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from entrenar_otel.recording.plain_file import open_plain
+from entrenar_otel.recording.plain_file import open_plain, write_whole
 
 #: The source of alerts that no rule makes: what a person, or another rank, asks for.
 CONTROL = "control"
@@ -70,14 +69,8 @@ def send(live: str | os.PathLike[str], process: str, command: Command, reason: s
     <Command.PAUSE: 'pause'>
     """
     path = control_path(live, process)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     document = {"command": str(command), "by": _who(), "reason": _cut(reason, _MAX_REASON)}
-    try:
-        temporary.write_text(json.dumps(document), encoding="utf-8")
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps(document).encode())
 
 
 class ControlFile:

@@ -74,9 +74,9 @@ class AccuracyDrop:
             if (state := self._series.get(series)) is None:
                 is_whole = is_validation(series)
                 windows = Windows(1 if is_whole else self._window)
-                state = _State(windows, self._for_samples if is_whole else 1)
-                state.needed = self._min_samples if is_whole else 1
-                self._series[series] = state
+                state = self._series[series] = (
+                    _State(windows, self._for_samples, self._min_samples) if is_whole else _State(windows)
+                )
             for end, window in state.windows.cut(clipped(column.values)):
                 if (drop := self._judge(state, float(window.mean()))) is None:
                     continue
@@ -118,8 +118,8 @@ class AccuracyDrop:
 class _State:
     """One series: its values or window means, the best that `in_a_row` of them reached, their noise."""
 
-    def __init__(self, windows: Windows, in_a_row: int) -> None:
-        self.windows, self.in_a_row, self.needed = windows, in_a_row, 1
+    def __init__(self, windows: Windows, in_a_row: int = 1, needed: int = 1) -> None:
+        self.windows, self.in_a_row, self.needed = windows, in_a_row, needed
         self.seen = 0
         self.best = 0.0  # before the newest value
         self._row: deque[float] = deque(maxlen=in_a_row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -50,6 +51,24 @@ def make(notes: Notes, memory: InMemorySpanExporter) -> Make:
         return RunSpans(note, Resource({"training.run.id": "r"}), lambda: at, **given)
 
     return make
+
+
+@pytest.fixture
+def relayed() -> Iterator[Callable[[RunSpans], None]]:
+    """Makes an event of each line that OpenTelemetry logs, as the capture of warnings does."""
+    handlers: list[logging.Handler] = []
+
+    def relay(tracing: RunSpans) -> None:
+        class Relay(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                tracing.event("training.warning", body=record.getMessage())
+
+        handlers.append(Relay())
+        logging.getLogger("opentelemetry").addHandler(handlers[-1])
+
+    yield relay
+    for handler in handlers:
+        logging.getLogger("opentelemetry").removeHandler(handler)
 
 
 def spans(notes: Notes) -> dict[str, dict[str, Any]]:

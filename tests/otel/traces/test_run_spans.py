@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from entrenar_otel import AndonStop
+from entrenar_otel.otel.traces.run_spans import RunSpans
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
 from tests.otel.traces.conftest import Make, Notes, spans
 
@@ -236,26 +236,20 @@ def test_a_generator_that_is_finalised_elsewhere(make: Make, caplog: pytest.LogC
     assert caplog.records == []
 
 
-def test_an_attribute_that_the_sdk_complains_of_does_not_wait_for_itself(make: Make) -> None:
+def test_an_attribute_that_the_sdk_complains_of_does_not_wait_for_itself(
+    make: Make, relayed: Callable[[RunSpans], None]
+) -> None:
     """The SDK logs within the lock of a span; whoever makes an event of that log must not need the lock."""
     tracing = make()
     tracing.start()
 
-    class Relay(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            tracing.event("training.warning", body=record.getMessage())
-
-    handler = Relay()
-    logging.getLogger("opentelemetry").addHandler(handler)
-    try:
-        with tracing.span("odd") as span:
-            thread = threading.Thread(target=span.set_attribute, args=("x", object()), daemon=True)
-            thread.start()
-            thread.join(20)
-            assert not thread.is_alive()
-    finally:
-        logging.getLogger("opentelemetry").removeHandler(handler)
-        tracing.end("completed")
+    relayed(tracing)
+    with tracing.span("odd") as span:
+        thread = threading.Thread(target=span.set_attribute, args=("x", object()), daemon=True)
+        thread.start()
+        thread.join(20)
+        assert not thread.is_alive()
+    tracing.end("completed")
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of forking beside threads

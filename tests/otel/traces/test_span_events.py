@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from opentelemetry import trace
@@ -13,6 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.otel.traces.run_spans import RunSpans
 from entrenar_otel.recording.notes import EVENT
 from tests.otel.traces.conftest import Make, Notes, spans
 
@@ -64,30 +64,24 @@ def test_a_span_that_is_over_or_not_recorded_gets_none(
     assert [one["span_id"] for kind, one in notes if kind == EVENT and one["name"] == "late"] == [run, run]
 
 
-def test_a_log_line_from_within_their_span(make: Make, notes: Notes, theirs: trace.Tracer) -> None:
+def test_a_log_line_from_within_their_span(
+    make: Make, notes: Notes, theirs: trace.Tracer, relayed: Callable[[RunSpans], None]
+) -> None:
     """The SDK logs within a span's lock: the event waits for nobody, is in the lake, and counted as lost."""
     losses = Losses()
     tracing = make(losses=losses)
     tracing.start()
 
-    class Relay(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            tracing.event("training.warning", body=record.getMessage())
-
-    handler = Relay()
-    logging.getLogger("opentelemetry").addHandler(handler)
+    relayed(tracing)
 
     def odd() -> None:
         with theirs.start_as_current_span("request") as span:
             span.set_attribute("x", object())  # type: ignore[arg-type]
 
-    try:
-        thread = threading.Thread(target=odd, daemon=True)
-        thread.start()
-        thread.join(60)
-        assert not thread.is_alive()
-    finally:
-        logging.getLogger("opentelemetry").removeHandler(handler)
-        tracing.end("completed")
+    thread = threading.Thread(target=odd, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    tracing.end("completed")
     assert "training.warning" in {one["name"] for kind, one in notes if kind == EVENT}
     assert losses.text() == "1 span event (training.run)"
