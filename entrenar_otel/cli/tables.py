@@ -109,8 +109,8 @@ def _items(config: Any) -> list[tuple[str, Any]]:
     """The settings of a run, tables and lists as JSON."""
     items = list(config.items()) if isinstance(config, dict) else [("value", config)]
     return [
-        (key, json.dumps(one, ensure_ascii=False) if isinstance(one, dict | list) else one)
-        for key, one in items
+        (key, json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value)
+        for key, value in items
     ]
 
 
