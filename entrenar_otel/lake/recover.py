@@ -7,6 +7,7 @@ as it is, unless spans are ended here that the owner could not end.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -39,7 +40,7 @@ from entrenar_otel.lake.store.skipped import name_skipped
 from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.lake.tables.journal import Document, close_span
 from entrenar_otel.recording.header import NewerFormat, SegmentError
-from entrenar_otel.recording.plain_file import is_plain
+from entrenar_otel.recording.plain_file import is_plain, temporaries_of
 from entrenar_otel.recording.process.life import Hold, Life, LockFile, lock_of
 from entrenar_otel.recording.process.lock import try_lock
 from entrenar_otel.recording.process.origin import is_local
@@ -260,6 +261,8 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime], dead: 
             for suffix in (".control", ".paused", ".lock"):  # commands to it, and what it said of itself
                 with contextlib.suppress(OSError):  # such as a folder of that name
                     path.with_suffix(suffix).unlink(missing_ok=True)
+            for begun in temporaries_of(live, f"{glob.escape(path.stem)}-*.incident"):
+                begun.unlink(missing_ok=True)
         finally:
             os.close(fd)
 

@@ -44,9 +44,10 @@ def read_plain(path: str | os.PathLike[str], limit: int) -> bytes:
 def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Put a file there, or replace it: whoever reads it sees all of it, or what was there. Raises OSError.
 
-    `mode` is what the process's own mask leaves of it.
+    `mode` is what the process's own mask leaves of it. Killed in between, it leaves one of
+    `temporaries_of` it.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
@@ -54,6 +55,11 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def temporaries_of(folder: Path, names: str) -> list[Path]:
+    """What `write_whole` had begun of files of such names, a pattern of glob's, and not put there yet."""
+    return list(folder.glob(f".{names}.{'[0-9a-f]' * 16}.tmp"))
 
 
 def is_plain(path: Path) -> bool:

@@ -137,6 +137,27 @@ def test_a_stop_while_a_mount_hangs(place: Any, mounted: Any) -> None:
     assert list(place.live.iterdir()) == []
 
 
+def test_killed_while_an_incident_is_written_down(place: Any) -> None:
+    """What it had begun goes with it; what another has begun stays."""
+    child = place.make_child("""
+        def hook(event, arguments):
+            if event == "os.rename" and str(arguments[1]).endswith(".incident"):
+                os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(hook)
+        monitor = Monitor("run", quiet=True).start()
+        for step in range(50):
+            monitor.log(loss=1.0, step=step)
+        monitor.log(loss=float("nan"), step=50)
+    """)
+    assert child.end().returncode == -signal.SIGKILL
+    (begun,) = place.live.glob(".*.tmp")
+    others = begun.with_name(".other-000001.incident.0123456789abcdef.tmp")
+    others.touch()
+    place.lake.recover(thorough=False)
+    assert list(place.live.iterdir()) == [others]
+    assert place.count() == 51
+
+
 def test_odd_files_in_the_place_of_incidents(place: Any) -> None:
     """They lead nowhere, stay where they are, and hinder no recovery."""
     child = place.make_child("""

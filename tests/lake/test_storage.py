@@ -148,7 +148,7 @@ def test_what_a_dead_writer_left_is_removed(tmp_path: Path) -> None:
     folder = Path(lake.url) / "runs" / "day=2026-11-24" / "run=a"
     names = (f".{'0' * 16}.tmp", f".{'1' * 16}.tmp", f".{'2' * 16}.tmp", ".mine.tmp", "y.tmp")
     old, held, fresh, mine, other = (folder / name for name in names)
-    in_live = tmp_path / "live" / f".{'3' * 16}.tmp"
+    in_live = tmp_path / "live" / f".a-0.control.{'3' * 16}.tmp"
     for path in (old, held, fresh, mine, other, in_live):
         path.write_text("half of a file")
         if path is not fresh:

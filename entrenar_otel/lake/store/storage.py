@@ -29,7 +29,7 @@ from entrenar_otel.redact import without_credentials
 #: As `catalog.encode_run` makes them; DuckDB would read `*`, `?` and `[` as a pattern.
 _DAY, _RUN = re.compile(r"day=\d{4}-\d\d-\d\d"), re.compile(r"run=[A-Za-z0-9_.~%-]+")
 #: What a write that was killed leaves behind.
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+_TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{16}\.tmp")
 #: No write takes as long. One that did would fail, and be tried again: nothing is lost by a mistake here.
 STALE_SECONDS = 24 * 3600.0
 
