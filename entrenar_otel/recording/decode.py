@@ -55,6 +55,23 @@ class Decoded:
         return tuple(parse_note(words.tobytes()) for words in self.note_words)
 
 
+@dataclass(frozen=True)
+class Scan:
+    """Which records there are, not yet taken apart: of samples where each begins, in words, and so on."""
+
+    heads: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    layout_ids: NDArray[np.int64]
+    seq: NDArray[np.int64]
+    note_words: tuple[Words, ...]
+    eras: Sequence[Era]
+    damage: tuple[Damage, ...]
+    #: How many records of samples they and the damaged ones are.
+    records: int
+    #: Where the last valid one ends, in bytes.
+    end: int
+
+
 def decode(
     words: Words,
     layouts: dict[int, Layout],
@@ -65,11 +82,30 @@ def decode(
     eras: Sequence[Era] = NO_CLOCK,
     verify: bool = True,
 ) -> Decoded:
-    """Decode the records in `words` (the whole segment) from byte `start` to byte `end`.
+    """Decode the records in `words` (the whole segment) from byte `start` to byte `end`; see `scan`.
 
-    `layouts` is extended by the definitions met. `eras` (of the segment's header), and those that
-    begin here, turn the records' monotonic times into times of day. `first_seq` belongs to the
-    first record at `start`. With `verify` every word that looks like a head is a candidate and
+    `eras` (of the segment's header), and those that begin here, turn the records' monotonic times into
+    times of day.
+    """
+    found = scan(words, layouts, start=start, end=end, first_seq=first_seq, eras=eras, verify=verify)
+    blocks, out_of_range = _blocks(words, found, layouts)
+    return Decoded(Samples(blocks), found.records, found.end, found.damage, out_of_range, found.note_words)
+
+
+def scan(
+    words: Words,
+    layouts: dict[int, Layout],
+    *,
+    start: int,
+    end: int | None = None,
+    first_seq: int = 0,
+    eras: Sequence[Era] = NO_CLOCK,
+    verify: bool = True,
+) -> Scan:
+    """Find the records in `words` (the whole segment) from byte `start` to byte `end`.
+
+    `layouts` is extended by the definitions met, `eras` by those that begin here. `first_seq` belongs to
+    the first record at `start`. With `verify` every word that looks like a head is a candidate and
     those whose checksum agrees are the records; what lies between them is damage. Without (the
     process reads what it wrote itself), lengths are followed.
     """
@@ -82,7 +118,7 @@ def decode(
             heads[0] == first and stops[-1] == last and bool((heads[1:] == stops[:-1]).all())
         )
         if not whole:  # a value that looks like a head: let the checksums decide
-            return decode(words, layouts, start=start, end=end, first_seq=first_seq, eras=eras)
+            return scan(words, layouts, start=start, end=end, first_seq=first_seq, eras=eras)
         valid = np.ones(len(heads), dtype=bool)
     else:
         valid = _checksums_agree(words, heads, lengths, last)
@@ -101,10 +137,19 @@ def decode(
             layouts.setdefault(layout.id, layout)  # the owner's own stay the same objects
     damage, lost_before = _gaps(words, heads, good, size, first, last, layouts)
     seq = first_seq + np.arange(int(is_data.sum())) + lost_before[is_data]
-    blocks, out_of_range = _blocks(words, good[is_data], size[is_data], ids[is_data], seq, layouts, eras)
     lost = int(lost_before[-1]) if len(good) else 0
     stop = int(good[-1] + size[-1]) * 8 if len(good) else start
-    return Decoded(Samples(blocks), len(seq) + lost, stop, tuple(damage), out_of_range, tuple(notes))
+    return Scan(
+        good[is_data],
+        size[is_data],
+        ids[is_data],
+        seq,
+        tuple(notes),
+        eras,
+        tuple(damage),
+        len(seq) + lost,
+        stop,
+    )
 
 
 def count_records(words: Words, start: int, end: int) -> int:
@@ -277,19 +322,12 @@ def _times_of_day(monotonic_ns: NDArray[np.int64], eras: Sequence[Era]) -> NDArr
     return monotonic_ns + anchors[np.searchsorted(sinces, monotonic_ns, side="right")]
 
 
-def _blocks(
-    words: Words,
-    heads: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    ids: NDArray[np.int64],
-    seq: NDArray[np.int64],
-    layouts: dict[int, Layout],
-    eras: Sequence[Era],
-) -> tuple[list[Block], int]:
+def _blocks(words: Words, found: Scan, layouts: dict[int, Layout]) -> tuple[list[Block], int]:
     """A block a layout. All records of one length are taken apart at once: instruments with many
     series make many layouts of one value, and a numpy call costs a microsecond whatever it gets."""
     blocks: list[Block] = []
     out_of_range = 0
+    heads, lengths, ids = found.heads, found.lengths, found.layout_ids
     for length in np.flatnonzero(np.bincount(lengths)).tolist() if len(lengths) else ():
         rows = np.flatnonzero(lengths == length)
         rows = rows[np.argsort(ids[rows], kind="stable")]
@@ -299,11 +337,11 @@ def _blocks(
         steps = np.ascontiguousarray(table[:, 3]).view("<i8")
         out_of_range += int(np.count_nonzero(halves < -1) + np.count_nonzero(steps < -1))
         columns = (
-            _times_of_day(table[:, 1].astype(np.int64), eras),
+            _times_of_day(table[:, 1].astype(np.int64), found.eras),
             np.maximum(halves[0::2], -1),
             np.maximum(halves[1::2], -1),
             np.maximum(steps, -1),
-            seq[rows],
+            found.seq[rows],
             table[:, 4:-1].view("<f8"),
         )
         cuts = [0, *(np.flatnonzero(np.diff(layout_ids)) + 1).tolist(), len(rows)]

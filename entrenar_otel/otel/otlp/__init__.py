@@ -1,0 +1,1 @@
+"""OTLP: samples as blocks, events as log records, and the client that sends them."""
