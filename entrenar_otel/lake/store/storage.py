@@ -177,7 +177,7 @@ class LocalStorage:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     def _make(self, folder: Path) -> None:
         missing = []
@@ -186,7 +186,7 @@ class LocalStorage:
             folder = folder.parent
         for ancestor in reversed(missing):
             ancestor.mkdir(exist_ok=True)
-            _sync_folder(ancestor.parent)
+            sync_folder(ancestor.parent)
 
     def list(self, folder: str) -> list[str]:
         names = []
@@ -258,7 +258,7 @@ def _name_unless_taken(temporary: Path, path: Path) -> None:
         temporary.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make names durable, where the file system can."""
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
