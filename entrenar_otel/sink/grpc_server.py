@@ -6,7 +6,6 @@ may be refused before it is read, and one that takes too long to arrive is cut.
 
 from __future__ import annotations
 
-import hmac
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.sink.receiver import MAX_REQUEST_BYTES, Receiver
 from entrenar_otel.sink.refusal import Refusal, Why
 from entrenar_otel.sink.request_log import Signal
+from entrenar_otel.web.handler import has_token
 
 #: At a time; more wait their turn. Each waits for the disk most of the time.
 REQUESTS = 32
@@ -124,13 +124,8 @@ class GrpcServer:
         return response
 
     def _authorize(self, context: Any) -> None:
-        if not self._token:
-            return
         given = next((value for key, value in context.invocation_metadata() if key == "authorization"), "")
-        scheme, _, token = (given if isinstance(given, str) else "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(
-            token.strip().encode("utf-8", "replace"), self._token
-        ):
+        if not has_token(given if isinstance(given, str) else "", self._token, "utf-8"):
             raise Refusal(Why.TOKEN, "a bearer token is required: send it as authorization: Bearer …")
 
     @contextmanager

@@ -7,20 +7,12 @@ from collections import Counter
 from time import monotonic
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
-    ExportLogsServiceRequest,
     ExportLogsServiceResponse,
 )
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-    ExportMetricsServiceResponse,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from entrenar_otel.sink.refusal import Refusal, Why
 from entrenar_otel.sink.request_log import RequestLog, Signal
@@ -35,11 +27,6 @@ MAX_BACKLOG_BYTES = 8 << 30
 RETRY_SECONDS = 5
 _LOOK_SECONDS = 0.5
 
-REQUESTS: dict[Signal, type[Any]] = {
-    Signal.LOGS: ExportLogsServiceRequest,
-    Signal.METRICS: ExportMetricsServiceRequest,
-    Signal.TRACES: ExportTraceServiceRequest,
-}
 RESPONSES: dict[Signal, type[Any]] = {
     Signal.LOGS: ExportLogsServiceResponse,
     Signal.METRICS: ExportMetricsServiceResponse,
@@ -76,20 +63,13 @@ class Receiver:
 
     def receive(self, signal: Signal, data: bytes) -> Any:
         """Check a request and keep it, durably; returns the response. Raises Refusal."""
-        try:
-            message = REQUESTS[signal].FromString(data)
-        except (DecodeError, RecursionError) as error:
-            raise Refusal(
-                Why.INVALID, f"expected an {REQUESTS[signal].__name__} in protobuf: {error}"
-            ) from None
         response = RESPONSES[signal]()
-        if signal is Signal.LOGS and (refused := refused_blocks(message)).records:
+        if (refused := refused_blocks(signal, data)).records:
             response.partial_success.CopyFrom(
                 ExportLogsPartialSuccess(rejected_log_records=refused.records, error_message=refused.why)
             )
             with self._lock:
                 self.refused_blocks += refused.records
-        del message
         self._keep(signal, data)
         with self._lock:
             self.requests[signal] += 1

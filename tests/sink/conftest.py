@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import grpc
+import httpx
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from entrenar_otel.sink.grpc_server import GrpcServer
+from entrenar_otel.sink.http_server import HttpServer
 from entrenar_otel.sink.receiver import Receiver
 from entrenar_otel.sink.request_log import RequestLog, Signal, read_requests
 
@@ -43,6 +45,30 @@ def channel(grpc_server):
         yield channel
 
 
+@pytest.fixture
+def http_server(receiver):
+    server = HttpServer(receiver, "127.0.0.1", 0, metrics=lambda: "# the metrics\n")
+    server.start()
+    yield server
+    server.stop(0)
+
+
+@pytest.fixture
+def post(http_server):
+    """POST a body; keywords are headers, with _ for -."""
+
+    def post(body, path="/v1/logs", content_type="application/x-protobuf", **headers):
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        return httpx.post(
+            f"http://127.0.0.1:{http_server.port}{path}",
+            content=body,
+            headers={"Content-Type": content_type} | headers,
+            timeout=60,
+        )
+
+    return post
+
+
 def export(channel, signal, data, **more):
     """Send raw bytes; returns the response's raw bytes."""
     return channel.unary_unary(METHODS[signal])(data, timeout=60, **more)
@@ -59,4 +85,21 @@ def a_request(body="hello", records=1):
     scope = request.resource_logs.add().scope_logs.add()
     for _ in range(records):
         scope.log_records.add().body.string_value = body
+    return request
+
+
+def garbage():
+    """What is no request of any kind."""
+    return b"\xff" * 100
+
+
+def a_block(count=1, **attributes):
+    """A log record that looks like a block, with these attributes changed."""
+    request = ExportLogsServiceRequest()
+    scope = request.resource_logs.add().scope_logs.add()
+    scope.scope.name = "entrenar_otel.samples"
+    record = scope.log_records.add(event_name="training.samples")
+    record.body.bytes_value = bytes(8 * max(count, 1))
+    for key, value in ({"first_seq": 0, "count": count, "clock_ns": 1, "version": 1} | attributes).items():
+        record.attributes.add(key=key).value.int_value = value
     return request
