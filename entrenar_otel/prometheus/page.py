@@ -26,6 +26,7 @@ from entrenar_otel.prometheus.exposition import Exposition
 from entrenar_otel.prometheus.labels import RESOURCE_LABELS
 from entrenar_otel.prometheus.scrapes import Scrapes
 from entrenar_otel.prometheus.server import PLACE, PageServer
+from entrenar_otel.web.bounded_server import tls_context
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricsData
@@ -91,7 +92,7 @@ class MetricsPage:
         if self._server is not None:
             return True
         try:
-            context = self._tls()
+            context = tls_context(self._certfile, self._keyfile)
         except (OSError, ValueError) as error:
             logger.warning("no /metrics page: cannot load the certificate %s or its key (%s); training goes "
                            "on without the page", self._certfile, error)  # fmt: skip
@@ -179,14 +180,6 @@ class MetricsPage:
         if self._thread is not None:
             self._thread.join(timeout_seconds)
         self._gone(server)
-
-    def _tls(self) -> ssl.SSLContext | None:
-        if not self._certfile:
-            return None
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        # OpenSSL would ask for a password at the terminal, and wait.
-        context.load_cert_chain(self._certfile, self._keyfile, password=lambda: "")
-        return context
 
     def _answer(self, openmetrics: bool) -> tuple[HTTPStatus, bytes]:
         """The page, or an error. Runs on handler threads."""

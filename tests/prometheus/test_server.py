@@ -87,10 +87,11 @@ def test_too_many_and_too_slow(
     serving: Serving, ask: Ask, until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight who say nothing leave no room for a ninth; they are cut, and there is room again."""
-    monkeypatch.setattr(server, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(server.PageServer, "request_seconds", 1.0)
     with serving() as page:
         clients = [
-            socket.create_connection(("127.0.0.1", page.port), SECONDS) for _ in range(server.REQUESTS)
+            socket.create_connection(("127.0.0.1", page.port), SECONDS)
+            for _ in range(server.PageServer.requests)
         ]
         try:
             for client in clients:

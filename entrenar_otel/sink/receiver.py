@@ -1,0 +1,117 @@
+"""Receiver: checks a request, keeps it, and answers; what gRPC and HTTP have in common."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from time import monotonic
+from typing import Any
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsPartialSuccess,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from entrenar_otel.sink.refusal import Refusal, Why
+from entrenar_otel.sink.request_log import RequestLog, Signal
+from entrenar_otel.sink.shape import refused_blocks
+
+#: Of a request, decompressed.
+MAX_REQUEST_BYTES = 64 << 20
+#: Of all requests that are being received at a time: what the sink's memory is planned with.
+MAX_IN_FLIGHT_BYTES = 2 * MAX_REQUEST_BYTES
+#: Past it nothing is taken until the lake has taken something.
+MAX_BACKLOG_BYTES = 8 << 30
+RETRY_SECONDS = 5
+_LOOK_SECONDS = 0.5
+
+RESPONSES: dict[Signal, type[Any]] = {
+    Signal.LOGS: ExportLogsServiceResponse,
+    Signal.METRICS: ExportMetricsServiceResponse,
+    Signal.TRACES: ExportTraceServiceResponse,
+}
+
+
+class Receiver:
+    """What a request passes on its way into the log. Called by many threads."""
+
+    def __init__(self, log: RequestLog, *, max_backlog_bytes: int = MAX_BACKLOG_BYTES) -> None:
+        self._log, self._max_backlog_bytes = log, max_backlog_bytes
+        self._lock = threading.Lock()
+        self._in_flight_bytes = 0
+        self._backlog_bytes, self._looked_at = 0, float("-inf")
+        self._is_stopping = False
+        #: Requests taken, by signal; their bytes; and requests refused, by reason.
+        self.requests: Counter[Signal] = Counter()
+        self.received_bytes = 0
+        self.refused: Counter[str] = Counter()
+        self.refused_blocks = 0
+
+    def admit(self) -> None:
+        """Say whether a request may come at all, before it is read. Raises Refusal."""
+        if self._is_stopping:
+            raise Refusal(Why.STOPPING, "the sink is stopping", retry_seconds=RETRY_SECONDS)
+        if (backlog := self.backlog_bytes()) > self._max_backlog_bytes:
+            raise Refusal(
+                Why.BACKLOG,
+                f"{backlog:,} bytes wait to get into the lake, at most {self._max_backlog_bytes:,} may: "
+                "see the sink's output for what keeps it from writing",
+                retry_seconds=RETRY_SECONDS,
+            )
+
+    def receive(self, signal: Signal, data: bytes) -> Any:
+        """Check a request and keep it, durably; returns the response. Raises Refusal."""
+        response = RESPONSES[signal]()
+        if (refused := refused_blocks(signal, data)).records:
+            response.partial_success.CopyFrom(
+                ExportLogsPartialSuccess(rejected_log_records=refused.records, error_message=refused.why)
+            )
+            with self._lock:
+                self.refused_blocks += refused.records
+        self._keep(signal, data)
+        with self._lock:
+            self.requests[signal] += 1
+            self.received_bytes += len(data)
+            self._backlog_bytes += len(data)
+        return response
+
+    def _keep(self, signal: Signal, data: bytes) -> None:
+        try:
+            self._log.append(signal, data)
+        except OSError as error:
+            raise Refusal(
+                Why.STOPPING if self._is_stopping else Why.DISK,
+                f"the sink cannot keep it now: {error.strerror or error}",
+                retry_seconds=RETRY_SECONDS,
+            ) from None
+
+    def reserve(self, size: int) -> None:
+        """Take room for so many bytes of a request; `release` gives it back. Raises Refusal."""
+        with self._lock:
+            if self._in_flight_bytes + size > MAX_IN_FLIGHT_BYTES:
+                raise Refusal(Why.BUSY, "too many large requests at a time", retry_seconds=1)
+            self._in_flight_bytes += size
+
+    def release(self, size: int) -> None:
+        """Give room back."""
+        with self._lock:
+            self._in_flight_bytes -= size
+
+    def count_refusal(self, why: Why) -> None:
+        """Count a request that was refused."""
+        with self._lock:
+            self.refused[why.word] += 1
+
+    def backlog_bytes(self) -> int:
+        """What waits to get into the lake, as of half a second ago at most."""
+        now = monotonic()
+        if now - self._looked_at > _LOOK_SECONDS:
+            self._looked_at = now
+            self._backlog_bytes = self._log.backlog_bytes()
+        return self._backlog_bytes
+
+    def stop(self) -> None:
+        """Take no more."""
+        self._is_stopping = True

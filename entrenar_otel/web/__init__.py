@@ -1,0 +1,1 @@
+"""Web: the small HTTP server under everything that listens."""

@@ -1,0 +1,105 @@
+"""A sink's receiving half on free ports, and requests for it."""
+
+from __future__ import annotations
+
+import grpc
+import httpx
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+from entrenar_otel.sink.grpc_server import GrpcServer
+from entrenar_otel.sink.http_server import HttpServer
+from entrenar_otel.sink.receiver import Receiver
+from entrenar_otel.sink.request_log import RequestLog, Signal, read_requests
+
+METHODS = {
+    Signal.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    Signal.METRICS: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+}
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = RequestLog(tmp_path / "state")
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def receiver(log):
+    return Receiver(log)
+
+
+@pytest.fixture
+def grpc_server(receiver):
+    server = GrpcServer(receiver, "127.0.0.1:0")
+    server.port = server.start()
+    yield server
+    server.stop(0)
+
+
+@pytest.fixture
+def channel(grpc_server):
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_server.port}") as channel:
+        yield channel
+
+
+@pytest.fixture
+def http_server(receiver):
+    server = HttpServer(receiver, "127.0.0.1", 0, metrics=lambda: "# the metrics\n")
+    server.start()
+    yield server
+    server.stop(0)
+
+
+@pytest.fixture
+def post(http_server):
+    """POST a body; keywords are headers, with _ for -."""
+
+    def post(body, path="/v1/logs", content_type="application/x-protobuf", **headers):
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        return httpx.post(
+            f"http://127.0.0.1:{http_server.port}{path}",
+            content=body,
+            headers={"Content-Type": content_type} | headers,
+            timeout=60,
+        )
+
+    return post
+
+
+def export(channel, signal, data, **more):
+    """Send raw bytes; returns the response's raw bytes."""
+    return channel.unary_unary(METHODS[signal])(data, timeout=60, **more)
+
+
+def kept(log):
+    """The requests that are in the log."""
+    log.rotate()
+    return [(request.signal, request.data) for path in log.closed_files() for request in read_requests(path)]
+
+
+def a_request(body="hello", records=1):
+    request = ExportLogsServiceRequest()
+    scope = request.resource_logs.add().scope_logs.add()
+    for _ in range(records):
+        scope.log_records.add().body.string_value = body
+    return request
+
+
+def garbage():
+    """What is no request of any kind."""
+    return b"\xff" * 100
+
+
+def a_block(count=1, **attributes):
+    """A log record that looks like a block, with these attributes changed."""
+    request = ExportLogsServiceRequest()
+    scope = request.resource_logs.add().scope_logs.add()
+    scope.scope.name = "entrenar_otel.samples"
+    record = scope.log_records.add(event_name="training.samples")
+    record.body.bytes_value = bytes(8 * max(count, 1))
+    for key, value in ({"first_seq": 0, "count": count, "clock_ns": 1, "version": 1} | attributes).items():
+        record.attributes.add(key=key).value.int_value = value
+    return request

@@ -1,0 +1,351 @@
+"""OTLP over HTTP: what is taken, what is refused and how, and that nothing a client sends ends the sink."""
+
+import gzip
+import http.client
+import json
+import socket
+import time
+import zlib
+
+import httpx
+import pytest
+from google.protobuf import json_format
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from entrenar_otel.errors import ConfigError
+from entrenar_otel.sink import http_server as module
+from entrenar_otel.sink.http_server import HttpServer
+from entrenar_otel.sink.request_log import Signal
+from tests.sink.conftest import a_block, a_request, garbage, kept
+
+DATA = a_request().SerializeToString()
+EMPTY = bytes.fromhex("0a021200")  # a resource with a scope without records, of any signal
+
+
+def status_of(answer):
+    return Status.FromString(answer.content)
+
+
+@pytest.mark.parametrize(
+    ("path", "signal", "kind"),
+    [
+        ("/v1/logs", Signal.LOGS, ExportLogsServiceRequest),
+        ("/v1/metrics", Signal.METRICS, ExportMetricsServiceRequest),
+        ("/v1/traces", Signal.TRACES, ExportTraceServiceRequest),
+    ],
+)
+def test_a_request_of_each_signal_is_kept_and_acknowledged(post, log, path, signal, kind):
+    data = kind.FromString(EMPTY).SerializeToString()
+    answer = post(data, path)
+    assert (answer.status_code, answer.headers["content-type"], answer.content) == (
+        200,
+        "application/x-protobuf",
+        b"",
+    )
+    assert kept(log) == [(signal, data)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 5_000, 3_000_000])
+def test_gzip(post, log, size):
+    data = a_request("x" * size).SerializeToString()
+    assert post(gzip.compress(data), Content_Encoding="gzip").status_code == 200
+    halves = gzip.compress(data[:10]) + gzip.compress(data[10:])
+    assert post(halves, Content_Encoding="gzip").status_code == 200
+    assert kept(log) == [(Signal.LOGS, data)] * 2
+
+
+def test_a_body_in_chunks(post, log):
+    data = a_request("x" * 300_000).SerializeToString()
+    assert post(iter([data[:7], data[7:200_000], data[200_000:]])).status_code == 200
+    assert kept(log) == [(Signal.LOGS, data)]
+
+
+def test_json_has_its_ids_in_hexadecimal(post, log):
+    text = {
+        "resourceLogs": [
+            {
+                "scopeLogs": [
+                    {
+                        "logRecords": [
+                            {
+                                "timeUnixNano": "1581452773000000789",
+                                "severityNumber": 9,
+                                "body": {"stringValue": "hi"},
+                                "traceId": "08040201000000000000000000000000",
+                                "spanId": "0102040800000000",
+                                "a later field": 1,
+                            }
+                        ]
+                    }
+                ]
+            }
+        ]
+    }
+    answer = post(json.dumps(text), content_type="application/json; charset=utf-8")
+    assert (answer.status_code, answer.headers["content-type"], answer.json()) == (
+        200,
+        "application/json",
+        {},
+    )
+    ((signal, data),) = kept(log)
+    (record,) = ExportLogsServiceRequest.FromString(data).resource_logs[0].scope_logs[0].log_records
+    assert (signal, record.trace_id.hex(), record.span_id.hex(), record.body.string_value) == (
+        Signal.LOGS,
+        "08040201000000000000000000000000",
+        "0102040800000000",
+        "hi",
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"\xff",
+        b'{"resourceLogs": 1}',
+        b'{"resourceLogs": [{"scopeLogs": [{"logRecords": [{"traceId": "xyz"}]}]}]}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b'{"resourceLogs": ' + b"[" * 500 + b"]" * 500 + b"}",
+        b'{"resourceLogs":[{"resource":{"attributes":[{"key":"k","value":'
+        + b'{"arrayValue":{"values":[' * 300
+        + b"]}}" * 300
+        + b"}]}}]}",
+    ],
+)
+def test_json_that_is_none_or_too_deep(post, log, text):
+    answer = post(text, content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (400, 3)
+    assert "expected an ExportLogsServiceRequest in OTLP's JSON" in answer.json()["message"]
+    assert kept(log) == []
+
+
+def deep(depth):
+    """A request with a value that is nested so deep."""
+    value = b""
+    for _ in range(depth):
+        value = _field(5, _field(1, value))  # an array with one value
+    return _field(1, _field(1, _field(1, _field(2, value))))
+
+
+def _field(number, content):
+    length, size = len(content), bytearray()
+    while length > 127:
+        size.append(length & 127 | 128)
+        length >>= 7
+    return bytes([number << 3 | 2, *size, length]) + content
+
+
+@pytest.mark.parametrize("data", [garbage(), DATA[:-1], b"\x0a\x05abc", deep(200), deep(20_000)])
+@pytest.mark.parametrize("encoding", [{}, {"Content_Encoding": "gzip"}])
+def test_garbage_is_refused_with_a_status(post, log, data, encoding):
+    answer = post(gzip.compress(data) if encoding else data, **encoding)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/x-protobuf")
+    assert status_of(answer).code == 3
+    assert "expected an ExportLogsServiceRequest in protobuf" in status_of(answer).message
+    assert kept(log) == []
+
+
+def test_what_is_no_gzip(post, log):
+    for body in (DATA, gzip.compress(DATA)[:-3], gzip.compress(DATA) + b"and more", b""):
+        answer = post(body, Content_Encoding="gzip")
+        assert (answer.status_code, status_of(answer).code) == (400, 3)
+    assert kept(log) == []
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "a\x80"])
+def test_another_content_type_is_refused(post, log, kind):
+    answer = post(DATA, content_type=kind.encode("latin-1"))
+    assert answer.status_code == 415
+    assert "expected Content-Type application/x-protobuf or application/json" in status_of(answer).message
+    assert post(DATA, Content_Encoding="br").status_code == 415
+    assert kept(log) == []
+
+
+def test_a_request_of_100_megabytes_is_refused_in_words(post, log, http_server, receiver):
+    answer = post(bytes(100 << 20))
+    assert answer.status_code == 413
+    assert "at most 67,108,864 are taken at once" in status_of(answer).message
+    assert (status_of(answer).code, len(status_of(answer).details)) == (8, 0)  # not to be sent again
+    answer = post(iter([bytes(1 << 20)] * 70))
+    assert answer.status_code == 413
+    assert (receiver.refused["too_large"], kept(log)) == (2, [])
+
+
+def test_a_bomb_is_refused(post, log, receiver):
+    """A few megabytes that become gigabytes, in one member or many; the reading ends at the limit."""
+    part = bytes(16 << 20)
+    one_member = zlib.compressobj(9, wbits=31)
+    bomb = b"".join(one_member.compress(part) for _ in range(16)) + one_member.flush()
+    for body in (bomb, gzip.compress(part) * 640):
+        answer = post(body, Content_Encoding="gzip")
+        assert (answer.status_code, status_of(answer).code) == (413, 8)
+    assert post(DATA).status_code == 200
+    assert receiver._in_flight_bytes == 0
+
+
+def test_many_tiny_records_take_no_memory(post, log):
+    """Of two bytes each: parsed at once, 20 MB of them would take 1.3 GB."""
+    records = b"\x12\x00" * 10_000_000
+    data = _field(1, _field(2, records))
+    answer = post(data)
+    assert (answer.status_code, status_of(answer).code) == (413, 8)
+    assert "send smaller requests" in status_of(answer).message
+
+
+def test_a_large_request_is_kept(post, log):
+    data = a_request("x" * 1000, records=60_000).SerializeToString()
+    assert len(data) > 60_000_000
+    assert post(data).status_code == 200
+    assert kept(log) == [(Signal.LOGS, data)]
+
+
+@pytest.mark.parametrize("data", [b"\xff" * 2_000_000, DATA * 50_000 + b"\x0a\x7fa"])
+def test_large_garbage(post, log, data):
+    answer = post(data)
+    assert (answer.status_code, status_of(answer).code) == (400, 3)
+    assert kept(log) == []
+
+
+@pytest.mark.parametrize("records", [1, 300])
+def test_blocks_that_are_none_are_answered_with_their_number_and_why(post, log, records):
+    """The rest of the request is taken, however large it is."""
+    request = a_request("x" * 10_000, records=records)
+    for block in (a_block(), a_block(version=2), a_block(count=0)):
+        request.resource_logs.extend(block.resource_logs)
+    answer = post(request.SerializeToString())
+    assert answer.status_code == 200
+    partial = ExportLogsServiceResponse.FromString(answer.content).partial_success
+    assert (partial.rejected_log_records, partial.error_message) == (
+        2,
+        "expected a block of version 1, got 2: a later sink reads it",
+    )
+    assert len(kept(log)) == 1
+
+
+def test_paths_and_methods(post, http_server):
+    url = f"http://127.0.0.1:{http_server.port}"
+    assert post(DATA, "/v1/log").status_code == 404
+    assert httpx.get(f"{url}/").status_code == 404
+    assert httpx.get(f"{url}/v1/logs").status_code == 405
+    assert httpx.put(f"{url}/v1/logs", content=DATA).status_code == 405
+    assert httpx.get(f"{url}/metrics").text == "# the metrics\n"
+    assert (httpx.get(f"{url}/healthz").status_code, httpx.get(f"{url}/healthz").text) == (200, "ok\n")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: -5",
+        b"Content-Length: 1e3",
+        b"Content-Length: \xb2",
+        b"Content-Length: " + b"9" * 4000,
+        b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n-1\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\nabcd\r\n",
+        b"X: y",
+    ],
+)
+def test_lengths_that_lie(http_server, log, head):
+    with socket.create_connection(("127.0.0.1", http_server.port), 60) as client:
+        client.sendall(
+            b"POST /v1/logs HTTP/1.1\r\nContent-Type: application/x-protobuf\r\n" + head + b"\r\n\r\n"
+        )
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert answer.status in (400, 413)
+    assert kept(log) == []
+
+
+def test_a_client_that_hangs_up_in_mid_request_leaves_nothing(http_server, log, post, receiver):
+    with socket.create_connection(("127.0.0.1", http_server.port), 60) as client:
+        client.sendall(
+            b"POST /v1/logs HTTP/1.1\r\nContent-Type: application/x-protobuf\r\n"
+            b"Content-Length: 1000\r\n\r\n" + DATA
+        )
+    assert post(DATA).status_code == 200
+    while http_server.is_busy:
+        time.sleep(0.01)
+    assert (kept(log), receiver._in_flight_bytes) == ([(Signal.LOGS, DATA)], 0)
+
+
+def test_slow_clients_are_cut_and_the_others_served(receiver, log):
+    class Quick(HttpServer):
+        requests, request_seconds, read_seconds = 4, 1.0, 60.0
+
+    server = Quick(receiver, "127.0.0.1", 0)
+    server.start()
+    clients = [socket.create_connection(("127.0.0.1", server.port), 60) for _ in range(4)]
+    try:
+        for client in clients:
+            client.sendall(
+                b"POST /v1/logs HTTP/1.1\r\nContent-Type: application/x-protobuf\r\n"
+                b"Content-Length: 100\r\n\r\n"
+            )
+        for client in clients:
+            client.recv(1000)  # returns when it is cut
+        answer = httpx.post(
+            f"http://127.0.0.1:{server.port}/v1/logs",
+            content=DATA,
+            headers={"Content-Type": "application/x-protobuf"},
+        )
+        assert answer.status_code == 200
+    finally:
+        for client in clients:
+            client.close()
+        server.stop(5)
+
+
+def test_a_token(receiver, log):
+    server = HttpServer(receiver, "127.0.0.1", 0, token=b"s3cret", metrics=lambda: "secret")
+    server.start()
+    url = f"http://127.0.0.1:{server.port}"
+    try:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret"}):
+            answer = httpx.post(
+                f"{url}/v1/logs", content=DATA, headers={"Content-Type": "application/x-protobuf"} | headers
+            )
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+            assert status_of(answer).code == 16
+            assert httpx.get(f"{url}/metrics", headers=headers).status_code == 401
+        assert httpx.get(f"{url}/healthz").status_code == 200  # for whoever restarts it
+        assert kept(log) == []
+        right = {"Content-Type": "application/x-protobuf", "Authorization": "Bearer s3cret"}
+        assert httpx.post(f"{url}/v1/logs", content=DATA, headers=right).status_code == 200
+        assert httpx.get(f"{url}/metrics", headers=right).text == "secret"
+    finally:
+        server.stop(5)
+    assert receiver.refused["token"] == 3
+
+
+def test_backpressure_says_when_to_come_again(post, receiver, http_server, log):
+    assert post(DATA).status_code == 200
+    receiver._max_backlog_bytes = 0
+    receiver._looked_at = float("-inf")
+    answer = post(DATA)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    (detail,) = json_format.MessageToDict(status_of(answer))["details"]
+    assert (detail["@type"], detail["retryDelay"]) == ("type.googleapis.com/google.rpc.RetryInfo", "5s")
+    assert "bytes wait to get into the lake" in status_of(answer).message
+    assert httpx.get(f"http://127.0.0.1:{http_server.port}/healthz").status_code == 503
+    assert len(kept(log)) == 1
+
+
+def test_what_fails_in_the_sink_is_to_be_sent_again(post, receiver, monkeypatch):
+    monkeypatch.setattr(receiver, "receive", lambda *_: 1 // 0)
+    monkeypatch.setattr(module, "guard", lambda *_: __import__("contextlib").nullcontext())
+    answer = post(DATA)
+    assert (answer.status_code, answer.headers["retry-after"], status_of(answer).code) == (503, "5", 14)
+
+
+def test_a_port_that_is_taken(receiver, http_server):
+    with pytest.raises(ConfigError, match=r"cannot listen on 127.0.0.1:\d+ for HTTP .*--http HOST:PORT"):
+        HttpServer(receiver, "127.0.0.1", http_server.port)
