@@ -242,7 +242,7 @@ def test_a_monitor_heeds_it(
     ("variable", "value", "told"),
     [
         ("OTEL_CONFIG_FILE", "/etc/otel.yaml", "no configuration file"),
-        ("OTEL_EXPERIMENTAL_CONFIG_FILE", "/etc/otel.yaml", "no configuration file"),
+        ("OTEL_EXPERIMENTAL_CONFIG_FILE", "http://ana:hunter2@host/otel.yaml", "no configuration file"),
     ],
 )
 def test_what_is_not_supported_is_named_once(
