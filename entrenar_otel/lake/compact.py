@@ -24,19 +24,38 @@ MAX_ROWS_AT_CLOSE = 5_000_000
 _MAX_JOURNAL_ROWS = 1_000_000
 
 
-def compact(storage: Storage, day: str, run_id: str, process: str, max_rows: int | None = None) -> int:
+def compact(
+    storage: Storage,
+    day: str,
+    run_id: str,
+    process: str,
+    max_rows: int | None = None,
+    *,
+    is_complete: bool = False,
+) -> int:
     """Merge the files of one ended process; returns how many were replaced (0: nothing to do).
 
     The new file's name says what it replaces, so that no reader counts a row twice between its
-    rename and the removal of the others.
+    rename and the removal of the others. `is_complete`: numbers between those of its files stand for
+    nothing, as in a sink's lake, where others have sent then.
     """
-    replaced = _compact_table(storage, "metrics", day, run_id, process, max_rows)
+
+    def of(table: str, limit: int | None) -> int:
+        return _compact_table(storage, table, day, run_id, process, limit, is_complete=is_complete)
+
     limit = _MAX_JOURNAL_ROWS if max_rows is None else min(max_rows, _MAX_JOURNAL_ROWS)
-    return replaced + sum(_compact_table(storage, table, day, run_id, process, limit) for table in NOTES)
+    return of("metrics", max_rows) + sum(of(table, limit) for table in NOTES)
 
 
 def _compact_table(
-    storage: Storage, table: str, day: str, run_id: str, process: str, max_rows: int | None
+    storage: Storage,
+    table: str,
+    day: str,
+    run_id: str,
+    process: str,
+    max_rows: int | None,
+    *,
+    is_complete: bool,
 ) -> int:
     folder = run_folder(table, day, run_id)
     for left in list_replaced(storage, folder):  # by a compaction that was killed
@@ -50,7 +69,7 @@ def _compact_table(
     if table in NOTES and len(mine) > 1:  # a segment without spans has no file of spans, which is no gap
         metrics = list_folder(storage, run_folder("metrics", day, run_id))
         whole = [file for file in metrics if file.process == process]
-    for files in consecutive(mine, whole):
+    for files in filter(None, [mine]) if is_complete else consecutive(mine, whole):
         name = f"{folder}/{process}-{files[0].first:06d}_{files[-1].last:06d}.parquet"
         try:
             if len(files) < 2 or not _may_merge(storage, table, files, max_rows):

@@ -33,7 +33,7 @@ from entrenar_otel.lake.records.runs import (
     record_name,
     write_record,
 )
-from entrenar_otel.lake.records.statement import ended_as_said
+from entrenar_otel.lake.records.statement import ended_as_said, record_said
 from entrenar_otel.lake.sql.live import LiveSegment, decode_snapshot, read_segment, segment_paths
 from entrenar_otel.lake.store.catalog import list_folder, list_pruned, run_folder
 from entrenar_otel.lake.store.skipped import name_skipped
@@ -121,7 +121,7 @@ def _goes_to(storage: Storage, where: Mapping[str, Any]) -> bool:
     lake = str(where.get("lake", ""))
     if lake == storage.url:
         return True
-    is_unanswered = where.get("attempt") == 0 or where.get("run") is not None
+    is_unanswered = where.get("attempt") == 0 or ("run" in where and "record" not in where)
     return is_unanswered and storage.is_local and os.path.realpath(lake) == storage.url
 
 
@@ -252,6 +252,8 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime], dead: 
             name = about.get("record")
             if isinstance(name, str):
                 record = read_record(storage, name)
+                if record is None and path.stem in ended and not storage.size_bytes(name):
+                    record = record_said(about)  # somebody has removed it: these rows would be of no run
             elif (run := record_from(about.get("run"))) is not None:  # the lake had not answered yet
                 record = claim(storage, run) if run.process == path.stem else None
             else:  # it died before it could say so: without its lock, nothing would prove that

@@ -15,6 +15,7 @@ from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.lake import compact as compaction
 from entrenar_otel.lake.hand_over import hand_over
+from entrenar_otel.lake.holdings import Holdings
 from entrenar_otel.lake.lake import Lake
 from entrenar_otel.lake.records.pulse import BEAT_SECONDS, as_seen, remove_beat, write_beat
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord, claim, find_records, write_record
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 #: How long a start waits to hear which attempt it is.
 CLAIM_SECONDS = 3.0
 _RETRY_SECONDS = 10.0
+#: How often is looked whether a lake still has what this run put there; an object store is asked with each
+#: beat.
+_WATCH_SECONDS = 10.0
 #: A lake that takes longer for one round is treated as one that is away.
 _SLOW_SECONDS = 10.0
 #: How long the end of a run waits for a lake that is away already.
@@ -69,6 +73,8 @@ class Keeper:
         self._failed = False
         self._retry_at = 0.0
         self._beat_at = time.monotonic() + BEAT_SECONDS
+        self._holdings = Holdings(lake.storage)
+        self._watch_at = self._next_watch()
         self._has_warned = False
         self._wants_tidying = False
         self._end: dict[str, Any] | None = None
@@ -107,7 +113,8 @@ class Keeper:
     def on_tick(self, *, tidy: bool = False) -> None:
         """Have done what is due; never waits."""
         self._wants_tidying |= tidy
-        is_due = not self.record.is_claimed or self._wants_tidying or time.monotonic() >= self._beat_at
+        is_due = not self.record.is_claimed or self._wants_tidying
+        is_due |= time.monotonic() >= min(self._beat_at, self._watch_at)
         if is_due or self._recorder.sealed():
             self.worker.wake()
         with guard("lock"):
@@ -131,7 +138,7 @@ class Keeper:
         """
         if at_once:
             self._retry_at = 0.0
-        return self.worker.flush(timeout_seconds) and not self._failed
+        return self.worker.flush(timeout_seconds) and not self._failed and self._holdings.is_settled
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -169,8 +176,9 @@ class Keeper:
         if self._began_at >= self._retry_at:
             try:
                 self._claim()
-                self._hand_over()
-                self._beat()
+                if self._watch():
+                    self._hand_over()
+                    self._beat()
                 self._failed = False
             except Exception as error:
                 self._failed = True
@@ -185,13 +193,17 @@ class Keeper:
 
     def _claim(self) -> None:
         if not self.record.is_claimed:
-            self.record = claim(self.lake.storage, self.record)
-            self._state()
-            self.state_claim()
+            self._take(claim(self.lake.storage, self.record))
             with guard("claim"):
                 self._name_other()
-            with guard("claim"):
-                self.on_claimed(self.record)
+
+    def _take(self, record: RunRecord) -> None:
+        """Be this attempt from now on."""
+        self.record = record
+        self._state()
+        self.state_claim()
+        with guard("claim"):
+            self.on_claimed(record)
 
     def _name_other(self) -> None:
         """Say that another process records this run as well, for all that is known; by one rank of it."""
@@ -211,13 +223,31 @@ class Keeper:
                     record.attempt,
                 )
 
+    def _next_watch(self) -> float:
+        return time.monotonic() + (_WATCH_SECONDS if self.lake.storage.is_local else BEAT_SECONDS)
+
+    def _watch(self) -> bool:
+        """Look whether somebody has removed what this run put into the lake; False while more of it goes.
+
+        What waits in the live folder meanwhile does not go with it.
+        """
+        is_last = self._end is not None
+        if time.monotonic() >= self._watch_at or is_last or self._recorder.sealed():
+            record = self._holdings.look(self.record, is_last=is_last)
+            if record is not self.record:
+                self._take(record)
+            self._watch_at = self._next_watch() if self._holdings.is_settled else 0.0
+        return self._holdings.is_settled
+
     def _hand_over(self) -> None:
         for segment in self._recorder.sealed():
             self._busy = segment
             try:
-                hand_over(
+                rows = hand_over(
                     self.lake.storage, segment, self.record.day, self.record.owner, self._recorder.clock.eras
                 )
+                if rows:
+                    self._holdings.add(int(segment.header["number"]))
                 self._recorder.release(segment, unlink=not self._is_unsent(segment))
             finally:
                 self._busy = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from typing import Any
 
@@ -82,6 +83,44 @@ def test_a_recovery_that_is_killed_claims_no_second_attempt(place: Any) -> None:
             break
         restore()
     assert step > 5
+
+
+def test_a_lake_removed_under_a_run_that_is_killed(place: Any) -> None:
+    """Before it could say so: the rows that come by recovery have a run, with all that its record said."""
+    child = place.make_child("""
+        import shutil
+        monitor = Monitor("run", quiet=True, config={"lr": 1}, interval_seconds=1e5).start()
+        say(monitor.attempt)
+        monitor.log(loss=1.0)
+        shutil.rmtree(os.environ["ENTRENAR_LAKE"])
+        os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    child.expect("1")
+    child.end()
+    place.lake.recover(thorough=False)
+    (record,) = place.lake.runs()
+    assert (record.attempt, record.state, record.config) == (1, "crashed", '{"lr": 1}')
+    assert place.count() == 1
+    assert list(place.live.iterdir()) == []
+
+
+def test_a_lake_removed_after_its_runs_stays_empty(place: Any) -> None:
+    """A lock that a process without samples has left brings no run back."""
+    child = place.make_child("""
+        import shutil
+        monitor = Monitor("run", quiet=True, interval_seconds=1e5).start()
+        say(monitor.attempt)
+        monitor.log(loss=1.0)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    child.expect("1")
+    child.end()
+    (segment,) = place.live.glob("*.seg")
+    segment.unlink()
+    shutil.rmtree(place.lake_path)
+    place.lake.recover(thorough=False)
+    assert place.lake.runs() == []
+    assert list(place.live.iterdir()) == []
 
 
 def test_a_second_interrupt_during_close(place: Any) -> None:

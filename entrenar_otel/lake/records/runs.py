@@ -46,6 +46,11 @@ def record_name(day: str, run_id: str, attempt: int, rank: int) -> str:
     return f"{run_folder('runs', day, run_id)}/attempt-{attempt:04d}-rank-{rank:05d}.parquet"
 
 
+def attempt_in(name: str) -> int:
+    """The attempt that a record is of, by its name; 0 where it is no name of a record."""
+    return 0 if (parsed := _NAME.fullmatch(name)) is None else int(parsed[2])
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """Who ran what, where, and how it ended."""

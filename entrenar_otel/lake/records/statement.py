@@ -1,21 +1,41 @@
 """Statement: what a process says of itself in its lock's file, for whoever finds it dead.
 
-Which lake it records into and as what (`record`, or the whole `run` while the lake has not said which attempt
-it is), and, once it has come to that, how the run ended (`end`).
+Which lake it records into and as what (`record`, once the lake has said which attempt it is, and always the
+whole `run`, for a lake that has not said so or has lost its record), and, once it has come to that, how the
+run ended (`end`).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, STOPPED, RunRecord, document_of
+from entrenar_otel.lake.records.runs import (
+    COMPLETED,
+    CRASHED,
+    STOPPED,
+    RunRecord,
+    attempt_in,
+    document_of,
+    record_from,
+)
 
 
 def statement_of(lake: str, record: RunRecord, end: dict[str, Any] | None = None) -> dict[str, Any]:
     """What the process of this record says; `end` is of `end_of`."""
-    run: dict[str, Any] = {"record": record.name} if record.is_claimed else {"run": document_of(record)}
-    return {"lake": lake, **run} | ({} if end is None else {"end": end})
+    claimed = {"record": record.name} if record.is_claimed else {}
+    ended = {} if end is None else {"end": end}
+    return {"lake": lake, **claimed, "run": document_of(record), **ended}
+
+
+def record_said(statement: dict[str, Any]) -> RunRecord | None:
+    """The record as its process wrote it into its lake; None where it had not come to that."""
+    run, name = record_from(statement.get("run")), statement.get("record")
+    if run is None or not isinstance(name, str):
+        return None
+    claimed = replace(run, attempt=attempt_in(name))
+    return claimed if claimed.name == name else None
 
 
 def end_of(state: str, reason: str | None, at: datetime, dropped: int) -> dict[str, Any]:

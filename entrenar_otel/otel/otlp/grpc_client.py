@@ -113,8 +113,8 @@ def _target_of(settings: LogSettings) -> tuple[str, bool]:
 
 def _retry_seconds(error: Any) -> float | None:
     """What RetryInfo in the details of a status says; None without one."""
-    from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
-    from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+    from google.rpc.error_details_pb2 import RetryInfo
+    from google.rpc.status_pb2 import Status
 
     details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
     if details is None:

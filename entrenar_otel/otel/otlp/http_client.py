@@ -87,7 +87,7 @@ def _answer_of(response: httpx.Response, body: bytes) -> Answer:
 def _message_of(body: bytes) -> str:
     """What a `google.rpc.Status` in the answer says; nothing where there is none."""
     try:
-        from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+        from google.rpc.status_pb2 import Status
 
         return str(Status.FromString(body).message)[:300]
     except Exception:  # from the network, and without the extra's part for it

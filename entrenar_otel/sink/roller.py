@@ -1,0 +1,163 @@
+"""Roller: a file of the request log becomes rows of the lake, each once.
+
+Files of a process are named after the number of the log's file. Killed anywhere, the same steps lead to the
+same files again: what is known already (known/database.py) changes with the last step only, and a record of a
+run is written before its rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+from entrenar_processors import Block, Samples
+
+from entrenar_otel.lake.hand_over import file_name, tables_of
+from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.tables.journal import Document, Journal
+from entrenar_otel.lake.tables.schema import Owner
+from entrenar_otel.sink.decoding.arrived import Arrived, FromProcess
+from entrenar_otel.sink.decoding.refused import Refused
+from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
+from entrenar_otel.sink.known.intervals import Intervals
+from entrenar_otel.sink.request_log import number_of, read_requests
+from entrenar_otel.sink.storing.fresh import fresh
+from entrenar_otel.sink.storing.processes import Processes, TooMany
+from entrenar_otel.sink.storing.recall import BLOCKS, content_of, event_digest, part_of, span_digest
+from entrenar_otel.sink.storing.watch import SILENT_SECONDS, Watch
+
+#: Stretches of `seq`, and sets of tags, that are remembered of a process; of honest senders there are few.
+MAX_STRETCHES = 50_000
+MAX_PARTS = 1_000
+_ODD = (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError, OverflowError)
+
+
+class Roller:
+    """Rolls the files of one sink's request log into its lake. Used by one thread at a time.
+
+    `state_folder` is the request log's, whose lock keeps other sinks away. Raises OSError, sqlite3.Error.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        state_folder: Path,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+        silent_seconds: float = SILENT_SECONDS,
+    ) -> None:
+        self._storage, self._database = storage, Database(state_folder)
+        self._processes = Processes(storage, self._database)
+        self._watch = Watch(storage, self._database, self._processes, clock_ns, silent_seconds)
+        #: What could not be stored.
+        self.refused = Refused()
+        #: Values of metrics in the lake, and those that came again.
+        self.samples = self.repeated = 0
+        if self._database.rolled < 0:
+            self._processes.adopt(clock_ns())
+
+    def roll(self, path: Path) -> None:
+        """Put a closed file's rows into the lake, durably; the caller then removes it.
+
+        Raises OSError, LakeError, sqlite3.Error: then it is to be tried again.
+        """
+        number = number_of(path)
+        if number <= self._database.rolled:
+            return
+        arrived = Arrived(self.refused.again())
+        for request in read_requests(path):
+            arrived.add(request)
+        stored = 0
+        with self._database.transaction():
+            for come in arrived:
+                try:
+                    stored += self._store(come, number, arrived.refused)
+                except TooMany as error:
+                    arrived.refused.add("runs", str(error), come.process)
+            self._database.set_rolled(number)
+        self.refused.counts.update(arrived.refused.counts)
+        self.samples += stored
+        self.repeated += arrived.samples - stored
+
+    def settle(self) -> None:
+        """What has time: to be called every few seconds while no closed file waits. Raises as `roll` does."""
+        self._watch.look()
+
+    def close(self) -> None:
+        """Let go of the state folder."""
+        self._database.close()
+
+    # -- one process ------------------------------------------------------------------------------
+
+    def _store(self, come: FromProcess, number: int, refused: Refused) -> int:
+        known = self._processes.of(come, number)
+        samples = Samples([*self._blocks(come, known, refused), *self._wide(come, known, refused)])
+        events, digests = self._events(come, known)
+        spans = self._spans(come, known, number)
+        journal = Journal(events, [document for _, document in spans], [], 0)
+        owner = Owner(come.process.run_id, known.attempt, come.process.rank)
+        for table, schema, batches in tables_of(journal, samples, owner):
+            name = file_name(table, known.day, owner.run_id, known.stem, number)
+            try:
+                self._storage.write(name, schema, batches)
+            except _ODD as error:
+                refused.add(f"rows of {table}", str(error), come.process)
+            known.is_settled = False
+            known.files += table == "metrics"
+        self._processes.tell(known, come)
+        self._database.put(known)
+        self._database.add_events(known.id, digests)
+        self._database.add_spans(known.id, ((digest, span["end_ns"], number) for digest, span in spans))
+        return samples.n_values
+
+    def _blocks(self, come: FromProcess, known: KnownProcess, refused: Refused) -> list[Block]:
+        part = known.parts.setdefault(BLOCKS, Intervals())
+        return _bounded(come, fresh(come.blocks, part), part, refused)
+
+    def _wide(self, come: FromProcess, known: KnownProcess, refused: Refused) -> list[Block]:
+        by_part: dict[str, list[Block]] = {}
+        for block in come.wide.blocks():
+            by_part.setdefault(part_of(block.series[0].tags), []).append(block)
+        rows: list[Block] = []
+        for name, blocks in by_part.items():
+            if name not in known.parts and len(known.parts) >= MAX_PARTS:
+                refused.add("records of samples", f"more than {MAX_PARTS:,} sets of tags", come.process)
+                continue
+            part = known.parts.setdefault(name, Intervals())
+            rows += _bounded(come, fresh(blocks, part), part, refused)
+        return rows
+
+    def _events(self, come: FromProcess, known: KnownProcess) -> tuple[list[Document], set[bytes]]:
+        """The events that are not stored yet, and what they will be known by."""
+        rows: list[Document] = []
+        digests: set[bytes] = set()
+        for identity, document in come.events:
+            own = {event_digest(identity)} if identity else set()
+            if not identity or known.recall is not Recall.NOTHING:
+                own.add(content_of(document))
+            if own & digests or any(self._database.has_event(known.id, digest) for digest in own):
+                continue
+            digests |= own
+            rows.append(document)
+        return rows, digests
+
+    def _spans(self, come: FromProcess, known: KnownProcess, number: int) -> list[tuple[bytes, Document]]:
+        """The spans that are not stored yet."""
+        rows = []
+        for (trace_id, span_id), document in come.spans.items():
+            digest = span_digest(trace_id, span_id)
+            if self._database.span(known.id, digest) is None:
+                rows.append((digest, document))
+        return rows
+
+
+def _bounded(come: FromProcess, rows: list[Block], part: Intervals, refused: Refused) -> list[Block]:
+    """The rows, unless there would be too many gaps between those that are stored."""
+    if len(part) <= MAX_STRETCHES:
+        return rows
+    for block in rows:
+        part.remove_numbers(block.seq)
+    refused.add("records of samples", f"more than {MAX_STRETCHES:,} gaps", come.process, sum(map(len, rows)))
+    return []
