@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from entrenar_otel.errors import failures
 from entrenar_otel.sink.grpc_server import REQUESTS, GrpcServer
+from entrenar_otel.sink.receiver import Receiver
 from entrenar_otel.sink.request_log import Signal
 from tests.sink.conftest import METHODS, a_block, a_request, export, kept
 
@@ -168,3 +169,28 @@ def test_the_end_lets_a_request_in_progress_end(receiver, log, monkeypatch):
         server.stop(60)
         assert call.result() == b""
     assert kept(log) == [(Signal.LOGS, DATA)]
+
+
+def test_more_processes_than_are_taken_at_a_time_are_to_come_later(log):
+    """Those that are known go on; of a large request too, it is looked at who sent it."""
+    receiver = Receiver(log, max_processes=2)
+    server = GrpcServer(receiver, "127.0.0.1:0")
+
+    def by(run_id, process="p", size=1):
+        request = a_request("x" * 1000, records=size)
+        for key, value in (("training.run.id", run_id), ("training.process.id", process)):
+            request.resource_logs[0].resource.attributes.add(key=key).value.string_value = value
+        return request.SerializeToString()
+
+    with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:
+        for data in (by("a"), by("a", "q"), by("a"), by("a", "q", 2000), DATA):
+            export(channel, Signal.LOGS, data)
+        for data in (by("b"), by("b", size=2000)):
+            with pytest.raises(grpc.RpcError) as caught:
+                export(channel, Signal.LOGS, data)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert "2 processes are recording, and no more are taken until" in caught.value.details()
+        receiver._heard = dict.fromkeys(receiver._heard, -1e9)  # long silent
+        export(channel, Signal.LOGS, by("b"))
+    server.stop(0)
+    assert len(kept(log)) == 6
