@@ -8,7 +8,7 @@ run is written before its rows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,10 +19,13 @@ from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.lake.tables.journal import Document, Journal
 from entrenar_otel.lake.tables.schema import Owner
 from entrenar_otel.sink.decoding.arrived import Arrived, FromProcess
+from entrenar_otel.sink.decoding.foreign import MAX_ROWS
 from entrenar_otel.sink.decoding.refused import Refused
 from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
 from entrenar_otel.sink.known.intervals import Intervals
 from entrenar_otel.sink.request_log import number_of, read_requests
+from entrenar_otel.sink.storing import records
+from entrenar_otel.sink.storing.foreign_files import FOREIGN, foreign_stem
 from entrenar_otel.sink.storing.fresh import fresh
 from entrenar_otel.sink.storing.processes import Processes, TooMany
 from entrenar_otel.sink.storing.recall import BLOCKS, content_of, event_digest, part_of, span_digest
@@ -31,6 +34,8 @@ from entrenar_otel.sink.storing.watch import SILENT_SECONDS, Watch
 #: Stretches of `seq`, and sets of tags, that are remembered of a process; of honest senders there are few.
 MAX_STRETCHES = 50_000
 MAX_PARTS = 1_000
+#: For so many files of the log it is remembered which requests of foreign clients are stored.
+REMEMBERED_FILES = 1_000
 _ODD = (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError, OverflowError)
 
 
@@ -55,6 +60,8 @@ class Roller:
         self.refused = Refused()
         #: Values of metrics in the lake, and those that came again.
         self.samples = self.repeated = 0
+        #: Points of metrics that are aggregated from samples which the lake has.
+        self.left_out = 0
         if self._database.rolled < 0:
             self._processes.adopt(clock_ns())
 
@@ -66,7 +73,7 @@ class Roller:
         number = number_of(path)
         if number <= self._database.rolled:
             return
-        arrived = Arrived(self.refused.again())
+        arrived = Arrived(self.refused.again(), self._database.has_request)
         for request in read_requests(path):
             arrived.add(request)
         stored = 0
@@ -76,7 +83,9 @@ class Roller:
                     stored += self._store(come, number, arrived.refused)
                 except TooMany as error:
                     arrived.refused.add("runs", str(error), come.process)
+            left_out = self._store_foreign(arrived, number)
             self._database.set_rolled(number)
+        self.left_out += left_out
         self.refused.counts.update(arrived.refused.counts)
         self.samples += stored
         self.repeated += arrived.samples - stored
@@ -89,6 +98,33 @@ class Roller:
         """Let go of the state folder."""
         self._database.close()
 
+    def _store_foreign(self, arrived: Arrived, number: int) -> int:
+        """Store what came from others, and aggregates of runs without samples; returns what is left out."""
+        left_out = 0
+        for (run_id, process), foreign in arrived.foreign.items():
+            samples = foreign.samples(number * MAX_ROWS)
+            if process is not None:
+                known = self._database.find(process)
+                if known is not None and known.samples in ("blocks", "events"):
+                    left_out += samples.n_values
+                    continue
+            journal = Journal(foreign.events, list(foreign.spans.values()), [], 0)
+            day, stem = records.moment(foreign.first_ns).strftime("%Y-%m-%d"), foreign_stem(process)
+            for table, schema, batches in tables_of(journal, samples, Owner(run_id, 1, 0)):
+                name = file_name(f"{FOREIGN}/{table}", day, run_id, stem, number)
+                self._write(name, schema, batches, arrived.refused, (run_id,))
+            self._database.add_foreign(day, run_id, stem)
+        self._database.add_requests(arrived.digests, number, REMEMBERED_FILES)
+        return left_out
+
+    def _write(
+        self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], refused: Refused, of: object
+    ) -> None:
+        try:
+            self._storage.write(name, schema, batches)
+        except _ODD as error:
+            refused.add("rows", str(error), of)
+
     # -- one process ------------------------------------------------------------------------------
 
     def _store(self, come: FromProcess, number: int, refused: Refused) -> int:
@@ -100,10 +136,7 @@ class Roller:
         owner = Owner(come.process.run_id, known.attempt, come.process.rank)
         for table, schema, batches in tables_of(journal, samples, owner):
             name = file_name(table, known.day, owner.run_id, known.stem, number)
-            try:
-                self._storage.write(name, schema, batches)
-            except _ODD as error:
-                refused.add(f"rows of {table}", str(error), come.process)
+            self._write(name, schema, batches, refused, come.process)
             known.is_settled = False
             known.files += table == "metrics"
         self._processes.tell(known, come)

@@ -37,6 +37,9 @@ CREATE TABLE events (process INTEGER, digest BLOB, PRIMARY KEY (process, digest)
 CREATE TABLE spans (
     process INTEGER, digest BLOB, end_ns INTEGER, number INTEGER, PRIMARY KEY (process, digest)
 ) WITHOUT ROWID;
+CREATE TABLE foreign_files (
+    day TEXT, run_id TEXT, stem TEXT, files INTEGER, PRIMARY KEY (day, run_id, stem)
+) WITHOUT ROWID;
 CREATE TABLE requests (digest BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 """
@@ -204,6 +207,10 @@ class Database:
         """Those that are over, and whose files are not merged yet."""
         return self._processes("NOT is_going AND NOT is_settled", [])
 
+    def with_files(self, least: int) -> list[KnownProcess]:
+        """Those that go on, with so many files that are not merged."""
+        return self._processes("is_going AND files >= ?", [least])
+
     def count_going(self) -> int:
         """How many have not ended."""
         return int(self._connection.execute("SELECT count(*) FROM processes WHERE is_going").fetchone()[0])
@@ -245,6 +252,25 @@ class Database:
         """These are stored now: digest, end, number of the file."""
         rows = ((process, *span) for span in spans)
         self._connection.executemany("INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?)", rows)
+
+    def add_foreign(self, day: str, run_id: str, stem: str) -> None:
+        """There is one more file of a foreign client."""
+        self._connection.execute(
+            "INSERT INTO foreign_files VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET files = files + 1",
+            [day, run_id, stem],
+        )
+
+    def foreign(self, files: int, before_day: str) -> list[tuple[str, str, str]]:
+        """Day, run id and stem of foreign clients with so many files, or with several of an earlier day."""
+        rows = self._connection.execute(
+            "SELECT day, run_id, stem FROM foreign_files WHERE files >= ? OR day < ?", [files, before_day]
+        )
+        return [tuple(row) for row in rows.fetchall()]
+
+    def set_merged(self, day: str, run_id: str, stem: str, *, is_over: bool) -> None:
+        """The files of a foreign client are one now; `is_over`: no others will come."""
+        sql = "DELETE FROM foreign_files" if is_over else "UPDATE foreign_files SET files = 1"
+        self._connection.execute(f"{sql} WHERE day = ? AND run_id = ? AND stem = ?", [day, run_id, stem])
 
     def has_request(self, digest: bytes) -> bool:
         """Whether a foreign client's request is stored."""

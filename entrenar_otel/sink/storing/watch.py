@@ -12,12 +12,17 @@ from entrenar_otel.lake.records.runs import RUNNING, write_record
 from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.sink.known.database import Database, KnownProcess
 from entrenar_otel.sink.storing import records
+from entrenar_otel.sink.storing.foreign_files import FOREIGN
 from entrenar_otel.sink.storing.processes import Processes
 
 #: A run that has said nothing for so long has crashed, as far as anybody can tell from here.
 SILENT_SECONDS = 300.0
 #: So long is remembered what a run has stored that is over.
 REMEMBERED_SECONDS = 7 * 24 * 3600.0
+#: A process with so many new files has some of them merged while it goes on.
+MANY_FILES = 64
+#: A day is over for foreign clients when it is so much later.
+_LATE_NS = 600 * 1_000_000_000
 _NS = 1_000_000_000
 
 
@@ -45,8 +50,13 @@ class Watch:
             for known in self._database.going(now - silent_ns):
                 self._close(known)
         self._beat(now)
+        for known in self._database.with_files(MANY_FILES):
+            compact(self._storage, *_files_of(known), is_complete=True)
+            known.files = 0
+            self._put(known)
         for known in self._database.unsettled():
             self._settle(known)
+        self._merge_foreign(now)
         self._database.forget(now - int(REMEMBERED_SECONDS * _NS))
 
     def _close(self, known: KnownProcess) -> None:
@@ -73,9 +83,23 @@ class Watch:
                 self._beats[known.id] = time.monotonic()
 
     def _settle(self, known: KnownProcess) -> None:
-        compact(self._storage, known.day, known.process.run_id, known.stem, is_complete=True)
+        compact(self._storage, *_files_of(known), is_complete=True)
         record = self._processes.record(known)
         if record is not None:
             remove_beat(self._storage, record)
         known.is_settled, known.files = True, 0
         self._put(known)
+
+    def _merge_foreign(self, now_ns: int) -> None:
+        """As those of processes; once more when their day is over."""
+        today = records.moment(now_ns - _LATE_NS).strftime("%Y-%m-%d")
+        for day, run_id, stem in self._database.foreign(MANY_FILES, before_day=today):
+            is_over = day < today
+            compact(self._storage, day, run_id, stem, is_complete=True, folder=f"{FOREIGN}/")
+            with self._database.transaction():
+                self._database.set_merged(day, run_id, stem, is_over=is_over)
+
+
+def _files_of(known: KnownProcess) -> tuple[str, str, str]:
+    """Day, run id and name of a process's files."""
+    return known.day, known.process.run_id, known.stem
