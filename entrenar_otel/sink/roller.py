@@ -18,7 +18,7 @@ from entrenar_otel.lake.hand_over import file_name, tables_of
 from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.lake.tables.journal import Document, Journal
 from entrenar_otel.lake.tables.schema import Owner
-from entrenar_otel.sink.decoding.arrived import Arrived, FromProcess
+from entrenar_otel.sink.decoding.arrived import ODD, Arrived, FromProcess
 from entrenar_otel.sink.decoding.foreign import MAX_ROWS
 from entrenar_otel.sink.decoding.refused import Refused
 from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
@@ -29,6 +29,7 @@ from entrenar_otel.sink.storing.foreign_files import FOREIGN, foreign_stem
 from entrenar_otel.sink.storing.fresh import fresh
 from entrenar_otel.sink.storing.processes import Processes, TooMany
 from entrenar_otel.sink.storing.recall import BLOCKS, content_of, event_digest, part_of, span_digest
+from entrenar_otel.sink.storing.spans import replace_spans
 from entrenar_otel.sink.storing.watch import SILENT_SECONDS, Watch
 
 #: Stretches of `seq`, and sets of tags, that are remembered of a process; of honest senders there are few.
@@ -36,7 +37,7 @@ MAX_STRETCHES = 50_000
 MAX_PARTS = 1_000
 #: For so many files of the log it is remembered which requests of foreign clients are stored.
 REMEMBERED_FILES = 1_000
-_ODD = (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError, OverflowError)
+_ODD = (pa.ArrowInvalid, pa.ArrowTypeError, *ODD)
 
 
 class Roller:
@@ -62,7 +63,8 @@ class Roller:
         self.samples = self.repeated = 0
         #: Points of metrics that are aggregated from samples which the lake has.
         self.left_out = 0
-        if self._database.rolled < 0:
+        self._failing: set[Path] = set()
+        if self._database.is_new:
             self._processes.adopt(clock_ns())
 
     def roll(self, path: Path) -> None:
@@ -70,9 +72,13 @@ class Roller:
 
         Raises OSError, LakeError, sqlite3.Error: then it is to be tried again.
         """
+        self._failing.add(path)
         number = number_of(path)
-        if number <= self._database.rolled:
-            return
+        if not self._database.is_rolled(number):
+            self._roll(path, number)
+        self._failing.discard(path)
+
+    def _roll(self, path: Path, number: int) -> None:
         arrived = Arrived(self.refused.again(), self._database.has_request)
         for request in read_requests(path):
             arrived.add(request)
@@ -83,6 +89,8 @@ class Roller:
                     stored += self._store(come, number, arrived.refused)
                 except TooMany as error:
                     arrived.refused.add("runs", str(error), come.process)
+                except _ODD as error:  # its own mistake, or one of ours: the others are stored
+                    arrived.refused.add("processes", f"{type(error).__name__}: {error}", come.process)
             left_out = self._store_foreign(arrived, number)
             self._database.set_rolled(number)
         self.left_out += left_out
@@ -92,7 +100,8 @@ class Roller:
 
     def settle(self) -> None:
         """What has time: to be called every few seconds while no closed file waits. Raises as `roll` does."""
-        self._watch.look()
+        # files are merged over gaps in their numbers: none of these may be still to come
+        self._watch.look(may_merge=not any(path.exists() for path in self._failing))
 
     def close(self) -> None:
         """Let go of the state folder."""
@@ -131,7 +140,7 @@ class Roller:
         known = self._processes.of(come, number)
         samples = Samples([*self._blocks(come, known, refused), *self._wide(come, known, refused)])
         events, digests = self._events(come, known)
-        spans = self._spans(come, known, number)
+        spans, later = self._spans(come, known)
         journal = Journal(events, [document for _, document in spans], [], 0)
         owner = Owner(come.process.run_id, known.attempt, come.process.rank)
         for table, schema, batches in tables_of(journal, samples, owner):
@@ -139,10 +148,12 @@ class Roller:
             self._write(name, schema, batches, refused, come.process)
             known.is_settled = False
             known.files += table == "metrics"
+        replace_spans(self._storage, known, owner, ((number, span) for _, number, span in later))
         self._processes.tell(known, come)
         self._database.put(known)
         self._database.add_events(known.id, digests)
         self._database.add_spans(known.id, ((digest, span["end_ns"], number) for digest, span in spans))
+        self._database.add_spans(known.id, ((digest, span["end_ns"], at) for digest, at, span in later))
         return samples.n_values
 
     def _blocks(self, come: FromProcess, known: KnownProcess, refused: Refused) -> list[Block]:
@@ -176,14 +187,18 @@ class Roller:
             rows.append(document)
         return rows, digests
 
-    def _spans(self, come: FromProcess, known: KnownProcess, number: int) -> list[tuple[bytes, Document]]:
-        """The spans that are not stored yet."""
-        rows = []
+    def _spans(
+        self, come: FromProcess, known: KnownProcess
+    ) -> tuple[list[tuple[bytes, Document]], list[tuple[bytes, int, Document]]]:
+        """The spans that are not stored yet; and those that are in a file of that number, and end earlier."""
+        fresh_ones, later = [], []
         for (trace_id, span_id), document in come.spans.items():
             digest = span_digest(trace_id, span_id)
-            if self._database.span(known.id, digest) is None:
-                rows.append((digest, document))
-        return rows
+            if (stored := self._database.span(known.id, digest)) is None:
+                fresh_ones.append((digest, document))
+            elif document["end_ns"] // 1000 > stored[0] // 1000:
+                later.append((digest, stored[1], document))
+        return fresh_ones, later
 
 
 def _bounded(come: FromProcess, rows: list[Block], part: Intervals, refused: Refused) -> list[Block]:

@@ -26,7 +26,7 @@ from entrenar_otel.sink.request_log import Request, Signal
 #: Clients at a time that are no runs.
 MAX_FOREIGN = 10_000
 #: What keeps reading a hostile message from ending the roll.
-_ODD = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, IndexError)
+ODD = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, IndexError)
 
 
 class FromProcess:
@@ -92,7 +92,7 @@ class Arrived:
             else:
                 for resource in ExportMetricsServiceRequest.FromString(request.data).resource_metrics:
                     self._metrics(resource)
-        except (DecodeError, RecursionError) as error:
+        except (DecodeError, *ODD) as error:
             self.refused.add("requests", f"it is no OTLP request: {error}")
 
     def _from(self, resource: Any) -> FromProcess | Sender | None:
@@ -146,7 +146,7 @@ class Arrived:
                         self._event(whose, record)
                 except (BlockError, WideError) as error:
                     self.refused.add("records of samples", str(error), whose.process)
-                except _ODD as error:
+                except ODD as error:
                     self.refused.add("log records", f"{type(error).__name__}: {error}", whose.process)
 
     def _foreign_logs(self, sender: Sender, logs: Any) -> None:
@@ -159,7 +159,7 @@ class Arrived:
     def _take(self, add: Callable[..., None], what: str, sender: Sender, *given: Any) -> None:
         try:
             add(*given)
-        except _ODD as error:
+        except ODD as error:
             self.refused.add(what, str(error) or type(error).__name__, (sender.foreign_id,))
 
     def _block(self, whose: FromProcess, record: Any) -> None:
@@ -202,7 +202,7 @@ class Arrived:
             for span in scope.spans:
                 try:
                     document = span_of(span, scope.scope.name)
-                except _ODD as error:
+                except ODD as error:
                     self.refused.add("spans", f"{type(error).__name__}: {error}", whose.process)
                     continue
                 if document["trace_id"] and document["span_id"]:

@@ -18,9 +18,13 @@ from entrenar_otel.console import logger
 from entrenar_otel.sink.decoding.sender import Process
 from entrenar_otel.sink.known.intervals import Intervals
 
+#: Of the file in the state folder.
+NAME = "known.sqlite"
 _VERSION = 1
+#: For so many files of the log it is remembered that they are done; no file waits as long.
+_REMEMBERED = 100_000
 _SCHEMA = f"""
-CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE rolled (number INTEGER PRIMARY KEY);
 CREATE TABLE processes (
     id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, rank INTEGER NOT NULL, process TEXT NOT NULL,
     stem TEXT NOT NULL, day TEXT NOT NULL, attempt INTEGER NOT NULL, heard_ns INTEGER NOT NULL,
@@ -87,7 +91,7 @@ class Database:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._path = folder / "known.sqlite"
+        self._path = folder / NAME
         try:
             self._connection = self._open()
         except sqlite3.DatabaseError as error:
@@ -114,7 +118,7 @@ class Database:
                 connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
             elif version != _VERSION:
                 raise sqlite3.DatabaseError(f"it has version {version}, this sink writes {_VERSION}")
-            connection.execute("SELECT count(*) FROM meta").fetchone()
+            connection.execute("SELECT count(*) FROM rolled").fetchone()
         except BaseException:
             connection.close()
             raise
@@ -138,14 +142,18 @@ class Database:
     # -- files of the log -------------------------------------------------------------------------
 
     @property
-    def rolled(self) -> int:
-        """The number of the last file of the log whose rows are in the lake; -1 where none is known."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = 'rolled'").fetchone()
-        return -1 if row is None else int(row[0])
+    def is_new(self) -> bool:
+        """Whether no file of the log is known to be in the lake."""
+        return not self._exists("SELECT 1 FROM rolled", [])
+
+    def is_rolled(self, number: int) -> bool:
+        """Whether the rows of this file of the log are in the lake."""
+        return self._exists("SELECT 1 FROM rolled WHERE number = ?", [number])
 
     def set_rolled(self, number: int) -> None:
-        """This file's rows are in the lake."""
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('rolled', ?)", [number])
+        """They are."""
+        self._connection.execute("INSERT OR IGNORE INTO rolled VALUES (?)", [number])
+        self._connection.execute("DELETE FROM rolled WHERE number < ?", [number - _REMEMBERED])
 
     # -- processes --------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ class Watch:
         self._listens_since_ns = clock_ns()  # before it nobody could be heard
         self._beats: dict[int, float] = {}
 
-    def look(self) -> None:
+    def look(self, *, may_merge: bool = True) -> None:
         """Close the runs that are silent, let others see that the rest live, merge files of ended ones."""
         now = self._clock_ns()
         silent_ns = int(self._silent_seconds * _NS)
@@ -50,14 +50,18 @@ class Watch:
             for known in self._database.going(now - silent_ns):
                 self._close(known)
         self._beat(now)
+        if may_merge:
+            self._merge(now)
+        self._database.forget(now - int(REMEMBERED_SECONDS * _NS))
+
+    def _merge(self, now_ns: int) -> None:
         for known in self._database.with_files(MANY_FILES):
             compact(self._storage, *_files_of(known), is_complete=True)
             known.files = 0
             self._put(known)
         for known in self._database.unsettled():
             self._settle(known)
-        self._merge_foreign(now)
-        self._database.forget(now - int(REMEMBERED_SECONDS * _NS))
+        self._merge_foreign(now_ns)
 
     def _close(self, known: KnownProcess) -> None:
         record = self._processes.record(known)
