@@ -17,8 +17,9 @@ from entrenar_otel.lake.hand_over import hand_over
 from entrenar_otel.lake.holdings import Holdings
 from entrenar_otel.lake.lake import Lake
 from entrenar_otel.lake.records.pulse import BEAT_SECONDS, as_seen, remove_beat, write_beat
-from entrenar_otel.lake.records.runs import RUNNING, RunRecord, claim, find_records, write_record
+from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records, write_record
 from entrenar_otel.lake.records.statement import end_of, statement_of
+from entrenar_otel.lake.records.writer import claim_on_the_spot
 from entrenar_otel.lake.recover import Recovered
 from entrenar_otel.recording.process.lock import ProcessLock
 from entrenar_otel.recording.recorder import Recorder
@@ -186,7 +187,7 @@ class Keeper:
 
     def _claim(self) -> None:
         if not self.record.is_claimed:
-            self._take(claim(self.lake.storage, self.record))
+            self._take(claim_on_the_spot(self.lake.storage, self.record))
             with guard("claim"):
                 self._name_other()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 import httpx
 import pytest
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from entrenar_otel.lake import Lake
@@ -76,6 +77,11 @@ def post(http_server):
 def export(channel, signal, data, **more):
     """Send raw bytes; returns the response's raw bytes."""
     return channel.unary_unary(METHODS[signal])(data, timeout=60, **more)
+
+
+def status_of(answer):
+    """What an answer over HTTP says was wrong."""
+    return Status.FromString(answer.content)
 
 
 def kept(log):
