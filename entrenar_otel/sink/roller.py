@@ -7,6 +7,8 @@ run is written before its rows.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,10 +16,12 @@ from pathlib import Path
 import pyarrow as pa
 from entrenar_processors import Block, Samples
 
+from entrenar_otel.console import logger
 from entrenar_otel.lake.hand_over import file_name, tables_of
 from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.lake.tables.journal import Document, Journal
 from entrenar_otel.lake.tables.schema import Owner
+from entrenar_otel.redact import printable_line
 from entrenar_otel.sink.decoding.arrived import ODD, Arrived, FromProcess
 from entrenar_otel.sink.decoding.foreign import MAX_ROWS
 from entrenar_otel.sink.decoding.refused import Refused
@@ -89,8 +93,8 @@ class Roller:
                     stored += self._store(come, number, arrived.refused)
                 except TooMany as error:
                     arrived.refused.add("runs", str(error), come.process)
-                except _ODD as error:  # its own mistake, or one of ours: the others are stored
-                    arrived.refused.add("processes", f"{type(error).__name__}: {error}", come.process)
+                except _ODD as error:  # a mistake of ours: the others are stored
+                    self._keep(path, come, error)
             left_out = self._store_foreign(arrived, number)
             self._database.set_rolled(number)
         self.left_out += left_out
@@ -106,6 +110,18 @@ class Roller:
     def close(self) -> None:
         """Let go of the state folder."""
         self._database.close()
+
+    def _keep(self, path: Path, come: FromProcess, error: Exception) -> None:
+        """Have a file stay under another name, of which not everything could be stored."""
+        kept = path.with_suffix(".failed")
+        with contextlib.suppress(FileExistsError):
+            os.link(path, kept)
+        self.refused.add("processes", type(error).__name__, come.process)
+        logger.warning(
+            "what came from a process of run %s cannot be stored (%s: %s); all others are, and the requests "
+            "are kept in %s. Please report this",
+            printable_line(come.process.run_id), type(error).__name__, error, kept, trace=True,
+        )  # fmt: skip
 
     def _store_foreign(self, arrived: Arrived, number: int) -> int:
         """Store what came from others, and aggregates of runs without samples; returns what is left out."""
@@ -178,12 +194,12 @@ class Roller:
         rows: list[Document] = []
         digests: set[bytes] = set()
         for identity, document in come.events:
-            own = {event_digest(identity)} if identity else set()
-            if not identity or known.recall is not Recall.NOTHING:
-                own.add(content_of(document))
-            if own & digests or any(self._database.has_event(known.id, digest) for digest in own):
+            digest = event_digest(identity) if identity else content_of(document)
+            if digest in digests or self._database.has_event(known.id, digest):
                 continue
-            digests |= own
+            if known.recall is Recall.DONE and self._database.has_event(known.id, content_of(document)):
+                continue
+            digests.add(digest)
             rows.append(document)
         return rows, digests
 

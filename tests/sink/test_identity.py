@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import struct
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from entrenar_otel.otel.otlp.wide_events import wide_records
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -27,6 +27,7 @@ from .wire import (
     logs,
     records_of,
     resource,
+    wide_record,
 )
 
 N = 40
@@ -57,14 +58,14 @@ def blocks(first: int, last: int):
 
 
 def wide(first: int, last: int):
-    from entrenar_otel.otel.otlp.blocks import decode_block
-
     made = []
-    for block in blocks_of(stretch(first, last), first):
-        samples = decode_block(
-            block.body, first_seq=block.first_seq, count=block.count, clock_ns=block.clock_ns
-        )
-        made += wide_records(samples)
+    for step in range(first, last):
+        series = layout_of(step).series
+        for tags in {one.tags for one in series}:
+            columns = [i for i, one in enumerate(series) if one.tags == tags]
+            given = {f"metric.{series[i].metric}": value(step, i) for i in columns}
+            given |= {f"tag.{key}": text for key, text in tags}
+            made.append(wide_record(step, given))
     return made
 
 
@@ -99,7 +100,7 @@ def deliveries(draw):
     pieces = []
     for owner in owners:
         cuts = sorted({0, N, *draw(st.lists(st.integers(1, N - 1), max_size=4))})
-        pieces += [(owner, low, high) for low, high in zip(cuts, cuts[1:], strict=False)]
+        pieces += [(owner, low, high) for low, high in pairwise(cuts)]
         again = draw(st.lists(st.tuples(st.integers(0, N - 1), st.integers(1, N)), max_size=3))
         pieces += [(owner, low, min(low + length, N)) for low, length in again]
     pieces = draw(st.permutations(pieces))

@@ -39,6 +39,6 @@ def replace_spans(
             continue
         gone = {span_key(document) for document in documents}
         ids = zip(rows.column("trace_id").to_pylist(), rows.column("span_id").to_pylist(), strict=True)
-        kept = rows.filter(pa.array([key not in gone for key in ids], pa.bool_()))
+        kept = rows.filter(pa.array([key not in gone for key in ids], pa.bool_())).cast(SPANS)
         whole = pa.concat_tables([kept, span_rows(documents, owner)]).sort_by("start_time")
         storage.write(file.name, SPANS, whole.combine_chunks().to_batches())
