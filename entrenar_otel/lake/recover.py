@@ -45,6 +45,7 @@ from entrenar_otel.recording.process.life import Hold, Life, LockFile, lock_of
 from entrenar_otel.recording.process.lock import try_lock
 from entrenar_otel.recording.process.origin import is_local
 from entrenar_otel.recording.segment import Snapshot
+from entrenar_otel.recording.unsent import keep_unsent
 
 #: Why a dead process's run and spans ended.
 _REASON = "the process ended without closing its run"
@@ -187,8 +188,9 @@ def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, d
             storage.write(name, schema, batches)
     if segment.damage_note:
         logger.warning("%s", segment.damage_note)
+        keep_unsent(path, header, copy=True)
         _keep_evidence(path)
-    else:
+    elif not keep_unsent(path, header):
         path.unlink(missing_ok=True)
     done = Recovered(
         path,
