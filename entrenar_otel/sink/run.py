@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,8 @@ from entrenar_otel.sink.roll_loop import Rolling
 from entrenar_otel.sink.service import Sink, SinkSettings
 
 _LOOK_SECONDS = 0.5
+#: How long the roll may keep the interpreter from those who wait for an acknowledgement; 5 ms by default.
+_SWITCH_SECONDS = 0.0005
 #: Between two lines about what arrived, at least.
 _REPORT_SECONDS = 60.0
 
@@ -28,6 +31,7 @@ def run_sink(storage: Storage, settings: SinkSettings) -> None:
         stops.set()
         signal.signal(number, signal.SIG_DFL)
 
+    sys.setswitchinterval(_SWITCH_SECONDS)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         sink = Sink(storage, settings, open_roller=_open_roller)
