@@ -453,6 +453,8 @@ class OtlpSettings(BaseModel):
     """Where OTLP is sent."""
     service_name: Text | None = None
     """The resource's service.name."""
+    max_backlog_bytes: Annotated[int, Field(ge=1 << 20)] = 2 << 30
+    """How much may wait on the local disk for the endpoint; past it, the oldest go, counted and named."""
 
 
 class Config(BaseModel):
