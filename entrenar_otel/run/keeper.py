@@ -20,7 +20,7 @@ from entrenar_otel.lake.lake import Lake
 from entrenar_otel.lake.records.pulse import BEAT_SECONDS, as_seen, remove_beat, write_beat
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records, write_record
 from entrenar_otel.lake.records.statement import end_of, statement_of
-from entrenar_otel.lake.records.writer import claim_on_the_spot
+from entrenar_otel.lake.records.writer import SinksLake, claim_on_the_spot
 from entrenar_otel.lake.recover import Recovered
 from entrenar_otel.recording.process.lock import ProcessLock
 from entrenar_otel.recording.recorder import Recorder
@@ -63,7 +63,11 @@ class Keeper:
         self.lake = lake
         self.worker = Worker("entrenar-lake", self._work, finish=self._finish)
         self.on_claimed: Callable[[RunRecord], None] = lambda _record: None
+        #: Called where a segment was kept because it must still leave by OTLP.
+        self.on_unsent: Callable[[], None] = lambda: None
         self.on_recovered: Callable[[Recovered], None] = lambda _found: None
+        #: Whether the lake is a sink's, which no run writes.
+        self.is_refused = False
         #: Whether the end of the run is in the lake.
         self.is_kept = False
         self._recorder, self._lock = recorder, lock
@@ -182,7 +186,7 @@ class Keeper:
                     self._beat()
                 self._failed = False
             except Exception as error:
-                self._failed = True
+                self._failed, self.is_refused = True, isinstance(error, SinksLake)
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
                 self._warn(f"cannot be written ({error})")
             self._is_tried.set()
@@ -249,7 +253,10 @@ class Keeper:
                 )
                 if rows:
                     self._holdings.add(int(segment.header["number"]))
-                self._recorder.release(segment, unlink=not self._is_unsent(segment))
+                is_unsent = self._is_unsent(segment)
+                self._recorder.release(segment, unlink=not is_unsent)
+                if is_unsent:
+                    self.on_unsent()
             finally:
                 self._busy = None
             _give_back_memory()

@@ -199,6 +199,7 @@ class OpenRun:
         if self.logs is not None:
             with guard("otlp logs"):
                 self.logs.start()
+                self.keeper.on_unsent = self.logs.limit_backlog
 
     def _attributes(self) -> dict[str, Any]:
         record = self.record
@@ -340,12 +341,18 @@ class OpenRun:
 
     def _wait_for_lake(self) -> None:
         if not self.keeper.wait_for_end(self._deadline.left()):
-            lake = self.keeper.lake
+            lake, run_id = self.keeper.lake, self.record.run_id
+            if self.keeper.is_refused:
+                logger.warning(
+                    "%s is a sink's lake: run %s stays in %s, where queries of that lake find it on this "
+                    "machine", lake.url, run_id, lake.live
+                )  # fmt: skip
+                return
             logger.warning(
                 "%s cannot be reached: the last samples of run %s, and how it ended, stay in %s; the next "
                 "run or `entrenar-otel recover` brings them in",
                 lake.url,
-                self.record.run_id,
+                run_id,
                 lake.live,
             )
 

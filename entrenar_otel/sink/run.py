@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,8 +17,12 @@ from entrenar_otel.sink.roll_loop import Rolling
 from entrenar_otel.sink.service import Sink, SinkSettings
 
 _LOOK_SECONDS = 0.5
+#: How long the roll may keep the interpreter from those who wait for an acknowledgement; 5 ms by default.
+_SWITCH_SECONDS = 0.0005
 #: Between two lines about what arrived, at least.
 _REPORT_SECONDS = 60.0
+#: Before the first of them: something is stored by then.
+_FIRST_SECONDS = 10.0
 
 
 def run_sink(storage: Storage, settings: SinkSettings) -> None:
@@ -28,6 +33,7 @@ def run_sink(storage: Storage, settings: SinkSettings) -> None:
         stops.set()
         signal.signal(number, signal.SIG_DFL)
 
+    sys.setswitchinterval(_SWITCH_SECONDS)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         sink = Sink(storage, settings, open_roller=_open_roller)
@@ -55,7 +61,7 @@ class _Progress:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._samples = self._requests = 0
-        self._due = 0.0
+        self._due = time.monotonic() + _FIRST_SECONDS
 
     def look(self) -> None:
         requests, samples = self._counts()

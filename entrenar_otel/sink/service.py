@@ -61,7 +61,7 @@ class SinkSettings:
             if not self.token and not self.insecure and not address.is_loopback:
                 raise ConfigError(
                     f"whoever reaches {address} could write into the lake: set ENTRENAR_SINK_TOKEN, and the "
-                    'same for the senders (OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer ..."), or say '
+                    'same for the senders (OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20..."), or say '
                     "--insecure where the network is closed"
                 )
         if self.keyfile and not self.certfile:

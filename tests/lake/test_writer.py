@@ -35,6 +35,8 @@ def test_a_run_on_a_sinks_lake_goes_on_is_kept_and_said_once(tmp_path, caplog):
     assert monitor.query("SELECT count(*) AS n FROM metrics").to_pylist() == [{"n": 100}]
     monitor.close()
     assert caplog.text.count("a sink writes this lake: give the run a lake of its own") == 1
+    assert f"is a sink's lake: run {monitor.run_id} stays in" in caplog.text
+    assert "entrenar-otel recover" not in caplog.text
     assert [path.name for path in (tmp_path / "lake").iterdir()] == [MARKER]
     assert list((tmp_path / "live").glob("*.seg"))
     lake = Lake(tmp_path / "lake", live=tmp_path / "live")
@@ -42,6 +44,17 @@ def test_a_run_on_a_sinks_lake_goes_on_is_kept_and_said_once(tmp_path, caplog):
     with pytest.raises(LakeError, match="a sink writes this lake"):
         lake.recover()
     assert list((tmp_path / "live").glob("*.seg"))
+
+
+def test_a_marker_on_object_storage(s3, tmp_path):
+    storage = open_storage(s3.format(f"writer-{tmp_path.name}"))
+    assert not is_of_sink(storage)
+    mark_for_sink(storage)
+    assert is_of_sink(storage)
+    other = open_storage(s3.format(f"other-{tmp_path.name}"))
+    other.write_bytes("runs/day=2026-11-29/run=r/x.parquet", b"")
+    with pytest.raises(LakeError, match="is written by runs themselves"):
+        mark_for_sink(other)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"{"])

@@ -2,36 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from entrenar_otel.lake import Lake
-from entrenar_otel.sink.roller import Roller
-
-from .wire import ended, log_file, logs, resource, started, steps
-
-
-@pytest.fixture
-def lake(tmp_path):
-    return Lake(tmp_path / "lake")
-
-
-@pytest.fixture
-def roller(tmp_path, lake):
-    roller = Roller(lake.storage, tmp_path / "state")
-    yield roller
-    roller.close()
-
-
-@pytest.fixture
-def receive(tmp_path, roller):
-    """What a sink does with requests, in one file of the log."""
-
-    def roll(*requests):
-        path = log_file(tmp_path / "state", *requests)
-        roller.roll(path)
-        path.unlink()
-
-    return roll
+from .wire import ended, logs, resource, started, steps
 
 
 def seqs(lake, run_id="r", metric="loss"):

@@ -22,7 +22,7 @@ from entrenar_otel.sink.request_log import RequestLog, Signal
 
 CLOCK_NS = 1_800_000_000 * 10**9
 LAYOUT = Layout(1, tuple(Series(name) for name in ("loss", "accuracy", "grad_norm", "lr", "throughput")))
-TAGGED = Layout(2, (Series.of("loss", {"split": "val"}), Series.of("accuracy", {"split": "val"})))
+TAGGED = Layout(2, (Series("loss"), *(Series.of(name, {"split": "val"}) for name in ("loss", "accuracy"))))
 
 
 def value(given: Any) -> AnyValue:
@@ -96,6 +96,15 @@ def block_record(block: SampleBlock) -> LogRecord:
 def steps(first: int, count: int, layout: Layout = LAYOUT, values: Any = None) -> list[LogRecord]:
     """Steps as blocks; `seq` is the step."""
     return [block_record(block) for block in blocks_of(records_of(first, count, layout, values), first)]
+
+
+def wide_record(step: int, given: dict[str, Any], **places: int) -> LogRecord:
+    """A wide event; `seq` is the step."""
+    return LogRecord(
+        event_name=names.WIDE_EVENT,
+        time_unix_nano=CLOCK_NS + 1 + step * 1_000_000,
+        attributes=pairs({"step": step, "seq": step, **places, **given}),
+    )
 
 
 def event(

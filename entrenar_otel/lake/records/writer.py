@@ -17,6 +17,10 @@ _MAX_BYTES = 10_000
 _TABLES = ("runs", "metrics", "events", "spans")
 
 
+class SinksLake(LakeError):
+    """A run was to write a lake that a sink writes."""
+
+
 def is_of_sink(storage: Storage) -> bool:
     """Whether a sink writes this lake. Raises OSError where it cannot be asked."""
     try:
@@ -33,9 +37,9 @@ def is_of_sink(storage: Storage) -> bool:
 
 
 def claim_on_the_spot(storage: Storage, record: RunRecord) -> RunRecord:
-    """Claim an attempt for a run that writes the lake itself. Raises LakeError where a sink does."""
+    """Claim an attempt for a run that writes the lake itself. Raises SinksLake where a sink does."""
     if is_of_sink(storage):
-        raise LakeError(
+        raise SinksLake(
             "a sink writes this lake: give the run a lake of its own (lake=, ENTRENAR_LAKE), and send to the "
             "sink by OTEL_EXPORTER_OTLP_ENDPOINT with ENTRENAR_OTLP_SAMPLES=blocks"
         )

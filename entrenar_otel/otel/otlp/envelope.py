@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,13 +12,14 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeL
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from entrenar_otel._version import __version__
-from entrenar_otel.otel.attributes import clean_attributes, clean_text
+from entrenar_otel.otel.attributes import clean_attributes, clean_text, clean_value
 from entrenar_otel.otel.otlp import blocks, names
 from entrenar_otel.otel.otlp.blocks import SampleBlock
 
 #: What OpenTelemetry calls the severities of notes, and their numbers.
 SEVERITIES = {"INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
 _MAX_63 = (1 << 63) - 1
+_PLACE = (names.EPOCH, names.BATCH, names.STEP)
 
 
 class Envelope:
@@ -60,11 +62,16 @@ def event_record(document: Mapping[str, Any], event_id: str) -> LogRecord:
     severity = document.get("severity")
     text = severity if isinstance(severity, str) and severity in SEVERITIES else "INFO"
     given = document.get("attributes")
-    attributes = clean_attributes(given if isinstance(given, dict) else None)
-    for name in (names.EPOCH, names.BATCH, names.STEP):
-        value = document.get(name)
-        if type(value) is int and abs(value) <= _MAX_63:
-            attributes[name] = value
+    attributes = clean_attributes(
+        {key: _text_of_structure(value) for key, value in given.items()} if isinstance(given, dict) else None
+    )
+    place = {
+        name: value for name in _PLACE if type(value := document.get(name)) is int and 0 <= value <= _MAX_63
+    }
+    if attributes.keys().isdisjoint(_PLACE):
+        attributes |= place
+    elif place:
+        attributes[names.EVENT_PLACE] = [place.get(name, -1) for name in _PLACE]
     attributes[names.EVENT_ID] = event_id
     body, at = document.get("body"), _time(document.get("time_ns"))
     return LogRecord(
@@ -78,6 +85,12 @@ def event_record(document: Mapping[str, Any], event_id: str) -> LogRecord:
         trace_id=_id(document.get("trace_id"), 16),
         span_id=_id(document.get("span_id"), 8),
     )
+
+
+def _text_of_structure(value: Any) -> Any:
+    """What has a structure as the same text that a lake has of it (lake/tables/journal.py)."""
+    is_plain = not isinstance(value, dict | list) or (isinstance(value, list) and clean_value(value) == value)
+    return value if is_plain else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def key_values(attributes: Mapping[str, Any]) -> list[KeyValue]:

@@ -10,6 +10,7 @@ from entrenar_otel.otel.otlp import names
 from entrenar_otel.sink.decoding.values import MAX_ATTRIBUTES, MAX_TEXT, attributes_of, value_of, whole
 
 _MAX_32 = (1 << 31) - 1
+_PLACE = (names.EPOCH, names.BATCH, names.STEP)
 _SEVERITIES = (("FATAL", 21), ("ERROR", 17), ("WARN", 13), ("INFO", 9), ("DEBUG", 5), ("TRACE", 1))
 _KNOWN = frozenset({"TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL", "FATAL"})
 _KINDS = ("INTERNAL", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
@@ -20,16 +21,20 @@ def event_of(record: Any, attributes: Mapping[str, Any] | None = None) -> Docume
     """A log record as the document of an event. `attributes` are those of the record, where read already."""
     given = dict(attributes_of(record.attributes) if attributes is None else attributes)
     given.pop(names.EVENT_ID, None)
-    places = {key: given.pop(key, None) for key in (names.EPOCH, names.BATCH, names.STEP)}
+    place = given.pop(names.EVENT_PLACE, None)
+    if isinstance(place, list) and len(place) == len(_PLACE):  # its own attributes have these names
+        places = dict(zip(_PLACE, place, strict=True))
+    else:
+        places = {key: given.pop(key) for key in _PLACE if type(given.get(key)) is int}
     body = value_of(record.body)
     return {
         "name": record.event_name[:MAX_TEXT],
         "time_ns": record.time_unix_nano or record.observed_time_unix_nano,
         "severity": _severity(record),
         "body": body,
-        "epoch": whole(places[names.EPOCH], _MAX_32),
-        "batch": whole(places[names.BATCH], _MAX_32),
-        "step": whole(places[names.STEP]),
+        "epoch": whole(places.get(names.EPOCH), _MAX_32),
+        "batch": whole(places.get(names.BATCH), _MAX_32),
+        "step": whole(places.get(names.STEP)),
         "trace_id": _hex(record.trace_id),
         "span_id": _hex(record.span_id),
         "attributes": given,

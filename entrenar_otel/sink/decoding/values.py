@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -51,3 +52,8 @@ def whole(value: Any, high: int = (1 << 63) - 1) -> int | None:
 def text(value: Any, limit: int) -> str:
     """A text of at most that length; empty of anything else."""
     return value if isinstance(value, str) and len(value) <= limit else ""
+
+
+def text_of(value: Any) -> str:
+    """A value as a tag or an attribute of the lake has it: text as it is, anything else as JSON text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -18,9 +18,13 @@ from entrenar_otel.console import logger
 from entrenar_otel.sink.decoding.sender import Process
 from entrenar_otel.sink.known.intervals import Intervals
 
+#: Of the file in the state folder.
+NAME = "known.sqlite"
 _VERSION = 1
+#: For so many files of the log it is remembered that they are done; no file waits as long.
+_REMEMBERED = 100_000
 _SCHEMA = f"""
-CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE rolled (number INTEGER PRIMARY KEY);
 CREATE TABLE processes (
     id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, rank INTEGER NOT NULL, process TEXT NOT NULL,
     stem TEXT NOT NULL, day TEXT NOT NULL, attempt INTEGER NOT NULL, heard_ns INTEGER NOT NULL,
@@ -36,6 +40,9 @@ CREATE TABLE intervals (
 CREATE TABLE events (process INTEGER, digest BLOB, PRIMARY KEY (process, digest)) WITHOUT ROWID;
 CREATE TABLE spans (
     process INTEGER, digest BLOB, end_ns INTEGER, number INTEGER, PRIMARY KEY (process, digest)
+) WITHOUT ROWID;
+CREATE TABLE foreign_files (
+    day TEXT, run_id TEXT, stem TEXT, files INTEGER, PRIMARY KEY (day, run_id, stem)
 ) WITHOUT ROWID;
 CREATE TABLE requests (digest BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
@@ -84,7 +91,7 @@ class Database:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._path = folder / "known.sqlite"
+        self._path = folder / NAME
         try:
             self._connection = self._open()
         except sqlite3.DatabaseError as error:
@@ -111,7 +118,7 @@ class Database:
                 connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
             elif version != _VERSION:
                 raise sqlite3.DatabaseError(f"it has version {version}, this sink writes {_VERSION}")
-            connection.execute("SELECT count(*) FROM meta").fetchone()
+            connection.execute("SELECT count(*) FROM rolled").fetchone()
         except BaseException:
             connection.close()
             raise
@@ -127,22 +134,27 @@ class Database:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # on a full disk SQLite has rolled back by itself
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     # -- files of the log -------------------------------------------------------------------------
 
     @property
-    def rolled(self) -> int:
-        """The number of the last file of the log whose rows are in the lake; -1 where none is known."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = 'rolled'").fetchone()
-        return -1 if row is None else int(row[0])
+    def is_new(self) -> bool:
+        """Whether no file of the log is known to be in the lake."""
+        return not self._exists("SELECT 1 FROM rolled", [])
+
+    def is_rolled(self, number: int) -> bool:
+        """Whether the rows of this file of the log are in the lake."""
+        return self._exists("SELECT 1 FROM rolled WHERE number = ?", [number])
 
     def set_rolled(self, number: int) -> None:
-        """This file's rows are in the lake."""
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('rolled', ?)", [number])
+        """They are."""
+        self._connection.execute("INSERT OR IGNORE INTO rolled VALUES (?)", [number])
+        self._connection.execute("DELETE FROM rolled WHERE number < ?", [number - _REMEMBERED])
 
     # -- processes --------------------------------------------------------------------------------
 
@@ -204,6 +216,10 @@ class Database:
         """Those that are over, and whose files are not merged yet."""
         return self._processes("NOT is_going AND NOT is_settled", [])
 
+    def with_files(self, least: int) -> list[KnownProcess]:
+        """Those that go on, with so many files that are not merged."""
+        return self._processes("is_going AND files >= ?", [least])
+
     def count_going(self) -> int:
         """How many have not ended."""
         return int(self._connection.execute("SELECT count(*) FROM processes WHERE is_going").fetchone()[0])
@@ -245,6 +261,25 @@ class Database:
         """These are stored now: digest, end, number of the file."""
         rows = ((process, *span) for span in spans)
         self._connection.executemany("INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?)", rows)
+
+    def add_foreign(self, day: str, run_id: str, stem: str) -> None:
+        """There is one more file of a foreign client."""
+        self._connection.execute(
+            "INSERT INTO foreign_files VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET files = files + 1",
+            [day, run_id, stem],
+        )
+
+    def foreign(self, files: int, before_day: str) -> list[tuple[str, str, str]]:
+        """Day, run id and stem of foreign clients with so many files, or with several of an earlier day."""
+        rows = self._connection.execute(
+            "SELECT day, run_id, stem FROM foreign_files WHERE files >= ? OR day < ?", [files, before_day]
+        )
+        return [tuple(row) for row in rows.fetchall()]
+
+    def set_merged(self, day: str, run_id: str, stem: str, *, is_over: bool) -> None:
+        """The files of a foreign client are one now; `is_over`: no others will come."""
+        sql = "DELETE FROM foreign_files" if is_over else "UPDATE foreign_files SET files = 1"
+        self._connection.execute(f"{sql} WHERE day = ? AND run_id = ? AND stem = ?", [day, run_id, stem])
 
     def has_request(self, digest: bytes) -> bool:
         """Whether a foreign client's request is stored."""

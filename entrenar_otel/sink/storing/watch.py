@@ -12,12 +12,17 @@ from entrenar_otel.lake.records.runs import RUNNING, write_record
 from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.sink.known.database import Database, KnownProcess
 from entrenar_otel.sink.storing import records
+from entrenar_otel.sink.storing.foreign_files import FOREIGN
 from entrenar_otel.sink.storing.processes import Processes
 
 #: A run that has said nothing for so long has crashed, as far as anybody can tell from here.
 SILENT_SECONDS = 300.0
 #: So long is remembered what a run has stored that is over.
 REMEMBERED_SECONDS = 7 * 24 * 3600.0
+#: A process with so many new files has some of them merged while it goes on.
+MANY_FILES = 64
+#: A day is over for foreign clients when it is so much later.
+_LATE_NS = 600 * 1_000_000_000
 _NS = 1_000_000_000
 
 
@@ -37,7 +42,7 @@ class Watch:
         self._listens_since_ns = clock_ns()  # before it nobody could be heard
         self._beats: dict[int, float] = {}
 
-    def look(self) -> None:
+    def look(self, *, may_merge: bool = True) -> None:
         """Close the runs that are silent, let others see that the rest live, merge files of ended ones."""
         now = self._clock_ns()
         silent_ns = int(self._silent_seconds * _NS)
@@ -45,9 +50,18 @@ class Watch:
             for known in self._database.going(now - silent_ns):
                 self._close(known)
         self._beat(now)
+        if may_merge:
+            self._merge(now)
+        self._database.forget(now - int(REMEMBERED_SECONDS * _NS))
+
+    def _merge(self, now_ns: int) -> None:
+        for known in self._database.with_files(MANY_FILES):
+            compact(self._storage, *_files_of(known), is_complete=True)
+            known.files = 0
+            self._put(known)
         for known in self._database.unsettled():
             self._settle(known)
-        self._database.forget(now - int(REMEMBERED_SECONDS * _NS))
+        self._merge_foreign(now_ns)
 
     def _close(self, known: KnownProcess) -> None:
         record = self._processes.record(known)
@@ -73,9 +87,23 @@ class Watch:
                 self._beats[known.id] = time.monotonic()
 
     def _settle(self, known: KnownProcess) -> None:
-        compact(self._storage, known.day, known.process.run_id, known.stem, is_complete=True)
+        compact(self._storage, *_files_of(known), is_complete=True)
         record = self._processes.record(known)
         if record is not None:
             remove_beat(self._storage, record)
         known.is_settled, known.files = True, 0
         self._put(known)
+
+    def _merge_foreign(self, now_ns: int) -> None:
+        """As those of processes; once more when their day is over."""
+        today = records.moment(now_ns - _LATE_NS).strftime("%Y-%m-%d")
+        for day, run_id, stem in self._database.foreign(MANY_FILES, before_day=today):
+            is_over = day < today
+            compact(self._storage, day, run_id, stem, is_complete=True, folder=f"{FOREIGN}/")
+            with self._database.transaction():
+                self._database.set_merged(day, run_id, stem, is_over=is_over)
+
+
+def _files_of(known: KnownProcess) -> tuple[str, str, str]:
+    """Day, run id and name of a process's files."""
+    return known.day, known.process.run_id, known.stem
