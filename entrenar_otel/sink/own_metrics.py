@@ -19,9 +19,14 @@ def _lines(receiver: Receiver, loop: RollLoop) -> Iterator[str]:
     for signal in Signal:
         yield f'entrenar_sink_requests_total{{signal="{signal.name.lower()}"}} {receiver.requests[signal]}'
     yield from _family("refused_total", "counter", "Requests refused.")
-    for why, count in sorted(receiver.refused.items()):
+    for why, count in sorted(receiver.refused.copy().items()):
         yield f'entrenar_sink_refused_total{{reason="{why}"}} {count}'
     roller = loop.roller
+    yield from _family(
+        "unstorable_total", "counter", "Acknowledged, and found to be none when it was stored."
+    )
+    for kind, count in sorted(roller.refused.counts.copy().items()) if roller is not None else ():
+        yield f'entrenar_sink_unstorable_total{{kind="{kind}"}} {count}'
     for name, kind, text, value in (
         ("received_bytes_total", "counter", "Bytes acknowledged, decompressed.", receiver.received_bytes),
         ("refused_blocks_total", "counter", "Blocks of samples that are none.", receiver.refused_blocks),

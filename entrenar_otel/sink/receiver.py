@@ -24,6 +24,8 @@ MAX_REQUEST_BYTES = 64 << 20
 MAX_IN_FLIGHT_BYTES = 2 * MAX_REQUEST_BYTES
 #: Past it nothing is taken until the lake has taken something.
 MAX_BACKLOG_BYTES = 8 << 30
+#: Left free on the disk, for what brings the backlog into the lake.
+MIN_FREE_BYTES = 8 << 20
 #: That record at a time: fewer than the roller would leave out.
 MAX_PROCESSES = 5_000
 #: After which one counts no more.
@@ -51,7 +53,7 @@ class Receiver:
         self._log, self._max_backlog_bytes = log, max_backlog_bytes
         self._lock = threading.Lock()
         self._in_flight_bytes = 0
-        self._backlog_bytes, self._looked_at = 0, float("-inf")
+        self._backlog_bytes, self._free_bytes, self._looked_at = 0, 0, float("-inf")
         self._is_stopping = False
         self._max_processes = max_processes
         self._heard: dict[tuple[bytes, ...], float] = {}
@@ -72,6 +74,12 @@ class Receiver:
                 "see the sink's output for what keeps it from writing",
                 retry_seconds=RETRY_SECONDS,
             )
+        if self._free_bytes < MIN_FREE_BYTES:
+            raise Refusal(
+                Why.DISK,
+                f"the sink's disk is full: less than {MIN_FREE_BYTES:,} bytes are free",
+                retry_seconds=RETRY_SECONDS,
+            )
 
     def receive(self, signal: Signal, data: bytes) -> Any:
         """Check a request and keep it, durably; returns the response. Raises Refusal."""
@@ -89,6 +97,7 @@ class Receiver:
             self.requests[signal] += 1
             self.received_bytes += len(data)
             self._backlog_bytes += len(data)
+            self._free_bytes -= len(data)
         return response
 
     def _admit_processes(self, processes: set[tuple[bytes, ...]]) -> None:
@@ -139,6 +148,7 @@ class Receiver:
         if now - self._looked_at > _LOOK_SECONDS:
             self._looked_at = now
             self._backlog_bytes = self._log.backlog_bytes()
+            self._free_bytes = self._log.free_bytes()
         return self._backlog_bytes
 
     def stop(self) -> None:

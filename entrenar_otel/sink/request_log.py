@@ -138,6 +138,11 @@ class RequestLog:
                 total += path.stat().st_size - _HEAD_BYTES
         return max(total, 0)
 
+    def free_bytes(self) -> int:
+        """How much more the disk takes."""
+        found = os.statvfs(self.folder)
+        return found.f_bavail * found.f_frsize
+
     def close(self) -> None:
         """Take no more; what is in the last file is rolled by the next sink on this folder."""
         with self._lock:

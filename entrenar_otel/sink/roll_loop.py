@@ -12,6 +12,7 @@ from typing import Protocol
 
 from entrenar_otel.console import logger
 from entrenar_otel.errors import EntrenarError, guard
+from entrenar_otel.sink.decoding.refused import Refused
 from entrenar_otel.sink.request_log import RequestLog
 
 #: From receipt to the beginning of a roll, at most.
@@ -27,6 +28,8 @@ class Rolling(Protocol):
     #: Values of metrics in the lake, and those that came again.
     samples: int
     repeated: int
+    #: What was acknowledged and could not be stored.
+    refused: Refused
 
     def roll(self, path: Path) -> None:
         """Put a file's rows into the lake. Raises OSError, LakeError, sqlite3.Error: to be tried again."""

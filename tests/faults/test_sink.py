@@ -216,11 +216,11 @@ def test_a_full_disk_refuses_for_now_and_what_was_acknowledged_is_stored(
 ) -> None:
     sink, port = inside(tmp_path / "lake", small_disk / "state", roll_seconds=3600.0)
     filler = small_disk / "filler"
-    filler.write_bytes(bytes(20 << 20))
+    filler.write_bytes(bytes(14 << 20))
     done, refused = send_until_refused(port, 1000)
     assert refused is not None
     assert refused.code() is grpc.StatusCode.UNAVAILABLE
-    assert "the sink cannot keep it now: No space left on device" in str(refused.details())
+    assert "the sink's disk is full: less than 8,388,608 bytes are free" in str(refused.details())
     assert "grpc-status-details-bin" in dict(refused.trailing_metadata())
     filler.unlink()
     sink.stop()  # rolls the rest
@@ -240,7 +240,7 @@ def test_a_full_disk_empties_itself_into_the_lake(
             pass
     _, refused = send_until_refused(port, 1)
     assert refused is not None
-    os.truncate(filler, filler.stat().st_size - (2 << 20))
+    os.truncate(filler, filler.stat().st_size - (10 << 20))
     sent, refusals = set[int](), 0
     end = time.monotonic() + SECONDS
     while len(sent) < 10 or refusals < 3:
@@ -279,3 +279,30 @@ def test_a_lake_that_is_away_holds_up_no_sender_until_the_backlog_is_full(
     sink.stop()
     wanted = [500 * block + step for block in done for step in range(500)]
     assert stored(tmp_path / "lake") == [(seq, float(seq)) for seq in wanted]
+
+
+def test_an_object_store_that_hangs_holds_up_no_sender(
+    relayed: Any, tmp_path: Path, inside: Callable[..., Any]
+) -> None:
+    relay, url = relayed
+    sink, port = inside(url, tmp_path / "state", roll_seconds=0.2)
+    before, refused = send_until_refused(port, 5)
+    assert refused is None
+    relay.silent = True
+    done, refused = send_until_refused(port, 10)
+    assert refused is None
+    end = time.monotonic() + SECONDS
+    while sink.loop.lag_seconds() < 1:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    relay.silent = False
+    while sink.log.backlog_bytes():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    wanted = [500 * block + step for block in {*before, *done} for step in range(500)]
+    table = Lake(url, live=tmp_path / "none").query(
+        "SELECT seq, value FROM metrics WHERE metric = 'loss' ORDER BY seq, value"
+    )
+    assert [(row["seq"], row["value"]) for row in table.to_pylist()] == [
+        (seq, float(seq)) for seq in sorted(wanted)
+    ]

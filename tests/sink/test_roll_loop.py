@@ -5,6 +5,7 @@ import time
 import pytest
 
 from entrenar_otel.errors import LakeError, failures
+from entrenar_otel.sink.decoding.refused import Refused
 from entrenar_otel.sink.request_log import Signal, read_requests
 from entrenar_otel.sink.roll_loop import RollLoop
 
@@ -16,6 +17,7 @@ class Keeper:
 
     def __init__(self):
         self.data, self.settled, self.is_closed = [], 0, False
+        self.refused = Refused()
         self.problem = lambda data: None
 
     def roll(self, path):

@@ -38,6 +38,7 @@ def make(tmp_path):
 
 def test_it_listens_stores_and_says_so(make, tmp_path):
     keeper = Keeper()
+    keeper.refused.counts["blocks"] = 3
     sink = make(keeper)
     line = sink.start()
     assert line.startswith("listening for OTLP, gRPC on 127.0.0.1:")
@@ -66,6 +67,7 @@ def test_it_listens_stores_and_says_so(make, tmp_path):
         ("entrenar_sink_requests_total", "metrics"): 0,
         ("entrenar_sink_requests_total", "traces"): 0,
         ("entrenar_sink_refused_total", "invalid"): 1,
+        ("entrenar_sink_unstorable_total", "blocks"): 3,
         ("entrenar_sink_received_bytes_total",): len(data) + len(block),
         ("entrenar_sink_refused_blocks_total",): 1,
         ("entrenar_sink_samples_total",): 0,
