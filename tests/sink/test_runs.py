@@ -201,3 +201,12 @@ def test_the_end_may_come_before_the_start(lake, receive):
     receive(logs([started(), event("e", "0:8"), *steps(0, 5)]))
     (run,) = lake.query("SELECT state, model_id, started_at < ended_at AS in_order FROM runs").to_pylist()
     assert run == {"state": "completed", "model_id": "digits", "in_order": True}
+
+
+def test_a_command_to_a_run_is_given_where_it_runs(lake, open_roller, roll, cli):
+    import socket
+
+    roll(open_roller(), logs([started(**{names.HOST: socket.gethostname()})]))
+    answer = cli("stop", "r")
+    assert answer.code == 1
+    assert "is in the lake of a sink, which only hears of it: give the command on" in answer.err
