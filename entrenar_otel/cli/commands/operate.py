@@ -135,6 +135,12 @@ def prune(
              for run in runs]
         )  # fmt: skip
         return
+    if not runs:
+        echo(
+            f"nothing to prune in {lake.url}: no run that ended {older_than} ago or earlier "
+            "still has full-rate rows"
+        )
+        return
     verb = "removed" if yes else "would remove"
     for ended in runs:
         echo(
@@ -142,7 +148,7 @@ def prune(
             f"  (ended {ended.ended_at:%Y-%m-%d %H:%M} UTC)"
         )
     total = sum(run.size_bytes for run in runs)
-    hint = "" if yes or not runs else "; nothing was removed: add --yes to remove them"
+    hint = "" if yes else "; nothing was removed: add --yes to remove them"
     echo(f"{counted(len(runs), 'run')}, {total:,} bytes{hint}")
 
 
