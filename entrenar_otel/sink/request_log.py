@@ -194,7 +194,10 @@ class _File:
         return self.length
 
     def sync(self, end: int) -> None:
-        """Return when all up to there is durable. Raises OSError."""
+        """Return when all up to there is durable. Raises OSError.
+
+        One sync at a time: of two on one file, the system tells only one of an error.
+        """
         with self._sync_lock:
             if self._durable >= end:
                 return
