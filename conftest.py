@@ -20,6 +20,8 @@ SLOW = (
     "tests/otel/metrics/test_sdk_minors.py",
     "tests/processors/detectors/test_detector_quality.py",
     "tests/prometheus/test_end_states.py",
+    "tests/sink/test_http_clients.py",
+    "tests/sink/test_http_server.py",
     "tests/test_wheel.py",
 )
 

@@ -94,6 +94,17 @@ def with_ramps(curve: Floats, slope: float, copies: int, random: np.random.Gener
     return Injected(values, places, RAMP_STEPS)
 
 
+def with_freezes(curve: Floats, copies: int, random: np.random.Generator) -> Injected:
+    """From one step of each copy on, always the value of that step; every other one is 0 instead."""
+    values = np.repeat(curve[:, np.newaxis], copies, axis=1)
+    places = []
+    for copy in range(copies):
+        at = int(random.integers(300, len(curve) - RAMP_STEPS - 1))
+        values[at:, copy] = values[at, copy] if copy % 2 else 0.0
+        places.append((copy, at))
+    return Injected(values, places, RAMP_STEPS)
+
+
 def firings(processor: Processor, values: Floats, metric: str = "loss") -> list[Sequence[int]]:
     """The steps at which a fresh processor finds something, for each column of `(n, k)`."""
     series = [Series.of(metric, {"copy": copy}) for copy in range(values.shape[1])]

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 import numpy as np
-from entrenar_processors import DivergenceDetector, Processor, SlidingWindowBaseline, SpikeDetector
+from entrenar_processors import (
+    DivergenceDetector,
+    Processor,
+    SlidingWindowBaseline,
+    SpikeDetector,
+    StuckDetector,
+)
 from entrenar_processors.detectors.zscore import zscores
 from entrenar_processors.stats.robust_window import RobustWindow
 from entrenar_processors.stats.rolling_moments import RollingMoments
@@ -25,6 +31,7 @@ from benchmarks.curves import (
     firings,
     halves,
     nab,
+    with_freezes,
     with_ramps,
     with_spikes,
 )
@@ -41,6 +48,7 @@ SPIKES: dict[str, Inject] = {
         curve, 0.5, 12, random, before=1.0
     ),
 }
+FREEZE: Inject = lambda curve, random: with_freezes(curve, 40, random)  # noqa: E731
 RAMP: Inject = lambda curve, random: with_ramps(curve, 0.002, 40, random)  # noqa: E731
 
 
@@ -81,6 +89,7 @@ def measure() -> Iterator[Row]:
         made: list[tuple[str, Make, float | None]] = [
             ("spike", SpikeDetector, limit(1.5)),
             ("divergence", DivergenceDetector, limit(0.5)),
+            ("stuck", StuckDetector, limit(0.0)),
             ("z-score at 3σ (a measurement)", SlidingWindowBaseline, None),
         ]
         for name, make, allowed in made:
@@ -97,6 +106,9 @@ def measure() -> Iterator[Row]:
             f"{half}: +0.002 a step, missed within 300 steps", limit(0.10), 1 - one.recall, "", _note(one)
         )
         yield Row(f"{half}: +0.002 a step, median delay", limit(100.0), one.delay, "steps")
+        one = quality(StuckDetector, runs, FREEZE)
+        yield Row(f"{half}: constant from one step on, missed", limit(0.0), 1 - one.recall, "", _note(one))
+        yield Row(f"{half}: constant from one step on, median delay", limit(50.0), one.delay, "steps")
     norms = curves(column="grad_norm")
     found, rate = false_events(SpikeDetector, norms, "gradient_norm")
     note = f"{found} findings in {sum(map(len, norms.values())):,} steps"

@@ -36,16 +36,23 @@ def measure() -> Iterator[Row]:
         steps: Counter[str] = Counter()
         told: dict[str, list[int]] = defaultdict(list)
         totals: Counter[float] = Counter()
+        silent: list[int] = []  # of runs that learn from a reward and do not say so
         for run in every:
             found = findings_of(run)
+            is_rl = run.kind == "rl"  # a loop of this kind reports its reward; these recipes kept none
             for seconds in STEP_SECONDS:
-                totals[seconds] += len(alerts_of(found, seconds))
+                totals[seconds] += len(alerts_of(found, seconds, has_reward=is_rl))
             steps[run.kind] += run.steps
-            told[run.kind].append(len(alerts_of(found, STEP_SECONDS[1])))
+            told[run.kind].append(len(alerts_of(found, STEP_SECONDS[1], has_reward=is_rl)))
+            if is_rl:
+                silent.append(len(alerts_of(found, STEP_SECONDS[1])))
         for kind, counts in told.items():
             note = f"{sum(counts)} in {steps[kind]:,} steps; {sum(map(bool, counts))} of {len(counts)} runs"
             rate = 1e4 * sum(counts) / steps[kind]
             yield Row(f"{half}: {kind}, false notifications", None, rate, "per 10k steps", note)
+        note = f"{sum(silent)} in {steps['rl']:,} steps; {sum(map(bool, silent))} of {len(silent)} runs"
+        rate = 1e4 * sum(silent) / steps["rl"]
+        yield Row(f"{half}: rl without its reward, false notifications", None, rate, "per 10k steps", note)
         flat = [n for counts in told.values() for n in counts]
         rate = 1e4 * sum(flat) / steps.total()
         note = f"{sum(flat)} in {steps.total():,} steps of {len(flat)} runs"
@@ -96,9 +103,10 @@ def findings_of(run: Run) -> list[Finding]:
     return sorted(found, key=lambda finding: finding.order)
 
 
-def alerts_of(findings: list[Finding], step_seconds: float) -> list[Alert]:
-    """The alerts that notify, where a step takes so long."""
+def alerts_of(findings: list[Finding], step_seconds: float, *, has_reward: bool = False) -> list[Alert]:
+    """The alerts that notify, where a step takes so long, and a reward is reported as well."""
     policy = policy_of(Config())
+    policy.has_reward = has_reward
     alerts = []
     for finding in findings:
         at = finding.at._replace(time_ns=round(finding.at.step * step_seconds * 1e9))

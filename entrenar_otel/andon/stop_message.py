@@ -24,6 +24,7 @@ _ADVICE = {
     "divergence": "lower the learning rate, clip gradients, or look for bad data in the last batches",
     "spike": "look for bad data in that batch, or lower the learning rate",
     "accuracy_drop": "compare the model with its last good checkpoint",
+    "stuck": "see whether gradients still arrive: the learning rate, detached tensors, NaN shown as 0.0",
     "silent": "look at the member that is named: its input, its gradients, its warnings",
     "budget": "profile that part, or raise the limit in renacer.toml",
     "threshold": "find out why it crossed the limit, or change the limit in renacer.toml",

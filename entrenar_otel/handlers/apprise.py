@@ -13,6 +13,7 @@ from typing import Any
 
 from entrenar_processors.alert import Alert, Level
 
+from entrenar_otel.delivery.exchange import Exchange
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.handlers.endpoint import (
     Temporary,
@@ -21,7 +22,6 @@ from entrenar_otel.handlers.endpoint import (
     retrying,
     unobserved,
 )
-from entrenar_otel.handlers.exchange import Exchange
 from entrenar_otel.handlers.handler import Notice, checked_level
 from entrenar_otel.handlers.log import one_line
 from entrenar_otel.redact import origin_of, printable_line, without_credentials

@@ -11,17 +11,16 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from entrenar_otel._version import __version__
+from entrenar_otel.delivery.exchange import Exchange
 from entrenar_otel.delivery.proxy import proxy_for
+from entrenar_otel.delivery.retry_after import retry_after_seconds
 from entrenar_otel.errors import ConfigError, DeliveryError
-from entrenar_otel.handlers.exchange import Exchange
 from entrenar_otel.otel.sdk_seams import suppress_instrumentation
 from entrenar_otel.redact import origin_of, without_secrets
 
@@ -227,21 +226,6 @@ def retrying(deadline_seconds: float) -> Retrying:
         wait=wait,
         reraise=True,
     )
-
-
-def retry_after_seconds(text: str) -> float:
-    """A Retry-After header: seconds, or a date; 0 where it is neither.
-
-    >>> retry_after_seconds("120"), retry_after_seconds("Wed, 21 Oct 2015 07:28:00 GMT")
-    (120.0, 0.0)
-    """
-    if text.strip().isascii() and text.strip().isdigit():
-        return float(text[:20])
-    try:
-        when = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return 0.0
-    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def checked_url(url: str, source: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 
@@ -22,38 +22,72 @@ from entrenar_otel.lake.tables.schema import METRICS, METRICS_IN_MEMORY, NOTES, 
 MAX_ROWS_AT_CLOSE = 5_000_000
 #: Events and spans are merged in memory.
 _MAX_JOURNAL_ROWS = 1_000_000
+#: Smaller files are merged with others in any case.
+_SMALL_BYTES = 1 << 20
+#: Larger ones are left as they are where more may come: some five million rows, merged in a second or two.
+_LARGE_BYTES = 32 << 20
 
 
-def compact(storage: Storage, day: str, run_id: str, process: str, max_rows: int | None = None) -> int:
+def compact(
+    storage: Storage,
+    day: str,
+    run_id: str,
+    process: str,
+    max_rows: int | None = None,
+    *,
+    is_complete: bool = False,
+    folder: str = "",
+) -> int:
     """Merge the files of one ended process; returns how many were replaced (0: nothing to do).
 
     The new file's name says what it replaces, so that no reader counts a row twice between its
-    rename and the removal of the others.
+    rename and the removal of the others. `is_complete`: numbers between those of its files stand for
+    nothing, as in a sink's lake, where others have sent then; and more files may come, so that large ones
+    are left as they are. `folder`, with a `/`, is that of the tables.
     """
-    replaced = _compact_table(storage, "metrics", day, run_id, process, max_rows)
+
+    def of(table: str, limit: int | None) -> int:
+        place = run_folder(f"{folder}{table}", day, run_id)
+        for left in list_replaced(storage, place):  # by a compaction that was killed
+            if left.process == process:
+                storage.remove(left.name)
+        if table == "metrics" and any(file.process == process for file in list_pruned(storage, day, run_id)):
+            return 0  # being pruned: a file of summaries must hold whole files
+        mine = [file for file in list_folder(storage, place) if file.process == process]
+        if is_complete:
+            return _merge(storage, table, place, [_recent(storage, mine)], limit)
+        whole: list[DataFile] = []
+        if table in NOTES and len(mine) > 1:  # a segment without spans has no file of spans, which is no gap
+            metrics = list_folder(storage, run_folder(f"{folder}metrics", day, run_id))
+            whole = [file for file in metrics if file.process == process]
+        return _merge(storage, table, place, consecutive(mine, whole), limit)
+
     limit = _MAX_JOURNAL_ROWS if max_rows is None else min(max_rows, _MAX_JOURNAL_ROWS)
-    return replaced + sum(_compact_table(storage, table, day, run_id, process, limit) for table in NOTES)
+    return of("metrics", max_rows) + sum(of(table, limit) for table in NOTES)
 
 
-def _compact_table(
-    storage: Storage, table: str, day: str, run_id: str, process: str, max_rows: int | None
+def _recent(storage: Storage, files: list[DataFile]) -> list[DataFile]:
+    """The last files, back to one that is larger than all that follow it: so a row is rewritten few times."""
+    total = 0
+    for at in range(len(files) - 1, -1, -1):
+        size = storage.size_bytes(files[at].name)
+        if size > min(max(total, _SMALL_BYTES), _LARGE_BYTES):
+            return files[at + 1 :]
+        total += size
+    return files
+
+
+def _merge(
+    storage: Storage, table: str, folder: str, stretches: Iterable[list[DataFile]], max_rows: int | None
 ) -> int:
-    folder = run_folder(table, day, run_id)
-    for left in list_replaced(storage, folder):  # by a compaction that was killed
-        if left.process == process:
-            storage.remove(left.name)
-    if table == "metrics" and any(file.process == process for file in list_pruned(storage, day, run_id)):
-        return 0  # being pruned: a file of summaries must hold whole files
+    """Make one file of each of these stretches; returns how many files were replaced."""
     replaced = 0
-    mine = [file for file in list_folder(storage, folder) if file.process == process]
-    whole: list[DataFile] = []
-    if table in NOTES and len(mine) > 1:  # a segment without spans has no file of spans, which is no gap
-        metrics = list_folder(storage, run_folder("metrics", day, run_id))
-        whole = [file for file in metrics if file.process == process]
-    for files in consecutive(mine, whole):
-        name = f"{folder}/{process}-{files[0].first:06d}_{files[-1].last:06d}.parquet"
+    for files in stretches:
+        if len(files) < 2:
+            continue
+        name = f"{folder}/{files[0].process}-{files[0].first:06d}_{files[-1].last:06d}.parquet"
         try:
-            if len(files) < 2 or not _may_merge(storage, table, files, max_rows):
+            if not _may_merge(storage, table, files, max_rows):
                 continue
             rows = _joined(storage, table, files) if table in NOTES else _merged(storage, files)
             storage.write(name, NOTES.get(table, METRICS), rows)
@@ -201,7 +235,10 @@ def _batches(tables: list[pa.Table]) -> list[pa.RecordBatch]:
 def _sorted_by_tags(table: pa.Table) -> pa.Table:
     tags = table.column("tags").combine_chunks()
     if not len(tags.values if isinstance(tags, pa.MapArray) else tags.chunk(0).values):
-        return table  # no tags: the files follow each other in time
+        seq = table.column("seq").to_numpy()
+        if (seq[1:] >= seq[:-1]).all():
+            return table  # no tags: the files follow each other in time
+        return table.sort_by("seq")  # but where requests to a sink overtook each other
     keys = pa.array([re.sub(r"[\[\]()]", "", str(sorted(pairs))) for pairs in tags.to_pylist()])
     order = pc.sort_indices(
         pa.table({"tags": keys, "seq": table.column("seq")}),

@@ -25,7 +25,6 @@ from entrenar_otel.lake.records.runs import (
     CRASHED,
     RUNNING,
     RunRecord,
-    claim,
     find_records,
     new_record,
     read_record,
@@ -34,6 +33,7 @@ from entrenar_otel.lake.records.runs import (
     write_record,
 )
 from entrenar_otel.lake.records.statement import ended_as_said, record_said
+from entrenar_otel.lake.records.writer import claim_on_the_spot
 from entrenar_otel.lake.sql.live import LiveSegment, decode_snapshot, read_segment, segment_paths
 from entrenar_otel.lake.store.catalog import list_folder, list_pruned, run_folder
 from entrenar_otel.lake.store.skipped import name_skipped
@@ -45,6 +45,7 @@ from entrenar_otel.recording.process.life import Hold, Life, LockFile, lock_of
 from entrenar_otel.recording.process.lock import try_lock
 from entrenar_otel.recording.process.origin import is_local
 from entrenar_otel.recording.segment import Snapshot
+from entrenar_otel.recording.unsent import keep_unsent
 
 #: Why a dead process's run and spans ended.
 _REASON = "the process ended without closing its run"
@@ -145,7 +146,7 @@ def _claimed(storage: Storage, snapshot: Snapshot) -> int:
             pid=int(header.get("pid", 0)),
             git_commit=None,
         )
-    return claim(storage, run).attempt
+    return claim_on_the_spot(storage, run).attempt
 
 
 def _set_aside(path: Path, error: SegmentError) -> None:
@@ -187,8 +188,9 @@ def _recover_one(storage: Storage, path: Path, dead: Dead) -> tuple[Recovered, d
             storage.write(name, schema, batches)
     if segment.damage_note:
         logger.warning("%s", segment.damage_note)
+        keep_unsent(path, header, copy=True)
         _keep_evidence(path)
-    else:
+    elif not keep_unsent(path, header):
         path.unlink(missing_ok=True)
     done = Recovered(
         path,
@@ -253,7 +255,7 @@ def _close_dead(storage: Storage, live: Path, ended: dict[str, datetime], dead: 
                 if record is None and path.stem in ended and not storage.size_bytes(name):
                     record = record_said(about)  # somebody has removed it: these rows would be of no run
             elif (run := record_from(about.get("run"))) is not None:  # the lake had not answered yet
-                record = claim(storage, run) if run.process == path.stem else None
+                record = claim_on_the_spot(storage, run) if run.process == path.stem else None
             else:  # it died before it could say so: without its lock, nothing would prove that
                 record = next(
                     (candidate for candidate in find_records(storage) if candidate.process == path.stem), None

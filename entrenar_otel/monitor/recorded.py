@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.metrics.sdk_reader import SdkReader
     from entrenar_otel.otel.traces.run_spans import RunSpans
     from entrenar_otel.run.keeper import Keeper
+    from entrenar_otel.run.log_export import LogExport
     from entrenar_otel.run.open_run import OpenRun
 
 
@@ -158,6 +160,7 @@ class RecordedRun:
         import_sdk()
         from entrenar_otel.otel.environment import assumed
         from entrenar_otel.run.keeper import CLAIM_SECONDS
+        from entrenar_otel.run.log_export import LogExport, resource_of_record
 
         lake, process = self.answers.lake, new_process_name()
         lifetime.starting(self._owner)
@@ -167,12 +170,17 @@ class RecordedRun:
         keeper = self.keeper = self._make_keeper(lake, process, lock)
         self.answers.current_record = lambda: keeper.record
         keeper.start(0.0 if lake.is_late else CLAIM_SECONDS)
+        with assumed(*self.request.settings.otlp):
+            logs = LogExport.find(max_backlog_bytes=self.request.settings.max_backlog_bytes)
+            header = keeper.header()
+            if logs is not None:
+                header |= logs.header(resource_of_record(keeper.record, os.environ, process_started()))
         with naming(lake.live):
-            self.recorder.open(lake.live, keeper.header(), process)
+            self.recorder.open(lake.live, header, process)
         keeper.state_claim()  # where it answered meanwhile
         self._install()
         with assumed(*self.request.settings.otlp):
-            run = self.open = self._open_run(keeper)
+            run = self.open = self._open_run(keeper, logs)
         if run.pipeline is not None:
             self.alerts.connect(run.pipeline)
         self.answers.heartbeat = run.heartbeat
@@ -214,7 +222,7 @@ class RecordedRun:
         )
         return Keeper(self.recorder, lake, record, lock, retention_days=request.settings.retention_days)
 
-    def _open_run(self, keeper: Keeper) -> OpenRun:
+    def _open_run(self, keeper: Keeper, logs: LogExport | None) -> OpenRun:
         from entrenar_otel.run.open_run import OpenRun, budgets_of
 
         return OpenRun(
@@ -231,6 +239,7 @@ class RecordedRun:
             on_tick=(lambda: None) if self._quiet else self.progress.draw,
             make_pipeline=self._make_pipeline,
             budgets=budgets_of(self.request.settings),
+            logs=logs,
         )
 
     def _make_pipeline(self, run: OpenRun) -> AlertPipeline:

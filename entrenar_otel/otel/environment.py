@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 T = TypeVar("T")
-Signal = Literal["traces", "metrics"]
+Signal = Literal["traces", "metrics", "logs"]
 
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
-_INSTALL = "pip install 'entrenar-otel[otlp]'"
+INSTALL = "pip install 'entrenar-otel[otlp]'"
 
 
 @contextlib.contextmanager
@@ -116,14 +116,14 @@ def _made(signal: Signal, names: list[str], kind: type[Any], environ: Mapping[st
             if entry_point is None:
                 known = sorted({point.name for point in entry_points(group=group)} | {"none"})
                 logger.warning(
-                    "%s is not installed; available: %s. For OTLP: %s", asked, ", ".join(known), _INSTALL
+                    "%s is not installed; available: %s. For OTLP: %s", asked, ", ".join(known), INSTALL
                 )
                 continue
             make = entry_point.load()
             shield_exporters()  # those that were imported just now
             exporter = make(**_direct(make, signal, environ))
         except Exception as error:
-            hint = f" ({_INSTALL})" if isinstance(error, ImportError) else ""
+            hint = f" ({INSTALL})" if isinstance(error, ImportError) else ""
             text = without_secrets(str(error))
             logger.warning("%s cannot be used: %s: %s%s", asked, type(error).__name__, text, hint)
             continue
@@ -178,35 +178,35 @@ def wants_prometheus(environ: Mapping[str, str]) -> PageAddress | None:
     variable, expected = "OTEL_EXPORTER_PROMETHEUS_PORT", "a port from 0 to 65535, or 9464+ for the next free"
     given = environ.get(variable, "").strip()
     start = given.removesuffix("+")
-    port = _number(environ if start == given else {variable: start}, variable, 9464, expected, 0, 65535)
+    port = number_of(environ if start == given else {variable: start}, variable, 9464, expected, 0, 65535)
     return PageAddress(host, int(port), start != given)
 
 
 def linger_seconds(environ: Mapping[str, str], default: float) -> float:
     """How long `/metrics` stays after the end of a run for one last scrape, at most 15 s."""
-    return _number(environ, "ENTRENAR_METRICS_LINGER", default, "seconds from 0 to 15", 0, 15)
+    return number_of(environ, "ENTRENAR_METRICS_LINGER", default, "seconds from 0 to 15", 0, 15)
 
 
 def export_interval_seconds(environ: Mapping[str, str]) -> float:
     """How often aggregates are exported: OTEL_METRIC_EXPORT_INTERVAL (ms), default 5 s."""
-    return _number(environ, "OTEL_METRIC_EXPORT_INTERVAL", 5000, "milliseconds, at least 1") / 1000
+    return number_of(environ, "OTEL_METRIC_EXPORT_INTERVAL", 5000, "milliseconds, at least 1") / 1000
 
 
 def export_timeout_seconds(environ: Mapping[str, str]) -> float:
     """How long one export may take: OTEL_METRIC_EXPORT_TIMEOUT (ms), default 30 s."""
-    return _number(environ, "OTEL_METRIC_EXPORT_TIMEOUT", 30000, "milliseconds, at least 1") / 1000
+    return number_of(environ, "OTEL_METRIC_EXPORT_TIMEOUT", 30000, "milliseconds, at least 1") / 1000
 
 
 def span_export_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     """OTEL_BSP_* as arguments of SpanPipeline; only of those that are set."""
     settings: dict[str, Any] = {}
-    if (delay := _number(environ, "OTEL_BSP_SCHEDULE_DELAY", 0, "milliseconds, at least 1")) > 0:
+    if (delay := number_of(environ, "OTEL_BSP_SCHEDULE_DELAY", 0, "milliseconds, at least 1")) > 0:
         settings["delay_seconds"] = delay / 1000
     for variable, name in (
         ("OTEL_BSP_MAX_QUEUE_SIZE", "max_queue"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "max_batch"),
     ):
-        if (size := int(_number(environ, variable, 0, "a whole number, at least 1"))) > 0:
+        if (size := int(number_of(environ, variable, 0, "a whole number, at least 1"))) > 0:
             settings[name] = size
     return settings
 
@@ -217,7 +217,7 @@ def histogram_aggregation(environ: Mapping[str, str]) -> Literal["explicit", "ex
         "explicit_bucket_histogram": "explicit",
         "base2_exponential_bucket_histogram": "exponential",
     }
-    return _choice(environ, "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", choices)
+    return choice_of(environ, "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", choices)
 
 
 #: OTEL_LOG_LEVEL, as OpenTelemetry's other languages have it.
@@ -236,7 +236,7 @@ _LEVELS = {
 def heed_log_level(environ: Mapping[str, str]) -> None:
     """OTEL_LOG_LEVEL: the level from which our logger speaks, unless the program has set one."""
     if environ.get("OTEL_LOG_LEVEL", "").strip():
-        logger.default_level(_choice(environ, "OTEL_LOG_LEVEL", _LEVELS))
+        logger.default_level(choice_of(environ, "OTEL_LOG_LEVEL", _LEVELS))
 
 
 def name_unsupported(environ: Mapping[str, str], *, has_other: bool) -> None:
@@ -252,24 +252,18 @@ def name_unsupported(environ: Mapping[str, str], *, has_other: bool) -> None:
             logger.warning("%s=%s: %s", variable, without_secrets(environ[variable]), text)
 
 
-_NO_LOGS = (
-    "entrenar-otel exports metrics and spans, but no log records. The run's events are in the lake "
-    "(entrenar-otel events) and in its spans"
-)
 _NO_FILE = (
     "entrenar-otel reads the OTEL_* variables (docs/otel.md), and no configuration file of OpenTelemetry's. "
     "Under opentelemetry-instrument, what that file sets up is used"
 )
 _UNSUPPORTED = {
-    "OTEL_LOGS_EXPORTER": _NO_LOGS,
-    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": _NO_LOGS,
     "OTEL_CONFIG_FILE": _NO_FILE,
     "OTEL_EXPERIMENTAL_CONFIG_FILE": _NO_FILE,
 }
 _named: set[str] = set()
 
 
-def _number(
+def number_of(
     environ: Mapping[str, str],
     name: str,
     default: float,
@@ -277,6 +271,7 @@ def _number(
     least: float = 1,
     most: float = 86_400_000,
 ) -> float:
+    """The number in a variable; warns of what is none, or out of bounds."""
     given = environ.get(name, "").strip()
     if not given:
         return default
@@ -290,7 +285,8 @@ def _number(
     return default
 
 
-def _choice(environ: Mapping[str, str], name: str, choices: Mapping[str, T]) -> T:
+def choice_of(environ: Mapping[str, str], name: str, choices: Mapping[str, T]) -> T:
+    """What a variable chooses, by default the first; warns of a word that is no choice."""
     default = next(iter(choices))
     given = environ.get(name, "").strip().lower()
     if given and given not in choices:

@@ -52,6 +52,7 @@ def resource_of(
         "training.run.attempt": attempt,
         "training.model.id": model_id,
         "training.model.version": version,
+        "training.process.id": process or None,
         "training.process.rank": rank,
         "training.process.world_size": world_size,
         "process.pid": os.getpid(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from zlib import adler32
@@ -70,6 +70,18 @@ class Scan:
     records: int
     #: Where the last valid one ends, in bytes.
     end: int
+
+    def part(self, low: int, high: int) -> Scan:
+        """Some of its samples, and none of its notes."""
+        cut = slice(low, high)
+        return replace(
+            self,
+            heads=self.heads[cut],
+            lengths=self.lengths[cut],
+            layout_ids=self.layout_ids[cut],
+            seq=self.seq[cut],
+            note_words=(),
+        )
 
 
 def decode(
@@ -150,6 +162,11 @@ def scan(
         len(seq) + lost,
         stop,
     )
+
+
+def samples_of(words: Words, found: Scan, layouts: dict[int, Layout]) -> Samples:
+    """The samples of a scan, or of a part of one."""
+    return Samples(_blocks(words, found, layouts)[0])
 
 
 def count_records(words: Words, start: int, end: int) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import struct
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import adler32
 
 import numpy as np
@@ -325,6 +326,42 @@ def _addendum(head: bytes, at: int) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
+class Head(NamedTuple):
+    """The beginning of a segment's file, and how long that is."""
+
+    header: dict[str, Any]
+    first_seq: int
+    synced_to: int
+    size: int
+    page: bytes
+
+    @classmethod
+    def of(cls, file: io.RawIOBase, path: Path) -> Head:
+        """Read it from an open file, which is behind it then. Raises OSError, SegmentError."""
+        size = os.fstat(file.fileno()).st_size  # first: it may be parked meanwhile, and says so then
+        head = file.read(HEADER_BYTES) or b""
+        if len(head) < HEADER_BYTES:
+            raise SegmentError(f"{path} has {len(head)} bytes, a segment at least {HEADER_BYTES}")
+        magic, first_seq, synced_to, length, checksum = _HEADER.unpack_from(head)
+        if magic != _MAGIC and magic[:-1] == _MAGIC[:-1] and magic[-1:].isdigit():
+            raise NewerFormat(
+                f"{path} was written by another version of entrenar-otel: it is left alone; "
+                "update entrenar-otel to read it"
+            )
+        text = head[_HEADER.size : _HEADER.size + length]
+        if magic != _MAGIC or _checksum(first_seq, text) != checksum:
+            raise SegmentError(f"the header of {path} is damaged")
+        try:
+            header = check_format(path, json.loads(text))
+            header = header | _addendum(head, _CLAIM_AT) | _addendum(head, _CUT_AT)
+        except (ValueError, RecursionError):
+            raise SegmentError(f"the header of {path} is no JSON") from None
+        check_format(path, header)
+        if first_seq < 0:
+            raise SegmentError(f"the header of {path} has a negative number of its first record")
+        return cls(header, first_seq, synced_to, size, head)
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A segment as everybody else sees it: a copy of its bytes at one moment."""
@@ -344,35 +381,16 @@ class Snapshot:
         FileNotFoundError (it was handed over), another OSError or SegmentError.
         """
         with open(open_plain(path), "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size  # first: it may be parked meanwhile, and says so then
-            head = file.read(HEADER_BYTES)
-            if len(head) < HEADER_BYTES:
-                raise SegmentError(f"{path} has {len(head)} bytes, a segment at least {HEADER_BYTES}")
-            magic, first_seq, synced_to, length, checksum = _HEADER.unpack_from(head)
-            if magic != _MAGIC and magic[:-1] == _MAGIC[:-1] and magic[-1:].isdigit():
-                raise NewerFormat(
-                    f"{path} was written by another version of entrenar-otel: it is left alone; "
-                    "update entrenar-otel to read it"
-                )
-            text = head[_HEADER.size : _HEADER.size + length]
-            if magic != _MAGIC or _checksum(first_seq, text) != checksum:
-                raise SegmentError(f"the header of {path} is damaged")
-            try:
-                header = check_format(path, json.loads(text))
-                header = header | _addendum(head, _CLAIM_AT) | _addendum(head, _CUT_AT)
-            except (ValueError, RecursionError):
-                raise SegmentError(f"the header of {path} is no JSON") from None
-            check_format(path, header)
-            if first_seq < 0:
-                raise SegmentError(f"the header of {path} has a negative number of its first record")
+            head = Head.of(file, path)
+            header, size = head.header, head.size
             if not wanted(header):
                 return None
             whole = min(size, max(header["bytes"], HEADER_BYTES))  # more than it was made with is not ours
             data = np.zeros(whole // 8, dtype="<u8")
-            data[: HEADER_BYTES // 8] = np.frombuffer(head, dtype="<u8")
+            data[: HEADER_BYTES // 8] = np.frombuffer(head.page, dtype="<u8")
             file.readinto(data[HEADER_BYTES // 8 :].data.cast("B"))
         cut_bytes = 0 if header.get("grows") else max(0, header["bytes"] - size)
-        return cls(path, header, first_seq, synced_to, data, cut_bytes)
+        return cls(path, header, head.first_seq, head.synced_to, data, cut_bytes)
 
     @property
     def process(self) -> str:

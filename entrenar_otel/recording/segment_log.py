@@ -421,6 +421,11 @@ class SegmentLog:
             return samples
 
     @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments that are not handed over, oldest first."""
+        return self._segments
+
+    @property
     def waiting(self) -> int:
         """How many complete segments wait for the lake, drained or not."""
         return sum(segment.end is not None for segment in self._segments)

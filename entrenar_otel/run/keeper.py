@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 import time
@@ -17,11 +18,13 @@ from entrenar_otel.lake.hand_over import hand_over
 from entrenar_otel.lake.holdings import Holdings
 from entrenar_otel.lake.lake import Lake
 from entrenar_otel.lake.records.pulse import BEAT_SECONDS, as_seen, remove_beat, write_beat
-from entrenar_otel.lake.records.runs import RUNNING, RunRecord, claim, find_records, write_record
+from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records, write_record
 from entrenar_otel.lake.records.statement import end_of, statement_of
+from entrenar_otel.lake.records.writer import SinksLake, claim_on_the_spot
 from entrenar_otel.lake.recover import Recovered
 from entrenar_otel.recording.process.lock import ProcessLock
 from entrenar_otel.recording.recorder import Recorder
+from entrenar_otel.recording.unsent import keep_unsent, leaves
 
 if TYPE_CHECKING:
     from entrenar_otel.recording.segment import Segment
@@ -61,6 +64,8 @@ class Keeper:
         self.worker = Worker("entrenar-lake", self._work, finish=self._finish)
         self.on_claimed: Callable[[RunRecord], None] = lambda _record: None
         self.on_recovered: Callable[[Recovered], None] = lambda _found: None
+        #: Whether the lake is a sink's, which no run writes.
+        self.is_refused = False
         #: Whether the end of the run is in the lake.
         self.is_kept = False
         self._recorder, self._lock = recorder, lock
@@ -147,6 +152,11 @@ class Keeper:
         self._end = end_of(state, reason, now, self._recorder.dropped)
         self._state()
 
+    @property
+    def ended_at(self) -> str | None:
+        """When the run ended, by what was said of it; None before."""
+        return None if self._end is None else str(self._end["at"])
+
     def begin_end(self) -> None:
         """Ask for the last round: the last segments and the end of the run."""
         self._retry_at = 0.0
@@ -174,7 +184,7 @@ class Keeper:
                     self._beat()
                 self._failed = False
             except Exception as error:
-                self._failed = True
+                self._failed, self.is_refused = True, isinstance(error, SinksLake)
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
                 self._warn(f"cannot be written ({error})")
             self._is_tried.set()
@@ -186,7 +196,7 @@ class Keeper:
 
     def _claim(self) -> None:
         if not self.record.is_claimed:
-            self._take(claim(self.lake.storage, self.record))
+            self._take(claim_on_the_spot(self.lake.storage, self.record))
             with guard("claim"):
                 self._name_other()
 
@@ -241,10 +251,20 @@ class Keeper:
                 )
                 if rows:
                     self._holdings.add(int(segment.header["number"]))
-                self._recorder.release(segment, unlink=True)
+                self._recorder.release(segment, unlink=not self._is_unsent(segment))
             finally:
                 self._busy = None
             _give_back_memory()
+
+    def _is_unsent(self, segment: Segment) -> bool:
+        """Whether a segment that is in the lake must still leave by OTLP, and is kept for that."""
+        if not leaves(segment.header):
+            return False
+        with contextlib.suppress(OSError):  # no room: it stays as long as it is
+            segment.park()
+        with contextlib.suppress(FileNotFoundError):  # somebody has removed it
+            return keep_unsent(segment.path, segment.header)
+        return False
 
     def _beat(self) -> None:
         """Let other hosts see that this run lives."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,16 @@ from entrenar_otel.delivery.deadline import Deadline
 from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
 from entrenar_otel.errors import guard
 from entrenar_otel.identity.process import process_started
-from entrenar_otel.lake.tables.schema import Owner
 from entrenar_otel.otel.environment import name_unsupported, span_export_settings, span_exporters
 from entrenar_otel.otel.metrics.exemplar_views import SampleReservoir
 from entrenar_otel.otel.metrics.pipeline import MetricsPipeline
-from entrenar_otel.otel.resource import resource_of
+from entrenar_otel.otel.otlp import names
 from entrenar_otel.otel.traces.global_provider import foreign_provider
 from entrenar_otel.otel.traces.run_spans import RunSpans
 from entrenar_otel.otel.traces.warnings_capture import WarningCapture
 from entrenar_otel.run import lifetime
 from entrenar_otel.run.heartbeat import Heartbeat
+from entrenar_otel.run.log_export import resource_of_record, started_attributes
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.metrics.registry import Registry
     from entrenar_otel.otel.metrics.republish import Republisher
     from entrenar_otel.otel.metrics.sdk_reader import SdkReader
+    from entrenar_otel.otel.otlp.exporter import LogExporter
     from entrenar_otel.recording.recorder import Recorder
     from entrenar_otel.records import MetricsEmitter
     from entrenar_otel.run.keeper import Keeper
+    from entrenar_otel.run.log_export import LogExport
     from entrenar_otel.run.settings import RunSettings
 
 #: How long the end of a run may take in all, whatever hangs together. What is not in the lake then is safe,
@@ -53,6 +55,8 @@ _END_SECONDS = 18.0
 _LAST_PULL_SECONDS = _HEARTBEAT_SECONDS = 3.0
 _RECEIVER_SECONDS = 5.0
 _EXPORTER_SECONDS = 2.0
+#: What log records have of it, beside the rest.
+_LOGS_SECONDS = 5.0
 #: How long `/metrics` stays at most for one last scrape, beside the rest; in a notebook not at all.
 _LINGER_SECONDS = 15.0
 
@@ -76,6 +80,7 @@ class OpenRun:
         on_tick: Callable[[], None],
         make_pipeline: Callable[[OpenRun], AlertPipeline],
         budgets: BudgetWatch | None = None,
+        logs: LogExport | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.keeper, record = keeper, keeper.record
@@ -84,7 +89,7 @@ class OpenRun:
         self._providers, self._source = providers, source
         self._on_tick = on_tick
         self._environ = environ
-        resource = self._resource(record.owner, record.model_id, record.version, process_started())
+        resource = resource_of_record(record, environ, process_started())
         self.metrics = MetricsPipeline(
             recorder=recorder,
             registry=registry,
@@ -98,6 +103,12 @@ class OpenRun:
         )
         self.losses = self.metrics.state.losses
         self._watch_losses()
+        self._log_settings = None if logs is None else logs.settings
+        self.logs = (
+            None
+            if logs is None
+            else logs.exporter(recorder, record, self.losses, self.metrics.state.failures)
+        )
         self.spans = self._make_spans(resource, step_spans=step_spans)
         self.spans.spent = self.metrics.overhead.spent
         self._capture = WarningCapture(self._warn, span=self.spans.current_attributes)
@@ -135,21 +146,6 @@ class OpenRun:
     def _republishers(self) -> list[Republisher]:
         """Of the providers that are somebody else's: they show our metrics there."""
         return [provider.publisher for provider in self._providers if provider.publisher is not None]
-
-    def _resource(
-        self, owner: Owner, model_id: str | None, version: str | None, process_created: datetime
-    ) -> Resource:
-        return resource_of(
-            run_id=owner.run_id,
-            attempt=owner.attempt or None,
-            process=self.record.process,
-            rank=owner.rank,
-            world_size=max(self.record.world_size, owner.rank + 1),
-            model_id=model_id,
-            version=version,
-            process_created=process_created,
-            environ=self._environ,
-        )
 
     def _make_spans(self, resource: Resource, *, step_spans: bool) -> RunSpans:
         is_global = self._source is None
@@ -195,11 +191,14 @@ class OpenRun:
             lifetime.at_last(_wait_for_scrapes)
         for provider in self._providers:
             provider.show(self.metrics)
-        self.spans.start(self._attributes())
+        self.spans.start(self._attributes(), started_attributes(self.record, self._log_settings))
         self._capture.install()
         if self.pipeline is not None:
             self.pipeline.start()
         self.heartbeat.start()
+        if self.logs is not None:
+            with guard("otlp logs"):
+                self.logs.start()
 
     def _attributes(self) -> dict[str, Any]:
         record = self.record
@@ -223,9 +222,17 @@ class OpenRun:
 
     def _export_recovered(self, recovered: Recovered) -> None:
         """The spans of a dead run, which recovery has ended, leave from here with the ids they had."""
-        resource = self._resource(
-            Owner(recovered.run_id, recovered.attempt, recovered.rank), None, None, self.record.started_at
+        process = recovered.path.stem.rpartition("-")[0]
+        record = replace(
+            self.record,
+            run_id=recovered.run_id,
+            attempt=recovered.attempt,
+            rank=recovered.rank,
+            process=process,
+            model_id=None,
+            version=None,
         )
+        resource = resource_of_record(record, self._environ, record.started_at)
         self.spans.export_documents(recovered.spans, resource)
 
     def _on_clock_step(self, shift_ns: int) -> None:
@@ -240,12 +247,17 @@ class OpenRun:
 
     def _after_tick(self, seconds: float, rows: int) -> None:
         self.metrics.overhead.watch(self._recorder.bound_functions)
-        self.metrics.after_tick(seconds, rows, self.heartbeat.cpu_seconds + self.keeper.worker.cpu_seconds)
+        self.metrics.after_tick(seconds, rows, self._cpu_seconds())
         if self.pipeline is not None:
             with guard("alert pipeline"):
                 self.pipeline.on_tick()
         with guard("progress"):
             self._on_tick()
+
+    def _cpu_seconds(self) -> float:
+        """What our threads have used."""
+        logs = 0.0 if self.logs is None else self.logs.worker.cpu_seconds
+        return self.heartbeat.cpu_seconds + self.keeper.worker.cpu_seconds + logs
 
     def flush(self, timeout_seconds: float) -> bool:
         """Drain, make durable and export what is there now; False where that was not done in time."""
@@ -278,7 +290,8 @@ class OpenRun:
             with guard("alert pipeline"):
                 self.heartbeat.collect()  # the last samples are judged like all others
                 self.pipeline.close()
-        self.spans.end(state, reason, error)
+        ended = {names.ENDED_AT: self.keeper.ended_at, names.DROPPED: self._recorder.dropped}
+        self.spans.end(state, reason, error, ended)
 
     def end(self, state: str) -> None:
         """Drain the rest, bring everything into the lake, then let go of those who may hang. Bounded."""
@@ -286,6 +299,10 @@ class OpenRun:
             self.heartbeat.stop(_HEARTBEAT_SECONDS)
         self.metrics.end(state)
         self.keeper.begin_end()  # beside what follows
+        if self.logs is not None:
+            with guard("otlp logs"):
+                self.logs.begin_stop(_LOGS_SECONDS)
+        logs = Deadline(_LOGS_SECONDS)
         receivers = Deadline(_RECEIVER_SECONDS)
         for outbox in self.heartbeat.outboxes:
             outbox.begin_stop()
@@ -301,6 +318,9 @@ class OpenRun:
                 )
         with guard("close"):
             self._wait_for_lake()
+        if self.logs is not None:
+            with guard("otlp logs"):
+                self._close_logs(self.logs, logs.left())
         if lost := self.losses.text():
             logger.warning(
                 "run %s ended; dropped, refused or cut on the way: %s (docs/losses.md)",
@@ -308,14 +328,30 @@ class OpenRun:
                 lost,
             )
 
+    def _close_logs(self, logs: LogExporter, timeout_seconds: float) -> None:
+        if left := logs.close(timeout_seconds):
+            logger.warning(
+                "run %s: %s of records are not sent by OTLP yet; they stay in %s, and the next run there or "
+                "`entrenar-otel recover --send` sends them",
+                self.record.run_id,
+                f"{left / 1e6:,.1f} MB",
+                self.record.live,
+            )
+
     def _wait_for_lake(self) -> None:
         if not self.keeper.wait_for_end(self._deadline.left()):
-            lake = self.keeper.lake
+            lake, run_id = self.keeper.lake, self.record.run_id
+            if self.keeper.is_refused:
+                logger.warning(
+                    "%s is a sink's lake: run %s stays in %s, where queries of that lake find it on this "
+                    "machine", lake.url, run_id, lake.live
+                )  # fmt: skip
+                return
             logger.warning(
                 "%s cannot be reached: the last samples of run %s, and how it ended, stay in %s; the next "
                 "run or `entrenar-otel recover` brings them in",
                 lake.url,
-                self.record.run_id,
+                run_id,
                 lake.live,
             )
 

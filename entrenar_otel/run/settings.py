@@ -72,6 +72,11 @@ class RunSettings:
         otlp = self.file.otlp
         return otlp.endpoint if otlp.enabled else None, otlp.service_name
 
+    @property
+    def max_backlog_bytes(self) -> int | None:
+        """`[otlp] max_backlog_bytes`, None without a file."""
+        return None if self.file is None else self.file.otlp.max_backlog_bytes
+
     def choose_lake(self, given: str | os.PathLike[str] | None) -> str:
         """The lake by precedence: code, environment, this file, the default."""
         if given is not None:

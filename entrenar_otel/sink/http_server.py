@@ -70,7 +70,8 @@ class HttpServer(BoundedServer):
         """Take no more; let the requests that are being handled end, within this time."""
         self.stop_serving()
         end = monotonic() + seconds
-        self._thread.join(seconds)
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
         self.socket.close()
         while self.is_busy and monotonic() < end:
             threading.Event().wait(0.02)

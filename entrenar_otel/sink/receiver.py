@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from entrenar_otel.sink.refusal import Refusal, Why
 from entrenar_otel.sink.request_log import RequestLog, Signal
-from entrenar_otel.sink.shape import refused_blocks
+from entrenar_otel.sink.shape import look_at
 
 #: Of a request, decompressed.
 MAX_REQUEST_BYTES = 64 << 20
@@ -24,6 +24,12 @@ MAX_REQUEST_BYTES = 64 << 20
 MAX_IN_FLIGHT_BYTES = 2 * MAX_REQUEST_BYTES
 #: Past it nothing is taken until the lake has taken something.
 MAX_BACKLOG_BYTES = 8 << 30
+#: Left free on the disk, for what brings the backlog into the lake.
+MIN_FREE_BYTES = 8 << 20
+#: That record at a time: fewer than the roller would leave out.
+MAX_PROCESSES = 5_000
+#: After which one counts no more.
+SILENT_SECONDS = 300.0
 RETRY_SECONDS = 5
 _LOOK_SECONDS = 0.5
 
@@ -37,12 +43,20 @@ RESPONSES: dict[Signal, type[Any]] = {
 class Receiver:
     """What a request passes on its way into the log. Called by many threads."""
 
-    def __init__(self, log: RequestLog, *, max_backlog_bytes: int = MAX_BACKLOG_BYTES) -> None:
+    def __init__(
+        self,
+        log: RequestLog,
+        *,
+        max_backlog_bytes: int = MAX_BACKLOG_BYTES,
+        max_processes: int = MAX_PROCESSES,
+    ) -> None:
         self._log, self._max_backlog_bytes = log, max_backlog_bytes
         self._lock = threading.Lock()
         self._in_flight_bytes = 0
-        self._backlog_bytes, self._looked_at = 0, float("-inf")
+        self._backlog_bytes, self._free_bytes, self._looked_at = 0, 0, float("-inf")
         self._is_stopping = False
+        self._max_processes = max_processes
+        self._heard: dict[tuple[bytes, ...], float] = {}
         #: Requests taken, by signal; their bytes; and requests refused, by reason.
         self.requests: Counter[Signal] = Counter()
         self.received_bytes = 0
@@ -60,22 +74,46 @@ class Receiver:
                 "see the sink's output for what keeps it from writing",
                 retry_seconds=RETRY_SECONDS,
             )
+        if self._free_bytes < MIN_FREE_BYTES:
+            raise Refusal(
+                Why.DISK,
+                f"the sink's disk is full: less than {MIN_FREE_BYTES:,} bytes are free",
+                retry_seconds=RETRY_SECONDS,
+            )
 
     def receive(self, signal: Signal, data: bytes) -> Any:
         """Check a request and keep it, durably; returns the response. Raises Refusal."""
         response = RESPONSES[signal]()
-        if (refused := refused_blocks(signal, data)).records:
+        seen = look_at(signal, data)
+        self._admit_processes(seen.processes)
+        if seen.refused_blocks:
             response.partial_success.CopyFrom(
-                ExportLogsPartialSuccess(rejected_log_records=refused.records, error_message=refused.why)
+                ExportLogsPartialSuccess(rejected_log_records=seen.refused_blocks, error_message=seen.why)
             )
             with self._lock:
-                self.refused_blocks += refused.records
+                self.refused_blocks += seen.refused_blocks
         self._keep(signal, data)
         with self._lock:
             self.requests[signal] += 1
             self.received_bytes += len(data)
             self._backlog_bytes += len(data)
+            self._free_bytes -= len(data)
         return response
+
+    def _admit_processes(self, processes: set[tuple[bytes, ...]]) -> None:
+        """Let a limited number of processes record at a time. Raises Refusal."""
+        now = monotonic()
+        with self._lock:
+            if len(self._heard) + len(processes) > self._max_processes:
+                self._heard = {one: at for one, at in self._heard.items() if now - at < SILENT_SECONDS}
+                if len(self._heard.keys() | processes) > self._max_processes:
+                    raise Refusal(
+                        Why.RUNS,
+                        f"{len(self._heard):,} processes are recording, and no more are taken until one of "
+                        f"them has said nothing for {SILENT_SECONDS:g} s",
+                        retry_seconds=60,
+                    )
+            self._heard.update(dict.fromkeys(processes, now))
 
     def _keep(self, signal: Signal, data: bytes) -> None:
         try:
@@ -110,6 +148,7 @@ class Receiver:
         if now - self._looked_at > _LOOK_SECONDS:
             self._looked_at = now
             self._backlog_bytes = self._log.backlog_bytes()
+            self._free_bytes = self._log.free_bytes()
         return self._backlog_bytes
 
     def stop(self) -> None:

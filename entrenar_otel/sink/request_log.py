@@ -64,8 +64,12 @@ class Request(NamedTuple):
 class RequestLog:
     """The files of one state folder, which no other sink may use meanwhile. Raises LakeError, OSError."""
 
-    def __init__(self, folder: Path, *, first_number: int = 0, file_bytes: int = FILE_BYTES) -> None:
-        """`first_number` is where an empty folder begins."""
+    def __init__(
+        self, folder: Path, *, first_number: int | None = None, file_bytes: int = FILE_BYTES
+    ) -> None:
+        """`first_number` is where an empty folder begins: seconds since 1970, so that of a folder that was
+        lost no number comes again, nor the names that files of the lake have from it.
+        """
         self.folder, self._file_bytes = folder, file_bytes
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_fd: int | None = _locked(folder)
@@ -74,7 +78,8 @@ class RequestLog:
             found = _files(folder)
             for path in found:
                 _cut_torn_tail(path)
-            self._file = _File(folder, max([first_number, *(number_of(path) + 1 for path in found)]))
+            begin = first_number if first_number is not None else int(time.time())
+            self._file = _File(folder, max((number_of(path) + 1 for path in found), default=begin))
             self._successor: _File | None = None
             for path in found:
                 if path.stat().st_size <= _HEAD_BYTES:
@@ -132,6 +137,11 @@ class RequestLog:
             with contextlib.suppress(FileNotFoundError):
                 total += path.stat().st_size - _HEAD_BYTES
         return max(total, 0)
+
+    def free_bytes(self) -> int:
+        """How much more the disk takes."""
+        found = os.statvfs(self.folder)
+        return found.f_bavail * found.f_frsize
 
     def close(self) -> None:
         """Take no more; what is in the last file is rolled by the next sink on this folder."""

@@ -21,6 +21,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, ResourceMetrics, 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from entrenar_otel.otel.otlp.blocks import EVENT_NAME, SCOPE, VERSION
+from entrenar_otel.otel.otlp.names import PROCESS_ID
 from entrenar_otel.sink.refusal import Refusal, Why
 from entrenar_otel.sink.request_log import Signal
 
@@ -41,49 +42,65 @@ _LEVELS: dict[Signal, tuple[type[Any], type[Any], type[Any]]] = {
     Signal.METRICS: (ResourceMetrics, ScopeMetrics, Metric),
     Signal.TRACES: (ResourceSpans, ScopeSpans, Span),
 }
+_IDENTITY = ("training.run.id", "training.process.rank", PROCESS_ID)
+#: Of each part of an identity, to count by.
+_ENOUGH = 256
 _parsing = threading.Lock()
 
 
-class RefusedBlocks(NamedTuple):
-    """How many blocks of a request are none, and what is wrong with the first."""
+class Look(NamedTuple):
+    """What was seen: how many blocks are none, what is wrong with the first, and whose the request is."""
 
-    records: int
+    refused_blocks: int
     why: str
+    #: Run id, rank and name of the processes that sent it.
+    processes: set[tuple[bytes, ...]]
 
 
-def refused_blocks(signal: Signal, data: bytes) -> RefusedBlocks:
+def look_at(signal: Signal, data: bytes) -> Look:
     """Look at a request and at its blocks. Raises Refusal where it is none."""
     count, why = 0, ""
+    processes: set[tuple[bytes, ...]] = set()
     try:
         with _parsing:
-            for scope, record in _records(signal, data):
+            for scope, record in _records(signal, data, processes):
                 if scope == SCOPE and record.event_name == EVENT_NAME and (problem := _problem_of(record)):
                     count += 1
                     why = why or problem
     except (DecodeError, RecursionError) as error:
         name = REQUESTS[signal].__name__
         raise Refusal(Why.INVALID, f"expected an {name} in protobuf: {error}") from None
-    return RefusedBlocks(count, why)
+    return Look(count, why, processes)
 
 
-def _records(signal: Signal, data: bytes) -> Iterator[tuple[str, Any]]:
-    """The log records, each with the name of its scope; nothing for other signals, which are only parsed."""
+def _records(signal: Signal, data: bytes, processes: set[tuple[bytes, ...]]) -> Iterator[tuple[str, Any]]:
+    """The log records of our scope, with its name; nothing of other signals, which are only parsed."""
     if len(data) > SMALL_BYTES:
-        yield from _one_by_one(signal, data)
+        yield from _one_by_one(signal, data, processes)
         return
     request = REQUESTS[signal].FromString(data)
-    if signal is Signal.LOGS:
-        for resource in request.resource_logs:
-            for scope in resource.scope_logs:
-                for record in scope.log_records if scope.scope.name == SCOPE else ():
-                    yield scope.scope.name, record
+    if signal is not Signal.LOGS:
+        return
+    for resource in request.resource_logs:
+        processes.update(_process_of(resource.resource))
+        for scope in resource.scope_logs:
+            for record in scope.log_records if scope.scope.name == SCOPE else ():
+                yield scope.scope.name, record
 
 
-def _one_by_one(signal: Signal, data: bytes) -> Iterator[tuple[str, Any]]:
+def _process_of(resource: Any) -> Iterator[tuple[bytes, ...]]:
+    """Who it is, if it is a process that records a run."""
+    known = {item.key: item.value for item in resource.attributes if item.key in _IDENTITY}
+    if _IDENTITY[0] in known:
+        yield tuple(known[key].SerializeToString()[:_ENOUGH] if key in known else b"" for key in _IDENTITY)
+
+
+def _one_by_one(signal: Signal, data: bytes, processes: set[tuple[bytes, ...]]) -> Iterator[tuple[str, Any]]:
     resource_type, scope_type, record_type = _LEVELS[signal]
     count = 0
     for resource_from, resource_to in _split(data, 0, len(data), 1, REQUESTS[signal])[0]:
-        scopes, _ = _split(data, resource_from, resource_to, 2, resource_type)
+        scopes, resource = _split(data, resource_from, resource_to, 2, resource_type)
+        processes.update(_process_of(resource.resource))
         for scope_from, scope_to in scopes:
             records, scope = _split(data, scope_from, scope_to, 2, scope_type)
             for record_from, record_to in records:

@@ -14,6 +14,7 @@ from entrenar_processors.detectors.page_hinkley import PageHinkley
 from entrenar_processors.detectors.river import RiverAdapter
 from entrenar_processors.detectors.silent import SilentMembers
 from entrenar_processors.detectors.spike import SpikeDetector
+from entrenar_processors.detectors.stuck import StuckDetector
 from entrenar_processors.detectors.zscore import SlidingWindowBaseline
 from entrenar_processors.extras import MissingExtra
 from entrenar_processors.finding import Coordinates, Finding, Severity
@@ -55,6 +56,7 @@ __all__ = [
     "SilentMembers",
     "SlidingWindowBaseline",
     "SpikeDetector",
+    "StuckDetector",
     "Summaries",
     "Summary",
 ]

@@ -75,7 +75,8 @@ class Rule:
     `text` begins the summary of its alerts. With `lasting`, findings say when their episode is over
     (`Finding.resolved`); other episodes end when the series was quiet for a while. `factor` and
     `min_factor` belong to reduce_lr. `after_steps` is a warm-up during which findings are only logged. Rules
-    of one `event` see the same from several sides.
+    of one `event` see the same from several sides. Those that are `but_with_reward` are for trainings in
+    which the loss is to fall: where a reward is to rise, see `Policy`.
     """
 
     detector: str
@@ -91,6 +92,7 @@ class Rule:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     event: str = ""
+    but_with_reward: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,12 @@ _ALIASES = {
     "norm_grad": "gradient_norm",
     "grad_2_0_norm": "gradient_norm",  # Lightning's grad_2.0_norm_total
 }
+#: The last part of a name, without fillers, of what a policy earns: Stable-Baselines3's rollout/ep_rew_mean,
+#: CleanRL's charts/episodic_return, RLlib's episode_return_mean, Spinning Up's AverageEpRet.
+_REWARDS = frozenset(
+    {"reward", "rewards", "return", "returns", "cumulative_reward", "episodic_return", "episodic_reward"}
+    | {"episode_reward", "episode_return", "ep_rew", "ep_reward", "ep_ret", "ep_return", "eprew", "eprewmean"}
+)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BREAKS = re.compile(r"[^a-z0-9]+")
 
@@ -60,6 +66,17 @@ def known_as(metric: str) -> tuple[str, str | None]:
             left.append(word)
     known = _ALIASES.get("_".join(left))
     return (metric, None) if known is None else (known, split)
+
+
+@lru_cache(maxsize=1 << 16)
+def is_reward(metric: str) -> bool:
+    """Whether a metric is what a policy that learns is to raise; then its loss need not fall.
+
+    >>> [is_reward(name) for name in ("rollout/ep_rew_mean", "reward", "rewards/chosen", "reward_loss")]
+    [True, True, False, False]
+    """
+    words = _BREAKS.split(_CAMEL.sub("_", metric.rpartition("/")[2]).lower())
+    return "_".join(word for word in words if word not in _FILLERS) in _REWARDS
 
 
 def name_in(names: Container[str], series: Series) -> str | None:

@@ -10,11 +10,15 @@ from typing import Any
 
 from entrenar_processors.alert import NOWHERE, Action, Alert, Level, Rule
 from entrenar_processors.finding import Coordinates, Finding
+from entrenar_processors.metric_names import known_as
 from entrenar_processors.samples import ABSENT, Series
 
 #: How many series of one rule have episodes of their own at a time. If more are abnormal at once (all
 #: layers of a network), the rest share one episode: nobody reads two thousand alerts.
 MAX_OPEN = 50
+
+#: A gradient norm of so many times what was expected is told in any training.
+EXPLODES = 100.0
 
 #: How often the steps after which an episode is over are doubled, of a series that alerts again and again.
 _MOST_DOUBLINGS = 6
@@ -68,6 +72,10 @@ class Policy:
     notified, belongs to that one's episode, unless it calls for more. What such a rule only logs is a
     measurement, and begins none.
 
+    Where the run reports a reward (`has_reward`), the loss of a policy that learns rises and falls with what
+    it meets, and nobody is told of it: what rules find that are `but_with_reward` is only logged, but for a
+    gradient norm of a hundred times what was expected.
+
     Findings of detectors without a rule are ignored: they stay measurements.
 
     >>> from entrenar_processors import Coordinates, Severity
@@ -91,6 +99,8 @@ class Policy:
         self._open: dict[_Key, _Episode] = {}
         self._open_of: dict[str, int] = {}
         self._number = 0
+        #: Whether the run reports what it is to raise.
+        self.has_reward = False
         #: Findings of series that found no room for an alert of their own, and share one.
         self.shared = 0
 
@@ -239,6 +249,8 @@ class Policy:
         return own
 
     def _action(self, finding: Finding, rule: Rule) -> Action:
+        if self.has_reward and rule.but_with_reward and not _explodes(finding):
+            return Action.LOG
         action = rule.actions.get(finding.severity, Action.LOG)
         step = finding.at.step if finding.at.step != ABSENT else finding.at.seq
         return Action.LOG if ABSENT != step < rule.after_steps else action
@@ -301,6 +313,11 @@ class Policy:
             self._open_of[episode.rule.detector] -= 1
             closed.append(episode.as_alert(max(episode.last_ns, at_ns or 0)))
         return closed
+
+
+def _explodes(finding: Finding) -> bool:
+    is_norm = known_as(finding.series.metric)[0] == "gradient_norm"
+    return is_norm and finding.value >= EXPLODES * abs(finding.expected)
 
 
 def _action_fields(rule: Rule, action: Action) -> dict[str, Any]:

@@ -53,7 +53,7 @@ Cli = Callable[..., Any]
 def test_a_good_file_is_one_line(cli: Cli) -> None:
     """What is checked, watched and on; the default is ./renacer.toml, and the repository's is good."""
     Path("renacer.toml").write_text(GOOD)
-    line = "renacer.toml: 1 assertion (1 more disabled), 2 thresholds, 5 detectors on\n"
+    line = "renacer.toml: 1 assertion (1 more disabled), 2 thresholds, 6 detectors on\n"
     assert cli("config", "check") == (0, line, "")
     assert cli("config", "check", "--json").code == 0
     assert json.loads(cli("config", "check", "--json").out) == {
@@ -62,13 +62,13 @@ def test_a_good_file_is_one_line(cli: Cli) -> None:
         "assertions": ["a"],
         "assertions_off": ["b"],
         "thresholds": ["t", "u"],
-        "detectors": ["zscore", "spike", "divergence", "accuracy_drop", "drift"],
+        "detectors": ["zscore", "spike", "divergence", "accuracy_drop", "stuck", "drift"],
         "missing": [],
         "problems": [],
     }
     example = cli("config", "check", str(ROOT / "renacer.toml"))
     assert (example.code, example.err) == (0, "")
-    assert example.out.endswith("renacer.toml: 6 assertions, 0 thresholds, 5 detectors on\n")
+    assert example.out.endswith("renacer.toml: 6 assertions, 0 thresholds, 6 detectors on\n")
 
 
 def test_a_wrong_file_is_all_its_problems(cli: Cli) -> None:
@@ -94,7 +94,7 @@ def test_what_this_environment_lacks(cli: Cli, monkeypatch: pytest.MonkeyPatch) 
     Path("renacer.toml").write_text("[monitor.drift]\n")
     monkeypatch.setitem(sys.modules, "scipy", None)  # as if it were not installed
     code, out, err = cli("config", "check")
-    assert (code, out) == (0, "renacer.toml: 0 assertions, 0 thresholds, 6 detectors on\n")
+    assert (code, out) == (0, "renacer.toml: 0 assertions, 0 thresholds, 7 detectors on\n")
     wanted = "drift would be off: DriftDetector needs scipy: pip install 'entrenar-otel[detectors]'"
     assert err == wanted + "\n"
     assert json.loads(cli("config", "check", "--json").out)["missing"] == [wanted]

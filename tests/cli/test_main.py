@@ -61,7 +61,7 @@ def test_what_goes_wrong_is_one_message(
 
 COMMANDS = (
     *("ls", "show", "spans", "events", "alerts", "query", "export"),
-    *("stop", "pause", "resume", "recover", "prune", "demo", "ci", "config"),
+    *("stop", "pause", "resume", "recover", "prune", "demo", "sink", "ci", "config"),
 )
 
 

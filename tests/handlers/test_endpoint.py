@@ -8,7 +8,6 @@ import pytest
 
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.handlers import Alertmanager, Apprise, Webhook
-from entrenar_otel.handlers.endpoint import retry_after_seconds
 
 
 @pytest.mark.parametrize(
@@ -72,10 +71,3 @@ def test_a_variable_that_is_not_set(kind: Any, name: str) -> None:
     """The message has its name."""
     with pytest.raises(ConfigError, match=f"the environment variable {name} is not set; set it to "):
         kind()
-
-
-def test_retry_after() -> None:
-    """Seconds or a date; anything else is no wait."""
-    assert retry_after_seconds("3") == 3
-    assert retry_after_seconds("Wed, 21 Oct 2099 07:28:00 GMT") > 1e6
-    assert [retry_after_seconds(text) for text in ("", "-1", "soon", "1.5", "Thu, 99 Xyz", "²")] == [0.0] * 6

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from entrenar_otel.delivery.exchange import Exchange
 from entrenar_otel.errors import DeliveryError
 from entrenar_otel.handlers import Alertmanager, Apprise, Notice, Webhook
-from entrenar_otel.handlers.exchange import Exchange
 
 FOREVER = 1000.0  # what would be waited for without a deadline
 SECONDS = 100.0  # in which a deadline of some seconds must have come, on any machine

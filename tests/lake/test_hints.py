@@ -10,7 +10,10 @@ import pytest
 from entrenar_otel import Monitor, QueryError
 from entrenar_otel.lake import Lake
 
-VIEWS = "metrics, events, spans, runs, curves, summaries, alerts, metrics_latest"
+VIEWS = (
+    "metrics, events, spans, runs, curves, summaries, otel_metrics, otel_events, otel_spans, alerts, "
+    "metrics_latest"
+)
 
 
 @pytest.fixture

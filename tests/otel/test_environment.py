@@ -241,11 +241,8 @@ def test_a_monitor_heeds_it(
 @pytest.mark.parametrize(
     ("variable", "value", "told"),
     [
-        ("OTEL_LOGS_EXPORTER", "otlp", "no log records"),
-        ("OTEL_LOGS_EXPORTER", "none", ""),
-        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://ana:hunter2@host:4318/v1/logs", "no log records"),
         ("OTEL_CONFIG_FILE", "/etc/otel.yaml", "no configuration file"),
-        ("OTEL_EXPERIMENTAL_CONFIG_FILE", "/etc/otel.yaml", "no configuration file"),
+        ("OTEL_EXPERIMENTAL_CONFIG_FILE", "http://ana:hunter2@host/otel.yaml", "no configuration file"),
     ],
 )
 def test_what_is_not_supported_is_named_once(

@@ -11,7 +11,7 @@ from entrenar_processors import (
     SpikeDetector,
 )
 from entrenar_processors.detectors.nonfinite import NonfiniteDetector, is_training_loss
-from entrenar_processors.metric_names import known_as, name_in, split_of
+from entrenar_processors.metric_names import is_reward, known_as, name_in, split_of
 
 # fmt: off
 LOSSES = (
@@ -103,3 +103,34 @@ def test_the_others_too() -> None:
     rows = {"train_acc": [0.5] * 300, "val_acc": [0.9, 0.9, 0.9] + [0.7] * 297}
     drops = AccuracyDrop().update(Samples.from_columns(rows))
     assert [finding.series.metric for finding in drops if not finding.resolved] == ["val_acc"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "reward",
+        "Rewards",
+        "return",
+        "train/reward",
+        "rollout/ep_rew_mean",
+        "charts/episodic_return",
+        "episode_reward_mean",
+        "AverageEpRet",
+        "env_runners/episode_return_mean",
+        "eprewmean",
+        "EpisodeReward",
+        "mean_reward",
+    ],
+)
+def test_names_of_a_reward(name: str) -> None:
+    """As Stable-Baselines3, CleanRL, RLlib, Spinning Up, Baselines and people write it."""
+    assert is_reward(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["loss", "reward_loss", "rewards/chosen", "rewards/margins", "reward_accuracy", "returned", "", "/"],
+)
+def test_names_that_only_look_like_one(name: str) -> None:
+    """A reward model's loss, and what preferences are tuned on, must fall like any other."""
+    assert not is_reward(name)

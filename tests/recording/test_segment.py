@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from entrenar_processors import Series
 
-from entrenar_otel.recording.header import SegmentError
+from entrenar_otel.clock import Era
+from entrenar_otel.recording import segment as module
+from entrenar_otel.recording.header import NewerFormat, SegmentError
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.mapped import Mapped
 from entrenar_otel.recording.process.lock import ProcessLock, is_held, try_lock
@@ -25,6 +27,7 @@ from entrenar_otel.recording.segment import (
     SMALLEST_BYTES,
     Segment,
     Snapshot,
+    eras_of,
 )
 
 HEADER = {"process": "p", "run_id": "r", "clock_ns": 5}
@@ -150,11 +153,47 @@ def test_unwanted_and_vanished_segments_are_not_read(tmp_path: Path) -> None:
         Snapshot.read(segment.path)
 
 
-def test_a_header_too_long_is_refused(tmp_path: Path) -> None:
-    """It would overwrite the first records."""
-    segment = Segment.create(tmp_path, "hidden", {"note": "x" * HEADER_BYTES}, HEADER_BYTES * 2)
-    with pytest.raises(SegmentError, match="at most"):
+@pytest.mark.parametrize(("more", "fits"), [(0, True), (1, False), (HEADER_BYTES, False)])
+def test_a_header_too_long_is_refused(tmp_path: Path, more: int, fits: bool) -> None:
+    """It would overwrite what is stated later, or the first records."""
+    room = HEADER_BYTES // 2 - struct.calcsize("<8sqqII")
+    others = {"note": "", "format": 1, "number": 0, "bytes": HEADER_BYTES * 2}
+    note = "x" * (room - len(json.dumps(others)) + more)
+    segment = Segment.create(tmp_path, "hidden", {"note": note}, HEADER_BYTES * 2)
+    if fits:
         segment.begin(0, 0)
+        segment.install("p-000000")
+        assert (snapshot := Snapshot.read(segment.path)) is not None
+        assert snapshot.header["note"] == note
+    else:
+        with pytest.raises(SegmentError, match="at most"):
+            segment.begin(0, 0)
+    segment.close(unlink=True)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_whether_a_file_may_be_mapped_is_asked_once_a_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    asked = []
+
+    def writes_in_place(folder: Path) -> bool:
+        asked.append(folder)
+        return in_place
+
+    monkeypatch.setattr(module, "_in_place", {})
+    monkeypatch.setattr(module, "writes_in_place", writes_in_place)
+    for name in ("a", "b"):
+        segment = Segment.create(tmp_path, name, HEADER, HEADER_BYTES * 2)
+        assert isinstance(segment.body, Mapped) is in_place
+        segment.close()
+    assert asked == [tmp_path]
+
+
+def test_of_a_new_segment(tmp_path: Path) -> None:
+    """Nothing is in it, and it says so before it begins."""
+    segment = Segment.create(tmp_path, "hidden", HEADER, HEADER_BYTES * 2)
+    assert (segment.first_seq, segment.room, segment.count, segment.notes) == (0, 0, 0, 0)
     segment.close(unlink=True)
 
 
@@ -258,3 +297,22 @@ def test_process_lock(tmp_path: Path) -> None:
     assert not is_held(tmp_path / "p.lock")
     lock.release()
     assert not (tmp_path / "p.lock").exists()
+
+
+def test_the_clock_of_a_header() -> None:
+    """From the beginning, and from where it was set."""
+    assert eras_of({"clock_ns": 5}) == [Era(0, 5)]
+    assert eras_of({"clock_ns": 5, "clock_set": [[7, 9]]}) == [Era(0, 5), Era(7, 9)]
+
+
+def test_a_later_format_is_named_by_its_file(tmp_path: Path) -> None:
+    segment = Segment.create(tmp_path, "hidden", HEADER, HEADER_BYTES * 2)
+    segment.begin(0, 0)
+    segment.header["format"] = 99
+    text = json.dumps(segment.header).encode()
+    head = struct.pack("<8sqqII", b"ENTRSEG1", 0, HEADER_BYTES, len(text), module._checksum(0, text)) + text
+    segment.body.put(0, head.ljust(HEADER_BYTES, b"\0"))
+    segment.install("p-000000")
+    with pytest.raises(NewerFormat, match=r"p-000000\.seg"):
+        Snapshot.read(segment.path)
+    segment.close()

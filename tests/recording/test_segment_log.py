@@ -12,6 +12,7 @@ import pytest
 
 from entrenar_otel.clock import SYSTEM_CLOCK
 from entrenar_otel.recording.notes import EVENT, note_record
+from entrenar_otel.recording.process.origin import Origin
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment, Snapshot
 from entrenar_otel.recording.segment_log import SegmentLog
 
@@ -37,6 +38,7 @@ def test_a_segment_says_whose_it_is(recorder: Any) -> None:
         assert (snapshot.number, snapshot.process) == (number, recorder.process)
         assert snapshot.header["pid"] == os.getpid()
         assert snapshot.header["run_id"] == "r"
+        assert snapshot.header["origin"] == Origin.here().document()
         now = SYSTEM_CLOCK.time_ns() - SYSTEM_CLOCK.monotonic_ns()
         assert abs(snapshot.header["clock_ns"] - now) < 60 * 10**9
 
@@ -50,6 +52,13 @@ def test_only_the_owner_may_read_it(recorder: Any) -> None:
         os.umask(before)
     for path in recorder.folder.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_before_it_is_opened() -> None:
+    chain = SegmentLog(lambda: None)
+    assert (chain.process, chain.retry_at, chain.age_seconds, chain.waiting) == ("", 0.0, 0.0, 0)
+    assert not chain.is_open
+    assert chain.sealed() == []
 
 
 def test_a_name_that_is_given_is_taken(tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
-"""A sink's receiving half on free ports, and requests for it."""
+"""A sink's receiving half on free ports, and requests for it; its storing half, with a lake."""
 
 from __future__ import annotations
 
 import grpc
 import httpx
 import pytest
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from entrenar_otel.lake import Lake
 from entrenar_otel.sink.grpc_server import GrpcServer
 from entrenar_otel.sink.http_server import HttpServer
 from entrenar_otel.sink.receiver import Receiver
 from entrenar_otel.sink.request_log import RequestLog, Signal, read_requests
+from entrenar_otel.sink.roller import Roller
+
+from .wire import log_file
 
 METHODS = {
     Signal.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
@@ -74,6 +79,11 @@ def export(channel, signal, data, **more):
     return channel.unary_unary(METHODS[signal])(data, timeout=60, **more)
 
 
+def status_of(answer):
+    """What an answer over HTTP says was wrong."""
+    return Status.FromString(answer.content)
+
+
 def kept(log):
     """The requests that are in the log."""
     log.rotate()
@@ -103,3 +113,27 @@ def a_block(count=1, **attributes):
     for key, value in ({"first_seq": 0, "count": count, "clock_ns": 1, "version": 1} | attributes).items():
         record.attributes.add(key=key).value.int_value = value
     return request
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake(tmp_path / "lake")
+
+
+@pytest.fixture
+def roller(tmp_path, lake):
+    roller = Roller(lake.storage, tmp_path / "state")
+    yield roller
+    roller.close()
+
+
+@pytest.fixture
+def receive(tmp_path, roller):
+    """What a sink does with requests, in one file of the log."""
+
+    def roll(*requests):
+        path = log_file(tmp_path / "state", *requests)
+        roller.roll(path)
+        path.unlink()
+
+    return roll

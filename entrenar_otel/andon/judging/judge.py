@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from entrenar_processors import Coordinates, Finding, Processor, Samples
+from entrenar_processors import Coordinates, Finding, Processor, Samples, Series
 from entrenar_processors.alert import NOWHERE, Action, Alert, Level
+from entrenar_processors.metric_names import is_reward
 from entrenar_processors.policy import Policy
 from entrenar_processors.processor import FollowsClock
 
@@ -43,6 +44,7 @@ class Judge:
         self.policy = policy
         #: Where the newest sample that was judged is.
         self.newest = NOWHERE
+        self._without_reward: set[tuple[Series, ...]] = set()
         self._others = tuple(others)
         self._lost = lost
         self._lock = threading.RLock()
@@ -63,6 +65,7 @@ class Judge:
         if samples.blocks:
             newest = max(samples.blocks, key=lambda block: int(block.seq[-1]))
             self.newest = Coordinates.of(newest, -1)
+            self._look_for_reward(samples)
         findings: list[Finding] = []
         for processor in self.processors:
             findings += self._found_by(processor, type(processor).__name__, samples)
@@ -72,6 +75,12 @@ class Judge:
             findings += self._found_by(other, other.name, samples)
         findings.sort(key=lambda finding: finding.order)
         return findings
+
+    def _look_for_reward(self, samples: Samples) -> None:
+        for block in () if self.policy.has_reward else samples.blocks:
+            if block.series not in self._without_reward:
+                self.policy.has_reward |= any(is_reward(series.metric) for series in block.series)
+                self._without_reward.add(block.series)
 
     def _found_by(self, processor: Processor | UserProcessor, name: str, samples: Samples) -> list[Finding]:
         if id(processor) not in self._broken:

@@ -28,8 +28,13 @@ _MAX_BYTES = 4096
 _SILENT = "nothing proves that its process is dead, and none was heard of lately; see `recover --force`"
 
 
+def beat_name(day: str, run_id: str, process: str) -> str:
+    """The file of a process's beat in the lake."""
+    return f"{run_folder('beats', day, run_id)}/{process}.json"
+
+
 def _beat_name(record: RunRecord) -> str:
-    return f"{run_folder('beats', record.day, record.run_id)}/{record.process}.json"
+    return beat_name(record.day, record.run_id, record.process)
 
 
 def write_beat(storage: Storage, record: RunRecord) -> None:

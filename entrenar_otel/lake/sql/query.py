@@ -54,6 +54,10 @@ _TABLES = {
     "runs": RUNS_WITH_DAY,
     "curves": CURVES,
     "summaries": SUMMARIES,
+    # what foreign clients sent to a sink
+    "otel_metrics": METRICS,
+    "otel_events": EVENTS,
+    "otel_spans": SPANS,
 }
 VIEWS = (*_TABLES, "alerts", "metrics_latest")
 
@@ -173,7 +177,7 @@ def _make_views(
             connection.register("runs_seen", runs_table(storage, run_id))
             _define(connection, table, "FROM runs_seen")
         else:
-            names = [file.name for file in list_files(storage, table, run_id)]
+            names = [file.name for file in list_files(storage, table.replace("_", "/"), run_id)]
             view_files(connection, storage, f"{table}_files", names, _TABLES[table])
             _define(connection, table, f"FROM {table}_files")
     connection.execute(create("alerts", ALERTS_VIEW))
@@ -182,7 +186,9 @@ def _make_views(
 
 def _define(connection: duckdb.DuckDBPyConnection, view: str, rows: str) -> None:
     """Make a view of these rows, with what it says of them."""
-    definition = {"events": EVENTS_VIEW, "runs": RUNS_VIEW, "summaries": SUMMARIES_VIEW}.get(view, "{rows}")
+    definitions = {"runs": RUNS_VIEW, "summaries": SUMMARIES_VIEW}
+    definitions |= dict.fromkeys(("events", "otel_events"), EVENTS_VIEW)
+    definition = definitions.get(view, "{rows}")
     connection.execute(create(view, definition.format(rows=rows)))
 
 

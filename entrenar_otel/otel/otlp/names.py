@@ -12,6 +12,8 @@ EVENTS_SCOPE = "entrenar_otel.events"
 EVENT_ID = "entrenar.event.id"
 #: An event's place, ints; absent where not known. Also of a wide event, and `SEQ`.
 EPOCH, BATCH, STEP, SEQ = "epoch", "batch", "step", "seq"
+#: Instead of the first three, where an event has attributes of such names itself: a list, -1 where not known.
+EVENT_PLACE = "entrenar.event.place"
 
 #: A wide event: one record of samples, as attributes `metric.<name>` and `tag.<key>`.
 WIDE_EVENT = "training.step"

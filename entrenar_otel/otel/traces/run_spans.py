@@ -114,8 +114,13 @@ class RunSpans:
 
     # -- the run --------------------------------------------------------------------------------
 
-    def start(self, run_attributes: Mapping[str, Any] | None = None) -> None:
-        """Start `training.run`, make it the current span, and let the world know."""
+    def start(
+        self, run_attributes: Mapping[str, Any] | None = None, started: Mapping[str, Any] | None = None
+    ) -> None:
+        """Start `training.run`, make it the current span, and let the world know.
+
+        `started`: what its event says besides.
+        """
         if self._tracer is not None or self._is_ended or self._pid != os.getpid():
             return
         with guard("tracing"):
@@ -123,10 +128,10 @@ class RunSpans:
             self._tracer = run_tracer(self._resource, self._all_processors(), parent)
             attributes = clean_attributes(run_attributes)
             self._run = self._open("training.run", attributes, parent)
-            self.event("training.run.started", attributes)
+            self.event("training.run.started", {**attributes, **clean_attributes(started)})
             now = self._clock.time_ns()  # a span leaves only when it ends, that of the run in days perhaps
-            started = self._tracer.start_span("training.run.started", self._run.within, start_time=now)
-            started.end(now)
+            told = self._tracer.start_span("training.run.started", self._run.within, start_time=now)
+            told.end(now)
             self._pipeline.hurry()
 
     def _all_processors(self) -> Iterator[SpanProcessor]:
@@ -140,7 +145,13 @@ class RunSpans:
                 yield theirs
         yield self._pipeline
 
-    def end(self, state: str, reason: str | None = None, error: BaseException | None = None) -> None:
+    def end(
+        self,
+        state: str,
+        reason: str | None = None,
+        error: BaseException | None = None,
+        ended: Mapping[str, Any] | None = None,
+    ) -> None:
         """End all that is open, by `error` if there was one; bounded, whatever the exporters do."""
         if self._is_ended or self._pid != os.getpid():
             return
@@ -150,7 +161,7 @@ class RunSpans:
         if run is not None:
             with guard("tracing"):
                 severity = {"completed": "INFO", "stopped": "WARNING"}.get(state, "ERROR")
-                attributes = {"training.run.state": state, "training.run.reason": reason}
+                attributes = {"training.run.state": state, "training.run.reason": reason, **(ended or {})}
                 self.event("training.run.ended", attributes, severity=severity, body=reason, on=run.span)
                 for opened in (self._step, self._epoch, run):
                     if opened is not None:

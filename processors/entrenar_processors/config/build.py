@@ -27,6 +27,7 @@ from entrenar_processors.detectors.isolation_forest import ForestMonitor
 from entrenar_processors.detectors.nonfinite import NonfiniteDetector
 from entrenar_processors.detectors.silent import SilentMembers
 from entrenar_processors.detectors.spike import SPIKES, SpikeDetector
+from entrenar_processors.detectors.stuck import StuckDetector
 from entrenar_processors.detectors.threshold import Limit, ThresholdDetector
 from entrenar_processors.detectors.zscore import SlidingWindowBaseline
 from entrenar_processors.finding import Severity
@@ -57,6 +58,10 @@ WARNED = "Numerical warning"
 
 
 Maker = Callable[[], Processor]
+
+
+#: Detectors whose findings say little of a run that is to raise a reward, unless the file says what to do.
+_OF_LOSS = ("spike", "divergence")
 
 
 def processors_of(
@@ -108,6 +113,8 @@ def _makers(settings: MonitorSettings, drift_detector: DriftDetector | None) -> 
                 sigmas=drop.sigmas,
             ),
         )
+    if (stuck := settings.stuck).enabled:
+        yield "stuck", lambda: StuckDetector(stuck.metrics, same_after=stuck.same_after)
     if (silent := settings.silent).enabled:
         yield (
             "silent",
@@ -201,6 +208,7 @@ def rules_of(settings: Config) -> list[Rule]:
         ("spike", "Spike", False),
         ("divergence", DIVERGED, False),
         ("accuracy_drop", REGRESSED, True),
+        ("stuck", "Stuck", False),
         ("drift", "Drift detected", False),
         ("isolation_forest", "Unusual combination of metrics", False),
         ("silent", "Silent series", True),
@@ -218,6 +226,7 @@ def rules_of(settings: Config) -> list[Rule]:
                 lasting=lasting,
                 after_steps=0 if section is None else section.after_steps,
                 event="" if name == "silent" else "training",
+                but_with_reward=name in _OF_LOSS and "actions" not in section.model_fields_set,
             )
         )
     rules += [_budget_rule(budget) for budget in settings.assertion if budget.enabled]

@@ -37,8 +37,8 @@ __all__ = [
     "AccuracyDropSettings", "Actions", "AndonSettings", "AntiPattern", "Assertion", "BadConfig", "Config",
     "CriticalPath", "Custom", "DivergenceSettings", "DriftSettings", "GradientExplosionSettings",
     "IsolationForestSettings", "MemoryUsage", "MonitorSettings", "OtlpSettings", "Problem", "Section",
-    "SilentSettings", "SpanCount", "SpikeSettings", "ThresholdSettings", "ZScoreSettings", "config_schema",
-    "load_config", "parse_config", "parse_text",
+    "SilentSettings", "SpanCount", "SpikeSettings", "StuckSettings", "ThresholdSettings", "ZScoreSettings",
+    "config_schema", "load_config", "parse_config", "parse_text",
 ]  # fmt: skip
 
 
@@ -293,6 +293,15 @@ class AccuracyDropSettings(_DetectorSettings):
     """How many standard deviations of its own noise it must have fallen, too."""
 
 
+class StuckSettings(_DetectorSettings):
+    """A loss that moved with every step is exactly the same number."""
+
+    metrics: Metrics = ("loss",)
+    """Metrics to watch, by the names given to `log`."""
+    same_after: Annotated[int, Field(strict=True, ge=2)] = 50
+    """How many values in a row must be the same."""
+
+
 class DriftSettings(_DetectorSettings):
     """Accuracy became worse than its best window, by a statistical test; needs scipy."""
 
@@ -407,6 +416,7 @@ class MonitorSettings(Section):
     spike: SpikeSettings = SpikeSettings()
     divergence: DivergenceSettings = DivergenceSettings()
     accuracy_drop: AccuracyDropSettings = AccuracyDropSettings()
+    stuck: StuckSettings = StuckSettings()
     drift: DriftSettings | None = None
     isolation_forest: IsolationForestSettings | None = None
     silent: SilentSettings = SilentSettings()
@@ -417,7 +427,7 @@ class MonitorSettings(Section):
         """The names of the detectors that are on.
 
         >>> MonitorSettings().detectors_on
-        ('zscore', 'spike', 'divergence', 'accuracy_drop', 'silent')
+        ('zscore', 'spike', 'divergence', 'accuracy_drop', 'stuck', 'silent')
         """
         return tuple(
             name for name in type(self).model_fields
@@ -443,6 +453,8 @@ class OtlpSettings(BaseModel):
     """Where OTLP is sent."""
     service_name: Text | None = None
     """The resource's service.name."""
+    max_backlog_bytes: Annotated[int, Field(ge=1 << 20)] = 2 << 30
+    """How much may wait on the local disk for the endpoint; past it, the oldest go, counted and named."""
 
 
 class Config(BaseModel):

@@ -81,3 +81,13 @@ def test_a_detector_that_breaks_is_out(lenient: Callable[[], None], caplog: pyte
     assert (found, calls) == ([2, 1, 1], [1])
     assert errors.failures["detector Breaks"] == 1
     assert "monitoring failed in detector Breaks (MemoryError: no room); it judges no more" in caplog.text
+
+
+def test_a_reward_is_seen_in_whatever_row_it_comes() -> None:
+    judge = Judge([], Policy(rules_of(Config())))
+    judge.judge(Samples.from_columns({"loss": [1.0, 2.0], "rewards/chosen": [1.0, 2.0]}))
+    assert not judge.policy.has_reward
+    judge.judge(Samples.from_columns({"loss": [1.0], "charts/episodic_return": [9.0]}))
+    assert judge.policy.has_reward
+    judge.judge(Samples.from_columns({"loss": [1.0]}))
+    assert judge.policy.has_reward

@@ -52,6 +52,7 @@ DEFAULTS = [
     "SpikeDetector",
     "DivergenceDetector",
     "AccuracyDrop",
+    "StuckDetector",
     "SilentMembers",
 ]
 
@@ -71,6 +72,7 @@ def test_processors_by_default() -> None:
         ("spike", "SpikeDetector"),
         ("divergence", "DivergenceDetector"),
         ("accuracy_drop", "AccuracyDrop"),
+        ("stuck", "StuckDetector"),
         ("silent", "SilentMembers"),
     ],
 )
@@ -132,7 +134,7 @@ def first(settings: MonitorSettings, values: Any, series: str | Series = "loss")
 
 def only(section: str, **settings: Any) -> MonitorSettings:
     """One detector, with these settings."""
-    others = ("zscore", "spike", "divergence", "accuracy_drop", "silent")
+    others = ("zscore", "spike", "divergence", "accuracy_drop", "stuck", "silent")
     off: dict[str, Any] = {name: {"enabled": False} for name in others}
     return settings_of(**(off | {section: settings}))
 
@@ -180,6 +182,9 @@ def test_settings_of_the_others_arrive() -> None:
         ("accuracy_drop", 29)
     ]
     assert first(only("accuracy_drop"), falling, "accuracy") == []
+    stands = [*noise, *[1.0] * 200]
+    assert first(only("stuck"), stands) == [("stuck", 949)]
+    assert first(only("stuck", same_after=60), stands) == [("stuck", 959)]
     experts = [Series.of("loss", {"expert": i}) for i in range(3)]
     rows = np.random.default_rng(2).normal(size=(60, 3))
     rows[:, 1], rows[40:, 2] = 0.5, np.nan

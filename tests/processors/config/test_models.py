@@ -124,10 +124,10 @@ def test_all_commented_settings_of_the_example_can_be() -> None:
     ]
     config = parse_text("\n".join(lines))
     assert config.monitor.detectors_on == (
-        *("zscore", "spike", "divergence", "accuracy_drop", "drift", "isolation_forest", "silent"),
+        *("zscore", "spike", "divergence", "accuracy_drop", "stuck", "drift", "isolation_forest", "silent"),
     )
     default = Config().monitor
-    for name in ("zscore", "spike", "divergence", "accuracy_drop", "silent"):
+    for name in ("zscore", "spike", "divergence", "accuracy_drop", "stuck", "silent"):
         assert getattr(config.monitor, name) == getattr(default, name)
     assert config.monitor.andon.model_copy(update={"gradient_explosion": None}) == default.andon
 

@@ -120,6 +120,7 @@ def test_rules_by_default() -> None:
         ("spike", "spike", "spike", "Spike", "notify", False),
         ("divergence", "divergence", "divergence", "Training diverged", "notify", False),
         ("accuracy_drop", "accuracy_drop", "accuracy_drop", "Accuracy regression detected", "notify", True),
+        ("stuck", "stuck", "stuck", "Stuck", "notify", False),
         ("drift", "drift", "drift", "Drift detected", "notify", False),
         (
             *("isolation_forest", "isolation_forest", "isolation_forest"),
@@ -225,7 +226,8 @@ def test_nonfinite_keeps_its_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "section", ["zscore", "spike", "divergence", "accuracy_drop", "silent", "drift", "isolation_forest"]
+    "section",
+    ["zscore", "spike", "divergence", "accuracy_drop", "stuck", "silent", "drift", "isolation_forest"],
 )
 def test_sections_of_detectors(section: str) -> None:
     """Level, warm-up and actions arrive, also of those that are off by themselves."""

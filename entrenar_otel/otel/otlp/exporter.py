@@ -1,0 +1,114 @@
+"""Exporter: the thread on which the records of a run leave, and what others left on this host.
+
+Nothing waits in memory: it reads the segments behind a watermark beside them (recording/unsent.py). A round
+sends what has come since the last one; while an endpoint is away, the round in progress waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.delivery.worker import Worker
+from entrenar_otel.errors import guard
+from entrenar_otel.otel.otlp import names
+from entrenar_otel.otel.otlp.answer import Client
+from entrenar_otel.otel.otlp.backlog import Backlog
+from entrenar_otel.otel.otlp.delivery import Delivery
+from entrenar_otel.otel.otlp.piece import Piece
+from entrenar_otel.otel.otlp.process_records import ProcessRecords, Written
+from entrenar_otel.otel.otlp.settings import LogSettings
+from entrenar_otel.recording.unsent import SendingLock
+
+#: Events leave within a second, and samples about once a second.
+_INTERVAL_SECONDS = 0.9
+#: After so long without a word, the run says again that it began: a sign of life.
+_SILENT_SECONDS = 60.0
+#: How often it is looked for what other processes left.
+_BACKLOG_SECONDS = 10.0
+
+
+class LogExporter:
+    """Sends the records of this process, and with `others` those that ended ones left in the live folder."""
+
+    def __init__(
+        self,
+        settings: LogSettings,
+        client: Client,
+        live: Path,
+        process: str,
+        written: Callable[[], Mapping[int, Written]],
+        *,
+        others: bool = True,
+        losses: Losses | None = None,
+        failures: Counter[str] | None = None,
+    ) -> None:
+        losses = Losses() if losses is None else losses
+        self._settings, self._client = settings, client
+        self._live, self._process = live, process
+        self._delivery = Delivery(
+            client, settings.shown, settings.timeout_seconds, losses=losses, failures=failures
+        )
+        self._records = ProcessRecords(live, process, written)
+        self._backlog = Backlog(live, self._delivery, settings.max_backlog_bytes, losses)
+        self._others = others
+        self._lock: SendingLock | None = None
+        self._began: bytes | None = None  # the request that says that the run has begun
+        self._looked_at = time.monotonic()
+        self.worker = Worker("entrenar-otlp", self._work, _INTERVAL_SECONDS)
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._lock = SendingLock.take(self._live, self._process)
+        self.worker.start()
+
+    def begin_stop(self, seconds: float) -> None:
+        """Send the rest, for so many seconds at most; `close` waits for it."""
+        self._delivery.stop(seconds)
+        self.worker.begin_stop()
+
+    def close(self, timeout_seconds: float) -> int:
+        """Wait for the rest; returns how many bytes of segments are left to be sent."""
+        if not self.worker.join(timeout_seconds):
+            self._client.close()  # what is on the way fails
+            self.worker.join(min(1.0, timeout_seconds))
+        with guard("otlp logs"):
+            is_done = self._records.clean()
+            if self._lock is not None:
+                self._lock.release(unlink=is_done)
+            self._client.close()
+            return 0 if is_done else max(1, _size_of(self._records))
+        return 0
+
+    # -- inside, on its own thread --------------------------------------------------------------
+
+    def _work(self) -> None:
+        for piece in self._records.pieces():
+            if not self._send(piece):
+                return
+        if self._delivery.is_stopping:
+            return
+        now = time.monotonic()
+        if self._began is not None and now - self._delivery.sent_at > _SILENT_SECONDS:
+            self._delivery.send(self._began)
+        if self._others and now - self._looked_at > _BACKLOG_SECONDS:
+            self._looked_at = now
+            self._backlog.send(but=self._process)
+
+    def _send(self, piece: Piece) -> bool:
+        if self._began is None:
+            began = [event for event in piece.events if event.document.get("name") == names.RUN_STARTED]
+            if began:
+                self._began = replace(piece, events=(began[0],), high=piece.low, block=None).encode()[0]
+        if not self._delivery.deliver(piece, self._live, self._process):
+            return False
+        self._records.acknowledge(piece.mark)
+        return True
+
+
+def _size_of(records: ProcessRecords) -> int:
+    return sum(path.stat().st_size for path in records.unsent().values())

@@ -1,0 +1,121 @@
+"""Process records: all that one process has recorded and that is not acknowledged yet, oldest first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from entrenar_otel.console import logger
+from entrenar_otel.otel.otlp.piece import Piece
+from entrenar_otel.otel.otlp.segment_reader import SegmentReader
+from entrenar_otel.recording.header import SegmentError
+from entrenar_otel.recording.unsent import Watermark, read_watermark, segment_files, write_watermark
+
+
+class Written(NamedTuple):
+    """A segment that its owner has not handed over: where its records end, and whether for good."""
+
+    path: Path
+    end: int
+    is_whole: bool
+
+
+class _Source(NamedTuple):
+    path: Path
+    end: int | None
+    is_whole: bool
+
+
+class ProcessRecords:
+    """The segments of one process behind its watermark; whoever reads them holds `PROCESS.sending`.
+
+    `written` has the segments that are the owner's still, by number; None where somebody else asks.
+    """
+
+    def __init__(
+        self, live: Path, process: str, written: Callable[[], Mapping[int, Written]] | None = None
+    ) -> None:
+        self.live, self.process = live, process
+        self.mark = read_watermark(live, process)
+        self._written = written
+        self._reader: SegmentReader | None = None
+
+    def unsent(self) -> dict[int, Path]:
+        """The segments that were handed over before they were acknowledged."""
+        return segment_files(self.live, ".unsent").get(self.process, {})
+
+    def pieces(self) -> Iterator[Piece]:
+        """What there is now; the caller says `acknowledge` of each before it asks for the next."""
+        while (source := self._next()) is not None:
+            try:
+                reader = self._reader_of(source)
+                if source.end is not None and source.end <= reader.at and not source.is_whole:
+                    return
+                stretch = reader.read(source.end, is_whole=source.is_whole)
+            except (FileNotFoundError, SegmentError) as error:
+                self._leave_out(source.path, error)
+                continue
+            yield from stretch.pieces()
+            if not source.is_whole:
+                return
+
+    def acknowledge(self, mark: Watermark | None) -> None:
+        """Everything before this is acknowledged: state it, and let go of what is acknowledged as a whole."""
+        if mark is None or mark <= self.mark:
+            return
+        number, self.mark = self.mark.segment, mark
+        with contextlib.suppress(OSError):  # a full disk: at worst it is sent again
+            write_watermark(self.live, self.process, mark)
+        if mark.segment > number:
+            self._reader = None
+            self.clean()
+
+    def clean(self) -> bool:
+        """Remove what is acknowledged as a whole; whether no segment is left, handed over or not."""
+        unsent = self.unsent()
+        for number, path in unsent.items():
+            if number < self.mark.segment:
+                path.unlink(missing_ok=True)
+        segments = segment_files(self.live, ".seg").get(self.process, {})
+        return not segments and all(number < self.mark.segment for number in unsent)
+
+    def _next(self) -> _Source | None:
+        """Where to read on."""
+        sources: dict[int, _Source] = {}
+        if self._written is not None:
+            sources = {number: _Source(*known) for number, known in self._written().items()}
+        for number, path in self.unsent().items():
+            sources.setdefault(number, _Source(path, None, True))
+        numbers = [number for number in sources if number >= self.mark.segment]
+        if not numbers:
+            return None
+        if (number := min(numbers)) != self.mark.segment:
+            if self._written is None and any(
+                self.mark.segment <= known < number
+                for known in segment_files(self.live, ".seg").get(self.process, {})
+            ):
+                return None  # recovery comes first
+            self.mark = Watermark(number)
+        return sources[number]
+
+    def _reader_of(self, source: _Source) -> SegmentReader:
+        if self._reader is None or self._reader.number != self.mark.segment:
+            is_own = self._written is not None
+            try:
+                reader = SegmentReader(source.path, is_trusted=is_own)
+            except FileNotFoundError:  # handed over just now
+                reader = SegmentReader(source.path.with_suffix(".unsent"), is_trusted=is_own)
+            reader.skip_to(self.mark.offset)
+            self._reader = reader
+        return self._reader
+
+    def _leave_out(self, path: Path, error: Exception) -> None:
+        """A segment that is gone, or none: what was in it is not sent."""
+        logger.warning("%s: what is left of it is not sent by OTLP", error if str(error) else path)
+        if isinstance(error, SegmentError) and path.suffix == ".unsent":
+            with contextlib.suppress(OSError):
+                os.replace(path, path.with_suffix(".damaged"))
+        self.acknowledge(Watermark(self.mark.segment + 1))

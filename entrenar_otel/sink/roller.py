@@ -1,0 +1,227 @@
+"""Roller: a file of the request log becomes rows of the lake, each once.
+
+Files of a process are named after the number of the log's file. Killed anywhere, the same steps lead to the
+same files again: what is known already (known/database.py) changes with the last step only, and a record of a
+run is written before its rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pyarrow as pa
+from entrenar_processors import Block, Samples
+
+from entrenar_otel.console import logger
+from entrenar_otel.lake.hand_over import file_name, tables_of
+from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.tables.journal import Document, Journal
+from entrenar_otel.lake.tables.schema import Owner
+from entrenar_otel.redact import printable_line
+from entrenar_otel.sink.decoding.arrived import ODD, Arrived, FromProcess
+from entrenar_otel.sink.decoding.foreign import MAX_ROWS
+from entrenar_otel.sink.decoding.refused import Refused
+from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
+from entrenar_otel.sink.known.intervals import Intervals
+from entrenar_otel.sink.request_log import number_of, read_requests
+from entrenar_otel.sink.storing import records
+from entrenar_otel.sink.storing.foreign_files import FOREIGN, foreign_stem
+from entrenar_otel.sink.storing.fresh import fresh
+from entrenar_otel.sink.storing.processes import Processes, TooMany
+from entrenar_otel.sink.storing.recall import BLOCKS, content_of, event_digest, part_of, span_digest
+from entrenar_otel.sink.storing.spans import replace_spans
+from entrenar_otel.sink.storing.watch import SILENT_SECONDS, Watch
+
+#: Stretches of `seq`, and sets of tags, that are remembered of a process; of honest senders there are few.
+MAX_STRETCHES = 50_000
+MAX_PARTS = 1_000
+#: For so many files of the log it is remembered which requests of foreign clients are stored.
+REMEMBERED_FILES = 1_000
+_ODD = (pa.ArrowInvalid, pa.ArrowTypeError, *ODD)
+
+
+class Roller:
+    """Rolls the files of one sink's request log into its lake. Used by one thread at a time.
+
+    `state_folder` is the request log's, whose lock keeps other sinks away. Raises OSError, sqlite3.Error.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        state_folder: Path,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+        silent_seconds: float = SILENT_SECONDS,
+    ) -> None:
+        self._storage, self._database = storage, Database(state_folder)
+        self._processes = Processes(storage, self._database)
+        self._watch = Watch(storage, self._database, self._processes, clock_ns, silent_seconds)
+        #: What could not be stored.
+        self.refused = Refused()
+        #: Values of metrics in the lake, and those that came again.
+        self.samples = self.repeated = 0
+        #: Points of metrics that are aggregated from samples which the lake has.
+        self.left_out = 0
+        self._failing: set[Path] = set()
+        if self._database.is_new:
+            self._processes.adopt(clock_ns())
+
+    def roll(self, path: Path) -> None:
+        """Put a closed file's rows into the lake, durably; the caller then removes it.
+
+        Raises OSError, LakeError, sqlite3.Error: then it is to be tried again.
+        """
+        self._failing.add(path)
+        number = number_of(path)
+        if not self._database.is_rolled(number):
+            self._roll(path, number)
+        self._failing.discard(path)
+
+    def _roll(self, path: Path, number: int) -> None:
+        arrived = Arrived(self.refused.again(), self._database.has_request)
+        for request in read_requests(path):
+            arrived.add(request)
+        stored = 0
+        with self._database.transaction():
+            for come in arrived:
+                try:
+                    stored += self._store(come, number, arrived.refused)
+                except TooMany as error:
+                    arrived.refused.add("runs", str(error), come.process)
+                except _ODD as error:  # a mistake of ours: the others are stored
+                    self._keep(path, come, error)
+            left_out = self._store_foreign(arrived, number)
+            self._database.set_rolled(number)
+        self.left_out += left_out
+        self.refused.counts.update(arrived.refused.counts)
+        self.samples += stored
+        self.repeated += arrived.samples - stored
+
+    def settle(self) -> None:
+        """What has time: to be called every few seconds while no closed file waits. Raises as `roll` does."""
+        # files are merged over gaps in their numbers: none of these may be still to come
+        self._watch.look(may_merge=not any(path.exists() for path in self._failing))
+
+    def close(self) -> None:
+        """Let go of the state folder."""
+        self._database.close()
+
+    def _keep(self, path: Path, come: FromProcess, error: Exception) -> None:
+        """Have a file stay under another name, of which not everything could be stored."""
+        kept = path.with_suffix(".failed")
+        with contextlib.suppress(FileExistsError):
+            os.link(path, kept)
+        self.refused.add("processes", type(error).__name__, come.process)
+        logger.warning(
+            "what came from a process of run %s cannot be stored (%s: %s); all others are, and the requests "
+            "are kept in %s. Please report this",
+            printable_line(come.process.run_id), type(error).__name__, error, kept, trace=True,
+        )  # fmt: skip
+
+    def _store_foreign(self, arrived: Arrived, number: int) -> int:
+        """Store what came from others, and aggregates of runs without samples; returns what is left out."""
+        left_out = 0
+        for (run_id, process), foreign in arrived.foreign.items():
+            samples = foreign.samples(number * MAX_ROWS)
+            if process is not None:
+                known = self._database.find(process)
+                if known is not None and known.samples in ("blocks", "events"):
+                    left_out += samples.n_values
+                    continue
+            journal = Journal(foreign.events, list(foreign.spans.values()), [], 0)
+            day, stem = records.moment(foreign.first_ns).strftime("%Y-%m-%d"), foreign_stem(process)
+            for table, schema, batches in tables_of(journal, samples, Owner(run_id, 1, 0)):
+                name = file_name(f"{FOREIGN}/{table}", day, run_id, stem, number)
+                self._write(name, schema, batches, arrived.refused, (run_id,))
+            self._database.add_foreign(day, run_id, stem)
+        self._database.add_requests(arrived.digests, number, REMEMBERED_FILES)
+        return left_out
+
+    def _write(
+        self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], refused: Refused, of: object
+    ) -> None:
+        try:
+            self._storage.write(name, schema, batches)
+        except _ODD as error:
+            refused.add("rows", str(error), of)
+
+    # -- one process ------------------------------------------------------------------------------
+
+    def _store(self, come: FromProcess, number: int, refused: Refused) -> int:
+        known = self._processes.of(come, number)
+        samples = Samples([*self._blocks(come, known, refused), *self._wide(come, known, refused)])
+        events, digests = self._events(come, known)
+        spans, later = self._spans(come, known)
+        journal = Journal(events, [document for _, document in spans], [], 0)
+        owner = Owner(come.process.run_id, known.attempt, come.process.rank)
+        for table, schema, batches in tables_of(journal, samples, owner):
+            name = file_name(table, known.day, owner.run_id, known.stem, number)
+            self._write(name, schema, batches, refused, come.process)
+            known.is_settled = False
+            known.files += table == "metrics"
+        replace_spans(self._storage, known, owner, ((number, span) for _, number, span in later))
+        self._processes.tell(known, come)
+        self._database.put(known)
+        self._database.add_events(known.id, digests)
+        self._database.add_spans(known.id, ((digest, span["end_ns"], number) for digest, span in spans))
+        self._database.add_spans(known.id, ((digest, span["end_ns"], at) for digest, at, span in later))
+        return samples.n_values
+
+    def _blocks(self, come: FromProcess, known: KnownProcess, refused: Refused) -> list[Block]:
+        part = known.parts.setdefault(BLOCKS, Intervals())
+        return _bounded(come, fresh(come.blocks, part), part, refused)
+
+    def _wide(self, come: FromProcess, known: KnownProcess, refused: Refused) -> list[Block]:
+        by_part: dict[str, list[Block]] = {}
+        for block in come.wide.blocks():
+            by_part.setdefault(part_of(block.series[0].tags), []).append(block)
+        rows: list[Block] = []
+        for name, blocks in by_part.items():
+            if name not in known.parts and len(known.parts) >= MAX_PARTS:
+                refused.add("records of samples", f"more than {MAX_PARTS:,} sets of tags", come.process)
+                continue
+            part = known.parts.setdefault(name, Intervals())
+            rows += _bounded(come, fresh(blocks, part), part, refused)
+        return rows
+
+    def _events(self, come: FromProcess, known: KnownProcess) -> tuple[list[Document], set[bytes]]:
+        """The events that are not stored yet, and what they will be known by."""
+        rows: list[Document] = []
+        digests: set[bytes] = set()
+        for identity, document in come.events:
+            digest = event_digest(identity) if identity else content_of(document)
+            if digest in digests or self._database.has_event(known.id, digest):
+                continue
+            if known.recall is Recall.DONE and self._database.has_event(known.id, content_of(document)):
+                continue
+            digests.add(digest)
+            rows.append(document)
+        return rows, digests
+
+    def _spans(
+        self, come: FromProcess, known: KnownProcess
+    ) -> tuple[list[tuple[bytes, Document]], list[tuple[bytes, int, Document]]]:
+        """The spans that are not stored yet; and those that are in a file of that number, and end earlier."""
+        fresh_ones, later = [], []
+        for (trace_id, span_id), document in come.spans.items():
+            digest = span_digest(trace_id, span_id)
+            if (stored := self._database.span(known.id, digest)) is None:
+                fresh_ones.append((digest, document))
+            elif document["end_ns"] // 1000 > stored[0] // 1000:
+                later.append((digest, stored[1], document))
+        return fresh_ones, later
+
+
+def _bounded(come: FromProcess, rows: list[Block], part: Intervals, refused: Refused) -> list[Block]:
+    """The rows, unless there would be too many gaps between those that are stored."""
+    if len(part) <= MAX_STRETCHES:
+        return rows
+    for block in rows:
+        part.remove_numbers(block.seq)
+    refused.add("records of samples", f"more than {MAX_STRETCHES:,} gaps", come.process, sum(map(len, rows)))
+    return []

@@ -1,0 +1,82 @@
+"""Run: the sink as a process, until a signal; what it tells the person at the terminal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+from entrenar_processors.counts import counted
+
+from entrenar_otel.console import say
+from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.sink.roll_loop import Rolling
+from entrenar_otel.sink.service import Sink, SinkSettings
+
+_LOOK_SECONDS = 0.5
+#: How long the roll may keep the interpreter from those who wait for an acknowledgement; 5 ms by default.
+_SWITCH_SECONDS = 0.0005
+#: Between two lines about what arrived, at least.
+_REPORT_SECONDS = 60.0
+
+
+def run_sink(storage: Storage, settings: SinkSettings) -> None:
+    """Receive until SIGINT or SIGTERM, then end in order. A second signal ends at once."""
+    stops = threading.Event()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stops.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        sink = Sink(storage, settings, open_roller=_open_roller)
+        say(sink.start())
+        progress = _Progress(sink)
+        while not stops.wait(_LOOK_SECONDS):
+            progress.look()
+        say("stopping: what was acknowledged is being brought into the lake")
+        sink.stop()
+        progress.total()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _open_roller(storage: Storage, state: Path) -> Rolling:
+    from entrenar_otel.sink.roller import Roller
+
+    return Roller(storage, state)
+
+
+class _Progress:
+    """Says now and then what arrived; nothing where nothing did."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._samples = self._requests = 0
+        self._due = 0.0
+
+    def look(self) -> None:
+        requests, samples = self._counts()
+        if time.monotonic() < self._due or (requests, samples) == (self._requests, self._samples):
+            return
+        self._due = time.monotonic() + _REPORT_SECONDS
+        waiting = self._sink.receiver.backlog_bytes()
+        say(
+            f"{counted(requests - self._requests, 'request')} received, "
+            f"{counted(samples - self._samples, 'value')} stored, {waiting:,} bytes wait"
+        )
+        self._requests, self._samples = requests, samples
+
+    def total(self) -> None:
+        requests, samples = self._counts()
+        say(f"{counted(requests, 'request')} received in all, {counted(samples, 'value')} stored")
+
+    def _counts(self) -> tuple[int, int]:
+        roller = self._sink.loop.roller
+        return self._sink.receiver.requests.total(), roller.samples if roller is not None else 0

@@ -1,0 +1,1 @@
+"""Storing: what requests brought becomes rows and run records of a lake."""

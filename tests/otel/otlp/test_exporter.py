@@ -1,0 +1,125 @@
+"""Exporter: what a run records arrives at a real endpoint, as the settings say, and nothing waits for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entrenar_otel import Monitor
+from entrenar_otel.lake import Lake
+
+from .conftest import Endpoint, until
+
+Start = Callable[..., Monitor]
+
+
+def recorded(lake: str = "lake") -> dict[tuple[int, str], float]:
+    """What the lake has: seq and series → value."""
+    rows = Lake(lake).query("SELECT seq, metric, tags, value FROM metrics").to_pylist()
+    return {
+        (row["seq"], row["metric"] + ("".join(f'{{{k}="{v}"}}' for k, v in row["tags"]) or "")): row["value"]
+        for row in rows
+    }
+
+
+def without_process(endpoint: Endpoint) -> dict[tuple[int, str], float]:
+    found = endpoint.samples()
+    assert len({process for process, _, _ in found}) == 1
+    return {(seq, series): value for (_, seq, series), value in found.items()}
+
+
+@pytest.mark.parametrize("mode", ["blocks", "events"])
+def test_every_sample_arrives(
+    mode: str, endpoint: Endpoint, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its values bit for bit, and the run's events beside it; and the live folder is empty again."""
+    monkeypatch.setenv("ENTRENAR_OTLP_SAMPLES", mode)
+    monitor = start()
+    for step in range(500):
+        monitor.log(norm=math.nan if step == 7 else 1 / (step + 1), step=step)
+        monitor.log({"accuracy": step / 500}, tags={"split": "val"})
+    live = monitor.lake.live
+    monitor.close()
+    assert {k: str(v) for k, v in without_process(endpoint).items() if "accuracy" not in k[1]} == {
+        k: str(v) for k, v in recorded().items() if "accuracy" not in k[1]
+    }
+    assert len(endpoint.samples()) == 1000
+    names = endpoint.names()
+    assert (names[0], names[-1]) == ("training.run.started", "training.run.ended")
+    assert list(live.iterdir()) == []
+
+
+def test_without_being_asked_no_sample_leaves(endpoint: Endpoint, start: Start) -> None:
+    """An endpoint alone has the run's events; a sample is somebody's bill."""
+    monitor = start()
+    monitor.log(loss=1.0)
+    monitor.close()
+    assert not endpoint.samples()
+    started = dict(endpoint.events())["training.run.started"]
+    assert started["training.otlp.samples"] == "off"
+    assert "training.config" not in started
+    assert "process.command_args" not in started
+
+
+def test_findings_leave_while_the_run_goes_on(endpoint: Endpoint, start: Start) -> None:
+    """As they are noted, with severity, trace and what they are about."""
+    monitor = start(interval_seconds=0.2)
+    monitor.log(accuracy=math.nan, epoch=3, step=9)
+    until(lambda: "training.alert" in endpoint.names())
+    by_name = {record.event_name: record for _, _, record, _ in endpoint.records()}
+    alert = by_name["training.alert"]
+    assert (alert.severity_text, len(alert.trace_id), len(alert.span_id)) == ("WARNING", 16, 8)
+    assert alert.body.string_value
+    finding = dict(endpoint.events())["training.finding"]
+    assert (finding["epoch"], finding["step"]) == (3, 9)
+    monitor.close()
+
+
+def test_the_resource_says_whose_they_are(
+    endpoint: Endpoint, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process's own id, which no other start has, and what a user gave."""
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=vision")
+    monitor = start("run-7")
+    monitor.log(loss=1.0)
+    monitor.close()
+    about = next(endpoint.records())[0]
+    record = monitor.lake.runs()[0]
+    assert about["training.process.id"] == record.process
+    assert (about["training.run.id"], about["training.run.attempt"], about["team"]) == ("run-7", 1, "vision")
+
+
+def test_what_the_run_is_leaves_only_where_it_may(
+    endpoint: Endpoint, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Configuration and command line; the rest that the table of runs needs, always."""
+    monkeypatch.setenv("ENTRENAR_OTLP_CONFIG", "1")
+    monitor = start(config={"lr": 0.1}, model_id="digits", version="1.2.3")
+    monitor.close()
+    events: dict[str, dict[str, Any]] = dict(endpoint.events())
+    started, ended = events["training.run.started"], events["training.run.ended"]
+    record = monitor.lake.runs()[0]
+    assert started["training.config"] == '{"lr": 0.1}'
+    assert started["process.command_args"] == record.argv
+    assert started["training.run.started_at"] == record.started_at.isoformat()
+    assert (started["training.model.id"], started["training.model.version"]) == ("digits", "1.2.3")
+    assert ended["training.run.state"] == "completed"
+    assert ended["training.run.ended_at"] == record.ended_at.isoformat()  # type: ignore[union-attr]
+    assert ended["training.run.dropped"] == 0
+
+
+def test_one_variable_switches_it_off(
+    endpoint: Endpoint, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OTEL_LOGS_EXPORTER=none: no log record, and nothing kept to be sent."""
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+    monitor = start()
+    monitor.log(loss=1.0)
+    live: Path = monitor.lake.live
+    monitor.close()
+    assert not endpoint.calls
+    assert list(live.iterdir()) == []

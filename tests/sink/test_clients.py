@@ -1,0 +1,138 @@
+"""OpenTelemetry's own exporters into a sink, by gRPC and HTTP, with TLS, a token and gzip."""
+
+import subprocess
+from pathlib import Path
+
+import grpc
+import pytest
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetrics
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpans
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetrics
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpans
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from entrenar_otel.lake.store.storage import open_storage
+from entrenar_otel.sink.address import Address
+from entrenar_otel.sink.request_log import Signal, read_requests
+from entrenar_otel.sink.service import Sink, SinkSettings
+from tests.sink.test_roll_loop import Keeper
+
+TOKEN = "s3cret"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -keyout key.pem -out cert.pem "
+        "-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+    )
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    return str(folder / "cert.pem"), str(folder / "key.pem")
+
+
+@pytest.fixture
+def sink(tmp_path, certificate, monkeypatch):
+    class Dated(Keeper):
+        def roll(self, path):
+            self.data += list(read_requests(path))
+
+    cert, key = certificate
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", cert)  # which the machine may have set, and which would win
+    settings = SinkSettings(
+        grpc=Address("127.0.0.1", 0),
+        http=Address("127.0.0.1", 0),
+        state=tmp_path / "state",
+        token=TOKEN,
+        certfile=cert,
+        keyfile=key,
+    )
+    keeper = Dated()
+    sink = Sink(open_storage(tmp_path / "lake"), settings, open_roller=lambda *_: keeper)
+    line = sink.start()
+    assert "(TLS)" in line
+    sink.grpc_port = int(line.split("gRPC on 127.0.0.1:")[1].split(" ")[0])
+    sink.keeper = keeper
+    yield sink
+    sink.stop()
+
+
+def sent(sink, kind, signal):
+    """What the sink kept of one signal."""
+    sink.stop()
+    return [kind.FromString(request.data) for request in sink.keeper.data if request.signal is signal]
+
+
+def spans_of(requests):
+    return [
+        span.name
+        for request in requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+def make_spans(exporter):
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    for name in ("one", "two"):
+        provider.get_tracer("t").start_span(name).end()
+    provider.shutdown()
+
+
+def make_metrics(exporter):
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    provider.get_meter("m").create_counter("things").add(7)
+    provider.shutdown()
+
+
+def grpc_settings(sink, certificate, token=TOKEN):
+    return {
+        "endpoint": f"https://localhost:{sink.grpc_port}",
+        "credentials": grpc.ssl_channel_credentials(Path(certificate[0]).read_bytes()),
+        "headers": f"authorization=Bearer {token}",
+        "compression": grpc.Compression.Gzip,
+        "timeout": 60,
+    }
+
+
+def http_settings(sink, certificate, path, token=TOKEN):
+    return {
+        "endpoint": f"https://localhost:{sink.http.port}{path}",
+        "certificate_file": certificate[0],
+        "headers": {"Authorization": f"Bearer {token}"},
+        "compression": Compression.Gzip,
+        "timeout": 60,
+    }
+
+
+def test_by_grpc(sink, certificate):
+    make_spans(GrpcSpans(**grpc_settings(sink, certificate)))
+    make_metrics(GrpcMetrics(**grpc_settings(sink, certificate)))
+    assert spans_of(sent(sink, ExportTraceServiceRequest, Signal.TRACES)) == ["one", "two"]
+    (request,) = sent(sink, ExportMetricsServiceRequest, Signal.METRICS)
+    (metric,) = request.resource_metrics[0].scope_metrics[0].metrics
+    assert (metric.name, metric.sum.data_points[0].as_int) == ("things", 7)
+
+
+def test_by_http(sink, certificate):
+    make_spans(HttpSpans(**http_settings(sink, certificate, "/v1/traces")))
+    make_metrics(HttpMetrics(**http_settings(sink, certificate, "/v1/metrics")))
+    assert spans_of(sent(sink, ExportTraceServiceRequest, Signal.TRACES)) == ["one", "two"]
+    (request,) = sent(sink, ExportMetricsServiceRequest, Signal.METRICS)
+    assert request.resource_metrics[0].scope_metrics[0].metrics[0].sum.data_points[0].as_int == 7
+
+
+def test_with_another_token_nothing_is_kept(sink, certificate):
+    make_spans(GrpcSpans(**grpc_settings(sink, certificate, "wrong")))
+    make_spans(HttpSpans(**http_settings(sink, certificate, "/v1/traces", "wrong")))
+    assert sent(sink, ExportTraceServiceRequest, Signal.TRACES) == []
+    assert sink.receiver.refused["token"] >= 2  # each exporter tries at least once

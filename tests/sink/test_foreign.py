@@ -1,0 +1,157 @@
+"""Foreign clients: what OpenTelemetry's own SDK sends becomes rows by the mapping that docs/otlp.md has."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from entrenar_otel.sink.request_log import Signal
+
+from .wire import CLOCK_NS, attributes, event, logs, pairs, resource, started, steps, traces
+
+CLIENT = {"service.name": "web", "service.instance.id": "7"}
+
+
+def metrics(*given, of=CLIENT):
+    request = ExportMetricsServiceRequest()
+    entry = request.resource_metrics.add()
+    entry.resource.attributes.extend(pairs(of))
+    entry.scope_metrics.add(metrics=given)
+    return (Signal.METRICS, request.SerializeToString())
+
+
+def gauge(name, value, **tags):
+    point = pb.NumberDataPoint(as_double=value, time_unix_nano=CLOCK_NS, attributes=attributes(**tags))
+    return pb.Metric(name=name, gauge=pb.Gauge(data_points=[point]))
+
+
+def rows(lake, table="otel_metrics"):
+    return lake.query(f"SELECT * FROM {table} ORDER BY ALL").to_pylist()
+
+
+def named(lake):
+    return {(row["metric"], *row["tags"]): row["value"] for row in rows(lake)}
+
+
+def test_a_gauge_is_a_row(receive, lake, cli):
+    receive(metrics(gauge("temperature", 21.5, room="a")))
+    (row,) = rows(lake)
+    assert (row["metric"], row["value"], row["run_id"]) == ("temperature", 21.5, "web/7")
+    assert row["tags"] == [("room", "a")]
+    assert row["timestamp"].timestamp() == CLOCK_NS / 1e9
+    assert (row["rank"], row["attempt"], row["step"]) == (0, 1, None)
+    assert "web" not in cli("ls").out
+    assert lake.query("SELECT count(*) FROM metrics").to_pylist() == [{"count_star()": 0}]
+
+
+def test_sums_histograms_and_summaries_are_rows_by_name(receive, lake):
+    point = pb.NumberDataPoint(as_int=3, time_unix_nano=CLOCK_NS)
+    delta = pb.Metric(name="calls", sum=pb.Sum(data_points=[point], aggregation_temporality=1))
+    histogram = pb.HistogramDataPoint(
+        time_unix_nano=CLOCK_NS, count=6, sum=9.5, min=0.25, explicit_bounds=[0.5, 2], bucket_counts=[1, 2, 3]
+    )
+    summary = pb.SummaryDataPoint(time_unix_nano=CLOCK_NS, count=2, sum=3.0)
+    summary.quantile_values.add(quantile=0.5, value=1.5)
+    receive(
+        metrics(
+            delta,
+            pb.Metric(name="took", histogram=pb.Histogram(data_points=[histogram])),
+            pb.Metric(name="old", summary=pb.Summary(data_points=[summary])),
+        )
+    )
+    assert named(lake) == {
+        ("calls", ("otel.temporality", "delta")): 3.0,
+        ("took.count",): 6.0,
+        ("took.sum",): 9.5,
+        ("took.min",): 0.25,
+        ("took.bucket", ("le", "0.5")): 1.0,
+        ("took.bucket", ("le", "2")): 3.0,
+        ("took.bucket", ("le", "+Inf")): 6.0,
+        ("old.count",): 2.0,
+        ("old.sum",): 3.0,
+        ("old", ("quantile", "0.5")): 1.5,
+    }
+
+
+def test_an_exponential_histogram_has_the_bounds_of_its_buckets(receive, lake):
+    point = pb.ExponentialHistogramDataPoint(time_unix_nano=CLOCK_NS, count=7, scale=0, zero_count=1)
+    point.positive.offset, point.negative.offset = 1, 0
+    point.positive.bucket_counts.extend([2, 0, 1])  # (2, 4], (4, 8], (8, 16]
+    point.negative.bucket_counts.extend([3])  # [-2, -1)
+    receive(metrics(pb.Metric(name="e", exponential_histogram=pb.ExponentialHistogram(data_points=[point]))))
+    assert named(lake) == {
+        ("e.count",): 7.0,
+        ("e.bucket", ("le", "-1")): 3.0,
+        ("e.bucket", ("le", "0")): 4.0,
+        ("e.bucket", ("le", "4")): 6.0,
+        ("e.bucket", ("le", "16")): 7.0,
+        ("e.bucket", ("le", "+Inf")): 7.0,
+    }
+
+
+def test_a_request_that_comes_again_is_stored_once(receive, lake):
+    request = metrics(gauge("g", 1.0), gauge("g", math.nan))
+    receive(request, request)
+    receive(request, metrics(gauge("g", 2.0)))
+    assert sorted(map(str, (row["value"] for row in rows(lake)))) == ["1.0", "2.0", "nan"]
+
+
+def test_logs_and_spans_are_rows_of_their_own_tables(receive, lake):
+    span = Span(
+        name="GET /",
+        kind=2,
+        trace_id=b"t" * 16,
+        span_id=b"s" * 8,
+        start_time_unix_nano=CLOCK_NS,
+        end_time_unix_nano=CLOCK_NS + 1500,
+        attributes=attributes(code=200),
+    )
+    receive(
+        logs([event("login", body="hello", attributes={"user": "ana", "n": 3})], CLIENT, scope="app"),
+        (Signal.TRACES, traces([span], CLIENT)),
+    )
+    (told,), (seen,) = rows(lake, "otel_events"), rows(lake, "otel_spans")
+    assert (told["name"], told["body"], told["run_id"], told["severity"]) == (
+        "login",
+        "hello",
+        "web/7",
+        "INFO",
+    )
+    assert dict(told["attributes"]) == {"user": "ana", "n": "3"}
+    assert (seen["name"], seen["kind"], seen["duration_seconds"]) == ("GET /", "SERVER", 1.5e-6)
+
+
+@pytest.mark.parametrize(("sent", "kept"), [("blocks", 0), ("events", 0), ("off", 1)])
+def test_aggregates_of_a_run_are_kept_only_where_it_sends_no_samples(receive, lake, roller, sent, kept):
+    whose = resource()
+    receive(logs([started(**{"training.otlp.samples": sent}), *steps(0, 3)], whose))
+    receive(metrics(gauge("training.loss", 0.5), of=whose))
+    assert len(rows(lake)) == kept
+    assert roller.left_out == 1 - kept
+
+
+def test_many_files_of_a_client_become_one(receive, lake, roller, monkeypatch):
+    monkeypatch.setattr("entrenar_otel.sink.storing.watch.MANY_FILES", 3)
+    for number in range(5):
+        receive(metrics(gauge("g", float(number))))
+    roller.settle()
+    assert len(list((lake.storage.root / "otel/metrics").rglob("*.parquet"))) == 1
+    assert [row["value"] for row in rows(lake)] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_what_is_no_metric_is_refused_and_the_rest_stored(receive, lake, roller, caplog):
+    wrong = pb.HistogramDataPoint(count=1, bucket_counts=[1, 2, 3], explicit_bounds=[1.0])
+    receive(
+        metrics(
+            pb.Metric(name="none"),
+            pb.Metric(name="wrong", histogram=pb.Histogram(data_points=[wrong])),
+            gauge("right", 1.0),
+        )
+    )
+    assert list(named(lake)) == [("right",)]
+    assert roller.refused.counts == {"metrics": 2}
+    assert "no run" not in caplog.text

@@ -1,0 +1,87 @@
+"""A run in its own lake, and the same run through a sink: SQL says the same of both."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from entrenar_otel import Monitor
+from entrenar_otel.lake import Lake
+from entrenar_otel.sink.address import Address
+from entrenar_otel.sink.roller import Roller
+from entrenar_otel.sink.service import Sink, SinkSettings
+
+
+@pytest.fixture
+def sink(tmp_path):
+    lake = Lake(tmp_path / "far")
+    settings = SinkSettings(
+        grpc=Address("127.0.0.1", 0), http=None, state=tmp_path / "sink", roll_seconds=0.2
+    )
+    made = Sink(lake.storage, settings, open_roller=Roller)
+    made.place = made.start().partition("gRPC on ")[2].partition(";")[0]
+    made.lake = lake
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch, sink, wait_until):
+    """A run with all that a run can have, which was recorded in ./near and sent to the sink."""
+
+    def train(samples):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{sink.place}")
+        monkeypatch.setenv("ENTRENAR_OTLP_SAMPLES", samples)
+        near = tmp_path / "near"
+        settings = {"model_id": "digits", "version": "1.2.3", "config": {"lr": 0.1}, "quiet": True}
+        with Monitor("r", lake=near, settings_file=None, **settings) as monitor:
+            for epoch in monitor.epochs(2):
+                for batch in range(20):
+                    monitor.log(epoch=epoch, batch=batch, loss=1 / (1 + batch), accuracy=np.float32(0.1))
+                with monitor.span("evaluate", split="val"):
+                    monitor.log(epoch=epoch, tags={"split": "val"}, loss=0.5, odd=math.nan)
+            monitor.log(step=7, loss=math.inf, tags={"split": "test"})
+        wait_until(lambda: sink.lake.runs() and sink.lake.runs()[0].state == "completed")
+        return Lake(near)
+
+    return train
+
+
+@pytest.mark.parametrize("samples", ["blocks", "events"])
+def test_sql_says_the_same(trained, sink, samples, wait_until):
+    near, far = trained(samples), sink.lake
+
+    def rows(lake, sql):
+        return [repr(row) for row in lake.query(sql).to_pylist()]  # NaN is NaN then
+
+    for sql in (
+        "SELECT * REPLACE (hash(value) AS value) FROM metrics ORDER BY ALL",
+        "SELECT * FROM events ORDER BY ALL",
+        "SELECT * FROM spans ORDER BY start_time, span_id",
+        "SELECT * FROM alerts ORDER BY ALL",
+    ):
+        expected = rows(near, sql)
+        assert expected or "alerts" in sql
+        wait_until(lambda sql=sql, expected=expected: len(rows(far, sql)) >= len(expected))
+        assert rows(far, sql) == expected
+    runs = "SELECT * EXCLUDE (live, config, argv) FROM runs"
+    assert rows(far, runs) == rows(near, runs)
+    withheld = far.query("SELECT config, argv FROM runs").to_pylist()
+    assert withheld == [{"config": '"withheld"', "argv": ["withheld"]}]
+
+
+def test_the_commands_read_a_sinks_lake(trained, sink, cli, monkeypatch):
+    trained("blocks")
+    monkeypatch.setenv("ENTRENAR_LAKE", str(sink.lake.storage.root))
+    for command in (["ls"], ["show", "r"], ["spans", "r"], ["alerts"], ["query", "FROM runs"]):
+        answer = cli(*command)
+        assert answer.code == 0, (command, answer)
+        assert "r" in answer.out
+    Path("renacer.toml").write_text(
+        '[[assertion]]\nname = "low"\ntype = "custom"\nexpression = "max(accuracy) < 0.5"\n'
+    )
+    answer = cli("ci", "r")
+    assert answer.code == 0, answer

@@ -1,0 +1,127 @@
+"""The roll loop: what is closed is rolled, again where the lake is away; nothing blocks the rest for good."""
+
+import time
+
+import pytest
+
+from entrenar_otel.errors import LakeError, failures
+from entrenar_otel.sink.decoding.refused import Refused
+from entrenar_otel.sink.request_log import Signal, read_requests
+from entrenar_otel.sink.roll_loop import RollLoop
+
+
+class Keeper:
+    """Keeps what it is to roll; raises what `problem` returns for it."""
+
+    samples = repeated = 0
+
+    def __init__(self):
+        self.data, self.settled, self.is_closed = [], 0, False
+        self.refused = Refused()
+        self.problem = lambda data: None
+
+    def roll(self, path):
+        data = [request.data for request in read_requests(path)]
+        if (error := self.problem(data)) is not None:
+            raise error
+        self.data += data
+
+    def settle(self):
+        self.settled += 1
+
+    def close(self):
+        self.is_closed = True
+
+
+def until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def keeper():
+    return Keeper()
+
+
+@pytest.fixture
+def loop(log, keeper):
+    loop = RollLoop(log, lambda: keeper, lake="the lake", roll_seconds=0.05, retry_seconds=0.05)
+    loop.start()
+    yield loop
+    loop.stop(60)
+
+
+def test_what_arrives_is_rolled_and_removed(log, keeper, loop):
+    log.append(Signal.LOGS, b"1")
+    until(lambda: keeper.data == [b"1"])
+    until(lambda: not log.backlog_bytes())
+    assert loop.lag_seconds() == 0
+    assert keeper.settled
+
+
+def test_the_end_rolls_the_rest(log, keeper):
+    loop = RollLoop(log, lambda: keeper, lake="the lake", roll_seconds=3600)
+    loop.start()
+    until(lambda: keeper.settled)
+    log.append(Signal.LOGS, b"last")
+    assert loop.lag_seconds() > 0
+    assert loop.stop(60)
+    assert (keeper.data, keeper.is_closed) == ([b"last"], True)
+
+
+def test_a_full_file_is_rolled_at_once(log, keeper):
+    loop = RollLoop(log, lambda: keeper, lake="the lake", roll_seconds=3600)
+    loop.start()
+    until(lambda: keeper.settled)
+    log._file_bytes = 10
+    log.append(Signal.LOGS, b"1")
+    log.append(Signal.LOGS, b"2")
+    until(lambda: keeper.data)
+    loop.stop(60)
+    assert keeper.data == [b"1", b"2"]
+
+
+def test_a_lake_that_is_away_is_said_once_and_tried_again(log, keeper, loop, caplog):
+    keeper.problem = lambda data: LakeError("no answer")
+    log.append(Signal.LOGS, b"1")
+    until(lambda: loop.problem)
+    time.sleep(0.5)
+    assert not keeper.data
+    log.append(Signal.LOGS, b"2")
+    keeper.problem = lambda data: None
+    until(lambda: keeper.data == [b"1", b"2"])
+    until(lambda: not loop.problem)
+    assert caplog.text.count("the lake cannot be written (no answer); what arrives is kept in") == 1
+    assert caplog.text.count("the lake is written again") == 1
+
+
+def test_a_roller_that_cannot_be_opened_is_tried_again(log, keeper):
+    answers = [OSError("not yet"), keeper]
+
+    def opened():
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    log.append(Signal.LOGS, b"1")
+    loop = RollLoop(log, opened, lake="the lake", roll_seconds=0.05, retry_seconds=0.05)
+    loop.start()
+    until(lambda: keeper.data)
+    loop.stop(60)
+
+
+def test_a_file_that_fails_for_reasons_of_its_own_is_kept_aside_and_the_rest_goes_on(
+    log, keeper, loop, caplog
+):
+    keeper.problem = lambda data: ZeroDivisionError("a mistake") if b"bad" in data else None
+    log.append(Signal.LOGS, b"bad")
+    until(lambda: list(log.folder.glob("*.failed")))
+    log.append(Signal.LOGS, b"good")
+    until(lambda: keeper.data == [b"good"])
+    assert "cannot be stored (ZeroDivisionError: a mistake); it is kept as" in caplog.text
+    (kept,) = log.folder.glob("*.failed")
+    assert [request.data for request in read_requests(kept)] == [b"bad"]
+    failures.clear()
