@@ -163,7 +163,7 @@ def _joined(storage: Storage, table: str, files: list[DataFile]) -> list[pa.Reco
 
 
 def _open(storage: Storage, file: DataFile) -> pq.ParquetFile:
-    """To be read without Arrow's threads: a process that ends just after they have begun may be aborted."""
+    """To be read without Arrow's threads: a process that ends just after they have begun may abort."""
     filesystem = getattr(storage, "filesystem", None)  # which has threads of its own
     return pq.ParquetFile(storage.location(file.name), filesystem=filesystem, pre_buffer=not storage.is_local)
 

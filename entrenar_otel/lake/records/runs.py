@@ -260,7 +260,7 @@ def read_record(storage: Storage, name: str) -> RunRecord | None:
         name_skipped(where, f"the run record {where} cannot be read and is left out: {error.strerror}")
         return None
     try:
-        # Without threads: a process that ends just after Arrow has begun some is aborted now and then.
+        # Without threads: one of Arrow's that lets go of Python's bytes last aborts a process that ends then.
         with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
             if file.metadata.num_rows != 1:
                 raise ValueError(f"expected one row, found {file.metadata.num_rows}")

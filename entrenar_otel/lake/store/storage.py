@@ -305,7 +305,7 @@ class ArrowStorage:
         path = self._path(name)
         self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         with self.filesystem.open_output_stream(path) as stream:
-            stream.write(data)
+            stream.write(data if isinstance(data, pa.Buffer) else _arrows_own(data))
 
     def read_bytes(self, name: str, limit: int) -> bytes:
         path = self._path(name)
@@ -334,6 +334,13 @@ class ArrowStorage:
 
     def size_bytes(self, name: str) -> int:
         return int(self.filesystem.get_file_info(self._path(name)).size or 0)
+
+
+def _arrows_own(data: bytes) -> pa.Buffer:
+    """A copy that Arrow's threads may let go of: where the process ends, Python's bytes would abort it."""
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return sink.getvalue()
 
 
 def walk(storage: Storage, table: str) -> Iterator[tuple[str, str]]:
