@@ -64,6 +64,8 @@ def _print_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
 def show_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
     """Print the alerts, and below them the folders of their incidents."""
     _print_alerts(alerts, console)
+    if alerts and all(alert["source"] == "run" for alert in alerts):
+        console.print(Text("nothing was abnormal", style="dim"))
     for alert in alerts:
         if alert["incident"]:
             console.print(f"incident: {alert['incident']}", highlight=False, soft_wrap=True, markup=False)

@@ -88,11 +88,14 @@ def options(
 def open_lake(*, must_exist: bool = True, settings_file: Path = Path("renacer.toml")) -> Lake:
     """The lake named by the options, the environment or the settings file. Raises ConfigError."""
     from entrenar_otel.lake import Lake
+    from entrenar_otel.recording.live_folder import SECOND_LAKE
     from entrenar_otel.run.settings import RunSettings
 
     # The file is read only where it decides: an invalid one does not keep anybody from a lake by name.
     named = Options.lake or os.environ.get("ENTRENAR_LAKE")
     lake = Lake(named or RunSettings.find(settings_file).choose_lake(None))
     if must_exist and lake.storage.is_local and not os.path.isdir(lake.url):
-        raise ConfigError(f"no lake at {lake.url}: name one with --lake, or record a run first")
+        second = lake.live.parent / SECOND_LAKE
+        there = f". Runs that could not write there are in {second}" if second.is_dir() else ""
+        raise ConfigError(f"no lake at {lake.url}: name one with --lake, or record a run first{there}")
     return lake

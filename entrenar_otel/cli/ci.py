@@ -93,7 +93,8 @@ def load_assertions(path: Path) -> Sequence[Assertion]:
     """The budgets of a settings file. Raises ConfigError, also if there is no such file."""
     if not path.is_file():
         raise ConfigError(
-            f"no settings file {path}: use --config to name the file with the [[assertion]] tables"
+            f"no settings file {path}: write budgets into one as [[assertion]] tables (docs/alerts.md), or "
+            "name it with --config"
         )
     return load_config(path).assertion
 

@@ -49,7 +49,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        print_error(error)
+        # without its number, and with the name in front, as other programs say it
+        text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        print_error(OSError(text))
         sys.exit(1)
 
 

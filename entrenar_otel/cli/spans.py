@@ -20,6 +20,7 @@ from entrenar_otel.cli.events import SEVERITIES, facts, what_of
 from entrenar_otel.cli.grid import print_heading
 from entrenar_otel.cli.output import Console
 from entrenar_otel.lake.tables.plain import plain_rows
+from entrenar_otel.otel.otlp.names import RUN_STARTED
 from entrenar_otel.redact import printable_line
 
 if TYPE_CHECKING:
@@ -116,7 +117,12 @@ def folded(children: list[Node]) -> Iterator[Node | Fold]:
 
 
 def show_spans(run_id: str, spans: list[dict[str, Any]], console: Console) -> None:
-    """Print the spans as a tree, one per process where there are several."""
+    """Print the spans as a tree, one per process where there are several.
+
+    The span that tells other backends of the start, long before that of the run ends, is left out: the
+    event of that name says the same.
+    """
+    spans = [span for span in spans if not (span["name"] == RUN_STARTED and span["parent_span_id"])]
     failed = sum(span["status"] == "ERROR" for span in spans)
     events = sum(len(span["events"]) for span in spans)
     told = Text(counted(len(spans), "span"))

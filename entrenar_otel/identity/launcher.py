@@ -11,6 +11,9 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+#: SLURM_MAX_NORMAL_STEP_ID is the number before it.
+_OWN_STEPS = 0xFFFFFFF0
+
 
 def run_id_from(environ: Mapping[str, str]) -> str | None:
     """The run id that all ranks share: `ENTRENAR_RUN_ID`, or their launcher's; None where there is none."""
@@ -42,7 +45,11 @@ def rank_from(environ: Mapping[str, str]) -> tuple[int, int]:
 
 def _is_slurm_step(environ: Mapping[str, str]) -> bool:
     """Whether `srun` started this program as a task: no batch script, and no shell to work in."""
-    is_step = bool(environ.get("SLURM_JOB_ID") and environ.get("SLURM_STEP_ID"))
+    step = environ.get("SLURM_STEP_ID", "")
+    # Slurm's own steps have the last numbers there are: a batch script, the shell of salloc
+    is_step = bool(environ.get("SLURM_JOB_ID") and step) and not (
+        step.isdecimal() and int(step) >= _OWN_STEPS
+    )
     return is_step and "SLURM_PTY_PORT" not in environ
 
 

@@ -58,6 +58,9 @@ class Lake:
         self.storage: Storage = open_storage(location) if storage is None else storage
         self.live = usable_live(None if live is None else Path(live))
 
+    def __repr__(self) -> str:
+        return f"<Lake {self.url}>"
+
     @property
     def url(self) -> str:
         return self.storage.url
@@ -154,7 +157,8 @@ class Lake:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise RunError(f"{prefix!r} is a prefix of {len(matches)} runs: {', '.join(matches[:5])}")
+            latest = ("…, " if len(matches) > 5 else "") + ", ".join(matches[-5:])
+            raise RunError(f"{prefix!r} is a prefix of {len(matches)} runs: {latest}")
         raise RunError(f"no run {prefix!r} in {self.url}; the latest are {', '.join(ids[-5:])}")
 
     def is_pruned(self, run_id: str) -> bool:

@@ -200,9 +200,9 @@ class RecordedRun:
 
         lake, record = self.answers.lake, self.answers.record
         is_there = record is not None and record.is_claimed
-        place = lake.url if is_there else f"{lake.live}, until {lake.url} answers"
-        command = command_line("show", self.request.run_id, lake.url)
-        say(f"run {self.request.run_id} {state}, recorded in {place}; look at it with `{command}`")
+        place = "" if is_there else f", recorded in {lake.live} until {lake.url} answers"
+        command = command_line("show", self.request.run_id, lake.url)  # which says where it is
+        say(f"run {self.request.run_id} {state}{place}; look at it with `{command}`")
 
     def _make_keeper(self, lake: Lake, process: str, lock: ProcessLock) -> Keeper:
         from entrenar_otel.lake.records.runs import new_record

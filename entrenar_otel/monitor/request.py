@@ -199,11 +199,14 @@ def make_lake(
 ) -> Lake:
     """The lake of these settings; pyarrow and duckdb are imported here. Raises ConfigError."""
     from entrenar_otel.lake import Lake
+    from entrenar_otel.recording.live_folder import tell_second_choice
 
     try:
-        return Lake(settings.lake or DEFAULT_LAKE, live, storage=storage)
+        lake = Lake(settings.lake or DEFAULT_LAKE, live, storage=storage)
     except PermissionError as error:
         raise ConfigError(str(error)) from None
+    tell_second_choice(lake.live)
+    return lake
 
 
 def _write_problem(lake: Lake) -> str | None:
@@ -220,9 +223,9 @@ def _write_problem(lake: Lake) -> str | None:
 
 def _second_lake(lake: Lake, problem: str, live: str | os.PathLike[str] | None) -> Lake:
     from entrenar_otel.lake import Lake
-    from entrenar_otel.recording.live_folder import foreign_problem
+    from entrenar_otel.recording.live_folder import SECOND_LAKE, foreign_problem
 
-    second = lake.live.parent / "lake"
+    second = lake.live.parent / SECOND_LAKE
     with contextlib.suppress(FileExistsError):
         second.mkdir(mode=0o700, parents=True)
     if (foreign := foreign_problem(second)) is not None:

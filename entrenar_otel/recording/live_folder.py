@@ -15,6 +15,12 @@ from entrenar_otel.console import logger
 from entrenar_otel.errors import RunError
 from entrenar_otel.interruption import from_outside
 
+#: Beside a live folder: the lake of runs that cannot write where theirs should be.
+SECOND_LAKE = "lake"
+#: Folders that took the place of the usual one, why, and which of them people know of.
+_second_choices: dict[Path, str] = {}
+_told: set[Path] = set()
+
 
 def default_live() -> Path | None:
     """`ENTRENAR_LIVE`, else `$XDG_STATE_HOME/entrenar/live`; always on a local disk.
@@ -43,9 +49,19 @@ def usable_live(folder: Path | None) -> Path:
     if folder is None and (private := _private_folder()) is not None:
         live = private / "live"
         if _problem(live) is None:
-            logger.warning("%s; live segments are kept in %s", why, live)
+            _second_choices[live] = why or ""
             return live
     raise PermissionError(f"no folder for live segments: {why}. Set ENTRENAR_LIVE to a local folder")
+
+
+def tell_second_choice(live: Path) -> None:
+    """Say, once in a process, that a run records into a folder which is not the usual one, and why.
+
+    Whoever only reads need not know.
+    """
+    if live in _second_choices and live not in _told:
+        _told.add(live)
+        logger.warning("%s; live segments are kept in %s", _second_choices[live], live)
 
 
 def _problem(folder: Path) -> str | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from entrenar_otel import Monitor
 
 Cli = Callable[..., Any]
 
@@ -35,3 +38,17 @@ def test_json_everywhere_and_global_options_anywhere(
     dry = strict(cli("prune", "--json", "--older-than", "0s", "--lake", "lake").out)
     assert {one["removed"] for one in dry} == {False}
     assert strict(cli("recover", "--json", "--lake", "lake").out) == []
+
+
+def test_runs_that_could_not_be_where_they_belong(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no lake, but runs went to the second choice, that is named."""
+    monkeypatch.delenv("ENTRENAR_LAKE", raising=False)
+    monkeypatch.setenv("ENTRENAR_LIVE", str(tmp_path / "state" / "live"))
+    assert cli("ls").err.endswith("or record a run first\n")
+    second = tmp_path / "state" / "lake"
+    with Monitor("r", lake=second, quiet=True) as monitor:
+        monitor.log(loss=1.0)
+    assert cli("ls").err.endswith(f". Runs that could not write there are in {second}\n")
+    assert repr(monitor.lake) == f"<Lake {second}>"

@@ -35,6 +35,7 @@ def shell(line: str, **environment: str) -> Answer:
     [
         (["query", "SELCT 1"], 2, 'error: Parser Error: syntax error at or near "SELCT"'),
         (["query", "SELECT nope FROM metrics"], 2, 'error: Binder Error: Referenced column "nope" not found'),
+        (["query", ""], 2, "error: expected one SELECT, got nothing"),
         (["query", "DROP TABLE metrics"], 2, "error: only SELECT is accepted, got DROP"),
         (["ls", "--lake", "nowhere"], 2, "nowhere: name one with --lake, or record a run first"),
         (
@@ -43,7 +44,7 @@ def shell(line: str, **environment: str) -> Answer:
             "error: nosuch://x is neither a folder nor a URL that Arrow knows",
         ),
         (["prune", "--older-than", "soon"], 2, "error: --older-than: expected a duration such as 30s"),
-        (["export", "-o", "no/such/folder/x"], 1, "error: [Errno 2] No such file or directory: 'no/such"),
+        (["export", "-o", "no/such/folder/x"], 1, "error: no/such/folder/x: No such file or directory"),
         (["export", "-f", "xml"], 2, "'xml' is not one of"),
         (["demo", "--epochs", "0"], 2, "--epochs"),
         (["bogus"], 2, "No such command 'bogus'"),

@@ -34,6 +34,16 @@ def test_a_tree_looks_like_this(night: Callable[..., None], shown: Shown) -> Non
     assert shown("spans") == SPANS
 
 
+def test_the_sign_of_life_is_no_line_of_its_own(shown: Shown) -> None:
+    """A real run has that span for other backends: a person sees the event of the same name."""
+    with Monitor("r", lake="lake", quiet=True) as monitor:
+        monitor.log(loss=1.0)
+    lines = shown("spans").splitlines()
+    assert lines[0] == "r  1 span, 2 events"
+    assert sum("training.run.started" in line for line in lines) == 1
+    assert "training.run.started" in {span["name"] for span in json.loads(shown("spans", "--json"))}
+
+
 def test_an_open_span_says_so(night: Callable[..., None], shown: Shown) -> None:
     """Its bar goes on to the right edge."""
     night(None)

@@ -28,6 +28,8 @@ STEP = {"SLURM_JOB_ID": "12", "SLURM_STEP_ID": "3", "SLURM_PROCID": "1", "SLURM_
         # by hand in a job: a batch script, an interactive allocation, a shell within a step
         ({"SLURM_JOB_ID": "12", "SLURM_NTASKS": "4"}, None),
         ({**STEP, "SLURM_PTY_PORT": "45000"}, None),
+        ({**STEP, "SLURM_STEP_ID": "4294967291"}, None),  # the batch script's own step
+        ({**STEP, "SLURM_STEP_ID": "4294967290"}, None),  # of the shell that salloc starts
         ({"PMIX_NAMESPACE": "prterun-host-123@1"}, "mpi-771d912a80b6"),
     ],
 )
@@ -43,6 +45,7 @@ def test_run_id_from_a_launcher(environ: dict[str, str], run_id: str | None) -> 
         ({"RANK": "3", "WORLD_SIZE": "8", **STEP}, (3, 8)),
         (STEP, (1, 2)),
         ({"SLURM_JOB_ID": "12", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, (0, 1)),
+        ({**STEP, "SLURM_STEP_ID": "4294967290"}, (0, 1)),
         ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "4"}, (0, 4)),
         ({"RANK": "five", **STEP}, (1, 2)),
         ({"RANK": "3"}, (3, 4)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -128,20 +129,24 @@ def test_in_a_log_file_it_is_a_plain_line_now_and_then() -> None:
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_a_run_draws_and_leaves_the_terminal_clean(quiet: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_draws_and_leaves_the_terminal_clean(
+    quiet: bool, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+) -> None:
     """The heartbeat draws while the loop runs; close() clears; a quiet run writes nothing at all."""
+    last = r"epoch [12]/2 · batch 3/3 · [\d,]+ steps/s · \d s left · loss 0.25"
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
     with Monitor("r", lake="lake", quiet=quiet, interval_seconds=0.01) as monitor:
         for _ in monitor.epochs(2):
             for _ in monitor.steps([1] * 3):
                 monitor.log(loss=0.25)
-                time.sleep(0.03)
+            if not quiet:
+                wait_until(lambda: re.search(last, stream.getvalue()))
     text = stream.getvalue()
     if quiet:
         assert text == ""
     else:
-        assert re.search(r"epoch 2/2 · batch 3/3 · [\d,]+ steps/s · 0 s left · loss 0.25", text)
+        assert re.search(last, text)
         assert text.startswith("entrenar: recording run r into ")
         assert screen(text) == ""
-        assert "\nentrenar: run r completed, recorded in " in text.replace("\x1b[2K", "\n")
+        assert "\nentrenar: run r completed; look at it with " in text.replace("\x1b[2K", "\n")

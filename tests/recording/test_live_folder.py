@@ -15,7 +15,7 @@ import pytest
 
 from entrenar_otel import Monitor
 from entrenar_otel.recording import appended, segment
-from entrenar_otel.recording.live_folder import usable_live
+from entrenar_otel.recording.live_folder import tell_second_choice, usable_live
 
 
 @pytest.fixture
@@ -34,7 +34,10 @@ def test_the_fallback_is_closed_to_others(temporary: Path, caplog: pytest.LogCap
     live = usable_live(None)
     assert live == temporary / f"entrenar-{os.geteuid()}" / "live"
     assert stat.S_IMODE(live.parent.stat().st_mode) == 0o700
-    assert f"live segments are kept in {live}" in caplog.text
+    assert caplog.text == ""  # who only reads has nothing to know
+    tell_second_choice(live)
+    tell_second_choice(live)
+    assert caplog.text.count(f"live segments are kept in {live}") == 1
     live.parent.chmod(0o755)  # as an earlier version made it
     assert usable_live(None) == live
     assert stat.S_IMODE(live.parent.stat().st_mode) == 0o700
@@ -90,6 +93,7 @@ def test_a_file_system_without_locks_has_a_fallback(
     lockless = str(usual)
     live = usable_live(None)
     assert live.parent.parent == temporary
+    tell_second_choice(live)
     assert "has no file locks" in caplog.text
     assert list(live.iterdir()) == []
     lockless = "/"

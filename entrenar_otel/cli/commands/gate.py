@@ -12,6 +12,9 @@ from entrenar_otel.cli.app import Options, Run, open_lake
 from entrenar_otel.cli.output import Console, complain, echo, print_error, print_json
 from entrenar_otel.errors import LakeError, RunError
 
+#: The settings file that is read where none is named.
+SETTINGS = Path("renacer.toml")
+
 commands = typer.Typer()
 config_commands = typer.Typer(
     help="Check renacer.toml (thresholds, budgets, detectors), or print its JSON Schema.",
@@ -33,7 +36,7 @@ def ci(
     run: Run = None,
     config: Annotated[
         Path, typer.Option("--config", "-c", help=r"The file with the \[\[assertion]] tables.")
-    ] = Path("renacer.toml"),
+    ] = SETTINGS,
     form: Annotated[GateFormat, typer.Option("--format", "-f", help="The format.")] = GateFormat.TABLE,
     strict: Annotated[bool, typer.Option(help="Fail on a budget that was not measured, too.")] = False,
 ) -> None:
@@ -71,7 +74,7 @@ def ci(
 
 @config_commands.command("check")
 def check_config(
-    file: Annotated[Path, typer.Argument(help="The file to check.")] = Path("renacer.toml"),
+    file: Annotated[Path, typer.Argument(help="The file to check.")] = SETTINGS,
 ) -> None:
     """Check a renacer.toml: print what is in it, or all its problems by line (exit code 2).
 
@@ -91,6 +94,8 @@ def check_config(
     else:
         for problem in result["problems"]:
             complain(problem["message"])
+        if file == SETTINGS and not file.exists():
+            complain("Without one, the defaults hold (docs/alerts.md); name another file: config check FILE")
     if not result["ok"]:
         raise typer.Exit(2)
 

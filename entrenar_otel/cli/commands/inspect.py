@@ -68,11 +68,14 @@ def list_runs(
     from entrenar_otel.cli.tables import print_runs
     from entrenar_otel.lake.listing import listed
 
-    runs = listed(open_lake(), where=where, order=sort.value, reverse=reverse, limit=limit)
+    lake = open_lake()
+    runs = listed(lake, where=where, order=sort.value, reverse=reverse, limit=limit)
     if Options.json:
         print_json(runs)
-    else:
+    elif runs:
         print_runs(runs, Console())
+    else:
+        echo(f"no run in {lake.url}" + (f" meets --filter {where}" if where else " yet"))
 
 
 @commands.command()

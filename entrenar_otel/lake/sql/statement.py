@@ -53,7 +53,8 @@ def check_sql(sql: str, connection: duckdb.DuckDBPyConnection) -> None:
     """Accept exactly one SELECT (or its EXPLAIN, without ANALYZE); raises QueryError."""
     statements = _parsed(sql, connection)
     if len(statements) != 1:
-        raise QueryError(f"expected one SELECT, got {len(statements)} statements")
+        got = f"{len(statements)} statements" if statements else "nothing"
+        raise QueryError(f"expected one SELECT, got {got}")
     kind, text = statements[0].type, statements[0].query
     if kind == duckdb.StatementType.EXPLAIN:
         # The query must follow at once: only DuckDB knows what it takes for a comment in between

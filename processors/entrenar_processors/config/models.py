@@ -521,6 +521,8 @@ def load_config(path: Path) -> Config:
             data = file.read(MAX_BYTES + 1)
     except IsADirectoryError:
         raise BadConfig([Problem(str(path), None, "", "a file", "a folder")]) from None
+    except FileNotFoundError:
+        raise BadConfig([Problem(str(path), None, "", "a file", "none")]) from None
     except (OSError, ValueError) as error:  # ValueError: a path that no system can have
         reason = getattr(error, "strerror", None) or str(error)
         raise BadConfig([Problem(str(path), None, "", "a readable file", reason)]) from None

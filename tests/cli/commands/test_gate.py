@@ -52,8 +52,11 @@ def test_what_cannot_be_judged(runs: None, cli: Cli, monkeypatch: pytest.MonkeyP
 
 def test_config_check_of_no_file(cli: Cli) -> None:
     """To check what is not there is an error, not the defaults."""
-    gone = "gone.toml: expected a readable file, found No such file or directory\n"
+    gone = "gone.toml: expected a file, found none\n"
     assert cli("config", "check", "gone.toml") == (2, "", gone)
+    usual = cli("config", "check")
+    assert (usual.code, usual.out) == (2, "")
+    assert usual.err.startswith("renacer.toml: expected a file, found none\nWithout one, the defaults hold")
 
 
 def test_other_commands_say_the_same(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

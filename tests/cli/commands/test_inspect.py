@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.overview import NUMBERS
 from entrenar_otel.lake.records.runs import write_record
@@ -98,6 +99,11 @@ def test_show_takes_a_prefix_or_the_latest(runs: None, cli: Cli) -> None:
     assert cli("show").out.startswith("other [/bold]")
     ambiguous, none = cli("show", "digits"), cli("show", "nope")
     assert ambiguous == (1, "", "error: 'digits' is a prefix of 2 runs: digits-7, digits-8\n")
+    for number in range(5):
+        with Monitor(f"digits-9{number}", lake="lake", quiet=True) as monitor:
+            monitor.log(loss=1.0)
+    many = ", ".join(f"digits-9{number}" for number in range(5))
+    assert cli("show", "digits").err == f"error: 'digits' is a prefix of 7 runs: …, {many}\n"  # the latest
     assert none.code == 1
     assert re.match(r"error: no run 'nope' in .*lake; the latest are digits-7, digits-8, other", none.err)
 
@@ -148,7 +154,11 @@ def test_an_empty_lake(cli: Cli) -> None:
     Path("lake").mkdir()
     assert re.match(r"error: no runs in .*lake. Train something", cli("show").err)
     assert cli("ls", "--json").out == "[]\n"
-    assert cli("prune", "--yes").out == "0 runs, 0 bytes\n"
+    assert re.fullmatch(r"no run in .*lake yet\n", cli("ls").out)
+    assert re.fullmatch(
+        r"no run in .*lake meets --filter state=crashed\n", cli("ls", "--filter", "state=crashed").out
+    )
+    assert cli("prune", "--yes").out.startswith("nothing to prune in ")
     assert cli("recover").out.startswith("nothing to recover for ")
 
 
