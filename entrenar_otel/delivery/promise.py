@@ -38,8 +38,11 @@ class Promise(Generic[T]):
             self._done.set()
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Whether it is done, for better or worse, within this time."""
-        return self._done.wait(timeout_seconds)
+        """Whether it is done, for better or worse, within this time; then its thread is gone as well."""
+        is_done = self._done.wait(timeout_seconds)
+        if is_done and self._thread is not None:  # what it has used is let go of as it ends, not at exit
+            self._thread.join()
+        return is_done
 
     @property
     def is_done(self) -> bool:
@@ -47,10 +50,8 @@ class Promise(Generic[T]):
         return self._done.is_set()
 
     def result(self) -> T:
-        """What came of it; raises what was raised. Its thread is gone then: none is in a library at exit."""
-        self._done.wait()
-        if self._thread is not None:
-            self._thread.join()
+        """What came of it; raises what was raised."""
+        self.wait(threading.TIMEOUT_MAX)
         if self._error is not None:
             raise self._error
         return self._value[0]

@@ -155,7 +155,7 @@ def _joined(storage: Storage, table: str, files: list[DataFile]) -> list[pa.Reco
     tables = []
     for file in files:
         with _reading(storage, file), _open(storage, file) as opened:
-            tables.append(_todays(opened.read(), NOTES[table]))
+            tables.append(_todays(opened.read(use_threads=False), NOTES[table]))
     rows = pa.concat_tables(tables).combine_chunks()
     order = pc.sort_indices(rows, sort_keys=[(SORTED_BY[table], "ascending")])
     batches: list[pa.RecordBatch] = rows.take(order).cast(NOTES[table]).combine_chunks().to_batches()
@@ -163,7 +163,9 @@ def _joined(storage: Storage, table: str, files: list[DataFile]) -> list[pa.Reco
 
 
 def _open(storage: Storage, file: DataFile) -> pq.ParquetFile:
-    return pq.ParquetFile(storage.location(file.name), filesystem=getattr(storage, "filesystem", None))
+    """To be read without Arrow's threads: a process that ends just after they have begun may abort."""
+    filesystem = getattr(storage, "filesystem", None)  # which has threads of its own
+    return pq.ParquetFile(storage.location(file.name), filesystem=filesystem, pre_buffer=not storage.is_local)
 
 
 def _may_merge(storage: Storage, table: str, files: list[DataFile], max_rows: int | None) -> bool:
@@ -215,7 +217,7 @@ def _pieces(storage: Storage, of: DataFile, file: pq.ParquetFile) -> Iterator[tu
     """The rows of a file as (metric, rows), each row group read once; the file is sorted by metric."""
     for i in range(file.num_row_groups):
         with _reading(storage, of):
-            table = _todays(file.read_row_group(i), METRICS)
+            table = _todays(file.read_row_group(i, use_threads=False), METRICS)
         runs = pc.run_end_encode(table.column("metric").combine_chunks())
         start = 0
         for stop, metric in zip(runs.run_ends.to_pylist(), runs.values.to_pylist(), strict=True):

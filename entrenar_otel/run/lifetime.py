@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from entrenar_otel.console import ipython_shell, say
+from entrenar_otel.delivery.exit_gate import gate
 from entrenar_otel.errors import AndonStop, guard
 from entrenar_otel.identity.helper import mark_recording, unmark_recording
 from entrenar_otel.redact import redacted
@@ -78,6 +79,7 @@ def opened(monitor: ClosableRun, given_rank: int | None = None) -> None:
     _started(monitor)
     mark_recording(monitor.run_id, monitor.rank, given_rank)
     if not _hooks_pid:
+        gate.close_at_exit()  # after the runs, which ask their last queries
         atexit.register(close_all)
     if _hooks_pid != os.getpid():
         # A multiprocessing child leaves by os._exit, past atexit, but runs finalizers: its own only.

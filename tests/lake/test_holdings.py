@@ -78,14 +78,15 @@ def test_a_lake_that_is_removed_is_said_once_and_made_anew(
 
 
 def test_an_object_store_that_is_cleared(
-    s3: str, start: Callable[..., Monitor], wait_until: Until, caplog: pytest.LogCaptureFixture
+    s3: str, start: Callable[..., Monitor], caplog: pytest.LogCaptureFixture
 ) -> None:
     url = s3.format("cleared")
-    monitor = start(interval_seconds=0.05, lake=url)
+    monitor = start(lake=url)
     hand_over(monitor, 1.0)
     storage: Any = monitor.lake.storage
     storage.filesystem.delete_dir("lake/cleared")
-    wait_until(lambda: states(url) == [(1, "running")])
+    round_of(monitor)
+    assert states(url) == [(1, "running")]
     hand_over(monitor, 2.0)
     monitor.close()
     assert caplog.text.count("has lost the record and 1 of 1 files of samples of run r") == 1

@@ -262,10 +262,11 @@ def read_record(storage: Storage, name: str) -> RunRecord | None:
         name_skipped(where, f"the run record {where} cannot be read and is left out: {error.strerror}")
         return None
     try:
-        with pq.ParquetFile(pa.BufferReader(data)) as file:
+        # Without threads: one of Arrow's that lets go of Python's bytes last aborts a process that ends then.
+        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
             if file.metadata.num_rows != 1:
                 raise ValueError(f"expected one row, found {file.metadata.num_rows}")
-            table = file.read()
+            table = file.read(use_threads=False)
             (row,) = conform(table, RUNS).to_pylist()
         row["day"] = table["day"][0].as_py() if "day" in table.column_names else parsed[1]
         if (row["format"] or 1) > FORMAT:

@@ -22,6 +22,7 @@ import duckdb
 import pyarrow as pa
 from entrenar_processors.durations import text_of
 
+from entrenar_otel.delivery.exit_gate import gate
 from entrenar_otel.delivery.promise import Promise
 from entrenar_otel.errors import QueryError
 from entrenar_otel.lake.sql.limits import MEMORY, SPILL, TIMEOUT, Limits, resident_bytes, size_text
@@ -68,6 +69,7 @@ class Execution:
     def _wait(self, answer: Promise[pa.Table], deadline: float) -> None:
         before, allowed = resident_bytes(), 2 * self._limits.memory_bytes
         while not answer.wait(max(0.0, min(_LOOK_SECONDS, deadline - time.monotonic()))):
+            gate.check()
             if time.monotonic() >= deadline:
                 raise QueryError(
                     f"the query took longer than {text_of(self._limits.seconds)}, its limit: narrow it, or "

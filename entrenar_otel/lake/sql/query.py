@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from entrenar_otel.delivery.exit_gate import gate
 from entrenar_otel.errors import EntrenarError, QueryError
 from entrenar_otel.lake.records.pulse import as_seen
 from entrenar_otel.lake.records.runs import attempt_of, find_records, records_table
@@ -71,7 +72,7 @@ def run_query(
 ) -> pa.Table:
     """Answer `sql` over the lake (or one run of it), within the limits. Raises QueryError."""
     limits = limits or Limits.of()
-    with spill_folder() as spill:
+    with gate.passing(), spill_folder() as spill:
         return _answer(storage, live, sql, parameters or [], run_id, limits, spill)
 
 

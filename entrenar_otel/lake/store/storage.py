@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -147,15 +147,20 @@ class LocalStorage:
     def write(
         self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, exclusive: bool = False
     ) -> None:
-        self._put(name, lambda file: _write(file, schema, batches), exclusive=exclusive)
+        def fill(path: Path, _file: BinaryIO) -> None:
+            # Arrow's own file: one of Python's, which it calls, aborts a process that ends meanwhile
+            with pa.OSFile(str(path), "wb") as opened:
+                _write(opened, schema, batches)
+
+        self._put(name, fill, exclusive=exclusive)
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        self._put(name, lambda file: file.write(data), exclusive=False)
+        self._put(name, lambda _path, file: file.write(data), exclusive=False)
 
     def read_bytes(self, name: str, limit: int) -> bytes:
         return read_plain(self.root / name, limit)
 
-    def _put(self, name: str, fill: Callable[[Any], object], *, exclusive: bool) -> None:
+    def _put(self, name: str, fill: Callable[[Path, BinaryIO], object], *, exclusive: bool) -> None:
         if not _is_inside(name):
             raise LakeError(f"{name!r} is no name of a file in the lake {self.url}: nothing was written")
         path = self.root / name
@@ -167,7 +172,7 @@ class LocalStorage:
             with temporary.open("xb") as file:
                 with contextlib.suppress(OSError):  # where the file system has no locks
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as long as it is being written
-                fill(file)
+                fill(temporary, file)
                 file.flush()
                 os.fsync(file.fileno())
             if exclusive:
@@ -300,7 +305,7 @@ class ArrowStorage:
         path = self._path(name)
         self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         with self.filesystem.open_output_stream(path) as stream:
-            stream.write(data)
+            stream.write(data if isinstance(data, pa.Buffer) else _arrows_own(data))
 
     def read_bytes(self, name: str, limit: int) -> bytes:
         path = self._path(name)
@@ -329,6 +334,13 @@ class ArrowStorage:
 
     def size_bytes(self, name: str) -> int:
         return int(self.filesystem.get_file_info(self._path(name)).size or 0)
+
+
+def _arrows_own(data: bytes) -> pa.Buffer:
+    """A copy that Arrow's threads may let go of: where the process ends, Python's bytes would abort it."""
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return sink.getvalue()
 
 
 def walk(storage: Storage, table: str) -> Iterator[tuple[str, str]]:
