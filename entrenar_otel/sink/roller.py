@@ -144,9 +144,8 @@ class Roller:
                 if known is not None and known.samples in ("blocks", "events"):
                     left_out += samples.n_values
                     continue
-            journal = Journal(foreign.events, list(foreign.spans.values()), [], 0)
             day, stem = records.moment(foreign.first_ns).strftime("%Y-%m-%d"), foreign_stem(process)
-            for table, schema, batches in tables_of(journal, samples, Owner(run_id, 1, 0)):
+            for table, schema, batches in foreign.tables(Owner(run_id, 1, 0), samples):
                 name = file_name(f"{FOREIGN}/{table}", day, run_id, stem, number)
                 self._write(name, schema, batches, arrived.refused, (run_id,))
             self._database.add_foreign(day, run_id, stem)
@@ -180,7 +179,7 @@ class Roller:
             name = file_name(table, known.day, owner.run_id, known.stem, number)
             self._write(name, schema, batches, refused, come.process)
             known.is_settled = False
-            known.files += table == "metrics"
+        known.files += bool(len(samples) or events or spans)
         replace_spans(self._storage, known, owner, ((number, span) for _, number, span in later))
         self._processes.tell(known, come)
         self._database.put(known)

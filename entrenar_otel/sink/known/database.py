@@ -82,7 +82,7 @@ class KnownProcess:
     samples: str = ""
     #: Whether what it has stored must be read from the lake, or was: then its events are known by content.
     recall: Recall = Recall.NOTHING
-    #: Files of its metrics since they were last merged.
+    #: Files of the log that brought rows of it, since its files were last merged.
     files: int = 0
     id: int = 0
     #: Of blocks, of which a record comes whole or not at all; for wide events see `chunk`.
