@@ -17,6 +17,8 @@ SLOW = (
     "tests/faults",
     "tests/lake/test_storage.py",
     "tests/otel/metrics/test_otlp_servers.py",
+    "tests/otel/otlp/test_delivery.py",
+    "tests/otel/otlp/test_exporter.py",
     "tests/otel/metrics/test_sdk_minors.py",
     "tests/processors/detectors/test_detector_quality.py",
     "tests/prometheus/test_end_states.py",
