@@ -20,7 +20,7 @@ from entrenar_otel.sink.known.intervals import Intervals
 
 #: Of the file in the state folder.
 NAME = "known.sqlite"
-_VERSION = 1
+_VERSION = 2
 #: For so many files of the log it is remembered that they are done; no file waits as long.
 _REMEMBERED = 100_000
 _SCHEMA = f"""
