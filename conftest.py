@@ -25,6 +25,10 @@ SLOW = (
     "tests/sink/test_grpc_server.py",
     "tests/sink/test_http_clients.py",
     "tests/sink/test_http_server.py",
+    "tests/sink/test_fuzz.py",
+    "tests/sink/test_identity.py",
+    "tests/sink/test_like_embedded.py",
+    "tests/sink/test_object_store.py",
     "tests/test_wheel.py",
 )
 

@@ -81,8 +81,8 @@ class Fuzz:
             journal = Journal([event for _, event in come.events], list(come.spans.values()), [], 0)
             self._rows(journal, Samples(blocks), Owner(come.process.run_id, 1, come.process.rank))
         for (run_id, _), foreign in arrived.foreign.items():
-            journal = Journal(foreign.events, list(foreign.spans.values()), [], 0)
-            self._rows(journal, foreign.samples(0), Owner(run_id, 1, 0))
+            for _, _, batches in foreign.tables(Owner(run_id, 1, 0), foreign.samples(0)):
+                self.rows += sum(map(len, batches))
         self.refused.update(arrived.refused.counts)
 
     def _rows(self, journal: Journal, samples: Samples, owner: Owner) -> None:

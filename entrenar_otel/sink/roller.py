@@ -25,14 +25,21 @@ from entrenar_otel.redact import printable_line
 from entrenar_otel.sink.decoding.arrived import ODD, Arrived, FromProcess
 from entrenar_otel.sink.decoding.foreign import MAX_ROWS
 from entrenar_otel.sink.decoding.refused import Refused
+from entrenar_otel.sink.known.bitmaps import Scattered
 from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
-from entrenar_otel.sink.known.intervals import Intervals
 from entrenar_otel.sink.request_log import number_of, read_requests
 from entrenar_otel.sink.storing import records
 from entrenar_otel.sink.storing.foreign_files import FOREIGN, foreign_stem
 from entrenar_otel.sink.storing.fresh import fresh
 from entrenar_otel.sink.storing.processes import MAX_GOING, Processes, TooMany
-from entrenar_otel.sink.storing.recall import BLOCKS, content_of, event_digest, part_of, span_digest
+from entrenar_otel.sink.storing.recall import (
+    bitmaps_of,
+    content_of,
+    event_digest,
+    is_pruned,
+    part_of,
+    span_digest,
+)
 from entrenar_otel.sink.storing.spans import replace_spans
 from entrenar_otel.sink.storing.watch import SILENT_SECONDS, Watch
 
@@ -41,6 +48,7 @@ MAX_STRETCHES = 50_000
 MAX_PARTS = 1_000
 #: For so many files of the log it is remembered which requests of foreign clients are stored.
 REMEMBERED_FILES = 1_000
+_SAMPLES = "records of samples"
 _ODD = (pa.ArrowInvalid, pa.ArrowTypeError, *ODD)
 
 
@@ -68,6 +76,7 @@ class Roller:
         self.samples = self.repeated = 0
         #: Points of metrics that are aggregated from samples which the lake has.
         self.left_out = 0
+        self._path = Path()  # what is being rolled
         self._failing: set[Path] = set()
         if self._database.is_new:
             self._processes.adopt(clock_ns())
@@ -77,6 +86,7 @@ class Roller:
 
         Raises OSError, LakeError, sqlite3.Error: then it is to be tried again.
         """
+        self._path = path
         self._failing.add(path)
         number = number_of(path)
         if not self._database.is_rolled(number):
@@ -95,7 +105,8 @@ class Roller:
                 except TooMany as error:
                     arrived.refused.add("runs", str(error), come.process)
                 except _ODD as error:  # a mistake of ours: the others are stored
-                    self._keep(path, come, error)
+                    arrived.refused.add("processes", type(error).__name__, come.process)
+                    self._keep(come.process, error)
             left_out = self._store_foreign(arrived, number)
             self._database.set_rolled(number)
         self.left_out += left_out
@@ -112,16 +123,15 @@ class Roller:
         """Let go of the state folder."""
         self._database.close()
 
-    def _keep(self, path: Path, come: FromProcess, error: Exception) -> None:
-        """Have a file stay under another name, of which not everything could be stored."""
-        kept = path.with_suffix(".failed")
+    def _keep(self, of: tuple[object, ...], error: Exception) -> None:
+        """Have the file stay under another name, of which not everything could be stored."""
+        kept = self._path.with_suffix(".failed")
         with contextlib.suppress(FileExistsError):
-            os.link(path, kept)
-        self.refused.add("processes", type(error).__name__, come.process)
+            os.link(self._path, kept)
         logger.warning(
-            "what came from a process of run %s cannot be stored (%s: %s); all others are, and the requests "
-            "are kept in %s. Please report this",
-            printable_line(come.process.run_id), type(error).__name__, error, kept, trace=True,
+            "what came from %s cannot be stored (%s: %s); all else is, and the requests are kept in %s. "
+            "Please report this",
+            printable_line(str(of)), type(error).__name__, error, kept, trace=True,
         )  # fmt: skip
 
     def _store_foreign(self, arrived: Arrived, number: int) -> int:
@@ -134,9 +144,8 @@ class Roller:
                 if known is not None and known.samples in ("blocks", "events"):
                     left_out += samples.n_values
                     continue
-            journal = Journal(foreign.events, list(foreign.spans.values()), [], 0)
             day, stem = records.moment(foreign.first_ns).strftime("%Y-%m-%d"), foreign_stem(process)
-            for table, schema, batches in tables_of(journal, samples, Owner(run_id, 1, 0)):
+            for table, schema, batches in foreign.tables(Owner(run_id, 1, 0), samples):
                 name = file_name(f"{FOREIGN}/{table}", day, run_id, stem, number)
                 self._write(name, schema, batches, arrived.refused, (run_id,))
             self._database.add_foreign(day, run_id, stem)
@@ -144,12 +153,18 @@ class Roller:
         return left_out
 
     def _write(
-        self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], refused: Refused, of: object
+        self,
+        name: str,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        refused: Refused,
+        of: tuple[object, ...],
     ) -> None:
         try:
             self._storage.write(name, schema, batches)
         except _ODD as error:
             refused.add("rows", str(error), of)
+            self._keep(of, error)
 
     # -- one process ------------------------------------------------------------------------------
 
@@ -164,7 +179,7 @@ class Roller:
             name = file_name(table, known.day, owner.run_id, known.stem, number)
             self._write(name, schema, batches, refused, come.process)
             known.is_settled = False
-            known.files += table == "metrics"
+        known.files += bool(len(samples) or events or spans)
         replace_spans(self._storage, known, owner, ((number, span) for _, number, span in later))
         self._processes.tell(known, come)
         self._database.put(known)
@@ -174,20 +189,30 @@ class Roller:
         return samples.n_values
 
     def _blocks(self, come: FromProcess, known: KnownProcess, refused: Refused) -> list[Block]:
-        part = known.parts.setdefault(BLOCKS, Intervals())
-        return _bounded(come, fresh(come.blocks, part), part, refused)
+        rows = fresh(come.blocks, known.seqs)
+        if len(known.seqs) <= MAX_STRETCHES:
+            return rows
+        for block in rows:
+            known.seqs.remove_numbers(block.seq)
+        refused.add(_SAMPLES, f"more than {MAX_STRETCHES:,} gaps", come.process, sum(map(len, rows)))
+        return []
 
     def _wide(self, come: FromProcess, known: KnownProcess, refused: Refused) -> list[Block]:
         by_part: dict[str, list[Block]] = {}
-        for block in come.wide.blocks():
+        for block in () if is_pruned(known) else come.wide.blocks():
             by_part.setdefault(part_of(block.series[0].tags), []).append(block)
         rows: list[Block] = []
-        for name, blocks in by_part.items():
-            if name not in known.parts and len(known.parts) >= MAX_PARTS:
-                refused.add("records of samples", f"more than {MAX_PARTS:,} sets of tags", come.process)
+        for part, blocks in by_part.items():
+            if not self._database.has_part(known.id, part, MAX_PARTS):
+                refused.add(_SAMPLES, f"more than {MAX_PARTS:,} sets of tags", come.process)
                 continue
-            part = known.parts.setdefault(name, Intervals())
-            rows += _bounded(come, fresh(blocks, part), part, refused)
+            bitmaps = bitmaps_of(self._database, known, part)
+            try:
+                rows += fresh(blocks, bitmaps)
+            except Scattered as error:
+                refused.add(_SAMPLES, str(error), come.process, sum(map(len, blocks)))
+                continue
+            self._database.put_chunks(known.id, part, bitmaps.changed())
         return rows
 
     def _events(self, come: FromProcess, known: KnownProcess) -> tuple[list[Document], set[bytes]]:
@@ -216,13 +241,3 @@ class Roller:
             elif document["end_ns"] // 1000 > stored[0] // 1000:
                 later.append((digest, stored[1], document))
         return fresh_ones, later
-
-
-def _bounded(come: FromProcess, rows: list[Block], part: Intervals, refused: Refused) -> list[Block]:
-    """The rows, unless there would be too many gaps between those that are stored."""
-    if len(part) <= MAX_STRETCHES:
-        return rows
-    for block in rows:
-        part.remove_numbers(block.seq)
-    refused.add("records of samples", f"more than {MAX_STRETCHES:,} gaps", come.process, sum(map(len, rows)))
-    return []

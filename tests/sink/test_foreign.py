@@ -155,3 +155,21 @@ def test_what_is_no_metric_is_refused_and_the_rest_stored(receive, lake, roller,
     assert list(named(lake)) == [("right",)]
     assert roller.refused.counts == {"metrics": 2}
     assert "no run" not in caplog.text
+
+
+def test_many_logs_and_spans_of_a_client_are_all_there_in_order(receive, lake, monkeypatch):
+    monkeypatch.setattr("entrenar_otel.sink.decoding.foreign._HELD", 10)
+    told = [
+        event("e", time_ns=CLOCK_NS + 1000 * (i * 7 % 25), attributes={"i": i * 7 % 25}) for i in range(25)
+    ]
+    spans = [
+        Span(name="s", trace_id=b"t" * 16, span_id=bytes([i + 1] * 8), start_time_unix_nano=CLOCK_NS - i)
+        for i in range(20)
+    ]
+    receive(logs(told, CLIENT, scope="app"), (Signal.TRACES, traces(spans, CLIENT)))
+    answer = lake.query("SELECT attributes['i'] AS i, run_id FROM otel_events").to_pylist()
+    assert [(row["i"], row["run_id"]) for row in answer] == [(str(i), "web/7") for i in range(25)]
+    (counted,) = lake.query(
+        "SELECT count(DISTINCT span_id) AS n, min(run_id) AS r FROM otel_spans"
+    ).to_pylist()
+    assert counted == {"n": 20, "r": "web/7"}

@@ -183,3 +183,14 @@ def test_events_are_stored_once_also_by_a_sink_that_has_forgotten(receive, lake,
     again.close()
     answer = lake.query("SELECT attributes['i'] AS i FROM events ORDER BY i").to_pylist()
     assert [row["i"] for row in answer] == ["0", "1", "2", "3", "4", "9"]
+
+
+def test_sets_of_tags_that_take_turns_are_stored_whole(receive, lake, roller, monkeypatch):
+    """As of a GAN, whose nets log by turns: between two events of one set there is one of the other."""
+    monkeypatch.setattr("entrenar_otel.sink.roller.MAX_STRETCHES", 10)
+    turns = [wide_record(step, {"metric.loss": 1.0, "tag.net": "gd"[step % 2]}) for step in range(200)]
+    receive(logs(turns[::3]), logs(turns[1::3]))
+    receive(logs(turns))
+    answer = lake.query("SELECT tags['net'] AS net, count(*) AS n FROM metrics GROUP BY 1 ORDER BY 1")
+    assert [tuple(row.values()) for row in answer.to_pylist()] == [("d", 100), ("g", 100)]
+    assert not roller.refused.counts

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from entrenar_processors import Block, Samples, Series
 
-from entrenar_otel.lake.tables.journal import Document, span_key
+from entrenar_otel.lake.hand_over import tables_of
+from entrenar_otel.lake.tables.journal import Document, Journal, event_rows, span_key, span_rows
+from entrenar_otel.lake.tables.schema import NOTES, SORTED_BY, Owner
 from entrenar_otel.sink.decoding.notes import event_of, span_of
 from entrenar_otel.sink.decoding.values import attributes_of, text_of
 
@@ -22,6 +25,9 @@ from entrenar_otel.sink.decoding.values import attributes_of, text_of
 MAX_SERIES = 10_000
 MAX_ROWS = 1 << 24
 MAX_NOTES = 1_000_000
+_HELD = 50_000
+#: Whose rows they are is said when all are there.
+_NO_ONE = Owner("", 1, 0)
 #: Of one point; the SDKs make at most 160.
 MAX_BUCKETS = 4096
 _MAX_NAME = 1024
@@ -40,14 +46,19 @@ class FromForeign:
         self.first_ns = received_ns
         self.events: list[Document] = []
         self.spans: dict[tuple[str, str], Document] = {}
+        #: What was more of them than is held as documents, which take ten times the memory.
+        self._rows: dict[str, list[pa.Table]] = {"events": [], "spans": []}
+        self._notes = 0
         self._series: dict[Series, int] = {}
         self._codes, self._times, self._values = array("i"), array("q"), array("d")
 
     def add_event(self, record: Any) -> None:
         """Take a log record. Raises ForeignError, ValueError."""
-        if len(self.events) >= MAX_NOTES:
-            raise ForeignError(f"more than {MAX_NOTES:,} log records at a time")
+        self._count("log records")
         self.events.append(event_of(record))
+        if len(self.events) >= _HELD:
+            self._rows["events"].append(event_rows(self.events, _NO_ONE))
+            self.events = []
 
     def add_span(self, span: Any, scope: str) -> None:
         """Take a span. Raises ForeignError, ValueError."""
@@ -55,9 +66,28 @@ class FromForeign:
         key = span_key(document)
         if not all(key):
             raise ForeignError("it has no trace id or no span id")
-        if len(self.spans) >= MAX_NOTES:
-            raise ForeignError(f"more than {MAX_NOTES:,} spans at a time")
+        self._count("spans")
         self.spans[key] = document
+        if len(self.spans) >= _HELD:
+            self._rows["spans"].append(span_rows(self.spans.values(), _NO_ONE))
+            self.spans = {}
+
+    def _count(self, what: str) -> None:
+        if self._notes >= MAX_NOTES:
+            raise ForeignError(f"more than {MAX_NOTES:,} {what} at a time")
+        self._notes += 1
+
+    def tables(
+        self, owner: Owner, samples: Samples
+    ) -> Iterator[tuple[str, pa.Schema, Iterable[pa.RecordBatch]]]:
+        """The tables that it has rows for; `samples` are those of `samples`."""
+        journal = Journal(self.events, list(self.spans.values()), [], 0)
+        held = {table: rows for table, rows in self._rows.items() if rows}
+        for table, schema, batches in tables_of(journal, samples, owner):
+            earlier = held.pop(table, None)
+            yield table, schema, batches if earlier is None else _joined(table, owner, [*earlier, *batches])
+        for table, rows in held.items():
+            yield table, NOTES[table], _joined(table, owner, rows)
 
     def add_metric(self, metric: Any) -> None:
         """Take all points of a metric. Raises ForeignError, ValueError."""
@@ -104,6 +134,19 @@ class FromForeign:
                 strict=True,
             )
         )
+
+
+def _joined(table: str, owner: Owner, parts: Iterable[pa.Table | pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Rows that were made for nobody, and others, as rows of this owner in the order of their times."""
+    rows = pa.concat_tables(
+        part if isinstance(part, pa.Table) else pa.Table.from_batches([part]) for part in parts
+    ).sort_by(SORTED_BY[table])
+    at = rows.schema.get_field_index("run_id")
+    run_ids = pa.array([owner.run_id], pa.string()).take(pa.array(np.zeros(len(rows), np.int32)))
+    batches: list[pa.RecordBatch] = (
+        rows.set_column(at, NOTES[table].field("run_id"), run_ids).combine_chunks().to_batches()
+    )
+    return batches
 
 
 def _block(series: Series, rows: Any, times: Any, values: Any, first_seq: int) -> Block:

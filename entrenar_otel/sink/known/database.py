@@ -20,7 +20,7 @@ from entrenar_otel.sink.known.intervals import Intervals
 
 #: Of the file in the state folder.
 NAME = "known.sqlite"
-_VERSION = 1
+_VERSION = 2
 #: For so many files of the log it is remembered that they are done; no file waits as long.
 _REMEMBERED = 100_000
 _SCHEMA = f"""
@@ -35,7 +35,10 @@ CREATE TABLE processes (
 CREATE INDEX going ON processes (is_going, heard_ns);
 CREATE INDEX settled ON processes (is_settled);
 CREATE TABLE intervals (
-    process INTEGER, part TEXT, low INTEGER, high INTEGER, PRIMARY KEY (process, part, low)
+    process INTEGER, low INTEGER, high INTEGER, PRIMARY KEY (process, low)
+) WITHOUT ROWID;
+CREATE TABLE chunks (
+    process INTEGER, part TEXT, chunk INTEGER, bits BLOB, PRIMARY KEY (process, part, chunk)
 ) WITHOUT ROWID;
 CREATE TABLE events (process INTEGER, digest BLOB, PRIMARY KEY (process, digest)) WITHOUT ROWID;
 CREATE TABLE spans (
@@ -79,11 +82,11 @@ class KnownProcess:
     samples: str = ""
     #: Whether what it has stored must be read from the lake, or was: then its events are known by content.
     recall: Recall = Recall.NOTHING
-    #: Files of its metrics since they were last merged.
+    #: Files of the log that brought rows of it, since its files were last merged.
     files: int = 0
     id: int = 0
-    #: Of blocks under the name `""`; of wide events one for each set of tags.
-    parts: dict[str, Intervals] = field(default_factory=dict)
+    #: Of blocks, of which a record comes whole or not at all; for wide events see `chunk`.
+    seqs: Intervals = field(default_factory=Intervals)
 
 
 class Database:
@@ -165,13 +168,12 @@ class Database:
             return None
         (known,) = found
         rows = self._connection.execute(
-            "SELECT part, low, high FROM intervals WHERE process = ? ORDER BY part, low", [known.id]
+            "SELECT low, high FROM intervals WHERE process = ? ORDER BY low", [known.id]
         )
-        for part, low, high in rows:
-            known.parts.setdefault(part, Intervals()).add(low, high)
+        known.seqs = Intervals(rows)
         return known
 
-    def put(self, known: KnownProcess, *, with_parts: bool = True) -> None:
+    def put(self, known: KnownProcess, *, with_seqs: bool = True) -> None:
         """Remember a process as it is now."""
         values = [
             *known.process,
@@ -197,11 +199,10 @@ class Database:
                 f"INSERT INTO processes ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values
             )
             known.id = int(done.lastrowid or 0)
-        if with_parts:
+        if with_seqs:
             self._connection.execute("DELETE FROM intervals WHERE process = ?", [known.id])
             self._connection.executemany(
-                "INSERT INTO intervals VALUES (?, ?, ?, ?)",
-                ((known.id, part, *pair) for part, stretches in known.parts.items() for pair in stretches),
+                "INSERT INTO intervals VALUES (?, ?, ?)", ((known.id, *pair) for pair in known.seqs)
             )
 
     def is_taken(self, run_id: str, stem: str) -> bool:
@@ -228,7 +229,7 @@ class Database:
         """Forget processes that are over and were not heard of since; should they speak, the lake knows."""
         for known in self._processes("is_settled AND heard_ns < ? LIMIT 1000", [heard_before_ns]):
             with self.transaction():
-                for table in ("intervals", "events", "spans"):
+                for table in ("intervals", "chunks", "events", "spans"):
                     self._connection.execute(f"DELETE FROM {table} WHERE process = ?", [known.id])
                 self._connection.execute("DELETE FROM processes WHERE id = ?", [known.id])
 
@@ -238,6 +239,27 @@ class Database:
 
     def _exists(self, sql: str, values: list[object]) -> bool:
         return self._connection.execute(sql, values).fetchone() is not None
+
+    # -- wide events: the numbers of those with one set of tags, a part --
+
+    def has_part(self, process: int, part: str, others: int) -> bool:
+        """Whether a part is known, or there is room for one more: fewer than so many."""
+        if self._exists("SELECT 1 FROM chunks WHERE process = ? AND part = ?", [process, part]):
+            return True
+        sql = "SELECT count(DISTINCT part) FROM chunks WHERE process = ?"
+        return int(self._connection.execute(sql, [process]).fetchone()[0]) < others
+
+    def chunk(self, process: int, part: str, chunk: int) -> bytes | None:
+        """A chunk of a part's bitmaps."""
+        row = self._connection.execute(
+            "SELECT bits FROM chunks WHERE process = ? AND part = ? AND chunk = ?", [process, part, chunk]
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put_chunks(self, process: int, part: str, chunks: Iterable[tuple[int, bytes]]) -> None:
+        """Remember these."""
+        rows = ((process, part, *pair) for pair in chunks)
+        self._connection.executemany("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?)", rows)
 
     # -- events, spans, requests ------------------------------------------------------------------
 

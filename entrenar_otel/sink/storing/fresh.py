@@ -8,10 +8,11 @@ import numpy as np
 from entrenar_processors import Block, Series
 from numpy.typing import NDArray
 
+from entrenar_otel.sink.known.bitmaps import Bitmaps
 from entrenar_otel.sink.known.intervals import Intervals
 
 
-def fresh(blocks: Iterable[Block], known: Intervals) -> list[Block]:
+def fresh(blocks: Iterable[Block], known: Intervals | Bitmaps) -> list[Block]:
     """The rows whose `seq` is not known, one block for each set of series; they are known then."""
     joined = _joined(blocks)
     if not joined:

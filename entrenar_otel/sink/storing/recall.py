@@ -16,18 +16,17 @@ from entrenar_otel.lake.store.skipped import name_skipped
 from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.lake.tables.journal import Document, event_rows
 from entrenar_otel.lake.tables.schema import Owner
+from entrenar_otel.sink.known.bitmaps import Bitmaps
 from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
 from entrenar_otel.sink.known.intervals import Intervals
 
-#: The part of a process's samples that come in blocks, of which a record comes whole or not at all.
-BLOCKS = ""
 _ALL = (0, (1 << 62) + 1)
 _NO_ONE = Owner("", 0, 0)
 
 
 def recall(storage: Storage, database: Database, known: KnownProcess, number: int) -> None:
     """Read what files before this number hold of a process. Raises OSError, LakeError."""
-    _recall_samples(storage, known, number)
+    _recall_samples(storage, database, known, number)
     events: set[bytes] = set()
     for _, table in _tables(storage, "events", known, number, ["timestamp", "name", "body", "attributes"]):
         events.update(map(content_of_row, table.to_pylist()))
@@ -46,24 +45,38 @@ def recall(storage: Storage, database: Database, known: KnownProcess, number: in
 _SPAN_TIMES = pa.schema([("trace_id", pa.string()), ("span_id", pa.string()), ("end_time", pa.int64())])
 
 
-def _recall_samples(storage: Storage, known: KnownProcess, number: int) -> None:
+def _recall_samples(storage: Storage, database: Database, known: KnownProcess, number: int) -> None:
     run_id = known.process.run_id
     if any(file.process == known.stem for file in list_pruned(storage, known.day, run_id)):
-        known.parts = {BLOCKS: Intervals([_ALL])}  # it is over; nothing tells what was pruned
+        known.seqs = Intervals([_ALL])  # it is over; nothing tells what was pruned
         return
     for _, table in _tables(storage, "metrics", known, number, ["seq", "tags"]):
         seq = table.column("seq").to_numpy()
-        known.parts.setdefault(BLOCKS, Intervals()).add_numbers(seq)
+        known.seqs.add_numbers(seq)
+        rows: dict[str, list[int] | slice] = {}
         tags = table.column("tags").combine_chunks()
         offsets = (tags if isinstance(tags, pa.MapArray) else tags.chunk(0)).offsets.to_numpy()
         if offsets[-1] == offsets[0]:  # by far the most
-            known.parts.setdefault(part_of(()), Intervals()).add_numbers(seq)
-            continue
-        rows: dict[str, list[int]] = {}
-        for row, pairs in enumerate(tags.to_pylist()):
-            rows.setdefault(part_of(pairs), []).append(row)
+            rows[part_of(())] = slice(None)
+        else:
+            by_part: dict[str, list[int]] = {}
+            for row, pairs in enumerate(tags.to_pylist()):
+                by_part.setdefault(part_of(pairs), []).append(row)
+            rows.update(by_part)
         for part, of_part in rows.items():
-            known.parts.setdefault(part, Intervals()).add_numbers(seq[of_part])
+            bitmaps = bitmaps_of(database, known, part)
+            bitmaps.add_numbers(seq[of_part])
+            database.put_chunks(known.id, part, bitmaps.changed())
+
+
+def is_pruned(known: KnownProcess) -> bool:
+    """Whether all numbers count as stored, since nobody knows which were."""
+    return list(known.seqs) == [_ALL]
+
+
+def bitmaps_of(database: Database, known: KnownProcess, part: str) -> Bitmaps:
+    """The numbers of a process's wide events with one set of tags."""
+    return Bitmaps(lambda chunk: database.chunk(known.id, part, chunk))
 
 
 def part_of(tags: Iterable[tuple[str, str]]) -> str:

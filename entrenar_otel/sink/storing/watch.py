@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from entrenar_otel.lake.compact import compact
 from entrenar_otel.lake.records.pulse import BEAT_SECONDS, beat_name, remove_beat
@@ -23,7 +24,10 @@ REMEMBERED_SECONDS = 7 * 24 * 3600.0
 MANY_FILES = 64
 #: A day is over for foreign clients when it is so much later.
 _LATE_NS = 600 * 1_000_000_000
+#: For one look, after which files of the log may wait to be rolled.
+LOOK_SECONDS = 2.0
 _NS = 1_000_000_000
+_T = TypeVar("_T")
 
 
 class Watch:
@@ -41,13 +45,15 @@ class Watch:
         self._clock_ns, self._silent_seconds = clock_ns, silent_seconds
         self._listens_since_ns = clock_ns()  # before it nobody could be heard
         self._beats: dict[int, float] = {}
+        self._until = 0.0
 
     def look(self, *, may_merge: bool = True) -> None:
         """Close the runs that are silent, let others see that the rest live, merge files of ended ones."""
         now = self._clock_ns()
+        self._until = time.monotonic() + LOOK_SECONDS
         silent_ns = int(self._silent_seconds * _NS)
         if now - self._listens_since_ns >= silent_ns:
-            for known in self._database.going(now - silent_ns):
+            for known in self._in_time(self._database.going(now - silent_ns)):
                 self._close(known)
         self._beat(now)
         if may_merge:
@@ -55,11 +61,11 @@ class Watch:
         self._database.forget(now - int(REMEMBERED_SECONDS * _NS))
 
     def _merge(self, now_ns: int) -> None:
-        for known in self._database.with_files(MANY_FILES):
+        for known in self._in_time(self._database.with_files(MANY_FILES)):
             compact(self._storage, *_files_of(known), is_complete=True)
             known.files = 0
             self._put(known)
-        for known in self._database.unsettled():
+        for known in self._in_time(self._database.unsettled()):
             self._settle(known)
         self._merge_foreign(now_ns)
 
@@ -70,16 +76,23 @@ class Watch:
         known.is_going = False
         self._put(known)
 
+    def _in_time(self, given: Iterable[_T]) -> Iterator[_T]:
+        """As many as there is time for, at least one; the others have their turn with the next look."""
+        for number, item in enumerate(given):
+            if number and time.monotonic() >= self._until:
+                return
+            yield item
+
     def _put(self, known: KnownProcess) -> None:
         with self._database.transaction():
-            self._database.put(known, with_parts=False)
+            self._database.put(known, with_seqs=False)
 
     def _beat(self, now_ns: int) -> None:
         """A process elsewhere is seen to live by its beat, which says nothing of where it runs."""
         going = self._database.going(now_ns + _NS)
         due = time.monotonic() - BEAT_SECONDS
         self._beats = {known.id: self._beats.get(known.id, due) for known in going}
-        for known in going:
+        for known in self._in_time(sorted(going, key=lambda known: self._beats[known.id])):
             if self._beats[known.id] <= due:
                 document = {"at": known.heard_ns / _NS, "origin": None}
                 name = beat_name(known.day, known.process.run_id, known.stem)
@@ -97,7 +110,7 @@ class Watch:
     def _merge_foreign(self, now_ns: int) -> None:
         """As those of processes; once more when their day is over."""
         today = records.moment(now_ns - _LATE_NS).strftime("%Y-%m-%d")
-        for day, run_id, stem in self._database.foreign(MANY_FILES, before_day=today):
+        for day, run_id, stem in self._in_time(self._database.foreign(MANY_FILES, before_day=today)):
             is_over = day < today
             compact(self._storage, day, run_id, stem, is_complete=True, folder=f"{FOREIGN}/")
             with self._database.transaction():
