@@ -282,6 +282,21 @@ def test_a_lake_that_is_away_holds_up_no_sender_until_the_backlog_is_full(
     assert stored(tmp_path / "lake") == [(seq, float(seq)) for seq in wanted]
 
 
+def test_a_sink_starts_while_its_lake_is_away(tmp_path: Path, inside: Callable[..., Any]) -> None:
+    (tmp_path / "lake").write_text("no folder")
+    sink, port = inside(tmp_path / "lake", tmp_path / "state", roll_seconds=0.2)
+    done, refused = send_until_refused(port, 5)
+    assert refused is None
+    (tmp_path / "lake").unlink()
+    end = time.monotonic() + SECONDS
+    while sink.log.backlog_bytes():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert (tmp_path / "lake" / "writer.json").exists()
+    wanted = [500 * block + step for block in done for step in range(500)]
+    assert stored(tmp_path / "lake") == [(seq, float(seq)) for seq in wanted]
+
+
 def test_an_object_store_that_hangs_holds_up_no_sender(
     relayed: Any, tmp_path: Path, inside: Callable[..., Any]
 ) -> None:
