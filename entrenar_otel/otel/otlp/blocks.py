@@ -96,12 +96,12 @@ def _with_definitions(
         end = max(fits, at + 1)
 
 
-def _slices(words: Words, found: Scan, at: int, end: int) -> Iterator[bytes]:
-    """The bytes of these records; those that lie side by side at once."""
+def _slices(words: Words, found: Scan, at: int, end: int) -> Iterator[memoryview]:
+    """The bytes of these records, not copied; those that lie side by side at once."""
     heads, ends = found.heads[at:end], found.heads[at:end] + found.lengths[at:end]
     cuts = np.flatnonzero(heads[1:] != ends[:-1]) + 1
     for low, high in zip([0, *cuts.tolist()], [*cuts.tolist(), len(heads)], strict=True):
-        yield words[int(heads[low]) : int(ends[high - 1])].tobytes()
+        yield words[int(heads[low]) : int(ends[high - 1])].data
 
 
 def decode_block(body: bytes, *, first_seq: int, count: int, clock_ns: int) -> Samples:

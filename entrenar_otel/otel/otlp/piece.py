@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from entrenar_otel.otel.otlp.blocks import BLOCK_BYTES, SampleBlock, TooWide, encode_blocks
-from entrenar_otel.otel.otlp.envelope import Envelope, block_record, event_record
+from entrenar_otel.otel.otlp.envelope import Envelope, Parts, block_record, event_record
 from entrenar_otel.otel.otlp.settings import Samples
 from entrenar_otel.otel.otlp.wide_events import wide_records
 from entrenar_otel.recording.decode import Scan, Words, samples_of
@@ -119,7 +119,7 @@ class Piece:
         """The request, empty where there is nothing to send; and how many values no request can hold."""
         stretch = self.stretch
         events = [event_record(event.document, f"{stretch.number}:{event.offset}") for event in self.events]
-        samples: list[Any] = []
+        samples: list[Parts] = []
         too_wide = 0
         if self.records and stretch.samples == "blocks":
             for block in self._blocks():
@@ -128,7 +128,8 @@ class Piece:
                 else:
                     samples.append(block_record(block, self._first_ns() + block.clock_ns))
         elif self.records:
-            samples = list(wide_records(samples_of(stretch.words, self.found, stretch.layouts)))
+            found = samples_of(stretch.words, self.found, stretch.layouts)
+            samples = [[record.SerializeToString()] for record in wide_records(found)]
         return (stretch.envelope.request(events, samples) if events or samples else b""), too_wide
 
     def _blocks(self) -> Iterable[SampleBlock | TooWide]:
