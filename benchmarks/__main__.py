@@ -18,7 +18,7 @@ from benchmarks.report import DOCUMENT, write_report
 
 GROUPS = (
     *("hot_path", "peers", "loop_overhead", "tick", "storage", "queries", "memory", "startup"),
-    *("otel", "page", "receipt"),
+    *("otel", "page", "receipt", "roll"),
 )
 #: Run by name only: what they say stands in docs/detectors.md.
 APART = ("jidoka", "detectors", "detector_quality", "kinds", "forest", "drift_quality")

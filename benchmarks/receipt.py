@@ -71,23 +71,24 @@ def _acknowledgement(port: int, folder: Path) -> Row:
     raw: list[float] = []
     stops = threading.Event()
 
+    bodies = [[_request(f"ack-{run}", n * steps, steps) for n in range(SECONDS)] for run in range(RUNS)]
+    raw_body = bodies[0][0]
+
     def run(number: int) -> None:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             call = channel.unary_unary(METHOD)
             begun = perf_counter() + number / RUNS
-            for n in range(SECONDS):
-                data = _request(f"ack-{number}", n * steps, steps)
+            for n, data in enumerate(bodies[number]):
                 time.sleep(max(0.0, begun + n - perf_counter()))
                 start = perf_counter()
                 call(data, timeout=60)
                 ours.append(perf_counter() - start)
 
     def disk() -> None:
-        data = _request("raw", 0, steps)
         with open(folder / "raw", "wb", buffering=0) as file:
             while not stops.wait(0.1):
                 start = perf_counter()
-                file.write(data)
+                file.write(raw_body)
                 os.fdatasync(file.fileno())
                 raw.append(perf_counter() - start)
 

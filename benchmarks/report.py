@@ -69,6 +69,10 @@ REASONS = {
         "A wait for the GIL, up to CPython's switch interval of 5 ms each; judging gives it up every half "
         "millisecond, pyarrow's and DuckDB's Python parts do not."
     ),
+    "sink: acknowledgement": (
+        "A request that comes while a sync is on waits for that one and for its own, two of the disk's. Two "
+        "syncs side by side would not, but of two on one file the system tells only one of an error."
+    ),
     "a heartbeat with": (
         "Of it judging is 30 ms; decoding, summing up and aggregating 2,000 blocks of ten rows the rest."
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from entrenar_otel.errors import RunError
 from entrenar_otel.lake.overview import on_this_host, running
+from entrenar_otel.lake.records.runs import ELSEWHERE
 from entrenar_otel.recording.process.control import Command, control_path, is_paused, send
 
 if TYPE_CHECKING:
@@ -50,8 +51,13 @@ def _processes(lake: Lake, run_id: str) -> list[RunRecord]:
     here = on_this_host(alive)
     if not alive:
         raise RunError(f"run {run_id!r} is not running; `entrenar-otel ls` shows which runs are")
+    hosts = ", ".join(sorted({record.host for record in alive}))
+    if not here and all(record.live == ELSEWHERE for record in alive):
+        raise RunError(
+            f"run {run_id!r} is in the lake of a sink, which only hears of it: give the command on {hosts}, "
+            "with the run's own lake"
+        )
     if not here:
-        hosts = ", ".join(sorted({record.host for record in alive}))
         raise RunError(
             f"run {run_id!r} is running on {hosts}, not on {socket.gethostname()}: give the command there"
         )

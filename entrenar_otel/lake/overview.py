@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from entrenar_processors.plain import plain
 
 from entrenar_otel.lake.records.pulse import is_dead
-from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, RUNNING, STOPPED, UNKNOWN
+from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, ELSEWHERE, RUNNING, STOPPED, UNKNOWN
 from entrenar_otel.lake.sql.statistics import KEPT, columns
 from entrenar_otel.recording.process.control import is_paused
 
@@ -136,7 +136,7 @@ def running(lake: Lake, records: Iterable[RunRecord]) -> list[RunRecord]:
 def on_this_host(records: Iterable[RunRecord]) -> list[RunRecord]:
     """Those whose process is, or was, on this host."""
     host = socket.gethostname()
-    return [record for record in records if record.host == host]
+    return [record for record in records if record.host == host and record.live != ELSEWHERE]
 
 
 def paused_runs(lake: Lake) -> set[str]:

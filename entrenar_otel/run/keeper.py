@@ -63,6 +63,8 @@ class Keeper:
         self.lake = lake
         self.worker = Worker("entrenar-lake", self._work, finish=self._finish)
         self.on_claimed: Callable[[RunRecord], None] = lambda _record: None
+        #: Called where a segment was kept because it must still leave by OTLP.
+        self.on_unsent: Callable[[], None] = lambda: None
         self.on_recovered: Callable[[Recovered], None] = lambda _found: None
         #: Whether the lake is a sink's, which no run writes.
         self.is_refused = False
@@ -251,7 +253,10 @@ class Keeper:
                 )
                 if rows:
                     self._holdings.add(int(segment.header["number"]))
-                self._recorder.release(segment, unlink=not self._is_unsent(segment))
+                is_unsent = self._is_unsent(segment)
+                self._recorder.release(segment, unlink=not is_unsent)
+                if is_unsent:
+                    self.on_unsent()
             finally:
                 self._busy = None
             _give_back_memory()

@@ -199,6 +199,7 @@ class OpenRun:
         if self.logs is not None:
             with guard("otlp logs"):
                 self.logs.start()
+                self.keeper.on_unsent = self.logs.limit_backlog
 
     def _attributes(self) -> dict[str, Any]:
         record = self.record

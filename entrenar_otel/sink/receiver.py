@@ -146,9 +146,9 @@ class Receiver:
         """What waits to get into the lake, as of half a second ago at most."""
         now = monotonic()
         if now - self._looked_at > _LOOK_SECONDS:
-            self._looked_at = now
             self._backlog_bytes = self._log.backlog_bytes()
             self._free_bytes = self._log.free_bytes()
+            self._looked_at = now  # last: until then others look for themselves
         return self._backlog_bytes
 
     def stop(self) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import mmap
 import os
 import re
@@ -79,7 +80,8 @@ class RequestLog:
             for path in found:
                 _cut_torn_tail(path)
             begin = first_number if first_number is not None else int(time.time())
-            self._file = _File(folder, max((number_of(path) + 1 for path in found), default=begin))
+            self._numbers = itertools.count(max((number_of(path) + 1 for path in found), default=begin))
+            self._file = _File(folder, next(self._numbers))
             self._successor: _File | None = None
             for path in found:
                 if path.stat().st_size <= _HEAD_BYTES:
@@ -94,11 +96,11 @@ class RequestLog:
         rest = _REST.pack(signal, time.time_ns())
         checksum = zlib.crc32(data, zlib.crc32(rest))
         head = _LENGTH.pack(len(data), checksum) + rest
-        with self._lock:
+        with contextlib.ExitStack() as then, self._lock:
             if self._lock_fd is None:
                 raise OSError(errno.ESHUTDOWN, "the sink is stopping")
             if self._file.is_broken or self._file.length > self._file_bytes:
-                self._next_file()
+                then.callback(self._next_file().close)
             file = self._file
             end = file.write(head, data)
         file.sync(end)
@@ -109,21 +111,29 @@ class RequestLog:
             if self._lock_fd is None or self._file.length == _HEAD_BYTES:
                 return None
             old = self._next_file()
-        self._prepare()
-        return old
-
-    def _next_file(self) -> Path:
-        old = self._file
-        self._file = self._successor or _File(self.folder, old.number + 1)
-        self._successor = None
         old.close()
+        self._prepare()
         return old.path
+
+    def _next_file(self) -> _File:
+        """Begin the next file; the one before is to be closed without the lock, since that takes a sync."""
+        old = self._file
+        self._file = self._successor or _File(self.folder, next(self._numbers))
+        self._successor = None
+        return old
 
     def _prepare(self) -> None:
         """Have the next file ready, for when the disk is full."""
-        with contextlib.suppress(OSError), self._lock:
-            if self._successor is None and self._lock_fd is not None:
-                self._successor = _File(self.folder, self._file.number + 1)
+        if self._successor is not None:
+            return
+        with contextlib.suppress(OSError):
+            made = _File(self.folder, next(self._numbers))
+            with self._lock:
+                if self._successor is None and self._lock_fd is not None and made.number > self._file.number:
+                    self._successor = made
+                    return
+            made.close()  # somebody was faster
+            made.path.unlink()
 
     def closed_files(self) -> list[Path]:
         """Those that are complete, oldest first."""
@@ -184,7 +194,10 @@ class _File:
         return self.length
 
     def sync(self, end: int) -> None:
-        """Return when all up to there is durable. Raises OSError."""
+        """Return when all up to there is durable. Raises OSError.
+
+        One sync at a time: of two on one file, the system tells only one of an error.
+        """
         with self._sync_lock:
             if self._durable >= end:
                 return

@@ -31,7 +31,7 @@ from entrenar_otel.sink.request_log import number_of, read_requests
 from entrenar_otel.sink.storing import records
 from entrenar_otel.sink.storing.foreign_files import FOREIGN, foreign_stem
 from entrenar_otel.sink.storing.fresh import fresh
-from entrenar_otel.sink.storing.processes import Processes, TooMany
+from entrenar_otel.sink.storing.processes import MAX_GOING, Processes, TooMany
 from entrenar_otel.sink.storing.recall import BLOCKS, content_of, event_digest, part_of, span_digest
 from entrenar_otel.sink.storing.spans import replace_spans
 from entrenar_otel.sink.storing.watch import SILENT_SECONDS, Watch
@@ -57,9 +57,10 @@ class Roller:
         *,
         clock_ns: Callable[[], int] = time.time_ns,
         silent_seconds: float = SILENT_SECONDS,
+        max_going: int = MAX_GOING,
     ) -> None:
         self._storage, self._database = storage, Database(state_folder)
-        self._processes = Processes(storage, self._database)
+        self._processes = Processes(storage, self._database, max_going)
         self._watch = Watch(storage, self._database, self._processes, clock_ns, silent_seconds)
         #: What could not be stored.
         self.refused = Refused()

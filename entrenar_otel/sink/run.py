@@ -21,6 +21,8 @@ _LOOK_SECONDS = 0.5
 _SWITCH_SECONDS = 0.0005
 #: Between two lines about what arrived, at least.
 _REPORT_SECONDS = 60.0
+#: Before the first of them: something is stored by then.
+_FIRST_SECONDS = 10.0
 
 
 def run_sink(storage: Storage, settings: SinkSettings) -> None:
@@ -59,7 +61,7 @@ class _Progress:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._samples = self._requests = 0
-        self._due = 0.0
+        self._due = time.monotonic() + _FIRST_SECONDS
 
     def look(self) -> None:
         requests, samples = self._counts()

@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from entrenar_otel.console import logger
@@ -82,13 +83,14 @@ class Sink:
         settings.check()
         self._settings, self._storage = settings, storage
         context, certificate = _tls(settings)
-        mark_for_sink(storage)
+        with contextlib.suppress(OSError):  # it is away: what arrives is kept until it is there
+            mark_for_sink(storage)
         self.state = settings.state or default_state(storage.url)
         self.log = RequestLog(self.state)
         self.receiver = Receiver(self.log, max_backlog_bytes=settings.max_backlog_bytes)
         self.loop = RollLoop(
             self.log,
-            lambda: open_roller(storage, self.state),
+            partial(_open_marked, open_roller, storage, self.state),
             lake=storage.url,
             roll_seconds=settings.roll_seconds,
         )
@@ -149,6 +151,11 @@ class Sink:
             with contextlib.suppress(OSError):
                 self.http.server_close()
         self.log.close()
+
+
+def _open_marked(open_roller: Callable[[Storage, Path], Rolling], storage: Storage, state: Path) -> Rolling:
+    mark_for_sink(storage)
+    return open_roller(storage, state)
 
 
 def default_state(lake_url: str, environ: Mapping[str, str] = os.environ) -> Path:

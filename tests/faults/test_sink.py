@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ import pytest
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.store.storage import open_storage
 from entrenar_otel.sink.address import Address
-from entrenar_otel.sink.request_log import Signal
+from entrenar_otel.sink.request_log import RequestLog, Signal
 from entrenar_otel.sink.roller import Roller
 from entrenar_otel.sink.service import Sink, SinkSettings
 from tests.sink.conftest import METHODS
@@ -281,6 +282,21 @@ def test_a_lake_that_is_away_holds_up_no_sender_until_the_backlog_is_full(
     assert stored(tmp_path / "lake") == [(seq, float(seq)) for seq in wanted]
 
 
+def test_a_sink_starts_while_its_lake_is_away(tmp_path: Path, inside: Callable[..., Any]) -> None:
+    (tmp_path / "lake").write_text("no folder")
+    sink, port = inside(tmp_path / "lake", tmp_path / "state", roll_seconds=0.2)
+    done, refused = send_until_refused(port, 5)
+    assert refused is None
+    (tmp_path / "lake").unlink()
+    end = time.monotonic() + SECONDS
+    while sink.log.backlog_bytes():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert (tmp_path / "lake" / "writer.json").exists()
+    wanted = [500 * block + step for block in done for step in range(500)]
+    assert stored(tmp_path / "lake") == [(seq, float(seq)) for seq in wanted]
+
+
 def test_an_object_store_that_hangs_holds_up_no_sender(
     relayed: Any, tmp_path: Path, inside: Callable[..., Any]
 ) -> None:
@@ -306,3 +322,25 @@ def test_an_object_store_that_hangs_holds_up_no_sender(
     assert [(row["seq"], row["value"]) for row in table.to_pylist()] == [
         (seq, float(seq)) for seq in sorted(wanted)
     ]
+
+
+def test_a_roll_on_a_full_disk_is_done_again(small_disk: Path, tmp_path: Path) -> None:
+    """What is known of the lake lies on that disk as well."""
+    log = RequestLog(small_disk / "state")
+    for block in range(200):  # apart, so that there is much to know
+        log.append(Signal.LOGS, logs(steps(1000 * block, 10)))
+    (path,) = filter(None, [log.rotate()])
+    roller = Roller(open_storage(tmp_path / "lake"), small_disk / "state")
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    for _ in range(2):
+        with pytest.raises((sqlite3.OperationalError, OSError), match=r"full|No space|disk I/O"):
+            roller.roll(path)
+    filler.unlink()
+    roller.roll(path)
+    wanted = [1000 * block + step for block in range(200) for step in range(10)]
+    assert stored(tmp_path / "lake") == [(seq, float(seq)) for seq in wanted]
+    roller.close()
+    log.close()

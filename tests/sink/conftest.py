@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import grpc
 import httpx
 import pytest
@@ -29,6 +31,7 @@ def log(tmp_path):
     log = RequestLog(tmp_path / "state")
     yield log
     log.close()
+    shutil.rmtree(log.folder)  # some requests are large, and pytest keeps folders
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from entrenar_otel.recording.decode import scan
 from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, Layout, packers
 from entrenar_otel.sink.request_log import RequestLog, Signal
 
-CLOCK_NS = 1_800_000_000 * 10**9
+CLOCK_NS = 1_700_000_000 * 10**9
 LAYOUT = Layout(1, tuple(Series(name) for name in ("loss", "accuracy", "grad_norm", "lr", "throughput")))
 TAGGED = Layout(2, (Series("loss"), *(Series.of(name, {"split": "val"}) for name in ("loss", "accuracy"))))
 
@@ -53,7 +53,7 @@ def resource(run_id: str = "r", process: str = "p", rank: int = 0, **more: Any) 
         "training.process.rank": rank,
         "training.process.world_size": rank + 1,
         "training.process.id": process,
-        "process.creation.time": "2027-01-15T08:00:00.000+00:00",
+        "process.creation.time": "2023-11-14T22:13:20.000+00:00",
         "host.name": "elsewhere",
         **more,
     }
@@ -123,7 +123,7 @@ def event(
 
 def started(**more: Any) -> LogRecord:
     facts = {
-        names.STARTED_AT: "2027-01-15T08:00:00+00:00",
+        names.STARTED_AT: "2023-11-14T22:13:20+00:00",
         names.WORLD_SIZE: 1,
         names.CONFIG_HASH: "abc",
         names.MODEL_ID: "digits",
@@ -137,7 +137,7 @@ def started(**more: Any) -> LogRecord:
 
 
 def ended(state: str = "completed", **more: Any) -> LogRecord:
-    facts = {names.STATE: state, names.ENDED_AT: "2027-01-15T09:00:00+00:00", names.DROPPED: 0, **more}
+    facts = {names.STATE: state, names.ENDED_AT: "2023-11-14T23:13:20+00:00", names.DROPPED: 0, **more}
     return event(names.RUN_ENDED, "9:4096", time_ns=CLOCK_NS + 3600 * 10**9, attributes=facts)
 
 

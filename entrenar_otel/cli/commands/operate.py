@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,12 +12,14 @@ from entrenar_processors.counts import counted
 from rich.text import Text
 
 from entrenar_otel.cli.app import Options, open_lake
-from entrenar_otel.cli.output import Console, echo, print_json
+from entrenar_otel.cli.output import Console, complain, echo, print_json
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.redact import printable_line
 
 if TYPE_CHECKING:
     from entrenar_otel.andon.remote import Answer
+    from entrenar_otel.lake import Lake
+    from entrenar_otel.lake.recover import Recovered
 
 commands = typer.Typer()
 
@@ -87,6 +90,13 @@ def recover(
             "that such a process still records may be lost, so be sure that it is dead.",
         ),
     ] = False,
+    send: Annotated[
+        bool,
+        typer.Option(
+            "--send",
+            help="Then send what waits on this host to be sent by OTLP to OTEL_EXPORTER_OTLP_ENDPOINT.",
+        ),
+    ] = False,
 ) -> None:
     """Recover what killed processes left on this host into the lake, and mark their runs as crashed.
 
@@ -96,6 +106,26 @@ def recover(
     """
     lake = open_lake(must_exist=False)
     recovered = lake.recover(force=force)
+    _show_recovered(lake, recovered)
+    if send:
+        _send(lake)
+
+
+def _send(lake: Lake) -> None:
+    from entrenar_otel.run.send_backlog import send_backlog
+
+    sent = send_backlog(lake.live, Path("renacer.toml"))
+    if not Options.json:
+        echo(f"sent {counted(sent.samples, 'sample')} in {counted(sent.requests, 'request')}")
+    if sent.refused:
+        complain(f"refused, and left out: {printable_line(sent.refused)}")
+    if sent.bytes_left:
+        why = f": {printable_line(sent.problem)}" if sent.problem else ""
+        complain(f"{sent.bytes_left:,} bytes wait still in {lake.live}{why}")
+        raise typer.Exit(1)
+
+
+def _show_recovered(lake: Lake, recovered: list[Recovered]) -> None:
     if Options.json:
         print_json([{**vars(segment), "path": str(segment.path)} for segment in recovered])
         return

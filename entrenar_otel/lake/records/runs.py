@@ -33,6 +33,8 @@ RUNNING, COMPLETED, STOPPED, CRASHED = "running", "completed", "stopped", "crash
 STATES = (RUNNING, COMPLETED, STOPPED, CRASHED)
 #: Of a run that says `running` when neither its life nor its death is seen; in no record.
 UNKNOWN = "unknown"
+#: In place of a live folder in the record of a run that a sink has heard of: nothing can lie below it.
+ELSEWHERE = "/dev/null"
 #: Version of the record's format; one without is 1. A later one is left alone. In 1 the day was a column
 #: beside the key of the folder, of the same name, which pandas and pyarrow refuse.
 FORMAT = 2

@@ -1,28 +1,37 @@
-"""Backlog: what processes that have ended left to be sent in a live folder."""
+"""Backlog: what processes that have ended left in a live folder to be sent, and how much may wait there."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.otel.otlp.delivery import NAME, Delivery
-from entrenar_otel.otel.otlp.process_records import ProcessRecords
-from entrenar_otel.recording.unsent import SendingLock, segment_files
+from entrenar_otel.otel.otlp.process_records import ProcessRecords, values_in
+from entrenar_otel.recording.unsent import SendingLock, number_of, read_watermark, segment_files
 
 
 class Backlog:
-    """Sends it, process by process; what somebody else is sending is left to him."""
+    """Sends it, process by process; what somebody else is sending is left to him.
 
-    def __init__(self, live: Path, delivery: Delivery, max_bytes: int, losses: Losses) -> None:
-        self._live, self._delivery, self._max_bytes = live, delivery, max_bytes
-        self._lost = losses.counter("samples", f"{NAME} backlog")
+    `between` is called after each request: others may wait as well. Where it says False, that was the last.
+    """
+
+    def __init__(self, live: Path, delivery: Delivery, between: Callable[[], bool] = lambda: True) -> None:
+        self._live, self._delivery, self._between = live, delivery, between
+        #: Samples that were sent, and requests.
+        self.values = 0
+        self.requests = 0
 
     def send(self, *, but: str = "") -> bool:
         """Send what is there now, of all processes but one; False where it had to stop."""
-        for process in segment_files(self._live, ".unsent"):
-            if process != but and not self._send(process):
-                return False
-        return True
+        return all(self._send(process) for process in segment_files(self._live, ".unsent") if process != but)
+
+    def left(self) -> int:
+        """How many bytes wait still."""
+        return sum(_size_of(path) for _, path in _waiting(self._live))
 
     def _send(self, process: str) -> bool:
         lock = SendingLock.take(self._live, process)
@@ -35,7 +44,83 @@ class Backlog:
                 if not self._delivery.deliver(piece, self._live, process):
                     return False
                 records.acknowledge(piece.mark)
+                self.values += piece.values
+                self.requests += 1
+                if not self._between():
+                    return False
             is_done = records.clean()
         finally:
             lock.release(unlink=is_done)
         return True
+
+
+class Limit:
+    """Lets the oldest segments go that wait to be sent, where too many do, and counts their samples.
+
+    Their samples are in the lake: what is lost is that they are sent.
+    """
+
+    def __init__(self, live: Path, max_bytes: int, losses: Losses) -> None:
+        self._live, self._max_bytes = live, max_bytes
+        self._lost = losses.counter("samples", f"{NAME} (backlog)")
+        self._has_said = False
+        self._lock = threading.Lock()
+
+    def keep(self, process: str) -> None:
+        """Of this process, which the caller sends, and of those that nobody sends at the moment."""
+        with self._lock:
+            self._keep(process)
+
+    def _keep(self, process: str) -> None:
+        waiting = _waiting(self._live)
+        total = sum(_size_of(path) for _, path in waiting)
+        sent_now = read_watermark(self._live, process).segment
+        for owner, path in sorted(waiting, key=lambda known: _age_of(known[1])):
+            if total <= self._max_bytes:
+                return
+            if owner == process:
+                known = number_of(path)
+                if known is None or known[1] <= sent_now:
+                    continue  # it is on its way at this moment
+                size = self._let_go(path)
+            elif (lock := SendingLock.take(self._live, owner)) is not None:
+                try:
+                    size = self._let_go(path)
+                finally:
+                    lock.release(unlink=False)
+            else:
+                continue
+            total -= size
+
+    def _let_go(self, path: Path) -> int:
+        size, values = _size_of(path), values_in(path)
+        path.unlink(missing_ok=True)
+        self._lost(values)
+        if not self._has_said:
+            self._has_said = True
+            logger.warning(
+                "more than %s bytes wait in %s to be sent by OTLP ([otlp] max_backlog_bytes): the oldest are "
+                "left out, and counted; the lake has them",
+                f"{self._max_bytes:,}",
+                self._live,
+            )
+        return size
+
+
+def _waiting(live: Path) -> list[tuple[str, Path]]:
+    files = segment_files(live, ".unsent")
+    return [(process, path) for process, numbers in files.items() for path in numbers.values()]
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _age_of(path: Path) -> tuple[float, str]:
+    try:
+        return path.stat().st_mtime, path.name
+    except OSError:
+        return 0.0, path.name

@@ -32,7 +32,8 @@ NAME = "otlp logs"
 class Delivery:
     """The way of pieces to one endpoint, one after the other; for one thread.
 
-    What could not be delivered when `stop` is called is left where it is.
+    What could not be delivered when `stop` is called is left where it is; so is all behind a request that
+    was tried for longer than `patience_seconds`.
     """
 
     def __init__(
@@ -43,10 +44,11 @@ class Delivery:
         *,
         losses: Losses | None = None,
         failures: Counter[str] | None = None,
+        patience_seconds: float = float("inf"),
     ) -> None:
         self._client = client
         self._shown = shown
-        self._timeout = timeout_seconds
+        self._timeout, self._patience = timeout_seconds, patience_seconds
         self._failures: Counter[str] = Counter() if failures is None else failures
         losses = Losses() if losses is None else losses
         self._lost_values = losses.counter("samples", NAME)
@@ -103,7 +105,7 @@ class Delivery:
 
     def _until_answered(self, body: bytes) -> Answer | None:
         """The answer to a request that is tried until there is one; None where it is stopped."""
-        wait = _FIRST_SECONDS
+        wait, began = _FIRST_SECONDS, time.monotonic()
         while True:
             answer = self._once(body)
             if answer is None or answer.verdict in (Verdict.ACCEPTED, Verdict.REFUSED):
@@ -116,7 +118,7 @@ class Delivery:
                     answer.why,
                 )
             self.problem = answer.why or answer.verdict.value
-            if self.is_stopping:  # this was the last time
+            if self.is_stopping or time.monotonic() - began > self._patience:  # this was the last time
                 return None
             seconds = wait * self._jitter.uniform(0.7, 1.0)
             if answer.verdict is Verdict.UNWELCOME:

@@ -17,7 +17,7 @@ from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.otel.otlp import names
 from entrenar_otel.otel.otlp.answer import Client
-from entrenar_otel.otel.otlp.backlog import Backlog
+from entrenar_otel.otel.otlp.backlog import Backlog, Limit
 from entrenar_otel.otel.otlp.delivery import Delivery
 from entrenar_otel.otel.otlp.piece import Piece
 from entrenar_otel.otel.otlp.process_records import ProcessRecords, Written
@@ -54,17 +54,22 @@ class LogExporter:
             client, settings.shown, settings.timeout_seconds, losses=losses, failures=failures
         )
         self._records = ProcessRecords(live, process, written)
-        self._backlog = Backlog(live, self._delivery, settings.max_backlog_bytes, losses)
+        self._backlog = Backlog(live, self._delivery, self._between)
+        self._limit = Limit(live, settings.max_backlog_bytes, losses)
         self._others = others
         self._lock: SendingLock | None = None
         self._began: bytes | None = None  # the request that says that the run has begun
-        self._looked_at = time.monotonic()
+        self._own_at = self._looked_at = time.monotonic()
         self.worker = Worker("entrenar-otlp", self._work, _INTERVAL_SECONDS)
 
     def start(self) -> None:
         """Begin to send."""
         self._lock = SendingLock.take(self._live, self._process)
         self.worker.start()
+
+    def limit_backlog(self) -> None:
+        """Let the oldest go where too much waits; called where a segment was handed over, on any thread."""
+        self._limit.keep(self._process)
 
     def begin_stop(self, seconds: float) -> None:
         """Send the rest, for so many seconds at most; `close` waits for it."""
@@ -73,7 +78,7 @@ class LogExporter:
 
     def close(self, timeout_seconds: float) -> int:
         """Wait for the rest; returns how many bytes of segments are left to be sent."""
-        if not self.worker.join(timeout_seconds):
+        if self.worker.is_started and not self.worker.join(timeout_seconds):
             self._client.close()  # what is on the way fails
             self.worker.join(min(1.0, timeout_seconds))
         with guard("otlp logs"):
@@ -87,10 +92,7 @@ class LogExporter:
     # -- inside, on its own thread --------------------------------------------------------------
 
     def _work(self) -> None:
-        for piece in self._records.pieces():
-            if not self._send(piece):
-                return
-        if self._delivery.is_stopping:
+        if not self._send_own() or self._delivery.is_stopping:
             return
         now = time.monotonic()
         if self._began is not None and now - self._delivery.sent_at > _SILENT_SECONDS:
@@ -98,6 +100,16 @@ class LogExporter:
         if self._others and now - self._looked_at > _BACKLOG_SECONDS:
             self._looked_at = now
             self._backlog.send(but=self._process)
+
+    def _between(self) -> bool:
+        """Between two requests with records of others: what this run has recorded meanwhile comes first."""
+        if self._delivery.is_stopping:
+            return False
+        return time.monotonic() - self._own_at < _INTERVAL_SECONDS or self._send_own()
+
+    def _send_own(self) -> bool:
+        self._own_at = time.monotonic()
+        return all(self._send(piece) for piece in self._records.pieces())
 
     def _send(self, piece: Piece) -> bool:
         if self._began is None:

@@ -29,6 +29,15 @@ class _Source(NamedTuple):
     is_whole: bool
 
 
+def values_in(path: Path) -> int:
+    """How many values of samples leave with a segment; 0 where it cannot be read."""
+    try:
+        reader = SegmentReader(path)
+        return sum(piece.values for piece in reader.read().pieces())
+    except (OSError, SegmentError):
+        return 0
+
+
 class ProcessRecords:
     """The segments of one process behind its watermark; whoever reads them holds `PROCESS.sending`.
 
@@ -58,8 +67,10 @@ class ProcessRecords:
             except (FileNotFoundError, SegmentError) as error:
                 self._leave_out(source.path, error)
                 continue
+            self._reader = None  # of a caller who stops in between, the rest is read again
             yield from stretch.pieces()
             if not source.is_whole:
+                self._reader = reader
                 return
 
     def acknowledge(self, mark: Watermark | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from entrenar_otel.lake.records.runs import (
+    ELSEWHERE,
     RUNNING,
     RunRecord,
     find_records,
@@ -34,7 +35,7 @@ class Processes:
     def adopt(self, now_ns: int) -> None:
         """Follow the runs that the lake says are running, where the database was lost."""
         for record in find_records(self._storage):
-            if record.state == RUNNING and record.live == records.ELSEWHERE and record.process:
+            if record.state == RUNNING and record.live == ELSEWHERE and record.process:
                 process = Process(record.run_id, record.rank, record.process)
                 if self._database.find(process) is None:
                     self._database.put(_of(process, record, now_ns, Recall.PENDING))

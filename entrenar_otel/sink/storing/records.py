@@ -12,6 +12,7 @@ from typing import Any
 from entrenar_otel.lake.records.runs import (
     COMPLETED,
     CRASHED,
+    ELSEWHERE,
     RUNNING,
     STOPPED,
     RunRecord,
@@ -27,8 +28,6 @@ from entrenar_otel.sink.decoding.values import text, whole
 
 #: Instead of a configuration and a command line that did not leave their host.
 WITHHELD = "withheld"
-#: In place of a live folder: nothing can lie below it.
-ELSEWHERE = "/dev/null"
 #: A process that says it has a later attempt than this gets the next free number.
 _MAX_ATTEMPT = 1_000_000
 _MAX_32 = (1 << 31) - 1

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as messages
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as service
 
@@ -169,7 +170,8 @@ class HttpEndpoint(Endpoint):
                 headers = {"path": self.path, **{k.lower(): v for k, v in self.headers.items()}}
                 refusal = taker.take(messages.ExportLogsServiceRequest.FromString(body), headers)
                 status, text, more = refusal or (200, "", {})
-                data = text.encode() if refusal else taker.response.SerializeToString()
+                said = Status(message=text) if refusal else taker.response
+                data = said.SerializeToString()
                 self.send_response(status)
                 for name, value in more.items():
                     self.send_header(name, value)

@@ -1,0 +1,34 @@
+"""A share of what scripts/fuzz_sink.py does a million times: no request makes the decoder fail."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from .seeds import SEEDS
+
+
+@pytest.fixture
+def fuzz():
+    path = Path(__file__).parents[2] / "scripts/fuzz_sink.py"
+    spec = importlib.util.spec_from_file_location("fuzz_sink", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Fuzz(SEEDS, seed=20261129)
+
+
+def test_damaged_requests_are_refused_or_stored_and_never_raise(fuzz, caplog):
+    caplog.set_level("CRITICAL")
+    fuzz.run(3_000)
+    assert fuzz.rows > 1_000
+    assert fuzz.refused["records of samples"] > 100
+    assert fuzz.refused["requests"] > 100
+
+
+def test_the_seeds_are_whole(fuzz):
+    for signal, data in SEEDS:
+        fuzz.take(signal, data)
+    assert not fuzz.refused
+    assert fuzz.rows > 30
