@@ -54,6 +54,10 @@ class Log:
                 return
             if all(map(_takes, _streams_of(self._logger))):
                 text = shown(message % arguments if arguments else message)
+                if (
+                    not self._logger.hasHandlers()
+                ):  # Python prints the bare text, which does not say whose it is
+                    text = f"entrenar: {text}"
                 if trace and self._logger.isEnabledFor(logging.DEBUG):
                     text = f"{text}\n{printable_text(redacted(traceback.format_exc()))}"
                 self._logger.log(level, text, stacklevel=_level)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,14 @@ from entrenar_otel import console, errors
 from entrenar_otel.console import logger, say, write
 from entrenar_otel.errors import AndonStop, ConfigError, NotMeasured, guard
 
+#: A program that has not set up logging, and one that has.
+PROGRAM = """
+import logging
+from entrenar_otel.console import logger
+if {has_handlers}:
+    logging.basicConfig(format="%(name)s: %(message)s")
+logger.warning("the disk is %s", "full")
+"""
 ESCAPES = "\x1b]0;title\x07\x1b[31mred\x9b32m\u202edirection\r\nline"
 
 
@@ -193,3 +202,14 @@ def test_occupied_descriptors() -> None:
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("has_handlers", "line"),
+    [(False, "entrenar: the disk is full\n"), (True, "entrenar_otel: the disk is full\n")],
+)
+def test_a_line_says_whose_it_is(has_handlers: bool, line: str) -> None:
+    """Amid a training's output; where logging is set up, by the logger's name."""
+    program = PROGRAM.format(has_handlers=has_handlers)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == line

@@ -100,7 +100,7 @@ class Andon:
                 self._lost(1)
                 queue[:] = sorted(queue, key=_rank)[-_MAX_PENDING:]
         if waits_for_ranks:
-            logger.warning("%s: all ranks stop in their next monitor.raise_if_stopped()", alert.summary)
+            logger.warning("%s: all ranks stop at their next monitor.raise_if_stopped()", alert.summary)
         else:
             self._context.hold()
 

@@ -131,7 +131,7 @@ class Incidents:
             logger.warning("the incident %s is not written: the lake does not answer", self._url(incident))
             return None
         logger.warning(
-            "the lake does not answer: the incident waits in %s, and will be in %s when it does",
+            "the lake does not answer: the incident is kept in %s, and goes to %s once it does",
             incident.path,
             self._url(incident),
         )

@@ -92,8 +92,8 @@ class Holdings:
         self._is_told |= gone.record
         self._files, self._newest = self._files - gone.files, None
         logger.warning(
-            "%s has lost %s of run %s: somebody removed them during the run, or the lake is not mounted "
-            "any more. Those rows are gone unless the files are put back; recording goes on into what is "
+            "%s has lost %s of run %s: somebody removed them during the run, or the lake is no longer "
+            "mounted. Those rows are gone unless the files are put back; recording goes on into what is "
             "there now. Do not remove a lake, or files in it, while runs are recorded into it",
             self._storage.url,
             " and ".join(parts),

@@ -100,7 +100,7 @@ def bring_in(
         except FileNotFoundError:  # its run, or another recovery, has brought it in
             continue
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            name_skipped(path, f"{path} is no incident of ours: it is left alone ({error})")
+            name_skipped(path, f"{path} is not an incident of ours: it is left alone ({error})")
             continue
         if not goes_here(document) or not dead.has_written(path, document):
             continue

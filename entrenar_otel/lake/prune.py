@@ -90,8 +90,8 @@ def prune(storage: Storage, run: Prunable) -> bool:
                 times += _keep(storage, folder, stretch)
     if times and (now := max(times)) - run.ended_at < run.older_than:
         logger.warning(
-            "run %s is not pruned: it ended at %s UTC, and at %s it is %s UTC, not %s UTC as on this "
-            "machine. Set its clock right",
+            "run %s is not pruned: it ended at %s UTC, which is too recent by the clock of %s (%s UTC). This "
+            "machine's clock says %s UTC: set the one that is wrong",
             run.run_id, _minute(run.ended_at), storage.url, _minute(now), _minute(datetime.now(UTC)),
         )  # fmt: skip
         return False

@@ -85,7 +85,7 @@ def recover(storage: Storage, live: Path, *, force: bool = False) -> Iterator[Re
         process = path.stem.rpartition("-")[0]
         if (fd := try_lock(path)) is None:
             if path.exists() and not is_plain(path):
-                name_skipped(path, f"{path} is no file: it is left alone")
+                name_skipped(path, f"{path} is not a file: it is left alone")
             continue
         try:
             result = _recover_one(storage, path, dead)

@@ -60,17 +60,18 @@ class Loop:
 
     def _epochs(self, count: int, start: int) -> Iterator[int]:
         around = self._recorder.place()  # of a loop that this one is within
-        for epoch in range(start, count):
-            self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
-            self._progress.begin_epoch(epoch, count)
-            first = self._step
-            if (spans := self._spans()) is not None:
-                spans.begin_epoch(epoch)
-            try:
-                yield epoch
-            finally:
-                if spans is not None:
-                    spans.end_epoch(steps=self._step - first)
+        with self._progress.looping():
+            for epoch in range(start, count):
+                self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
+                self._progress.begin_epoch(epoch, count)
+                first = self._step
+                if (spans := self._spans()) is not None:
+                    spans.begin_epoch(epoch)
+                try:
+                    yield epoch
+                finally:
+                    if spans is not None:
+                        spans.end_epoch(steps=self._step - first)
         self._recorder.return_to(around)
 
     def steps(
@@ -83,7 +84,8 @@ class Loop:
         if self._thread is not None or split not in (None, "train"):
             yield from self._aside(batches, epoch, split)
         else:
-            yield from self._training_steps(batches, epoch)
+            with self._progress.looping():
+                yield from self._training_steps(batches, epoch)
 
     def _aside(self, batches: Iterable[T], epoch: int | None, split: str | None) -> Iterator[T]:
         """Batches that are no training steps: an inner loop, another split. `step` stands still meanwhile."""
@@ -91,8 +93,8 @@ class Loop:
         if self._thread not in (None, threading.get_ident()) and not self._has_warned:
             self._has_warned = True
             logger.warning(
-                "two threads run steps() on one monitor: each record has the batch and step of either. Give "
-                "log() batch= and step=, or make a Monitor with a run id of its own for each thread"
+                "two threads run steps() on one monitor, so a record may have the batch and step of the "
+                "other thread. Give log() batch= and step=, or each thread a Monitor with a run id of its own"
             )
         timed = None if split is None else recorder.bind(("step_duration", "data_wait"), {"split": split})
         around, clock = recorder.place(), self._seconds

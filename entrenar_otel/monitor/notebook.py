@@ -32,10 +32,14 @@ def summaries_html(summaries: Mapping[str, Summary], caption: str = "") -> str:
 
 
 class NotebookLine:
-    """A line in the output of the cell that runs, which is replaced by the next."""
+    """A line in the output of the cell in which the loop runs, which is replaced by the next.
+
+    A loop in a later cell has its line there.
+    """
 
     def __init__(self) -> None:
         self._handle: Any = None
+        self._cell: Any = None
 
     @property
     def is_drawn(self) -> bool:
@@ -47,11 +51,19 @@ class NotebookLine:
         """Whether this process is a notebook's kernel."""
         return getattr(ipython_shell(), "kernel", None) is not None
 
-    def write(self, line: str) -> None:
-        """Show the line in place of the last one. What a notebook raises stays here."""
+    def write(self, line: str, *, may_begin: bool = False) -> None:
+        """Show the line in place of the last one; in a cell that has none only with `may_begin`.
+
+        What a notebook raises stays here.
+        """
         try:
             from IPython.display import display
 
+            cell = getattr(ipython_shell(), "execution_count", None)
+            if may_begin and cell != self._cell:
+                self._handle, self._cell = None, cell
+            elif self._handle is None:
+                return
             text = shown(line)
             bundle = {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
             if self._handle is None:

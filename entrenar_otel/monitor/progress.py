@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -48,6 +49,16 @@ class Progress:
         self.batch = 0
         self.steps = 0
         self.active = False
+        self._loops = 0  # that run now, one within the other
+
+    @contextlib.contextmanager
+    def looping(self) -> Iterator[None]:
+        """While a loop runs. Between loops a notebook's cell that only looks gets no line of progress."""
+        self._loops += 1
+        try:
+            yield
+        finally:
+            self._loops -= 1
 
     def begin_epoch(self, epoch: int, epochs: int | None) -> None:
         self.epoch, self.epochs = epoch, epochs
@@ -65,7 +76,7 @@ class Progress:
         if not self.active:
             return
         if self._stream is None and NotebookLine.is_there():
-            self._notebook.write(self.line())
+            self._notebook.write(self.line(), may_begin=self._loops > 0)
         elif is_terminal(stream):
             if _has_other_bar():
                 self._erase()

@@ -48,7 +48,7 @@ class TargetFile:
             new.replace(self.path)
         except OSError as error:
             logger.warning(
-                "%s cannot be written (%s): Prometheus does not learn from it that /metrics is at %s. Set "
+                "%s cannot be written (%s): Prometheus cannot learn from it that /metrics is at %s. Set "
                 "ENTRENAR_METRICS_TARGETS to a folder",
                 self.path,
                 error,

@@ -367,7 +367,7 @@ class Recorder(SegmentLog):
                 self._reject(f"name {describe(name)}", problem, problems)
             elif not isinstance(value, float) and isinstance(value, Mapping) and len(value):
                 if len(above) >= _MAX_DEPTH:
-                    self._reject(name, f"{name}: mappings within mappings end here; not recorded", problems)
+                    self._reject(name, f"{name}: mappings are nested too deeply here; not recorded", problems)
                     continue
                 inner = self._numbers_of(value, problems, (*above, str(key)))
                 for twice in inner.keys() & (metrics.keys() | numbers.keys()):

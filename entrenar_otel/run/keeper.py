@@ -128,7 +128,7 @@ class Keeper:
             self._recorder.park(self._busy)
             began_at = self._began_at
             if began_at is not None:
-                self._warn(f"does not answer for {time.monotonic() - began_at:.0f} s")
+                self._warn(f"has not answered for {time.monotonic() - began_at:.0f} s")
 
     @property
     def is_away(self) -> bool:

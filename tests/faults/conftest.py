@@ -82,7 +82,7 @@ class Done(subprocess.CompletedProcess[str]):
     def said(self) -> str:
         """Its error output, but what it was told of its made-up losses: that they are abnormal."""
         lines = self.stderr.splitlines(keepends=True)
-        return "".join(line for line in lines if not line.startswith("ALERT "))
+        return "".join(line for line in lines if not line.startswith(("ALERT ", "entrenar: ALERT ")))
 
 
 class Child:

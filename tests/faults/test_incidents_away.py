@@ -80,7 +80,7 @@ def test_a_stop_while_an_object_store_is_silent(place: Any, relayed: Any) -> Non
     tell(child)
     done = child.end()
     assert done.returncode == 0, done.stderr
-    assert "the incident waits in" in done.stderr
+    assert "the incident is kept in" in done.stderr
     whole(lake, incident)
     assert list(place.live.iterdir()) == []
 

@@ -106,6 +106,24 @@ def test_progress_stays_in_its_place(shell: InteractiveShell, wait_until: Any) -
     assert "epoch 1/1" not in captured.stderr
 
 
+def test_progress_is_in_the_cell_of_the_loop(shell: InteractiveShell, wait_until: Any) -> None:
+    """A cell that only looks gets no line; a loop in another cell has one of its own there."""
+    settings: dict[str, Any] = {"lake": "lake", "settings_file": None, "interval_seconds": 0.01}
+    with capture_output() as captured, Monitor("r", **settings) as monitor:
+        outputs = captured._outputs
+        for _ in monitor.steps(range(3)):
+            monitor.log(loss=0.25)
+        before = len(outputs)
+        shell.execution_count += 1
+        for _ in range(3):
+            monitor.flush()
+        assert all(one["update"] for one in outputs[before:])
+        for _ in monitor.steps(range(1)):
+            monitor.log(loss=0.5)
+            wait_until(lambda: any(not one.get("update") for one in outputs[before:]))
+    assert len({one["transient"]["display_id"] for one in outputs}) == (2 if before else 1)
+
+
 def test_a_quiet_run_shows_nothing(shell: InteractiveShell) -> None:
     with capture_output() as captured:
         with Monitor("r", lake="lake", quiet=True, settings_file=None, interval_seconds=0.01) as monitor:

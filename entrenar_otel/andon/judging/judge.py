@@ -84,7 +84,7 @@ class Judge:
 
     def _found_by(self, processor: Processor | UserProcessor, name: str, samples: Samples) -> list[Finding]:
         if id(processor) not in self._broken:
-            with guard(f"detector {name}", "it judges no more in this run, the others do"):
+            with guard(f"detector {name}", "it is off for the rest of this run; the others go on"):
                 try:
                     return processor.update(samples)
                 except Exception:

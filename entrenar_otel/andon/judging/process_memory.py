@@ -33,8 +33,8 @@ class ProcessMemory:
             tracemalloc.start()
             self._has_started_tracing = True
             logger.warning(
-                'a budget has tracking_mode = "allocations": tracemalloc runs until the run\'s end, and '
-                "slows down what allocates much in Python"
+                'a budget has tracking_mode = "allocations": tracemalloc runs until the run ends, and '
+                "slows down Python code that allocates much"
             )
         self._first_allocated_peak = tracemalloc.get_traced_memory()[1] if allocations else 0
         self.peak_rss_bytes = 0

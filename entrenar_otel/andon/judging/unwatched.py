@@ -48,7 +48,7 @@ class Unwatched:
             names = [*self._names]
             shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else "")
             self._say(
-                f"no detector watches anything of what this run logs ({shown}): expected a loss, an accuracy "
-                "or a gradient norm by a usual name (loss, train/loss, val_acc, grad_norm); name it so, or "
+                f"no detector watches any metric of this run ({shown}): expected a loss, an accuracy or a "
+                "gradient norm by a usual name (loss, train/loss, val_acc, grad_norm). Use such a name, or "
                 f'name yours in renacer.toml: [monitor.spike] metrics = ["{names[0]}"]'
             )

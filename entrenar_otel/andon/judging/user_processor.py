@@ -129,7 +129,9 @@ class UserProcessor:
             findings = list(self._processor.update(samples) or ())
         except (AndonStop, SystemExit) as error:  # on the heartbeat's thread these would end the judge
             kind = type(error).__name__
-            raise RuntimeError(f"update() raised {kind}: return a Finding instead, rules decide") from error
+            raise RuntimeError(
+                f"update() raised {kind}: return a Finding instead, and the rules decide"
+            ) from error
         return [self._admitted(_plain(finding)) for finding in findings]
 
     def _admitted(self, finding: Finding) -> Finding:

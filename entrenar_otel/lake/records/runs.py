@@ -278,7 +278,7 @@ def read_record(storage: Storage, name: str) -> RunRecord | None:
             return None
         return _checked(row, name)
     except Exception as error:  # untrusted: whatever it is, it is the file's fault
-        name_skipped(where, f"the run record {where} is damaged or none of ours, and is left out: {error}")
+        name_skipped(where, f"the run record {where} is damaged or not ours, and is left out: {error}")
         return None
 
 

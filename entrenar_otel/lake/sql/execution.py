@@ -73,7 +73,7 @@ class Execution:
             if time.monotonic() >= deadline:
                 raise QueryError(
                     f"the query took longer than {text_of(self._limits.seconds)}, its limit: narrow it, or "
-                    f"allow more by {_by(TIMEOUT)}"
+                    f"allow more with {_by(TIMEOUT)}"
                 )
             # What functions make in single values is not in DuckDB's own count
             if resident_bytes() - before > allowed:
@@ -98,7 +98,7 @@ class Execution:
             if size > self._limits.memory_bytes:
                 raise QueryError(
                     f"the answer is larger than {size_text(self._limits.memory_bytes)}, the limit of a "
-                    f"query's memory: narrow it, or allow more by {_by(MEMORY)}"
+                    f"query's memory: narrow it, or allow more with {_by(MEMORY)}"
                 )
         return pa.Table.from_batches(batches, schema=reader.schema)
 

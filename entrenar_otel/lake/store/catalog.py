@@ -83,7 +83,7 @@ def _list_both(storage: Storage, folder: str) -> tuple[list[DataFile], list[Data
             files.append(parsed)
         elif base.endswith(".parquet"):
             where = storage.location(f"{folder}/{base}")
-            name_skipped(where, f"{where} is left out: it has no name of ours")
+            name_skipped(where, f"{where} is left out: its name is not one of ours")
     files.sort(key=lambda f: (f.process, f.first, -f.last))
     kept: list[DataFile] = []
     replaced: list[DataFile] = []

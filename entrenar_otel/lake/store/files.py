@@ -74,7 +74,7 @@ def _schema(storage: Storage, name: str) -> pa.Schema | None:
             schema = pq.read_schema(where, filesystem=getattr(storage, "filesystem", None))
         if _NEEDED in schema.names:
             return schema
-        name_skipped(where, f"{where} is left out: it has no column {_NEEDED}, so it is none of ours")
+        name_skipped(where, f"{where} is left out: it has no column {_NEEDED}, so it is not ours")
         return None
     except FileNotFoundError:
         raise

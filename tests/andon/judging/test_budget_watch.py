@@ -190,7 +190,7 @@ def test_tracemalloc_runs_only_for_allocations_and_says_so(
     with caplog.at_level(logging.WARNING):
         watch = BudgetWatch(assertions(budget))
     assert tracemalloc.is_tracing()
-    assert "tracemalloc runs until the run's end, and slows down" in caplog.text
+    assert "tracemalloc runs until the run ends, and slows down" in caplog.text
     watch.on_tick()
     assert watch.new_violations() == []
     bytearray(30 * MIB)

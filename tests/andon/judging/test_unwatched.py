@@ -58,4 +58,4 @@ def test_a_run_says_it(judged: Any, caplog: pytest.LogCaptureFixture) -> None:
             one.monitor.log(reward=1.0, step=step)
             if step % 50 == 0:
                 one.tick()
-    assert caplog.text.count("no detector watches anything of what this run logs (reward)") == 1
+    assert caplog.text.count("no detector watches any metric of this run (reward)") == 1

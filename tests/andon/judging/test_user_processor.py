@@ -198,8 +198,8 @@ GOOD = Finding("odd", Series("loss"), Severity.LOW, Coordinates(seq=0), 1.0, 0.0
     ("answer", "said"),
     [
         (RuntimeError("no judgement today"), "RuntimeError: no judgement today"),
-        (AndonStop("stop it"), "update() raised AndonStop: return a Finding instead, rules decide"),
-        (SystemExit(1), "update() raised SystemExit: return a Finding instead, rules decide"),
+        (AndonStop("stop it"), "update() raised AndonStop: return a Finding instead, and the rules decide"),
+        (SystemExit(1), "update() raised SystemExit: return a Finding instead, and the rules decide"),
         (3, "TypeError: 'int' object is not iterable"),
         ("garbage", "expected update() to return Findings, got 'g'"),
         ([GOOD, None], "expected update() to return Findings, got None"),
@@ -222,7 +222,7 @@ def test_one_that_fails_harms_nobody(
         assert [alert.name for alert in one.alerts] == ["negative"]
     assert errors.failures["detector Odd"] == 1
     assert caplog.text.count("monitoring failed in detector Odd") == 1
-    assert "it judges no more in this run, the others do" in caplog.text
+    assert "it is off for the rest of this run; the others go on" in caplog.text
     assert said in caplog.text
 
 

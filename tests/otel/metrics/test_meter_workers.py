@@ -97,7 +97,7 @@ def run(folder: Path, program: str, *arguments: Any, **environment: str) -> subp
         text=True,
         timeout=240,
     )
-    said = [line for line in done.stderr.splitlines() if not line.startswith("ALERT ")]
+    said = [line for line in done.stderr.splitlines() if not line.startswith("entrenar: ALERT ")]
     assert (done.returncode, [line for line in said if WORKER not in line]) == (0, [])
     return done
 
