@@ -51,6 +51,27 @@ def test_two_claims_at_the_same_moment(
     assert len(Lake(tmp_path / "lake").runs()) == len(set(processes))
 
 
+@pytest.mark.parametrize("step", ["_last_attempt", "_claimed_by"])
+@pytest.mark.parametrize("comes", ["before", "after"])
+def test_another_claim_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, comes: str
+) -> None:
+    """Whenever the one that is quicker claims for the same process, there is one attempt."""
+    storage = Lake(tmp_path / "lake").storage
+    look, others = getattr(runs, step), []
+
+    def with_another(*arguments: Any) -> Any:
+        found = look(*arguments) if comes == "after" else None
+        if not others:
+            monkeypatch.setattr(runs, step, look)
+            others.append(claim(storage, record("host-1-a")).attempt)
+        return found if comes == "after" else look(*arguments)
+
+    monkeypatch.setattr(runs, step, with_another)
+    assert [claim(storage, record("host-1-a")).attempt, *others] == [1, 1]
+    assert len(Lake(tmp_path / "lake").runs()) == 1
+
+
 def test_a_git_that_does_not_answer_holds_no_run_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its pipe is held open: by a child of its own here, by a fork in another thread as well."""
     git = tmp_path / "bin" / "git"

@@ -200,10 +200,11 @@ def claim(storage: Storage, record: RunRecord) -> RunRecord:
     """
     last = 0
     while True:
-        # Again after each failure: of two that claim for one dead process, the second finds the first's.
+        last = max(last, _last_attempt(storage, record.run_id, record.rank)) + 1
+        # Again after each failure, and after the numbers were looked up: of two that claim for one dead
+        # process, the second finds the first's, whenever that came, or has the same number in mind.
         if (own := _claimed_by(storage, record.run_id, record.rank, record.process)) is not None:
             return own
-        last = max(last, _last_attempt(storage, record.run_id, record.rank)) + 1
         record = replace(record, attempt=last)
         with contextlib.suppress(FileExistsError):  # another process's, or something odd of that name
             write_record(storage, record, exclusive=True)
