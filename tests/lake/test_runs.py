@@ -58,7 +58,8 @@ def test_another_claim_in_between(
 ) -> None:
     """Whenever the one that is quicker claims for the same process, there is one attempt."""
     storage = Lake(tmp_path / "lake").storage
-    look, others = getattr(runs, step), []
+    look = getattr(runs, step)
+    others: list[int] = []
 
     def with_another(*arguments: Any) -> Any:
         found = look(*arguments) if comes == "after" else None
