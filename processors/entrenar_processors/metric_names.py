@@ -45,6 +45,14 @@ _REWARDS = frozenset(
     {"reward", "rewards", "return", "returns", "cumulative_reward", "episodic_return", "episodic_reward"}
     | {"episode_reward", "episode_return", "ep_rew", "ep_reward", "ep_ret", "ep_return", "eprew", "eprewmean"}
 )
+#: Words in a name that say whether little or much of a metric is good.
+LESS_IS_BETTER = frozenset(
+    "loss losses error err nll perplexity ppl mae mse rmse wer cer fid bpb bpc divergence".split()  # noqa: SIM905
+)
+MORE_IS_BETTER = frozenset(
+    "accuracy acc acc1 acc5 top1 top5 f1 auc auroc precision recall bleu rouge iou miou dice "  # noqa: SIM905
+    "reward rewards rew eprewmean return returns ret".split()
+)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BREAKS = re.compile(r"[^a-z0-9]+")
 

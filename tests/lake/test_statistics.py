@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from entrenar_processors.expression import FUNCTIONS, QUANTILES
+from entrenar_processors.metric_names import _ALIASES, known_as
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
@@ -78,3 +79,24 @@ def test_show_prune_and_budgets_say_the_same(lake: Lake) -> None:
     after = shown()
     assert (after.pop(("one", "last")), after["one", "count"]) == ("Infinity", 2)
     assert after == pytest.approx({key: before[key] for key in after})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, known in _ALIASES.items() if known in ("loss", "accuracy")]
+    + [
+        "reward",
+        "rollout/ep_rew_mean",
+        "charts/episodic_return",
+        "episode_return_mean",
+        "AverageEpRet",
+        "eprewmean",
+    ],
+)
+def test_best_goes_by_the_names_that_detectors_know(name: str) -> None:
+    """Little of what is watched as a loss, much of an accuracy and of a reward."""
+    with Monitor("a", lake="lake", quiet=True) as monitor:
+        for value in (2.0, 1.0, 3.0):
+            monitor.log({name: value})
+    (row,) = Lake("lake").query("SELECT best FROM summaries WHERE metric NOT LIKE '%duration'").to_pylist()
+    assert row["best"] == (1.0 if known_as(name)[0] == "loss" else 3.0)

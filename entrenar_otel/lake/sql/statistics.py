@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from entrenar_processors.expression import QUANTILES
+from entrenar_processors.metric_names import LESS_IS_BETTER, MORE_IS_BETTER
 
 from entrenar_otel.lake.tables.schema import SUMMARIES
 
@@ -29,9 +30,6 @@ _STEPS = {
 #: Those that `summaries` has of each series, and keeps of a pruned run.
 KEPT = tuple(name for name in SUMMARIES.names if name in STATISTICS or name in _STEPS)
 
-#: Words in a metric's name that say whether little or much of it is good.
-_LESS = "loss|losses|error|err|nll|perplexity|ppl|mae|mse|rmse|wer|cer|fid|bpb|bpc|divergence"
-_MORE = "accuracy|acc|acc1|acc5|top1|top5|f1|auc|auroc|precision|recall|bleu|rouge|iou|miou|dice|reward"
 _WORDS = r"lower(regexp_replace(metric, '([a-z0-9])([A-Z])', '\1_\2', 'g'))"
 
 
@@ -47,6 +45,7 @@ def columns(*names: str) -> str:
 def best(least: str, most: str) -> str:
     """What is best of a metric, in SQL: `least` of a loss, `most` of an accuracy, NULL of what is neither."""
     is_less, is_more = (
-        f"regexp_matches({_WORDS}, '(^|[^a-z0-9])({words})($|[^a-z0-9])')" for words in (_LESS, _MORE)
+        f"regexp_matches({_WORDS}, '(^|[^a-z0-9])({'|'.join(sorted(words))})($|[^a-z0-9])')"
+        for words in (LESS_IS_BETTER, MORE_IS_BETTER)
     )
     return f"CASE WHEN {is_less} THEN {least} WHEN {is_more} THEN {most} END"
