@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import grpc
 import httpx
@@ -27,7 +28,7 @@ METHODS = {
 
 
 @pytest.fixture
-def log(tmp_path):
+def log(tmp_path: Any) -> Any:
     log = RequestLog(tmp_path / "state")
     yield log
     log.close()
@@ -35,26 +36,26 @@ def log(tmp_path):
 
 
 @pytest.fixture
-def receiver(log):
+def receiver(log: Any) -> Any:
     return Receiver(log)
 
 
 @pytest.fixture
-def grpc_server(receiver):
+def grpc_server(receiver: Any) -> Any:
     server = GrpcServer(receiver, "127.0.0.1:0")
-    server.port = server.start()
+    server.port = server.start()  # type: ignore[attr-defined]
     yield server
     server.stop(0)
 
 
 @pytest.fixture
-def channel(grpc_server):
+def channel(grpc_server: Any) -> Any:
     with grpc.insecure_channel(f"127.0.0.1:{grpc_server.port}") as channel:
         yield channel
 
 
 @pytest.fixture
-def http_server(receiver):
+def http_server(receiver: Any) -> Any:
     server = HttpServer(receiver, "127.0.0.1", 0, metrics=lambda: "# the metrics\n")
     server.start()
     yield server
@@ -62,10 +63,12 @@ def http_server(receiver):
 
 
 @pytest.fixture
-def post(http_server):
+def post(http_server: Any) -> Any:
     """POST a body; keywords are headers, with _ for -."""
 
-    def post(body, path="/v1/logs", content_type="application/x-protobuf", **headers):
+    def post(
+        body: Any, path: Any = "/v1/logs", content_type: Any = "application/x-protobuf", **headers: Any
+    ) -> Any:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         return httpx.post(
             f"http://127.0.0.1:{http_server.port}{path}",
@@ -77,23 +80,23 @@ def post(http_server):
     return post
 
 
-def export(channel, signal, data, **more):
+def export(channel: Any, signal: Any, data: Any, **more: Any) -> Any:
     """Send raw bytes; returns the response's raw bytes."""
     return channel.unary_unary(METHODS[signal])(data, timeout=60, **more)
 
 
-def status_of(answer):
+def status_of(answer: Any) -> Any:
     """What an answer over HTTP says was wrong."""
     return Status.FromString(answer.content)
 
 
-def kept(log):
+def kept(log: Any) -> Any:
     """The requests that are in the log."""
     log.rotate()
     return [(request.signal, request.data) for path in log.closed_files() for request in read_requests(path)]
 
 
-def a_request(body="hello", records=1):
+def a_request(body: Any = "hello", records: Any = 1) -> Any:
     request = ExportLogsServiceRequest()
     scope = request.resource_logs.add().scope_logs.add()
     for _ in range(records):
@@ -101,12 +104,12 @@ def a_request(body="hello", records=1):
     return request
 
 
-def garbage():
+def garbage() -> Any:
     """What is no request of any kind."""
     return b"\xff" * 100
 
 
-def a_block(count=1, **attributes):
+def a_block(count: Any = 1, **attributes: Any) -> Any:
     """A log record that looks like a block, with these attributes changed."""
     request = ExportLogsServiceRequest()
     scope = request.resource_logs.add().scope_logs.add()
@@ -119,22 +122,22 @@ def a_block(count=1, **attributes):
 
 
 @pytest.fixture
-def lake(tmp_path):
+def lake(tmp_path: Any) -> Any:
     return Lake(tmp_path / "lake")
 
 
 @pytest.fixture
-def roller(tmp_path, lake):
+def roller(tmp_path: Any, lake: Any) -> Any:
     roller = Roller(lake.storage, tmp_path / "state")
     yield roller
     roller.close()
 
 
 @pytest.fixture
-def receive(tmp_path, roller):
+def receive(tmp_path: Any, roller: Any) -> Any:
     """What a sink does with requests, in one file of the log."""
 
-    def roll(*requests):
+    def roll(*requests: Any) -> None:
         path = log_file(tmp_path / "state", *requests)
         roller.roll(path)
         path.unlink()

@@ -45,13 +45,16 @@ def _metrics() -> bytes:
     entry.scope_metrics.add(
         metrics=[
             pb.Metric(name="g", gauge=pb.Gauge(data_points=[number])),
-            pb.Metric(name="s", sum=pb.Sum(data_points=[number], aggregation_temporality=1)),
+            pb.Metric(
+                name="s",
+                sum=pb.Sum(data_points=[number], aggregation_temporality=pb.AGGREGATION_TEMPORALITY_DELTA),
+            ),
             pb.Metric(name="h", histogram=pb.Histogram(data_points=[histogram])),
             pb.Metric(name="e", exponential_histogram=pb.ExponentialHistogram(data_points=[exponential])),
             pb.Metric(name="q", summary=pb.Summary(data_points=[summary])),
         ]
     )
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def _span() -> Span:

@@ -1,7 +1,10 @@
 """OpenTelemetry's own exporters into a sink, by gRPC and HTTP, with TLS, a token and gzip."""
 
+from __future__ import annotations
+
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -27,7 +30,7 @@ TOKEN = "s3cret"
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
+def certificate(tmp_path_factory: Any) -> Any:
     folder = tmp_path_factory.mktemp("tls")
     command = (
         "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -keyout key.pem -out cert.pem "
@@ -38,9 +41,9 @@ def certificate(tmp_path_factory):
 
 
 @pytest.fixture
-def sink(tmp_path, certificate, monkeypatch):
+def sink(tmp_path: Any, certificate: Any, monkeypatch: Any) -> Any:
     class Dated(Keeper):
-        def roll(self, path):
+        def roll(self, path: Any) -> None:
             self.data += list(read_requests(path))
 
     cert, key = certificate
@@ -54,7 +57,7 @@ def sink(tmp_path, certificate, monkeypatch):
         keyfile=key,
     )
     keeper = Dated()
-    sink = Sink(open_storage(tmp_path / "lake"), settings, open_roller=lambda *_: keeper)
+    sink: Any = Sink(open_storage(tmp_path / "lake"), settings, open_roller=lambda *_: keeper)
     line = sink.start()
     assert "(TLS)" in line
     sink.grpc_port = int(line.split("gRPC on 127.0.0.1:")[1].split(" ")[0])
@@ -63,13 +66,13 @@ def sink(tmp_path, certificate, monkeypatch):
     sink.stop()
 
 
-def sent(sink, kind, signal):
+def sent(sink: Any, kind: Any, signal: Any) -> Any:
     """What the sink kept of one signal."""
     sink.stop()
     return [kind.FromString(request.data) for request in sink.keeper.data if request.signal is signal]
 
 
-def spans_of(requests):
+def spans_of(requests: Any) -> Any:
     return [
         span.name
         for request in requests
@@ -79,7 +82,7 @@ def spans_of(requests):
     ]
 
 
-def make_spans(exporter):
+def make_spans(exporter: Any) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     for name in ("one", "two"):
@@ -87,14 +90,14 @@ def make_spans(exporter):
     provider.shutdown()
 
 
-def make_metrics(exporter):
+def make_metrics(exporter: Any) -> None:
     reader = PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)
     provider = MeterProvider([reader], shutdown_on_exit=False)
     provider.get_meter("m").create_counter("things").add(7)
     provider.shutdown()
 
 
-def grpc_settings(sink, certificate, token=TOKEN):
+def grpc_settings(sink: Any, certificate: Any, token: Any = TOKEN) -> Any:
     return {
         "endpoint": f"https://localhost:{sink.grpc_port}",
         "credentials": grpc.ssl_channel_credentials(Path(certificate[0]).read_bytes()),
@@ -104,7 +107,7 @@ def grpc_settings(sink, certificate, token=TOKEN):
     }
 
 
-def http_settings(sink, certificate, path, token=TOKEN):
+def http_settings(sink: Any, certificate: Any, path: Any, token: Any = TOKEN) -> Any:
     return {
         "endpoint": f"https://localhost:{sink.http.port}{path}",
         "certificate_file": certificate[0],
@@ -114,7 +117,7 @@ def http_settings(sink, certificate, path, token=TOKEN):
     }
 
 
-def test_by_grpc(sink, certificate):
+def test_by_grpc(sink: Any, certificate: Any) -> None:
     make_spans(GrpcSpans(**grpc_settings(sink, certificate)))
     make_metrics(GrpcMetrics(**grpc_settings(sink, certificate)))
     assert spans_of(sent(sink, ExportTraceServiceRequest, Signal.TRACES)) == ["one", "two"]
@@ -123,7 +126,7 @@ def test_by_grpc(sink, certificate):
     assert (metric.name, metric.sum.data_points[0].as_int) == ("things", 7)
 
 
-def test_by_http(sink, certificate):
+def test_by_http(sink: Any, certificate: Any) -> None:
     make_spans(HttpSpans(**http_settings(sink, certificate, "/v1/traces")))
     make_metrics(HttpMetrics(**http_settings(sink, certificate, "/v1/metrics")))
     assert spans_of(sent(sink, ExportTraceServiceRequest, Signal.TRACES)) == ["one", "two"]
@@ -131,7 +134,7 @@ def test_by_http(sink, certificate):
     assert request.resource_metrics[0].scope_metrics[0].metrics[0].sum.data_points[0].as_int == 7
 
 
-def test_with_another_token_nothing_is_kept(sink, certificate):
+def test_with_another_token_nothing_is_kept(sink: Any, certificate: Any) -> None:
     make_spans(GrpcSpans(**grpc_settings(sink, certificate, "wrong")))
     make_spans(HttpSpans(**http_settings(sink, certificate, "/v1/traces", "wrong")))
     assert sent(sink, ExportTraceServiceRequest, Signal.TRACES) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -16,7 +17,7 @@ from .wire import CLOCK_NS, attributes, event, logs, pairs, resource, started, s
 CLIENT = {"service.name": "web", "service.instance.id": "7"}
 
 
-def metrics(*given, of=CLIENT):
+def metrics(*given: Any, of: Any = CLIENT) -> Any:
     request = ExportMetricsServiceRequest()
     entry = request.resource_metrics.add()
     entry.resource.attributes.extend(pairs(of))
@@ -24,20 +25,20 @@ def metrics(*given, of=CLIENT):
     return (Signal.METRICS, request.SerializeToString())
 
 
-def gauge(name, value, **tags):
+def gauge(name: Any, value: Any, **tags: Any) -> Any:
     point = pb.NumberDataPoint(as_double=value, time_unix_nano=CLOCK_NS, attributes=attributes(**tags))
     return pb.Metric(name=name, gauge=pb.Gauge(data_points=[point]))
 
 
-def rows(lake, table="otel_metrics"):
+def rows(lake: Any, table: Any = "otel_metrics") -> Any:
     return lake.query(f"SELECT * FROM {table} ORDER BY ALL").to_pylist()
 
 
-def named(lake):
+def named(lake: Any) -> Any:
     return {(row["metric"], *row["tags"]): row["value"] for row in rows(lake)}
 
 
-def test_a_gauge_is_a_row(receive, lake, cli):
+def test_a_gauge_is_a_row(receive: Any, lake: Any, cli: Any) -> None:
     receive(metrics(gauge("temperature", 21.5, room="a")))
     (row,) = rows(lake)
     assert (row["metric"], row["value"], row["run_id"]) == ("temperature", 21.5, "web/7")
@@ -48,9 +49,12 @@ def test_a_gauge_is_a_row(receive, lake, cli):
     assert lake.query("SELECT count(*) FROM metrics").to_pylist() == [{"count_star()": 0}]
 
 
-def test_sums_histograms_and_summaries_are_rows_by_name(receive, lake):
+def test_sums_histograms_and_summaries_are_rows_by_name(receive: Any, lake: Any) -> None:
     point = pb.NumberDataPoint(as_int=3, time_unix_nano=CLOCK_NS)
-    delta = pb.Metric(name="calls", sum=pb.Sum(data_points=[point], aggregation_temporality=1))
+    delta = pb.Metric(
+        name="calls",
+        sum=pb.Sum(data_points=[point], aggregation_temporality=pb.AGGREGATION_TEMPORALITY_DELTA),
+    )
     histogram = pb.HistogramDataPoint(
         time_unix_nano=CLOCK_NS, count=6, sum=9.5, min=0.25, explicit_bounds=[0.5, 2], bucket_counts=[1, 2, 3]
     )
@@ -77,7 +81,7 @@ def test_sums_histograms_and_summaries_are_rows_by_name(receive, lake):
     }
 
 
-def test_an_exponential_histogram_has_the_bounds_of_its_buckets(receive, lake):
+def test_an_exponential_histogram_has_the_bounds_of_its_buckets(receive: Any, lake: Any) -> None:
     point = pb.ExponentialHistogramDataPoint(time_unix_nano=CLOCK_NS, count=7, scale=0, zero_count=1)
     point.positive.offset, point.negative.offset = 1, 0
     point.positive.bucket_counts.extend([2, 0, 1])  # (2, 4], (4, 8], (8, 16]
@@ -93,17 +97,17 @@ def test_an_exponential_histogram_has_the_bounds_of_its_buckets(receive, lake):
     }
 
 
-def test_a_request_that_comes_again_is_stored_once(receive, lake):
+def test_a_request_that_comes_again_is_stored_once(receive: Any, lake: Any) -> None:
     request = metrics(gauge("g", 1.0), gauge("g", math.nan))
     receive(request, request)
     receive(request, metrics(gauge("g", 2.0)))
     assert sorted(map(str, (row["value"] for row in rows(lake)))) == ["1.0", "2.0", "nan"]
 
 
-def test_logs_and_spans_are_rows_of_their_own_tables(receive, lake):
+def test_logs_and_spans_are_rows_of_their_own_tables(receive: Any, lake: Any) -> None:
     span = Span(
         name="GET /",
-        kind=2,
+        kind=Span.SPAN_KIND_SERVER,
         trace_id=b"t" * 16,
         span_id=b"s" * 8,
         start_time_unix_nano=CLOCK_NS,
@@ -126,7 +130,9 @@ def test_logs_and_spans_are_rows_of_their_own_tables(receive, lake):
 
 
 @pytest.mark.parametrize(("sent", "kept"), [("blocks", 0), ("events", 0), ("off", 1)])
-def test_aggregates_of_a_run_are_kept_only_where_it_sends_no_samples(receive, lake, roller, sent, kept):
+def test_aggregates_of_a_run_are_kept_only_where_it_sends_no_samples(
+    receive: Any, lake: Any, roller: Any, sent: Any, kept: Any
+) -> None:
     whose = resource()
     receive(logs([started(**{"training.otlp.samples": sent}), *steps(0, 3)], whose))
     receive(metrics(gauge("training.loss", 0.5), of=whose))
@@ -134,7 +140,7 @@ def test_aggregates_of_a_run_are_kept_only_where_it_sends_no_samples(receive, la
     assert roller.left_out == 1 - kept
 
 
-def test_many_files_of_a_client_become_one(receive, lake, roller, monkeypatch):
+def test_many_files_of_a_client_become_one(receive: Any, lake: Any, roller: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("entrenar_otel.sink.storing.watch.MANY_FILES", 3)
     for number in range(5):
         receive(metrics(gauge("g", float(number))))
@@ -143,7 +149,9 @@ def test_many_files_of_a_client_become_one(receive, lake, roller, monkeypatch):
     assert [row["value"] for row in rows(lake)] == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
-def test_what_is_no_metric_is_refused_and_the_rest_stored(receive, lake, roller, caplog):
+def test_what_is_no_metric_is_refused_and_the_rest_stored(
+    receive: Any, lake: Any, roller: Any, caplog: Any
+) -> None:
     wrong = pb.HistogramDataPoint(count=1, bucket_counts=[1, 2, 3], explicit_bounds=[1.0])
     receive(
         metrics(
@@ -157,7 +165,9 @@ def test_what_is_no_metric_is_refused_and_the_rest_stored(receive, lake, roller,
     assert "no run" not in caplog.text
 
 
-def test_many_logs_and_spans_of_a_client_are_all_there_in_order(receive, lake, monkeypatch):
+def test_many_logs_and_spans_of_a_client_are_all_there_in_order(
+    receive: Any, lake: Any, monkeypatch: Any
+) -> None:
     monkeypatch.setattr("entrenar_otel.sink.decoding.foreign._HELD", 10)
     told = [
         event("e", time_ns=CLOCK_NS + 1000 * (i * 7 % 25), attributes={"i": i * 7 % 25}) for i in range(25)

@@ -1,8 +1,11 @@
 """OTLP over gRPC, by real clients: what is acknowledged is in the log, the rest is refused in words."""
 
+from __future__ import annotations
+
 import errno
 import os
 import threading
+from typing import Any
 
 import grpc
 import pytest
@@ -20,14 +23,14 @@ DATA = a_request().SerializeToString()
 
 
 @pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
-def test_a_request_is_kept_and_acknowledged(channel, log, compression):
+def test_a_request_is_kept_and_acknowledged(channel: Any, log: Any, compression: Any) -> None:
     data = a_request().SerializeToString()
     answer = export(channel, Signal.LOGS, data, compression=compression)
     assert ExportLogsServiceResponse.FromString(answer) == ExportLogsServiceResponse()
     assert kept(log) == [(Signal.LOGS, data)]
 
 
-def test_garbage_is_an_invalid_argument_and_nothing_of_it_is_kept(channel, log):
+def test_garbage_is_an_invalid_argument_and_nothing_of_it_is_kept(channel: Any, log: Any) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         export(channel, Signal.LOGS, b"\xff" * 100)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -36,13 +39,13 @@ def test_garbage_is_an_invalid_argument_and_nothing_of_it_is_kept(channel, log):
 
 
 @pytest.mark.parametrize("signal", list(Signal))
-def test_each_signal(channel, log, signal):
+def test_each_signal(channel: Any, log: Any, signal: Any) -> None:
     empty = bytes.fromhex("0a021200")  # a resource with a scope without records, of any signal
     assert export(channel, signal, empty) == b""
     assert kept(log) == [(signal, empty)]
 
 
-def test_a_request_of_60_megabytes_is_kept_and_one_of_100_refused_in_words(channel, log):
+def test_a_request_of_60_megabytes_is_kept_and_one_of_100_refused_in_words(channel: Any, log: Any) -> None:
     data = a_request("x" * 1000, records=60_000).SerializeToString()
     export(channel, Signal.LOGS, data)
     with pytest.raises(grpc.RpcError) as caught:
@@ -53,7 +56,7 @@ def test_a_request_of_60_megabytes_is_kept_and_one_of_100_refused_in_words(chann
     export(channel, Signal.LOGS, b"")
 
 
-def test_a_bomb_is_refused(grpc_server, log):
+def test_a_bomb_is_refused(grpc_server: Any, log: Any) -> None:
     options = [("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(f"127.0.0.1:{grpc_server.port}", options) as channel:
         with pytest.raises(grpc.RpcError) as caught:
@@ -63,7 +66,7 @@ def test_a_bomb_is_refused(grpc_server, log):
     assert kept(log) == [(Signal.LOGS, DATA)]
 
 
-def test_blocks_that_are_none_are_answered_with_their_number_and_why(channel, log):
+def test_blocks_that_are_none_are_answered_with_their_number_and_why(channel: Any, log: Any) -> None:
     request = a_request()
     for block in (a_block(), a_block(first_seq=-1), a_block(count=0)):
         request.resource_logs.extend(block.resource_logs)
@@ -78,7 +81,7 @@ def test_blocks_that_are_none_are_answered_with_their_number_and_why(channel, lo
     assert len(kept(log)) == 1
 
 
-def test_backpressure_is_unavailable_with_a_time_to_come_again(channel, receiver, log):
+def test_backpressure_is_unavailable_with_a_time_to_come_again(channel: Any, receiver: Any, log: Any) -> None:
     export(channel, Signal.LOGS, DATA)
     receiver._max_backlog_bytes = 0
     receiver._looked_at = float("-inf")
@@ -93,7 +96,9 @@ def test_backpressure_is_unavailable_with_a_time_to_come_again(channel, receiver
     assert "bytes wait to get into the lake" in caught.value.details()
 
 
-def test_a_failed_disk_is_unavailable_and_nothing_is_acknowledged(channel, log, monkeypatch):
+def test_a_failed_disk_is_unavailable_and_nothing_is_acknowledged(
+    channel: Any, log: Any, monkeypatch: Any
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "writev", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "no space")))
         with pytest.raises(grpc.RpcError) as caught:
@@ -105,7 +110,7 @@ def test_a_failed_disk_is_unavailable_and_nothing_is_acknowledged(channel, log, 
     assert kept(log) == [(Signal.LOGS, DATA)]
 
 
-def test_what_fails_in_the_sink_is_to_be_sent_again(channel, receiver, monkeypatch):
+def test_what_fails_in_the_sink_is_to_be_sent_again(channel: Any, receiver: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(receiver, "receive", lambda *_: 1 // 0)
     with pytest.raises(grpc.RpcError) as caught:
         export(channel, Signal.LOGS, DATA)
@@ -113,17 +118,17 @@ def test_what_fails_in_the_sink_is_to_be_sent_again(channel, receiver, monkeypat
     failures.clear()
 
 
-def test_another_method_is_unimplemented(channel):
+def test_another_method_is_unimplemented(channel: Any) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary("/opentelemetry.proto.collector.logs.v1.LogsService/Import")(b"", timeout=60)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_clients_that_send_nothing_are_cut_and_the_others_served(receiver, log):
+def test_clients_that_send_nothing_are_cut_and_the_others_served(receiver: Any, log: Any) -> Any:
     server = GrpcServer(receiver, "127.0.0.1:0", request_seconds=0.5)
     gate = threading.Event()
 
-    def nothing():
+    def nothing() -> Any:
         gate.wait(60)
         yield from ()
 
@@ -139,7 +144,7 @@ def test_clients_that_send_nothing_are_cut_and_the_others_served(receiver, log):
     assert receiver.refused["slow"] == REQUESTS
 
 
-def test_a_token(receiver, log):
+def test_a_token(receiver: Any, log: Any) -> None:
     server = GrpcServer(receiver, "127.0.0.1:0", token=b"s3cret")
     with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:
         for value in (None, "Bearer wrong", "s3cret", "Bearer"):
@@ -153,10 +158,10 @@ def test_a_token(receiver, log):
     assert kept(log) == [(Signal.LOGS, DATA)]
 
 
-def test_the_end_lets_a_request_in_progress_end(receiver, log, monkeypatch):
+def test_the_end_lets_a_request_in_progress_end(receiver: Any, log: Any, monkeypatch: Any) -> None:
     real, begun, gate = log.append, threading.Event(), threading.Event()
 
-    def slow(*arguments):
+    def slow(*arguments: Any) -> None:
         begun.set()
         gate.wait(60)
         real(*arguments)
@@ -172,12 +177,12 @@ def test_the_end_lets_a_request_in_progress_end(receiver, log, monkeypatch):
     assert kept(log) == [(Signal.LOGS, DATA)]
 
 
-def test_more_processes_than_are_taken_at_a_time_are_to_come_later(log):
+def test_more_processes_than_are_taken_at_a_time_are_to_come_later(log: Any) -> Any:
     """Those that are known go on; of a large request too, it is looked at who sent it."""
     receiver = Receiver(log, max_processes=2)
     server = GrpcServer(receiver, "127.0.0.1:0")
 
-    def by(run_id, process="p", size=1):
+    def by(run_id: Any, process: Any = "p", size: Any = 1) -> Any:
         request = a_request("x" * 1000, records=size)
         for key, value in (("training.run.id", run_id), ("training.process.id", process)):
             request.resource_logs[0].resource.attributes.add(key=key).value.string_value = value

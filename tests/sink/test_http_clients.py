@@ -1,9 +1,12 @@
 """Who may send over HTTP, how, and for how long: lengths that lie, slow clients, tokens, backpressure."""
 
+from __future__ import annotations
+
 import contextlib
 import http.client
 import socket
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +21,7 @@ from tests.sink.conftest import a_request, kept, status_of
 DATA = a_request().SerializeToString()
 
 
-def test_paths_and_methods(post, http_server):
+def test_paths_and_methods(post: Any, http_server: Any) -> None:
     url = f"http://127.0.0.1:{http_server.port}"
     assert post(DATA, "/v1/log").status_code == 404
     assert httpx.get(f"{url}/").status_code == 404
@@ -41,7 +44,7 @@ def test_paths_and_methods(post, http_server):
         b"X: y",
     ],
 )
-def test_lengths_that_lie(http_server, log, head):
+def test_lengths_that_lie(http_server: Any, log: Any, head: Any) -> None:
     with socket.create_connection(("127.0.0.1", http_server.port), 60) as client:
         client.sendall(
             b"POST /v1/logs HTTP/1.1\r\nContent-Type: application/x-protobuf\r\n" + head + b"\r\n\r\n"
@@ -52,7 +55,9 @@ def test_lengths_that_lie(http_server, log, head):
     assert kept(log) == []
 
 
-def test_a_client_that_hangs_up_in_mid_request_leaves_nothing(http_server, log, post, receiver):
+def test_a_client_that_hangs_up_in_mid_request_leaves_nothing(
+    http_server: Any, log: Any, post: Any, receiver: Any
+) -> None:
     with socket.create_connection(("127.0.0.1", http_server.port), 60) as client:
         client.sendall(
             b"POST /v1/logs HTTP/1.1\r\nContent-Type: application/x-protobuf\r\n"
@@ -64,7 +69,7 @@ def test_a_client_that_hangs_up_in_mid_request_leaves_nothing(http_server, log, 
     assert (kept(log), receiver._in_flight_bytes) == ([(Signal.LOGS, DATA)], 0)
 
 
-def test_slow_clients_are_cut_and_the_others_served(receiver, log):
+def test_slow_clients_are_cut_and_the_others_served(receiver: Any, log: Any) -> None:
     class Quick(HttpServer):
         requests, request_seconds, read_seconds = 4, 1.0, 60.0
 
@@ -91,7 +96,7 @@ def test_slow_clients_are_cut_and_the_others_served(receiver, log):
         server.stop(5)
 
 
-def test_a_token(receiver, log):
+def test_a_token(receiver: Any, log: Any) -> None:
     server = HttpServer(receiver, "127.0.0.1", 0, token=b"s3cret", metrics=lambda: "secret")
     server.start()
     url = f"http://127.0.0.1:{server.port}"
@@ -113,7 +118,7 @@ def test_a_token(receiver, log):
     assert receiver.refused["token"] == 3
 
 
-def test_backpressure_says_when_to_come_again(post, receiver, http_server, log):
+def test_backpressure_says_when_to_come_again(post: Any, receiver: Any, http_server: Any, log: Any) -> None:
     assert post(DATA).status_code == 200
     receiver._max_backlog_bytes = 0
     receiver._looked_at = float("-inf")
@@ -126,13 +131,13 @@ def test_backpressure_says_when_to_come_again(post, receiver, http_server, log):
     assert len(kept(log)) == 1
 
 
-def test_what_fails_in_the_sink_is_to_be_sent_again(post, receiver, monkeypatch):
+def test_what_fails_in_the_sink_is_to_be_sent_again(post: Any, receiver: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(receiver, "receive", lambda *_: 1 // 0)
     monkeypatch.setattr(module, "guard", lambda *_: contextlib.nullcontext())
     answer = post(DATA)
     assert (answer.status_code, answer.headers["retry-after"], status_of(answer).code) == (503, "5", 14)
 
 
-def test_a_port_that_is_taken(receiver, http_server):
+def test_a_port_that_is_taken(receiver: Any, http_server: Any) -> None:
     with pytest.raises(ConfigError, match=r"cannot listen on 127.0.0.1:\d+ for HTTP .*--http HOST:PORT"):
         HttpServer(receiver, "127.0.0.1", http_server.port)

@@ -1,8 +1,11 @@
 """OTLP over HTTP: what is taken, what is refused and how, and that nothing a client sends ends the sink."""
 
+from __future__ import annotations
+
 import gzip
 import json
 import zlib
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
@@ -27,7 +30,9 @@ EMPTY = bytes.fromhex("0a021200")  # a resource with a scope without records, of
         ("/v1/traces", Signal.TRACES, ExportTraceServiceRequest),
     ],
 )
-def test_a_request_of_each_signal_is_kept_and_acknowledged(post, log, path, signal, kind):
+def test_a_request_of_each_signal_is_kept_and_acknowledged(
+    post: Any, log: Any, path: Any, signal: Any, kind: Any
+) -> None:
     data = kind.FromString(EMPTY).SerializeToString()
     answer = post(data, path)
     assert (answer.status_code, answer.headers["content-type"], answer.content) == (
@@ -39,7 +44,7 @@ def test_a_request_of_each_signal_is_kept_and_acknowledged(post, log, path, sign
 
 
 @pytest.mark.parametrize("size", [0, 1, 5_000, 3_000_000])
-def test_gzip(post, log, size):
+def test_gzip(post: Any, log: Any, size: Any) -> None:
     data = a_request("x" * size).SerializeToString()
     assert post(gzip.compress(data), Content_Encoding="gzip").status_code == 200
     halves = gzip.compress(data[:10]) + gzip.compress(data[10:])
@@ -47,13 +52,13 @@ def test_gzip(post, log, size):
     assert kept(log) == [(Signal.LOGS, data)] * 2
 
 
-def test_a_body_in_chunks(post, log):
+def test_a_body_in_chunks(post: Any, log: Any) -> None:
     data = a_request("x" * 300_000).SerializeToString()
     assert post(iter([data[:7], data[7:200_000], data[200_000:]])).status_code == 200
     assert kept(log) == [(Signal.LOGS, data)]
 
 
-def test_json_has_its_ids_in_hexadecimal(post, log):
+def test_json_has_its_ids_in_hexadecimal(post: Any, log: Any) -> None:
     text = {
         "resourceLogs": [
             {
@@ -108,14 +113,14 @@ def test_json_has_its_ids_in_hexadecimal(post, log):
         + b"}]}}]}",
     ],
 )
-def test_json_that_is_none_or_too_deep(post, log, text):
+def test_json_that_is_none_or_too_deep(post: Any, log: Any, text: Any) -> None:
     answer = post(text, content_type="application/json")
     assert (answer.status_code, answer.json()["code"]) == (400, 3)
     assert "expected an ExportLogsServiceRequest in OTLP's JSON" in answer.json()["message"]
     assert kept(log) == []
 
 
-def deep(depth):
+def deep(depth: Any) -> Any:
     """A request with a value that is nested so deep."""
     value = b""
     for _ in range(depth):
@@ -123,7 +128,7 @@ def deep(depth):
     return _field(1, _field(1, _field(1, _field(2, value))))
 
 
-def _field(number, content):
+def _field(number: Any, content: Any) -> Any:
     length, size = len(content), bytearray()
     while length > 127:
         size.append(length & 127 | 128)
@@ -133,7 +138,7 @@ def _field(number, content):
 
 @pytest.mark.parametrize("data", [garbage(), DATA[:-1], b"\x0a\x05abc", deep(200), deep(20_000)])
 @pytest.mark.parametrize("encoding", [{}, {"Content_Encoding": "gzip"}])
-def test_garbage_is_refused_with_a_status(post, log, data, encoding):
+def test_garbage_is_refused_with_a_status(post: Any, log: Any, data: Any, encoding: Any) -> None:
     answer = post(gzip.compress(data) if encoding else data, **encoding)
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/x-protobuf")
     assert status_of(answer).code == 3
@@ -141,7 +146,7 @@ def test_garbage_is_refused_with_a_status(post, log, data, encoding):
     assert kept(log) == []
 
 
-def test_what_is_no_gzip(post, log):
+def test_what_is_no_gzip(post: Any, log: Any) -> None:
     for body in (DATA, gzip.compress(DATA)[:-3], gzip.compress(DATA) + b"and more", b""):
         answer = post(body, Content_Encoding="gzip")
         assert (answer.status_code, status_of(answer).code) == (400, 3)
@@ -149,7 +154,7 @@ def test_what_is_no_gzip(post, log):
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "a\x80"])
-def test_another_content_type_is_refused(post, log, kind):
+def test_another_content_type_is_refused(post: Any, log: Any, kind: Any) -> None:
     answer = post(DATA, content_type=kind.encode("latin-1"))
     assert answer.status_code == 415
     assert "expected Content-Type application/x-protobuf or application/json" in status_of(answer).message
@@ -157,7 +162,9 @@ def test_another_content_type_is_refused(post, log, kind):
     assert kept(log) == []
 
 
-def test_a_request_of_100_megabytes_is_refused_in_words(post, log, http_server, receiver):
+def test_a_request_of_100_megabytes_is_refused_in_words(
+    post: Any, log: Any, http_server: Any, receiver: Any
+) -> None:
     answer = post(bytes(100 << 20))
     assert answer.status_code == 413
     assert "at most 67,108,864 are taken at once" in status_of(answer).message
@@ -167,7 +174,7 @@ def test_a_request_of_100_megabytes_is_refused_in_words(post, log, http_server, 
     assert (receiver.refused["too_large"], kept(log)) == (2, [])
 
 
-def test_a_bomb_is_refused(post, log, receiver):
+def test_a_bomb_is_refused(post: Any, log: Any, receiver: Any) -> None:
     """A few megabytes that become gigabytes, in one member or many; the reading ends at the limit."""
     part = bytes(16 << 20)
     one_member = zlib.compressobj(9, wbits=31)
@@ -179,7 +186,7 @@ def test_a_bomb_is_refused(post, log, receiver):
     assert receiver._in_flight_bytes == 0
 
 
-def test_many_tiny_records_take_no_memory(post, log):
+def test_many_tiny_records_take_no_memory(post: Any, log: Any) -> None:
     """Of two bytes each: parsed at once, 20 MB of them would take 1.3 GB."""
     records = b"\x12\x00" * 10_000_000
     data = _field(1, _field(2, records))
@@ -188,7 +195,7 @@ def test_many_tiny_records_take_no_memory(post, log):
     assert "send smaller requests" in status_of(answer).message
 
 
-def test_a_large_request_is_kept(post, log):
+def test_a_large_request_is_kept(post: Any, log: Any) -> None:
     data = a_request("x" * 1000, records=60_000).SerializeToString()
     assert len(data) > 60_000_000
     assert post(data).status_code == 200
@@ -196,14 +203,16 @@ def test_a_large_request_is_kept(post, log):
 
 
 @pytest.mark.parametrize("data", [b"\xff" * 2_000_000, DATA * 50_000 + b"\x0a\x7fa"])
-def test_large_garbage(post, log, data):
+def test_large_garbage(post: Any, log: Any, data: Any) -> None:
     answer = post(data)
     assert (answer.status_code, status_of(answer).code) == (400, 3)
     assert kept(log) == []
 
 
 @pytest.mark.parametrize("records", [1, 300])
-def test_blocks_that_are_none_are_answered_with_their_number_and_why(post, log, records):
+def test_blocks_that_are_none_are_answered_with_their_number_and_why(
+    post: Any, log: Any, records: Any
+) -> None:
     """The rest of the request is taken, however large it is."""
     request = a_request("x" * 10_000, records=records)
     for block in (a_block(), a_block(version=2), a_block(count=0)):

@@ -7,6 +7,7 @@ import struct
 import tempfile
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -41,7 +42,7 @@ def value(step: int, column: int) -> float:
     return ODD[step % 3] if step % 5 == 0 and column == 0 else step + column / 10
 
 
-def layout_of(step: int):
+def layout_of(step: int) -> Any:
     return TAGGED if step % 7 == 3 else LAYOUT
 
 
@@ -53,11 +54,11 @@ def stretch(first: int, last: int) -> bytes:
     )
 
 
-def blocks(first: int, last: int):
+def blocks(first: int, last: int) -> Any:
     return [block_record(block) for block in blocks_of(stretch(first, last), first)]
 
 
-def wide(first: int, last: int):
+def wide(first: int, last: int) -> Any:
     made = []
     for step in range(first, last):
         series = layout_of(step).series
@@ -69,7 +70,7 @@ def wide(first: int, last: int):
     return made
 
 
-def expected(owners):
+def expected(owners: Any) -> Any:
     rows = []
     for run_id, rank in owners:
         for step in range(N):
@@ -81,7 +82,7 @@ def expected(owners):
     return sorted(rows)
 
 
-def found(lake, table="metrics"):
+def found(lake: Any, table: Any = "metrics") -> Any:
     answer = lake.query(f"SELECT *, epoch_us(timestamp) AS us FROM {table}")
     values = np.asarray(answer.column("value").to_numpy())
     return sorted(
@@ -94,7 +95,7 @@ def found(lake, table="metrics"):
 
 
 @st.composite
-def deliveries(draw):
+def deliveries(draw: Any) -> Any:
     """Files of requests, each a list of (process, first, last); every step is in at least one."""
     owners = draw(st.sampled_from([[("a", 0)], [("a", 0), ("a", 1)], [("a", 0), ("b", 0)]]))
     pieces = []
@@ -104,7 +105,8 @@ def deliveries(draw):
         again = draw(st.lists(st.tuples(st.integers(0, N - 1), st.integers(1, N)), max_size=3))
         pieces += [(owner, low, min(low + length, N)) for low, length in again]
     pieces = draw(st.permutations(pieces))
-    files, requests = [[]], []
+    files: list[Any] = [[]]
+    requests: list[Any] = []
     for piece in pieces:
         requests.append(piece)
         if draw(st.booleans()):
@@ -117,7 +119,7 @@ def deliveries(draw):
     return owners, [file for file in files if any(file)], upsets
 
 
-def request_of(pieces, make):
+def request_of(pieces: Any, make: Any) -> Any:
     """Several resources in one request, as a Collector merges them."""
     merged = ExportLogsServiceRequest()
     for (run_id, rank), first, last in pieces:
@@ -127,7 +129,7 @@ def request_of(pieces, make):
     return merged.SerializeToString()
 
 
-def deliver(root: Path, files, upsets, make):
+def deliver(root: Path, files: Any, upsets: Any, make: Any) -> Any:
     lake, state = Lake(root / "lake", root / "live"), root / "state"
     roller = Roller(lake.storage, state)
     for file, upset in zip(files, upsets, strict=False):
@@ -147,7 +149,7 @@ def deliver(root: Path, files, upsets, make):
 
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(deliveries())
-def test_blocks_are_stored_once(delivery):
+def test_blocks_are_stored_once(delivery: Any) -> None:
     owners, files, upsets = delivery
     with tempfile.TemporaryDirectory() as root:
         lake = deliver(Path(root), files, upsets, blocks)
@@ -156,14 +158,14 @@ def test_blocks_are_stored_once(delivery):
 
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(deliveries())
-def test_wide_events_are_stored_once(delivery):
+def test_wide_events_are_stored_once(delivery: Any) -> None:
     owners, files, upsets = delivery
     with tempfile.TemporaryDirectory() as root:
         lake = deliver(Path(root), files, upsets, wide)
         assert found(lake) == expected(owners)
 
 
-def test_wide_events_of_one_call_may_come_apart(receive, lake):
+def test_wide_events_of_one_call_may_come_apart(receive: Any, lake: Any) -> None:
     """A call of several sets of tags leaves as several records with one seq, which a Collector may part."""
     records = wide(0, N)
     receive(logs(records[::2]), logs(records[1::2]))
@@ -171,7 +173,9 @@ def test_wide_events_of_one_call_may_come_apart(receive, lake):
     assert [row[1:] for row in found(lake)] == [row[1:] for row in expected([("r", 0)])]
 
 
-def test_events_are_stored_once_also_by_a_sink_that_has_forgotten(receive, lake, roller, tmp_path):
+def test_events_are_stored_once_also_by_a_sink_that_has_forgotten(
+    receive: Any, lake: Any, roller: Any, tmp_path: Any
+) -> None:
     told = [event("e", f"0:{8 * i}", time_ns=CLOCK_NS + i * 1000, attributes={"i": i}) for i in range(5)]
     receive(logs(told), logs(told[2:]))
     receive(logs(told))
@@ -185,7 +189,9 @@ def test_events_are_stored_once_also_by_a_sink_that_has_forgotten(receive, lake,
     assert [row["i"] for row in answer] == ["0", "1", "2", "3", "4", "9"]
 
 
-def test_sets_of_tags_that_take_turns_are_stored_whole(receive, lake, roller, monkeypatch):
+def test_sets_of_tags_that_take_turns_are_stored_whole(
+    receive: Any, lake: Any, roller: Any, monkeypatch: Any
+) -> None:
     """As of a GAN, whose nets log by turns: between two events of one set there is one of the other."""
     monkeypatch.setattr("entrenar_otel.sink.roller.MAX_STRETCHES", 10)
     turns = [wide_record(step, {"metric.loss": 1.0, "tag.net": "gd"[step % 2]}) for step in range(200)]

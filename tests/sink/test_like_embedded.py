@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,12 @@ from entrenar_otel.sink.service import Sink, SinkSettings
 
 
 @pytest.fixture
-def sink(tmp_path):
+def sink(tmp_path: Any) -> Any:
     lake = Lake(tmp_path / "far")
     settings = SinkSettings(
         grpc=Address("127.0.0.1", 0), http=None, state=tmp_path / "sink", roll_seconds=0.2
     )
-    made = Sink(lake.storage, settings, open_roller=Roller)
+    made: Any = Sink(lake.storage, settings, open_roller=Roller)
     made.place = made.start().partition("gRPC on ")[2].partition(";")[0]
     made.lake = lake
     yield made
@@ -29,14 +30,19 @@ def sink(tmp_path):
 
 
 @pytest.fixture
-def trained(tmp_path, monkeypatch, sink, wait_until):
+def trained(tmp_path: Any, monkeypatch: Any, sink: Any, wait_until: Any) -> Any:
     """A run with all that a run can have, which was recorded in ./near and sent to the sink."""
 
-    def train(samples):
+    def train(samples: Any) -> Any:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{sink.place}")
         monkeypatch.setenv("ENTRENAR_OTLP_SAMPLES", samples)
         near = tmp_path / "near"
-        settings = {"model_id": "digits", "version": "1.2.3", "config": {"lr": 0.1}, "quiet": True}
+        settings: dict[str, Any] = {
+            "model_id": "digits",
+            "version": "1.2.3",
+            "config": {"lr": 0.1},
+            "quiet": True,
+        }
         with Monitor("r", lake=near, settings_file=None, **settings) as monitor:
             for epoch in monitor.epochs(2):
                 for batch in range(20):
@@ -51,10 +57,10 @@ def trained(tmp_path, monkeypatch, sink, wait_until):
 
 
 @pytest.mark.parametrize("samples", ["blocks", "events"])
-def test_sql_says_the_same(trained, sink, samples, wait_until):
+def test_sql_says_the_same(trained: Any, sink: Any, samples: Any, wait_until: Any) -> Any:
     near, far = trained(samples), sink.lake
 
-    def rows(lake, sql):
+    def rows(lake: Any, sql: Any) -> Any:
         return [repr(row) for row in lake.query(sql).to_pylist()]  # NaN is NaN then
 
     for sql in (
@@ -73,7 +79,7 @@ def test_sql_says_the_same(trained, sink, samples, wait_until):
     assert withheld == [{"config": '"withheld"', "argv": ["withheld"]}]
 
 
-def test_the_commands_read_a_sinks_lake(trained, sink, cli, monkeypatch):
+def test_the_commands_read_a_sinks_lake(trained: Any, sink: Any, cli: Any, monkeypatch: Any) -> None:
     trained("blocks")
     monkeypatch.setenv("ENTRENAR_LAKE", str(sink.lake.storage.root))
     for command in (["ls"], ["show", "r"], ["spans", "r"], ["alerts"], ["query", "FROM runs"]):

@@ -1,6 +1,9 @@
 """The roll loop: what is closed is rolled, again where the lake is away; nothing blocks the rest for good."""
 
+from __future__ import annotations
+
 import time
+from typing import Any
 
 import pytest
 
@@ -15,25 +18,26 @@ class Keeper:
 
     samples = repeated = 0
 
-    def __init__(self):
+    def __init__(self) -> None:
+        self.data: list[Any]
         self.data, self.settled, self.is_closed = [], 0, False
         self.refused = Refused()
         self.problem = lambda data: None
 
-    def roll(self, path):
+    def roll(self, path: Any) -> None:
         data = [request.data for request in read_requests(path)]
         if (error := self.problem(data)) is not None:
             raise error
         self.data += data
 
-    def settle(self):
+    def settle(self) -> None:
         self.settled += 1
 
-    def close(self):
+    def close(self) -> None:
         self.is_closed = True
 
 
-def until(condition):
+def until(condition: Any) -> None:
     end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
@@ -41,19 +45,19 @@ def until(condition):
 
 
 @pytest.fixture
-def keeper():
+def keeper() -> Any:
     return Keeper()
 
 
 @pytest.fixture
-def loop(log, keeper):
+def loop(log: Any, keeper: Any) -> Any:
     loop = RollLoop(log, lambda: keeper, lake="the lake", roll_seconds=0.05, retry_seconds=0.05)
     loop.start()
     yield loop
     loop.stop(60)
 
 
-def test_what_arrives_is_rolled_and_removed(log, keeper, loop):
+def test_what_arrives_is_rolled_and_removed(log: Any, keeper: Any, loop: Any) -> None:
     log.append(Signal.LOGS, b"1")
     until(lambda: keeper.data == [b"1"])
     until(lambda: not log.backlog_bytes())
@@ -61,7 +65,7 @@ def test_what_arrives_is_rolled_and_removed(log, keeper, loop):
     assert keeper.settled
 
 
-def test_the_end_rolls_the_rest(log, keeper):
+def test_the_end_rolls_the_rest(log: Any, keeper: Any) -> None:
     loop = RollLoop(log, lambda: keeper, lake="the lake", roll_seconds=3600)
     loop.start()
     until(lambda: keeper.settled)
@@ -71,7 +75,7 @@ def test_the_end_rolls_the_rest(log, keeper):
     assert (keeper.data, keeper.is_closed) == ([b"last"], True)
 
 
-def test_a_full_file_is_rolled_at_once(log, keeper):
+def test_a_full_file_is_rolled_at_once(log: Any, keeper: Any) -> None:
     loop = RollLoop(log, lambda: keeper, lake="the lake", roll_seconds=3600)
     loop.start()
     until(lambda: keeper.settled)
@@ -83,7 +87,9 @@ def test_a_full_file_is_rolled_at_once(log, keeper):
     assert keeper.data == [b"1", b"2"]
 
 
-def test_a_lake_that_is_away_is_said_once_and_tried_again(log, keeper, loop, caplog):
+def test_a_lake_that_is_away_is_said_once_and_tried_again(
+    log: Any, keeper: Any, loop: Any, caplog: Any
+) -> None:
     keeper.problem = lambda data: LakeError("no answer")
     log.append(Signal.LOGS, b"1")
     until(lambda: loop.problem)
@@ -97,10 +103,10 @@ def test_a_lake_that_is_away_is_said_once_and_tried_again(log, keeper, loop, cap
     assert caplog.text.count("the lake is written again") == 1
 
 
-def test_a_roller_that_cannot_be_opened_is_tried_again(log, keeper):
+def test_a_roller_that_cannot_be_opened_is_tried_again(log: Any, keeper: Any) -> Any:
     answers = [OSError("not yet"), keeper]
 
-    def opened():
+    def opened() -> Any:
         answer = answers.pop(0)
         if isinstance(answer, OSError):
             raise answer
@@ -114,8 +120,8 @@ def test_a_roller_that_cannot_be_opened_is_tried_again(log, keeper):
 
 
 def test_a_file_that_fails_for_reasons_of_its_own_is_kept_aside_and_the_rest_goes_on(
-    log, keeper, loop, caplog
-):
+    log: Any, keeper: Any, loop: Any, caplog: Any
+) -> None:
     keeper.problem = lambda data: ZeroDivisionError("a mistake") if b"bad" in data else None
     log.append(Signal.LOGS, b"bad")
     until(lambda: list(log.folder.glob("*.failed")))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .wire import ended, logs, resource, started, steps
 
 
-def seqs(lake, run_id="r", metric="loss"):
+def seqs(lake: Any, run_id: Any = "r", metric: Any = "loss") -> Any:
     sql = "SELECT seq FROM metrics WHERE metric = ? ORDER BY seq"
     return lake.query(sql, [metric], run_id=run_id).column(0).to_pylist()
 
 
-def test_blocks_and_the_start_of_a_run_are_a_lake(receive, lake, cli):
+def test_blocks_and_the_start_of_a_run_are_a_lake(receive: Any, lake: Any, cli: Any) -> None:
     receive(logs([started(), *steps(0, 100)]))
     assert seqs(lake) == list(range(100))
     row = lake.query("SELECT * FROM metrics WHERE metric = 'accuracy' AND step = 7").to_pylist()[0]
@@ -21,7 +23,7 @@ def test_blocks_and_the_start_of_a_run_are_a_lake(receive, lake, cli):
     assert "digits" in shown
 
 
-def test_what_comes_twice_is_stored_once(receive, lake, roller):
+def test_what_comes_twice_is_stored_once(receive: Any, lake: Any, roller: Any) -> None:
     receive(logs(steps(0, 100)), logs(steps(50, 100)))
     receive(logs(steps(0, 200)), logs(steps(300, 10)), logs(steps(120, 5)))
     receive(logs(steps(0, 400)))
@@ -29,7 +31,7 @@ def test_what_comes_twice_is_stored_once(receive, lake, roller):
     assert (roller.samples, roller.repeated) == (2000, 5 * (50 + 150 + 5 + 210))
 
 
-def test_a_run_that_ends_is_complete_and_its_files_are_one(receive, lake, roller):
+def test_a_run_that_ends_is_complete_and_its_files_are_one(receive: Any, lake: Any, roller: Any) -> None:
     receive(logs([started(), *steps(0, 10)]))
     receive(logs(steps(0, 5), resource("other")))
     receive(logs([*steps(10, 10), ended()]))

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from entrenar_otel.lake.recover import close_all_dead
+from entrenar_otel.otel.otlp import names
 from entrenar_otel.sink.roller import Roller
 
-from .wire import ended, event, log_file, logs, names, resource, started, steps
+from .wire import ended, event, log_file, logs, resource, started, steps
 
 SECOND = 10**9
 
 
 class Clock:
-    def __init__(self):
+    def __init__(self) -> None:
         import time
 
         self.offset = 0
         self.real = time.time_ns
 
-    def __call__(self):
+    def __call__(self) -> Any:
         return self.real() + self.offset
 
 
 @pytest.fixture
-def clock():
+def clock() -> Any:
     return Clock()
 
 
 @pytest.fixture
-def open_roller(tmp_path, lake, clock):
-    opened = []
+def open_roller(tmp_path: Any, lake: Any, clock: Any) -> Any:
+    opened: list[Any] = []
 
-    def make():
+    def make() -> Any:
         for roller in opened:
             roller.close()
         opened[:] = [Roller(lake.storage, tmp_path / "state", clock_ns=clock)]
@@ -44,8 +47,8 @@ def open_roller(tmp_path, lake, clock):
 
 
 @pytest.fixture
-def roll(tmp_path):
-    def roll(roller, *requests):
+def roll(tmp_path: Any) -> Any:
+    def roll(roller: Any, *requests: Any) -> None:
         path = log_file(tmp_path / "state", *requests)
         roller.roll(path)
         path.unlink()
@@ -54,13 +57,15 @@ def roll(tmp_path):
     return roll
 
 
-def state(lake, run_id="r"):
+def state(lake: Any, run_id: Any = "r") -> Any:
     return [
         (run["state"], run["reason"]) for run in lake.query("SELECT * FROM runs", run_id=run_id).to_pylist()
     ]
 
 
-def test_a_run_of_which_nothing_is_heard_has_crashed_until_it_speaks(lake, open_roller, clock, roll):
+def test_a_run_of_which_nothing_is_heard_has_crashed_until_it_speaks(
+    lake: Any, open_roller: Any, clock: Any, roll: Any
+) -> None:
     roller = open_roller()
     roll(roller, logs([started(), *steps(0, 5)]))
     assert state(lake) == [("running", None)]
@@ -77,7 +82,9 @@ def test_a_run_of_which_nothing_is_heard_has_crashed_until_it_speaks(lake, open_
     assert state(lake) == [("stopped", "enough")]
 
 
-def test_a_sink_that_was_away_waits_before_it_says_that_a_run_has_crashed(lake, open_roller, clock, roll):
+def test_a_sink_that_was_away_waits_before_it_says_that_a_run_has_crashed(
+    lake: Any, open_roller: Any, clock: Any, roll: Any
+) -> None:
     roll(open_roller(), logs([started()]))
     clock.offset = 4000 * SECOND
     roller = open_roller()
@@ -90,8 +97,8 @@ def test_a_sink_that_was_away_waits_before_it_says_that_a_run_has_crashed(lake, 
 
 @pytest.mark.parametrize("is_forgotten", [False, True])
 def test_a_new_sink_takes_back_what_an_earlier_one_said(
-    tmp_path, lake, open_roller, clock, roll, is_forgotten
-):
+    tmp_path: Any, lake: Any, open_roller: Any, clock: Any, roll: Any, is_forgotten: Any
+) -> None:
     roller = open_roller()
     roll(roller, logs([started(), *steps(0, 5)]))
     clock.offset = 400 * SECOND
@@ -104,7 +111,9 @@ def test_a_new_sink_takes_back_what_an_earlier_one_said(
     assert lake.query("SELECT count(*) AS n FROM metrics").to_pylist() == [{"n": 40}]
 
 
-def test_a_running_run_is_followed_by_a_sink_that_has_forgotten_it(tmp_path, lake, open_roller, clock, roll):
+def test_a_running_run_is_followed_by_a_sink_that_has_forgotten_it(
+    tmp_path: Any, lake: Any, open_roller: Any, clock: Any, roll: Any
+) -> None:
     roll(open_roller(), logs([started()]))
     open_roller().close()
     (tmp_path / "state/known.sqlite").unlink()
@@ -114,15 +123,15 @@ def test_a_running_run_is_followed_by_a_sink_that_has_forgotten_it(tmp_path, lak
     assert state(lake) == [("crashed", "nothing heard for 300 s")]
 
 
-def test_recovery_of_a_sinks_lake_closes_nothing(lake, open_roller, roll):
+def test_recovery_of_a_sinks_lake_closes_nothing(lake: Any, open_roller: Any, roll: Any) -> None:
     roll(open_roller(), logs([started()]))
     close_all_dead(lake.storage)
     lake.recover()
     assert state(lake) == [("running", None)]
 
 
-def test_attempts_are_what_processes_say_and_else_the_next(lake, receive):
-    def at(process, **more):
+def test_attempts_are_what_processes_say_and_else_the_next(lake: Any, receive: Any) -> None:
+    def at(process: Any, **more: Any) -> None:
         receive(logs(steps(0, 1), resource(process=process, **more)))
 
     at("late", **{"training.run.attempt": 3})
@@ -145,7 +154,7 @@ def test_attempts_are_what_processes_say_and_else_the_next(lake, receive):
     assert [row["n"] for row in counts] == [5, 10, 5, 5, 5]
 
 
-def test_ranks_that_call_their_process_the_same_keep_their_rows_apart(lake, receive):
+def test_ranks_that_call_their_process_the_same_keep_their_rows_apart(lake: Any, receive: Any) -> None:
     receive(*(logs(steps(10 * rank, 10), resource(process="p", rank=rank)) for rank in range(3)))
     found = lake.query("SELECT rank, min(seq) AS low, count(*) AS n FROM metrics GROUP BY ALL ORDER BY 1")
     assert [tuple(row.values()) for row in found.to_pylist()] == [(0, 0, 50), (1, 10, 50), (2, 20, 50)]
@@ -155,7 +164,9 @@ def test_ranks_that_call_their_process_the_same_keep_their_rows_apart(lake, rece
     "run_id",
     ["../../etc/passwd", "a/b\\c", "\x1b[31mred\x1b[0m", "x" * 1000, "*?[", "-", "..", "é\u202e\n", "007"],
 )
-def test_hostile_ids_stay_in_the_lake_and_off_the_terminal(lake, receive, cli, run_id, tmp_path):
+def test_hostile_ids_stay_in_the_lake_and_off_the_terminal(
+    lake: Any, receive: Any, cli: Any, run_id: Any, tmp_path: Any
+) -> None:
     of = resource(run_id, process=f"../{run_id}")
     receive(logs([started(**{names.MODEL_ID: run_id, names.HOST: run_id}), *steps(0, 3)], of))
     assert lake.query("SELECT DISTINCT run_id FROM metrics").column(0).to_pylist() == [run_id]
@@ -167,7 +178,7 @@ def test_hostile_ids_stay_in_the_lake_and_off_the_terminal(lake, receive, cli, r
         assert not set("\x1b\u202e") & set(out)
 
 
-def test_what_is_no_run_id_is_refused_and_said(lake, receive, roller, caplog):
+def test_what_is_no_run_id_is_refused_and_said(lake: Any, receive: Any, roller: Any, caplog: Any) -> None:
     for odd in ("", "x" * 1025):
         receive(logs(steps(0, 3), resource(odd)))
     receive(logs(steps(0, 3), resource() | {"training.run.id": 7}), logs(steps(0, 3), resource(rank=-1)))
@@ -176,7 +187,9 @@ def test_what_is_no_run_id_is_refused_and_said(lake, receive, roller, caplog):
     assert "training.run.id is no text of 1 to 1,024 characters" in caplog.text
 
 
-def test_a_wrong_record_is_refused_and_the_others_stored(lake, receive, roller, caplog):
+def test_a_wrong_record_is_refused_and_the_others_stored(
+    lake: Any, receive: Any, roller: Any, caplog: Any
+) -> None:
     good, wrong, later = (steps(first, 5)[0] for first in (0, 5, 10))
     wrong.body.bytes_value = wrong.body.bytes_value[:-8]
     receive(logs([good, wrong, later]))
@@ -187,7 +200,7 @@ def test_a_wrong_record_is_refused_and_the_others_stored(lake, receive, roller, 
     assert "('r', 0, 'p')" in caplog.text
 
 
-def test_more_runs_than_a_sink_takes_are_refused(lake, tmp_path, caplog):
+def test_more_runs_than_a_sink_takes_are_refused(lake: Any, tmp_path: Any, caplog: Any) -> None:
     roller = Roller(lake.storage, tmp_path / "state", max_going=2)
     roller.roll(log_file(tmp_path / "state", *(logs(steps(0, 1), resource(f"r{i}")) for i in range(3))))
     roller.close()
@@ -196,14 +209,14 @@ def test_more_runs_than_a_sink_takes_are_refused(lake, tmp_path, caplog):
     assert "2 processes are recording already" in caplog.text
 
 
-def test_the_end_may_come_before_the_start(lake, receive):
+def test_the_end_may_come_before_the_start(lake: Any, receive: Any) -> None:
     receive(logs([ended()]))
     receive(logs([started(), event("e", "0:8"), *steps(0, 5)]))
     (run,) = lake.query("SELECT state, model_id, started_at < ended_at AS in_order FROM runs").to_pylist()
     assert run == {"state": "completed", "model_id": "digits", "in_order": True}
 
 
-def test_a_command_to_a_run_is_given_where_it_runs(lake, open_roller, roll, cli):
+def test_a_command_to_a_run_is_given_where_it_runs(lake: Any, open_roller: Any, roll: Any, cli: Any) -> None:
     import socket
 
     roll(open_roller(), logs([started(**{names.HOST: socket.gethostname()})]))

@@ -1,5 +1,9 @@
 """The whole sink: who may listen where, what it says, how it ends."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import grpc
 import httpx
 import pytest
@@ -18,10 +22,10 @@ LOGS = {"Content-Type": "application/x-protobuf"}
 
 
 @pytest.fixture
-def make(tmp_path):
+def make(tmp_path: Any) -> Any:
     made = []
 
-    def make(keeper=None, **settings):
+    def make(keeper: Any = None, **settings: Any) -> Any:
         settings = {"grpc": ANY, "http": ANY, "state": tmp_path / "state", "roll_seconds": 0.05} | settings
         sink = Sink(
             open_storage(tmp_path / "lake"),
@@ -36,7 +40,7 @@ def make(tmp_path):
         sink.stop()
 
 
-def test_it_listens_stores_and_says_so(make, tmp_path):
+def test_it_listens_stores_and_says_so(make: Any, tmp_path: Any) -> None:
     keeper = Keeper()
     keeper.refused.counts["blocks"] = 3
     sink = make(keeper)
@@ -76,7 +80,7 @@ def test_it_listens_stores_and_says_so(make, tmp_path):
     }
 
 
-def test_others_than_this_machine_need_a_token(make):
+def test_others_than_this_machine_need_a_token(make: Any) -> None:
     for where in ("0.0.0.0", "::", "192.0.2.1", "no-such-host.invalid"):
         for place in ("grpc", "http"):
             with pytest.raises(ConfigError, match=r"whoever reaches .* ENTRENAR_SINK_TOKEN.*--insecure"):
@@ -85,12 +89,12 @@ def test_others_than_this_machine_need_a_token(make):
     make(http=Address("0.0.0.0", 0), token="s3cret").stop()
 
 
-def test_it_must_listen_somewhere(make):
+def test_it_must_listen_somewhere(make: Any) -> None:
     with pytest.raises(ConfigError, match="listens nowhere"):
         make(grpc=None, http=None)
 
 
-def test_a_lake_of_runs_is_refused_and_a_state_folder_in_use(make, tmp_path):
+def test_a_lake_of_runs_is_refused_and_a_state_folder_in_use(make: Any, tmp_path: Any) -> None:
     make()
     with pytest.raises(LakeError, match="another sink uses"):
         make()
@@ -103,7 +107,7 @@ def test_a_lake_of_runs_is_refused_and_a_state_folder_in_use(make, tmp_path):
         )
 
 
-def test_a_port_that_is_taken_is_named(make, tmp_path):
+def test_a_port_that_is_taken_is_named(make: Any, tmp_path: Any) -> None:
     sink = make()
     sink.start()
     taken = Address("127.0.0.1", sink.http.port)
@@ -114,7 +118,7 @@ def test_a_port_that_is_taken_is_named(make, tmp_path):
         other.start()
 
 
-def test_the_settings_of_the_environment(tmp_path):
+def test_the_settings_of_the_environment(tmp_path: Any) -> None:
     environ = {
         "ENTRENAR_SINK_TOKEN": " s3cret\n",
         "ENTRENAR_SINK_CERTFILE": "cert.pem",
@@ -130,12 +134,12 @@ def test_the_settings_of_the_environment(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "4317", "127.0.0.1", "a:b", "a:65536", "::1:4317", "a:-1", "a:\xb2"])
-def test_addresses_that_are_none(text):
+def test_addresses_that_are_none(text: Any) -> None:
     with pytest.raises(ConfigError, match=r"expected --grpc HOST:PORT, such as 127.0.0.1:4317"):
         Address.parse(text, "--grpc")
 
 
-def test_addresses():
+def test_addresses() -> None:
     assert str(Address.parse("[::1]:4317", "--grpc")) == "[::1]:4317"
     assert Address.parse("localhost:0", "--grpc").is_loopback
     assert not Address.parse("0.0.0.0:0", "--grpc").is_loopback

@@ -146,7 +146,7 @@ def logs(records: list[LogRecord], of: dict[str, Any] | None = None, scope: str 
     entry = request.resource_logs.add()
     entry.resource.attributes.extend(pairs(resource() if of is None else of))
     entry.scope_logs.add(log_records=records).scope.name = scope
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def traces(spans: list[Any], of: dict[str, Any] | None = None, scope: str = "entrenar_otel") -> bytes:
@@ -154,7 +154,7 @@ def traces(spans: list[Any], of: dict[str, Any] | None = None, scope: str = "ent
     entry = request.resource_spans.add()
     entry.resource.attributes.extend(pairs(resource() if of is None else of))
     entry.scope_spans.add(spans=spans).scope.name = scope
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def log_file(folder: Path, *requests: bytes | tuple[Signal, bytes]) -> Path:

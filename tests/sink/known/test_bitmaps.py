@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,13 +18,13 @@ NUMBERS = st.lists(
 )
 
 
-def array(numbers):
+def array(numbers: Any) -> Any:
     return np.array(numbers, np.int64)
 
 
 @given(NUMBERS, NUMBERS, NUMBERS)
-def test_bitmaps_know_what_was_added_also_when_they_are_kept(first, second, asked):
-    kept = {}
+def test_bitmaps_know_what_was_added_also_when_they_are_kept(first: Any, second: Any, asked: Any) -> None:
+    kept: dict[Any, Any] = {}
     for numbers in (first, second):
         bitmaps = Bitmaps(kept.get)
         bitmaps.add_numbers(array(numbers))
@@ -33,7 +34,7 @@ def test_bitmaps_know_what_was_added_also_when_they_are_kept(first, second, aske
     assert known == [number in {*first, *second} for number in wanted]
 
 
-def test_a_pattern_of_a_loop_takes_little_room():
+def test_a_pattern_of_a_loop_takes_little_room() -> None:
     bitmaps = Bitmaps(lambda chunk: None)
     bitmaps.add_numbers(np.arange(0, 1_000_000, 2))
     kept = list(bitmaps.changed())
@@ -41,14 +42,14 @@ def test_a_pattern_of_a_loop_takes_little_room():
     assert sum(len(bits) for _, bits in kept) < 16 * 100
 
 
-def test_numbers_without_a_pattern_are_refused():
+def test_numbers_without_a_pattern_are_refused() -> None:
     bitmaps = Bitmaps(lambda chunk: None)
     with pytest.raises(Scattered, match="scattered over 5,000 stretches"):
         bitmaps.known(np.arange(5_000) << 16)
 
 
 @given(NUMBERS, NUMBERS, NUMBERS)
-def test_intervals_know_what_was_added_and_not_taken_out(added, removed, asked):
+def test_intervals_know_what_was_added_and_not_taken_out(added: Any, removed: Any, asked: Any) -> None:
     known = Intervals()
     known.add_numbers(array(added))
     known.remove_numbers(array(removed))

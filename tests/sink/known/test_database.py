@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 import pytest
 
@@ -11,14 +12,16 @@ from entrenar_otel.sink.roller import Roller
 from ..wire import log_file, logs, steps
 
 
-def of_another_version(path):
+def of_another_version(path: Any) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 1")
     connection.close()
 
 
 @pytest.mark.parametrize("spoil", [of_another_version, lambda path: path.write_bytes(b"no database" * 1000)])
-def test_one_that_cannot_be_read_costs_no_row_and_doubles_none(lake, tmp_path, caplog, spoil):
+def test_one_that_cannot_be_read_costs_no_row_and_doubles_none(
+    lake: Any, tmp_path: Any, caplog: Any, spoil: Any
+) -> None:
     state = tmp_path / "state"
     for spoilt in (False, True):
         if spoilt:
