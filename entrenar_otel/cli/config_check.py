@@ -47,7 +47,7 @@ def summary(result: dict[str, Any]) -> str:
     """The result for a valid file, in one line.
 
     >>> summary({"file": "renacer.toml", **contents(Config())})
-    'renacer.toml: 0 assertions, 0 thresholds, 5 detectors on'
+    'renacer.toml: 0 assertions, 0 thresholds, 6 detectors on'
     """
     off = f" ({len(result['assertions_off'])} more disabled)" if result["assertions_off"] else ""
     counts = (counted(len(result[f"{noun}s"]), noun) for noun in ("assertion", "threshold", "detector"))

@@ -21,7 +21,7 @@ class Unwatched:
     >>> from entrenar_processors import SpikeDetector
     >>> unwatched = Unwatched([SpikeDetector()], print)
     >>> unwatched.look(Samples.from_columns({"reward": [1.0] * 100}))
-    no detector watches anything of what this run logs (reward): expected a loss, an accuracy or a ...
+    no detector watches any metric of this run (reward): expected a loss, an accuracy or a ...
     """
 
     def __init__(self, processors: Iterable[Processor], say: Callable[[str], object]) -> None:
