@@ -39,9 +39,9 @@ def test_who_is_within_is_waited_for() -> None:
     assert seen == ["the process ends: no query is answered any more but its main thread's"]
 
 
-def test_one_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exit_gate, "_END_SECONDS", 0.01)
-    gate, inside, leave = ExitGate(), threading.Event(), threading.Event()
+def passing(gate: ExitGate) -> tuple[threading.Thread, threading.Event]:
+    """A thread within the gate, and what lets it leave."""
+    inside, leave = threading.Event(), threading.Event()
 
     def hang() -> None:
         with gate.passing():
@@ -51,6 +51,13 @@ def test_one_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = threading.Thread(target=hang)
     thread.start()
     assert inside.wait(60)
+    return thread, leave
+
+
+def test_one_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exit_gate, "_END_SECONDS", 0.01)
+    gate = ExitGate()
+    thread, leave = passing(gate)
     assert not gate.close()
     leave.set()
     thread.join()
@@ -80,16 +87,8 @@ def test_only_the_main_thread_passes_a_closed_gate() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_waits_for_none_of_its_parents_threads() -> None:
-    gate, inside, leave = ExitGate(), threading.Event(), threading.Event()
-
-    def hang() -> None:
-        with gate.passing():
-            inside.set()
-            leave.wait(60)
-
-    thread = threading.Thread(target=hang)
-    thread.start()
-    assert inside.wait(60)
+    gate = ExitGate()
+    thread, leave = passing(gate)
     pid = os.fork()
     if not pid:
         os._exit(0 if gate.close() else 1)

@@ -156,10 +156,15 @@ def test_a_sink_that_is_killed_at_any_time_loses_and_doubles_nothing(sink: Proce
     finally:
         sender.stop()
     assert sink.end(signal.SIGTERM) == 0
-    wanted = sorted(10 * block + step for block in sender.acknowledged for step in range(10))
-    assert stored(tmp_path / "lake") == [(seq, float(seq)) for seq in wanted]
+    assert stored(tmp_path / "lake") == acknowledged_by(sender)
     assert list((tmp_path / "state").glob("requests-*.log"))  # empty ones, whose numbers go on
     assert all(path.stat().st_size == 16 for path in (tmp_path / "state").glob("requests-*.log"))
+
+
+def acknowledged_by(sender: Any) -> list[tuple[int, float]]:
+    """The rows of the blocks that a sender was told are safe."""
+    wanted = sorted(10 * block + step for block in sender.acknowledged for step in range(10))
+    return [(seq, float(seq)) for seq in wanted]
 
 
 def test_killed_between_what_is_durable_and_its_acknowledgement(sink: Process, tmp_path: Path) -> None:
@@ -177,8 +182,7 @@ def test_killed_between_what_is_durable_and_its_acknowledgement(sink: Process, t
     finally:
         sender.stop()
     assert sink.end(signal.SIGINT) == 0
-    wanted = sorted(10 * block + step for block in sender.acknowledged for step in range(10))
-    assert stored(tmp_path / "lake") == [(seq, float(seq)) for seq in wanted]
+    assert stored(tmp_path / "lake") == acknowledged_by(sender)
     assert "stopping: what was acknowledged is being brought into the lake" in sink.told
 
 
