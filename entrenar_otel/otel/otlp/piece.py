@@ -29,7 +29,7 @@ class Event(NamedTuple):
     document: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stretch:
     """What was read of a segment at once, and what is needed to put it into requests."""
 
@@ -88,7 +88,7 @@ def _fitting(events: list[Event], most_bytes: int) -> list[Event]:
     return events[:count]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Piece:
     """Some events and samples of a stretch; once it is acknowledged, so is everything before `mark`."""
 
