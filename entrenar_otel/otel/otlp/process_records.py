@@ -33,8 +33,7 @@ class _Source(NamedTuple):
 def values_in(path: Path) -> int:
     """How many values of samples leave with a segment; 0 where it cannot be read."""
     try:
-        reader = SegmentReader(path)
-        return sum(piece.values for piece in reader.read().pieces())
+        return SegmentReader(path).read().values
     except (OSError, SegmentError):
         return 0
 
@@ -48,7 +47,7 @@ class ProcessRecords:
     def __init__(
         self, live: Path, process: str, written: Callable[[], Mapping[int, Written]] | None = None
     ) -> None:
-        self.live, self.process = live, process
+        self._live, self.process = live, process
         #: Up to where all is acknowledged, and up to where it was read.
         self.mark = self.read_to = read_watermark(live, process)
         self._written = written
@@ -57,7 +56,7 @@ class ProcessRecords:
 
     def unsent(self) -> dict[int, Path]:
         """The segments that were handed over before they were acknowledged."""
-        return segment_files(self.live, ".unsent").get(self.process, {})
+        return segment_files(self._live, ".unsent").get(self.process, {})
 
     def pieces(self) -> Iterator[Piece]:
         """What there is now; the caller says `acknowledge` of each once it and all before it have arrived."""
@@ -83,7 +82,7 @@ class ProcessRecords:
             return
         number, self.mark = self.mark.segment, mark
         with contextlib.suppress(OSError):  # a full disk: at worst it is sent again
-            write_watermark(self.live, self.process, mark)
+            write_watermark(self._live, self.process, mark)
         if mark.segment > number:
             self.clean()
 
@@ -93,7 +92,7 @@ class ProcessRecords:
         for number, path in unsent.items():
             if number < self.mark.segment:
                 path.unlink(missing_ok=True)
-        segments = segment_files(self.live, ".seg").get(self.process, {})
+        segments = segment_files(self._live, ".seg").get(self.process, {})
         return not segments and all(number < self.mark.segment for number in unsent)
 
     def _next(self) -> _Source | None:
@@ -109,7 +108,7 @@ class ProcessRecords:
             return None
         if (number := min(numbers)) != at:
             if self._written is None and any(
-                at <= known < number for known in segment_files(self.live, ".seg").get(self.process, {})
+                at <= known < number for known in segment_files(self._live, ".seg").get(self.process, {})
             ):
                 return None  # recovery comes first
             self.read_to = Watermark(number)
