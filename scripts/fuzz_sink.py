@@ -28,7 +28,7 @@ from entrenar_otel.lake.hand_over import tables_of
 from entrenar_otel.lake.tables.journal import Journal
 from entrenar_otel.lake.tables.schema import Owner
 from entrenar_otel.sink.decoding.arrived import Arrived
-from entrenar_otel.sink.decoding.refused import Refused
+from entrenar_otel.sink.decoding.unstorable import Unstorable
 from entrenar_otel.sink.known.intervals import Intervals
 from entrenar_otel.sink.request_log import Request, Signal
 from entrenar_otel.sink.storing.fresh import fresh
@@ -74,7 +74,7 @@ class Fuzz:
 
     def take(self, signal: Signal, data: bytes) -> None:
         """What a roll does with a request, up to the rows."""
-        arrived = Arrived(Refused({"quiet"}), lambda _digest: False)
+        arrived = Arrived(Unstorable({"quiet"}), lambda _digest: False)
         arrived.add(Request(1, signal, data))
         for come in arrived:
             blocks = [*fresh(come.blocks, Intervals()), *fresh(come.wide.blocks(), Intervals())]

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from entrenar_otel.console import logger
 from entrenar_otel.errors import EntrenarError, guard
-from entrenar_otel.sink.decoding.refused import Refused
+from entrenar_otel.sink.decoding.unstorable import Unstorable
 from entrenar_otel.sink.request_log import RequestLog
 
 #: From receipt to the beginning of a roll, at most.
@@ -29,7 +29,7 @@ class Rolling(Protocol):
     samples: int
     repeated: int
     #: What was acknowledged and could not be stored.
-    refused: Refused
+    refused: Unstorable
 
     def roll(self, path: Path) -> None:
         """Put a file's rows into the lake. Raises OSError, LakeError, sqlite3.Error: to be tried again."""

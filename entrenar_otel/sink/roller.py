@@ -24,7 +24,7 @@ from entrenar_otel.lake.tables.schema import Owner
 from entrenar_otel.redact import printable_line
 from entrenar_otel.sink.decoding.arrived import ODD, Arrived, FromProcess
 from entrenar_otel.sink.decoding.foreign import MAX_ROWS
-from entrenar_otel.sink.decoding.refused import Refused
+from entrenar_otel.sink.decoding.unstorable import Unstorable
 from entrenar_otel.sink.known.bitmaps import Scattered
 from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
 from entrenar_otel.sink.request_log import number_of, read_requests
@@ -71,7 +71,7 @@ class Roller:
         self._processes = Processes(storage, self._database, max_going)
         self._watch = Watch(storage, self._database, self._processes, clock_ns, silent_seconds)
         #: What could not be stored.
-        self.refused = Refused()
+        self.refused = Unstorable()
         #: Values of metrics in the lake, and those that came again.
         self.samples = self.repeated = 0
         #: Points of metrics that are aggregated from samples which the lake has.
@@ -157,7 +157,7 @@ class Roller:
         name: str,
         schema: pa.Schema,
         batches: Iterable[pa.RecordBatch],
-        refused: Refused,
+        refused: Unstorable,
         of: tuple[object, ...],
     ) -> None:
         try:
@@ -168,7 +168,7 @@ class Roller:
 
     # -- one process ------------------------------------------------------------------------------
 
-    def _store(self, come: FromProcess, number: int, refused: Refused) -> int:
+    def _store(self, come: FromProcess, number: int, refused: Unstorable) -> int:
         known = self._processes.of(come, number)
         samples = Samples([*self._blocks(come, known, refused), *self._wide(come, known, refused)])
         events, digests = self._events(come, known)
@@ -188,7 +188,7 @@ class Roller:
         self._database.add_spans(known.id, ((digest, span["end_ns"], at) for digest, at, span in later))
         return samples.n_values
 
-    def _blocks(self, come: FromProcess, known: KnownProcess, refused: Refused) -> list[Block]:
+    def _blocks(self, come: FromProcess, known: KnownProcess, refused: Unstorable) -> list[Block]:
         rows = fresh(come.blocks, known.seqs)
         if len(known.seqs) <= MAX_STRETCHES:
             return rows
@@ -197,7 +197,7 @@ class Roller:
         refused.add(_SAMPLES, f"more than {MAX_STRETCHES:,} gaps", come.process, sum(map(len, rows)))
         return []
 
-    def _wide(self, come: FromProcess, known: KnownProcess, refused: Refused) -> list[Block]:
+    def _wide(self, come: FromProcess, known: KnownProcess, refused: Unstorable) -> list[Block]:
         by_part: dict[str, list[Block]] = {}
         for block in () if is_pruned(known) else come.wide.blocks():
             by_part.setdefault(part_of(block.series[0].tags), []).append(block)

@@ -17,8 +17,8 @@ from entrenar_otel.otel.otlp import blocks, names
 from entrenar_otel.otel.otlp.blocks import BlockError, decode_block
 from entrenar_otel.sink.decoding.foreign import FromForeign
 from entrenar_otel.sink.decoding.notes import event_of, span_of
-from entrenar_otel.sink.decoding.refused import Refused
 from entrenar_otel.sink.decoding.sender import Process, Sender
+from entrenar_otel.sink.decoding.unstorable import Unstorable
 from entrenar_otel.sink.decoding.values import attributes_of, value_of
 from entrenar_otel.sink.decoding.wide import WideError, WideRows
 from entrenar_otel.sink.request_log import Request, Signal
@@ -68,7 +68,7 @@ class Arrived:
     `is_stored` says of a request's digest whether what foreign clients sent in it is stored already.
     """
 
-    def __init__(self, refused: Refused, is_stored: Callable[[bytes], bool]) -> None:
+    def __init__(self, refused: Unstorable, is_stored: Callable[[bytes], bool]) -> None:
         self.refused, self._is_stored = refused, is_stored
         self.processes: dict[Process, FromProcess] = {}
         #: By the id that stands for their run, and the process where they are a run's aggregated metrics.
