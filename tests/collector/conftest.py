@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.otlp_kills import Sink
+from tests.faults.conftest import small_disk
 
 from .process import Collector
 from .process import collector_binary as find_binary
+
+__all__ = ["small_disk"]  # a fixture of 24 MB
 
 
 @pytest.fixture(scope="session")
