@@ -3,7 +3,8 @@
 A sink in a process of its own, with its lake, gets requests by gRPC from threads of this one. Its CPU time
 by request, which includes storing what came; at 50,000 samples a second (ten runs that send once a second)
 the time from sending to the acknowledgement, in turns with a write of the same bytes and an fdatasync in
-the same folder. The peak of its memory, with the backlog of a lake that was away for 2,000,000 samples, and with many large requests at once.
+the same folder. The peak of its memory: with the backlog of a lake that was away for 2,000,000 samples, and
+with many large requests at once.
 """
 
 from __future__ import annotations

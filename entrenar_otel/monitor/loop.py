@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from entrenar_otel.console import logger
 from entrenar_otel.errors import guard
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.monitor.counted import Counted, count_of
+from entrenar_otel.monitor.loop_threads import LoopThreads
 from entrenar_otel.monitor.progress import Progress
 from entrenar_otel.recording.layout import ABSENT_32
 from entrenar_otel.recording.recorder import Recorder
@@ -50,8 +50,7 @@ class Loop:
         self._paused_seconds = paused_seconds
         self._step_spans = step_spans
         self._step = 0
-        self._thread: int | None = None  # that runs training steps now
-        self._has_warned = False
+        self._threads = LoopThreads(recorder.give_threads_their_places)
         self._writers: tuple[Callable[..., None], Callable[..., None]] | None = None
 
     def epochs(self, count: int, start: int = 0) -> Counted[int]:
@@ -59,19 +58,35 @@ class Loop:
         return Counted(self._epochs(count, start), lambda: max(0, count - start))
 
     def _epochs(self, count: int, start: int) -> Iterator[int]:
+        threads = self._threads
+        if threads.begins_second_epochs():
+            yield from self._epochs_aside(count, start)
+            return
         around = self._recorder.place()  # of a loop that this one is within
-        with self._progress.looping():
-            for epoch in range(start, count):
-                self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
-                self._progress.begin_epoch(epoch, count)
-                first = self._step
-                if (spans := self._spans()) is not None:
-                    spans.begin_epoch(epoch)
-                try:
-                    yield epoch
-                finally:
-                    if spans is not None:
-                        spans.end_epoch(steps=self._step - first)
+        outer, threads.in_epochs = threads.in_epochs, threading.get_ident()
+        try:
+            with self._progress.looping():
+                for epoch in range(start, count):
+                    self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
+                    self._progress.begin_epoch(epoch, count)
+                    first = self._step
+                    if (spans := self._spans()) is not None:
+                        spans.begin_epoch(epoch)
+                    try:
+                        yield epoch
+                    finally:
+                        if spans is not None:
+                            spans.end_epoch(steps=self._step - first)
+        finally:
+            threads.in_epochs = outer
+        self._recorder.return_to(around)
+
+    def _epochs_aside(self, count: int, start: int) -> Iterator[int]:
+        """The epochs of a second thread: coordinates alone, the spans are the first one's."""
+        around = self._recorder.place()
+        for epoch in range(start, count):
+            self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
+            yield epoch
         self._recorder.return_to(around)
 
     def steps(
@@ -81,39 +96,47 @@ class Loop:
         return Counted(self._steps(batches, epoch, split), lambda: count_of(batches))
 
     def _steps(self, batches: Iterable[T], epoch: int | None, split: str | None) -> Iterator[T]:
-        if self._thread is not None or split not in (None, "train"):
+        is_training = split in (None, "train")
+        if self._threads.begins_second_steps():
+            yield from self._aside(batches, epoch, split, counts=is_training)
+        elif self._threads.in_steps is not None or not is_training:
             yield from self._aside(batches, epoch, split)
         else:
             with self._progress.looping():
                 yield from self._training_steps(batches, epoch)
 
-    def _aside(self, batches: Iterable[T], epoch: int | None, split: str | None) -> Iterator[T]:
-        """Batches that are no training steps: an inner loop, another split. `step` stands still meanwhile."""
-        recorder = self._recorder
-        if self._thread not in (None, threading.get_ident()) and not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "two threads run steps() on one monitor, so a record may have the batch and step of the "
-                "other thread. Give log() batch= and step=, or each thread a Monitor with a run id of its own"
-            )
+    def _aside(
+        self, batches: Iterable[T], epoch: int | None, split: str | None, *, counts: bool = False
+    ) -> Iterator[T]:
+        """Batches beside the run's training steps: an inner loop, another split, a second thread's.
+
+        `step` stands still meanwhile, except for the steps of a second thread, which `counts` its own.
+        """
+        recorder, second = self._recorder, self._threads.second
+        counts = counts and not second.is_stepping
         timed = None if split is None else recorder.bind(("step_duration", "data_wait"), {"split": split})
         around, clock = recorder.place(), self._seconds
         recorder.set_coordinates(epoch=epoch)
+        second.is_stepping |= counts
         start = clock()
         try:
             for index, batch in enumerate(batches):
                 arrived = clock()
-                recorder.set_coordinates(batch=index)
+                recorder.set_coordinates(batch=index, step=next(second.steps) if counts else None)
                 yield batch
                 done = clock()
                 if timed is not None:
                     timed(done - start, arrived - start)
                 start = done
         finally:
-            recorder.return_to(around)
+            if counts:
+                second.is_stepping = False
+                recorder.set_coordinates(batch=ABSENT_32)
+            else:
+                recorder.return_to(around)
 
     def _training_steps(self, batches: Iterable[T], epoch: int | None) -> Iterator[T]:
-        self._thread = threading.get_ident()
+        self._threads.in_steps = threading.get_ident()
         self._recorder.set_coordinates(epoch=epoch)
         progress, move_to = self._progress, self._recorder.move_to
         progress.batches = count_of(batches)
@@ -153,7 +176,7 @@ class Loop:
                 self._step += 1
                 progress.steps += 1
         finally:
-            self._thread = None
+            self._threads.in_steps = None
             if spans is not None:
                 spans.end_step()
             self._recorder.set_coordinates(batch=ABSENT_32)

@@ -39,6 +39,7 @@ from entrenar_otel.recording.inputs import name_problem, number_of, tags_problem
 from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
 from entrenar_otel.recording.segment import SEGMENT_BYTES
 from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready
+from entrenar_otel.recording.thread_place import ThreadPlace
 
 #: Beyond this many combinations of names, a new one is recorded series by series: a loop that
 #: reports a different subset each step (active experts, say) must not make layouts without end.
@@ -47,6 +48,8 @@ MAX_LAYOUTS = 1024
 MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
 #: Mappings within mappings that `log` unfolds: one that holds itself has no end.
 _MAX_DEPTH = 10
+#: The coordinates among the globals of `log`.
+_PLACE = ("EPOCH", "BATCH", "STEP")
 #: What a `log` waits from the moment on in which its run begins to end.
 _SLOWED_SECONDS = 0.001
 
@@ -127,6 +130,7 @@ class Recorder(SegmentLog):
         self.bound_functions: list[Callable[..., None]] = []
         self._bound: dict[tuple[Series, ...], Callable[..., None]] = {}
         self.bad = 0
+        self._places: dict[str, ThreadPlace] | None = None  # None: one loop, plain numbers
         self.namespace |= {
             "slow": self._log_slowly,
             "stop_line": self._stop,
@@ -153,27 +157,47 @@ class Recorder(SegmentLog):
         self, epoch: int | None = None, batch: int | None = None, step: int | None = None
     ) -> None:
         """What `log` uses where the caller gives no coordinates; None keeps the current one."""
-        namespace = self.namespace
-        if epoch is not None:
-            namespace["EPOCH"] = epoch
-        if batch is not None:
-            namespace["BATCH"] = batch
-        if step is not None:
-            namespace["STEP"] = step
+        self.return_to(
+            {
+                name: value
+                for name, value in zip(_PLACE, (epoch, batch, step), strict=True)
+                if value is not None
+            }
+        )
 
     def move_to(self, batch: int, step: int) -> None:
         """The next step, for `steps()`: as `set_coordinates`, without its questions."""
+        if self._places is not None:
+            self.return_to({"BATCH": batch, "STEP": step})
+            return
         namespace = self.namespace
         namespace["BATCH"] = batch
         namespace["STEP"] = step
 
-    def place(self) -> dict[str, Any]:
-        """The coordinates now, for `return_to`."""
-        return {name: self.namespace[name] for name in ("EPOCH", "BATCH", "STEP")}
+    def place(self) -> dict[str, int | None]:
+        """The coordinates now, for `return_to`; None: another thread's, which go on."""
+        if self._places is not None:
+            return {name: place.own for name, place in self._places.items()}
+        return {name: self.namespace[name] for name in _PLACE}
 
-    def return_to(self, place: Mapping[str, Any]) -> None:
+    def return_to(self, place: Mapping[str, int | None]) -> None:
         """Take up the coordinates of an outer loop again."""
-        self.namespace.update(place)
+        if self._places is None:
+            self.namespace.update(place)
+            return
+        for name, value in place.items():
+            self._places[name].put(value)
+            self.namespace[name] = self._places[name]
+
+    def give_threads_their_places(self, epoch_of: int, step_of: int) -> None:
+        """From now on each thread has coordinates of its own; those of now belong to the threads named."""
+        with self._lock:
+            if self._places is None:
+                self._places = {
+                    name: ThreadPlace(epoch_of if name == "EPOCH" else step_of, self.namespace[name])
+                    for name in _PLACE
+                }
+                self.namespace |= self._places
 
     def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
         """A function made for exactly these metrics. Raises ConfigError on invalid names."""
@@ -524,7 +548,7 @@ class Recorder(SegmentLog):
         def known(name: str, given: Any, absent: int) -> int | None:
             at = self.namespace[name] if given is None else given
             try:
-                return None if at == absent else int(at)
+                return None if int(at) == absent else int(at)
             except (TypeError, ValueError, OverflowError):  # refused where it was recorded
                 return None
 

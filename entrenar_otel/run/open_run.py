@@ -257,7 +257,7 @@ class OpenRun:
 
     def _cpu_seconds(self) -> float:
         """What our threads have used."""
-        logs = 0.0 if self.logs is None else self.logs.worker.cpu_seconds
+        logs = 0.0 if self.logs is None else self.logs.cpu_seconds
         return self.heartbeat.cpu_seconds + self.keeper.worker.cpu_seconds + logs
 
     def flush(self, timeout_seconds: float) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from entrenar_otel import Monitor
+from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
 
 
 def make(run_id: str | None = "r", **settings: Any) -> Monitor:
@@ -66,24 +70,96 @@ def test_an_inner_loop_of_epochs() -> None:
         assert [place[1] for place in places(monitor, "inner", "outer")] == [7, 0, None]
 
 
-def test_two_threads_with_one_monitor_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Their places mix; both loops get all their batches."""
+def in_threads(count: int, loop: Callable[[int], None]) -> None:
+    """Run `loop(0)`, `loop(1)` … in threads, and raise what one of them raised."""
+    with ThreadPoolExecutor(count) as pool:
+        for future in [pool.submit(loop, number) for number in range(count)]:
+            future.result(120)
+
+
+@pytest.mark.parametrize("written", ["log", "bind", "set", "log a new name"])
+def test_two_threads_with_one_monitor_have_their_own_places(
+    caplog: pytest.LogCaptureFixture, written: str
+) -> None:
+    """Folds in threads, say: their epochs and steps run through each other, and no record has the other's."""
     both = threading.Barrier(2)
-    done: list[int] = []
+    with make() as monitor:
+        provider = WrappingMeterProvider()
+        monitor.adopt(provider)
+        gauge = provider.get_meter("tests").create_gauge("training.at")
+        bound = monitor.bind("at", tags={"thread": "0"}), monitor.bind("at", tags={"thread": "1"})
+
+        def loop(number: int) -> None:
+            for epoch in monitor.epochs(2 + number):
+                for batch in monitor.steps(range(5 + number)):
+                    both.wait(60) if epoch == 0 and batch == 0 else None
+                    value = float(epoch * 100 + batch)
+                    tags = {"thread": str(number)}
+                    if written == "bind":
+                        bound[number](value)
+                    elif written == "set":
+                        gauge.set(value, tags)
+                    elif written == "log":
+                        monitor.log(at=value, tags=tags)
+                    else:
+                        monitor.log({"at": value, f"new_{number}_{epoch}_{batch}": 1.0}, tags=tags)
+                    time.sleep(0.001)
+                if number == 1:  # after its steps: no batch, and its own last step
+                    monitor.log(after=float(epoch))
+
+        in_threads(2, loop)
+        rows = monitor.query(
+            "SELECT epoch, batch, step, value, tags['thread'] AS thread FROM metrics "
+            "WHERE metric IN ('at', 'training.at') ORDER BY seq"
+        ).to_pylist()
+        after = places(monitor, "after")
+    for number, epochs, steps in ((0, 2, 5), (1, 3, 6)):
+        mine = [row for row in rows if row["thread"] == str(number)]
+        assert [row["epoch"] * 100 + row["batch"] for row in mine] == [row["value"] for row in mine]
+        assert [row["step"] for row in mine] == list(range(epochs * steps))
+    assert after == [("after", epoch, None, 6 * epoch + 5) for epoch in range(3)]
+    assert caplog.text.count("two threads run loops on one monitor") == 1
+
+
+def test_a_thread_without_a_loop_goes_by_the_first_one(caplog: pytest.LogCaptureFixture) -> None:
+    """Before and after a second loop began; the second's inner loops leave its steps alone."""
+    places_seen: list[Any] = []
     with make() as monitor:
 
-        def loop() -> None:
-            n = 0
-            for batch in monitor.steps(range(20)):
-                if batch == 0:
-                    both.wait(60)
-                n += 1
-            done.append(n)
+        def look() -> None:
+            in_threads(1, lambda _: monitor.log(seen=1.0))
 
-        threads = [threading.Thread(target=loop) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert done == [20, 20]
-    assert caplog.text.count("two threads run steps() on one monitor") == 1
+        def second(_: int) -> None:
+            for _ in monitor.steps(range(2), epoch=7):
+                for _ in monitor.steps(range(3)):
+                    monitor.log(inner=1.0)
+                monitor.log(second=1.0)
+
+        for _ in monitor.epochs(1):
+            for batch in monitor.steps(range(3)):
+                look()
+                if batch == 1:
+                    in_threads(1, second)
+                    look()
+        places_seen = places(monitor, "seen", "second", "inner")
+        assert monitor.sample_count("step_duration") == 3
+    seen = [place[1:] for place in places_seen if place[0] == "seen"]
+    assert seen == [(0, 0, 0), (0, 1, 1), (0, 1, 1), (0, 2, 2)]
+    assert [place[1:] for place in places_seen if place[0] == "second"] == [(7, 0, 0), (7, 1, 1)]
+    assert [place[1:] for place in places_seen if place[0] == "inner"] == [
+        (7, 0, 0), (7, 1, 0), (7, 2, 0), (7, 0, 1), (7, 1, 1), (7, 2, 1),
+    ]  # fmt: skip
+
+
+def test_threads_that_take_turns_are_one_loop(caplog: pytest.LogCaptureFixture) -> None:
+    with make() as monitor:
+
+        def steps(_: int) -> None:
+            for _ in monitor.steps(range(2)):
+                monitor.log(at=1.0)
+
+        for _ in monitor.epochs(2):
+            in_threads(1, steps)
+        assert [place[1:] for place in places(monitor, "at")] == [(0, 0, 0), (0, 1, 1), (1, 0, 2), (1, 1, 3)]
+        assert monitor.sample_count("step_duration") == 4
+    assert "two threads" not in caplog.text

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from entrenar_otel.console import logger
 from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.otel.otlp.delivery import NAME, Delivery
+from entrenar_otel.otel.otlp.in_flight import InFlight
+from entrenar_otel.otel.otlp.piece import Piece
 from entrenar_otel.otel.otlp.process_records import ProcessRecords, values_in
 from entrenar_otel.recording.unsent import SendingLock, number_of, read_watermark, segment_files
 
@@ -16,14 +20,25 @@ from entrenar_otel.recording.unsent import SendingLock, number_of, read_watermar
 class Backlog:
     """Sends it, process by process; what somebody else is sending is left to him.
 
-    `between` is called after each request: others may wait as well. Where it says False, that was the last.
+    While `is_due` says so, nothing more is put on the way, and `between` is called: others may wait as well.
+    Where that says False, it was the last.
     """
 
-    def __init__(self, live: Path, delivery: Delivery, between: Callable[[], bool] = lambda: True) -> None:
-        self._live, self._delivery, self._between = live, delivery, between
+    def __init__(
+        self,
+        live: Path,
+        delivery: Delivery,
+        *,
+        is_due: Callable[[], bool] = lambda: False,
+        between: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._live, self._delivery = live, delivery
+        self._is_due, self._between = is_due, between
         #: Samples that were sent, and requests.
         self.values = 0
         self.requests = 0
+        #: CPU time of threads other than the caller's.
+        self.cpu_seconds = 0.0
 
     def send(self, *, but: str = "") -> bool:
         """Send what is there now, of all processes but one; False where it had to stop."""
@@ -40,18 +55,33 @@ class Backlog:
         is_done = False
         try:
             records = ProcessRecords(self._live, process)
-            for piece in records.pieces():
-                if not self._delivery.deliver(piece, self._live, process):
-                    return False
-                records.acknowledge(piece.mark)
-                self.values += piece.values
-                self.requests += 1
-                if not self._between():
+            pieces = records.pieces()
+            for first in pieces:
+                if not (
+                    self._send_some(records, chain([first], self._until_due(pieces))) and self._between()
+                ):
                     return False
             is_done = records.clean()
         finally:
             lock.release(unlink=is_done)
         return True
+
+    def _send_some(self, records: ProcessRecords, pieces: Iterator[Piece]) -> bool:
+        def acknowledge(piece: Piece) -> None:
+            records.acknowledge(piece)
+            self.values += piece.values
+            self.requests += 1
+
+        deliver = partial(self._delivery.deliver, live=self._live, process=records.process)
+        flight = InFlight(pieces, deliver, acknowledge)
+        try:
+            return flight.run()
+        finally:
+            self.cpu_seconds += flight.cpu_seconds
+
+    def _until_due(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        while not self._is_due() and (piece := next(pieces, None)) is not None:
+            yield piece
 
 
 class Limit:

@@ -19,6 +19,7 @@ from entrenar_otel.otel.otlp import names
 from entrenar_otel.otel.otlp.answer import Client
 from entrenar_otel.otel.otlp.backlog import Backlog, Limit
 from entrenar_otel.otel.otlp.delivery import Delivery
+from entrenar_otel.otel.otlp.in_flight import InFlight
 from entrenar_otel.otel.otlp.piece import Piece
 from entrenar_otel.otel.otlp.process_records import ProcessRecords, Written
 from entrenar_otel.otel.otlp.settings import LogSettings
@@ -54,18 +55,24 @@ class LogExporter:
             client, settings.shown, settings.timeout_seconds, losses=losses, failures=failures
         )
         self._records = ProcessRecords(live, process, written)
-        self._backlog = Backlog(live, self._delivery, self._between)
+        self._backlog = Backlog(live, self._delivery, is_due=self._is_due, between=self._between)
         self._limit = Limit(live, settings.max_backlog_bytes, losses)
         self._others = others
         self._lock: SendingLock | None = None
         self._began: bytes | None = None  # the request that says that the run has begun
-        self._own_at = self._looked_at = time.monotonic()
+        self._own_at = self._looked_at = self._spoke_at = time.monotonic()
+        self._helped_seconds = 0.0
         self.worker = Worker("entrenar-otlp", self._work, _INTERVAL_SECONDS)
 
     def start(self) -> None:
         """Begin to send."""
         self._lock = SendingLock.take(self._live, self._process)
         self.worker.start()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What its threads have used."""
+        return self.worker.cpu_seconds + self._helped_seconds + self._backlog.cpu_seconds
 
     def limit_backlog(self) -> None:
         """Let the oldest go where too much waits; called where a segment was handed over, on any thread."""
@@ -95,31 +102,40 @@ class LogExporter:
         if not self._send_own() or self._delivery.is_stopping:
             return
         now = time.monotonic()
-        if self._began is not None and now - self._delivery.sent_at > _SILENT_SECONDS:
-            self._delivery.send(self._began)
         if self._others and now - self._looked_at > _BACKLOG_SECONDS:
             self._looked_at = now
             self._backlog.send(but=self._process)
 
+    def _is_due(self) -> bool:
+        """Whether what this run has recorded meanwhile comes before the records of others."""
+        return self._delivery.is_stopping or time.monotonic() - self._own_at > _INTERVAL_SECONDS
+
     def _between(self) -> bool:
-        """Between two requests with records of others: what this run has recorded meanwhile comes first."""
-        if self._delivery.is_stopping:
-            return False
-        return time.monotonic() - self._own_at < _INTERVAL_SECONDS or self._send_own()
+        return not self._delivery.is_stopping and self._send_own()
 
     def _send_own(self) -> bool:
+        """What this run has recorded, or a sign of life where that is nothing; False where it had to stop."""
         self._own_at = time.monotonic()
-        return all(self._send(piece) for piece in self._records.pieces())
+        flight = InFlight(self._records.pieces(), self._deliver, self._acknowledge)
+        try:
+            is_sent = flight.run()
+        finally:
+            self._helped_seconds += flight.cpu_seconds
+        if is_sent and self._began is not None and self._own_at - self._spoke_at > _SILENT_SECONDS:
+            self._spoke_at = time.monotonic()  # also where it gets through to nobody: not each second, then
+            self._delivery.send(self._began)
+        return is_sent
 
-    def _send(self, piece: Piece) -> bool:
+    def _deliver(self, piece: Piece) -> bool:
         if self._began is None:
             began = [event for event in piece.events if event.document.get("name") == names.RUN_STARTED]
             if began:
                 self._began = replace(piece, events=(began[0],), high=piece.low, block=None).encode()[0]
-        if not self._delivery.deliver(piece, self._live, self._process):
-            return False
-        self._records.acknowledge(piece.mark)
-        return True
+        return self._delivery.deliver(piece, self._live, self._process)
+
+    def _acknowledge(self, piece: Piece) -> None:
+        self._records.acknowledge(piece)
+        self._spoke_at = time.monotonic()
 
 
 def _size_of(records: ProcessRecords) -> int:

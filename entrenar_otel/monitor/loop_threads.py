@@ -1,0 +1,57 @@
+"""LoopThreads: whose loop is the run's, where several threads run loops on one monitor."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+
+from entrenar_otel.console import logger
+
+
+class LoopThreads:
+    """The first thread's epochs and steps are the run's; those of a thread beside it are its own alone.
+
+    Threads that take turns are one loop. Once two were at it together, the first stays the first.
+
+    Args:
+        give_places: called once, as a second thread begins, with the threads whose epoch and whose batch and
+            step are those of the run.
+    """
+
+    def __init__(self, give_places: Callable[[int, int], None]) -> None:
+        self._give_places = give_places
+        self._owners: tuple[int, int] | None = None
+        self.in_epochs: int | None = None  # the thread that runs epochs now
+        self.in_steps: int | None = None  # the thread that runs training steps now
+        self.second = SecondLoop()
+
+    def begins_second_epochs(self) -> bool:
+        """Whether the epochs that this thread begins are those of a second loop."""
+        return self._is_second(self.in_epochs, 0)
+
+    def begins_second_steps(self) -> bool:
+        """Whether the steps that this thread begins are those of a second loop."""
+        return self._is_second(self.in_steps, 1)
+
+    def _is_second(self, busy: int | None, kind: int) -> bool:
+        me = threading.get_ident()
+        if self._owners is not None:
+            return me != self._owners[kind]
+        if busy is None or busy == me:
+            return False
+        self._owners = self.in_epochs or busy, self.in_steps or busy
+        self._give_places(*self._owners)
+        logger.warning(
+            "two threads run loops on one monitor: each counts its own epoch, batch and step, and only the "
+            "first one's steps are timed. For two trainings, give each a Monitor with a run id of its own"
+        )
+        return True
+
+
+class SecondLoop(threading.local):
+    """What a thread counts whose loop is not the run's."""
+
+    def __init__(self) -> None:
+        self.steps = itertools.count()
+        self.is_stepping = False
