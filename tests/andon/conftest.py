@@ -103,10 +103,11 @@ def command(
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         capsys.readouterr()
-        with monkeypatch.context() as patch, pytest.raises(SystemExit) as exit_:
+        with monkeypatch.context() as patch:
             patch.setenv("ENTRENAR_LAKE", os.path.abspath("lake"))
             patch.setattr(sys, "argv", ["entrenar-otel", *arguments])
-            main()
+            with pytest.raises(SystemExit) as exit_:
+                main()
         code = exit_.value.code
         return subprocess.CompletedProcess(
             arguments, code if isinstance(code, int) else 0, *capsys.readouterr()

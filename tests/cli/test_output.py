@@ -131,7 +131,7 @@ def test_errors_where_stderr_is_gone(monkeypatch: pytest.MonkeyPatch, capsys: An
     assert capsys.readouterr() == ("", "")
 
 
-#: Each command in a process with a stdout of its own, of one that has imported what they need; NUL after each.
+#: Each command in a process and a stdout of its own, of one that has imported what they need; NUL after each.
 EACH_IN_A_FORK = """
 import json, os, sys
 import duckdb, pandas, pyarrow.dataset
