@@ -25,7 +25,7 @@ def _lines(receiver: Receiver, loop: RollLoop) -> Iterator[str]:
     yield from _family(
         "unstorable_total", "counter", "Acknowledged, and found to be none when it was stored."
     )
-    for kind, count in sorted(roller.refused.counts.copy().items()) if roller is not None else ():
+    for kind, count in sorted(roller.unstorable.counts.copy().items()) if roller is not None else ():
         yield f'entrenar_sink_unstorable_total{{kind="{kind}"}} {count}'
     for name, kind, text, value in (
         ("received_bytes_total", "counter", "Bytes acknowledged, decompressed.", receiver.received_bytes),

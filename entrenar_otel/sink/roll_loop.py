@@ -12,7 +12,8 @@ from typing import Protocol
 
 from entrenar_otel.console import logger
 from entrenar_otel.errors import EntrenarError, guard
-from entrenar_otel.sink.decoding.refused import Refused
+from entrenar_otel.sink.decoding.unstorable import Unstorable
+from entrenar_otel.sink.memory import give_back
 from entrenar_otel.sink.request_log import RequestLog
 
 #: From receipt to the beginning of a roll, at most.
@@ -29,7 +30,7 @@ class Rolling(Protocol):
     samples: int
     repeated: int
     #: What was acknowledged and could not be stored.
-    refused: Refused
+    unstorable: Unstorable
 
     def roll(self, path: Path) -> None:
         """Put a file's rows into the lake. Raises OSError, LakeError, sqlite3.Error: to be tried again."""
@@ -117,6 +118,7 @@ class RollLoop:
             with contextlib.suppress(Exception), guard("the sink", "it is tried again"):
                 raise
             return False
+        give_back()
         if is_whole:
             self._rolled_at = begun
         if self.problem:

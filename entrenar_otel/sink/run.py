@@ -13,6 +13,7 @@ from entrenar_processors.counts import counted
 
 from entrenar_otel.console import say
 from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.sink import memory
 from entrenar_otel.sink.roll_loop import Rolling
 from entrenar_otel.sink.service import Sink, SinkSettings
 
@@ -34,6 +35,7 @@ def run_sink(storage: Storage, settings: SinkSettings) -> None:
         signal.signal(number, signal.SIG_DFL)
 
     sys.setswitchinterval(_SWITCH_SECONDS)
+    memory.set_up()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         sink = Sink(storage, settings, open_roller=_open_roller)

@@ -42,7 +42,7 @@ def make(tmp_path: Any) -> Any:
 
 def test_it_listens_stores_and_says_so(make: Any, tmp_path: Any) -> None:
     keeper = Keeper()
-    keeper.refused.counts["blocks"] = 3
+    keeper.unstorable.counts["blocks"] = 3
     sink = make(keeper)
     line = sink.start()
     assert line.startswith("listening for OTLP, gRPC on 127.0.0.1:")
