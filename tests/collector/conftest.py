@@ -12,7 +12,7 @@ import pytest
 from benchmarks.otlp_kills import Sink
 from tests.faults.conftest import small_disk
 
-from .process import Collector
+from .process import Collector, free_port
 from .process import collector_binary as find_binary
 
 __all__ = ["small_disk"]  # a fixture of 24 MB
@@ -43,6 +43,7 @@ def make_collector(collector_binary: str, tmp_path: Path) -> Iterator[Callable[.
 def sink(tmp_path: Path) -> Iterator[Sink]:
     """A sink that is not started yet; its lake is `sink-lake`."""
     made = Sink(tmp_path)
+    made.port = free_port()
     yield made
     if made.is_alive:
         with contextlib.suppress(ProcessLookupError):

@@ -18,7 +18,7 @@ from entrenar_otel.sink.request_log import Signal
 from tests.sink.conftest import export
 from tests.sink.wire import logs, started
 
-from .process import Collector
+from .process import Collector, free_port
 
 SQL = (
     "SELECT * REPLACE (hash(value) AS value) FROM metrics ORDER BY ALL",
@@ -118,6 +118,7 @@ def test_with_tls_and_tokens(
     for name, value in tls.items():
         monkeypatch.setenv(name, value)
     sink = Sink(tmp_path)
+    sink.port = free_port()
     sink.start()
     for name in tls:
         monkeypatch.delenv(name)

@@ -13,8 +13,8 @@ from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.otel.otlp.delivery import NAME, Delivery
 from entrenar_otel.otel.otlp.in_flight import InFlight
 from entrenar_otel.otel.otlp.piece import Piece
-from entrenar_otel.otel.otlp.process_records import ProcessRecords, values_in
-from entrenar_otel.recording.unsent import SendingLock, number_of, read_watermark, segment_files
+from entrenar_otel.otel.otlp.process_records import ProcessRecords, size_of, values_in
+from entrenar_otel.recording.unsent import SendingLock, segment_files
 
 
 class Backlog:
@@ -46,7 +46,7 @@ class Backlog:
 
     def left(self) -> int:
         """How many bytes wait still."""
-        return sum(_size_of(path) for _, path in _waiting(self._live))
+        return sum(size_of(path) for *_, path in _waiting(self._live))
 
     def _send(self, process: str) -> bool:
         lock = SendingLock.take(self._live, process)
@@ -90,40 +90,47 @@ class Limit:
     Their samples are in the lake: what is lost is that they are sent.
     """
 
-    def __init__(self, live: Path, max_bytes: int, losses: Losses) -> None:
-        self._live, self._max_bytes = live, max_bytes
+    def __init__(
+        self,
+        live: Path,
+        max_bytes: int,
+        losses: Losses,
+        let_go: Callable[[int, int], None] = lambda _number, _values: None,
+    ) -> None:
+        """`let_go` is told of a segment of the caller's own: its number, and how many values are lost."""
+        self._live, self._max_bytes, self._tell = live, max_bytes, let_go
         self._lost = losses.counter("samples", f"{NAME} (backlog)")
         self._has_said = False
         self._lock = threading.Lock()
 
-    def keep(self, process: str) -> None:
-        """Of this process, which the caller sends, and of those that nobody sends at the moment."""
+    def keep(self, process: str, on_its_way: int) -> None:
+        """Of this process, which the caller sends, behind this number, and of those that nobody sends now."""
         with self._lock:
-            self._keep(process)
+            self._keep(process, on_its_way)
 
-    def _keep(self, process: str) -> None:
+    def _keep(self, process: str, on_its_way: int) -> None:
         waiting = _waiting(self._live)
-        total = sum(_size_of(path) for _, path in waiting)
-        sent_now = read_watermark(self._live, process).segment
-        for owner, path in sorted(waiting, key=lambda known: _age_of(known[1])):
+        total = sum(size_of(path) for *_, path in waiting)
+        for owner, number, path in sorted(waiting, key=lambda known: _age_of(known[-1])):
             if total <= self._max_bytes:
                 return
             if owner == process:
-                known = number_of(path)
-                if known is None or known[1] <= sent_now:
-                    continue  # it is on its way at this moment
-                size = self._let_go(path)
+                if number <= on_its_way:
+                    continue
+                size, values = self._let_go(path)
+                self._tell(number, values)
             elif (lock := SendingLock.take(self._live, owner)) is not None:
                 try:
-                    size = self._let_go(path)
+                    size, _ = self._let_go(path)
                 finally:
                     lock.release(unlink=False)
             else:
                 continue
             total -= size
 
-    def _let_go(self, path: Path) -> int:
-        size, values = _size_of(path), values_in(path)
+    def _let_go(self, path: Path) -> tuple[int, int]:
+        """Its size, and how many values were in it."""
+        size, values = size_of(path), values_in(path)
         path.unlink(missing_ok=True)
         self._lost(values)
         if not self._has_said:
@@ -134,19 +141,12 @@ class Limit:
                 f"{self._max_bytes:,}",
                 self._live,
             )
-        return size
+        return size, values
 
 
-def _waiting(live: Path) -> list[tuple[str, Path]]:
+def _waiting(live: Path) -> list[tuple[str, int, Path]]:
     files = segment_files(live, ".unsent")
-    return [(process, path) for process, numbers in files.items() for path in numbers.values()]
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+    return [(process, number, path) for process, paths in files.items() for number, path in paths.items()]
 
 
 def _age_of(path: Path) -> tuple[float, str]:

@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from entrenar_otel.console import logger
+from entrenar_otel.console import Log
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.otel.otlp import names
 from entrenar_otel.otel.otlp.answer import Answer, Client, Verdict
 from entrenar_otel.otel.otlp.piece import Piece
 from entrenar_otel.otel.otlp.refused_requests import keep_refused
@@ -25,6 +26,8 @@ _UNWELCOME_SECONDS = 60.0
 _LONGEST_TIMEOUT_SECONDS = 60.0
 #: Of one piece, so many single records are refused in a row before the rest of it is taken for refused.
 _MAX_SINGLES = 16
+#: What it says of the endpoint is not sent there, see `segment_reader`.
+logger = Log(names.DELIVERY_LOGGER)
 #: The name under which failures and losses are counted.
 NAME = "otlp logs"
 

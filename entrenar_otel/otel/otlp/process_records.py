@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +39,14 @@ def values_in(path: Path) -> int:
         return 0
 
 
+def size_of(path: Path) -> int:
+    """In bytes; 0 where it is gone."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 class ProcessRecords:
     """The segments of one process behind its watermark; whoever reads them holds `PROCESS.sending`.
 
@@ -53,6 +62,10 @@ class ProcessRecords:
         self._written = written
         self._reader: SegmentReader | None = None
         self._left_out: set[int] = set()
+        #: Of the owner's own segments, by number: values of those that were handed over, and how many of them
+        #: were sent, or counted as lost.
+        self._totals: dict[int, int] = {}
+        self._accounted: Counter[int] = Counter()
 
     def unsent(self) -> dict[int, Path]:
         """The segments that were handed over before they were acknowledged."""
@@ -78,6 +91,7 @@ class ProcessRecords:
     def acknowledge(self, piece: Piece) -> None:
         """It has arrived: state how far, and let go of what is acknowledged as a whole."""
         mark = piece.mark
+        self.account(piece.stretch.number, piece.values)
         if mark is None or mark <= self.mark:
             return
         number, self.mark = self.mark.segment, mark
@@ -85,6 +99,31 @@ class ProcessRecords:
             write_watermark(self._live, self.process, mark)
         if mark.segment > number:
             self.clean()
+
+    def handed_over(self, number: int, values: int) -> None:
+        """One of the owner's segments with so many values is in the lake."""
+        self._totals[number] = values
+
+    def account(self, number: int, values: int) -> None:
+        """So many of its values were sent, or it is known elsewhere that they are not."""
+        self._accounted[number] += values
+
+    def removed(self) -> int:
+        """How many values were in segments that somebody has removed meanwhile, and had not been sent.
+
+        To be called while nothing is on its way.
+        """
+        totals = dict(self._totals)  # before the files are listed: one may be handed over in between
+        there = {*self.unsent(), *self._owned()}
+        gone = totals.keys() - there
+        return sum(max(0, self._totals.pop(number) - self._accounted[number]) for number in gone)
+
+    def bytes_left(self) -> int:
+        """What is left to be sent, of what was handed over."""
+        return sum(map(size_of, self.unsent().values()))
+
+    def _owned(self) -> Mapping[int, Written]:
+        return {} if self._written is None else self._written()
 
     def clean(self) -> bool:
         """Remove what is acknowledged as a whole; whether no segment is left, handed over or not."""
@@ -97,9 +136,7 @@ class ProcessRecords:
 
     def _next(self) -> _Source | None:
         """Where to read on."""
-        sources: dict[int, _Source] = {}
-        if self._written is not None:
-            sources = {number: _Source(*known) for number, known in self._written().items()}
+        sources = {number: _Source(*known) for number, known in self._owned().items()}
         for number, path in self.unsent().items():
             sources.setdefault(number, _Source(path, None, True))
         at = self.read_to.segment
@@ -130,7 +167,8 @@ class ProcessRecords:
 
     def _leave_out(self, path: Path, error: Exception) -> None:
         """A segment that is gone, or none: what was in it is not sent."""
-        logger.warning("%s: what is left of it is not sent by OTLP", error if str(error) else path)
+        if isinstance(error, SegmentError) or self._written is None:  # else it is counted, see `removed`
+            logger.warning("%s: what is left of it is not sent by OTLP", error if str(error) else path)
         if isinstance(error, SegmentError) and path.suffix == ".unsent":
             with contextlib.suppress(OSError):
                 os.replace(path, path.with_suffix(".damaged"))

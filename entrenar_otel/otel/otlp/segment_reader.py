@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,21 @@ def _events(words: Words, found: Scan, begin: int) -> list[Event]:
                 document = parse_note(note.tobytes()).document
             except (ValueError, RecursionError):
                 continue
+            if _is_ours(document):
+                continue
             offset = begin + note.__array_interface__["data"][0] - first
             events.append(Event(offset, note.nbytes, document))
     return events
+
+
+def _is_ours(document: Mapping[str, Any]) -> bool:
+    """Whether it is what the sender said of the endpoint: that is for people here, and for the lake."""
+    attributes = document.get("attributes")
+    return (
+        document.get("name") == names.WARNING
+        and isinstance(attributes, dict)
+        and attributes.get(names.LOGGER) == names.DELIVERY_LOGGER
+    )
 
 
 def _samples(otlp: dict[str, Any]) -> Samples:
