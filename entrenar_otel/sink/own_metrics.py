@@ -32,6 +32,12 @@ def _lines(receiver: Receiver, loop: RollLoop) -> Iterator[str]:
         ("refused_blocks_total", "counter", "Blocks of samples that are none.", receiver.refused_blocks),
         ("samples_total", "counter", "Values in the lake.", roller.samples if roller else 0),
         ("repeated_total", "counter", "Values that came again.", roller.repeated if roller else 0),
+        (
+            "foreign_rows_total",
+            "counter",
+            "Rows of clients that are no runs.",
+            roller.foreign_rows if roller else 0,
+        ),
         ("backlog_bytes", "gauge", "What waits to get into the lake.", receiver.backlog_bytes()),
         ("lag_seconds", "gauge", "How long the oldest of it has waited.", round(loop.lag_seconds(), 3)),
         (

@@ -74,6 +74,8 @@ class Roller:
         self.unstorable = Unstorable()
         #: Values of metrics in the lake, and those that came again.
         self.samples = self.repeated = 0
+        #: Rows of clients that are no runs.
+        self.foreign_rows = 0
         #: Points of metrics that are aggregated from samples which the lake has.
         self.left_out = 0
         self._path = Path()  # what is being rolled
@@ -104,8 +106,9 @@ class Roller:
                 except _ODD as error:  # a mistake of ours: the others are stored
                     arrived.unstorable.add("processes", type(error).__name__, come.process)
                     self._keep(come.process, error)
-            left_out = self._store_foreign(arrived, number)
+            foreign_rows, left_out = self._store_foreign(arrived, number)
             self._database.set_rolled(number)
+        self.foreign_rows += foreign_rows
         self.left_out += left_out
         self.unstorable.counts.update(arrived.unstorable.counts)
         self.samples += stored
@@ -137,9 +140,12 @@ class Roller:
             printable_line(str(of)), type(error).__name__, error, kept, trace=True,
         )  # fmt: skip
 
-    def _store_foreign(self, arrived: Arrived, number: int) -> int:
-        """Store what came from others, and aggregates of runs without samples; returns what is left out."""
-        left_out = 0
+    def _store_foreign(self, arrived: Arrived, number: int) -> tuple[int, int]:
+        """Store what came from others, and aggregates of runs without samples.
+
+        Returns how many rows, and how many are left out.
+        """
+        rows = left_out = 0
         for (run_id, process), foreign in arrived.foreign.items():
             samples = foreign.samples(number * MAX_ROWS)
             if process is not None:
@@ -152,8 +158,9 @@ class Roller:
                 name = file_name(f"{FOREIGN}/{table}", day, run_id, stem, number)
                 self._write(name, schema, batches, arrived.unstorable, (run_id,))
             self._database.add_foreign(day, run_id, stem)
+            rows += samples.n_values + foreign.notes
         self._database.add_requests(arrived.digests, number, REMEMBERED_FILES)
-        return left_out
+        return rows, left_out
 
     def _write(
         self,

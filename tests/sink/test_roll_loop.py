@@ -16,7 +16,7 @@ from entrenar_otel.sink.roll_loop import RollLoop
 class Keeper:
     """Keeps what it is to roll; raises what `problem` returns for it."""
 
-    samples = repeated = 0
+    samples = repeated = foreign_rows = 0
 
     def __init__(self) -> None:
         self.data: list[Any]

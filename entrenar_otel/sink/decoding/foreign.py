@@ -49,7 +49,8 @@ class FromForeign:
         self.spans: dict[tuple[str, str], Document] = {}
         #: What was more of them than is held as documents, which take ten times the memory.
         self._rows: dict[str, list[pa.Table]] = {"events": [], "spans": []}
-        self._notes = 0
+        #: Its log records and spans.
+        self.notes = 0
         self._series: dict[Series, int] = {}
         self._codes, self._times, self._values = array("i"), array("q"), array("d")
 
@@ -74,9 +75,9 @@ class FromForeign:
             self.spans = {}
 
     def _count(self, what: str) -> None:
-        if self._notes >= MAX_NOTES:
+        if self.notes >= MAX_NOTES:
             raise ForeignError(f"more than {MAX_NOTES:,} {what} at a time")
-        self._notes += 1
+        self.notes += 1
 
     def tables(self, samples: Samples) -> Iterator[tuple[str, pa.Schema, Iterable[pa.RecordBatch]]]:
         """The tables that it has rows for; `samples` are those of `samples`."""
