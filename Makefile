@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Each does all its own set-up.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-lowest mutation bench docs lint release-check clean
+.PHONY: help install demo collector test test-all test-lowest mutation bench docs lint release-check clean
 PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
@@ -14,8 +14,12 @@ install: ## Make .venv with the package and the demo
 demo: install ## Train a real model on real data under the monitor, then look at the run
 	@$(BIN)/entrenar-otel demo
 
+collector: ## Build the OpenTelemetry Collector of collector-config/ (needs Go 1.26), print its path
+	@scripts/collector
+
 test: ## Run all tests, with coverage
 	@scripts/setup demo,dev
+	@scripts/collector --background || true
 	@$(BIN)/python -m pytest --cov --cov-report=term
 
 test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that this machine has

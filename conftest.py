@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import settings
 #: `slow`. `.ci/run` runs all tests on one Python, and the others (`-m "not slow"`) on the rest.
 SLOW = (
     "tests/andon/test_ranks.py",
+    "tests/collector",
     "tests/faults",
     "tests/lake/test_storage.py",
     "tests/otel/metrics/test_otlp_servers.py",
@@ -38,6 +40,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Hundreds of tests start processes of their own: none of them compiles the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # No test is about how long one example takes: the machine may be busy.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -49,11 +54,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the slow ones."""
+    """Mark the slow ones; those that need the Collector come last, which `make test` builds meanwhile."""
     slow = [config.rootpath / name for name in SLOW]
     for item in items:
         if any(item.path.is_relative_to(path) for path in slow):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.is_relative_to(config.rootpath / "tests/collector"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say loudly what is not tested on this machine: skips that say NOT TESTED HERE."""
+    reasons = {report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])}
+    for reason in sorted(one.removeprefix("Skipped: ") for one in reasons):
+        if "NOT TESTED HERE" in reason:
+            terminalreporter.write_line(reason, yellow=True, bold=True)
 
 
 @pytest.fixture(autouse=True)

@@ -25,19 +25,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+#: After so many trainers that could record nothing, it ends.
+_MOST_UNABLE = 5
 #: How long all that is left may take to be sent and rolled, on a busy machine.
 _LAST_SECONDS = 300.0
 _COMMAND = (sys.executable, "-m", "entrenar_otel.cli.main")
 _TRAINER = """
 import mmap, os, struct, sys, time
 from entrenar_otel import Monitor
+from entrenar_otel.testing import open_run
 from benchmarks.otlp_kills import value_of
 number, path, run_id, at_most = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 with open(path, "r+b") as file:
     counter = mmap.mmap(file.fileno(), 4096)
 monitor = Monitor(run_id, quiet=True, interval_seconds=0.1).start()
+open_run(monitor)  # raises where monitoring could not begin: then nothing is acknowledged
 for i in range(at_most):
     monitor.log(step=i, number=float(number), value=value_of(number, i))
+    if monitor.dropped:  # no room on the disk: this one was not acknowledged
+        break
     struct.pack_into("<Q", counter, 0, i + 1)
     if i % 20 == 0:
         time.sleep(0.001)
@@ -66,6 +72,8 @@ class Outcome:
 
     trainers: int = 0
     trainers_killed: int = 0
+    #: Those that could record nothing, for want of room on the disk say.
+    unable: int = 0
     sinks_killed: int = 0
     acknowledged: int = 0
     arrived: int = 0
@@ -132,7 +140,9 @@ class Kills:
         killer = threading.Thread(target=self._kill_sinks, args=(sinks, done))
         killer.start()
         try:
-            while self.outcome.trainers_killed < trainers or self.outcome.sinks_killed < sinks:
+            while (
+                self.outcome.trainers_killed < trainers or self.outcome.sinks_killed < sinks
+            ) and self.outcome.unable < _MOST_UNABLE:
                 self._train(self._random.uniform(0.3, 2.5))
                 if self.outcome.trainers % 10 == 0:
                     say(self.outcome.text())
@@ -192,6 +202,9 @@ class Kills:
         (acknowledged,) = struct.unpack_from("<Q", shared, 0)
         self._acknowledged[number] = acknowledged
         self.outcome.acknowledged += acknowledged
+        if not acknowledged and process.returncode > 0:
+            self.outcome.unable += 1
+            self.outcome.problems.append(f"trainer {number} could not record: see trainer.err")
         self.outcome.trainers += 1
 
     def _send_rest(self, say: Callable[[str], None]) -> None:

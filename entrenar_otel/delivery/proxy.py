@@ -41,7 +41,7 @@ def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> Proxy | Non
     Proxy(url='http://proxy:3128', variable='HTTPS_PROXY')
     """
     environ = os.environ if environ is None else environ
-    if is_loopback(url) or _is_exempt(url, environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
+    if is_loopback(url) or is_exempt(url, environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
         return None
     scheme = urlsplit(url).scheme
     for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY"):
@@ -52,7 +52,7 @@ def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> Proxy | Non
     return None
 
 
-def _is_exempt(url: str, no_proxy: str) -> bool:
+def is_exempt(url: str, no_proxy: str) -> bool:
     """Whether NO_PROXY names the host: itself, a domain, an address, or a network of addresses."""
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")

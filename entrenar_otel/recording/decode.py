@@ -71,16 +71,15 @@ class Scan:
     #: Where the last valid one ends, in bytes.
     end: int
 
-    def part(self, low: int, high: int) -> Scan:
-        """Some of its samples, and none of its notes."""
-        cut = slice(low, high)
+    def part(self, cut: slice | NDArray[np.bool_], notes: tuple[Words, ...] = ()) -> Scan:
+        """Some of its samples, and these of its notes."""
         return replace(
             self,
             heads=self.heads[cut],
             lengths=self.lengths[cut],
             layout_ids=self.layout_ids[cut],
             seq=self.seq[cut],
-            note_words=(),
+            note_words=notes,
         )
 
 

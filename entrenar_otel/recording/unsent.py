@@ -103,12 +103,22 @@ class SendingLock:
         fd = try_lock(path)
         return None if fd is None else cls(path, fd)
 
+    def restore(self) -> None:
+        """Where somebody has removed the file, make it again, and hold that. Raises OSError."""
+        if os.fstat(self._held if isinstance(self._held, int) else self._held.fileno()).st_nlink == 0:
+            removed, self._held = self._held, create_locked(self._path)
+            _give_back(removed)
+
     def release(self, *, unlink: bool) -> None:
         """Give it back; `unlink` where nothing of that process is left to send."""
         if unlink:
             for path in (self._path, self._path.with_suffix(".sent")):
                 path.unlink(missing_ok=True)
-        if isinstance(self._held, int):
-            os.close(self._held)
-        else:
-            let_go(self._held)
+        _give_back(self._held)
+
+
+def _give_back(held: OwnedFile | int) -> None:
+    if isinstance(held, int):
+        os.close(held)
+    else:
+        let_go(held)

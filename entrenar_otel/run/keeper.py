@@ -63,8 +63,8 @@ class Keeper:
         self.lake = lake
         self.worker = Worker("entrenar-lake", self._work, finish=self._finish)
         self.on_claimed: Callable[[RunRecord], None] = lambda _record: None
-        #: Called where a segment was kept because it must still leave by OTLP.
-        self.on_unsent: Callable[[], None] = lambda: None
+        #: Called where a segment that leaves by OTLP was handed over: its number, and how many values it has.
+        self.on_handed_over: Callable[[int, int], None] = lambda _number, _values: None
         self.on_recovered: Callable[[Recovered], None] = lambda _found: None
         #: Whether the lake is a sink's, which no run writes.
         self.is_refused = False
@@ -255,8 +255,8 @@ class Keeper:
                     self._holdings.add(int(segment.header["number"]))
                 is_unsent = self._is_unsent(segment)
                 self._recorder.release(segment, unlink=not is_unsent)
-                if is_unsent:
-                    self.on_unsent()
+                if leaves(segment.header):
+                    self.on_handed_over(int(segment.header["number"]), rows)
             finally:
                 self._busy = None
             _give_back_memory()

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from entrenar_otel.otel.otlp.answer import Client
     from entrenar_otel.otel.otlp.exporter import LogExporter
 
-#: Of a resource in a segment's header, in characters of JSON: what else a user gave is left out there.
-_MAX_RESOURCE = 3_000
+#: Of a resource in a segment's header, in characters of JSON: what else a user gave is left out there, and
+#: then texts are cut.
+_MAX_RESOURCE, _MAX_TEXTS = 3_000, (1_000, 100, 10)
 _OURS = ("training.", "service.", "process.", "host.")
 
 
@@ -47,10 +48,7 @@ class LogExport:
 
     def header(self, resource: Resource) -> dict[str, Any]:
         """What segments say of it, so that others know how to send them."""
-        attributes: dict[str, Any] = dict(resource.attributes)
-        if len(json.dumps(attributes)) > _MAX_RESOURCE:
-            attributes = {key: value for key, value in attributes.items() if key.startswith(_OURS)}
-        return {"otlp": {"samples": self.settings.samples, "resource": attributes}}
+        return {"otlp": {"samples": self.settings.samples, "resource": _short(dict(resource.attributes))}}
 
     def exporter(
         self, recorder: Recorder, record: RunRecord, losses: Losses, failures: Counter[str]
@@ -77,6 +75,21 @@ class LogExport:
             losses=losses,
             failures=failures,
         )
+
+
+def _short(attributes: dict[str, Any]) -> dict[str, Any]:
+    """What of them fits into a header; what tells a run from others is whole."""
+    if len(json.dumps(attributes)) <= _MAX_RESOURCE:
+        return attributes
+    attributes = {key: value for key, value in attributes.items() if key.startswith(_OURS)}
+    for longest in _MAX_TEXTS:
+        if len(json.dumps(attributes)) <= _MAX_RESOURCE:
+            break
+        attributes = {
+            key: value[:longest] if isinstance(value, str) and not key.startswith("training.") else value
+            for key, value in attributes.items()
+        }
+    return attributes
 
 
 def client_of(settings: LogSettings) -> Client | None:

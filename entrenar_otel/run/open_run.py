@@ -199,7 +199,7 @@ class OpenRun:
         if self.logs is not None:
             with guard("otlp logs"):
                 self.logs.start()
-                self.keeper.on_unsent = self.logs.limit_backlog
+                self.keeper.on_handed_over = self.logs.handed_over
 
     def _attributes(self) -> dict[str, Any]:
         record = self.record
@@ -257,7 +257,7 @@ class OpenRun:
 
     def _cpu_seconds(self) -> float:
         """What our threads have used."""
-        logs = 0.0 if self.logs is None else self.logs.worker.cpu_seconds
+        logs = 0.0 if self.logs is None else self.logs.cpu_seconds
         return self.heartbeat.cpu_seconds + self.keeper.worker.cpu_seconds + logs
 
     def flush(self, timeout_seconds: float) -> bool:
@@ -335,7 +335,7 @@ class OpenRun:
                 "run %s: %s of records are not sent by OTLP yet; they stay in %s, and the next run there or "
                 "`entrenar-otel recover --send` sends them",
                 self.record.run_id,
-                f"{left / 1e6:,.1f} MB",
+                f"{max(1, left // 1000):,} kB",
                 self.record.live,
             )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.errors import ConfigError
-from entrenar_otel.otel.environment import assumed
+from entrenar_otel.otel.environment import assumed, exporter_names
 from entrenar_otel.otel.otlp.settings import LogSettings
 from entrenar_otel.run.log_export import client_of
 from entrenar_otel.run.settings import RunSettings
@@ -31,9 +32,13 @@ def send_backlog(live: Path, settings_file: Path, patience_seconds: float = _PAT
     with assumed(*RunSettings.find(settings_file).otlp):
         settings = LogSettings.find()
         client = None if settings is None else client_of(settings)
+        has_endpoint = bool(exporter_names("logs", os.environ))
     if settings is None or client is None:
         raise ConfigError(
-            "--send: expected an endpoint; set OTEL_EXPORTER_OTLP_ENDPOINT to where records are to go"
+            "--send: nothing can be sent as things are set; the line above says why"
+            if has_endpoint
+            else "--send: expected an endpoint; set OTEL_EXPORTER_OTLP_ENDPOINT to where records are to "
+            "go, and OTEL_LOGS_EXPORTER, where it is set, to otlp"
         )
     from entrenar_otel.otel.otlp.backlog import Backlog
     from entrenar_otel.otel.otlp.delivery import Delivery

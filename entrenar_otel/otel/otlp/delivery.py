@@ -8,11 +8,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from entrenar_otel.console import logger
+from entrenar_otel.console import Log
 from entrenar_otel.delivery.losses import Losses
+from entrenar_otel.otel.otlp import names
 from entrenar_otel.otel.otlp.answer import Answer, Client, Verdict
 from entrenar_otel.otel.otlp.piece import Piece
-from entrenar_otel.otel.otlp.refused import keep_refused
+from entrenar_otel.otel.otlp.refused_requests import keep_refused
 from entrenar_otel.otel.sdk_seams import suppress_instrumentation
 
 #: Between two attempts; each doubles it.
@@ -25,12 +26,14 @@ _UNWELCOME_SECONDS = 60.0
 _LONGEST_TIMEOUT_SECONDS = 60.0
 #: Of one piece, so many single records are refused in a row before the rest of it is taken for refused.
 _MAX_SINGLES = 16
+#: What it says of the endpoint is not sent there, see `segment_reader`.
+logger = Log(names.DELIVERY_LOGGER)
 #: The name under which failures and losses are counted.
 NAME = "otlp logs"
 
 
 class Delivery:
-    """The way of pieces to one endpoint, one after the other; for one thread.
+    """The way of pieces to one endpoint; several threads may deliver at a time, a piece each.
 
     What could not be delivered when `stop` is called is left where it is; so is all behind a request that
     was tried for longer than `patience_seconds`.
@@ -53,6 +56,7 @@ class Delivery:
         losses = Losses() if losses is None else losses
         self._lost_values = losses.counter("samples", NAME)
         self._lost_records = losses.counter("log records", NAME)
+        self._lock = threading.Lock()  # of what is known of the endpoint: the last four of these
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._jitter = random.Random()  # noqa: S311 - not the global one: a training may be seeded
@@ -60,7 +64,6 @@ class Delivery:
         self._slow_timeout = timeout_seconds
         #: Why nothing gets through at the moment; None while it does.
         self.problem: str | None = None
-        self.sent_at = 0.0  # by `time.monotonic`
 
     @property
     def is_stopping(self) -> bool:
@@ -74,7 +77,7 @@ class Delivery:
 
     def deliver(self, piece: Piece, live: Path, process: str) -> bool:
         """Whether the endpoint has acknowledged it, or refused it for good; False where it is stopped."""
-        waiting, singles, taken = [piece], 0, 0
+        waiting, singles = [piece], 0
         while waiting:
             part = waiting.pop()
             body, too_wide = part.encode()
@@ -87,12 +90,12 @@ class Delivery:
             if answer is None:
                 return False
             if answer.verdict is Verdict.ACCEPTED:
-                taken += 1
+                singles = 0
                 self._see_rejected(answer)
             elif (halves := part.halves()) and singles < _MAX_SINGLES:
                 waiting += reversed(halves)
             else:
-                singles = 0 if taken else singles + 1
+                singles += 1
                 self._set_aside(part, body, answer, live, process)
         return True
 
@@ -110,14 +113,7 @@ class Delivery:
             answer = self._once(body)
             if answer is None or answer.verdict in (Verdict.ACCEPTED, Verdict.REFUSED):
                 return answer
-            self._failures[NAME] += 1
-            if self.problem is None:
-                logger.warning(
-                    "%s takes no log records (%s); what is to be sent stays on this host and is tried again",
-                    self._shown,
-                    answer.why,
-                )
-            self.problem = answer.why or answer.verdict.value
+            self._see_problem(answer)
             if self.is_stopping or time.monotonic() - began > self._patience:  # this was the last time
                 return None
             seconds = wait * self._jitter.uniform(0.7, 1.0)
@@ -133,18 +129,32 @@ class Delivery:
             return None
         with suppress_instrumentation():
             answer = self._client.send(body, min(self._slow_timeout, left))
-        if answer.is_timeout:
-            self._slow_timeout = min(2 * self._slow_timeout, max(_LONGEST_TIMEOUT_SECONDS, self._timeout))
-        if answer.verdict is Verdict.ACCEPTED:
-            self.sent_at = time.monotonic()
-            if self.problem is not None:
+        with self._lock:
+            if answer.is_timeout:
+                most = max(_LONGEST_TIMEOUT_SECONDS, self._timeout)
+                self._slow_timeout = min(2 * self._slow_timeout, most)
+            is_well_again = answer.verdict is Verdict.ACCEPTED and self.problem is not None
+            if is_well_again:
                 self.problem = None
-                logger.info("%s takes log records again", self._shown)
+        if is_well_again:
+            logger.info("%s takes log records again", self._shown)
         return answer
+
+    def _see_problem(self, answer: Answer) -> None:
+        with self._lock:
+            is_new = self.problem is None
+            self.problem = answer.why or answer.verdict.value
+            self._failures[NAME] += 1
+        if is_new:
+            logger.warning(
+                "%s takes no log records (%s); what is to be sent stays on this host and is tried again",
+                self._shown,
+                answer.why,
+            )
 
     def _see_rejected(self, answer: Answer) -> None:
         if answer.rejected:
-            self._failures[NAME] += 1
+            self._count_failure()
             self._lost_records(answer.rejected)
         if answer.why or answer.rejected:
             self._say_once(
@@ -157,7 +167,7 @@ class Delivery:
 
     def _set_aside(self, part: Piece, body: bytes, answer: Answer, live: Path, process: str) -> None:
         is_kept = keep_refused(live, process, body)
-        self._failures[NAME] += 1
+        self._count_failure()
         self._lost_records(len(part.events))
         self._lost_values(part.values)
         where = f"kept in {live / process}.refused" if is_kept else "not kept"
@@ -170,7 +180,13 @@ class Delivery:
             where,
         )
 
+    def _count_failure(self) -> None:
+        with self._lock:
+            self._failures[NAME] += 1
+
     def _say_once(self, kind: str, message: str, *arguments: object) -> None:
-        if kind not in self._said:
+        with self._lock:
+            is_new = kind not in self._said
             self._said.add(kind)
+        if is_new:
             logger.warning(message, *arguments)

@@ -6,19 +6,22 @@ sends what has come since the last one; while an endpoint is away, the round in 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from entrenar_otel.console import logger
 from entrenar_otel.delivery.losses import Losses
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.otel.otlp import names
 from entrenar_otel.otel.otlp.answer import Client
 from entrenar_otel.otel.otlp.backlog import Backlog, Limit
-from entrenar_otel.otel.otlp.delivery import Delivery
+from entrenar_otel.otel.otlp.delivery import NAME, Delivery
+from entrenar_otel.otel.otlp.in_flight import InFlight
 from entrenar_otel.otel.otlp.piece import Piece
 from entrenar_otel.otel.otlp.process_records import ProcessRecords, Written
 from entrenar_otel.otel.otlp.settings import LogSettings
@@ -54,12 +57,15 @@ class LogExporter:
             client, settings.shown, settings.timeout_seconds, losses=losses, failures=failures
         )
         self._records = ProcessRecords(live, process, written)
-        self._backlog = Backlog(live, self._delivery, self._between)
-        self._limit = Limit(live, settings.max_backlog_bytes, losses)
+        self._backlog = Backlog(live, self._delivery, is_due=self._is_due, between=self._between)
+        self._limit = Limit(live, settings.max_backlog_bytes, losses, self._records.account)
+        self._lost = losses.counter("samples", f"{NAME} (removed)")
+        self._has_said = False
         self._others = others
         self._lock: SendingLock | None = None
         self._began: bytes | None = None  # the request that says that the run has begun
-        self._own_at = self._looked_at = time.monotonic()
+        self._own_at = self._looked_at = self._spoke_at = time.monotonic()
+        self._helped_seconds = 0.0
         self.worker = Worker("entrenar-otlp", self._work, _INTERVAL_SECONDS)
 
     def start(self) -> None:
@@ -67,9 +73,15 @@ class LogExporter:
         self._lock = SendingLock.take(self._live, self._process)
         self.worker.start()
 
-    def limit_backlog(self) -> None:
-        """Let the oldest go where too much waits; called where a segment was handed over, on any thread."""
-        self._limit.keep(self._process)
+    @property
+    def cpu_seconds(self) -> float:
+        """What its threads have used."""
+        return self.worker.cpu_seconds + self._helped_seconds + self._backlog.cpu_seconds
+
+    def handed_over(self, number: int, values: int) -> None:
+        """A segment is in the lake, with so many values; on any thread. Where too much waits, some go."""
+        self._records.handed_over(number, values)
+        self._limit.keep(self._process, self._records.read_to.segment)
 
     def begin_stop(self, seconds: float) -> None:
         """Send the rest, for so many seconds at most; `close` waits for it."""
@@ -82,11 +94,12 @@ class LogExporter:
             self._client.close()  # what is on the way fails
             self.worker.join(min(1.0, timeout_seconds))
         with guard("otlp logs"):
+            self._see_removed()
             is_done = self._records.clean()
             if self._lock is not None:
                 self._lock.release(unlink=is_done)
             self._client.close()
-            return 0 if is_done else max(1, _size_of(self._records))
+            return 0 if is_done else max(1, self._records.bytes_left())
         return 0
 
     # -- inside, on its own thread --------------------------------------------------------------
@@ -95,32 +108,53 @@ class LogExporter:
         if not self._send_own() or self._delivery.is_stopping:
             return
         now = time.monotonic()
-        if self._began is not None and now - self._delivery.sent_at > _SILENT_SECONDS:
-            self._delivery.send(self._began)
         if self._others and now - self._looked_at > _BACKLOG_SECONDS:
             self._looked_at = now
             self._backlog.send(but=self._process)
 
+    def _is_due(self) -> bool:
+        """Whether what this run has recorded meanwhile comes before the records of others."""
+        return self._delivery.is_stopping or time.monotonic() - self._own_at > _INTERVAL_SECONDS
+
     def _between(self) -> bool:
-        """Between two requests with records of others: what this run has recorded meanwhile comes first."""
-        if self._delivery.is_stopping:
-            return False
-        return time.monotonic() - self._own_at < _INTERVAL_SECONDS or self._send_own()
+        return not self._delivery.is_stopping and self._send_own()
 
     def _send_own(self) -> bool:
+        """What this run has recorded, or a sign of life where that is nothing; False where it had to stop."""
         self._own_at = time.monotonic()
-        return all(self._send(piece) for piece in self._records.pieces())
+        flight = InFlight(self._records.pieces(), self._deliver, self._acknowledge)
+        try:
+            is_sent = flight.run()
+        finally:
+            self._helped_seconds += flight.cpu_seconds
+        self._see_removed()
+        if is_sent and self._began is not None and self._own_at - self._spoke_at > _SILENT_SECONDS:
+            self._spoke_at = time.monotonic()  # also where it gets through to nobody: not each second, then
+            self._delivery.send(self._began)
+        return is_sent
 
-    def _send(self, piece: Piece) -> bool:
+    def _see_removed(self) -> None:
+        """Count what somebody has removed before it was sent, and hold the lock that went with it."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):  # no room, or no folder yet
+                self._lock.restore()
+        if lost := self._records.removed():
+            self._lost(lost)
+            if not self._has_said:
+                self._has_said = True
+                logger.warning(
+                    "segments in %s were removed before they were sent by OTLP; their samples are counted, "
+                    "and the lake has them",
+                    self._live,
+                )
+
+    def _deliver(self, piece: Piece) -> bool:
         if self._began is None:
             began = [event for event in piece.events if event.document.get("name") == names.RUN_STARTED]
             if began:
                 self._began = replace(piece, events=(began[0],), high=piece.low, block=None).encode()[0]
-        if not self._delivery.deliver(piece, self._live, self._process):
-            return False
-        self._records.acknowledge(piece.mark)
-        return True
+        return self._delivery.deliver(piece, self._live, self._process)
 
-
-def _size_of(records: ProcessRecords) -> int:
-    return sum(path.stat().st_size for path in records.unsent().values())
+    def _acknowledge(self, piece: Piece) -> None:
+        self._records.acknowledge(piece)
+        self._spoke_at = time.monotonic()

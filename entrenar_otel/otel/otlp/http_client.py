@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -13,7 +14,7 @@ from entrenar_otel.delivery.proxy import proxy_for
 from entrenar_otel.delivery.retry_after import retry_after_seconds
 from entrenar_otel.otel.otlp.answer import Answer, Verdict, accepted
 from entrenar_otel.otel.otlp.settings import LogSettings
-from entrenar_otel.redact import without_secrets
+from entrenar_otel.redact import origin_of, without_secrets
 
 _RETRIED = frozenset({408, 429, 502, 503, 504})
 _UNWELCOME = frozenset({401, 402, 403, 404, 405, 407, 410, 415, 501, 505, 511})
@@ -22,10 +23,15 @@ _MAX_ANSWER = 64 << 10
 
 
 class HttpClient:
-    """See `answer.Client`. Raises OSError where a certificate cannot be read, ValueError for a bad URL."""
+    """See `answer.Client`. Raises OSError for certificates, ValueError for a URL or a proxy that is none."""
 
     def __init__(self, settings: LogSettings) -> None:
         self._url = settings.endpoint
+        parts = urlsplit(self._url)
+        if (
+            parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+        ):  # or it raises itself
+            raise ValueError("expected a URL such as http://localhost:4318")
         self._gzip = settings.gzip
         headers = {
             "content-type": "application/x-protobuf",
@@ -35,13 +41,22 @@ class HttpClient:
         if self._gzip:
             headers["content-encoding"] = "gzip"
         proxy = proxy_for(self._url)
-        self._client = httpx.Client(
-            headers=headers,
-            verify=_context(settings),
-            trust_env=False,  # it would look at all proxies of the environment
-            proxy=None if proxy is None else proxy.url,
-            follow_redirects=False,
+        self._through = (
+            "" if proxy is None else f"through the proxy {origin_of(proxy.url)} ({proxy.variable}): "
         )
+        try:
+            self._client = httpx.Client(
+                headers=headers,
+                verify=_context(settings),
+                trust_env=False,  # it would look at all proxies of the environment
+                proxy=None if proxy is None else proxy.url,
+                follow_redirects=False,
+            )
+        except (ImportError, ValueError) as error:
+            if proxy is None:
+                raise
+            hint = ": pip install 'httpx[socks]'" if isinstance(error, ImportError) else ""
+            raise ValueError(f"{self._through}it cannot be used{hint}") from None
 
     def send(self, body: bytes, timeout_seconds: float) -> Answer:
         data = gzip.compress(body, 1) if self._gzip else body
@@ -49,11 +64,13 @@ class HttpClient:
         try:
             answer: Answer = exchange.run(lambda: self._exchange(data, timeout_seconds, exchange))
         except (TimeoutError, httpx.TimeoutException):
-            return Answer(Verdict.RETRY, f"no answer within {timeout_seconds:.3g} s", is_timeout=True)
-        except httpx.ConnectError as error:
-            return Answer(Verdict.RETRY, without_secrets(f"{type(error).__name__}: {error}"[:500]))
+            why = f"{self._through}no answer within {timeout_seconds:.3g} s"
+            return Answer(Verdict.RETRY, why, is_timeout=True)
+        except (httpx.ConnectError, httpx.ProxyError) as error:
+            why = without_secrets(f"{type(error).__name__}: {error}"[:500])
+            return Answer(Verdict.RETRY, f"{self._through}{why}")
         except Exception as error:  # its text can hold headers
-            return Answer(Verdict.RETRY, type(error).__name__)
+            return Answer(Verdict.RETRY, f"{self._through}{type(error).__name__}")
         return answer
 
     def _exchange(self, data: bytes, timeout_seconds: float, exchange: Exchange) -> Answer:

@@ -19,6 +19,10 @@ EVENT_PLACE = "entrenar.event.place"
 WIDE_EVENT = "training.step"
 METRIC_PREFIX, TAG_PREFIX = "metric.", "tag."
 
+#: A Python warning or a log record; its attribute says which logger that came from. What the sender says of
+#: an endpoint has a logger of its own, and is not sent there.
+WARNING, LOGGER, DELIVERY_LOGGER = "training.warning", "logger", "entrenar_otel.otlp"
+
 #: Attributes of a block.
 FIRST_SEQ, COUNT, CLOCK_NS, FORMAT_VERSION = "first_seq", "count", "clock_ns", "version"
 

@@ -12,7 +12,7 @@ import numpy as np
 from entrenar_otel.otel.otlp.blocks import BLOCK_BYTES, SampleBlock, TooWide, encode_blocks
 from entrenar_otel.otel.otlp.envelope import Envelope, Parts, block_record, event_record
 from entrenar_otel.otel.otlp.settings import Samples
-from entrenar_otel.otel.otlp.wide_events import wide_records
+from entrenar_otel.otel.otlp.wide_events import wide_fields
 from entrenar_otel.recording.decode import Scan, Words, samples_of
 from entrenar_otel.recording.layout import FIXED_WORDS, Layout
 from entrenar_otel.recording.unsent import Watermark
@@ -29,7 +29,7 @@ class Event(NamedTuple):
     document: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stretch:
     """What was read of a segment at once, and what is needed to put it into requests."""
 
@@ -37,12 +37,17 @@ class Stretch:
     found: Scan
     layouts: dict[int, Layout]
     events: tuple[Event, ...]
-    #: The segment's number, and where in it `words` begin and end.
+    #: The segment's number, the byte in it where `words` begin, and up to where all is acknowledged then.
     number: int
     begin: int
     mark: Watermark
     samples: Samples
     envelope: Envelope
+
+    @property
+    def values(self) -> int:
+        """Values of samples that leave with it."""
+        return 0 if self.samples == "off" else int((self.found.lengths - FIXED_WORDS).sum())
 
     def pieces(self, most_bytes: int = BLOCK_BYTES) -> Iterator[Piece]:
         """All of it, each piece of about so many bytes; the last has what stands behind the last sample."""
@@ -88,7 +93,7 @@ def _fitting(events: list[Event], most_bytes: int) -> list[Event]:
     return events[:count]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Piece:
     """Some events and samples of a stretch; once it is acknowledged, so is everything before `mark`."""
 
@@ -99,10 +104,6 @@ class Piece:
     mark: Watermark | None = None
     #: Its samples, where they are encoded already.
     block: SampleBlock | TooWide | None = None
-
-    @property
-    def found(self) -> Scan:
-        return self.stretch.found.part(self.low, self.high)
 
     @property
     def records(self) -> int:
@@ -120,6 +121,7 @@ class Piece:
         stretch = self.stretch
         events = [event_record(event.document, f"{stretch.number}:{event.offset}") for event in self.events]
         samples: list[Parts] = []
+        wide: list[bytes] = []
         too_wide = 0
         if self.records and stretch.samples == "blocks":
             for block in self._blocks():
@@ -128,14 +130,18 @@ class Piece:
                 else:
                     samples.append(block_record(block, self._first_ns() + block.clock_ns))
         elif self.records:
-            found = samples_of(stretch.words, self.found, stretch.layouts)
-            samples = [[record.SerializeToString()] for record in wide_records(found)]
-        return (stretch.envelope.request(events, samples) if events or samples else b""), too_wide
+            found = samples_of(stretch.words, self._found(), stretch.layouts)
+            wide = list(wide_fields(found))
+        has_any = events or samples or wide
+        return (stretch.envelope.request(events, samples, wide) if has_any else b""), too_wide
 
     def _blocks(self) -> Iterable[SampleBlock | TooWide]:
         if self.block is not None:
             return [self.block]
-        return encode_blocks(self.stretch.words, self.found, self.stretch.layouts)
+        return encode_blocks(self.stretch.words, self._found(), self.stretch.layouts)
+
+    def _found(self) -> Scan:
+        return self.stretch.found.part(slice(self.low, self.high))
 
     def _first_ns(self) -> int:
         """Monotonic time of its first record."""

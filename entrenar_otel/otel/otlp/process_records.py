@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from entrenar_otel.console import logger
 from entrenar_otel.otel.otlp.piece import Piece
 from entrenar_otel.otel.otlp.segment_reader import SegmentReader
 from entrenar_otel.recording.header import SegmentError
+from entrenar_otel.recording.segment import HEADER_BYTES
 from entrenar_otel.recording.unsent import Watermark, read_watermark, segment_files, write_watermark
 
 
@@ -32,9 +34,16 @@ class _Source(NamedTuple):
 def values_in(path: Path) -> int:
     """How many values of samples leave with a segment; 0 where it cannot be read."""
     try:
-        reader = SegmentReader(path)
-        return sum(piece.values for piece in reader.read().pieces())
+        return SegmentReader(path).read().values
     except (OSError, SegmentError):
+        return 0
+
+
+def size_of(path: Path) -> int:
+    """In bytes; 0 where it is gone."""
+    try:
+        return path.stat().st_size
+    except OSError:
         return 0
 
 
@@ -47,17 +56,24 @@ class ProcessRecords:
     def __init__(
         self, live: Path, process: str, written: Callable[[], Mapping[int, Written]] | None = None
     ) -> None:
-        self.live, self.process = live, process
-        self.mark = read_watermark(live, process)
+        self._live, self.process = live, process
+        #: Up to where all is acknowledged, and up to where it was read.
+        self.mark = self.read_to = read_watermark(live, process)
         self._written = written
         self._reader: SegmentReader | None = None
+        self._left_out: set[int] = set()
+        #: Of the owner's own segments, by number: values of those that were handed over, and how many of them
+        #: were sent, or counted as lost.
+        self._totals: dict[int, int] = {}
+        self._accounted: Counter[int] = Counter()
 
     def unsent(self) -> dict[int, Path]:
         """The segments that were handed over before they were acknowledged."""
-        return segment_files(self.live, ".unsent").get(self.process, {})
+        return segment_files(self._live, ".unsent").get(self.process, {})
 
     def pieces(self) -> Iterator[Piece]:
-        """What there is now; the caller says `acknowledge` of each before it asks for the next."""
+        """What there is now; the caller says `acknowledge` of each once it and all before it have arrived."""
+        self.read_to = self.mark
         while (source := self._next()) is not None:
             try:
                 reader = self._reader_of(source)
@@ -67,22 +83,47 @@ class ProcessRecords:
             except (FileNotFoundError, SegmentError) as error:
                 self._leave_out(source.path, error)
                 continue
-            self._reader = None  # of a caller who stops in between, the rest is read again
+            self.read_to = stretch.mark
             yield from stretch.pieces()
             if not source.is_whole:
-                self._reader = reader
                 return
 
-    def acknowledge(self, mark: Watermark | None) -> None:
-        """Everything before this is acknowledged: state it, and let go of what is acknowledged as a whole."""
+    def acknowledge(self, piece: Piece) -> None:
+        """It has arrived: state how far, and let go of what is acknowledged as a whole."""
+        mark = piece.mark
+        self.account(piece.stretch.number, piece.values)
         if mark is None or mark <= self.mark:
             return
         number, self.mark = self.mark.segment, mark
         with contextlib.suppress(OSError):  # a full disk: at worst it is sent again
-            write_watermark(self.live, self.process, mark)
+            write_watermark(self._live, self.process, mark)
         if mark.segment > number:
-            self._reader = None
             self.clean()
+
+    def handed_over(self, number: int, values: int) -> None:
+        """One of the owner's segments with so many values is in the lake."""
+        self._totals[number] = values
+
+    def account(self, number: int, values: int) -> None:
+        """So many of its values were sent, or it is known elsewhere that they are not."""
+        self._accounted[number] += values
+
+    def removed(self) -> int:
+        """How many values were in segments that somebody has removed meanwhile, and had not been sent.
+
+        To be called while nothing is on its way.
+        """
+        totals = dict(self._totals)  # before the files are listed: one may be handed over in between
+        there = {*self.unsent(), *self._owned()}
+        gone = totals.keys() - there
+        return sum(max(0, self._totals.pop(number) - self._accounted[number]) for number in gone)
+
+    def bytes_left(self) -> int:
+        """What is left to be sent, of what was handed over."""
+        return sum(map(size_of, self.unsent().values()))
+
+    def _owned(self) -> Mapping[int, Written]:
+        return {} if self._written is None else self._written()
 
     def clean(self) -> bool:
         """Remove what is acknowledged as a whole; whether no segment is left, handed over or not."""
@@ -90,43 +131,45 @@ class ProcessRecords:
         for number, path in unsent.items():
             if number < self.mark.segment:
                 path.unlink(missing_ok=True)
-        segments = segment_files(self.live, ".seg").get(self.process, {})
+        segments = segment_files(self._live, ".seg").get(self.process, {})
         return not segments and all(number < self.mark.segment for number in unsent)
 
     def _next(self) -> _Source | None:
         """Where to read on."""
-        sources: dict[int, _Source] = {}
-        if self._written is not None:
-            sources = {number: _Source(*known) for number, known in self._written().items()}
+        sources = {number: _Source(*known) for number, known in self._owned().items()}
         for number, path in self.unsent().items():
             sources.setdefault(number, _Source(path, None, True))
-        numbers = [number for number in sources if number >= self.mark.segment]
+        at = self.read_to.segment
+        numbers = [number for number in sources if number >= at and number not in self._left_out]
         if not numbers:
             return None
-        if (number := min(numbers)) != self.mark.segment:
+        if (number := min(numbers)) != at:
             if self._written is None and any(
-                self.mark.segment <= known < number
-                for known in segment_files(self.live, ".seg").get(self.process, {})
+                at <= known < number for known in segment_files(self._live, ".seg").get(self.process, {})
             ):
                 return None  # recovery comes first
-            self.mark = Watermark(number)
+            self.read_to = Watermark(number)
         return sources[number]
 
     def _reader_of(self, source: _Source) -> SegmentReader:
-        if self._reader is None or self._reader.number != self.mark.segment:
+        """The reader of the segment that is next, which stands where all before was read."""
+        number, offset = self.read_to
+        reader = self._reader
+        if reader is None or reader.number != number or reader.at != max(offset, HEADER_BYTES):
             is_own = self._written is not None
             try:
                 reader = SegmentReader(source.path, is_trusted=is_own)
             except FileNotFoundError:  # handed over just now
                 reader = SegmentReader(source.path.with_suffix(".unsent"), is_trusted=is_own)
-            reader.skip_to(self.mark.offset)
+            reader.skip_to(offset)
             self._reader = reader
-        return self._reader
+        return reader
 
     def _leave_out(self, path: Path, error: Exception) -> None:
         """A segment that is gone, or none: what was in it is not sent."""
-        logger.warning("%s: what is left of it is not sent by OTLP", error if str(error) else path)
+        if isinstance(error, SegmentError) or self._written is None:  # else it is counted, see `removed`
+            logger.warning("%s: what is left of it is not sent by OTLP", error if str(error) else path)
         if isinstance(error, SegmentError) and path.suffix == ".unsent":
             with contextlib.suppress(OSError):
                 os.replace(path, path.with_suffix(".damaged"))
-        self.acknowledge(Watermark(self.mark.segment + 1))
+        self._left_out.add(self.read_to.segment)

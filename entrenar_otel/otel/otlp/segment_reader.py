@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,6 @@ class SegmentReader:
             raise SegmentError(f"{path} is not to be sent")
         self.path = path
         self.number = int(header["number"])
-        self.process = str(header["process"])
         self.samples = _samples(header["otlp"])
         self.envelope = Envelope(_resource(header))
         self.at = HEADER_BYTES
@@ -51,16 +51,12 @@ class SegmentReader:
         if end > self.at:
             found = self._scan(self._read(end))
             self.at = min(found.end + self.at, end)
-            self._seq += found.records
-            self._eras = list(found.eras)
 
     def read(self, end: int | None = None, *, is_whole: bool = True) -> Stretch:
         """What stands there up to a byte, by default to the end; `is_whole`: nothing comes behind it."""
         stop = self._size if end is None else min(end, self._size)
         begin, words = self.at, self._read(stop)
         found = self._scan(words)
-        self._seq += found.records
-        self._eras = list(found.eras)
         self.at = stop
         return Stretch(
             words=words,
@@ -93,8 +89,9 @@ class SegmentReader:
         raise FileNotFoundError(self.path)
 
     def _scan(self, words: Words) -> Scan:
+        """What is there, less the samples whose layout is damaged: nobody can name them."""
         try:
-            return scan(
+            found = scan(
                 words,
                 self._layouts,
                 start=0,
@@ -104,6 +101,12 @@ class SegmentReader:
             )
         except Exception as error:  # records with valid checksums that are not ours
             raise SegmentError(f"{self.path} cannot be read: {type(error).__name__}: {error}") from None
+        self._seq += found.records
+        self._eras = list(found.eras)
+        if self._is_trusted:
+            return found
+        known = np.isin(found.layout_ids, list(self._layouts))
+        return found if known.all() else found.part(known, notes=found.note_words)
 
 
 def _events(words: Words, found: Scan, begin: int) -> list[Event]:
@@ -115,9 +118,21 @@ def _events(words: Words, found: Scan, begin: int) -> list[Event]:
                 document = parse_note(note.tobytes()).document
             except (ValueError, RecursionError):
                 continue
+            if _is_ours(document):
+                continue
             offset = begin + note.__array_interface__["data"][0] - first
             events.append(Event(offset, note.nbytes, document))
     return events
+
+
+def _is_ours(document: Mapping[str, Any]) -> bool:
+    """Whether it is what the sender said of the endpoint: that is for people here, and for the lake."""
+    attributes = document.get("attributes")
+    return (
+        document.get("name") == names.WARNING
+        and isinstance(attributes, dict)
+        and attributes.get(names.LOGGER) == names.DELIVERY_LOGGER
+    )
 
 
 def _samples(otlp: dict[str, Any]) -> Samples:

@@ -10,12 +10,7 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from entrenar_otel.console import logger
-from entrenar_otel.otel.environment import (
-    INSTALL,
-    choice_of,
-    exporter_names,
-    number_of,
-)
+from entrenar_otel.otel.environment import INSTALL, choice_of, exporter_names, number_of
 from entrenar_otel.otel.log_records import shield_exporters
 from entrenar_otel.redact import origin_of
 
@@ -51,7 +46,9 @@ class LogSettings:
     @property
     def shown(self) -> str:
         """The endpoint as it may be shown."""
-        return origin_of(self.endpoint if "://" in self.endpoint else f"//{self.endpoint}")
+        if "://" in self.endpoint:
+            return origin_of(self.endpoint)
+        return origin_of(f"http://{self.endpoint}").removeprefix("http://")
 
     @classmethod
     def find(
@@ -83,7 +80,7 @@ class LogSettings:
             endpoint=_endpoint(environ, chosen[0]),
             protocol=chosen[0],
             samples=samples,
-            headers=_headers(_given(environ, "HEADERS")),
+            headers=_headers(environ),
             timeout_seconds=_timeout(environ),
             gzip=choice_of(environ, _name(environ, "COMPRESSION"), _COMPRESSIONS),
             insecure=_given(environ, "INSECURE").lower() == "true",
@@ -130,18 +127,21 @@ def _endpoint(environ: Mapping[str, str], protocol: str) -> str:
         return given or "http://localhost:4317"
     if environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "").strip():
         return given
-    parts = urlsplit(given or "http://localhost:4318")
+    try:
+        parts = urlsplit(given or "http://localhost:4318")
+    except ValueError:  # whoever makes a client of it says so
+        return given
     return parts._replace(path=f"{parts.path.rstrip('/')}/v1/logs").geturl()
 
 
-def _headers(text: str) -> dict[str, str]:
+def _headers(environ: Mapping[str, str]) -> dict[str, str]:
     """`a=1,b=2`, the values percent-encoded, as OpenTelemetry defines it; keys in lower case."""
     headers = {}
-    for pair in filter(None, map(str.strip, text.split(","))):
+    for pair in filter(None, map(str.strip, _given(environ, "HEADERS").split(","))):
         key, equals, value = pair.partition("=")
         name, content = unquote(key.strip()).lower(), unquote(value.strip())
         if equals and name and name.isascii() and name.isprintable() and content.isprintable():
             headers[name] = content
         else:
-            logger.warning("a header in OTEL_EXPORTER_OTLP_HEADERS is not used: expected name=value")
+            logger.warning("a header in %s is not used: expected name=value", _name(environ, "HEADERS"))
     return headers

@@ -161,7 +161,8 @@ class WarningCapture:
             )
             return
         # The monitor says different things from one line; each of them once.
-        place = f"{record.name}.{message_of(record)}" if record.name == "entrenar_otel" else record.name
+        is_ours = record.name.partition(".")[0] == "entrenar_otel"
+        place = f"{record.name}.{message_of(record)}" if is_ours else record.name
         self._saw(
             (place, record.pathname, record.lineno, ()),
             lambda: {

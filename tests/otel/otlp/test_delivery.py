@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as messages
 from entrenar_otel import Monitor
 from entrenar_otel.otel.otlp import delivery
 from entrenar_otel.otel.otlp.blocks import decode_block
-from entrenar_otel.otel.otlp.refused import read_refused
+from entrenar_otel.otel.otlp.refused_requests import read_refused
 from entrenar_otel.testing import open_run
 
 from .conftest import Endpoint, GrpcEndpoint, HttpEndpoint, until, values_of

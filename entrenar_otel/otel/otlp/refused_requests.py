@@ -1,4 +1,4 @@
-"""Refused: requests that an endpoint does not want, kept beside the segments for a person to look at."""
+"""Refused requests: what an endpoint does not want, kept beside the segments for a person to look at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refused: what was acknowledged and cannot be stored, counted, and named once."""
+"""Unstorable: what was acknowledged and cannot be stored, counted, and named once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from entrenar_otel.redact import printable_line, without_secrets
 _MAX_NAMED = 1_000
 
 
-class Refused:
+class Unstorable:
     """Counts, by what it is: requests, log records, spans and so on."""
 
     def __init__(self, named: set[Hashable] | None = None) -> None:
@@ -19,9 +19,9 @@ class Refused:
         self.counts: Counter[str] = Counter()
         self._named: set[Hashable] = set() if named is None else named
 
-    def again(self) -> Refused:
+    def again(self) -> Unstorable:
         """Counts from 0 on that name nothing twice, for what may be tried again."""
-        return Refused(self._named)
+        return Unstorable(self._named)
 
     def add(self, what: str, why: str, of: object = None, count: int = 1) -> None:
         """Count it; the first of its kind and sender is named."""

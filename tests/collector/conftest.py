@@ -1,0 +1,62 @@
+"""Collectors and sinks as processes, which end with the test."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.otlp_kills import Sink
+from tests.faults.conftest import small_disk
+
+from .process import Collector, free_port
+from .process import collector_binary as find_binary
+
+__all__ = ["small_disk"]  # a fixture of 24 MB
+
+
+@pytest.fixture(scope="session")
+def collector_binary() -> str:
+    """Built once for all; who asks meanwhile waits."""
+    return find_binary()
+
+
+@pytest.fixture
+def make_collector(collector_binary: str, tmp_path: Path) -> Iterator[Callable[..., Collector]]:
+    """Makes a Collector with these configurations; `name` is its folder."""
+    made: list[Collector] = []
+
+    def make(name: str, *configs: str | Path, **environment: str) -> Collector:
+        made.append(Collector(collector_binary, tmp_path / name, *configs, **environment))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.is_alive:
+            one.kill()
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[Sink]:
+    """A sink that is not started yet; its lake is `sink-lake`."""
+    made = Sink(tmp_path)
+    made.port = free_port()
+    yield made
+    if made.is_alive:
+        with contextlib.suppress(ProcessLookupError):
+            made.end()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for loopback, signed by itself, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -keyout key.pem -out cert.pem "
+        "-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+    )
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    return folder / "cert.pem", folder / "key.pem"
