@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ SLOW = (
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+# Hundreds of tests start processes of their own: none of them compiles the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # No test is about how long one example takes: the machine may be busy.
 settings.register_profile("untimed", deadline=None)

@@ -20,8 +20,8 @@ GROUPS = (
     *("hot_path", "peers", "loop_overhead", "tick", "storage", "queries", "memory", "startup"),
     *("otel", "page", "otlp_encode", "receipt", "roll"),
 )
-#: Run by name only: what they say stands in docs/detectors.md.
-APART = ("jidoka", "detectors", "detector_quality", "kinds", "forest", "drift_quality")
+#: Run by name only: what they say stands in docs/detectors.md, and of the Collector in docs/collector.md.
+APART = ("jidoka", "detectors", "detector_quality", "kinds", "forest", "drift_quality", "collector")
 _GROUP_SECONDS = 600
 
 

@@ -49,7 +49,7 @@ print(json.dumps(spent))
 
 def measure() -> Iterator[Row]:
     with temporary() as folder:
-        for mode, limit, most in (("blocks", 0.02, 17.0), ("events", None, None)):
+        for mode, limit, most in (("blocks", 0.02, 17.0), ("events", 0.2, 45.0)):
             seconds, size = _encode(folder / mode, mode)
             yield Row(
                 f"OTLP, encode a sample, {mode}", limit, 1e6 * seconds, "µs", "read, scanned, in a request"

@@ -3,7 +3,8 @@
 A sink in a process of its own, with its lake, gets requests by gRPC from threads of this one. Its CPU time
 by request, which includes storing what came; at 50,000 samples a second (ten runs that send once a second)
 the time from sending to the acknowledgement, in turns with a write of the same bytes and an fdatasync in
-the same folder. The peak of its memory, the backlog of a lake that was away for 2,000,000 samples included.
+the same folder. The peak of its memory: with the backlog of a lake that was away for 2,000,000 samples, and
+with many large requests at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,8 @@ RUNS, SECONDS = 10, 30
 #: Steps a request, of five values each, and requests.
 SIZES = ((10, 2_000), (500, 1_000), (10_000, 200))
 THREADS = 8
+#: At once, of 58 MB each.
+LARGE = 16
 
 
 def measure() -> Iterator[Row]:
@@ -40,6 +44,8 @@ def measure() -> Iterator[Row]:
         yield _acknowledgement(port, folder)
     with temporary() as folder, _sink(folder) as (port, process):
         yield _memory(port, process, folder)
+    with temporary() as folder, _sink(folder) as (port, process):
+        yield _large(port, process)
 
 
 def _cpu(port: int, process: psutil.Process, steps: int, count: int) -> Row:
@@ -125,6 +131,38 @@ def _memory(port: int, process: psutil.Process, folder: Path) -> Row:
     peak = _peak_bytes(process.pid)
     return Row(
         "sink: peak of its memory", 512, peak / 2**20, "MB", f"with a backlog of {steps * count * 5:,} values"
+    )
+
+
+def _large(port: int, process: psutil.Process) -> Row:
+    """Requests that are together far more than a sink should have in memory."""
+    from tests.sink.conftest import a_request
+
+    body = a_request("x" * 1000, records=60_000).SerializeToString()
+    answers = Counter[str]()
+
+    def send() -> None:
+        options = [("grpc.max_send_message_length", -1)]
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+            try:
+                channel.unary_unary(METHOD)(body, timeout=120)
+                answers["taken"] += 1
+            except grpc.RpcError as error:
+                answers[error.code().name] += 1
+
+    threads = [threading.Thread(target=send) for _ in range(LARGE)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    time.sleep(8)  # the last roll
+    told = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
+    return Row(
+        f"sink: peak of its memory, {LARGE} requests of {len(body) // 2**20} MB at once",
+        512,
+        _peak_bytes(process.pid) / 2**20,
+        "MB",
+        told,
     )
 
 

@@ -56,7 +56,7 @@ class Fuzz:
 
     def __init__(self, seeds: list[tuple[Signal, bytes]], seed: int) -> None:
         self._seeds, self._random = seeds, random.Random(seed)  # noqa: S311
-        self.refused, self.rows = Counter[str](), 0
+        self.unstorable, self.rows = Counter[str](), 0
 
     def run(self, inputs: int) -> None:
         """Take so many inputs apart. What is raised is a mistake; the input is in `fuzz-failed.bin` then."""
@@ -80,10 +80,10 @@ class Fuzz:
             blocks = [*fresh(come.blocks, Intervals()), *fresh(come.wide.blocks(), Intervals())]
             journal = Journal([event for _, event in come.events], list(come.spans.values()), [], 0)
             self._rows(journal, Samples(blocks), Owner(come.process.run_id, 1, come.process.rank))
-        for (run_id, _), foreign in arrived.foreign.items():
-            for _, _, batches in foreign.tables(Owner(run_id, 1, 0), foreign.samples(0)):
+        for foreign in arrived.foreign.values():
+            for _, _, batches in foreign.tables(foreign.samples(0)):
                 self.rows += sum(map(len, batches))
-        self.refused.update(arrived.refused.counts)
+        self.unstorable.update(arrived.unstorable.counts)
 
     def _rows(self, journal: Journal, samples: Samples, owner: Owner) -> None:
         for _, _, batches in tables_of(journal, samples, owner):
@@ -185,7 +185,7 @@ def main() -> None:
         print(
             f"{min(done + step, options.inputs):,} inputs, {time.monotonic() - begun:,.0f} s, "
             f"{fuzz.rows:,} rows, "
-            f"refused {dict(fuzz.refused)}, at most {memory} MB",
+            f"unstorable {dict(fuzz.unstorable)}, at most {memory} MB",
             flush=True,
         )
 

@@ -7,7 +7,9 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,9 +108,12 @@ def test_an_example_of_the_docs_runs(page: Path, i: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("page", ["first-run", "sql"])
-def test_the_commands_of_a_guide_work(page: str, tmp_path: Path) -> None:
+def test_the_commands_of_a_guide_work(
+    page: str, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each `entrenar-otel …` and each statement, after the page's examples; the demo has tests of its own."""
     guide = DOCS / f"{page}.md"
+    monkeypatch.delenv("ENTRENAR_LAKE")
     assert run_example("\n".join(blocks_of(guide)), tmp_path).returncode == 0
     commands = [
         shlex.split(line, comments=True)
@@ -119,8 +124,6 @@ def test_the_commands_of_a_guide_work(page: str, tmp_path: Path) -> None:
     statements = [one.strip() for block in blocks_of(guide, "sql") for one in block.split(";") if one.strip()]
     commands += [["entrenar-otel", "query", "--", statement] for statement in statements]
     assert len(commands) > 3
-    env = {**os.environ, "ENTRENAR_LIVE": str(tmp_path / "live")}
     for command in commands:
-        command[0] = str(Path(sys.executable).with_name(command[0]))
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, (command, done.stderr)
+        answer = cli(*command[1:])
+        assert answer.code == 0, (command, answer.err)

@@ -1,21 +1,20 @@
 """OTLP over gRPC: the three services, with requests as they arrive.
 
 The handlers take a stream of requests and read one: for the client there is no difference, and so a request
-may be refused before it is read, and one that takes too long to arrive is cut.
+may be refused before it is read, and while it arrives, since nothing tells how large it will be.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from time import monotonic
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import grpc
 
 from entrenar_otel.errors import ConfigError, guard
+from entrenar_otel.sink.arrivals import Arrivals
 from entrenar_otel.sink.receiver import MAX_REQUEST_BYTES, Receiver
 from entrenar_otel.sink.refusal import Refusal, Why
 from entrenar_otel.sink.request_log import Signal
@@ -25,7 +24,6 @@ from entrenar_otel.web.handler import has_token
 REQUESTS = 32
 #: For a request to arrive.
 REQUEST_SECONDS = 30.0
-_LOOK_SECONDS = 0.5
 _PACKAGE = "opentelemetry.proto.collector"
 _SERVICES = {
     f"{_PACKAGE}.logs.v1.LogsService": Signal.LOGS,
@@ -36,6 +34,8 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.so_reuseport", 0),  # or a second sink would silently share the port
     ("grpc.max_concurrent_streams", 100),
+    ("grpc.http2.lookahead_bytes", 1 << 20),  # of a stream, before its request is read
+    ("grpc.http2.bdp_probe", 0),  # which would let that grow
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -54,10 +54,9 @@ class GrpcServer:
         certificate: tuple[bytes, bytes] | None = None,
         request_seconds: float = REQUEST_SECONDS,
     ) -> None:
-        self._receiver, self._token, self._request_seconds = receiver, token, request_seconds
+        self._receiver, self._token = receiver, token
         self._address, self._certificate = address, certificate
-        self._since: dict[Any, float] = {}
-        self._is_stopped = threading.Event()
+        self._arrivals = Arrivals(request_seconds, receiver.memory)
         self._server = grpc.server(
             ThreadPoolExecutor(REQUESTS, thread_name_prefix="entrenar-sink-grpc"), options=_OPTIONS
         )
@@ -84,13 +83,12 @@ class GrpcServer:
                 "another one with --grpc HOST:PORT (port 0: any free one)"
             )
         self._server.start()
-        threading.Thread(target=self._watch, name="entrenar-sink-watch", daemon=True).start()
         return int(port)
 
     def stop(self, seconds: float) -> None:
         """Take no more; let the requests that are being handled end, within this time."""
         self._server.stop(seconds).wait(seconds + 1)
-        self._is_stopped.set()
+        self._arrivals.close()
 
     def _handler(self, signal: Signal) -> Callable[[Iterator[bytes], Any], bytes]:
         def export(requests: Iterator[bytes], context: Any) -> bytes:
@@ -112,11 +110,9 @@ class GrpcServer:
     def _export(self, signal: Signal, requests: Iterator[bytes], context: Any) -> bytes:
         self._authorize(context)
         self._receiver.admit()
-        with self._cut_in_time(context):
-            data = next(requests, None)
+        data = self._arrivals.read(lambda: next(requests, None), lambda it: self._receiver.reserve(len(it)))
         if data is None:
             raise Refusal(Why.INVALID, "a request without a message")
-        self._receiver.reserve(len(data))
         try:
             response: bytes = self._receiver.receive(signal, data).SerializeToString()
         finally:
@@ -127,23 +123,6 @@ class GrpcServer:
         given = next((value for key, value in context.invocation_metadata() if key == "authorization"), "")
         if not has_token(given if isinstance(given, str) else "", self._token, "utf-8"):
             raise Refusal(Why.TOKEN, "a bearer token is required: send it as authorization: Bearer …")
-
-    @contextmanager
-    def _cut_in_time(self, context: Any) -> Iterator[None]:
-        self._since[context] = monotonic()
-        try:
-            yield
-        finally:
-            del self._since[context]
-
-    def _watch(self) -> None:
-        """Cut the requests that take too long to arrive."""
-        while not self._is_stopped.wait(_LOOK_SECONDS):
-            overdue = monotonic() - self._request_seconds
-            for context, since in self._since.copy().items():
-                if since < overdue:
-                    self._receiver.count_refusal(Why.SLOW)
-                    context.cancel()
 
 
 def _abort(context: Any, refusal: Refusal) -> NoReturn:

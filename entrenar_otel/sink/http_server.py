@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import re
 import socket
 import ssl
 import threading
@@ -25,6 +27,8 @@ from entrenar_otel.web.handler import TEXT, Handler
 _SIGNALS = {"/v1/logs": Signal.LOGS, "/v1/metrics": Signal.METRICS, "/v1/traces": Signal.TRACES}
 _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
 _CHUNK = 1 << 18
+#: Of a Content-Length; the length of a chunk; members of a gzip, where one is the rule.
+_MAX_DIGITS, _SIZE, _MAX_MEMBERS = 20, re.compile(rb"[0-9A-Fa-f]{1,16}"), 1_000
 #: What is read and thrown away of a request that was refused, so that its sender gets the answer.
 _DRAIN_BYTES, _DRAIN_SECONDS = 256 << 20, 5.0
 
@@ -137,7 +141,7 @@ class _SinkHandler(Handler):
         with contextlib.closing(_Reservation(receiver)) as reservation:
             data = self._body(reservation)
             if is_json:
-                reservation.add(10 * min(len(data), MAX_JSON_BYTES))  # parsed
+                reservation.add(4 * min(len(data), MAX_JSON_BYTES))  # parsed
                 data = from_json(signal, data)
             return receiver.receive(signal, data)
 
@@ -147,15 +151,13 @@ class _SinkHandler(Handler):
     def _body(self, reservation: _Reservation) -> bytes:
         """The request's body, decompressed; it never has more than `MAX_REQUEST_BYTES`. Raises Refusal."""
         encoding = str(self.headers.get("Content-Encoding", "")).strip().lower()
-        if encoding in ("", "identity"):
-            parts = []
-            for part in self._read():
-                reservation.add(len(part))
-                parts.append(part)
-            return b"".join(parts)
-        if encoding == "gzip":
-            return b"".join(_decompressed(self._read(), reservation))
-        raise Refusal(Why.CONTENT_TYPE, f"expected Content-Encoding gzip or none, got {encoding[:80]}")
+        if encoding not in ("", "identity", "gzip"):
+            raise Refusal(Why.CONTENT_TYPE, f"expected Content-Encoding gzip or none, got {encoding[:80]}")
+        body = io.BytesIO()  # not a list: parts may be tiny
+        for part in _decompressed(self._read()) if encoding == "gzip" else self._read():
+            reservation.add(len(part))
+            body.write(part)
+        return body.getvalue()
 
     def _read(self) -> Iterator[bytes]:
         """The body as it was sent, in parts."""
@@ -165,7 +167,7 @@ class _SinkHandler(Handler):
         length = str(self.headers.get("Content-Length", ""))
         if not (length.isascii() and length.isdigit()):
             raise Refusal(Why.INVALID, "a request without a valid Content-Length")
-        left = int(length[:20])
+        left = int(length) if len(length) <= _MAX_DIGITS else MAX_REQUEST_BYTES + 1
         if left > MAX_REQUEST_BYTES:
             raise _too_large(left)
         yield from self._read_bytes(left)
@@ -182,12 +184,9 @@ class _SinkHandler(Handler):
         total = 0
         while True:
             line = self.rfile.readline(1025).strip().partition(b";")[0]
-            try:
-                size = int(line, 16) if line and len(line) <= 16 else -1
-            except ValueError:
-                size = -1
-            if size < 0:
+            if not _SIZE.fullmatch(line):
                 raise Refusal(Why.INVALID, "a chunk without a valid length")
+            size = int(line, 16)
             total += size
             if total > MAX_REQUEST_BYTES:
                 raise _too_large(total)
@@ -229,16 +228,16 @@ class _Reservation:
         self._receiver, self._bytes = receiver, 0
 
     def add(self, size: int) -> None:
-        self._receiver.reserve(size)
+        self._receiver.reserve(size, self._bytes)
         self._bytes += size
 
     def close(self) -> None:
         self._receiver.release(self._bytes)
 
 
-def _decompressed(parts: Iterator[bytes], reservation: _Reservation) -> Iterator[bytes]:
+def _decompressed(parts: Iterator[bytes]) -> Iterator[bytes]:
     """What is in gzip, of one or more members, up to the limit: a few bytes may become gigabytes."""
-    total, stream, is_whole = 0, zlib.decompressobj(31), False
+    total, members, stream, is_whole = 0, 1, zlib.decompressobj(31), False
     for part in parts:
         waiting, found = part, b""
         while waiting or len(found) == _CHUNK:  # a full chunk may have more behind it
@@ -249,10 +248,12 @@ def _decompressed(parts: Iterator[bytes], reservation: _Reservation) -> Iterator
             total += len(found)
             if total > MAX_REQUEST_BYTES:
                 raise _too_large(total)
-            reservation.add(len(found))
             yield found
             waiting, is_whole = stream.unconsumed_tail, stream.eof
             if is_whole:
+                members += 1
+                if members > _MAX_MEMBERS:
+                    raise Refusal(Why.INVALID, f"the gzip has more than {_MAX_MEMBERS:,} members")
                 waiting, stream, found = stream.unused_data, zlib.decompressobj(31), b""
     if not is_whole:
         raise Refusal(Why.INVALID, "the body ends in the middle of its gzip")

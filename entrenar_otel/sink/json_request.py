@@ -8,12 +8,13 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from entrenar_otel.sink.pieces import REQUESTS
 from entrenar_otel.sink.refusal import Refusal, Why
 from entrenar_otel.sink.request_log import Signal
-from entrenar_otel.sink.shape import REQUESTS
+from entrenar_otel.sink.shape import parsing
 
-#: Parsed, it takes many times as much.
-MAX_JSON_BYTES = 4 << 20
+#: Parsed, it takes many times as much; so much at most, of two bytes an object of 300.
+MAX_JSON_BYTES, _MAX_OBJECTS = 4 << 20, 200_000
 _IDS = frozenset(
     ["traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"],
 )
@@ -26,17 +27,27 @@ def from_json(signal: Signal, text: bytes) -> bytes:
             Why.TOO_LARGE,
             f"{len(text):,} bytes of JSON, at most {MAX_JSON_BYTES:,} are taken at once: send protobuf",
         )
+    if (objects := text.count(b"{") + text.count(b"[")) > _MAX_OBJECTS:
+        raise Refusal(
+            Why.TOO_LARGE,
+            f"{objects:,} objects of JSON, at most {_MAX_OBJECTS:,} are taken at once: send protobuf",
+        )
     try:
-        parsed = json.loads(text)
-        if not isinstance(parsed, dict):
-            raise ValueError("expected an object")
-        _ids_to_base64(parsed)
-        message = json_format.ParseDict(parsed, REQUESTS[signal](), ignore_unknown_fields=True)
+        with parsing:
+            message = _parsed(text, REQUESTS[signal]())
     except (ValueError, TypeError, RecursionError, json_format.ParseError) as error:
         why = str(error)[:200] if not isinstance(error, RecursionError) else "it is nested too deep"
         raise Refusal(Why.INVALID, f"expected an {REQUESTS[signal].__name__} in OTLP's JSON: {why}") from None
     data: bytes = message.SerializeToString()
     return data
+
+
+def _parsed(text: bytes, message: Any) -> Any:
+    parsed = json.loads(text)
+    if not isinstance(parsed, dict):
+        raise ValueError("expected an object")
+    _ids_to_base64(parsed)
+    return json_format.ParseDict(parsed, message, ignore_unknown_fields=True)
 
 
 def _ids_to_base64(parsed: Any) -> None:

@@ -25,13 +25,19 @@ def _lines(receiver: Receiver, loop: RollLoop) -> Iterator[str]:
     yield from _family(
         "unstorable_total", "counter", "Acknowledged, and found to be none when it was stored."
     )
-    for kind, count in sorted(roller.refused.counts.copy().items()) if roller is not None else ():
+    for kind, count in sorted(roller.unstorable.counts.copy().items()) if roller is not None else ():
         yield f'entrenar_sink_unstorable_total{{kind="{kind}"}} {count}'
     for name, kind, text, value in (
         ("received_bytes_total", "counter", "Bytes acknowledged, decompressed.", receiver.received_bytes),
         ("refused_blocks_total", "counter", "Blocks of samples that are none.", receiver.refused_blocks),
         ("samples_total", "counter", "Values in the lake.", roller.samples if roller else 0),
         ("repeated_total", "counter", "Values that came again.", roller.repeated if roller else 0),
+        (
+            "foreign_rows_total",
+            "counter",
+            "Rows of clients that are no runs.",
+            roller.foreign_rows if roller else 0,
+        ),
         ("backlog_bytes", "gauge", "What waits to get into the lake.", receiver.backlog_bytes()),
         ("lag_seconds", "gauge", "How long the oldest of it has waited.", round(loop.lag_seconds(), 3)),
         (

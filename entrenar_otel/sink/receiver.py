@@ -14,14 +14,15 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from entrenar_otel.sink.refusal import Refusal, Why
+from entrenar_otel.sink.memory import Memory
+from entrenar_otel.sink.refusal import Refusal, Why, too_many
 from entrenar_otel.sink.request_log import RequestLog, Signal
-from entrenar_otel.sink.shape import look_at
+from entrenar_otel.sink.shape import NOTE_BYTES, look_at
 
 #: Of a request, decompressed.
 MAX_REQUEST_BYTES = 64 << 20
 #: Of all requests that are being received at a time: what the sink's memory is planned with.
-MAX_IN_FLIGHT_BYTES = 2 * MAX_REQUEST_BYTES
+MAX_IN_FLIGHT_BYTES = 96 << 20
 #: Past it nothing is taken until the lake has taken something.
 MAX_BACKLOG_BYTES = 8 << 30
 #: Left free on the disk, for what brings the backlog into the lake.
@@ -32,6 +33,8 @@ MAX_PROCESSES = 5_000
 SILENT_SECONDS = 300.0
 RETRY_SECONDS = 5
 _LOOK_SECONDS = 0.5
+#: What is smaller than that is taken even when memory is short.
+_SMALL_BYTES = 4 << 20
 
 RESPONSES: dict[Signal, type[Any]] = {
     Signal.LOGS: ExportLogsServiceResponse,
@@ -49,10 +52,13 @@ class Receiver:
         *,
         max_backlog_bytes: int = MAX_BACKLOG_BYTES,
         max_processes: int = MAX_PROCESSES,
+        memory: Memory | None = None,
     ) -> None:
         self._log, self._max_backlog_bytes = log, max_backlog_bytes
         self._lock = threading.Lock()
         self._in_flight_bytes = 0
+        #: Of the process; requests that arrive while it is short of it come one at a time.
+        self.memory = memory or Memory()
         self._backlog_bytes, self._free_bytes, self._looked_at = 0, 0, float("-inf")
         self._is_stopping = False
         self._max_processes = max_processes
@@ -92,7 +98,7 @@ class Receiver:
             )
             with self._lock:
                 self.refused_blocks += seen.refused_blocks
-        self._keep(signal, data)
+        self._keep(signal, data, len(data) + NOTE_BYTES * seen.notes)
         with self._lock:
             self.requests[signal] += 1
             self.received_bytes += len(data)
@@ -115,9 +121,9 @@ class Receiver:
                     )
             self._heard.update(dict.fromkeys(processes, now))
 
-    def _keep(self, signal: Signal, data: bytes) -> None:
+    def _keep(self, signal: Signal, data: bytes, weight: int) -> None:
         try:
-            self._log.append(signal, data)
+            self._log.append(signal, data, weight)
         except OSError as error:
             raise Refusal(
                 Why.STOPPING if self._is_stopping else Why.DISK,
@@ -125,11 +131,14 @@ class Receiver:
                 retry_seconds=RETRY_SECONDS,
             ) from None
 
-    def reserve(self, size: int) -> None:
-        """Take room for so many bytes of a request; `release` gives it back. Raises Refusal."""
+    def reserve(self, size: int, held: int = 0) -> None:
+        """Take room for so many bytes of a request that has `held`; `release` gives back. Raises Refusal."""
+        is_short = held + size > _SMALL_BYTES and self.memory.is_short
         with self._lock:
-            if self._in_flight_bytes + size > MAX_IN_FLIGHT_BYTES:
-                raise Refusal(Why.BUSY, "too many large requests at a time", retry_seconds=1)
+            if self._in_flight_bytes + size > MAX_IN_FLIGHT_BYTES or (
+                is_short and self._in_flight_bytes > held
+            ):
+                raise too_many()
             self._in_flight_bytes += size
 
     def release(self, size: int) -> None:

@@ -52,3 +52,8 @@ class Refusal(Exception):
             detail.Pack(RetryInfo(retry_delay=Duration(seconds=self.retry_seconds)))
             details.append(detail)
         return Status(code=self.why.code, message=str(self), details=details)
+
+
+def too_many() -> Refusal:
+    """What a request is told for which there is no room now."""
+    return Refusal(Why.BUSY, "too many large requests at a time", retry_seconds=1)

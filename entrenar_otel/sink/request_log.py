@@ -33,7 +33,7 @@ from entrenar_otel.errors import LakeError
 from entrenar_otel.lake.store.storage import sync_folder
 from entrenar_otel.recording.plain_file import open_plain
 
-#: A file of this size is closed, and the next one begun.
+#: A file whose requests weigh so much is closed, and the next one begun: it is stored at once, in memory.
 FILE_BYTES = 64 << 20
 _MAGIC, _MARK_BYTES = b"ENTRREQ1", 8
 _HEAD_BYTES = len(_MAGIC) + _MARK_BYTES
@@ -91,18 +91,24 @@ class RequestLog:
             raise
         self._prepare()
 
-    def append(self, signal: Signal, data: bytes) -> None:
-        """Keep a request; it is durable on return. Threads that wait share one sync. Raises OSError."""
+    def append(self, signal: Signal, data: bytes, weight: int = 0) -> None:
+        """Keep a request; it is durable on return. Threads that wait share one sync. Raises OSError.
+
+        `weight` is what it takes in memory when it is stored, in bytes: its size at least.
+        """
         rest = _REST.pack(signal, time.time_ns())
         checksum = zlib.crc32(data, zlib.crc32(rest))
         head = _LENGTH.pack(len(data), checksum) + rest
+        weight = max(weight, len(data))
         with contextlib.ExitStack() as then, self._lock:
             if self._lock_fd is None:
                 raise OSError(errno.ESHUTDOWN, "the sink is stopping")
-            if self._file.is_broken or self._file.length > self._file_bytes:
+            is_full = self._file.weight and self._file.weight + weight > self._file_bytes
+            if self._file.is_broken or is_full:
                 then.callback(self._next_file().close)
             file = self._file
             end = file.write(head, data)
+            file.weight += weight
         file.sync(end)
 
     def rotate(self) -> Path | None:
@@ -170,7 +176,7 @@ class _File:
     def __init__(self, folder: Path, number: int) -> None:
         self.number, self.path = number, folder / f"requests-{number:06d}.log"
         self.mark = secrets.token_bytes(_MARK_BYTES)
-        self.is_broken = False
+        self.is_broken, self.weight = False, 0
         self._sync_lock = threading.Lock()
         self.length = self._durable = _HEAD_BYTES
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

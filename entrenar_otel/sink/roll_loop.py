@@ -13,6 +13,7 @@ from typing import Protocol
 from entrenar_otel.console import logger
 from entrenar_otel.errors import EntrenarError, guard
 from entrenar_otel.sink.decoding.unstorable import Unstorable
+from entrenar_otel.sink.memory import give_back
 from entrenar_otel.sink.request_log import RequestLog
 
 #: From receipt to the beginning of a roll, at most.
@@ -28,8 +29,10 @@ class Rolling(Protocol):
     #: Values of metrics in the lake, and those that came again.
     samples: int
     repeated: int
+    #: Rows of clients that are no runs.
+    foreign_rows: int
     #: What was acknowledged and could not be stored.
-    refused: Unstorable
+    unstorable: Unstorable
 
     def roll(self, path: Path) -> None:
         """Put a file's rows into the lake. Raises OSError, LakeError, sqlite3.Error: to be tried again."""
@@ -52,7 +55,10 @@ class RollLoop:
         lake: str,
         roll_seconds: float = ROLL_SECONDS,
         retry_seconds: float = _RETRY_SECONDS,
+        may_write: Callable[[], None] = lambda: None,
     ) -> None:
+        """`may_write` raises LakeError, OSError while the lake is not ours to write."""
+        self._may_write = may_write
         self._log, self._open_roller, self._lake = log, open_roller, lake
         self._roll_seconds, self._retry_seconds = roll_seconds, retry_seconds
         self._thread = threading.Thread(target=self._run, name="entrenar-sink-roll", daemon=True)
@@ -101,6 +107,7 @@ class RollLoop:
     def _round(self, begun: float) -> bool:
         """Roll all that is closed; False where that failed."""
         try:
+            self._may_write()
             if self.roller is None:
                 self.roller = self._open_roller()
             with contextlib.suppress(OSError):  # a full disk; what is closed already makes room
@@ -117,6 +124,7 @@ class RollLoop:
             with contextlib.suppress(Exception), guard("the sink", "it is tried again"):
                 raise
             return False
+        give_back()
         if is_whole:
             self._rolled_at = begun
         if self.problem:

@@ -34,7 +34,7 @@ from entrenar_otel.sink.storing.fresh import fresh
 from entrenar_otel.sink.storing.processes import MAX_GOING, Processes, TooMany
 from entrenar_otel.sink.storing.recall import (
     bitmaps_of,
-    content_of,
+    contents_of,
     event_digest,
     is_pruned,
     part_of,
@@ -71,9 +71,11 @@ class Roller:
         self._processes = Processes(storage, self._database, max_going)
         self._watch = Watch(storage, self._database, self._processes, clock_ns, silent_seconds)
         #: What could not be stored.
-        self.refused = Unstorable()
+        self.unstorable = Unstorable()
         #: Values of metrics in the lake, and those that came again.
         self.samples = self.repeated = 0
+        #: Rows of clients that are no runs.
+        self.foreign_rows = 0
         #: Points of metrics that are aggregated from samples which the lake has.
         self.left_out = 0
         self._path = Path()  # what is being rolled
@@ -94,25 +96,29 @@ class Roller:
         self._failing.discard(path)
 
     def _roll(self, path: Path, number: int) -> None:
-        arrived = Arrived(self.refused.again(), self._database.has_request)
-        for request in read_requests(path):
-            arrived.add(request)
-        stored = 0
+        arrived, stored = self._read(path), 0
         with self._database.transaction():
             for come in arrived:
                 try:
-                    stored += self._store(come, number, arrived.refused)
+                    stored += self._store(come, number, arrived.unstorable)
                 except TooMany as error:
-                    arrived.refused.add("runs", str(error), come.process)
+                    arrived.unstorable.add("runs", str(error), come.process)
                 except _ODD as error:  # a mistake of ours: the others are stored
-                    arrived.refused.add("processes", type(error).__name__, come.process)
+                    arrived.unstorable.add("processes", type(error).__name__, come.process)
                     self._keep(come.process, error)
-            left_out = self._store_foreign(arrived, number)
+            foreign_rows, left_out = self._store_foreign(arrived, number)
             self._database.set_rolled(number)
+        self.foreign_rows += foreign_rows
         self.left_out += left_out
-        self.refused.counts.update(arrived.refused.counts)
+        self.unstorable.counts.update(arrived.unstorable.counts)
         self.samples += stored
         self.repeated += arrived.samples - stored
+
+    def _read(self, path: Path) -> Arrived:
+        arrived = Arrived(self.unstorable.again(), self._database.has_request)
+        for request in read_requests(path):
+            arrived.add(request)
+        return arrived
 
     def settle(self) -> None:
         """What has time: to be called every few seconds while no closed file waits. Raises as `roll` does."""
@@ -134,9 +140,12 @@ class Roller:
             printable_line(str(of)), type(error).__name__, error, kept, trace=True,
         )  # fmt: skip
 
-    def _store_foreign(self, arrived: Arrived, number: int) -> int:
-        """Store what came from others, and aggregates of runs without samples; returns what is left out."""
-        left_out = 0
+    def _store_foreign(self, arrived: Arrived, number: int) -> tuple[int, int]:
+        """Store what came from others, and aggregates of runs without samples.
+
+        Returns how many rows, and how many are left out.
+        """
+        rows = left_out = 0
         for (run_id, process), foreign in arrived.foreign.items():
             samples = foreign.samples(number * MAX_ROWS)
             if process is not None:
@@ -145,39 +154,40 @@ class Roller:
                     left_out += samples.n_values
                     continue
             day, stem = records.moment(foreign.first_ns).strftime("%Y-%m-%d"), foreign_stem(process)
-            for table, schema, batches in foreign.tables(Owner(run_id, 1, 0), samples):
+            for table, schema, batches in foreign.tables(samples):
                 name = file_name(f"{FOREIGN}/{table}", day, run_id, stem, number)
-                self._write(name, schema, batches, arrived.refused, (run_id,))
+                self._write(name, schema, batches, arrived.unstorable, (run_id,))
             self._database.add_foreign(day, run_id, stem)
+            rows += samples.n_values + foreign.notes
         self._database.add_requests(arrived.digests, number, REMEMBERED_FILES)
-        return left_out
+        return rows, left_out
 
     def _write(
         self,
         name: str,
         schema: pa.Schema,
         batches: Iterable[pa.RecordBatch],
-        refused: Unstorable,
+        unstorable: Unstorable,
         of: tuple[object, ...],
     ) -> None:
         try:
             self._storage.write(name, schema, batches)
         except _ODD as error:
-            refused.add("rows", str(error), of)
+            unstorable.add("rows", str(error), of)
             self._keep(of, error)
 
     # -- one process ------------------------------------------------------------------------------
 
-    def _store(self, come: FromProcess, number: int, refused: Unstorable) -> int:
+    def _store(self, come: FromProcess, number: int, unstorable: Unstorable) -> int:
         known = self._processes.of(come, number)
-        samples = Samples([*self._blocks(come, known, refused), *self._wide(come, known, refused)])
+        samples = Samples([*self._blocks(come, known, unstorable), *self._wide(come, known, unstorable)])
         events, digests = self._events(come, known)
         spans, later = self._spans(come, known)
         journal = Journal(events, [document for _, document in spans], [], 0)
         owner = Owner(come.process.run_id, known.attempt, come.process.rank)
         for table, schema, batches in tables_of(journal, samples, owner):
             name = file_name(table, known.day, owner.run_id, known.stem, number)
-            self._write(name, schema, batches, refused, come.process)
+            self._write(name, schema, batches, unstorable, come.process)
             known.is_settled = False
         known.files += bool(len(samples) or events or spans)
         replace_spans(self._storage, known, owner, ((number, span) for _, number, span in later))
@@ -188,29 +198,29 @@ class Roller:
         self._database.add_spans(known.id, ((digest, span["end_ns"], at) for digest, at, span in later))
         return samples.n_values
 
-    def _blocks(self, come: FromProcess, known: KnownProcess, refused: Unstorable) -> list[Block]:
+    def _blocks(self, come: FromProcess, known: KnownProcess, unstorable: Unstorable) -> list[Block]:
         rows = fresh(come.blocks, known.seqs)
         if len(known.seqs) <= MAX_STRETCHES:
             return rows
         for block in rows:
             known.seqs.remove_numbers(block.seq)
-        refused.add(_SAMPLES, f"more than {MAX_STRETCHES:,} gaps", come.process, sum(map(len, rows)))
+        unstorable.add(_SAMPLES, f"more than {MAX_STRETCHES:,} gaps", come.process, sum(map(len, rows)))
         return []
 
-    def _wide(self, come: FromProcess, known: KnownProcess, refused: Unstorable) -> list[Block]:
+    def _wide(self, come: FromProcess, known: KnownProcess, unstorable: Unstorable) -> list[Block]:
         by_part: dict[str, list[Block]] = {}
         for block in () if is_pruned(known) else come.wide.blocks():
             by_part.setdefault(part_of(block.series[0].tags), []).append(block)
         rows: list[Block] = []
         for part, blocks in by_part.items():
             if not self._database.has_part(known.id, part, MAX_PARTS):
-                refused.add(_SAMPLES, f"more than {MAX_PARTS:,} sets of tags", come.process)
+                unstorable.add(_SAMPLES, f"more than {MAX_PARTS:,} sets of tags", come.process)
                 continue
             bitmaps = bitmaps_of(self._database, known, part)
             try:
                 rows += fresh(blocks, bitmaps)
             except Scattered as error:
-                refused.add(_SAMPLES, str(error), come.process, sum(map(len, blocks)))
+                unstorable.add(_SAMPLES, str(error), come.process, sum(map(len, blocks)))
                 continue
             self._database.put_chunks(known.id, part, bitmaps.changed())
         return rows
@@ -219,11 +229,15 @@ class Roller:
         """The events that are not stored yet, and what they will be known by."""
         rows: list[Document] = []
         digests: set[bytes] = set()
+        is_recalled = known.recall is Recall.DONE
+        unnamed = [document for identity, document in come.events if is_recalled or not identity]
+        contents = iter(contents_of(unnamed))
         for identity, document in come.events:
-            digest = event_digest(identity) if identity else content_of(document)
+            content = next(contents) if is_recalled or not identity else b""
+            digest = event_digest(identity) if identity else content
             if digest in digests or self._database.has_event(known.id, digest):
                 continue
-            if known.recall is Recall.DONE and self._database.has_event(known.id, content_of(document)):
+            if is_recalled and self._database.has_event(known.id, content):
                 continue
             digests.add(digest)
             rows.append(document)

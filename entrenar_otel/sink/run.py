@@ -8,11 +8,13 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from entrenar_processors.counts import counted
 
 from entrenar_otel.console import say
 from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.sink import memory
 from entrenar_otel.sink.roll_loop import Rolling
 from entrenar_otel.sink.service import Sink, SinkSettings
 
@@ -34,6 +36,7 @@ def run_sink(storage: Storage, settings: SinkSettings) -> None:
         signal.signal(number, signal.SIG_DFL)
 
     sys.setswitchinterval(_SWITCH_SECONDS)
+    memory.set_up()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         sink = Sink(storage, settings, open_roller=_open_roller)
@@ -55,30 +58,40 @@ def _open_roller(storage: Storage, state: Path) -> Rolling:
     return Roller(storage, state)
 
 
+class _Count(NamedTuple):
+    """What arrived, and what became of it."""
+
+    requests: int
+    values: int
+    others: int
+
+    @classmethod
+    def of(cls, sink: Sink) -> _Count:
+        """Since the sink began."""
+        roller = sink.loop.roller
+        requests = sink.receiver.requests.total()
+        return cls(requests, *((roller.samples, roller.foreign_rows) if roller is not None else (0, 0)))
+
+    def __str__(self) -> str:
+        others = f" and {counted(self.others, 'row')} of clients that are no runs" if self.others else ""
+        return f"{counted(self.requests, 'request')} received, {counted(self.values, 'value')}{others} stored"
+
+
 class _Progress:
     """Says now and then what arrived; nothing where nothing did."""
 
     def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._samples = self._requests = 0
+        self._sink, self._told = sink, _Count(0, 0, 0)
         self._due = time.monotonic() + _FIRST_SECONDS
 
     def look(self) -> None:
-        requests, samples = self._counts()
-        if time.monotonic() < self._due or (requests, samples) == (self._requests, self._samples):
+        now = _Count.of(self._sink)
+        if time.monotonic() < self._due or now == self._told:
             return
         self._due = time.monotonic() + _REPORT_SECONDS
-        waiting = self._sink.receiver.backlog_bytes()
-        say(
-            f"{counted(requests - self._requests, 'request')} received, "
-            f"{counted(samples - self._samples, 'value')} stored, {waiting:,} bytes wait"
-        )
-        self._requests, self._samples = requests, samples
+        since = _Count(*(new - old for new, old in zip(now, self._told, strict=True)))
+        say(f"{since}, {self._sink.receiver.backlog_bytes():,} bytes wait")
+        self._told = now
 
     def total(self) -> None:
-        requests, samples = self._counts()
-        say(f"{counted(requests, 'request')} received in all, {counted(samples, 'value')} stored")
-
-    def _counts(self) -> tuple[int, int]:
-        roller = self._sink.loop.roller
-        return self._sink.receiver.requests.total(), roller.samples if roller is not None else 0
+        say(f"in all, {_Count.of(self._sink)}")

@@ -23,6 +23,7 @@ from entrenar_otel.sink.own_metrics import page
 from entrenar_otel.sink.receiver import MAX_BACKLOG_BYTES, Receiver
 from entrenar_otel.sink.request_log import RequestLog
 from entrenar_otel.sink.roll_loop import ROLL_SECONDS, Rolling, RollLoop
+from entrenar_otel.sink.tenure import Tenure
 from entrenar_otel.web.bounded_server import tls_context
 
 #: What the end takes at most: for requests in progress, and for the last roll.
@@ -79,7 +80,7 @@ class Sink:
         *,
         open_roller: Callable[[Storage, Path], Rolling],
     ) -> None:
-        """Raises ConfigError, LakeError where the lake is not a sink's, OSError."""
+        """Raises ConfigError, LakeError where the lake is not a sink's or another's, OSError."""
         settings.check()
         self._settings, self._storage = settings, storage
         context, certificate = _tls(settings)
@@ -87,17 +88,21 @@ class Sink:
             mark_for_sink(storage)
         self.state = settings.state or default_state(storage.url)
         self.log = RequestLog(self.state)
+        self.tenure = Tenure(storage, self.state)
         self.receiver = Receiver(self.log, max_backlog_bytes=settings.max_backlog_bytes)
         self.loop = RollLoop(
             self.log,
             partial(_open_marked, open_roller, storage, self.state),
             lake=storage.url,
             roll_seconds=settings.roll_seconds,
+            may_write=self.tenure.keep,
         )
         token = settings.token.encode()
         self.grpc: GrpcServer | None = None
         self.http: HttpServer | None = None
         try:
+            with contextlib.suppress(OSError):
+                self.tenure.take()
             if settings.http is not None:
                 self.http = HttpServer(
                     self.receiver,
@@ -147,6 +152,7 @@ class Sink:
         self._close()
 
     def _close(self) -> None:
+        self.tenure.release()
         if self.http is not None:
             with contextlib.suppress(OSError):
                 self.http.server_close()

@@ -95,17 +95,22 @@ def train() -> Iterator[Callable[..., Trainer]]:
 
 
 @pytest.fixture
-def command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`command(*arguments)`: entrenar-otel as a process of its own."""
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`command(*arguments)`: entrenar-otel in this process, which is another than the training's."""
+    from entrenar_otel.cli.main import main
 
-    def call(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "entrenar_otel.cli.main", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=os.environ | {"ENTRENAR_LAKE": os.path.abspath("lake")},
-            **options,
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setenv("ENTRENAR_LAKE", os.path.abspath("lake"))
+            patch.setattr(sys, "argv", ["entrenar-otel", *arguments])
+            with pytest.raises(SystemExit) as exit_:
+                main()
+        code = exit_.value.code
+        return subprocess.CompletedProcess(
+            arguments, code if isinstance(code, int) else 0, *capsys.readouterr()
         )
 
     return call

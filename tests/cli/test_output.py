@@ -131,6 +131,20 @@ def test_errors_where_stderr_is_gone(monkeypatch: pytest.MonkeyPatch, capsys: An
     assert capsys.readouterr() == ("", "")
 
 
+#: Each command in a process and a stdout of its own, of one that has imported what they need; NUL after each.
+EACH_IN_A_FORK = """
+import json, os, sys
+import duckdb, pandas, pyarrow.dataset
+from entrenar_otel.cli.main import main
+for arguments in json.loads(sys.argv[1]):
+    if not (child := os.fork()):
+        sys.argv[1:] = arguments
+        main()
+    assert os.waitpid(child, 0)[1] == 0, arguments
+    os.write(1, b"\\0")
+"""
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
 def test_a_terminal_of_any_encoding(encoding: str) -> None:
     """Tables get other signs, and the exit code says what it always says; for machines it is UTF-8."""
@@ -141,19 +155,17 @@ def test_a_terminal_of_any_encoding(encoding: str) -> None:
     with Monitor("модель", lake="lake", quiet=True) as monitor:
         monitor.log({"损失": 1.0})
 
-    def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "entrenar_otel.cli.main", *arguments, "--lake", "lake"],
-            env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
-            capture_output=True,
-        )
-        assert (done.returncode, done.stderr) == (0, b"")
-        is_machine = "csv" in arguments or "--json" in arguments or "junit" in arguments
-        return done.stdout.decode("utf-8" if is_machine else encoding)
-
-    mark = "✓ passed" if encoding == "utf-8" else "+ passed"
-    assert mark in run("ci")
-    assert ("модель" if encoding == "utf-8" else r"\u043c\u043e\u0434\u0435\u043b\u044c") in run("ls")
-    assert json.loads(run("ls", "--json"))[0]["run_id"] == "модель"
-    assert "损失" in run("export", "-f", "csv")
-    assert 'value="модель"' in run("ci", "-f", "junit")
+    calls = [("ci",), ("ls",), ("ls", "--json"), ("export", "-f", "csv"), ("ci", "-f", "junit")]
+    done = subprocess.run(
+        [sys.executable, "-c", EACH_IN_A_FORK, json.dumps(calls)],
+        env={**os.environ, "ENTRENAR_LAKE": "lake", "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    ci, ls, as_json, as_csv, junit = done.stdout.split(b"\0")[:-1]
+    assert ("✓ passed" if encoding == "utf-8" else "+ passed") in ci.decode(encoding)
+    name = "модель" if encoding == "utf-8" else r"\u043c\u043e\u0434\u0435\u043b\u044c"
+    assert name in ls.decode(encoding)
+    assert json.loads(as_json.decode())[0]["run_id"] == "модель"
+    assert "损失" in as_csv.decode()
+    assert 'value="модель"' in junit.decode()

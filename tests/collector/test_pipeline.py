@@ -8,17 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from benchmarks.otlp_kills import Sink, value_of
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.sink.request_log import Signal
-from tests.sink.conftest import export
-from tests.sink.wire import logs, started
 
-from .process import Collector, free_port
+from .process import Collector
 
 SQL = (
     "SELECT * REPLACE (hash(value) AS value) FROM metrics ORDER BY ALL",
@@ -103,53 +99,3 @@ def test_wide_events_by_one_collector(
     )
     all_is_there(Lake(tmp_path / "near"), Lake(tmp_path / "sink-lake", tmp_path / "none"), wait_until)
     prometheus_has_it(one)
-
-
-def test_with_tls_and_tokens(
-    make_collector: Callable[..., Collector],
-    certificate: tuple[Path, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    wait_until: Callable[..., None],
-) -> None:
-    """On the whole way; who has a wrong token or none is refused, by the gateway as by the sink."""
-    cert, key = map(str, certificate)
-    tls = {"ENTRENAR_SINK_CERTFILE": cert, "ENTRENAR_SINK_KEYFILE": key, "ENTRENAR_SINK_TOKEN": "of-the-sink"}
-    for name, value in tls.items():
-        monkeypatch.setenv(name, value)
-    sink = Sink(tmp_path)
-    sink.port = free_port()
-    sink.start()
-    for name in tls:
-        monkeypatch.delenv(name)
-    try:
-        gateway = make_collector(
-            "gateway",
-            *("gateway.yaml", "gateway-secured.yaml"),
-            COLLECTOR_CERT_FILE=cert,
-            COLLECTOR_KEY_FILE=key,
-            COLLECTOR_TOKEN="of-the-gateway",
-            SINK_TOKEN="of-the-sink",
-            SINK_CA_FILE=cert,
-            SINK_ENDPOINT=f"https://127.0.0.1:{sink.port}",
-        ).start()
-        agent = make_collector(
-            "agent",
-            *("agent.yaml", "agent-secured.yaml"),
-            GATEWAY_ENDPOINT=f"https://{gateway.address}",
-            GATEWAY_CA_FILE=cert,
-        )
-        refused = "otelcol_exporter_send_failed_log_records_total"
-        with grpc.insecure_channel(agent.address) as channel:
-            agent.start(GATEWAY_TOKEN="wrong")
-            with pytest.raises(grpc.RpcError, match=r"(?i)unauthenticated"):
-                export(channel, Signal.LOGS, logs([started()]))
-            assert agent.own_metric(refused) == 1
-            agent.end()
-            agent.start(GATEWAY_TOKEN="of-the-gateway")
-        train(tmp_path / "near", agent.endpoint, monkeypatch, ENTRENAR_OTLP_SAMPLES="blocks")
-        all_is_there(Lake(tmp_path / "near"), Lake(tmp_path / "sink-lake", tmp_path / "none"), wait_until)
-        with grpc.insecure_channel(gateway.address) as channel, pytest.raises(grpc.RpcError):
-            export(channel, Signal.LOGS, logs([started()]))  # without TLS
-    finally:
-        sink.end()

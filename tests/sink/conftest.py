@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from entrenar_otel.lake import Lake
 from entrenar_otel.sink.grpc_server import GrpcServer
 from entrenar_otel.sink.http_server import HttpServer
+from entrenar_otel.sink.memory import Memory
 from entrenar_otel.sink.receiver import Receiver
 from entrenar_otel.sink.request_log import RequestLog, Signal, read_requests
 from entrenar_otel.sink.roller import Roller
@@ -37,7 +38,7 @@ def log(tmp_path: Any) -> Any:
 
 @pytest.fixture
 def receiver(log: Any) -> Any:
-    return Receiver(log)
+    return Receiver(log, memory=Memory(1 << 40, 1 << 40))  # that of all tests before is no matter here
 
 
 @pytest.fixture

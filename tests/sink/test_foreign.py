@@ -161,7 +161,7 @@ def test_what_is_no_metric_is_refused_and_the_rest_stored(
         )
     )
     assert list(named(lake)) == [("right",)]
-    assert roller.refused.counts == {"metrics": 2}
+    assert roller.unstorable.counts == {"metrics": 2}
     assert "no run" not in caplog.text
 
 

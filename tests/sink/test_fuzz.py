@@ -26,12 +26,12 @@ def test_damaged_requests_are_refused_or_stored_and_never_raise(fuzz: Any, caplo
     caplog.set_level("CRITICAL")
     fuzz.run(3_000)
     assert fuzz.rows > 1_000
-    assert fuzz.refused["records of samples"] > 100
-    assert fuzz.refused["requests"] > 100
+    assert fuzz.unstorable["records of samples"] > 100
+    assert fuzz.unstorable["requests"] > 100
 
 
 def test_the_seeds_are_whole(fuzz: Any) -> None:
     for signal, data in SEEDS:
         fuzz.take(signal, data)
-    assert not fuzz.refused
+    assert not fuzz.unstorable
     assert fuzz.rows > 30

@@ -14,6 +14,7 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
 from entrenar_otel.errors import failures
+from entrenar_otel.sink import arrivals
 from entrenar_otel.sink.grpc_server import REQUESTS, GrpcServer
 from entrenar_otel.sink.receiver import Receiver
 from entrenar_otel.sink.request_log import Signal
@@ -124,8 +125,12 @@ def test_another_method_is_unimplemented(channel: Any) -> None:
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_clients_that_send_nothing_are_cut_and_the_others_served(receiver: Any, log: Any) -> Any:
-    server = GrpcServer(receiver, "127.0.0.1:0", request_seconds=0.5)
+def test_clients_that_send_nothing_are_cut_and_the_others_served(
+    receiver: Any, log: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(arrivals, "_SURE_SECONDS", 60.0)  # nobody makes room before
+    monkeypatch.setattr(arrivals, "_WAIT_SECONDS", 60.0)
+    server = GrpcServer(receiver, "127.0.0.1:0", request_seconds=0.1)
     gate = threading.Event()
 
     def nothing() -> Any:
@@ -137,11 +142,32 @@ def test_clients_that_send_nothing_are_cut_and_the_others_served(receiver: Any, 
         silent = [stub.future(nothing(), timeout=60) for _ in range(REQUESTS)]
         export(channel, Signal.LOGS, DATA)
         how = {(call.code(), call.details()) for call in silent}
-        assert {code for code, _ in how} == {grpc.StatusCode.CANCELLED}, how
+        assert how == {(grpc.StatusCode.DEADLINE_EXCEEDED, "the request took more than 0.1 s to arrive")}
         gate.set()
     server.stop(0)
     assert kept(log) == [(Signal.LOGS, DATA)]
     assert receiver.refused["slow"] == REQUESTS
+
+
+def test_clients_that_are_slow_make_room_for_others(receiver: Any, log: Any) -> None:
+    """They are told to come again; what has arrived in full waits no longer than that takes."""
+    server = GrpcServer(receiver, "127.0.0.1:0")
+    gate = threading.Event()
+
+    def half() -> Any:
+        gate.wait(60)
+        yield from ()
+
+    with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:
+        stub = channel.stream_unary(METHODS[Signal.LOGS])
+        slow = [stub.future(half(), timeout=60) for _ in range(arrivals.PLACES + 2)]
+        export(channel, Signal.LOGS, DATA)
+        assert slow[0].code() is grpc.StatusCode.UNAVAILABLE
+        assert "grpc-status-details-bin" in dict(slow[0].trailing_metadata())
+        gate.set()
+    server.stop(0)
+    assert kept(log) == [(Signal.LOGS, DATA)]
+    assert receiver.refused["slow"] == 0
 
 
 def test_a_token(receiver: Any, log: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import zlib
 from typing import Any
 
@@ -225,3 +226,47 @@ def test_blocks_that_are_none_are_answered_with_their_number_and_why(
         "expected a block of version 1, got 2: a later sink reads it",
     )
     assert len(kept(log)) == 1
+
+
+@pytest.mark.parametrize("length", ["+5", "0x5", "1_0", "-5", " ", "f" * 17])
+def test_a_chunk_whose_length_is_none(http_server: Any, log: Any, length: str) -> None:
+    answer = raw(http_server, f"Transfer-Encoding: chunked\r\n\r\n{length}\r\nhello\r\n0\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert b"a chunk without a valid length" in answer
+    assert kept(log) == []
+
+
+@pytest.mark.parametrize(
+    ("length", "status"), [("0" * 25 + "5", 413), ("9" * 4000, 413), ("+5", 400), ("", 400), ("\u0665", 400)]
+)
+def test_a_length_that_lies(http_server: Any, log: Any, length: str, status: int) -> None:
+    answer = raw(http_server, f"Content-Length: {length}\r\n\r\nhello".encode())
+    assert answer.startswith(f"HTTP/1.0 {status} ".encode())
+    assert kept(log) == []
+
+
+def raw(http_server: Any, rest: bytes) -> bytes:
+    """The answer to a POST with these further headers and this body."""
+    with socket.create_connection(("127.0.0.1", http_server.port), timeout=60) as connection:
+        connection.sendall(b"POST /v1/logs HTTP/1.1\r\nContent-Type: application/x-protobuf\r\n" + rest)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+        return answer
+
+
+def test_a_gzip_of_very_many_members_is_refused(post: Any, log: Any) -> None:
+    """Each costs its reader time, and none has anything in it."""
+    answer = post(gzip.compress(b"") * 2_000, Content_Encoding="gzip")
+    assert answer.status_code == 400
+    assert "more than 1,000 members" in status_of(answer).message
+    assert kept(log) == []
+
+
+def test_json_of_very_many_objects_is_refused(post: Any, log: Any) -> None:
+    text = '{"resourceLogs":[{"scopeLogs":[{"logRecords":[' + "{}," * 300_000 + "{}]}]}]}"
+    answer = post(text, content_type="application/json")
+    assert answer.status_code == 413
+    assert "objects of JSON, at most 200,000 are taken at once: send protobuf" in answer.json()["message"]
+    assert kept(log) == []

@@ -199,4 +199,4 @@ def test_sets_of_tags_that_take_turns_are_stored_whole(
     receive(logs(turns))
     answer = lake.query("SELECT tags['net'] AS net, count(*) AS n FROM metrics GROUP BY 1 ORDER BY 1")
     assert [tuple(row.values()) for row in answer.to_pylist()] == [("d", 100), ("g", 100)]
-    assert not roller.refused.counts
+    assert not roller.unstorable.counts

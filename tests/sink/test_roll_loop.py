@@ -16,12 +16,12 @@ from entrenar_otel.sink.roll_loop import RollLoop
 class Keeper:
     """Keeps what it is to roll; raises what `problem` returns for it."""
 
-    samples = repeated = 0
+    samples = repeated = foreign_rows = 0
 
     def __init__(self) -> None:
         self.data: list[Any]
         self.data, self.settled, self.is_closed = [], 0, False
-        self.refused = Unstorable()
+        self.unstorable = Unstorable()
         self.problem = lambda data: None
 
     def roll(self, path: Any) -> None:
@@ -79,7 +79,7 @@ def test_a_full_file_is_rolled_at_once(log: Any, keeper: Any) -> None:
     loop = RollLoop(log, lambda: keeper, lake="the lake", roll_seconds=3600)
     loop.start()
     until(lambda: keeper.settled)
-    log._file_bytes = 10
+    log._file_bytes = 1
     log.append(Signal.LOGS, b"1")
     log.append(Signal.LOGS, b"2")
     until(lambda: keeper.data)

@@ -182,7 +182,7 @@ def test_what_is_no_run_id_is_refused_and_said(lake: Any, receive: Any, roller: 
     for odd in ("", "x" * 1025):
         receive(logs(steps(0, 3), resource(odd)))
     receive(logs(steps(0, 3), resource() | {"training.run.id": 7}), logs(steps(0, 3), resource(rank=-1)))
-    assert roller.refused.counts == {"resources": 4}
+    assert roller.unstorable.counts == {"resources": 4}
     assert lake.runs() == []
     assert "training.run.id is no text of 1 to 1,024 characters" in caplog.text
 
@@ -196,7 +196,7 @@ def test_a_wrong_record_is_refused_and_the_others_stored(
     assert [row["seq"] for row in lake.query("SELECT DISTINCT seq FROM metrics ORDER BY 1").to_pylist()] == [
         *range(5), *range(10, 15),
     ]  # fmt: skip
-    assert roller.refused.counts == {"records of samples": 1}
+    assert roller.unstorable.counts == {"records of samples": 1}
     assert "('r', 0, 'p')" in caplog.text
 
 
@@ -205,7 +205,7 @@ def test_more_runs_than_a_sink_takes_are_refused(lake: Any, tmp_path: Any, caplo
     roller.roll(log_file(tmp_path / "state", *(logs(steps(0, 1), resource(f"r{i}")) for i in range(3))))
     roller.close()
     assert sorted(record.run_id for record in lake.runs()) == ["r0", "r1"]
-    assert roller.refused.counts == {"runs": 1}
+    assert roller.unstorable.counts == {"runs": 1}
     assert "2 processes are recording already" in caplog.text
 
 

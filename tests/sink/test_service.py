@@ -25,10 +25,10 @@ LOGS = {"Content-Type": "application/x-protobuf"}
 def make(tmp_path: Any) -> Any:
     made = []
 
-    def make(keeper: Any = None, **settings: Any) -> Any:
+    def make(keeper: Any = None, *, lake: str = "lake", **settings: Any) -> Any:
         settings = {"grpc": ANY, "http": ANY, "state": tmp_path / "state", "roll_seconds": 0.05} | settings
         sink = Sink(
-            open_storage(tmp_path / "lake"),
+            open_storage(tmp_path / lake),
             SinkSettings(**settings),
             open_roller=lambda *_: keeper or Keeper(),
         )
@@ -42,7 +42,7 @@ def make(tmp_path: Any) -> Any:
 
 def test_it_listens_stores_and_says_so(make: Any, tmp_path: Any) -> None:
     keeper = Keeper()
-    keeper.refused.counts["blocks"] = 3
+    keeper.unstorable.counts["blocks"] = 3
     sink = make(keeper)
     line = sink.start()
     assert line.startswith("listening for OTLP, gRPC on 127.0.0.1:")
@@ -76,6 +76,7 @@ def test_it_listens_stores_and_says_so(make: Any, tmp_path: Any) -> None:
         ("entrenar_sink_refused_blocks_total",): 1,
         ("entrenar_sink_samples_total",): 0,
         ("entrenar_sink_repeated_total",): 0,
+        ("entrenar_sink_foreign_rows_total",): 0,
         ("entrenar_sink_lake_available",): 1,
     }
 
@@ -98,6 +99,8 @@ def test_a_lake_of_runs_is_refused_and_a_state_folder_in_use(make: Any, tmp_path
     make()
     with pytest.raises(LakeError, match="another sink uses"):
         make()
+    with pytest.raises(LakeError, match=r"another sink writes .*/lake \(process"):
+        make(state=tmp_path / "another")
     open_storage(tmp_path / "other").write_bytes("runs/day=2026-11-29/run=r/x.parquet", b"")
     with pytest.raises(LakeError, match="is written by runs themselves"):
         Sink(
@@ -112,8 +115,8 @@ def test_a_port_that_is_taken_is_named(make: Any, tmp_path: Any) -> None:
     sink.start()
     taken = Address("127.0.0.1", sink.http.port)
     with pytest.raises(ConfigError, match="for HTTP"):
-        make(http=taken, state=tmp_path / "second")
-    other = make(grpc=taken, state=tmp_path / "third")
+        make(http=taken, state=tmp_path / "second", lake="second-lake")
+    other = make(grpc=taken, state=tmp_path / "third", lake="third-lake")
     with pytest.raises(ConfigError, match=r"cannot listen on 127.0.0.1:\d+ for gRPC: .*--grpc HOST:PORT"):
         other.start()
 

@@ -42,12 +42,12 @@ class Envelope:
             for name in (names.EVENTS_SCOPE, blocks.SCOPE)
         }
 
-    def request(self, events: Sequence[Parts], samples: Sequence[Parts]) -> bytes:
-        """A request with these records, events first."""
+    def request(self, events: Sequence[Parts], samples: Sequence[Parts], wide: Parts | None = None) -> bytes:
+        """A request with these records, events first; `wide` are records of samples as fields already."""
         scopes: Parts = []
-        for name, records in ((names.EVENTS_SCOPE, events), (blocks.SCOPE, samples)):
-            if records:
-                fields = [part for record in records for part in _field(_LOG_RECORDS, record)]
+        for name, records, more in ((names.EVENTS_SCOPE, events, []), (blocks.SCOPE, samples, wide or [])):
+            if records or more:
+                fields = [part for record in records for part in _field(_LOG_RECORDS, record)] + more
                 scopes += _field(_SCOPE_LOGS, [self._scopes[name], *fields])
         return b"".join(_field(_RESOURCE_LOGS, [self._resource, *scopes]))
 

@@ -12,7 +12,7 @@ import numpy as np
 from entrenar_otel.otel.otlp.blocks import BLOCK_BYTES, SampleBlock, TooWide, encode_blocks
 from entrenar_otel.otel.otlp.envelope import Envelope, Parts, block_record, event_record
 from entrenar_otel.otel.otlp.settings import Samples
-from entrenar_otel.otel.otlp.wide_events import wide_records
+from entrenar_otel.otel.otlp.wide_events import wide_fields
 from entrenar_otel.recording.decode import Scan, Words, samples_of
 from entrenar_otel.recording.layout import FIXED_WORDS, Layout
 from entrenar_otel.recording.unsent import Watermark
@@ -121,6 +121,7 @@ class Piece:
         stretch = self.stretch
         events = [event_record(event.document, f"{stretch.number}:{event.offset}") for event in self.events]
         samples: list[Parts] = []
+        wide: list[bytes] = []
         too_wide = 0
         if self.records and stretch.samples == "blocks":
             for block in self._blocks():
@@ -130,8 +131,9 @@ class Piece:
                     samples.append(block_record(block, self._first_ns() + block.clock_ns))
         elif self.records:
             found = samples_of(stretch.words, self._found(), stretch.layouts)
-            samples = [[record.SerializeToString()] for record in wide_records(found)]
-        return (stretch.envelope.request(events, samples) if events or samples else b""), too_wide
+            wide = list(wide_fields(found))
+        has_any = events or samples or wide
+        return (stretch.envelope.request(events, samples, wide) if has_any else b""), too_wide
 
     def _blocks(self) -> Iterable[SampleBlock | TooWide]:
         if self.block is not None:

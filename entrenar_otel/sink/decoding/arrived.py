@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from entrenar_processors import Block
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from entrenar_otel.lake.tables.journal import Document, span_key
 from entrenar_otel.otel.otlp import blocks, names
@@ -21,12 +18,18 @@ from entrenar_otel.sink.decoding.sender import Process, Sender
 from entrenar_otel.sink.decoding.unstorable import Unstorable
 from entrenar_otel.sink.decoding.values import attributes_of, value_of
 from entrenar_otel.sink.decoding.wide import WideError, WideRows
+from entrenar_otel.sink.pieces import pieces
 from entrenar_otel.sink.request_log import Request, Signal
 
 #: Clients at a time that are no runs.
 MAX_FOREIGN = 10_000
 #: What keeps reading a hostile message from ending the roll.
 ODD = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, IndexError)
+
+#: Of a resource: its scopes, with their records, metrics or spans.
+_Scopes = Iterable[tuple[Any, Any]]
+
+_NOTHING = Request(0, Signal.LOGS, b"")
 
 
 class FromProcess:
@@ -68,39 +71,34 @@ class Arrived:
     `is_stored` says of a request's digest whether what foreign clients sent in it is stored already.
     """
 
-    def __init__(self, refused: Unstorable, is_stored: Callable[[bytes], bool]) -> None:
-        self.refused, self._is_stored = refused, is_stored
+    def __init__(self, unstorable: Unstorable, is_stored: Callable[[bytes], bool]) -> None:
+        self.unstorable, self._is_stored = unstorable, is_stored
         self.processes: dict[Process, FromProcess] = {}
         #: By the id that stands for their run, and the process where they are a run's aggregated metrics.
         self.foreign: dict[tuple[str, Process | None], FromForeign] = {}
         #: Digests of the requests with something of theirs.
         self.digests: set[bytes] = set()
         self.samples = 0
-        self._request = Request(0, Signal.LOGS, b"")
+        self._request = _NOTHING
         self._is_new: bool | None = None
 
     def add(self, request: Request) -> None:
-        """Take a request apart; what is wrong in it is refused, and the rest taken."""
+        """Take a request apart; what is wrong in it is left out, and the rest taken."""
         self._request, self._is_new = request, None
         try:
-            if request.signal is Signal.LOGS:
-                for resource in ExportLogsServiceRequest.FromString(request.data).resource_logs:
-                    self._logs(resource)
-            elif request.signal is Signal.TRACES:
-                for resource in ExportTraceServiceRequest.FromString(request.data).resource_spans:
-                    self._traces(resource)
-            else:
-                for resource in ExportMetricsServiceRequest.FromString(request.data).resource_metrics:
-                    self._metrics(resource)
+            take = _TAKE[request.signal]
+            for resource, scopes in pieces(request.signal, request.data):
+                take(self, resource, scopes)
         except (DecodeError, *ODD) as error:
-            self.refused.add("requests", f"it is no OTLP request: {error}")
+            self.unstorable.add("requests", f"it is no OTLP request: {error}")
+        self._request = _NOTHING  # it may be large
 
     def _from(self, resource: Any) -> FromProcess | Sender | None:
         """Whose it is; None where that is odd."""
         received_ns = self._request.received_ns
         sender = Sender.of(attributes_of(resource.attributes))
         if sender.problem:
-            self.refused.add("resources", sender.problem)
+            self.unstorable.add("resources", sender.problem)
             return None
         if sender.process is None:
             return sender
@@ -121,22 +119,22 @@ class Arrived:
         key = (sender.foreign_id, sender.process)
         if key not in self.foreign:
             if len(self.foreign) >= MAX_FOREIGN:
-                self.refused.add("clients", f"more than {MAX_FOREIGN:,} at a time")
+                self.unstorable.add("clients", f"more than {MAX_FOREIGN:,} at a time")
                 return None
-            self.foreign[key] = FromForeign(self._request.received_ns)
+            self.foreign[key] = FromForeign(sender.foreign_id, self._request.received_ns)
         return self.foreign[key]
 
     # -- logs -------------------------------------------------------------------------------------
 
-    def _logs(self, logs: Any) -> None:
-        whose = self._from(logs.resource)
+    def _logs(self, resource: Any, scopes: _Scopes) -> None:
+        whose = self._from(resource)
         if isinstance(whose, Sender):
-            self._foreign_logs(whose, logs)
+            self._foreign_logs(whose, scopes)
         if not isinstance(whose, FromProcess):
             return
-        for scope in logs.scope_logs:
-            is_ours = scope.scope.name == blocks.SCOPE
-            for record in scope.log_records:
+        for scope, records in scopes:
+            is_ours = scope.name == blocks.SCOPE
+            for record in records:
                 try:
                     if is_ours and record.event_name == blocks.EVENT_NAME:
                         self._block(whose, record)
@@ -145,22 +143,22 @@ class Arrived:
                     else:
                         self._event(whose, record)
                 except (BlockError, WideError) as error:
-                    self.refused.add("records of samples", str(error), whose.process)
+                    self.unstorable.add("records of samples", str(error), whose.process)
                 except ODD as error:
-                    self.refused.add("log records", f"{type(error).__name__}: {error}", whose.process)
+                    self.unstorable.add("log records", f"{type(error).__name__}: {error}", whose.process)
 
-    def _foreign_logs(self, sender: Sender, logs: Any) -> None:
+    def _foreign_logs(self, sender: Sender, scopes: _Scopes) -> None:
         if (foreign := self._foreign(sender)) is None:
             return
-        for scope in logs.scope_logs:
-            for record in scope.log_records:
+        for _, records in scopes:
+            for record in records:
                 self._take(foreign.add_event, "log records", sender, record)
 
     def _take(self, add: Callable[..., None], what: str, sender: Sender, *given: Any) -> None:
         try:
             add(*given)
         except ODD as error:
-            self.refused.add(what, str(error) or type(error).__name__, (sender.foreign_id,))
+            self.unstorable.add(what, str(error) or type(error).__name__, (sender.foreign_id,))
 
     def _block(self, whose: FromProcess, record: Any) -> None:
         numbers = {item.key: item.value for item in record.attributes}
@@ -190,35 +188,42 @@ class Arrived:
 
     # -- the others -------------------------------------------------------------------------------
 
-    def _traces(self, traces: Any) -> None:
-        whose = self._from(traces.resource)
+    def _traces(self, resource: Any, scopes: _Scopes) -> None:
+        whose = self._from(resource)
         if isinstance(whose, Sender) and (foreign := self._foreign(whose)) is not None:
-            for scope in traces.scope_spans:
-                for span in scope.spans:
-                    self._take(foreign.add_span, "spans", whose, span, scope.scope.name)
+            for scope, spans in scopes:
+                for span in spans:
+                    self._take(foreign.add_span, "spans", whose, span, scope.name)
         if not isinstance(whose, FromProcess):
             return
-        for scope in traces.scope_spans:
-            for span in scope.spans:
+        for scope, spans in scopes:
+            for span in spans:
                 try:
-                    document = span_of(span, scope.scope.name)
+                    document = span_of(span, scope.name)
                 except ODD as error:
-                    self.refused.add("spans", f"{type(error).__name__}: {error}", whose.process)
+                    self.unstorable.add("spans", f"{type(error).__name__}: {error}", whose.process)
                     continue
                 if document["trace_id"] and document["span_id"]:
                     whose.add_span(document)
                 else:
-                    self.refused.add("spans", "it has no trace id or no span id", whose.process)
+                    self.unstorable.add("spans", "it has no trace id or no span id", whose.process)
 
-    def _metrics(self, metrics: Any) -> None:
-        whose = self._from(metrics.resource)
+    def _metrics(self, resource: Any, scopes: _Scopes) -> None:
+        whose = self._from(resource)
         if whose is None:
             return
-        sender = whose if isinstance(whose, Sender) else Sender.of(attributes_of(metrics.resource.attributes))
+        sender = whose if isinstance(whose, Sender) else Sender.of(attributes_of(resource.attributes))
         if (foreign := self._foreign(sender)) is not None:
-            for scope in metrics.scope_metrics:
-                for metric in scope.metrics:
+            for _, metrics in scopes:
+                for metric in metrics:
                     self._take(foreign.add_metric, "metrics", sender, metric)
 
     def __iter__(self) -> Iterator[FromProcess]:
         return iter(self.processes.values())
+
+
+_TAKE: dict[Signal, Callable[[Arrived, Any, _Scopes], None]] = {
+    Signal.LOGS: Arrived._logs,
+    Signal.METRICS: Arrived._metrics,
+    Signal.TRACES: Arrived._traces,
+}

@@ -17,7 +17,7 @@ from entrenar_processors import Block, Samples, Series
 
 from entrenar_otel.lake.hand_over import tables_of
 from entrenar_otel.lake.tables.journal import Document, Journal, event_rows, span_key, span_rows
-from entrenar_otel.lake.tables.schema import NOTES, SORTED_BY, Owner
+from entrenar_otel.lake.tables.schema import NOTES, ROW_GROUP, SORTED_BY, Owner
 from entrenar_otel.sink.decoding.notes import event_of, span_of
 from entrenar_otel.sink.decoding.values import attributes_of, text_of
 
@@ -25,9 +25,9 @@ from entrenar_otel.sink.decoding.values import attributes_of, text_of
 MAX_SERIES = 10_000
 MAX_ROWS = 1 << 24
 MAX_NOTES = 1_000_000
-_HELD = 50_000
-#: Whose rows they are is said when all are there.
-_NO_ONE = Owner("", 1, 0)
+_HELD = 5_000
+#: Of rows that are written at a time.
+_WRITTEN_BYTES = 16 << 20
 #: Of one point; the SDKs make at most 160.
 MAX_BUCKETS = 4096
 _MAX_NAME = 1024
@@ -42,13 +42,15 @@ class ForeignError(ValueError):
 class FromForeign:
     """What came from one client."""
 
-    def __init__(self, received_ns: int) -> None:
-        self.first_ns = received_ns
+    def __init__(self, run_id: str, received_ns: int) -> None:
+        """`run_id` stands for its run."""
+        self.owner, self.first_ns = Owner(run_id, 1, 0), received_ns
         self.events: list[Document] = []
         self.spans: dict[tuple[str, str], Document] = {}
         #: What was more of them than is held as documents, which take ten times the memory.
         self._rows: dict[str, list[pa.Table]] = {"events": [], "spans": []}
-        self._notes = 0
+        #: Its log records and spans.
+        self.notes = 0
         self._series: dict[Series, int] = {}
         self._codes, self._times, self._values = array("i"), array("q"), array("d")
 
@@ -57,7 +59,7 @@ class FromForeign:
         self._count("log records")
         self.events.append(event_of(record))
         if len(self.events) >= _HELD:
-            self._rows["events"].append(event_rows(self.events, _NO_ONE))
+            self._rows["events"].append(event_rows(self.events, self.owner))
             self.events = []
 
     def add_span(self, span: Any, scope: str) -> None:
@@ -69,25 +71,23 @@ class FromForeign:
         self._count("spans")
         self.spans[key] = document
         if len(self.spans) >= _HELD:
-            self._rows["spans"].append(span_rows(self.spans.values(), _NO_ONE))
+            self._rows["spans"].append(span_rows(self.spans.values(), self.owner))
             self.spans = {}
 
     def _count(self, what: str) -> None:
-        if self._notes >= MAX_NOTES:
+        if self.notes >= MAX_NOTES:
             raise ForeignError(f"more than {MAX_NOTES:,} {what} at a time")
-        self._notes += 1
+        self.notes += 1
 
-    def tables(
-        self, owner: Owner, samples: Samples
-    ) -> Iterator[tuple[str, pa.Schema, Iterable[pa.RecordBatch]]]:
+    def tables(self, samples: Samples) -> Iterator[tuple[str, pa.Schema, Iterable[pa.RecordBatch]]]:
         """The tables that it has rows for; `samples` are those of `samples`."""
         journal = Journal(self.events, list(self.spans.values()), [], 0)
         held = {table: rows for table, rows in self._rows.items() if rows}
-        for table, schema, batches in tables_of(journal, samples, owner):
+        for table, schema, batches in tables_of(journal, samples, self.owner):
             earlier = held.pop(table, None)
-            yield table, schema, batches if earlier is None else _joined(table, owner, [*earlier, *batches])
+            yield table, schema, batches if earlier is None else _joined(table, [*earlier, *batches])
         for table, rows in held.items():
-            yield table, NOTES[table], _joined(table, owner, rows)
+            yield table, NOTES[table], _joined(table, rows)
 
     def add_metric(self, metric: Any) -> None:
         """Take all points of a metric. Raises ForeignError, ValueError."""
@@ -136,17 +136,17 @@ class FromForeign:
         )
 
 
-def _joined(table: str, owner: Owner, parts: Iterable[pa.Table | pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Rows that were made for nobody, and others, as rows of this owner in the order of their times."""
+def _joined(table: str, parts: Iterable[pa.Table | pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The rows of all parts in the order of their times, some at a time."""
     rows = pa.concat_tables(
         part if isinstance(part, pa.Table) else pa.Table.from_batches([part]) for part in parts
-    ).sort_by(SORTED_BY[table])
-    at = rows.schema.get_field_index("run_id")
-    run_ids = pa.array([owner.run_id], pa.string()).take(pa.array(np.zeros(len(rows), np.int32)))
-    batches: list[pa.RecordBatch] = (
-        rows.set_column(at, NOTES[table].field("run_id"), run_ids).combine_chunks().to_batches()
     )
-    return batches
+    times = rows.column(SORTED_BY[table]).cast(pa.int64()).to_numpy()
+    if (times[1:] < times[:-1]).any():
+        rows = rows.sort_by(SORTED_BY[table])
+    at_once = min(ROW_GROUP, max(1_000, len(rows) * _WRITTEN_BYTES // max(1, rows.nbytes)))
+    for at in range(0, len(rows), at_once):
+        yield from rows.slice(at, at_once).combine_chunks().to_batches()
 
 
 def _block(series: Series, rows: Any, times: Any, values: Any, first_seq: int) -> Block:
@@ -219,10 +219,11 @@ def _power(scale: int, index: int) -> float:
 
 
 def _bound(bound: float) -> str:
-    return "+Inf" if bound == math.inf else f"{bound:.17g}" if bound != int_of(bound) else str(int_of(bound))
+    whole = _whole(bound)
+    return str(whole) if whole is not None else "+Inf" if bound == math.inf else f"{bound:.17g}"
 
 
-def int_of(bound: float) -> int | None:
+def _whole(bound: float) -> int | None:
     """A bound as a whole number, where it is a small one."""
     return int(bound) if abs(bound) < 1 << 53 and bound == int(bound) else None
 

@@ -46,7 +46,7 @@ class Sender:
     def of(cls, resource: Mapping[str, Any]) -> Sender:
         """The sender that has these attributes of a resource."""
         run_id, rank = resource.get("training.run.id"), resource.get("training.process.rank", 0)
-        created = _time(resource.get("process.creation.time"))
+        created = time_of(resource.get("process.creation.time"))
         attempt = whole(resource.get("training.run.attempt"), _MAX_32) or 0
         if run_id is None:
             return cls(None, 0, created, resource)
@@ -77,14 +77,10 @@ def file_stem(name: str) -> str:
     return f"process-{hashlib.sha256(name.encode()).hexdigest()[:24]}"
 
 
-def _time(value: Any) -> datetime | None:
+def time_of(value: Any) -> datetime | None:
+    """A moment in ISO 8601, as UTC; None of anything else."""
     try:
         moment = datetime.fromisoformat(value)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def time_of(value: Any) -> datetime | None:
-    """A moment in ISO 8601, as UTC; None of anything else."""
-    return _time(value)

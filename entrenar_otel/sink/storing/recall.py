@@ -110,9 +110,11 @@ def event_digest(identity: str) -> bytes:
     return hashlib.blake2b(identity.encode(), digest_size=16).digest()
 
 
-def content_of(document: Document) -> bytes:
-    """What an event is known by that has none, or whose row was read from the lake."""
-    return content_of_row(event_rows([document], _NO_ONE).to_pylist()[0])
+def contents_of(documents: list[Document]) -> list[bytes]:
+    """What events are known by that have none, or whose rows were read from the lake."""
+    numbered = ({**document, "epoch": number} for number, document in enumerate(documents))
+    rows = event_rows(numbered, _NO_ONE).to_pylist()  # in the order of their times
+    return [content_of_row(row) for row in sorted(rows, key=lambda row: row["epoch"])]
 
 
 def content_of_row(row: dict[str, Any]) -> bytes:
