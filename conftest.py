@@ -21,6 +21,7 @@ SLOW = (
     "tests/otel/metrics/test_otlp_servers.py",
     "tests/otel/otlp/test_delivery.py",
     "tests/otel/otlp/test_exporter.py",
+    "tests/otel/otlp/test_what_leaves.py",
     "tests/otel/metrics/test_sdk_minors.py",
     "tests/processors/detectors/test_detector_quality.py",
     "tests/prometheus/test_end_states.py",

@@ -158,4 +158,5 @@ def _persistent(values: Floats) -> Floats:
         z = np.maximum(window.update(slice(0, 1), sign * values)[0], -10.0)
         both = np.concatenate([np.full((2, 1), -10.0), z])
         scores.append(np.minimum(np.minimum(both[:-2], both[1:-1]), z))
-    return np.maximum(*scores)
+    both_signs: Floats = np.maximum(*scores)
+    return both_signs

@@ -37,7 +37,7 @@ def measure() -> Iterator[Row]:
             yield Row(f"false Drift, n = {n}, {what}", limit, rate, "", f"{PAIRS // 2:,} pairs")
     for test in ("welch", "mann_whitney"):
         before, now = random.normal(0, 1, (2000, 100)), random.normal(-0.5, 1, (2000, 100))
-        missed = 1 - _rate(before, now, DriftDetector(test=test))  # type: ignore[arg-type]
+        missed = 1 - _rate(before, now, DriftDetector(test=test))
         yield Row(f"missed, 0.5 sd at n = 100, {test}", 0.1, missed, "", "power is one minus this")
     pair = random.normal(size=(2, 100))
     seconds = median_seconds(lambda: DriftDetector().compare(*pair), 200)

@@ -115,7 +115,7 @@ def temporary() -> Iterator[Path]:
 @contextmanager
 def started(folder: Path, **settings: Any) -> Iterator[Monitor]:
     """A started monitor, as a user has it, whose lake and live segments lie in `folder`."""
-    settings = {"run_id": "bench", "quiet": True} | settings
+    settings = dict[str, Any](run_id="bench", quiet=True) | settings
     with Monitor(lake=folder / "lake", live=folder / "live", **settings) as monitor:
         yield monitor
 
@@ -163,7 +163,9 @@ def training_samples(steps: int, *, first: int = 0, seed: int = 7) -> Samples:
     )
 
 
-def run_python(code: str, *arguments: str, timeout: float = 120, **environment: str) -> Any:
+def run_python(
+    code: str, *arguments: str, timeout: float = 120, environment: Mapping[str, str] | None = None
+) -> Any:
     """Run code in a fresh interpreter and return the JSON that it printed last.
 
     Raises CalledProcessError or TimeoutExpired.
@@ -171,7 +173,7 @@ def run_python(code: str, *arguments: str, timeout: float = 120, **environment: 
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
-        env=os.environ | environment,
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         timeout=timeout,

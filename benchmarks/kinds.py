@@ -91,8 +91,8 @@ def samples_of(run: Run) -> Samples:
         series = tuple(Series.of(metric, {"split": split} if split else {}) for metric, _, _ in columns)
         step = columns[0][1].astype(np.int64)
         absent = np.full(len(step), -1, np.int32)
-        values = np.array([column for _, _, column in columns]).T.copy()
-        blocks.append(Block(series, step, absent, absent, step, np.array(places[split]), values))
+        table = np.array([column for _, _, column in columns]).T.copy()
+        blocks.append(Block(series, step, absent, absent, step, np.array(places[split]), table))
     return Samples(blocks)
 
 

@@ -37,7 +37,9 @@ def measure() -> Iterator[Row]:
         what = f"`log` ÷ {name} `log` of the same five metrics"
         try:
             result = run_python(
-                "import sys; from benchmarks.peers import compare; compare(sys.argv[1])", name, **_OFFLINE
+                "import sys; from benchmarks.peers import compare; compare(sys.argv[1])",
+                name,
+                environment=_OFFLINE,
             )
         except subprocess.TimeoutExpired as error:
             yield Row(what, limit, None, "×", f"{package} took more than {error.timeout:.0f} s")

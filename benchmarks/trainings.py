@@ -12,7 +12,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class Run:
     name: str
     series: dict[tuple[str, str], tuple[list[int], list[float]]] = field(default_factory=dict)
 
-    def log(self, step: int, split: str = "", **values: float) -> None:
+    def log(self, step: int, values: Mapping[str, float], split: str = "") -> None:
         for metric, value in values.items():
             steps, column = self.series.setdefault((metric, split), ([], []))
             steps.append(step)
@@ -112,16 +112,16 @@ def train(
         if accuracy is not None:
             values["accuracy"] = accuracy
         if not epochs_only:
-            run.log(step, **values)
+            run.log(step, values)
         seen.append(values)
         if per_epoch and (step + 1) % per_epoch == 0:
             epoch = (step + 1) // per_epoch - 1
             if epochs_only:
-                run.log(epoch, **{name: float(np.mean([one[name] for one in seen])) for name in values})
+                run.log(epoch, {name: float(np.mean([one[name] for one in seen])) for name in values})
             if validate is not None:
                 model.eval()
                 with torch.no_grad():
-                    run.log(epoch if epochs_only else step, "validation", **validate())
+                    run.log(epoch if epochs_only else step, validate(), "validation")
                 model.train()
             seen = []
 

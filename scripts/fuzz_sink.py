@@ -149,7 +149,7 @@ class Fuzz:
         for item in record.attributes:
             if pick.random() < 0.1:
                 item.value.int_value = pick.choice(_INTERESTING) * pick.choice((1, -1))
-        return request.SerializeToString()
+        return bytes(request.SerializeToString())
 
 
 def _seal(raw: bytearray) -> None:

@@ -149,5 +149,5 @@ def write(place: Place, run_id: str, seed: int, kinds: list[str]) -> None:
     """The role."""
     if os.environ.get("LD_PRELOAD"):
         # libfaketime refuses a sleep that is over by the time it is asked for
-        time.sleep = lambda seconds: select.select((), (), (), seconds) and None
+        time.sleep = lambda seconds: select.select((), (), (), float(seconds)) and None
     Writer(place, run_id, seed, kinds).run()

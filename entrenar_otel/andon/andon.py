@@ -61,6 +61,8 @@ class Andon:
         self._pending: list[Alert] = []
         self._stops: list[Alert] = []  # those that wait until all ranks are asked
         self._lr_factors: dict[tuple[str, object], float] = {}  # by which each rule has lowered it in all
+        #: What AndonStop was last raised for.
+        self.stopped: Alert | None = None
         self._incidents: dict[str, str | None] = {}  # of the episodes that stopped the line
 
     @property
@@ -251,6 +253,7 @@ class Andon:
         self._context.record_action("reduce_lr", alert, outcome=outcome, factor=factor, total_factor=total)
 
     def _stop(self, alert: Alert, *, agreed: bool = False) -> NoReturn:
+        self.stopped = alert
         incident, message = self._incidents.get(alert.episode), alert.summary
         is_first = alert.episode not in self._incidents
         if is_first:

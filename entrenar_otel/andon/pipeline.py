@@ -36,6 +36,7 @@ from entrenar_otel.clock import RunClock
 from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.handlers import Deliveries, Log, RunInfo, from_environment
+from entrenar_otel.recording.process.control import CONTROL
 
 if TYPE_CHECKING:
     from entrenar_otel.andon.judging.budget_watch import BudgetWatch
@@ -162,6 +163,14 @@ class AlertPipeline:
             if not all(finding.resolved for finding in findings):
                 self._record_facts(self.budgets)
             self._raise_for(findings)
+
+    def unresolved_stop(self) -> str | None:
+        """What the loop was last stopped for, where that is not over."""
+        stopped = self.andon.stopped
+        if stopped is None:
+            return None
+        firing = {alert.episode for alert in self.judge.active}
+        return stopped.summary if stopped.source == CONTROL or stopped.episode in firing else None
 
     def close(self) -> None:
         """The run ends, and with it all episodes."""

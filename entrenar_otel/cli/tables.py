@@ -89,6 +89,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
         ("ranks", str(details["ranks"]) if details["ranks"] > 1 else ""),
         ("config", ", ".join(f"{k}={v}" for k, v in _items(details["config"]))),
         ("commit", (details["git_commit"] or "")[:12]),
+        ("alerts", _alerts_line(details["alerts"])),
         ("dropped", f"{details['dropped']:,} samples" if details["dropped"] else ""),
         ("lake", details["lake"]),
         ("rows", "pruned: only statistics and down-sampled curves are left" if details["pruned"] else ""),
@@ -98,6 +99,14 @@ def show_run(details: dict[str, Any], console: Console) -> None:
     print_heading(console, printable_line(details["run_id"]), Text(state, style=f"bold {STATES[state]}"))
     console.print(Padding(facts, (0, 0, 1, 0), expand=False))
     _print_metrics(details["metrics"], console)
+
+
+def _alerts_line(alerts: list[dict[str, Any]]) -> str:
+    """Which alerts there were; `entrenar-otel alerts` says more."""
+    return ", ".join(
+        f"{row['name']} {row['level'].lower()}" + (f" × {row['count']:,}" if row["count"] > 1 else "")
+        for row in alerts
+    )
 
 
 def _took(run: dict[str, Any]) -> str:

@@ -36,6 +36,10 @@ SELECT metric, tags, {columns(*KEPT)}
 FROM {{table}} GROUP BY metric, tags ORDER BY metric, cardinality(tags), CAST(tags AS VARCHAR)
 """
 _SUMMARIES = "SELECT * REPLACE (coalesce(nonfinite, 0) AS nonfinite) FROM summaries ORDER BY metric"
+_ALERTS = """
+SELECT name, level, count(*) AS count FROM alerts WHERE source <> 'run' AND action <> 'log'
+GROUP BY name, level ORDER BY min(started_at)
+"""
 _CURVES = """
 SELECT metric, tags, bucket, avg(value) FILTER (isfinite(value)) AS value FROM (
   SELECT metric, tags, {value} AS value,
@@ -114,6 +118,7 @@ def run_details(lake: Lake, run_id: str) -> dict[str, Any]:
         **run,
         "lake": lake.url,
         "pruned": is_pruned,
+        "alerts": lake.query(_ALERTS, run_id=run_id).to_pylist(),
         "metrics": [
             {
                 **{key: plain(row[key]) for key in ("metric", "count", "nonfinite", *NUMBERS)},

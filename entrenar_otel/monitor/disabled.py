@@ -50,7 +50,7 @@ class DisabledRun:
     def flush(self, timeout_seconds: float) -> bool:
         return True
 
-    def close(self, state: str, reason: str | None, error: BaseException | None = None) -> bool:
+    def close(self, state: str | None, reason: str | None, error: BaseException | None = None) -> bool:
         return False
 
     def abandon(self) -> None:

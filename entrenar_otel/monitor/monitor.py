@@ -251,16 +251,17 @@ class Monitor(metaclass=_OnePerProcess):
         return self._run.flush(timeout_seconds)
 
     def close(
-        self, state: str = "completed", reason: str | None = None, *, error: BaseException | None = None
+        self, state: str | None = None, reason: str | None = None, *, error: BaseException | None = None
     ) -> None:
         """End the run: everything recorded goes into the lake. Idempotent; atexit does it too.
 
-        `state` is completed, stopped or crashed (else ConfigError); `error` is what the run's span says of
+        `state` is completed, stopped or crashed (else ConfigError), by default completed, or stopped where an
+        AndonStop was raised and what it was raised for is not over; `error` is what the run's span says of
         it. Bounded, whatever hangs together: a hanging emitter or exporter is left behind after some
         seconds, a hanging lake 20 s after the call at the latest, and what is not in the lake then is
         brought in by the next run.
         """
-        if state not in ("completed", "stopped", "crashed"):
+        if state not in (None, "completed", "stopped", "crashed"):
             raise ConfigError(f"expected state to be one of completed, stopped, crashed, got {state!r}")
         if self._run.close(state, reason, error):
             other = lifetime.latest()

@@ -264,12 +264,15 @@ class RecordedRun:
         """See `Monitor.flush`."""
         return self.open is None or self.open.flush(timeout_seconds)
 
-    def close(self, state: str, reason: str | None, error: BaseException | None = None) -> bool:
+    def close(self, state: str | None, reason: str | None, error: BaseException | None = None) -> bool:
         """End the run; False where that was done before."""
         with self._lock:
             if self.is_closed:
                 return False
             self.is_closed = True
+            if state is None:
+                cause = self._unresolved_stop()
+                state, reason = ("completed", reason) if cause is None else ("stopped", reason or cause)
             try:
                 self.recorder.slow_down()
                 self._close(state, reason, error)
@@ -282,6 +285,14 @@ class RecordedRun:
                 if self.open is not None:
                     lifetime.closed(self._owner)
             return True
+
+    def _unresolved_stop(self) -> str | None:
+        """Why the line was stopped, where that is not over."""
+        if self.open is None or (pipeline := self.open.pipeline) is None:
+            return None
+        with guard("state"):
+            return pipeline.unresolved_stop()
+        return None
 
     def _close(self, state: str, reason: str | None, error: BaseException | None) -> None:
         run = self.open

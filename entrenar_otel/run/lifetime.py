@@ -29,7 +29,7 @@ class ClosableRun(Protocol):
         """Whether the run is over."""
 
     def close(
-        self, state: str = "completed", reason: str | None = None, *, error: BaseException | None = None
+        self, state: str | None = None, reason: str | None = None, *, error: BaseException | None = None
     ) -> None:
         """End the run, bounded."""
 
@@ -118,10 +118,10 @@ def is_interactive() -> bool:
     return hasattr(sys, "ps1") or ipython_shell() is not None
 
 
-def state_of(error: BaseException | None) -> tuple[str, str | None]:
-    """How a run ended that was left with this exception."""
+def state_of(error: BaseException | None) -> tuple[str | None, str | None]:
+    """How a run ended that was left with this exception; None: well, as far as this tells."""
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
-        return "completed", None
+        return None, None
     text = _text(error)
     reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, AndonStop | KeyboardInterrupt | GeneratorExit):

@@ -280,3 +280,45 @@ def test_a_stop_between_steps_has_no_context_of_ours(judged: Any) -> None:
     with judged(toml) as one, pytest.raises(AndonStop, match="cap crossed") as caught:
         train(one)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("how", ["close", "with"])
+@pytest.mark.parametrize(
+    ("after", "state", "reason"),
+    [
+        (0, "stopped", "Training diverged: loss is nan"),
+        (600, "completed", None),
+    ],
+)
+def test_a_run_that_caught_its_stop_ends_as_it_was_left(
+    how: str, after: int, state: str, reason: str | None
+) -> None:
+    """Stopped, unless the loop went on and was well again; what is said explicitly holds."""
+
+    def train(monitor: Monitor) -> None:
+        try:
+            for step in range(4):
+                monitor.log(loss=1.0 if step < 3 else NAN, step=step)
+        except AndonStop:
+            monitor.flush()
+        for step in range(after):
+            monitor.log(loss=1.0 + step % 3, step=4 + step)
+        monitor.flush()
+
+    if how == "with":
+        with Monitor("r", lake="lake", quiet=True) as monitor:
+            train(monitor)
+    else:
+        monitor = Monitor("r", lake="lake", quiet=True)
+        train(monitor)
+        monitor.close()
+    record = Lake("lake").runs()[0]
+    assert (record.state, record.reason) == (state, reason)
+
+
+def test_a_caught_stop_is_what_the_caller_says() -> None:
+    monitor = Monitor("r", lake="lake", quiet=True)
+    with pytest.raises(AndonStop):
+        monitor.log(loss=NAN)
+    monitor.close("completed")
+    assert Lake("lake").runs()[0].state == "completed"

@@ -183,7 +183,7 @@ def test_commands_and_judgement_do_not_wait_for_the_lake(gate: Gate, wait_until:
     wait_until(log_until_stopped)
     gate.open()
     monitor.close()
-    assert states() == [(1, "completed")]
+    assert states() == [(1, "stopped")]
 
 
 def test_segments_that_wait_are_cut_and_closed(start: Callable[..., Monitor]) -> None:

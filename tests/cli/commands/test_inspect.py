@@ -55,6 +55,7 @@ reason   AndonStop: Training diverged: loss is nan at an unknown step. The last 
          {lake}`; then lower the learning rate, clip gradients, or look for bad data in that batch.
 model    mmmmmmmmmmmmmmmmmmmmmmmmmmmmmm
 started  2026-01-03 00:00:00 UTC, took 42 ms
+alerts   nonfinite_loss error
 lake     {lake}
 
 metric              count     last     mean  std      min      p50      p90      p99      max  curve

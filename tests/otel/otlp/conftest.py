@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as messages
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as service
 
 from entrenar_otel.otel.otlp.blocks import decode_block
+from entrenar_otel.run import open_run
 
 Refusal = tuple[Any, str, dict[str, str]]
 
@@ -26,6 +27,8 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.requests: list[Any] = []
+        #: The bytes of all that came, by HTTP or to a `RawEndpoint`, without gzip.
+        self.bodies: list[bytes] = []
         self.calls = 0
         self.headers: list[dict[str, str]] = []
         self.answer: Callable[[Any], Refusal | None] = lambda _request: None
@@ -129,7 +132,7 @@ class GrpcEndpoint(Endpoint, service.LogsServiceServicer):
             ThreadPoolExecutor(4),
             options=[("grpc.so_reuseport", 0), *((f"grpc.{k}", v) for k, v in options.items())],
         )
-        service.add_LogsServiceServicer_to_server(self, self._server)
+        self.register()
         address = f"127.0.0.1:{port}"
         self._port = (
             self._server.add_insecure_port(address)
@@ -137,6 +140,9 @@ class GrpcEndpoint(Endpoint, service.LogsServiceServicer):
             else self._server.add_secure_port(address, credentials)
         )
         self._server.start()
+
+    def register(self) -> None:
+        service.add_LogsServiceServicer_to_server(self, self._server)
 
     @property
     def port(self) -> int:
@@ -153,6 +159,20 @@ class GrpcEndpoint(Endpoint, service.LogsServiceServicer):
         self._server.stop(0).wait(10)
 
 
+class RawEndpoint(GrpcEndpoint):
+    """The same, which sees the bytes before anybody has read them."""
+
+    def register(self) -> None:
+        def export(body: bytes, context: Any) -> bytes:
+            self.bodies.append(body)
+            self.Export(messages.ExportLogsServiceRequest.FromString(body), context)
+            return b""
+
+        handlers = {"Export": grpc.unary_unary_rpc_method_handler(export)}
+        name = "opentelemetry.proto.collector.logs.v1.LogsService"
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+
+
 class HttpEndpoint(Endpoint):
     """`answer` gives a status, a text, and headers."""
 
@@ -167,6 +187,7 @@ class HttpEndpoint(Endpoint):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
+                taker.bodies.append(body)
                 headers = {"path": self.path, **{k.lower(): v for k, v in self.headers.items()}}
                 refusal = taker.take(messages.ExportLogsServiceRequest.FromString(body), headers)
                 status, text, more = refusal or (200, "", {})
@@ -202,6 +223,14 @@ def no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("OTEL_", "ENTRENAR_OTLP")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def patient(no_endpoint: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the end of a run, and an answer, take longer than they may."""
+    monkeypatch.setattr(open_run, "_LOGS_SECONDS", 100.0)
+    monkeypatch.setattr(open_run, "_END_SECONDS", 200.0)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "100")
 
 
 @pytest.fixture

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
+from entrenar_otel.otel.otlp import exporter
+from entrenar_otel.testing import open_run
 
-from .conftest import Endpoint, until
+from .conftest import Endpoint, GrpcEndpoint, until
 
 Start = Callable[..., Monitor]
 
@@ -123,3 +126,56 @@ def test_one_variable_switches_it_off(
     monitor.close()
     assert not endpoint.calls
     assert list(live.iterdir()) == []
+
+
+def test_a_sign_of_life_while_nothing_else_leaves(
+    endpoint: Endpoint, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the run began is said again, as the same event; what is recorded is a sign itself."""
+    monkeypatch.setattr(exporter, "_SILENT_SECONDS", 0.01)
+    monitor = start()
+    until(lambda: len(endpoint.requests) > 3)
+    started = [
+        (about["training.process.id"], attributes["entrenar.event.id"])
+        for about, _, record, attributes in endpoint.records()
+        if record.event_name == "training.run.started"
+    ]
+    assert len(started) > 2
+    assert len(set(started)) == 1
+    signs = endpoint.requests[1:]
+    assert all(len(request.resource_logs[0].scope_logs[0].log_records) == 1 for request in signs[-2:])
+    monitor.close()
+
+
+def test_a_sign_of_life_that_is_refused_is_not_tried_each_second(
+    endpoint: Endpoint, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it gets through or not, the next one comes after that time."""
+    monitor = start()
+    until(endpoint.names)
+    is_grpc = isinstance(endpoint, GrpcEndpoint)
+    refusal = ((grpc.StatusCode.UNAUTHENTICATED if is_grpc else 401), "no", dict[str, str]())
+    endpoint.answer = lambda _request: refusal
+    before = endpoint.calls
+    logs = open_run(monitor).logs
+    assert logs is not None
+    monkeypatch.setattr(exporter, "_SILENT_SECONDS", 0.0)
+    assert logs.worker.flush(100)
+    monkeypatch.setattr(exporter, "_SILENT_SECONDS", 1000.0)
+    calls = endpoint.calls
+    assert calls > before
+    for _ in range(3):
+        assert logs.worker.flush(100)
+    assert endpoint.calls == calls
+    endpoint.answer = lambda _request: None
+    monitor.close()
+
+
+def test_what_is_on_its_way_when_a_run_ends_has_arrived(endpoint: Endpoint, start: Start) -> None:
+    """Each of several runs after each other: nothing of one is left to the next."""
+    for number in range(3):
+        monitor = start(f"run-{number}")
+        monitor.log(loss=1.0)
+        monitor.close()
+        assert list(monitor.lake.live.iterdir()) == []
+    assert endpoint.names() == ["training.run.started", "training.run.ended"] * 3
