@@ -45,7 +45,9 @@ class Way:
         self.trainer.send_rest()
         wait_until(lambda: self.trainer.arrived(self.lake).lost == 0)
         self.sink.end(signal.SIGTERM)
-        return self.trainer.arrived(self.lake)
+        arrived = self.trainer.arrived(self.lake)
+        print(arrived)  # seen with -rP
+        return arrived
 
 
 @pytest.fixture
@@ -56,10 +58,20 @@ def way(make_collector: Callable[..., Collector], sink: Sink, tmp_path: Path) ->
         made.trainer.kill()
 
 
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
-def test_agent_and_gateway_are_ended_in_mid_stream_and_with_the_sink_down(way: Way, number: int) -> None:
-    """At random moments, then the sink too; each is started again."""
+def test_agent_and_gateway_are_ended_in_mid_stream_and_with_the_sink_down(
+    way: Way, tmp_path: Path, number: int, protocol: str
+) -> None:
+    """At random moments, then the sink too; each is started again. Blocks by gRPC, wide events by HTTP."""
     moments = random.Random(number)
+    if protocol != "grpc":
+        way.trainer = Trainer(
+            tmp_path,
+            f"http://127.0.0.1:{way.agent.ports['HTTP']}",
+            OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+            ENTRENAR_OTLP_SAMPLES="events",
+        )
     way.sink.start()
     way.gateway.start()
     way.agent.start()
