@@ -98,7 +98,7 @@ def test_stderr_that_cannot_be_written(
         done = train(word, stderr=number)
     assert done.stdout == b"stopped\n"
     assert place.count() >= 101
-    assert place.states() == {"r": ["completed"]}
+    assert place.states() == {"r": ["stopped"]}
 
 
 def test_a_pipe_that_nobody_reads(place: Any, train: Callable[..., Any]) -> None:
@@ -122,7 +122,7 @@ def test_no_stderr_in_python(place: Any, train: Callable[..., Any], word: str) -
     """It was set to None (a daemon, pythonw) or closed: nothing goes to stdout instead."""
     done = train(word)
     assert done.stdout == b"stopped\n"
-    assert place.states() == {"r": ["completed"]}
+    assert place.states() == {"r": ["stopped"]}
 
 
 def test_descriptors_that_are_closed(place: Any, train: Callable[..., Any]) -> None:
