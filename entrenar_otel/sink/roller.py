@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,6 +42,7 @@ from entrenar_otel.sink.storing.recall import (
 )
 from entrenar_otel.sink.storing.spans import replace_spans
 from entrenar_otel.sink.storing.watch import SILENT_SECONDS, Watch
+from entrenar_otel.sink.storing.writes import Writes
 
 #: Stretches of `seq`, and sets of tags, that are remembered of a process; of honest senders there are few.
 MAX_STRETCHES = 50_000
@@ -97,16 +98,17 @@ class Roller:
 
     def _roll(self, path: Path, number: int) -> None:
         arrived, stored = self._read(path), 0
-        with self._database.transaction():
+        with self._database.transaction(), Writes(self._storage) as writes:
             for come in arrived:
                 try:
-                    stored += self._store(come, number, arrived.unstorable)
+                    stored += self._store(come, number, arrived.unstorable, writes)
                 except TooMany as error:
                     arrived.unstorable.add("runs", str(error), come.process)
                 except _ODD as error:  # a mistake of ours: the others are stored
                     arrived.unstorable.add("processes", type(error).__name__, come.process)
                     self._keep(come.process, error)
-            foreign_rows, left_out = self._store_foreign(arrived, number)
+            foreign_rows, left_out = self._store_foreign(arrived, number, writes)
+            writes.finish()
             self._database.set_rolled(number)
         self.foreign_rows += foreign_rows
         self.left_out += left_out
@@ -140,7 +142,7 @@ class Roller:
             printable_line(str(of)), type(error).__name__, error, kept, trace=True,
         )  # fmt: skip
 
-    def _store_foreign(self, arrived: Arrived, number: int) -> tuple[int, int]:
+    def _store_foreign(self, arrived: Arrived, number: int, writes: Writes) -> tuple[int, int]:
         """Store what came from others, and aggregates of runs without samples.
 
         Returns how many rows, and how many are left out.
@@ -156,29 +158,27 @@ class Roller:
             day, stem = records.moment(foreign.first_ns).strftime("%Y-%m-%d"), foreign_stem(process)
             for table, schema, batches in foreign.tables(samples):
                 name = file_name(f"{FOREIGN}/{table}", day, run_id, stem, number)
-                self._write(name, schema, batches, arrived.unstorable, (run_id,))
+                writes.put(name, schema, batches, self._is_known(arrived.unstorable, (run_id,)))
             self._database.add_foreign(day, run_id, stem)
             rows += samples.n_values + foreign.notes
         self._database.add_requests(arrived.digests, number, REMEMBERED_FILES)
         return rows, left_out
 
-    def _write(
-        self,
-        name: str,
-        schema: pa.Schema,
-        batches: Iterable[pa.RecordBatch],
-        unstorable: Unstorable,
-        of: tuple[object, ...],
-    ) -> None:
-        try:
-            self._storage.write(name, schema, batches)
-        except _ODD as error:
+    def _is_known(self, unstorable: Unstorable, of: tuple[object, ...]) -> Callable[[BaseException], bool]:
+        """What sees to it that rows cannot be written for reasons of their own."""
+
+        def is_known(error: BaseException) -> bool:
+            if not isinstance(error, _ODD):
+                return False
             unstorable.add("rows", str(error), of)
             self._keep(of, error)
+            return True
+
+        return is_known
 
     # -- one process ------------------------------------------------------------------------------
 
-    def _store(self, come: FromProcess, number: int, unstorable: Unstorable) -> int:
+    def _store(self, come: FromProcess, number: int, unstorable: Unstorable, writes: Writes) -> int:
         known = self._processes.of(come, number)
         samples = Samples([*self._blocks(come, known, unstorable), *self._wide(come, known, unstorable)])
         events, digests = self._events(come, known)
@@ -187,7 +187,7 @@ class Roller:
         owner = Owner(come.process.run_id, known.attempt, come.process.rank)
         for table, schema, batches in tables_of(journal, samples, owner):
             name = file_name(table, known.day, owner.run_id, known.stem, number)
-            self._write(name, schema, batches, unstorable, come.process)
+            writes.put(name, schema, batches, self._is_known(unstorable, come.process))
             known.is_settled = False
         known.files += bool(len(samples) or events or spans)
         replace_spans(self._storage, known, owner, ((number, span) for _, number, span in later))
@@ -231,7 +231,7 @@ class Roller:
         digests: set[bytes] = set()
         is_recalled = known.recall is Recall.DONE
         unnamed = [document for identity, document in come.events if is_recalled or not identity]
-        contents = iter(contents_of(unnamed))
+        contents = iter(contents_of(unnamed) if unnamed else [])
         for identity, document in come.events:
             content = next(contents) if is_recalled or not identity else b""
             digest = event_digest(identity) if identity else content

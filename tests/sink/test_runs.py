@@ -223,3 +223,16 @@ def test_a_command_to_a_run_is_given_where_it_runs(lake: Any, open_roller: Any, 
     answer = cli("stop", "r")
     assert answer.code == 1
     assert "is in the lake of a sink, which only hears of it: give the command on" in answer.err
+
+
+def test_many_processes_in_one_roll_cost_no_more_each(receive: Any, lake: Any, monkeypatch: Any) -> None:
+    """To find a run's record, its own folder is listed, not those of all others; and it is written once."""
+    listed: list[str] = []
+    real = type(lake.storage).list
+    monkeypatch.setattr(
+        type(lake.storage), "list", lambda self, name: listed.append(name) or real(self, name)
+    )
+    receive(*(logs([started(), *steps(0, 1)], resource(f"run{number}")) for number in range(20)))
+    assert not [name for name in listed if name == "runs/day=2023-11-14"]
+    assert len(lake.runs()) == 20
+    assert {run.model_id for run in lake.runs()} == {"digits"}

@@ -24,7 +24,7 @@ from entrenar_otel.errors import LakeError, describe
 from entrenar_otel.lake.records.config import json_config
 from entrenar_otel.lake.store.catalog import encode_run, run_folder
 from entrenar_otel.lake.store.skipped import name_skipped
-from entrenar_otel.lake.store.storage import Storage, walk
+from entrenar_otel.lake.store.storage import Storage, days, walk
 from entrenar_otel.lake.tables.schema import RUNS, RUNS_WITH_DAY, Owner, conform
 from entrenar_otel.recording.header import is_day, is_process_name
 from entrenar_otel.redact import arguments_without_secrets, redacted, settings_without_secrets
@@ -236,13 +236,15 @@ def find_records(storage: Storage, run_id: str | None = None) -> list[RunRecord]
 
 
 def _record_names(storage: Storage, run_id: str | None) -> Iterator[str]:
-    wanted = None if run_id is None else encode_run(run_id)
-    for day, run in walk(storage, "runs"):
-        if wanted in (None, run):
-            folder = f"runs/day={day}/run={run}"
-            for base in storage.list(folder):
-                if base.endswith(".parquet"):
-                    yield f"{folder}/{base}"
+    if run_id is None:
+        places = walk(storage, "runs")
+    else:  # a day may have thousands of others
+        places = ((day, encode_run(run_id)) for day in days(storage, "runs"))
+    for day, run in places:
+        folder = f"runs/day={day}/run={run}"
+        for base in storage.list(folder):
+            if base.endswith(".parquet"):
+                yield f"{folder}/{base}"
 
 
 def read_record(storage: Storage, name: str) -> RunRecord | None:

@@ -345,9 +345,14 @@ def _arrows_own(data: bytes) -> pa.Buffer:
 
 def walk(storage: Storage, table: str) -> Iterator[tuple[str, str]]:
     """The run folders of a table, as (day, encoded run), newest day first; other folders are not ours."""
-    for day in sorted(filter(_DAY.fullmatch, storage.list(table)), reverse=True):
-        for run in filter(_RUN.fullmatch, storage.list(f"{table}/{day}")):
-            yield day[4:], run[4:]
+    for day in days(storage, table):
+        for run in filter(_RUN.fullmatch, storage.list(f"{table}/day={day}")):
+            yield day, run[4:]
+
+
+def days(storage: Storage, table: str) -> list[str]:
+    """The days that a table has folders of, the newest first."""
+    return sorted((day[4:] for day in filter(_DAY.fullmatch, storage.list(table))), reverse=True)
 
 
 def remove_stale(folder: Path, older_than_seconds: float = STALE_SECONDS) -> int:

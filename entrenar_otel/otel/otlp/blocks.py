@@ -88,12 +88,18 @@ def _with_definitions(
     """Where the block really ends, for its definitions take room as well; and these."""
     before = int(stops[at - 1]) if at else 0
     while True:
-        used = np.unique(found.layout_ids[at : max(end, at + 1)]).tolist()
+        used = _different(found.layout_ids[at : max(end, at + 1)])
         definitions = b"".join([layouts[number].definition for number in used if number in layouts])
         fits = int(np.searchsorted(stops, before + room - len(definitions), side="right"))
         if end <= max(fits, at + 1):
             return max(end, at + 1), definitions
         end = max(fits, at + 1)
+
+
+def _different(ids: NDArray[np.int64]) -> list[int]:
+    """Which there are, in order; mostly it is one, and to sort them would be a third of all work."""
+    first = int(ids[0])
+    return [first] if (ids == first).all() else np.unique(ids).tolist()
 
 
 def _slices(words: Words, found: Scan, at: int, end: int) -> Iterator[memoryview]:

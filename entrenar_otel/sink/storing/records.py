@@ -71,7 +71,7 @@ def claim_record(storage: Storage, come: FromProcess, stem: str) -> RunRecord:
 
 
 def _first_record(come: FromProcess, stem: str) -> RunRecord:
-    """What is known of a run by its resource, before it has told how it started."""
+    """What is known of a run by its resource, and by how it started where it has told that already."""
     created = come.sender.created or moment(come.first_ns)
     return with_facts(
         RunRecord(
@@ -89,7 +89,7 @@ def _first_record(come: FromProcess, stem: str) -> RunRecord:
             live=ELSEWHERE,
             argv=[WITHHELD],
         ),
-        come.sender.resource,
+        {**come.sender.resource, **(come.started or {})},
     )
 
 
