@@ -43,7 +43,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Hundreds of tests start processes of their own: none of them compiles the package anew, and threads of NumPy's
+# Hundreds of tests start processes of their own: none compiles the package anew, and threads of NumPy's
 # that wait for work in a loop take no core from the others.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
