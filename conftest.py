@@ -34,6 +34,9 @@ SLOW = (
     "tests/sink/test_object_store.py",
     "tests/test_wheel.py",
 )
+#: Of those, the ones without coverage, by which they would take half as long again: they kill processes that
+#: run code which other tests reach.
+UNCOVERED = ("tests/andon/test_ranks.py", "tests/collector", "tests/faults")
 
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C could not be tested.
@@ -41,8 +44,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Hundreds of tests start processes of their own: none of them compiles the package anew.
+# Hundreds of tests start processes of their own: none compiles the package anew, and threads of NumPy's
+# that wait for work in a loop take no core from the others.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No test is about how long one example takes: the machine may be busy.
 settings.register_profile("untimed", deadline=None)
@@ -52,14 +57,18 @@ settings.load_profile("untimed")
 def pytest_configure(config: pytest.Config) -> None:
     """Make the mark known, wherever the settings come from (scripts/mutation.toml has its own)."""
     config.addinivalue_line("markers", "slow: not in the quick half, see SLOW in conftest.py")
+    config.addinivalue_line("markers", "no_cover: without coverage (of pytest-cov), see UNCOVERED")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the slow ones; those that need the Collector come last, which `make test` builds meanwhile."""
     slow = [config.rootpath / name for name in SLOW]
+    uncovered = [config.rootpath / name for name in UNCOVERED]
     for item in items:
         if any(item.path.is_relative_to(path) for path in slow):
             item.add_marker(pytest.mark.slow)
+        if any(item.path.is_relative_to(path) for path in uncovered):
+            item.add_marker("no_cover")  # pytest-cov knows it
     items.sort(key=lambda item: item.path.is_relative_to(config.rootpath / "tests/collector"))
 
 
@@ -69,6 +78,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for reason in sorted(one.removeprefix("Skipped: ") for one in reasons):
         if "NOT TESTED HERE" in reason:
             terminalreporter.write_line(reason, yellow=True, bold=True)
+
+
+@pytest.fixture(autouse=True)
+def no_cover_for_children(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test without coverage starts has none either."""
+    if request.node.get_closest_marker("no_cover") is not None:
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(autouse=True)
