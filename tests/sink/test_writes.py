@@ -63,8 +63,13 @@ def test_nothing_is_being_written_after_an_error(tmp_path: Path, monkeypatch: An
         real(*arguments, **more)
 
     monkeypatch.setattr(LocalStorage, "write", slow)
-    with pytest.raises(ZeroDivisionError), Writes(open_storage(tmp_path)) as writes:
+    with pytest.raises(ZeroDivisionError):
+        put_and_fail(tmp_path, gate)
+    assert [path.name for path in (tmp_path / "t").iterdir()] == ["1.parquet"]
+
+
+def put_and_fail(folder: Path, gate: threading.Event) -> None:
+    with Writes(open_storage(folder)) as writes:
         writes.put("t/1.parquet", SCHEMA, batches(1), never)
         threading.Timer(0.2, gate.set).start()
         raise ZeroDivisionError
-    assert [path.name for path in (tmp_path / "t").iterdir()] == ["1.parquet"]
