@@ -92,7 +92,7 @@ def _four_seconds(processes: int, file: int) -> Iterator[bytes | tuple[Signal, b
     for second in range(_SECONDS * file, _SECONDS * (file + 1)):
         records = blocks(10 * second, 10)
         for process in range(processes):
-            of = resource(f"sweep-{process}", process=f"p{process}")
+            of = resource(f"sweep-{process}", process=f"p{process}", **{"training.run.attempt": 1})
             yield logs(records if second else [started(), *records], of)
             if second == _SECONDS * file:
                 yield metrics(*(gauge(f"training.{name}", 0.5) for name in METRICS), of=of)
