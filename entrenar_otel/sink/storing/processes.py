@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from entrenar_otel.console import logger
-from entrenar_otel.errors import LakeError
+import pyarrow as pa
+
 from entrenar_otel.lake.records.runs import (
     ELSEWHERE,
     RUNNING,
@@ -18,7 +18,7 @@ from entrenar_otel.lake.records.runs import (
 )
 from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.lake.tables.schema import RUNS
-from entrenar_otel.sink.decoding.arrived import FromProcess
+from entrenar_otel.sink.decoding.arrived import ODD, FromProcess
 from entrenar_otel.sink.decoding.sender import Process
 from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
 from entrenar_otel.sink.storing import records
@@ -70,10 +70,8 @@ class Processes:
             for come, is_taken in of_run:
                 try:
                     self._met[come.process] = self._claim(come, is_taken)
-                except (OSError, LakeError):
-                    raise
-                except Exception:
-                    logger.debug("%s is claimed again", come.process, exc_info=True)
+                except (pa.ArrowException, *ODD):  # tried again by itself, and told then
+                    continue
 
         with ThreadPoolExecutor(WRITES, thread_name_prefix="entrenar-sink-claim") as threads:
             for _ in threads.map(claim_all, by_run.values()):
