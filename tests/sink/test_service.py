@@ -74,6 +74,7 @@ def test_it_listens_stores_and_says_so(make: Any, tmp_path: Any) -> None:
         ("entrenar_sink_unstorable_total", "blocks"): 3,
         ("entrenar_sink_received_bytes_total",): len(data) + len(block),
         ("entrenar_sink_refused_blocks_total",): 1,
+        ("entrenar_sink_refused_points_total",): 0,
         ("entrenar_sink_samples_total",): 0,
         ("entrenar_sink_repeated_total",): 0,
         ("entrenar_sink_foreign_rows_total",): 0,
