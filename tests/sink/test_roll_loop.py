@@ -22,6 +22,7 @@ class Keeper:
         self.data: list[Any]
         self.data, self.settled, self.is_closed = [], 0, False
         self.unstorable = Unstorable()
+        self.crashes: list[Any] = []
         self.problem = lambda data: None
 
     def roll(self, path: Any) -> None:

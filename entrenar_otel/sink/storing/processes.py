@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from entrenar_otel.lake.records.runs import (
+    CRASHED,
     ELSEWHERE,
     RUNNING,
     RunRecord,
@@ -14,7 +15,7 @@ from entrenar_otel.lake.records.runs import (
 from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.sink.decoding.arrived import FromProcess
 from entrenar_otel.sink.decoding.sender import Process
-from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
+from entrenar_otel.sink.known.database import Crash, Database, KnownProcess, Recall
 from entrenar_otel.sink.storing import records
 from entrenar_otel.sink.storing.recall import recall
 
@@ -71,9 +72,9 @@ class Processes:
                 raise TooMany(f"{self._max_going:,} processes are recording already")
             own, other = records.stems_of(process)
             stem = other if self._is_taken(process, own) else own
-            known = _of(
-                process, records.claim_record(self._storage, come, stem), come.last_ns, Recall.NOTHING
-            )
+            record = records.claim_record(self._storage, come, stem)
+            known = _of(process, record, come.last_ns, Recall.NOTHING)
+            self.note(record, come.last_ns)
         self._database.put(known)
         return known
 
@@ -100,6 +101,17 @@ class Processes:
         known.is_going = told.state == RUNNING
         if told != record:
             write_record(self._storage, told)
+            self.note(told, known.heard_ns)
+
+    def note(self, record: RunRecord, heard_ns: int) -> None:
+        """Remember that it has crashed, or that it has not."""
+        if record.state == CRASHED:
+            model_id = record.model_id or ""
+            self._database.add_crash(
+                Crash(record.run_id, record.rank, model_id, record.attempt, heard_ns / 1e9)
+            )
+        else:
+            self._database.end_crash(record.run_id, record.rank, record.attempt)
 
     def record(self, known: KnownProcess) -> RunRecord | None:
         """The record of a process in the lake."""
