@@ -93,10 +93,17 @@ def _alert(
         summary=f"{_RUN}: {_literal(rule.text)}",
         description=_LOOK,
         for_=for_,
-        runbook={"threshold": "Thresholds", "budget": "Budgets"}.get(rule.source, rule.name),
+        runbook=_runbook(rule),
         labels={"level": str(level), "source": rule.source, **paged_by, **labels},
         annotations={named[key]: _literal(value) for key, value in rule.annotations.items()},
     )
+
+
+def _runbook(rule: Rule) -> str:
+    """The heading of docs/grafana.md: of a name that the file chose, what kind of rule it is."""
+    if rule.source == "nonfinite" and rule.name not in ("nonfinite_loss", "nonfinite_gradients"):
+        return "nonfinite_other"
+    return {"threshold": "Thresholds", "budget": "Budgets"}.get(rule.source, rule.name)
 
 
 def _limit(threshold: ThresholdSettings) -> str:
