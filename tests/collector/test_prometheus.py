@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -136,28 +137,38 @@ def test_by_the_collector_as_from_the_runs_own_page(
         OTEL_EXPORTER_PROMETHEUS_PORT=str(port),
     )
     routes = {"pull": f"127.0.0.1:{port}", "push": f"127.0.0.1:{collector.ports['PROMETHEUS']}"}
-    before = {}
-    for version in (2, 3):
-        asked = make_prometheus(version, routes)
-        wait_until(lambda asked=asked: len(asked.query("training_progress_step == 20")) == len(routes))
-        found = before[asked] = the_same_by_both(asked)
-        assert len(found) > 60
-        assert value(found, "training_loss") == 1 / 20
-        assert math.isnan(value(found, "training_loss", split="odd"))
-        assert value(found, "training_accuracy", split="validation") == 19 / 64
-        assert value(found, "training_learning_rate") == 0.125
-        assert value(found, "training_samples_total") == 640
-        assert value(found, "training_step_duration_seconds_count") == 20
-        assert value(found, "training_step_duration_seconds_sum") == sum(range(20)) / 64
-        assert value(found, "training_step_duration_seconds_bucket", le="0.1") == 7
-        assert value(found, "training_run_state") == 1
-        assert value(found, "training_nonfinite_total", metric="loss") == 1
+    asked = [make_prometheus(version, routes) for version in (2, 3)]
+    before = [what_is_logged(one) for one in asked]
     run.end()
-    for asked, found in before.items():  # the end is said by the Collector alone: the run's own page is gone
-        wait_until(lambda asked=asked: asked.value('training_run_state{route="push"}') == 4)
-        after = series_of(asked, "push")
+    for one, found in zip(
+        asked, before, strict=True
+    ):  # told by the Collector alone: the run's own page is gone
+        wait_until(partial(is_completed, one))
+        after = series_of(one, "push")
         assert after.keys() == found.keys()
         assert value(after, "training_samples_total") == 640
+
+
+def what_is_logged(asked: Prometheus) -> dict[Labels, str]:
+    """All series, which are right."""
+    wait_until(lambda: len(asked.query("training_progress_step == 20")) == 2)
+    found = the_same_by_both(asked)
+    assert len(found) > 60
+    assert value(found, "training_loss") == 1 / 20
+    assert math.isnan(value(found, "training_loss", split="odd"))
+    assert value(found, "training_accuracy", split="validation") == 19 / 64
+    assert value(found, "training_learning_rate") == 0.125
+    assert value(found, "training_samples_total") == 640
+    assert value(found, "training_step_duration_seconds_count") == 20
+    assert value(found, "training_step_duration_seconds_sum") == sum(range(20)) / 64
+    assert value(found, "training_step_duration_seconds_bucket", le="0.1") == 7
+    assert value(found, "training_run_state") == 1
+    assert value(found, "training_nonfinite_total", metric="loss") == 1
+    return found
+
+
+def is_completed(asked: Prometheus) -> bool:
+    return asked.value('training_run_state{route="push"}') == 4
 
 
 def test_an_attempt_after_a_kill_and_another_rank(

@@ -20,13 +20,13 @@ from .cases import (
     all_at_once,
     judged_cases,
     limit_cases,
-    pipeline_cases,
     quiet_cases,
     rising,
     selector,
     steady,
     texts,
 )
+from .pipeline_cases import pipeline_cases
 
 ROOT = Path(__file__).parents[3]
 WITH_LIMITS = """
