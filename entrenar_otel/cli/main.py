@@ -9,17 +9,19 @@ import sys
 from entrenar_processors.extras import MissingExtra
 
 from entrenar_otel.cli.app import app
-from entrenar_otel.cli.commands import gate, inspect, operate, see, serve
+from entrenar_otel.cli.commands import gate, generate, inspect, operate, see, serve
 from entrenar_otel.cli.output import make_printable, print_error
 from entrenar_otel.errors import EntrenarError, LakeError, RunError
 
+# in the order of --help
 for commands in (
     inspect.commands,
     see.commands,
     operate.commands,
     serve.commands,
     gate.commands,
-):  # in the order of --help
+    generate.commands,
+):
     app.add_typer(commands)
 
 

@@ -27,7 +27,7 @@ from entrenar_otel.sink.decoding.foreign import MAX_ROWS
 from entrenar_otel.sink.decoding.sender import Process
 from entrenar_otel.sink.decoding.unstorable import Unstorable
 from entrenar_otel.sink.known.bitmaps import Scattered
-from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
+from entrenar_otel.sink.known.database import Crash, Database, KnownProcess, Recall
 from entrenar_otel.sink.request_log import number_of, read_requests
 from entrenar_otel.sink.storing import records
 from entrenar_otel.sink.storing.foreign_files import FOREIGN, foreign_stem, is_of_samples
@@ -76,7 +76,7 @@ class Roller:
         self.unstorable = Unstorable()
         #: Values of metrics in the lake, and those that came again.
         self.samples = self.repeated = 0
-        #: Rows of clients that are no runs.
+        #: Rows of clients other than runs.
         self.foreign_rows = 0
         #: Values of aggregates that are made of samples which the lake has.
         self.left_out = 0
@@ -100,6 +100,7 @@ class Roller:
     def _roll(self, path: Path, number: int) -> None:
         arrived, stored = self._read(path), 0
         with self._database.transaction(), Writes(self._storage) as writes:
+            self._processes.meet(arrived)
             for come in arrived:
                 try:
                     stored += self._store(come, number, arrived.unstorable, writes)
@@ -131,6 +132,11 @@ class Roller:
         # files are merged over gaps in their numbers: none of these may be still to come
         until_ns = self._clock_ns() if until_ns is None else until_ns
         self._watch.look(until_ns, may_merge=not any(path.exists() for path in self._failing))
+
+    @property
+    def crashes(self) -> list[Crash]:
+        """The runs that crashed of late and were not resumed, as of the last look."""
+        return self._watch.crashes
 
     def close(self) -> None:
         """Let go of the state folder."""
@@ -201,7 +207,7 @@ class Roller:
             known.is_settled = False
         known.files += bool(len(samples) or events or spans)
         replace_spans(self._storage, known, owner, ((number, span) for _, number, span in later))
-        self._processes.tell(known, come)
+        self._processes.tell(known, come, writes)
         self._database.put(known)
         self._database.add_events(known.id, digests)
         self._database.add_spans(known.id, ((digest, span["end_ns"], number) for digest, span in spans))
