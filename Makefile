@@ -20,6 +20,7 @@ collector: ## Build the OpenTelemetry Collector of collector-config/ (needs Go 1
 test: ## Run all tests, with coverage
 	@scripts/setup demo,dev
 	@scripts/collector --background || true
+	@scripts/container-images --background || true
 	@$(BIN)/python -m pytest --cov --cov-report=term
 
 test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that this machine has

@@ -1,0 +1,65 @@
+"""A Docker engine and images: the machine's and the public ones, or both made here by scripts/."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+#: To begin, to answer and to end, on a busy machine.
+SECONDS = 300
+
+
+class Docker(NamedTuple):
+    """Where the engine is, and the images by docker-compose.yml's variables.
+
+    GRAFANA_IMAGE is there only where it can be pulled.
+    """
+
+    host: str
+    images: dict[str, str]
+
+
+def run_script(name: str, *arguments: str) -> str:
+    """What a script prints; skips where it says that something is missing, but not in CI."""
+    command = [str(ROOT / "scripts" / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 3 and not os.environ.get("CI"):
+        pytest.skip(f"CONTAINERS ARE NOT TESTED HERE: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Docker]:
+    """One engine for all; who is the last to use one that was started for tests ends it."""
+    users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "entrenar/docker/users"
+    users.parent.mkdir(parents=True, exist_ok=True)
+    with users.open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        host = run_script("docker-engine")
+        lines = run_script("container-images").splitlines()
+        yield Docker(host, dict(line.split("=", 1) for line in lines))
+    run_script("docker-engine", "--stop")
+
+
+@pytest.fixture
+def docker(engine: Docker, monkeypatch: pytest.MonkeyPatch) -> Docker:
+    """The engine, which this process and its children find."""
+    monkeypatch.setenv("DOCKER_HOST", engine.host)
+    for name, image in engine.images.items():
+        monkeypatch.setenv(name, image)
+    return engine
+
+
+@pytest.fixture
+def until(wait_until: Callable[..., None]) -> Callable[..., None]:
+    """Waits until something is true; to ask a container costs more than to ask a function."""
+    return partial(wait_until, timeout_seconds=SECONDS, every_seconds=0.5)
