@@ -21,6 +21,7 @@ test: ## Run all tests, with coverage
 	@scripts/setup demo,dev
 	@scripts/collector --background || true
 	@scripts/container-images --background || true
+	@scripts/test-program --background
 	@$(BIN)/python -m pytest --cov --cov-report=term
 
 test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that this machine has

@@ -38,6 +38,12 @@ def _lines(receiver: Receiver, loop: RollLoop) -> Iterator[str]:
             "Rows of clients that are no runs.",
             roller.foreign_rows if roller else 0,
         ),
+        (
+            "left_out_total",
+            "counter",
+            "Aggregates of runs whose samples are in the lake.",
+            roller.left_out if roller else 0,
+        ),
         ("backlog_bytes", "gauge", "What waits to get into the lake.", receiver.backlog_bytes()),
         ("lag_seconds", "gauge", "How long the oldest of it has waited.", round(loop.lag_seconds(), 3)),
         (

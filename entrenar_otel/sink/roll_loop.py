@@ -31,14 +31,16 @@ class Rolling(Protocol):
     repeated: int
     #: Rows of clients that are no runs.
     foreign_rows: int
+    #: Values of aggregates that are made of samples which the lake has.
+    left_out: int
     #: What was acknowledged and could not be stored.
     unstorable: Unstorable
 
     def roll(self, path: Path) -> None:
         """Put a file's rows into the lake. Raises OSError, LakeError, sqlite3.Error: to be tried again."""
 
-    def settle(self) -> None:
-        """What has time."""
+    def settle(self, until_ns: int) -> None:
+        """What has time. All that had arrived by then (nanoseconds since 1970) has been rolled."""
 
     def close(self) -> None:
         """Let go of the state folder."""
@@ -65,6 +67,7 @@ class RollLoop:
         self._stops = threading.Event()
         self._failures: dict[Path, int] = {}
         self._rolled_at = time.monotonic()
+        self._until_ns = 0  # what had arrived by then has been rolled
         self.roller: Rolling | None = None
         #: Why the lake cannot be written; empty while it can.
         self.problem = ""
@@ -110,12 +113,15 @@ class RollLoop:
             self._may_write()
             if self.roller is None:
                 self.roller = self._open_roller()
-            with contextlib.suppress(OSError):  # a full disk; what is closed already makes room
+            until_ns, is_whole = time.time_ns(), True
+            try:
                 self._log.rotate()
-            is_whole = True
+            except OSError:  # a full disk; what is closed already makes room
+                until_ns = self._until_ns
             for path in self._log.closed_files():
                 is_whole &= self._roll(self.roller, path)
-            self.roller.settle()
+            self._until_ns = until_ns if is_whole else self._until_ns
+            self.roller.settle(self._until_ns)
         except (OSError, EntrenarError, sqlite3.Error) as error:
             self._name(error)
             return False

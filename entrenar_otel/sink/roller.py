@@ -24,12 +24,13 @@ from entrenar_otel.lake.tables.schema import Owner
 from entrenar_otel.redact import printable_line
 from entrenar_otel.sink.decoding.arrived import ODD, Arrived, FromProcess
 from entrenar_otel.sink.decoding.foreign import MAX_ROWS
+from entrenar_otel.sink.decoding.sender import Process
 from entrenar_otel.sink.decoding.unstorable import Unstorable
 from entrenar_otel.sink.known.bitmaps import Scattered
 from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
 from entrenar_otel.sink.request_log import number_of, read_requests
 from entrenar_otel.sink.storing import records
-from entrenar_otel.sink.storing.foreign_files import FOREIGN, foreign_stem
+from entrenar_otel.sink.storing.foreign_files import FOREIGN, foreign_stem, is_of_samples
 from entrenar_otel.sink.storing.fresh import fresh
 from entrenar_otel.sink.storing.processes import MAX_GOING, Processes, TooMany
 from entrenar_otel.sink.storing.recall import (
@@ -68,7 +69,7 @@ class Roller:
         silent_seconds: float = SILENT_SECONDS,
         max_going: int = MAX_GOING,
     ) -> None:
-        self._storage, self._database = storage, Database(state_folder)
+        self._storage, self._database, self._clock_ns = storage, Database(state_folder), clock_ns
         self._processes = Processes(storage, self._database, max_going)
         self._watch = Watch(storage, self._database, self._processes, clock_ns, silent_seconds)
         #: What could not be stored.
@@ -77,7 +78,7 @@ class Roller:
         self.samples = self.repeated = 0
         #: Rows of clients that are no runs.
         self.foreign_rows = 0
-        #: Points of metrics that are aggregated from samples which the lake has.
+        #: Values of aggregates that are made of samples which the lake has.
         self.left_out = 0
         self._path = Path()  # what is being rolled
         self._failing: set[Path] = set()
@@ -99,6 +100,7 @@ class Roller:
     def _roll(self, path: Path, number: int) -> None:
         arrived, stored = self._read(path), 0
         with self._database.transaction(), Writes(self._storage) as writes:
+            self._processes.meet(arrived)
             for come in arrived:
                 try:
                     stored += self._store(come, number, arrived.unstorable, writes)
@@ -122,10 +124,14 @@ class Roller:
             arrived.add(request)
         return arrived
 
-    def settle(self) -> None:
-        """What has time: to be called every few seconds while no closed file waits. Raises as `roll` does."""
+    def settle(self, until_ns: int | None = None) -> None:
+        """What has time, where all that had arrived by `until_ns` has been rolled; by default, by now.
+
+        Raises as `roll` does.
+        """
         # files are merged over gaps in their numbers: none of these may be still to come
-        self._watch.look(may_merge=not any(path.exists() for path in self._failing))
+        until_ns = self._clock_ns() if until_ns is None else until_ns
+        self._watch.look(until_ns, may_merge=not any(path.exists() for path in self._failing))
 
     def close(self) -> None:
         """Let go of the state folder."""
@@ -143,17 +149,18 @@ class Roller:
         )  # fmt: skip
 
     def _store_foreign(self, arrived: Arrived, number: int, writes: Writes) -> tuple[int, int]:
-        """Store what came from others, and aggregates of runs without samples.
+        """Store what came from others, and of runs the metrics that are not made of samples which they send.
 
         Returns how many rows, and how many are left out.
         """
         rows = left_out = 0
         for (run_id, process), foreign in arrived.foreign.items():
             samples = foreign.samples(number * MAX_ROWS)
-            if process is not None:
-                known = self._database.find(process)
-                if known is not None and known.samples in ("blocks", "events"):
-                    left_out += samples.n_values
+            if process is not None and self._sends_samples(process):
+                others = Samples(block for block in samples.blocks if not is_of_samples(block.series[0]))
+                left_out += samples.n_values - others.n_values
+                samples = others
+                if not samples.n_values:
                     continue
             day, stem = records.moment(foreign.first_ns).strftime("%Y-%m-%d"), foreign_stem(process)
             for table, schema, batches in foreign.tables(samples):
@@ -163,6 +170,10 @@ class Roller:
             rows += samples.n_values + foreign.notes
         self._database.add_requests(arrived.digests, number, REMEMBERED_FILES)
         return rows, left_out
+
+    def _sends_samples(self, process: Process) -> bool:
+        known = self._database.find(process)
+        return known is not None and known.samples in ("blocks", "events")
 
     def _is_known(self, unstorable: Unstorable, of: tuple[object, ...]) -> Callable[[BaseException], bool]:
         """What sees to it that rows cannot be written for reasons of their own."""
@@ -191,7 +202,7 @@ class Roller:
             known.is_settled = False
         known.files += bool(len(samples) or events or spans)
         replace_spans(self._storage, known, owner, ((number, span) for _, number, span in later))
-        self._processes.tell(known, come)
+        self._processes.tell(known, come, writes)
         self._database.put(known)
         self._database.add_events(known.id, digests)
         self._database.add_spans(known.id, ((digest, span["end_ns"], number) for digest, span in spans))

@@ -14,6 +14,7 @@ from tests.faults.conftest import small_disk
 
 from .process import Collector, free_port
 from .process import collector_binary as find_binary
+from .prometheus import Prometheus
 
 __all__ = ["small_disk"]  # a fixture of 24 MB
 
@@ -48,6 +49,20 @@ def sink(tmp_path: Path) -> Iterator[Sink]:
     if made.is_alive:
         with contextlib.suppress(ProcessLookupError):
             made.end()
+
+
+@pytest.fixture
+def make_prometheus(tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
+    """Starts a Prometheus of a version, 2 or 3, that scrapes these targets, by the name of their job."""
+    made: list[Prometheus] = []
+
+    def make(version: int, targets: dict[str, str] | None = None, *flags: str) -> Prometheus:
+        made.append(Prometheus(version, tmp_path / f"prometheus-{len(made)}", targets or {}, *flags))
+        return made[-1].start()
+
+    yield make
+    for one in made:
+        one.end()
 
 
 @pytest.fixture(scope="session")

@@ -22,13 +22,18 @@ CONFIGS = ROOT / "collector-config"
 SECONDS = 120.0
 
 
-def collector_binary() -> str:
-    """The path of the Collector, built if it is not there yet; skips where Go is missing, but not in CI."""
-    done = subprocess.run([str(ROOT / "scripts/collector")], capture_output=True, text=True, check=False)
+def built(script: str, *arguments: str) -> str:
+    """The path that a script prints of what it builds once; skips where it cannot be built, but not in CI."""
+    command = [str(ROOT / "scripts" / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 3 and not os.environ.get("CI"):
-        pytest.skip(f"THE COLLECTOR IS NOT TESTED HERE: {done.stderr.strip()}")
+        pytest.skip(f"NOT TESTED HERE: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def collector_binary() -> str:
+    return built("collector")
 
 
 def free_port() -> int:

@@ -266,11 +266,12 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 class Relay(threading.Thread):
-    """Stands before a server; once it is `silent` it takes connections and answers nothing."""
+    """Stands before a server; once it is `silent` it takes connections and answers nothing, while it is
+    `failing` it cuts them."""
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
-        self.silent = False
+        self.silent = self.failing = False
         self._upstream = port
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._taken: list[socket.socket] = []
@@ -287,7 +288,10 @@ class Relay(threading.Thread):
             except OSError:  # it was closed
                 return
             self._taken.append(client)
-            if not self.silent:
+            if self.failing:
+                with contextlib.suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
+            elif not self.silent:
                 server = socket.create_connection(("127.0.0.1", self._upstream))
                 self._taken.append(server)
                 for one, other in ((client, server), (server, client)):
@@ -300,11 +304,13 @@ class Relay(threading.Thread):
             while data := source.recv(65536):
                 while self.silent:
                     time.sleep(0.05)
+                if self.failing:
+                    break
                 target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
+            target.shutdown(socket.SHUT_RDWR if self.failing else socket.SHUT_WR)
 
     def end(self) -> None:
-        self.silent = False
+        self.silent = self.failing = False
         for one in (self._socket, *self._taken):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

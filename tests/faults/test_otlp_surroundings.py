@@ -14,6 +14,8 @@ from .test_otlp import SEND, hear_end, is_whole, leading_to, left, loop, seqs_of
 
 __all__ = ["no_endpoint"]  # a fixture for all tests here
 
+#: A port on which nobody listens.
+FREE = 9
 #: Logs so many steps, waits to be told, logs as many again.
 TWICE = """
 small_segments(64 << 10)
@@ -72,6 +74,39 @@ def test_two_runs_on_one_live_folder(place: Place, port: int, is_first_away: boo
             if record.event_name == "training.samples"
         ]
         assert sum(counts) == 40_000 == place.count()
+        assert left(place) == []
+    finally:
+        endpoint.close()
+
+
+def test_a_new_run_sends_what_a_dead_one_left_beside_one_that_lives(place: Place, port: int) -> None:
+    """Three in one live folder: what the dead one left, and not what the living one still has."""
+    url = f"http://127.0.0.1:{port}"
+    living = place.make_child(TWICE.replace("STEPS", "10_000"), **leading_to(f"http://127.0.0.1:{FREE}"))
+    living.expect("half")
+    until(lambda: left(place, "*.unsent"))
+    (alive,) = {name.rpartition("-")[0] for name in left(place, "*.unsent")}
+    dead = place.make_child(loop(20_000, 0.0), **leading_to(url))
+    hear_end(dead)
+    assert len({name.rpartition("-")[0] for name in left(place, "*.unsent")}) == 2
+    endpoint = GrpcEndpoint(port)
+    try:
+        script = f"import entrenar_otel.otel.otlp.exporter as x\nx._BACKLOG_SECONDS = 0.1\n{loop(5_000, 0.2)}"
+        next_one = place.make_child(script, **leading_to(url))
+        until(lambda: all(alive in name for name in left(place, "*.unsent")))
+        counted, _, done = hear_end(next_one)
+        assert not counted
+        if "recover --send" in done.stderr:  # a slow machine: the end waits 5 s
+            until(lambda: not [name for name in left(place, "*.unsent") if alive not in name])
+        sent = seqs_of(endpoint)
+        assert alive not in sent
+        assert sorted(map(len, sent.values())) == [5_000, 20_000]
+        assert left(place, f"{alive}*.unsent")
+        go_on(living)
+        hear_end(living)
+        place.run(SEND, **leading_to(url))
+        assert len(seqs_of(endpoint)[alive]) == 20_000
+        assert all(map(is_whole, seqs_of(endpoint).values()))
         assert left(place) == []
     finally:
         endpoint.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import socket
 import sqlite3
@@ -25,12 +26,31 @@ from entrenar_otel.sink.address import Address
 from entrenar_otel.sink.request_log import RequestLog, Signal
 from entrenar_otel.sink.roller import Roller
 from entrenar_otel.sink.service import Sink, SinkSettings
+from tests.otel.otlp.conftest import no_endpoint
 from tests.sink.conftest import METHODS
 from tests.sink.wire import logs, resource, started, steps
+
+from .conftest import Place
+from .test_otlp import SEND, hear_end, leading_to, left, loop
+
+__all__ = ["no_endpoint"]  # a fixture for all tests here
 
 SECONDS = 120.0
 TEMPORARY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 KILLS = int(os.environ.get("ENTRENAR_SINK_KILLS", "3"))
+#: What is durable is acknowledged some time later.
+SLOW = """
+import sys, time
+from entrenar_otel.sink.request_log import RequestLog
+append = RequestLog.append
+def slowly(log, *arguments):
+    append(log, *arguments)
+    time.sleep(0.5)
+RequestLog.append = slowly
+from entrenar_otel.cli.main import main
+sys.argv[0] = "entrenar-otel"
+main()
+"""
 #: Kills the sink when a request is durable and not acknowledged yet, where there is a file that says so.
 DIES = """
 import os, sys
@@ -186,6 +206,28 @@ def test_killed_between_what_is_durable_and_its_acknowledgement(sink: Process, t
     assert "stopping: what was acknowledged is being brought into the lake" in sink.told
 
 
+def test_a_sink_slower_than_the_exporters_timeout(sink: Process, place: Place, tmp_path: Path) -> None:
+    """What it had kept already comes again, and is there once."""
+    sink.folder = tmp_path / "far"
+    sink.folder.mkdir()
+    sink.start(SLOW)
+    url = leading_to(f"http://127.0.0.1:{sink.port}", OTEL_EXPORTER_OTLP_LOGS_TIMEOUT="0.2")
+    while "listening for OTLP" not in sink.told:
+        time.sleep(0.05)
+    counted, _, done = hear_end(place.make_child(loop(2_000, 0.05), **url))
+    assert not counted
+    if "recover --send" in done.stderr:  # the end waits 5 s
+        place.run(SEND, **url)
+    assert left(place) == []
+    assert sink.end(signal.SIGTERM) == 0
+    found = Lake(sink.folder / "lake", live=sink.folder / "none").query(
+        "SELECT count(*) AS n, count(DISTINCT seq) AS numbers, max(seq) AS last FROM metrics"
+    )
+    assert found.to_pylist() == [{"n": 2_000, "numbers": 2_000, "last": 1_999}]
+    (requests,) = re.findall(r"in all, (\d+) requests received, 2,000 values stored", sink.told)
+    assert int(requests) > 1
+
+
 @pytest.fixture
 def inside(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """A sink within this process, with its lake and its state where they are asked for."""
@@ -301,21 +343,22 @@ def test_a_sink_starts_while_its_lake_is_away(tmp_path: Path, inside: Callable[.
     assert stored(tmp_path / "lake") == [(seq, float(seq)) for seq in wanted]
 
 
-def test_an_object_store_that_hangs_holds_up_no_sender(
-    relayed: Any, tmp_path: Path, inside: Callable[..., Any]
+@pytest.mark.parametrize("how", ["silent", "failing"])
+def test_an_object_store_that_hangs_or_fails_holds_up_no_sender(
+    relayed: Any, tmp_path: Path, inside: Callable[..., Any], how: str
 ) -> None:
     relay, url = relayed
     sink, port = inside(url, tmp_path / "state", roll_seconds=0.2)
     before, refused = send_until_refused(port, 5)
     assert refused is None
-    relay.silent = True
+    setattr(relay, how, True)
     done, refused = send_until_refused(port, 10)
     assert refused is None
     end = time.monotonic() + SECONDS
     while sink.loop.lag_seconds() < 1:
         assert time.monotonic() < end
         time.sleep(0.05)
-    relay.silent = False
+    setattr(relay, how, False)
     while sink.log.backlog_bytes():
         assert time.monotonic() < end
         time.sleep(0.05)

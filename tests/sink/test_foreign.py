@@ -6,28 +6,12 @@ import math
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from entrenar_otel.sink.request_log import Signal
 
-from .wire import CLOCK_NS, attributes, event, logs, pairs, resource, started, steps, traces
-
-CLIENT = {"service.name": "web", "service.instance.id": "7"}
-
-
-def metrics(*given: Any, of: Any = CLIENT) -> Any:
-    request = ExportMetricsServiceRequest()
-    entry = request.resource_metrics.add()
-    entry.resource.attributes.extend(pairs(of))
-    entry.scope_metrics.add(metrics=given)
-    return (Signal.METRICS, request.SerializeToString())
-
-
-def gauge(name: Any, value: Any, **tags: Any) -> Any:
-    point = pb.NumberDataPoint(as_double=value, time_unix_nano=CLOCK_NS, attributes=attributes(**tags))
-    return pb.Metric(name=name, gauge=pb.Gauge(data_points=[point]))
+from .wire import CLIENT, CLOCK_NS, attributes, event, gauge, logs, metrics, resource, started, steps, traces
 
 
 def rows(lake: Any, table: Any = "otel_metrics") -> Any:
@@ -140,6 +124,18 @@ def test_aggregates_of_a_run_are_kept_only_where_it_sends_no_samples(
     assert roller.left_out == 1 - kept
 
 
+def test_other_metrics_of_a_run_are_kept_whatever_it_sends(receive: Any, lake: Any, roller: Any) -> None:
+    """Instruments that are not recorded sample by sample are nowhere else."""
+    receive(logs([started(), *steps(0, 3)]))
+    receive(
+        metrics(
+            gauge("training.loss", 0.5), gauge("entrenar.overhead", 0.1), gauge("queue", 3.0), of=resource()
+        )
+    )
+    assert named(lake) == {("queue",): 3.0}
+    assert (roller.left_out, roller.foreign_rows) == (2, 1)
+
+
 def test_many_files_of_a_client_become_one(receive: Any, lake: Any, roller: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("entrenar_otel.sink.storing.watch.MANY_FILES", 3)
     for number in range(5):
@@ -163,6 +159,27 @@ def test_what_is_no_metric_is_refused_and_the_rest_stored(
     assert list(named(lake)) == [("right",)]
     assert roller.unstorable.counts == {"metrics": 2}
     assert "no run" not in caplog.text
+
+
+def test_more_than_10_000_series_of_a_client_are_left_out_and_counted(
+    receive: Any, lake: Any, roller: Any, caplog: Any
+) -> None:
+    """Those of others, of the same client later, and of a run are stored."""
+    receive(
+        metrics(*(gauge(f"g{i}", 1.0) for i in range(10_005))),
+        metrics(gauge("other", 2.0), of={"service.name": "other"}),
+        logs([started(), *steps(0, 3)]),
+    )
+    counts = "SELECT run_id, count(*) AS n FROM otel_metrics GROUP BY ALL ORDER BY 1"
+    assert [tuple(row.values()) for row in lake.query(counts).to_pylist()] == [
+        ("other", 1),
+        ("web/7", 10_000),
+    ]
+    assert roller.unstorable.counts == {"metrics": 5}
+    assert "more than 10,000 series at a time" in caplog.text
+    receive(metrics(gauge("g10004", 1.0)))
+    assert len(rows(lake)) == 10_002
+    assert lake.query("SELECT count(*) AS n FROM metrics").to_pylist() == [{"n": 15}]
 
 
 def test_many_logs_and_spans_of_a_client_are_all_there_in_order(

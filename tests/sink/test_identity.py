@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from entrenar_processors import Series
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from entrenar_otel.lake import Lake
+from entrenar_otel.recording.layout import Layout
 from entrenar_otel.sink.roller import Roller
 
 from .wire import (
@@ -200,3 +203,22 @@ def test_sets_of_tags_that_take_turns_are_stored_whole(
     answer = lake.query("SELECT tags['net'] AS net, count(*) AS n FROM metrics GROUP BY 1 ORDER BY 1")
     assert [tuple(row.values()) for row in answer.to_pylist()] == [("d", 100), ("g", 100)]
     assert not roller.unstorable.counts
+
+
+@pytest.mark.parametrize("mode", ["blocks", "events"])
+def test_a_run_of_10_000_series_is_stored_whole(receive: Any, lake: Any, mode: str) -> None:
+    """As one record of a block, or as one wide event with as many attributes."""
+    layout = Layout(3, tuple(Series(f"layer_{i}/norm") for i in range(10_000)))
+    values = [float(i) for i in range(10_000)]
+    if mode == "blocks":
+        data = records_of(0, 1, layout, [values])
+        sent = [block_record(block) for block in blocks_of(data, layouts=(layout,))]
+    else:
+        sent = [
+            wide_record(0, {f"metric.{one.metric}": v for one, v in zip(layout.series, values, strict=True)})
+        ]
+    receive(logs(sent), logs(sent))
+    answer = lake.query(
+        "SELECT count(*) AS n, count(DISTINCT metric) AS series, sum(value) AS sum FROM metrics"
+    )
+    assert answer.to_pylist() == [{"n": 10_000, "series": 10_000, "sum": sum(values)}]

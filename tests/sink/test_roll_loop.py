@@ -16,11 +16,12 @@ from entrenar_otel.sink.roll_loop import RollLoop
 class Keeper:
     """Keeps what it is to roll; raises what `problem` returns for it."""
 
-    samples = repeated = foreign_rows = 0
+    samples = repeated = foreign_rows = left_out = 0
 
     def __init__(self) -> None:
         self.data: list[Any]
-        self.data, self.settled, self.is_closed = [], 0, False
+        self.data, self.is_closed = [], False
+        self.settled: list[int] = []
         self.unstorable = Unstorable()
         self.problem = lambda data: None
 
@@ -30,8 +31,8 @@ class Keeper:
             raise error
         self.data += data
 
-    def settle(self) -> None:
-        self.settled += 1
+    def settle(self, until_ns: int) -> None:
+        self.settled.append(until_ns)
 
     def close(self) -> None:
         self.is_closed = True
@@ -130,4 +131,37 @@ def test_a_file_that_fails_for_reasons_of_its_own_is_kept_aside_and_the_rest_goe
     assert "cannot be stored (ZeroDivisionError: a mistake); it is kept as" in caplog.text
     (kept,) = log.folder.glob("*.failed")
     assert [request.data for request in read_requests(kept)] == [b"bad"]
+    failures.clear()
+
+
+def test_what_has_time_is_told_up_to_when_all_was_rolled(
+    log: Any, keeper: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk has no room for another file, or a file fails, that is the moment before."""
+    loop = RollLoop(log, lambda: keeper, lake="the lake", roll_seconds=0.02, retry_seconds=0.02)
+    begun = time.time_ns()
+    loop.start()
+    until(lambda: keeper.settled and keeper.settled[-1] >= begun)
+
+    def no_room() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(log, "rotate", no_room)
+    full = time.time_ns()
+    rounds = len(keeper.settled)
+    until(lambda: len(keeper.settled) > rounds + 2)
+    assert begun <= keeper.settled[-1] == keeper.settled[-2] <= full
+    monkeypatch.undo()
+    until(lambda: keeper.settled[-1] > full)
+    keeper.problem = lambda _data: RuntimeError("odd")
+    monkeypatch.setattr("entrenar_otel.sink.roll_loop._MAX_FAILURES", 1 << 30)
+    log.append(Signal.LOGS, b"1")
+    odd = time.time_ns()
+    until(lambda: loop._failures)
+    rounds = len(keeper.settled)
+    until(lambda: len(keeper.settled) > rounds + 2)
+    assert keeper.settled[-1] <= odd
+    keeper.problem = lambda _data: None
+    until(lambda: keeper.settled[-1] > odd)
+    assert loop.stop(60)
     failures.clear()

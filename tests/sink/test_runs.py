@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +19,6 @@ SECOND = 10**9
 
 class Clock:
     def __init__(self) -> None:
-        import time
-
         self.offset = 0
         self.real = time.time_ns
 
@@ -80,6 +80,41 @@ def test_a_run_of_which_nothing_is_heard_has_crashed_until_it_speaks(
     assert state(lake) == [("running", None)]
     roll(roller, logs([ended("stopped", **{names.REASON: "enough"})]))
     assert state(lake) == [("stopped", "enough")]
+
+
+def test_a_run_that_is_idle_or_paused_lives_by_its_sign_of_life(
+    lake: Any, open_roller: Any, clock: Any, roll: Any, monkeypatch: Any
+) -> None:
+    """A step in ten minutes: what the exporter says each minute is one event, and keeps the run alive."""
+    at_arrival = SimpleNamespace(time_ns=clock, time=time.time)
+    monkeypatch.setattr("entrenar_otel.sink.request_log.time", at_arrival)
+    roller = open_roller()
+    roll(roller, logs([started(), *steps(0, 1)]))
+    for minute in range(1, 9):
+        clock.offset = minute * 60 * SECOND
+        roll(roller, logs([started()]) if minute != 6 else logs(steps(1, 1)))
+        assert state(lake) == [("running", None)]
+    clock.offset += 299 * SECOND
+    roller.settle()
+    assert state(lake) == [("running", None)]
+    clock.offset += 2 * SECOND
+    roller.settle()
+    assert state(lake) == [("crashed", "nothing heard for 300 s")]
+    assert lake.query("SELECT count(*) AS n FROM events").to_pylist() == [{"n": 1}]
+
+
+def test_a_run_is_not_silent_while_what_it_said_waits_to_be_rolled(
+    lake: Any, open_roller: Any, clock: Any, roll: Any
+) -> None:
+    """After ten minutes in which the lake was away, or a roll that took as long."""
+    roller = open_roller()
+    roll(roller, logs([started()]))
+    rolled_ns = clock()
+    clock.offset = 600 * SECOND
+    roller.settle(rolled_ns + 290 * SECOND)
+    assert state(lake) == [("running", None)]
+    roller.settle(rolled_ns + 310 * SECOND)
+    assert state(lake) == [("crashed", "nothing heard for 300 s")]
 
 
 def test_a_sink_that_was_away_waits_before_it_says_that_a_run_has_crashed(

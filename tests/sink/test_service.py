@@ -77,6 +77,7 @@ def test_it_listens_stores_and_says_so(make: Any, tmp_path: Any) -> None:
         ("entrenar_sink_samples_total",): 0,
         ("entrenar_sink_repeated_total",): 0,
         ("entrenar_sink_foreign_rows_total",): 0,
+        ("entrenar_sink_left_out_total",): 0,
         ("entrenar_sink_lake_available",): 1,
     }
 

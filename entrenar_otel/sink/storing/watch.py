@@ -47,13 +47,17 @@ class Watch:
         self._beats: dict[int, float] = {}
         self._until = 0.0
 
-    def look(self, *, may_merge: bool = True) -> None:
-        """Close the runs that are silent, let others see that the rest live, merge files of ended ones."""
+    def look(self, until_ns: int, *, may_merge: bool = True) -> None:
+        """Close the runs that are silent, let others see that the rest live, merge files of ended ones.
+
+        What arrived after `until_ns` may wait to be rolled, and be a word of a run that seems silent.
+        """
         now = self._clock_ns()
         self._until = time.monotonic() + LOOK_SECONDS
         silent_ns = int(self._silent_seconds * _NS)
-        if now - self._listens_since_ns >= silent_ns:
-            for known in self._in_time(self._database.going(now - silent_ns)):
+        heard_ns = min(now, until_ns)
+        if heard_ns - self._listens_since_ns >= silent_ns:
+            for known in self._in_time(self._database.going(heard_ns - silent_ns)):
                 self._close(known)
         self._beat(now)
         if may_merge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -176,7 +177,7 @@ class RawEndpoint(GrpcEndpoint):
 class HttpEndpoint(Endpoint):
     """`answer` gives a status, a text, and headers."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, context: ssl.SSLContext | None = None) -> None:
         super().__init__()
         taker = self
 
@@ -204,6 +205,10 @@ class HttpEndpoint(Endpoint):
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
+        if context is not None:
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     @property

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
@@ -211,6 +214,52 @@ def test_an_endpoint_that_is_none_is_said(
         caplog.clear()
         assert client_of(settings) is None
         assert "log records cannot be sent to" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for this machine that is signed by itself, and its key."""
+    folder = tmp_path_factory.mktemp("own")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    command = (
+        f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -keyout {key} -out {certificate} -subj /CN=x"
+    )
+    subprocess.run(
+        [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True
+    )
+    return certificate, key
+
+
+@pytest.fixture
+def mutual(protocol: str, own: tuple[Path, Path]) -> Iterator[Endpoint]:
+    """A server that wants a certificate of whoever comes, and that one's."""
+    certificate, key = own
+    made: Endpoint
+    if protocol == "grpc":
+        pem = certificate.read_bytes()
+        made = GrpcEndpoint(
+            credentials=grpc.ssl_server_credentials([(key.read_bytes(), pem)], pem, require_client_auth=True)
+        )
+    else:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificate)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(certificate, key)
+        made = HttpEndpoint(context=context)
+    yield made
+    made.close()
+
+
+def test_a_certificate_of_the_client(
+    make: Make, mutual: Endpoint, protocol: str, own: tuple[Path, Path]
+) -> None:
+    """With it a request is taken, without it none; nor where the server's own is not trusted."""
+    certificate, key = own
+    url = mutual.url.replace("http:", "https:")
+    client = make(url, protocol, certificate=certificate, client_key=key, client_certificate=certificate)
+    assert client.send(BODY, 60.0).verdict is Verdict.ACCEPTED
+    assert make(url, protocol, certificate=certificate).send(BODY, 5.0).verdict is Verdict.RETRY
+    assert make(url, protocol).send(BODY, 5.0).verdict is Verdict.RETRY
+    assert mutual.calls == 1
 
 
 def test_certificates_that_are_none_are_said(

@@ -1,0 +1,98 @@
+"""A real Prometheus, Debian's 2 or a 3, as a process that scrapes once a second, asked over its API."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from .process import SECONDS, built, free_port
+
+#: A series: its labels, the name among them.
+Labels = frozenset[tuple[str, str]]
+
+
+def prometheus_binary(version: int) -> str:
+    """The path of the program; skips where there is none, but not in CI."""
+    if version == 3:
+        return built("test-program", "prometheus3")
+    found = shutil.which("prometheus")
+    if found is None and not os.environ.get("CI"):
+        pytest.skip("NOT TESTED HERE: Prometheus 2: apt-get install prometheus")
+    assert found is not None, "apt-get install prometheus"
+    return found
+
+
+class Prometheus:
+    """A Prometheus that scrapes `targets`, by the name of their job, which is the label `route`."""
+
+    def __init__(self, version: int, folder: Path, targets: dict[str, str], *flags: str) -> None:
+        folder.mkdir()
+        self._folder, self._binary, self._flags = folder, prometheus_binary(version), flags
+        self.address = f"127.0.0.1:{free_port()}"
+        jobs = [
+            {
+                "job_name": name,
+                "honor_labels": True,
+                "static_configs": [{"targets": [target], "labels": {"route": name}}],
+            }
+            for name, target in targets.items()
+        ]
+        config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
+        (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client = httpx.Client(base_url=f"http://{self.address}", trust_env=False, timeout=SECONDS)
+
+    def start(self) -> Prometheus:
+        """Start it; returns when it answers."""
+        command = [self._binary, "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb"]
+        path = self._folder / "prometheus.log"
+        with path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, f"--web.listen-address={self.address}", *self._flags],
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+            )
+        end = time.monotonic() + SECONDS
+        while not self._is_ready():
+            assert self._process.poll() is None, path.read_text()
+            assert time.monotonic() < end, path.read_text()
+            time.sleep(0.05)
+        return self
+
+    def _is_ready(self) -> bool:
+        try:
+            return self._client.get("/-/ready").is_success
+        except httpx.TransportError:
+            return False
+
+    def end(self) -> None:
+        self._client.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(SECONDS)
+
+    def ask(self, path: str, **arguments: str) -> Any:
+        """The data of an answer of its API."""
+        answer = self._client.get(f"/api/v1/{path}", params=arguments)
+        assert answer.is_success, answer.text
+        return answer.json()["data"]
+
+    def query(self, expression: str) -> dict[Labels, str]:
+        """The series that an expression comes to now, and their values as text: NaN is NaN then."""
+        result = self.ask("query", query=expression)["result"]
+        return {frozenset(one["metric"].items()): one["value"][1] for one in result}
+
+    def value(self, expression: str) -> float | None:
+        """What an expression comes to that has one series at most; none where it has none."""
+        found = list(self.query(expression).values())
+        assert len(found) <= 1, (expression, found)
+        return float(found[0]) if found else None
