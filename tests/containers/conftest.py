@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.collector.process import built
+
 #: To begin, to answer and to end, on a busy machine.
 SECONDS = 300
 
@@ -27,16 +27,6 @@ class Docker(NamedTuple):
     images: dict[str, str]
 
 
-def run_script(name: str, *arguments: str) -> str:
-    """What a script prints; skips where it says that something is missing, but not in CI."""
-    command = [str(ROOT / "scripts" / name), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 3 and not os.environ.get("CI"):
-        pytest.skip(f"CONTAINERS ARE NOT TESTED HERE: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Docker]:
     """One engine for all; who is the last to use one that was started for tests ends it."""
@@ -44,10 +34,10 @@ def engine() -> Iterator[Docker]:
     users.parent.mkdir(parents=True, exist_ok=True)
     with users.open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        host = run_script("docker-engine")
-        lines = run_script("container-images").splitlines()
+        host = built("docker-engine")
+        lines = built("container-images").splitlines()
         yield Docker(host, dict(line.split("=", 1) for line in lines))
-    run_script("docker-engine", "--stop")
+    built("docker-engine", "--stop")
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from entrenar_otel.lake import Lake
+from tests.collector.process import ROOT
+from tests.collector.prometheus import Api
 from tests.collector.test_pipeline import all_is_there, train
-from tests.collector.test_remote_write import answer
 
-from .conftest import ROOT, SECONDS, Docker
+from .conftest import SECONDS, Docker
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
@@ -149,11 +150,12 @@ def test_prometheus_answers_for_the_run(
         command=["--config.file=/etc/entrenar/prometheus.yml", "--storage.tsdb.path=/prometheus"],
         volumes=[(str(ROOT / "collector-config"), "/etc/entrenar", "ro")],
     )
-    where = address(prometheus, 9090)
-    until(lambda: answer(where, 'training_loss{split=""}'))
-    (series,) = answer(where, 'training_loss{split=""}')
-    labels = {"run_id": "r", "model_id": "digits", "rank": "0"}
-    assert labels.items() <= series["metric"].items()
-    assert series["metric"]["job"] == "digits"  # the run's, not the Collector's
-    assert float(series["value"][1]) == 1 / 200
-    until(lambda: answer(where, 'up{job=~"training|collector|sink"} == 1')[2:])
+    api = Api(address(prometheus, 9090))
+    until(lambda: api.query('training_loss{split=""}'))
+    ((labels, value),) = api.query('training_loss{split=""}').items()
+    assert float(value) == 1 / 200
+    # Job and instance are the run's, not the Collector's.
+    expected = {"job": "digits", "instance": "r/1/0", "run_id": "r", "model_id": "digits", "rank": "0"}
+    assert dict(labels) == {"__name__": "training_loss", **expected}
+    until(lambda: len(api.query('up{job=~"training|collector|sink"} == 1')) == 3)
+    api.close()
