@@ -23,19 +23,19 @@ def _lines(receiver: Receiver, loop: RollLoop) -> Iterator[str]:
         yield f'entrenar_sink_refused_total{{reason="{why}"}} {count}'
     roller = loop.roller
     yield from _family(
-        "unstorable_total", "counter", "Acknowledged, and found to be none when it was stored."
+        "unstorable_total", "counter", "Acknowledged, and found to be invalid when it was stored."
     )
     for kind, count in sorted(roller.unstorable.counts.copy().items()) if roller is not None else ():
         yield f'entrenar_sink_unstorable_total{{kind="{kind}"}} {count}'
     for name, kind, text, value in (
         ("received_bytes_total", "counter", "Bytes acknowledged, decompressed.", receiver.received_bytes),
-        ("refused_blocks_total", "counter", "Blocks of samples that are none.", receiver.refused_blocks),
+        ("refused_blocks_total", "counter", "Invalid blocks of samples.", receiver.refused_blocks),
         ("samples_total", "counter", "Values in the lake.", roller.samples if roller else 0),
         ("repeated_total", "counter", "Values that came again.", roller.repeated if roller else 0),
         (
             "foreign_rows_total",
             "counter",
-            "Rows of clients that are no runs.",
+            "Rows of clients other than runs.",
             roller.foreign_rows if roller else 0,
         ),
         (

@@ -29,7 +29,7 @@ class Rolling(Protocol):
     #: Values of metrics in the lake, and those that came again.
     samples: int
     repeated: int
-    #: Rows of clients that are no runs.
+    #: Rows of clients other than runs.
     foreign_rows: int
     #: Values of aggregates that are made of samples which the lake has.
     left_out: int

@@ -76,7 +76,7 @@ class Roller:
         self.unstorable = Unstorable()
         #: Values of metrics in the lake, and those that came again.
         self.samples = self.repeated = 0
-        #: Rows of clients that are no runs.
+        #: Rows of clients other than runs.
         self.foreign_rows = 0
         #: Values of aggregates that are made of samples which the lake has.
         self.left_out = 0

@@ -1,6 +1,6 @@
 """Shape: what is seen of a request without decoding its samples, so that its sender is told at once.
 
-A block that passes here may still be none; the roll finds that out, and says so in the sink's output.
+A block that passes here may still be invalid; the roll finds that out, and says so in the sink's output.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from entrenar_otel.sink.request_log import Signal
 
 #: Events and spans of runs in one request, which become rows all at once.
 MAX_NOTES = 100_000
-#: What a record that is no sample takes while it becomes a row.
+#: What a record other than a sample takes while it becomes a row.
 NOTE_BYTES = 1024
 _IDENTITY = ("training.run.id", "training.process.rank", PROCESS_ID)
 #: Of each part of an identity, to count by.
@@ -32,18 +32,18 @@ parsing = threading.Lock()
 class Look:
     """What was seen."""
 
-    #: Blocks that are none, and what is wrong with the first.
+    #: Invalid blocks, and what is wrong with the first.
     refused_blocks: int = 0
     why: str = ""
     #: Run id, rank and name of the processes that sent it.
     processes: set[tuple[bytes, ...]] = field(default_factory=set)
-    #: Records that are no samples; of runs, and of all.
+    #: Records other than samples; of runs, and of all.
     run_notes: int = 0
     notes: int = 0
 
 
 def look_at(signal: Signal, data: bytes) -> Look:
-    """Look at a request and at its blocks. Raises Refusal where it is none."""
+    """Look at a request and at its blocks. Raises Refusal where it is invalid."""
     look = Look()
     try:
         with parsing:
