@@ -7,11 +7,18 @@ import os
 import sys
 
 from entrenar_otel.cli.app import app
-from entrenar_otel.cli.commands import gate, inspect, operate, serve
+from entrenar_otel.cli.commands import gate, generate, inspect, operate, serve
 from entrenar_otel.cli.output import make_printable, print_error
 from entrenar_otel.errors import EntrenarError, LakeError, RunError
 
-for commands in (inspect.commands, operate.commands, serve.commands, gate.commands):  # in the order of --help
+# in the order of --help
+for commands in (
+    inspect.commands,
+    operate.commands,
+    serve.commands,
+    gate.commands,
+    generate.commands,
+):
     app.add_typer(commands)
 
 
