@@ -6,13 +6,14 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from entrenar_otel.console import logger
 from entrenar_otel.errors import EntrenarError, guard
 from entrenar_otel.sink.decoding.unstorable import Unstorable
+from entrenar_otel.sink.known.database import Crash
 from entrenar_otel.sink.memory import give_back
 from entrenar_otel.sink.request_log import RequestLog
 
@@ -35,6 +36,10 @@ class Rolling(Protocol):
     left_out: int
     #: What was acknowledged and could not be stored.
     unstorable: Unstorable
+
+    @property
+    def crashes(self) -> Sequence[Crash]:
+        """The runs that crashed of late and were not resumed."""
 
     def roll(self, path: Path) -> None:
         """Put a file's rows into the lake. Raises OSError, LakeError, sqlite3.Error: to be tried again."""

@@ -271,3 +271,35 @@ def test_many_processes_in_one_roll_cost_no_more_each(receive: Any, lake: Any, m
     assert not [name for name in listed if name == "runs/day=2023-11-14"]
     assert len(lake.runs()) == 20
     assert {run.model_id for run in lake.runs()} == {"digits"}
+
+
+def test_crashes_are_told_until_the_run_is_resumed_or_a_day_later(
+    lake: Any, open_roller: Any, clock: Any, roll: Any
+) -> None:
+    def crashed() -> Any:
+        return [(crash.run_id, crash.rank, crash.model_id, crash.attempt) for crash in roller.crashes]
+
+    def of(run_id: str, process: str = "p", **more: Any) -> Any:
+        return resource(run_id, process=process, **more)
+
+    roller = open_roller()
+    roll(roller, logs([started(), *steps(0, 5), ended("crashed")], of("raised", rank=3)))
+    roll(roller, logs([started(), ended("completed")], of("well")), logs([started()], of("silent")))
+    assert crashed() == [("raised", 3, "digits", 1)]
+    clock.offset = 400 * SECOND
+    roller.settle()
+    assert sorted(crashed()) == [("raised", 3, "digits", 1), ("silent", 0, "digits", 1)]
+    roller = open_roller()  # it is remembered
+    roller.settle()
+    assert len(crashed()) == 2
+    roll(roller, logs(steps(5, 5), of("silent")))  # it speaks again
+    assert [name for name, *_ in crashed()] == ["raised"]
+    roll(roller, logs(steps(0, 1), of("raised", "p2", rank=3)))  # the next attempt
+    assert crashed() == []
+    roll(roller, logs([ended("crashed")], of("raised", "p2", rank=3)))
+    assert crashed() == [("raised", 3, "", 2)]
+    roll(roller, logs(steps(9, 1), of("raised", rank=3)))  # what was late of the first
+    assert crashed() == [("raised", 3, "", 2)]
+    clock.offset = 25 * 3600 * SECOND
+    roller.settle()
+    assert "raised" not in [name for name, *_ in crashed()]
