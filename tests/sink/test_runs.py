@@ -11,6 +11,7 @@ import pytest
 from entrenar_otel.lake.recover import close_all_dead
 from entrenar_otel.otel.otlp import names
 from entrenar_otel.sink.roller import Roller
+from entrenar_otel.sink.storing import records
 
 from .wire import ended, event, log_file, logs, resource, started, steps
 
@@ -193,6 +194,35 @@ def test_ranks_that_call_their_process_the_same_keep_their_rows_apart(lake: Any,
     receive(*(logs(steps(10 * rank, 10), resource(process="p", rank=rank)) for rank in range(3)))
     found = lake.query("SELECT rank, min(seq) AS low, count(*) AS n FROM metrics GROUP BY ALL ORDER BY 1")
     assert [tuple(row.values()) for row in found.to_pylist()] == [(0, 0, 50), (1, 10, 50), (2, 20, 50)]
+
+
+def test_many_that_are_new_at_once_and_one_that_cannot_be_stored(
+    lake: Any, receive: Any, roller: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes of each rank say that they are the first attempt; a mistake of ours keeps one run out."""
+    claim = records.claim_record
+
+    def claim_but_one(storage: Any, come: Any, *more: Any) -> Any:
+        if come.process.run_id == "r3":
+            raise ValueError("a mistake")
+        return claim(storage, come, *more)
+
+    monkeypatch.setattr(records, "claim_record", claim_but_one)
+    runs, places = range(20), [(rank, process) for rank in (0, 1) for process in "ab"]
+    one = {"training.run.attempt": 1}
+    receive(
+        *(
+            logs([started(), *steps(0, 2)], resource(f"r{run}", process, rank, **one))
+            for rank, process in places
+            for run in runs
+        )
+    )
+    found = lake.query("SELECT run_id, rank, attempt, count(*) AS n FROM metrics GROUP BY ALL").to_pylist()
+    assert sorted(tuple(row.values()) for row in found) == sorted(
+        (f"r{run}", rank, attempt, 10) for run in runs if run != 3 for rank in (0, 1) for attempt in (1, 2)
+    )
+    assert len(lake.runs()) == 4 * 19
+    assert roller.unstorable.counts == {"processes": 4}
 
 
 @pytest.mark.parametrize(
