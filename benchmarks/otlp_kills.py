@@ -98,6 +98,8 @@ class Sink:
         self._root = root
         with socket.create_server(("127.0.0.1", 0)) as one:
             self.port = one.getsockname()[1]
+        #: Where it takes OTLP by HTTP, `HOST:PORT`; empty: not at all.
+        self.http = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -105,7 +107,7 @@ class Sink:
         command = ["sink", "--lake", str(self._root / "sink-lake"), "--state", str(self._root / "state")]
         with (self._root / "sink.err").open("ab") as errors:
             self._process = subprocess.Popen(
-                [*_COMMAND, *command, "--http", "", "--grpc", f"127.0.0.1:{self.port}"],
+                [*_COMMAND, *command, "--http", self.http, "--grpc", f"127.0.0.1:{self.port}"],
                 stdout=errors,
                 stderr=errors,
                 cwd=ROOT,
