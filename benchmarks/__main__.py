@@ -21,7 +21,17 @@ GROUPS = (
     *("otel", "page", "otlp_encode", "receipt", "roll"),
 )
 #: Run by name only: what they say stands in docs/detectors.md, and of the Collector in docs/collector.md.
-APART = ("jidoka", "detectors", "detector_quality", "kinds", "forest", "drift_quality", "collector")
+APART = (
+    "jidoka",
+    "detectors",
+    "detector_quality",
+    "kinds",
+    "forest",
+    "drift_quality",
+    "collector",
+    "fleet",
+    "traffic",
+)
 _GROUP_SECONDS = 600
 
 

@@ -92,14 +92,12 @@ class Outcome:
 
 
 class Sink:
-    """A sink on a port of its own, started again as often as it is killed."""
+    """A sink on a port of its own, started as often as it is killed; at `http` it may be asked."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, http: str = "") -> None:
+        self._root, self.http = root, http
         with socket.create_server(("127.0.0.1", 0)) as one:
             self.port = one.getsockname()[1]
-        #: Where it takes OTLP by HTTP, `HOST:PORT`; empty: not at all.
-        self.http = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -122,6 +120,12 @@ class Sink:
     @property
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last."""
+        assert self._process is not None
+        return self._process.pid
 
 
 class Kills:

@@ -100,6 +100,7 @@ class Roller:
     def _roll(self, path: Path, number: int) -> None:
         arrived, stored = self._read(path), 0
         with self._database.transaction(), Writes(self._storage) as writes:
+            self._processes.meet(arrived)
             for come in arrived:
                 try:
                     stored += self._store(come, number, arrived.unstorable, writes)
@@ -201,7 +202,7 @@ class Roller:
             known.is_settled = False
         known.files += bool(len(samples) or events or spans)
         replace_spans(self._storage, known, owner, ((number, span) for _, number, span in later))
-        self._processes.tell(known, come)
+        self._processes.tell(known, come, writes)
         self._database.put(known)
         self._database.add_events(known.id, digests)
         self._database.add_spans(known.id, ((digest, span["end_ns"], number) for digest, span in spans))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
+import math
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pytest
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.tables.schema import CURVES, EVENTS, METRICS, RUNS, SPANS, SUMMARIES
+from entrenar_otel.sink.roller import Roller
+from tests.sink import wire
 
 TABLES = {
     "metrics": METRICS,
@@ -89,18 +92,91 @@ def test_a_record_says_its_day_in_its_name_only(lake: Lake) -> None:
     assert days == [record.day for record in lake.runs()]
 
 
-@pytest.mark.filterwarnings("ignore")  # pyspark's own
-def test_spark(lake: Lake) -> None:
-    """scripts/setup installs it where there is Java."""
-    reason = "NOT TESTED: that Spark reads a lake: install Java (openjdk-17-jre-headless), then pyspark"
+@pytest.fixture(scope="module")
+def spark() -> Iterator[Any]:
+    """A session of Spark on one thread; scripts/setup installs pyspark where there is Java."""
+    reason = "NOT TESTED HERE: that Spark reads a lake: install Java (openjdk-17-jre-headless), then pyspark"
     sql = pytest.importorskip("pyspark.sql", reason=reason)
-    builder = sql.SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
-    session = builder.getOrCreate()
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+    }
+    session = sql.SparkSession.builder.master("local[1]").config(map=settings).getOrCreate()
+    yield session
+    session.stop()
+
+
+@pytest.mark.filterwarnings("ignore")  # pyspark's own
+def test_spark(lake: Lake, spark: Any) -> None:
+    for table, schema in TABLES.items():
+        found = spark.read.parquet(f"{lake.url}/{table}")
+        assert set(found.columns) == {*schema.names, "day", "run"}
+        files = list(Path(lake.url, table).glob("day=*/run=*/*.parquet"))
+        assert len(found.collect()) == sum(pq.ParquetFile(file).metadata.num_rows for file in files)
+
+
+VALUES = [1.5, -0.0, math.nan, math.inf, 5e-324]
+#: What the same words ask of DuckDB and of Spark, over tables of a sink's lake.
+QUESTIONS = [
+    "SELECT run_id, count(*) AS n, max(step) AS last FROM metrics GROUP BY run_id ORDER BY run_id",
+    "SELECT run_id, rank, max_by(value, seq) FROM metrics WHERE metric = 'lr' GROUP BY ALL ORDER BY 1, 2",
+    "SELECT run_id, step, value FROM metrics WHERE tags['split'] = 'val' ORDER BY run_id, step, metric",
+    "SELECT run_id, metric, count(*) AS n FROM metrics WHERE isnan(value) GROUP BY ALL ORDER BY 1, 2",
+    "SELECT run_id, metric, step, value, rank, attempt, seq, epoch FROM metrics ORDER BY 1, 5, 7, 2, 4",
+    "SELECT run_id, timestamp FROM metrics "
+    "WHERE metric = 'lr' AND timestamp > '2023-11-14T22:13:20.015Z' ORDER BY timestamp, run_id",
+    "SELECT run_id, state, rank, started_at, ended_at FROM runs ORDER BY run_id, rank",
+    "SELECT r.run_id, r.model_id, avg(value) AS mean FROM metrics m JOIN runs r "
+    "ON r.run_id = m.run_id AND r.rank = m.rank WHERE metric = 'accuracy' GROUP BY ALL ORDER BY 1, 2",
+    "SELECT name, severity, attributes['a'] AS a FROM events ORDER BY run_id, timestamp, name",
+    "SELECT run_id, metric, value, tags['room'] AS room FROM otel_metrics ORDER BY metric, run_id",
+]
+ASKED = ("metrics", "runs", "events", "otel_metrics")
+
+
+@pytest.fixture(scope="module")
+def sinks_lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Of a sink: runs with odd names, two ranks, NaN, tags, repeated requests; a client that is no run."""
+    folder = tmp_path_factory.mktemp("sink")
+    lake, state = Lake(folder / "lake", folder / "live"), folder / "state"
+    roller = Roller(lake.storage, state)
+    requests: list[Any] = []
+    for run_id in ("007", "sweep/lr=0.1 a", "z"):
+        for rank in (0, 1):
+            values = [[VALUES[(step + rank) % len(VALUES)] + step] * 5 for step in range(20)]
+            of = wire.resource(run_id, process=f"p{rank}", rank=rank)
+            told = [wire.started(), wire.event("hello", "0:8", attributes={"a": 1}), wire.ended()]
+            requests.append(wire.logs([told[0], *wire.steps(0, 20, values=values), *told[1:2]], of))
+            requests.append(wire.logs(wire.steps(10, 15, values=values[10:] + values[:5]), of))
+            requests.append(wire.logs([*wire.steps(25, 5, wire.TAGGED), *told[2:]], of))
+    gauges = [wire.gauge("temperature", value, room=f"r{i}") for i, value in enumerate(VALUES)]
     try:
-        for table, schema in TABLES.items():
-            found = session.read.parquet(f"{lake.url}/{table}")
-            assert set(found.columns) == {*schema.names, "day", "run"}
-            files = list(Path(lake.url, table).glob("day=*/run=*/*.parquet"))
-            assert len(found.collect()) == sum(pq.ParquetFile(file).metadata.num_rows for file in files)
+        roller.roll(wire.log_file(state, *requests, wire.metrics(*gauges)))
+        roller.settle()
     finally:
-        session.stop()
+        roller.close()
+    return lake
+
+
+def answered(rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    """Rows as text that is the same for what is the same: NaN, the sign of zero, UTC."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, datetime):  # Spark's have the zone of the process, and do not say so
+            return (value if value.tzinfo else value.astimezone()).astimezone(UTC).isoformat()
+        return value
+
+    return [repr(tuple(map(plain, row))) for row in rows]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_spark_answers_what_duckdb_does_over_a_sinks_lake(sinks_lake: Lake, spark: Any) -> None:
+    for table in ASKED:
+        spark.read.parquet(f"{sinks_lake.url}/{table.replace('_', '/')}").createOrReplaceTempView(table)
+    for sql in QUESTIONS:
+        rows = sinks_lake.query(sql).to_pylist()
+        expected = answered(tuple(row.values()) for row in rows)
+        assert expected, sql
+        assert answered(spark.sql(sql).collect()) == expected, sql

@@ -6,28 +6,12 @@ import math
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from entrenar_otel.sink.request_log import Signal
 
-from .wire import CLOCK_NS, attributes, event, logs, pairs, resource, started, steps, traces
-
-CLIENT = {"service.name": "web", "service.instance.id": "7"}
-
-
-def metrics(*given: Any, of: Any = CLIENT) -> Any:
-    request = ExportMetricsServiceRequest()
-    entry = request.resource_metrics.add()
-    entry.resource.attributes.extend(pairs(of))
-    entry.scope_metrics.add(metrics=given)
-    return (Signal.METRICS, request.SerializeToString())
-
-
-def gauge(name: Any, value: Any, **tags: Any) -> Any:
-    point = pb.NumberDataPoint(as_double=value, time_unix_nano=CLOCK_NS, attributes=attributes(**tags))
-    return pb.Metric(name=name, gauge=pb.Gauge(data_points=[point]))
+from .wire import CLIENT, CLOCK_NS, attributes, event, gauge, logs, metrics, resource, started, steps, traces
 
 
 def rows(lake: Any, table: Any = "otel_metrics") -> Any:

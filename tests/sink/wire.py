@@ -9,9 +9,11 @@ from zlib import adler32
 import numpy as np
 from entrenar_processors import Series
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 
 from entrenar_otel.clock import Era
 from entrenar_otel.otel.otlp import names
@@ -155,6 +157,23 @@ def traces(spans: list[Any], of: dict[str, Any] | None = None, scope: str = "ent
     entry.resource.attributes.extend(pairs(resource() if of is None else of))
     entry.scope_spans.add(spans=spans).scope.name = scope
     return bytes(request.SerializeToString())
+
+
+#: A client that is no run.
+CLIENT = {"service.name": "web", "service.instance.id": "7"}
+
+
+def gauge(name: str, number: float, **tags: Any) -> Any:
+    point = pb.NumberDataPoint(as_double=number, time_unix_nano=CLOCK_NS, attributes=attributes(**tags))
+    return pb.Metric(name=name, gauge=pb.Gauge(data_points=[point]))
+
+
+def metrics(*given: Any, of: dict[str, Any] = CLIENT) -> tuple[Signal, bytes]:
+    request = ExportMetricsServiceRequest()
+    entry = request.resource_metrics.add()
+    entry.resource.attributes.extend(pairs(of))
+    entry.scope_metrics.add(metrics=given)
+    return (Signal.METRICS, bytes(request.SerializeToString()))
 
 
 def log_file(folder: Path, *requests: bytes | tuple[Signal, bytes]) -> Path:

@@ -173,6 +173,12 @@ class Database:
         known.seqs = Intervals(rows)
         return known
 
+    def has(self, process: Process) -> bool:
+        """Whether a process is known."""
+        return self._exists(
+            "SELECT 1 FROM processes WHERE run_id = ? AND rank = ? AND process = ?", [*process]
+        )
+
     def put(self, known: KnownProcess, *, with_seqs: bool = True) -> None:
         """Remember a process as it is now."""
         values = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,6 @@ from entrenar_otel.lake.records.runs import (
     STOPPED,
     RunRecord,
     claim,
-    find_records,
     write_record,
 )
 from entrenar_otel.lake.store.storage import Storage
@@ -42,25 +41,28 @@ def stems_of(process: Process) -> tuple[str, str]:
     return process.process, f"{process.process}.{digest}"
 
 
-def find_record(storage: Storage, process: Process) -> RunRecord | None:
-    """The record that this process has in the lake."""
+def own_record(there: Iterable[RunRecord], process: Process) -> RunRecord | None:
+    """Of the records of a run, the one of this process."""
     stems = stems_of(process)
     return next(
         (
             record
-            for record in find_records(storage, process.run_id)
+            for record in there
             if record.run_id == process.run_id and record.rank == process.rank and record.process in stems
         ),
         None,
     )
 
 
-def claim_record(storage: Storage, come: FromProcess, stem: str) -> RunRecord:
-    """Give a process an attempt: the one that it says, where no other of its run and rank has that."""
+def claim_record(storage: Storage, come: FromProcess, stem: str, there: Iterable[RunRecord]) -> RunRecord:
+    """Give a process an attempt: the one that it says, where no other of its run and rank has that.
+
+    `there` are the records of its run.
+    """
     record = _first_record(come, stem)
     wanted = come.sender.attempt
     if 0 < wanted <= _MAX_ATTEMPT:
-        taken = {other.attempt for other in find_records(storage, record.run_id) if other.rank == record.rank}
+        taken = {other.attempt for other in there if other.rank == record.rank}
         if wanted not in taken:
             try:
                 write_record(storage, chosen := replace(record, attempt=wanted), exclusive=True)

@@ -22,9 +22,10 @@ def replace_spans(
 
     Done again after a kill, it makes the same files. Raises OSError, LakeError.
     """
-    files = list_folder(storage, run_folder("spans", known.day, owner.run_id))
     by_file: dict[DataFile, list[Document]] = {}
-    for number, document in later:
+    documents_of = list(later)
+    files = list_folder(storage, run_folder("spans", known.day, owner.run_id)) if documents_of else []
+    for number, document in documents_of:
         for file in files:
             if file.holds(known.stem, number):
                 by_file.setdefault(file, []).append(document)
