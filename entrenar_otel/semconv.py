@@ -57,6 +57,7 @@ STATE = {
         "",
         "0 starting, 1 running, 2 paused, 3 stopped, 4 completed, 5 crashed",
     ),
+    "training.run.start.timestamp": (Kind.GAUGE, "s", "Unix time at which this attempt of the run started"),
     "training.last_step.timestamp": (Kind.GAUGE, "s", "Unix time of the latest sample"),
     "training.nonfinite": (Kind.COUNTER, "{sample}", "Samples that were NaN or infinite"),
     "training.anomalies": (Kind.COUNTER, "{anomaly}", "Samples that a detector judged abnormal"),

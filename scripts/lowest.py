@@ -6,7 +6,7 @@ from pathlib import Path
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 extras = project["optional-dependencies"]
-optional = [one for name in ("apprise", "detectors", "otlp", "river") for one in extras[name]]
+optional = [one for name in ("apprise", "detectors", "grafana", "otlp", "river") for one in extras[name]]
 ours = {*project["dependencies"], *optional}
 for requirement in sorted(ours):
     name, lowest = re.fullmatch(r"([\w.-]+)>=([\w.]+)(?:,<[\w.]+)?", requirement).groups()

@@ -79,8 +79,8 @@ def blocks_of(document: Path, language: str = "python") -> list[str]:
 
 
 DOCS = README.parent / "docs"
-#: The one of ranks.md runs in tests/andon/test_ranks.py, under torchrun's environment, and that of collector.md
-#: in tests/collector/clients/test_python.py, before a Collector.
+#: Those of ranks.md and collector.md run in tests/andon/test_ranks.py, under torchrun's environment, and in
+#: tests/collector/clients/test_python.py, before a Collector.
 PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.name not in ("ranks.md", "collector.md")]
 EXAMPLES = [(page, i) for page in PAGES for i in range(len(blocks_of(page)))]
 #: What an example prints, as a pattern for each line; of those that are not here, nothing is asked.

@@ -6,12 +6,22 @@ import logging
 import os
 import sys
 
+from entrenar_processors.extras import MissingExtra
+
 from entrenar_otel.cli.app import app
-from entrenar_otel.cli.commands import gate, inspect, operate, serve
+from entrenar_otel.cli.commands import gate, generate, inspect, operate, see, serve
 from entrenar_otel.cli.output import make_printable, print_error
 from entrenar_otel.errors import EntrenarError, LakeError, RunError
 
-for commands in (inspect.commands, operate.commands, serve.commands, gate.commands):  # in the order of --help
+# in the order of --help
+for commands in (
+    inspect.commands,
+    see.commands,
+    operate.commands,
+    serve.commands,
+    gate.commands,
+    generate.commands,
+):
     app.add_typer(commands)
 
 
@@ -48,6 +58,9 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except MissingExtra as error:
+        print_error(error)
+        sys.exit(1)
     except OSError as error:
         # without its number, and with the name in front, as other programs say it
         text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)

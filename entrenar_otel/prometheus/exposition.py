@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.utils import floatToGoString
 
-from entrenar_otel.prometheus.labels import RESOURCE_LABELS, label_names, prometheus_label_value
+from entrenar_otel.prometheus.labels import RESOURCE_LABELS, label_names, labels_text, prometheus_label_value
 from entrenar_otel.prometheus.naming import Names, prometheus_name
 from entrenar_otel.semconv import Instrument, Kind
 
@@ -29,7 +29,6 @@ _TYPES = {
     Kind.HISTOGRAM: "histogram",
 }
 _go_text: Callable[[float], str] = floatToGoString  # which has no types
-_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
@@ -81,7 +80,7 @@ class _Text:
             names = label_names(fixed, attributes)
             pairs = [*fixed.items(), *((names[key], value) for key, value in attributes.items())]
             block = self._block("target_info", "info" if self._openmetrics else "gauge", "Target metadata")
-            block.append(f"target_info{{{_labels_text(pairs)}}} 1\n")
+            block.append(f"target_info{{{labels_text(pairs)}}} 1\n")
 
     def add(self, metric: Metric, fixed: dict[str, str], scope: str) -> None:
         kind = _kind(metric.data)
@@ -99,14 +98,14 @@ class _Text:
         block = self._block(name, _TYPES[kind], metric.description or metric.name)
         again = name in self._series  # in another scope, or of another resource
         seen = self._series.setdefault(name, set())
-        start, ours = _labels_text(fixed.items()), tuple(fixed)
+        start, ours = labels_text(fixed.items()), tuple(fixed)
         points: Iterable[Any] = metric.data.data_points
         for point in points:
             own = point.attributes or {}
             names = _names_of(tuple(own), ours, kind)
-            labels = _joined(start, _labels_text(zip(names, own.values(), strict=True)))
+            labels = _joined(start, labels_text(zip(names, own.values(), strict=True)))
             if again and labels in seen:
-                labels = _joined(labels, _labels_text([("otel_scope_name", scope)]))
+                labels = _joined(labels, labels_text([("otel_scope_name", scope)]))
             if labels in seen:
                 self._names.warn(
                     f"{metric.name!r} has two series of the labels {{{labels}}} in Prometheus; "
@@ -168,15 +167,6 @@ def _bounds_text(bounds: tuple[float, ...], openmetrics: bool) -> list[str]:
     """Upper bounds as the Collector writes them: `1`, in OpenMetrics `1.0`."""
     texts = map(_go_text, bounds)
     return list(texts) if openmetrics else [text.removesuffix(".0") for text in texts]
-
-
-def _labels_text(pairs: Iterable[tuple[str, Any]]) -> str:
-    return ",".join(
-        [
-            f'{label}="{(v if isinstance(v, str) else prometheus_label_value(v)).translate(_ESCAPES)}"'
-            for label, v in pairs
-        ]
-    )
 
 
 def _joined(start: str, rest: str) -> str:

@@ -18,6 +18,7 @@ RESOURCE_LABELS = {
     "training.model.id": "model_id",
     "training.process.rank": "rank",
 }
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
 def label_names(taken: Iterable[str], keys: Iterable[str], kind: Kind = Kind.GAUGE) -> dict[str, str]:
@@ -75,6 +76,20 @@ def prometheus_label_value(value: object) -> str:
         return _go_json(value)
     except ValueError:  # a NaN within a list, which JSON does not have: the Collector writes nothing
         return ""
+
+
+def labels_text(pairs: Iterable[tuple[str, object]]) -> str:
+    r"""Labels as Prometheus's text format has them, between the braces.
+
+    >>> print(labels_text([("run_id", 'a "b"'), ("rank", 0)]))
+    run_id="a \"b\"",rank="0"
+    """
+    return ",".join(
+        [
+            f'{label}="{(v if isinstance(v, str) else prometheus_label_value(v)).translate(_ESCAPES)}"'
+            for label, v in pairs
+        ]
+    )
 
 
 def _go_text(value: bytes | float) -> str:

@@ -244,7 +244,7 @@ def _decompressed(parts: Iterator[bytes]) -> Iterator[bytes]:
             try:
                 found = stream.decompress(waiting, _CHUNK)
             except zlib.error as error:
-                raise Refusal(Why.INVALID, f"the body is no valid gzip: {error}") from None
+                raise Refusal(Why.INVALID, f"the body is not valid gzip: {error}") from None
             total += len(found)
             if total > MAX_REQUEST_BYTES:
                 raise _too_large(total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from entrenar_otel.prometheus.labels import labels_text
 from entrenar_otel.sink.receiver import Receiver
 from entrenar_otel.sink.request_log import Signal
 from entrenar_otel.sink.roll_loop import RollLoop
@@ -23,19 +24,31 @@ def _lines(receiver: Receiver, loop: RollLoop) -> Iterator[str]:
         yield f'entrenar_sink_refused_total{{reason="{why}"}} {count}'
     roller = loop.roller
     yield from _family(
-        "unstorable_total", "counter", "Acknowledged, and found to be none when it was stored."
+        "unstorable_total", "counter", "Acknowledged, and found to be invalid when it was stored."
     )
     for kind, count in sorted(roller.unstorable.counts.copy().items()) if roller is not None else ():
         yield f'entrenar_sink_unstorable_total{{kind="{kind}"}} {count}'
+    yield from _family("run_crashed_timestamp_seconds", "gauge", "When a run was last heard of that crashed.")
+    for crash in roller.crashes if roller is not None else ():
+        labels = labels_text(
+            (("run_id", crash.run_id), ("model_id", crash.model_id), ("rank", str(crash.rank)))
+        )
+        yield f"entrenar_sink_run_crashed_timestamp_seconds{{{labels}}} {crash.at}"
     for name, kind, text, value in (
         ("received_bytes_total", "counter", "Bytes acknowledged, decompressed.", receiver.received_bytes),
-        ("refused_blocks_total", "counter", "Blocks of samples that are none.", receiver.refused_blocks),
+        ("refused_blocks_total", "counter", "Invalid blocks of samples.", receiver.refused_blocks),
+        (
+            "refused_points_total",
+            "counter",
+            "Points of metrics beyond the series that a client may have.",
+            receiver.refused_points,
+        ),
         ("samples_total", "counter", "Values in the lake.", roller.samples if roller else 0),
         ("repeated_total", "counter", "Values that came again.", roller.repeated if roller else 0),
         (
             "foreign_rows_total",
             "counter",
-            "Rows of clients that are no runs.",
+            "Rows of clients other than runs.",
             roller.foreign_rows if roller else 0,
         ),
         (

@@ -55,7 +55,7 @@ class TooLarge(ValueError):
 def pieces(signal: Signal, data: bytes) -> Iterator[tuple[Any, Iterable[tuple[Any, Any]]]]:
     """Each resource with its scopes, as often as it takes, and some of their records.
 
-    Raises DecodeError where it is no request, RecursionError, TooLarge.
+    Raises DecodeError where it is not a request, RecursionError, TooLarge.
     """
     resources, scopes, records = _NAMES[signal]
     if len(data) <= SMALL_BYTES:

@@ -45,7 +45,7 @@ class Refusal(Exception):
         self.why, self.retry_seconds = why, retry_seconds
 
     def as_status(self) -> Status:
-        """As both protocols have it. A client of OTLP sends again only what is said to be temporary."""
+        """As both protocols have it. A client of OTLP sends again only what is marked as temporary."""
         details = []
         if self.retry_seconds is not None:
             detail = Any()

@@ -6,13 +6,14 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from entrenar_otel.console import logger
 from entrenar_otel.errors import EntrenarError, guard
 from entrenar_otel.sink.decoding.unstorable import Unstorable
+from entrenar_otel.sink.known.database import Crash
 from entrenar_otel.sink.memory import give_back
 from entrenar_otel.sink.request_log import RequestLog
 
@@ -29,12 +30,16 @@ class Rolling(Protocol):
     #: Values of metrics in the lake, and those that came again.
     samples: int
     repeated: int
-    #: Rows of clients that are no runs.
+    #: Rows of clients other than runs.
     foreign_rows: int
     #: Values of aggregates that are made of samples which the lake has.
     left_out: int
     #: What was acknowledged and could not be stored.
     unstorable: Unstorable
+
+    @property
+    def crashes(self) -> Sequence[Crash]:
+        """The runs that crashed of late and were not resumed."""
 
     def roll(self, path: Path) -> None:
         """Put a file's rows into the lake. Raises OSError, LakeError, sqlite3.Error: to be tried again."""

@@ -27,7 +27,7 @@ from entrenar_otel.sink.decoding.foreign import MAX_ROWS
 from entrenar_otel.sink.decoding.sender import Process
 from entrenar_otel.sink.decoding.unstorable import Unstorable
 from entrenar_otel.sink.known.bitmaps import Scattered
-from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
+from entrenar_otel.sink.known.database import Crash, Database, KnownProcess, Recall
 from entrenar_otel.sink.request_log import number_of, read_requests
 from entrenar_otel.sink.storing import records
 from entrenar_otel.sink.storing.foreign_files import FOREIGN, foreign_stem, is_of_samples
@@ -76,7 +76,7 @@ class Roller:
         self.unstorable = Unstorable()
         #: Values of metrics in the lake, and those that came again.
         self.samples = self.repeated = 0
-        #: Rows of clients that are no runs.
+        #: Rows of clients other than runs.
         self.foreign_rows = 0
         #: Values of aggregates that are made of samples which the lake has.
         self.left_out = 0
@@ -132,6 +132,11 @@ class Roller:
         # files are merged over gaps in their numbers: none of these may be still to come
         until_ns = self._clock_ns() if until_ns is None else until_ns
         self._watch.look(until_ns, may_merge=not any(path.exists() for path in self._failing))
+
+    @property
+    def crashes(self) -> list[Crash]:
+        """The runs that crashed of late and were not resumed, as of the last look."""
+        return self._watch.crashes
 
     def close(self) -> None:
         """Let go of the state folder."""

@@ -73,7 +73,7 @@ class _Count(NamedTuple):
         return cls(requests, *((roller.samples, roller.foreign_rows) if roller is not None else (0, 0)))
 
     def __str__(self) -> str:
-        others = f" and {counted(self.others, 'row')} of clients that are no runs" if self.others else ""
+        others = f" and {counted(self.others, 'row')} of clients other than runs" if self.others else ""
         return f"{counted(self.requests, 'request')} received, {counted(self.values, 'value')}{others} stored"
 
 

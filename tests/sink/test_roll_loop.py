@@ -23,6 +23,7 @@ class Keeper:
         self.data, self.is_closed = [], False
         self.settled: list[int] = []
         self.unstorable = Unstorable()
+        self.crashes: list[Any] = []
         self.problem = lambda data: None
 
     def roll(self, path: Any) -> None:

@@ -69,7 +69,7 @@ def test_a_run_of_which_nothing_is_heard_has_crashed_until_it_speaks(
     roller = open_roller()
     roll(roller, logs([started(), *steps(0, 5)]))
     assert state(lake) == [("running", None)]
-    clock.offset = 290 * SECOND
+    clock.offset = 200 * SECOND
     roller.settle()
     assert state(lake) == [("running", None)]
     clock.offset = 400 * SECOND
@@ -94,10 +94,10 @@ def test_a_run_that_is_idle_or_paused_lives_by_its_sign_of_life(
         clock.offset = minute * 60 * SECOND
         roll(roller, logs([started()]) if minute != 6 else logs(steps(1, 1)))
         assert state(lake) == [("running", None)]
-    clock.offset += 299 * SECOND
+    clock.offset += 200 * SECOND
     roller.settle()
     assert state(lake) == [("running", None)]
-    clock.offset += 2 * SECOND
+    clock.offset += 101 * SECOND
     roller.settle()
     assert state(lake) == [("crashed", "nothing heard for 300 s")]
     assert lake.query("SELECT count(*) AS n FROM events").to_pylist() == [{"n": 1}]
@@ -111,7 +111,7 @@ def test_a_run_is_not_silent_while_what_it_said_waits_to_be_rolled(
     roll(roller, logs([started()]))
     rolled_ns = clock()
     clock.offset = 600 * SECOND
-    roller.settle(rolled_ns + 290 * SECOND)
+    roller.settle(rolled_ns + 200 * SECOND)
     assert state(lake) == [("running", None)]
     roller.settle(rolled_ns + 310 * SECOND)
     assert state(lake) == [("crashed", "nothing heard for 300 s")]
@@ -219,7 +219,7 @@ def test_what_is_no_run_id_is_refused_and_said(lake: Any, receive: Any, roller: 
     receive(logs(steps(0, 3), resource() | {"training.run.id": 7}), logs(steps(0, 3), resource(rank=-1)))
     assert roller.unstorable.counts == {"resources": 4}
     assert lake.runs() == []
-    assert "training.run.id is no text of 1 to 1,024 characters" in caplog.text
+    assert "training.run.id is not text of 1 to 1,024 characters" in caplog.text
 
 
 def test_a_wrong_record_is_refused_and_the_others_stored(
@@ -271,3 +271,35 @@ def test_many_processes_in_one_roll_cost_no_more_each(receive: Any, lake: Any, m
     assert not [name for name in listed if name == "runs/day=2023-11-14"]
     assert len(lake.runs()) == 20
     assert {run.model_id for run in lake.runs()} == {"digits"}
+
+
+def test_crashes_are_told_until_the_run_is_resumed_or_a_day_later(
+    lake: Any, open_roller: Any, clock: Any, roll: Any
+) -> None:
+    def crashed() -> Any:
+        return [(crash.run_id, crash.rank, crash.model_id, crash.attempt) for crash in roller.crashes]
+
+    def of(run_id: str, process: str = "p", **more: Any) -> Any:
+        return resource(run_id, process=process, **more)
+
+    roller = open_roller()
+    roll(roller, logs([started(), *steps(0, 5), ended("crashed")], of("raised", rank=3)))
+    roll(roller, logs([started(), ended("completed")], of("well")), logs([started()], of("silent")))
+    assert crashed() == [("raised", 3, "digits", 1)]
+    clock.offset = 400 * SECOND
+    roller.settle()
+    assert sorted(crashed()) == [("raised", 3, "digits", 1), ("silent", 0, "digits", 1)]
+    roller = open_roller()  # it is remembered
+    roller.settle()
+    assert len(crashed()) == 2
+    roll(roller, logs(steps(5, 5), of("silent")))  # it speaks again
+    assert [name for name, *_ in crashed()] == ["raised"]
+    roll(roller, logs(steps(0, 1), of("raised", "p2", rank=3)))  # the next attempt
+    assert crashed() == []
+    roll(roller, logs([ended("crashed")], of("raised", "p2", rank=3)))
+    assert crashed() == [("raised", 3, "", 2)]
+    roll(roller, logs(steps(9, 1), of("raised", rank=3)))  # what was late of the first
+    assert crashed() == [("raised", 3, "", 2)]
+    clock.offset = 25 * 3600 * SECOND
+    roller.settle()
+    assert "raised" not in [name for name, *_ in crashed()]

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from entrenar_otel.errors import ConfigError, LakeError
 from entrenar_otel.lake.store.storage import open_storage
 from entrenar_otel.sink.address import Address
+from entrenar_otel.sink.known.database import Crash
 from entrenar_otel.sink.request_log import Signal
 from entrenar_otel.sink.service import Sink, SinkSettings, default_state
 from tests.sink.conftest import METHODS, a_block, a_request, garbage
@@ -43,6 +44,7 @@ def make(tmp_path: Any) -> Any:
 def test_it_listens_stores_and_says_so(make: Any, tmp_path: Any) -> None:
     keeper = Keeper()
     keeper.unstorable.counts["blocks"] = 3
+    keeper.crashes = [Crash('r "1"', 2, "digits", 1, 1e9 + 0.5)]
     sink = make(keeper)
     line = sink.start()
     assert line.startswith("listening for OTLP, gRPC on 127.0.0.1:")
@@ -72,8 +74,10 @@ def test_it_listens_stores_and_says_so(make: Any, tmp_path: Any) -> None:
         ("entrenar_sink_requests_total", "traces"): 0,
         ("entrenar_sink_refused_total", "invalid"): 1,
         ("entrenar_sink_unstorable_total", "blocks"): 3,
+        ("entrenar_sink_run_crashed_timestamp_seconds", 'r "1"', "digits", "2"): 1e9 + 0.5,
         ("entrenar_sink_received_bytes_total",): len(data) + len(block),
         ("entrenar_sink_refused_blocks_total",): 1,
+        ("entrenar_sink_refused_points_total",): 0,
         ("entrenar_sink_samples_total",): 0,
         ("entrenar_sink_repeated_total",): 0,
         ("entrenar_sink_foreign_rows_total",): 0,

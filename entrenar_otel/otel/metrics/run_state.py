@@ -50,6 +50,7 @@ class RunState:
         last_ns = aggregates.last_sample_ns
         values: dict[str, list[tuple[Mapping[str, Any], float]]] = {
             "training.run.state": [({}, RUN_STATES[self.name])],
+            "training.run.start.timestamp": [({}, self.start_ns / 1e9)],
             "training.last_step.timestamp": [({}, last_ns / 1e9)] if last_ns else [],
             "training.progress.epoch": [] if aggregates.epoch is None else [({}, aggregates.epoch)],
             "training.progress.step": [] if aggregates.step is None else [({}, aggregates.step)],

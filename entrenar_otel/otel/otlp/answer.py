@@ -39,7 +39,7 @@ class Client(Protocol):
     def send(self, body: bytes, timeout_seconds: float) -> Answer: ...
 
     def close(self) -> None:
-        """Let go of the endpoint; a request in progress fails. May be called from any thread, and twice."""
+        """Close the connection; a request in progress fails. May be called from any thread, and twice."""
 
 
 def accepted(response: bytes) -> Answer:

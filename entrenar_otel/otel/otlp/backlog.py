@@ -18,7 +18,7 @@ from entrenar_otel.recording.unsent import SendingLock, segment_files
 
 
 class Backlog:
-    """Sends it, process by process; what somebody else is sending is left to him.
+    """Sends it, process by process; what another process is sending is left to that.
 
     While `is_due` says so, nothing more is put on the way, and `between` is called: others may wait as well.
     Where that says False, it was the last.

@@ -34,7 +34,7 @@ MAX_TEXT = 1024
 
 
 class BlockError(ValueError):
-    """What arrived as a block is none: the text says why."""
+    """An invalid block: the text says why."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def decode_block(body: bytes, *, first_seq: int, count: int, clock_ns: int) -> S
     if not (first_seq >= 0 and 0 < count <= len(body) // 8 and first_seq + count < 1 << 62):
         raise BlockError(f"expected first_seq from 0 on and at least one record, got {first_seq}, {count}")
     if abs(clock_ns) >= 1 << 62:
-        raise BlockError(f"clock_ns is no time: {clock_ns}")
+        raise BlockError(f"clock_ns is not a time: {clock_ns}")
     layouts: dict[int, Layout] = {}
     words = np.frombuffer(body, "<u8")
     try:

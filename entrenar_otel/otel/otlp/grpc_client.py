@@ -40,12 +40,12 @@ _UNWELCOME = frozenset(
 _TIMEOUTS = 2
 #: What gRPC takes for a proxy, the first that is set, whatever the scheme; and what is exempt from it.
 _PROXIES, _NO_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy"), ("no_grpc_proxy", "no_proxy")
-#: Of a target that is no http(s) URL, what gRPC knows besides HOST:PORT.
+#: Schemes of targets that gRPC knows besides http(s) URLs and HOST:PORT.
 _SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 
 
 class GrpcClient:
-    """See `answer.Client`. Raises OSError or ValueError for an endpoint or a certificate that is none."""
+    """See `answer.Client`. Raises OSError or ValueError for an invalid endpoint or certificate."""
 
     def __init__(self, settings: LogSettings) -> None:
         self._settings = settings
@@ -76,7 +76,7 @@ class GrpcClient:
     def send(self, body: bytes, timeout_seconds: float) -> Answer:
         with self._lock:
             if self._is_closed:
-                return Answer(Verdict.RETRY, "it was let go of")
+                return Answer(Verdict.RETRY, "the client was closed")
             try:
                 self._renew()
             except (OSError, ValueError) as error:  # the certificates are being replaced, say
@@ -93,7 +93,7 @@ class GrpcClient:
         except grpc.RpcError as error:
             return self._failed(error)
         except ValueError:  # the channel was closed just now
-            return Answer(Verdict.RETRY, "it was let go of")
+            return Answer(Verdict.RETRY, "the client was closed")
         finally:
             with self._lock:
                 self._running -= 1

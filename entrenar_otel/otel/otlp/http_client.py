@@ -23,7 +23,7 @@ _MAX_ANSWER = 64 << 10
 
 
 class HttpClient:
-    """See `answer.Client`. Raises OSError for certificates, ValueError for a URL or a proxy that is none."""
+    """See `answer.Client`. Raises OSError for certificates, ValueError for an invalid URL or proxy."""
 
     def __init__(self, settings: LogSettings) -> None:
         self._url = settings.endpoint

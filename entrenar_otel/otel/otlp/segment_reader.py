@@ -23,7 +23,7 @@ from entrenar_otel.recording.unsent import Watermark, leaves
 
 
 class SegmentReader:
-    """One segment, from its beginning on. Raises OSError where it is gone, SegmentError where it is none.
+    """One segment, from its beginning on. Raises OSError where it is gone, SegmentError where it is invalid.
 
     `is_trusted`: this process has written it, so that no checksum is looked at where lengths fit.
     """

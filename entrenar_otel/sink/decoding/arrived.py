@@ -21,7 +21,7 @@ from entrenar_otel.sink.decoding.wide import WideError, WideRows
 from entrenar_otel.sink.pieces import pieces
 from entrenar_otel.sink.request_log import Request, Signal
 
-#: Clients at a time that are no runs.
+#: Clients other than runs, at a time.
 MAX_FOREIGN = 10_000
 #: What keeps reading a hostile message from ending the roll.
 ODD = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, IndexError)
@@ -90,7 +90,7 @@ class Arrived:
             for resource, scopes in pieces(request.signal, request.data):
                 take(self, resource, scopes)
         except (DecodeError, *ODD) as error:
-            self.unstorable.add("requests", f"it is no OTLP request: {error}")
+            self.unstorable.add("requests", f"it is not an OTLP request: {error}")
         self._request = _NOTHING  # it may be large
 
     def _from(self, resource: Any) -> FromProcess | Sender | None:

@@ -1,4 +1,4 @@
-"""Foreign: metrics, logs and spans of OpenTelemetry clients that are no runs; rows by a mapping of their own.
+"""Foreign: metrics, logs and spans of OpenTelemetry clients other than runs; rows by a mapping of their own.
 
 See docs/otlp.md, "What other clients send", which is a contract.
 """
@@ -104,7 +104,7 @@ class FromForeign:
             tags = {key[:_MAX_NAME]: text_of(value)[:_MAX_NAME] for key, value in given.items()} | more
             time_ns = point.time_unix_nano
             if time_ns >> 62:
-                raise ForeignError(f"time_unix_nano of {name[:100]} is no time: {time_ns}")
+                raise ForeignError(f"time_unix_nano of {name[:100]} is not a time: {time_ns}")
             for suffix, own, value in rows_of(point):
                 self._add(Series.of(name + suffix, tags | own), time_ns, value)
 

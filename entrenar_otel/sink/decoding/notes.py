@@ -57,7 +57,7 @@ def span_of(span: Any, scope: str) -> Document:
     """A span as the document of its end."""
     status = span.status.code
     if max(span.start_time_unix_nano, span.end_time_unix_nano) >> 63:
-        raise ValueError("a time of it is none")
+        raise ValueError("one of its times is out of range")
     return {
         "name": span.name[:MAX_TEXT],
         "kind": _KINDS[span.kind] if 0 <= span.kind < len(_KINDS) else "INTERNAL",

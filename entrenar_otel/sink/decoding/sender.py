@@ -52,9 +52,9 @@ class Sender:
             return cls(None, 0, created, resource)
         problem = ""
         if not text(run_id, MAX_ID):
-            problem = f"training.run.id is no text of 1 to {MAX_ID:,} characters"
+            problem = f"training.run.id is not text of 1 to {MAX_ID:,} characters"
         elif whole(rank, _MAX_32) is None:
-            problem = "training.process.rank is no number from 0"
+            problem = "training.process.rank is not a whole number from 0"
         if problem:
             return cls(None, 0, created, resource, problem)
         name = text(resource.get(names.PROCESS_ID), MAX_ID) or text(

@@ -22,7 +22,7 @@ _MAX_32, _MAX_63 = (1 << 31) - 1, (1 << 62) - 1
 
 
 class WideError(ValueError):
-    """A record that is no wide event: the text says why."""
+    """A record that is not a wide event: the text says why."""
 
 
 class WideRows:
@@ -45,7 +45,7 @@ class WideRows:
             number = value.double_value
             if number == 0.0 and (kind := value.WhichOneof("value")) != "double_value":
                 if kind != "int_value":
-                    raise WideError(f"{key[:100]} is no number")
+                    raise WideError(f"{key[:100]} is not a number")
                 number = float(value.int_value)
             metrics.append(key)
             values.append(number)
@@ -56,7 +56,7 @@ class WideRows:
             rows = self._new(shape)
         time_ns = record.time_unix_nano
         if time_ns > _MAX_63:
-            raise WideError(f"time_unix_nano is no time: {time_ns}")
+            raise WideError(f"time_unix_nano is not a time: {time_ns}")
         rows.places.extend((time_ns, *place))
         rows.values.extend(values)
         return len(values)
@@ -121,7 +121,7 @@ def _place_and_tags(items: list[Any]) -> tuple[tuple[int, int, int, int], tuple[
     if not 0 <= seq <= _MAX_63:
         raise WideError("it has no seq, by which a sample is told from others")
     if not (-1 <= epoch <= _MAX_32 and -1 <= batch <= _MAX_32 and step >= -1):
-        raise WideError("epoch, batch or step is no number from 0")
+        raise WideError("epoch, batch or step is not a whole number from 0")
     tags.sort()
     if len({key for key, _ in tags}) < len(tags):
         raise WideError("a tag is there twice")

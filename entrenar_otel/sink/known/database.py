@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from entrenar_otel.console import logger
 from entrenar_otel.sink.decoding.sender import Process
@@ -49,6 +49,12 @@ CREATE TABLE foreign_files (
 ) WITHOUT ROWID;
 CREATE TABLE requests (digest BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
+"""
+#: Added later: a sink before it leaves the table alone, and this one makes it where it is not there.
+_ADDED = """
+CREATE TABLE IF NOT EXISTS crashes (
+    run_id TEXT, rank INTEGER, model_id TEXT, attempt INTEGER, at REAL, PRIMARY KEY (run_id, rank)
+) WITHOUT ROWID;
 """
 _COLUMNS = (
     "id, run_id, rank, process, stem, day, attempt, heard_ns, is_going, is_settled, samples, recall, files"
@@ -89,6 +95,17 @@ class KnownProcess:
     seqs: Intervals = field(default_factory=Intervals)
 
 
+class Crash(NamedTuple):
+    """The latest attempt of a run's rank has crashed, and no other has begun since."""
+
+    run_id: str
+    rank: int
+    model_id: str
+    attempt: int
+    #: When it was last heard of, in seconds since 1970 by the sink's clock.
+    at: float
+
+
 class Database:
     """Opened by one sink at a time; the request log locks the folder. Raises OSError, sqlite3.Error."""
 
@@ -122,6 +139,7 @@ class Database:
             elif version != _VERSION:
                 raise sqlite3.DatabaseError(f"it has version {version}, this sink writes {_VERSION}")
             connection.execute("SELECT count(*) FROM rolled").fetchone()
+            connection.executescript(_ADDED)
         except BaseException:
             connection.close()
             raise
@@ -238,6 +256,29 @@ class Database:
                 for table in ("intervals", "chunks", "events", "spans"):
                     self._connection.execute(f"DELETE FROM {table} WHERE process = ?", [known.id])
                 self._connection.execute("DELETE FROM processes WHERE id = ?", [known.id])
+
+    # -- crashes ----------------------------------------------------------------------------------
+
+    def add_crash(self, crash: Crash) -> None:
+        """It has crashed, unless a later attempt has."""
+        self._connection.execute(
+            "INSERT INTO crashes VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET model_id = "
+            "excluded.model_id, attempt = excluded.attempt, at = excluded.at "
+            "WHERE excluded.attempt >= attempt",
+            crash,
+        )
+
+    def end_crash(self, run_id: str, rank: int, attempt: int) -> None:
+        """This attempt goes on, or has ended well: what crashed before it is no matter any more."""
+        self._connection.execute(
+            "DELETE FROM crashes WHERE run_id = ? AND rank = ? AND attempt <= ?", [run_id, rank, attempt]
+        )
+
+    def crashes(self, since: float, most: int) -> list[Crash]:
+        """The newest since then; the others are forgotten."""
+        self._connection.execute("DELETE FROM crashes WHERE at < ?", [since])
+        rows = self._connection.execute("SELECT * FROM crashes ORDER BY at DESC LIMIT ?", [most])
+        return [Crash(*row) for row in rows.fetchall()]
 
     def _processes(self, where: str, values: list[Any]) -> list[KnownProcess]:
         rows = self._connection.execute(f"SELECT {_COLUMNS} FROM processes WHERE {where}", values).fetchall()

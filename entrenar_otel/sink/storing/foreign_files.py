@@ -1,4 +1,4 @@
-"""Foreign files: where in the lake the rows of clients lie that are no runs."""
+"""Foreign files: where in the lake the rows of clients other than runs lie."""
 
 from __future__ import annotations
 

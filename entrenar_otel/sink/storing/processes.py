@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from entrenar_otel.lake.records.runs import (
+    CRASHED,
     ELSEWHERE,
     RUNNING,
     RunRecord,
@@ -20,7 +21,7 @@ from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.lake.tables.schema import RUNS
 from entrenar_otel.sink.decoding.arrived import ODD, FromProcess
 from entrenar_otel.sink.decoding.sender import Process
-from entrenar_otel.sink.known.database import Database, KnownProcess, Recall
+from entrenar_otel.sink.known.database import Crash, Database, KnownProcess, Recall
 from entrenar_otel.sink.storing import records
 from entrenar_otel.sink.storing.recall import recall
 from entrenar_otel.sink.storing.writes import WRITES, Writes
@@ -109,6 +110,7 @@ class Processes:
             known.is_going = record.state == RUNNING
         else:
             self._claimed[process] = record
+            self.note(record, come.last_ns)
         self._database.put(known)
         return known
 
@@ -146,6 +148,17 @@ class Processes:
         known.is_going = told.state == RUNNING
         if told != record:
             writes.put(told.name, RUNS, record_row(told).to_batches(), lambda _error: False)
+            self.note(told, known.heard_ns)
+
+    def note(self, record: RunRecord, heard_ns: int) -> None:
+        """Remember that it has crashed, or that it has not."""
+        if record.state == CRASHED:
+            model_id = record.model_id or ""
+            self._database.add_crash(
+                Crash(record.run_id, record.rank, model_id, record.attempt, heard_ns / 1e9)
+            )
+        else:
+            self._database.end_crash(record.run_id, record.rank, record.attempt)
 
     def record(self, known: KnownProcess) -> RunRecord | None:
         """The record of a process in the lake."""

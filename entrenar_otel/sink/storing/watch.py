@@ -11,7 +11,7 @@ from entrenar_otel.lake.compact import compact
 from entrenar_otel.lake.records.pulse import BEAT_SECONDS, beat_name, remove_beat
 from entrenar_otel.lake.records.runs import RUNNING, write_record
 from entrenar_otel.lake.store.storage import Storage
-from entrenar_otel.sink.known.database import Database, KnownProcess
+from entrenar_otel.sink.known.database import Crash, Database, KnownProcess
 from entrenar_otel.sink.storing import records
 from entrenar_otel.sink.storing.foreign_files import FOREIGN
 from entrenar_otel.sink.storing.processes import Processes
@@ -20,6 +20,8 @@ from entrenar_otel.sink.storing.processes import Processes
 SILENT_SECONDS = 300.0
 #: So long is remembered what a run has stored that is over.
 REMEMBERED_SECONDS = 7 * 24 * 3600.0
+#: So long, and so many at a time, runs that have crashed are shown to Prometheus, unless they are resumed.
+CRASH_SECONDS, MAX_CRASHES = 24 * 3600.0, 200
 #: A process with so many new files has some of them merged while it goes on.
 MANY_FILES = 64
 #: A day is over for foreign clients when it is so much later.
@@ -46,6 +48,8 @@ class Watch:
         self._listens_since_ns = clock_ns()  # before it nobody could be heard
         self._beats: dict[int, float] = {}
         self._until = 0.0
+        #: The runs that crashed of late and were not resumed, the latest first.
+        self.crashes: list[Crash] = []
 
     def look(self, until_ns: int, *, may_merge: bool = True) -> None:
         """Close the runs that are silent, let others see that the rest live, merge files of ended ones.
@@ -63,6 +67,7 @@ class Watch:
         if may_merge:
             self._merge(now)
         self._database.forget(now - int(REMEMBERED_SECONDS * _NS))
+        self.crashes = self._database.crashes(now / _NS - CRASH_SECONDS, MAX_CRASHES)
 
     def _merge(self, now_ns: int) -> None:
         for known in self._in_time(self._database.with_files(MANY_FILES)):
@@ -76,7 +81,9 @@ class Watch:
     def _close(self, known: KnownProcess) -> None:
         record = self._processes.record(known)
         if record is not None and record.state == RUNNING:
-            write_record(self._storage, records.silent(record, known.heard_ns, self._silent_seconds))
+            silent = records.silent(record, known.heard_ns, self._silent_seconds)
+            write_record(self._storage, silent)
+            self._processes.note(silent, known.heard_ns)
         known.is_going = False
         self._put(known)
 

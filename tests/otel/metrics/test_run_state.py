@@ -30,9 +30,10 @@ def told(state: RunState, aggregates: Aggregates | None = None) -> dict[str, dic
 
 def test_at_the_start() -> None:
     """Nothing is there that was not measured; the state and the recorder's counts are."""
-    state = RunState(samples=lambda: 0, dropped=lambda: 0)
+    state = RunState(samples=lambda: 0, dropped=lambda: 0, start_ns=3 * 10**9)
     assert told(state) == {
         "training.run.state": {"": 0},
+        "training.run.start.timestamp": {"": 3},
         "entrenar.recorder.samples": {"": 0},
         "entrenar.recorder.dropped": {"": 0},
     }
@@ -40,7 +41,7 @@ def test_at_the_start() -> None:
 
 def test_everything_that_is_known() -> None:
     """Each under its name, by metric or exporter where there are several."""
-    state = RunState(samples=lambda: 12, dropped=lambda: 3)
+    state = RunState(samples=lambda: 12, dropped=lambda: 3, start_ns=10**9)
     state.name = "paused"
     state.overhead_ratio = 0.25
     state.failures.update({"A": 2, "B": 1})
@@ -52,6 +53,7 @@ def test_everything_that_is_known() -> None:
     )
     assert told(state, aggregates) == {
         "training.run.state": {"": 2},
+        "training.run.start.timestamp": {"": 1},
         "training.last_step.timestamp": {"": 1.5},
         "training.progress.epoch": {"": 2},
         "training.progress.step": {"": 9},

@@ -137,7 +137,7 @@ def one_block() -> SampleBlock:
         ({"first_seq": -1}, "from 0 on"),
         ({"first_seq": 1 << 62}, "from 0 on"),
         ({"count": 4}, "4 records were announced, 5 are there"),
-        ({"clock_ns": 1 << 62}, "no time"),
+        ({"clock_ns": 1 << 62}, "not a time"),
     ],
 )
 def test_a_block_that_lies_is_refused(change: Any, text: str) -> None:
