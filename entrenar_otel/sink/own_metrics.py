@@ -37,6 +37,12 @@ def _lines(receiver: Receiver, loop: RollLoop) -> Iterator[str]:
     for name, kind, text, value in (
         ("received_bytes_total", "counter", "Bytes acknowledged, decompressed.", receiver.received_bytes),
         ("refused_blocks_total", "counter", "Invalid blocks of samples.", receiver.refused_blocks),
+        (
+            "refused_points_total",
+            "counter",
+            "Points of metrics beyond the series that a client may have.",
+            receiver.refused_points,
+        ),
         ("samples_total", "counter", "Values in the lake.", roller.samples if roller else 0),
         ("repeated_total", "counter", "Values that came again.", roller.repeated if roller else 0),
         (

@@ -7,10 +7,7 @@ from collections import Counter
 from time import monotonic
 from typing import Any
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
-    ExportLogsPartialSuccess,
-    ExportLogsServiceResponse,
-)
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
@@ -67,7 +64,7 @@ class Receiver:
         self.requests: Counter[Signal] = Counter()
         self.received_bytes = 0
         self.refused: Counter[str] = Counter()
-        self.refused_blocks = 0
+        self.refused_blocks = self.refused_points = 0
 
     def admit(self) -> None:
         """Say whether a request may come at all, before it is read. Raises Refusal."""
@@ -93,14 +90,16 @@ class Receiver:
         seen = look_at(signal, data)
         self._admit_processes(seen.processes)
         if seen.refused_blocks:
-            response.partial_success.CopyFrom(
-                ExportLogsPartialSuccess(rejected_log_records=seen.refused_blocks, error_message=seen.why)
-            )
-            with self._lock:
-                self.refused_blocks += seen.refused_blocks
+            response.partial_success.rejected_log_records = seen.refused_blocks
+        if seen.refused_points:
+            response.partial_success.rejected_data_points = seen.refused_points
+        if seen.why:
+            response.partial_success.error_message = seen.why
         self._keep(signal, data, len(data) + NOTE_BYTES * seen.notes)
         with self._lock:
             self.requests[signal] += 1
+            self.refused_blocks += seen.refused_blocks
+            self.refused_points += seen.refused_points
             self.received_bytes += len(data)
             self._backlog_bytes += len(data)
             self._free_bytes -= len(data)

@@ -6,6 +6,7 @@ A block that passes here may still be invalid; the roll finds that out, and says
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from entrenar_otel.otel.otlp.blocks import EVENT_NAME, SCOPE, VERSION
 from entrenar_otel.otel.otlp.names import PROCESS_ID, WIDE_EVENT
+from entrenar_otel.sink.decoding.foreign import MAX_SERIES
 from entrenar_otel.sink.pieces import REQUESTS, TooLarge, pieces
 from entrenar_otel.sink.refusal import Refusal, Why
 from entrenar_otel.sink.request_log import Signal
@@ -21,6 +23,8 @@ from entrenar_otel.sink.request_log import Signal
 MAX_NOTES = 100_000
 #: What a record other than a sample takes while it becomes a row.
 NOTE_BYTES = 1024
+#: A point takes at least that, of a series of its own.
+_SERIES_BYTES = 8
 _IDENTITY = ("training.run.id", "training.process.rank", PROCESS_ID)
 #: Of each part of an identity, to count by.
 _ENOUGH = 256
@@ -32,8 +36,9 @@ parsing = threading.Lock()
 class Look:
     """What was seen."""
 
-    #: Invalid blocks, and what is wrong with the first.
+    #: Invalid blocks; points beyond the series that a client may have; and what is wrong with the first.
     refused_blocks: int = 0
+    refused_points: int = 0
     why: str = ""
     #: Run id, rank and name of the processes that sent it.
     processes: set[tuple[bytes, ...]] = field(default_factory=set)
@@ -47,19 +52,26 @@ def look_at(signal: Signal, data: bytes) -> Look:
     look = Look()
     try:
         with parsing:
-            for resource, scopes in pieces(signal, data):
-                process = _process_of(resource) if signal is Signal.LOGS else None
-                if process is not None:
-                    look.processes.add(process)
-                is_run = process is not None or (signal is Signal.TRACES and _is_run(resource))
-                for scope, records in scopes:
-                    _look_at_records(look, signal, scope, records, is_run=is_run)
+            if signal is Signal.METRICS:
+                _look_at_metrics(look, data)
+            else:
+                _look_at_notes(look, signal, data)
     except TooLarge as error:
         raise Refusal(Why.TOO_LARGE, str(error)) from None
     except (DecodeError, RecursionError) as error:
         name = REQUESTS[signal].__name__
         raise Refusal(Why.INVALID, f"expected an {name} in protobuf: {error}") from None
     return look
+
+
+def _look_at_notes(look: Look, signal: Signal, data: bytes) -> None:
+    for resource, scopes in pieces(signal, data):
+        process = _process_of(resource) if signal is Signal.LOGS else None
+        if process is not None:
+            look.processes.add(process)
+        is_run = process is not None or (signal is Signal.TRACES and _is_run(resource))
+        for scope, records in scopes:
+            _look_at_records(look, signal, scope, records, is_run=is_run)
 
 
 def _look_at_records(look: Look, signal: Signal, scope: Any, records: Any, *, is_run: bool) -> None:
@@ -78,6 +90,39 @@ def _look_at_records(look: Look, signal: Signal, scope: Any, records: Any, *, is
     look.run_notes += notes if is_run else 0
     if look.run_notes > MAX_NOTES:
         raise TooLarge(f"more than {MAX_NOTES:,} events or spans of runs: send smaller requests")
+
+
+def _look_at_metrics(look: Look, data: bytes) -> None:
+    """Count the points of clients that have more series than are stored of one.
+
+    To tell series apart takes long: only those of clients with as many points are looked at.
+    """
+    crowded, may_be_crowded = set(), len(data) > MAX_SERIES * _SERIES_BYTES
+    for number, (_, scopes) in enumerate(pieces(Signal.METRICS, data)):
+        points = 0
+        for _, metrics in scopes:
+            look.notes += len(metrics)
+            points += sum(map(len, map(_points_of, metrics))) if may_be_crowded else 0
+        if points > MAX_SERIES:
+            crowded.add(number)
+    for number, (_, scopes) in enumerate(pieces(Signal.METRICS, data) if crowded else ()):
+        if number not in crowded:
+            continue
+        series: set[int] = set()
+        for metric in (metric for _, metrics in scopes for metric in metrics):
+            for point in _points_of(metric):
+                key = hash((metric.name, *(item.SerializeToString() for item in point.attributes)))
+                if key not in series and len(series) >= MAX_SERIES:
+                    look.refused_points += 1
+                    look.why = f"more than {MAX_SERIES:,} series of one client"
+                else:
+                    series.add(key)
+
+
+def _points_of(metric: Any) -> Sequence[Any]:
+    kind = metric.WhichOneof("data")
+    points: Sequence[Any] = getattr(metric, kind).data_points if kind is not None else ()
+    return points
 
 
 def _is_run(resource: Any) -> bool:

@@ -13,7 +13,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
 )
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from entrenar_otel.sink.request_log import Signal
@@ -225,6 +228,30 @@ def test_blocks_that_are_none_are_answered_with_their_number_and_why(
         2,
         "expected a block of version 1, got 2: a later sink reads it",
     )
+    assert len(kept(log)) == 1
+
+
+@pytest.mark.parametrize("others", [0, 3_000])
+def test_more_series_than_a_client_may_have_are_answered_with_the_number_of_points_and_why(
+    post: Any, log: Any, receiver: Any, others: Any
+) -> None:
+    """Those of another client in the request are taken, as are more points of the same series."""
+    request = ExportMetricsServiceRequest()
+    crowded, roomy = (request.resource_metrics.add().scope_metrics.add() for _ in range(2))
+    for number in range(10_007):
+        crowded.metrics.add(name=f"g{number}").gauge.data_points.add(as_double=1.0)
+    point = {"as_double": 1.0, "attributes": [{"key": "k" * 300, "value": {"string_value": "v"}}]}
+    for number in (0, 1, *range(others)):
+        crowded.metrics.add(name="g0").gauge.data_points.add(as_double=2.0)
+        roomy.metrics.add(name=f"g{number}").sum.data_points.add(**point)
+    answer = post(request.SerializeToString(), "/v1/metrics")
+    assert answer.status_code == 200
+    partial = ExportMetricsServiceResponse.FromString(answer.content).partial_success
+    assert (partial.rejected_data_points, partial.error_message) == (
+        7,
+        "more than 10,000 series of one client",
+    )
+    assert receiver.refused_points == 7
     assert len(kept(log)) == 1
 
 

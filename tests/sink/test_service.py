@@ -77,6 +77,7 @@ def test_it_listens_stores_and_says_so(make: Any, tmp_path: Any) -> None:
         ("entrenar_sink_run_crashed_timestamp_seconds", 'r "1"', "digits", "2"): 1e9 + 0.5,
         ("entrenar_sink_received_bytes_total",): len(data) + len(block),
         ("entrenar_sink_refused_blocks_total",): 1,
+        ("entrenar_sink_refused_points_total",): 0,
         ("entrenar_sink_samples_total",): 0,
         ("entrenar_sink_repeated_total",): 0,
         ("entrenar_sink_foreign_rows_total",): 0,
