@@ -196,7 +196,7 @@ def test_the_lake_may_be_a_folder_of_this_machine(
 def test_grafana_shows_what_prometheus_has(
     docker: Docker, make_project: Callable[..., Compose], until: Callable[..., None]
 ) -> None:
-    """Whoever reaches it sees every dashboard and changes nothing. Its image is made nowhere but at Grafana's."""
+    """Whoever reaches it sees every dashboard and changes nothing. Its image cannot be made here."""
     if "GRAFANA_IMAGE" not in docker.images:
         pytest.skip("GRAFANA IS NOT TESTED HERE: its image cannot be pulled.")
     project = make_project()
