@@ -81,7 +81,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
         ),
         ("attempts", f"{details['attempts']}, resumed{_LATEST}" if details["attempts"] > 1 else ""),
         ("ranks", str(details["ranks"]) if details["ranks"] > 1 else ""),
-        ("config", ", ".join(f"{k}={v}" for k, v in _items(details["config"]))),
+        ("config", _config_line(details["config"])),
         ("commit", (details["git_commit"] or "")[:12]),
         ("alerts", _alerts_line(details["alerts"])),
         ("dropped", f"{details['dropped']:,} samples" if details["dropped"] else ""),
@@ -106,6 +106,12 @@ def _alerts_line(alerts: list[dict[str, Any]]) -> str:
 def _took(run: dict[str, Any]) -> str:
     seconds = seconds_of(run)
     return "–" if seconds is None else text_of(seconds)
+
+
+def _config_line(config: Any) -> str:
+    if config == "withheld":
+        return "withheld: it leaves its machine with ENTRENAR_OTLP_CONFIG=1"
+    return ", ".join(f"{name}={value}" for name, value in _items(config))
 
 
 def _items(config: Any) -> list[tuple[str, Any]]:
