@@ -181,9 +181,8 @@ class Panel:
     @property
     def unit(self) -> str:
         """UCUM, where the metric has one."""
-        return {"{sample}": "samples", "{token}": "tokens"}.get(
-            unit := instrument_of(str(self.metric)).unit, unit
-        )
+        unit = instrument_of(str(self.metric)).unit
+        return "" if unit.startswith("{") else unit  # samples, tokens: the name says it
 
     def lines(self, view: RunView, x: Axis = Axis.STEP) -> list[Line]:
         """Its curves, training first."""
