@@ -254,8 +254,10 @@ class Places:
     def __init__(self, view: RunView, axis: Axis) -> None:
         self._view, self._axis = view, axis
         rows = view.curves.values()
-        self._start_ns = min((int(r.time_ns.min()) for r in rows if len(r.time_ns)), default=0)
-        self._batches = max((int(r.batch.max()) + 1 for r in rows if len(r.batch)), default=0)
+        self._start_ns = min((int(r.time_ns[0]) for r in rows if len(r.time_ns)), default=0)
+        self._batches = 0
+        if axis is Axis.EPOCH:  # else nobody asks, and all rows are looked at for it
+            self._batches = max((int(r.batch.max()) + 1 for r in rows if len(r.batch)), default=0)
 
     def of(self, series: Series) -> Floats:
         """The places of one series, `(n,)`."""
