@@ -20,6 +20,7 @@ collector: ## Build the OpenTelemetry Collector of collector-config/ (needs Go 1
 test: ## Run all tests, with coverage
 	@scripts/setup demo,dev
 	@scripts/collector --background || true
+	@scripts/container-images --background || true
 	@scripts/test-program --background
 	@$(BIN)/python -m pytest --cov --cov-report=term
 

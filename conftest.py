@@ -16,6 +16,7 @@ from hypothesis import settings
 SLOW = (
     "tests/andon/test_ranks.py",
     "tests/collector",
+    "tests/containers",
     "tests/faults",
     "tests/lake/test_storage.py",
     "tests/otel/metrics/test_otlp_servers.py",
@@ -36,7 +37,7 @@ SLOW = (
 )
 #: Of those, the ones without coverage, by which they would take half as long again: they kill processes that
 #: run code which other tests reach.
-UNCOVERED = ("tests/andon/test_ranks.py", "tests/collector", "tests/faults")
+UNCOVERED = ("tests/andon/test_ranks.py", "tests/collector", "tests/containers", "tests/faults")
 
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C could not be tested.
@@ -61,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the slow ones; those that need the Collector come last, which `make test` builds meanwhile."""
+    """Mark the slow ones; last come those with the Collector and containers, which are built meanwhile."""
     slow = [config.rootpath / name for name in SLOW]
     uncovered = [config.rootpath / name for name in UNCOVERED]
     for item in items:
@@ -69,7 +70,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.slow)
         if any(item.path.is_relative_to(path) for path in uncovered):
             item.add_marker("no_cover")  # pytest-cov knows it
-    items.sort(key=lambda item: item.path.is_relative_to(config.rootpath / "tests/collector"))
+    built = [config.rootpath / "tests/collector", config.rootpath / "tests/containers"]
+    items.sort(key=lambda item: [item.path.is_relative_to(path) for path in built])
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -27,6 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.harness import ROOT, Row, temporary
 from benchmarks.otlp_kills import Sink
+from entrenar_otel.lake import Lake
 from tests.collector.process import Collector, collector_binary, free_port
 
 RUNS, WRITERS, STEPS = 200, 8, 500
@@ -111,7 +112,7 @@ class Fleet:
     """A gateway before a sink in one folder; as a context, both run."""
 
     def __init__(self, folder: Path, binary: str) -> None:
-        self._folder = folder
+        self._folder, self._root = folder, folder / "sink-lake"
         self._page = f"127.0.0.1:{free_port()}"
         self._sink = Sink(folder, self._page)
         self._gateway = Collector(
@@ -148,11 +149,12 @@ class Fleet:
         arrived.train_seconds = ended - begun
         self._wait(lambda: self._metric("entrenar_sink_samples_total")[""] >= arrived.values)
         arrived.files_before |= self._files()
-        self._count(arrived, runs, steps)
+        self._count(arrived)
         arrived.in_sql_seconds = time.monotonic() - ended
+        self._compare(arrived, runs, steps)
         self._wait(lambda: self._files()["metrics"] == runs * WRITERS)
         arrived.files_after = self._files()
-        arrived.lake_bytes = sum(path.stat().st_size for path in self._lake().rglob("*.parquet"))
+        arrived.lake_bytes = sum(path.stat().st_size for path in self._root.rglob("*.parquet"))
         arrived.requests = self._metric("entrenar_sink_requests_total", "signal")
         arrived.gateway_seconds = self._gateway.cpu_seconds()
         arrived.sink_seconds = sum(psutil.Process(self._sink.pid).cpu_times()[:2])
@@ -181,13 +183,14 @@ class Fleet:
 
             self._wait(is_sent)
 
-    def _count(self, arrived: Arrived, runs: int, steps: int) -> None:
-        from entrenar_otel.lake import Lake
-
-        lake = Lake(self._lake(), live=self._folder / "none")
+    def _count(self, arrived: Arrived) -> None:
         sql = "SELECT count(*) AS n, count(DISTINCT (run_id, attempt, rank, seq, metric)) AS of FROM metrics"
-        ((found, of),) = (row.values() for row in lake.query(sql).to_pylist())
+        ((found, of),) = (row.values() for row in self._lake().query(sql).to_pylist())
         arrived.lost, arrived.doubled = arrived.values - of, found - of
+
+    def _compare(self, arrived: Arrived, runs: int, steps: int) -> None:
+        """Bit by bit."""
+        lake = self._lake()
         for run in range(runs):
             sql = "SELECT value FROM metrics WHERE metric = 'value' ORDER BY rank, step"
             values = lake.query(sql, run_id=_run_id(run)).column("value").to_numpy()
@@ -197,11 +200,11 @@ class Fleet:
             if len(values) == len(expected):  # else counted above
                 arrived.wrong += int((values.view("u8") != np.array(expected).view("u8")).sum())
 
-    def _lake(self) -> Path:
-        return self._folder / "sink-lake"
+    def _lake(self) -> Lake:
+        return Lake(self._root, live=self._folder / "none")
 
     def _files(self) -> Counter[str]:
-        found = (path.relative_to(self._lake()).parts[0] for path in self._lake().rglob("*.parquet"))
+        found = (path.relative_to(self._root).parts[0] for path in self._root.rglob("*.parquet"))
         return Counter(name for name in found if name in _TABLES)
 
     def _metric(self, name: str, label: str = "") -> Counter[str]:

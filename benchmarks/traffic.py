@@ -28,6 +28,8 @@ from entrenar_otel.sink.roller import Roller
 RATES = (0, 10, 100, 1_000)
 #: Before what is measured, and what is measured: a run that is idle says something once a minute.
 _FIRST_SECONDS, _SECONDS = 15.0, 120.0
+#: Of which an hour is stored, and how often.
+_HOURS = (10, 100)
 _ROLL_SECONDS = 4
 _SERVICES = {
     "logs": "opentelemetry.proto.collector.logs.v1.LogsService",
@@ -65,7 +67,7 @@ def measure() -> Iterator[Row]:
         )
         what = f"traffic: a trainer at {rate:,} steps/s sends" if rate else "traffic: an idle trainer sends"
         yield Row(what, None, size / _SECONDS, "B/s", f"{count / _SECONDS:.2f} requests/s ({told})")
-    for rate in RATES[1:]:
+    for rate in _HOURS:
         yield _hour(rate)
 
 

@@ -93,11 +93,11 @@ def start() -> Callable[..., Monitor]:
 def wait_until() -> Callable[..., None]:
     """Waits until something is true, and fails where it does not become so."""
 
-    def wait(true: Callable[[], Any], timeout_seconds: float = 100.0) -> None:
+    def wait(true: Callable[[], Any], timeout_seconds: float = 100.0, every_seconds: float = 0.005) -> None:
         end = time.monotonic() + timeout_seconds
         while not true():
             assert time.monotonic() < end, "did not happen in time"
-            time.sleep(0.005)
+            time.sleep(every_seconds)
 
     return wait
 

@@ -79,8 +79,9 @@ def blocks_of(document: Path, language: str = "python") -> list[str]:
 
 
 DOCS = README.parent / "docs"
-#: The one of ranks.md runs in tests/andon/test_ranks.py, under torchrun's environment.
-PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.name != "ranks.md"]
+#: The one of ranks.md runs in tests/andon/test_ranks.py, under torchrun's environment; that of deploy.md in
+#: tests/lake/test_readers.py, where there is Spark.
+PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.name not in ("ranks.md", "deploy.md")]
 EXAMPLES = [(page, i) for page in PAGES for i in range(len(blocks_of(page)))]
 #: What an example prints, as a pattern for each line; of those that are not here, nothing is asked.
 PRINTS = {

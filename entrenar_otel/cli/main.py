@@ -6,14 +6,17 @@ import logging
 import os
 import sys
 
+from entrenar_processors.extras import MissingExtra
+
 from entrenar_otel.cli.app import app
-from entrenar_otel.cli.commands import gate, generate, inspect, operate, serve
+from entrenar_otel.cli.commands import gate, generate, inspect, operate, see, serve
 from entrenar_otel.cli.output import make_printable, print_error
 from entrenar_otel.errors import EntrenarError, LakeError, RunError
 
 # in the order of --help
 for commands in (
     inspect.commands,
+    see.commands,
     operate.commands,
     serve.commands,
     gate.commands,
@@ -55,6 +58,9 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except MissingExtra as error:
+        print_error(error)
+        sys.exit(1)
     except OSError as error:
         # without its number, and with the name in front, as other programs say it
         text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)

@@ -19,19 +19,13 @@ from entrenar_otel.cli.output import Console
 from entrenar_otel.lake.overview import GOING, NUMBERS, seconds_of
 from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line, printable_text
+from entrenar_otel.views.look import STATES
+from entrenar_otel.views.numbers import number
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-STATES = {
-    "running": "cyan",
-    "paused": "magenta",
-    "completed": "green",
-    "stopped": "yellow",
-    "crashed": "red",
-    "unknown": "yellow",
-}
 _MAX_ROWS = 200
 #: Less room than this is none for a text.
 _NARROWEST = 7
@@ -87,7 +81,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
         ),
         ("attempts", f"{details['attempts']}, resumed{_LATEST}" if details["attempts"] > 1 else ""),
         ("ranks", str(details["ranks"]) if details["ranks"] > 1 else ""),
-        ("config", ", ".join(f"{k}={v}" for k, v in _items(details["config"]))),
+        ("config", _config_line(details["config"])),
         ("commit", (details["git_commit"] or "")[:12]),
         ("alerts", _alerts_line(details["alerts"])),
         ("dropped", f"{details['dropped']:,} samples" if details["dropped"] else ""),
@@ -112,6 +106,12 @@ def _alerts_line(alerts: list[dict[str, Any]]) -> str:
 def _took(run: dict[str, Any]) -> str:
     seconds = seconds_of(run)
     return "–" if seconds is None else text_of(seconds)
+
+
+def _config_line(config: Any) -> str:
+    if config == "withheld":
+        return "withheld: it leaves its machine with ENTRENAR_OTLP_CONFIG=1"
+    return ", ".join(f"{name}={value}" for name, value in _items(config))
 
 
 def _items(config: Any) -> list[tuple[str, Any]]:
@@ -148,17 +148,6 @@ def _print_metrics(metrics: list[dict[str, Any]], console: Console) -> None:
         numbers = [Text(number(row[key])) for key in NUMBERS]
         rows.append([title, Text(f"{row['count']:,}"), *numbers, Text(sparkline(row["curve"]))])
     print_grid(console, columns, rows)
-
-
-def number(value: Any) -> str:
-    """A number with four significant digits; a whole number in full."""
-    if value is None:
-        return "–"
-    if isinstance(value, str):
-        return value
-    if float(value).is_integer() and abs(value) < 1e9:
-        return f"{int(value):,}"
-    return f"{value:.4g}"
 
 
 def sparkline(values: list[Any]) -> str:
@@ -226,8 +215,8 @@ def print_table(table: pa.Table, console: Console) -> None:
 def _print_one_by_one(names: list[str], cells: list[list[str]], console: Console) -> None:
     """One line per value that is not null, and a blank line between rows."""
     width = max(map(cell_len, names))
-    for number, row in enumerate(cells):
-        if number:
+    for place, row in enumerate(cells):
+        if place:
             console.print()
         for name, cell in zip(names, row, strict=True):
             if not cell:

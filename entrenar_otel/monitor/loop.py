@@ -71,7 +71,7 @@ class Loop:
                     self._progress.begin_epoch(epoch, count)
                     first = self._step
                     if (spans := self._spans()) is not None:
-                        spans.begin_epoch(epoch)
+                        spans.begin_epoch(epoch, count)
                     try:
                         yield epoch
                     finally:

@@ -28,6 +28,7 @@ from entrenar_otel.web.bounded_server import tls_context
 
 #: What the end takes at most: for requests in progress, and for the last roll.
 _STOP_SECONDS, _LAST_ROLL_SECONDS = 5.0, 30.0
+_NAME_STATE = "name a folder on a local disk with --state"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Sink:
         with contextlib.suppress(OSError):  # it is away: what arrives is kept until it is there
             mark_for_sink(storage)
         self.state = settings.state or default_state(storage.url)
-        self.log = RequestLog(self.state)
+        self.log = _open_log(self.state)
         self.tenure = Tenure(storage, self.state)
         self.receiver = Receiver(self.log, max_backlog_bytes=settings.max_backlog_bytes)
         self.loop = RollLoop(
@@ -164,9 +165,22 @@ def _open_marked(open_roller: Callable[[Storage, Path], Rolling], storage: Stora
     return open_roller(storage, state)
 
 
+def _open_log(state: Path) -> RequestLog:
+    """Raises ConfigError."""
+    try:
+        return RequestLog(state)
+    except OSError as error:
+        raise ConfigError(
+            f"what arrives cannot be kept in {state} ({error.strerror or error}): {_NAME_STATE}"
+        ) from None
+
+
 def default_state(lake_url: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder for what has arrived, one for each lake, on the local disk."""
-    home = environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    """The folder for what has arrived, one for each lake, on the local disk. Raises ConfigError."""
+    try:
+        home = environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    except RuntimeError:  # in a container, as a user that it does not know
+        raise ConfigError(f"this user has no home folder to keep in what arrives: {_NAME_STATE}") from None
     return Path(home, "entrenar", "sink", hashlib.sha256(lake_url.encode()).hexdigest()[:16])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -113,17 +114,20 @@ class Collector:
     def kill(self) -> None:
         self.end(signal.SIGKILL)
 
-    def samples(self, port: int | None = None) -> list[Sample]:
+    def samples(self) -> list[Sample]:
         """What Prometheus scrapes: of the metrics that were sent to it."""
-        url = f"http://127.0.0.1:{port or self.ports['PROMETHEUS']}/metrics"
-        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
-            page = answer.read().decode()
+        page = self._page(self.ports["PROMETHEUS"])
         return [sample for family in text_string_to_metric_families(page) for sample in family.samples]
 
     def own_metric(self, name: str, **labels: str) -> float:
-        """One of its metrics about itself, over all series with these labels."""
-        samples = self.samples(self.self_port)
-        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+        """One of its metrics about itself, by the name on its page, over all series with these labels."""
+        found = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", self._page(self.self_port), flags=re.M)
+        wanted = {f'{label}="{value}"' for label, value in labels.items()}
+        return sum(float(value) for given, value in found if wanted <= set(given.split(",")))
+
+    def _page(self, port: int) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as answer:
+            return str(answer.read().decode())
 
     def cpu_seconds(self) -> float:
         """The CPU time that it has taken so far."""

@@ -30,13 +30,41 @@ def prometheus_binary(version: int) -> str:
     return found
 
 
-class Prometheus:
+class Api:
+    """Questions to the Prometheus that listens there."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._client = httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=SECONDS)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def ask(self, path: str, **arguments: str) -> Any:
+        """The data of an answer of its API."""
+        answer = self._client.get(f"/api/v1/{path}", params=arguments)
+        assert answer.is_success, answer.text
+        return answer.json()["data"]
+
+    def query(self, expression: str) -> dict[Labels, str]:
+        """The series that an expression comes to now, and their values as text: NaN is NaN then."""
+        result = self.ask("query", query=expression)["result"]
+        return {frozenset(one["metric"].items()): one["value"][1] for one in result}
+
+    def value(self, expression: str) -> float | None:
+        """What an expression comes to that has one series at most; none where it has none."""
+        found = list(self.query(expression).values())
+        assert len(found) <= 1, (expression, found)
+        return float(found[0]) if found else None
+
+
+class Prometheus(Api):
     """A Prometheus that scrapes `targets`, by the name of their job, which is the label `route`."""
 
     def __init__(self, version: int, folder: Path, targets: dict[str, str], *flags: str) -> None:
+        super().__init__(f"127.0.0.1:{free_port()}")
         folder.mkdir()
         self._folder, self._binary, self._flags = folder, prometheus_binary(version), flags
-        self.address = f"127.0.0.1:{free_port()}"
         jobs = [
             {
                 "job_name": name,
@@ -48,7 +76,6 @@ class Prometheus:
         config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
         (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
         self._process: subprocess.Popen[bytes] | None = None
-        self._client = httpx.Client(base_url=f"http://{self.address}", trust_env=False, timeout=SECONDS)
 
     def start(self) -> Prometheus:
         """Start it; returns when it answers."""
@@ -75,24 +102,7 @@ class Prometheus:
             return False
 
     def end(self) -> None:
-        self._client.close()
+        self.close()
         if self._process is not None:
             self._process.kill()
             self._process.wait(SECONDS)
-
-    def ask(self, path: str, **arguments: str) -> Any:
-        """The data of an answer of its API."""
-        answer = self._client.get(f"/api/v1/{path}", params=arguments)
-        assert answer.is_success, answer.text
-        return answer.json()["data"]
-
-    def query(self, expression: str) -> dict[Labels, str]:
-        """The series that an expression comes to now, and their values as text: NaN is NaN then."""
-        result = self.ask("query", query=expression)["result"]
-        return {frozenset(one["metric"].items()): one["value"][1] for one in result}
-
-    def value(self, expression: str) -> float | None:
-        """What an expression comes to that has one series at most; none where it has none."""
-        found = list(self.query(expression).values())
-        assert len(found) <= 1, (expression, found)
-        return float(found[0]) if found else None

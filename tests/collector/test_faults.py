@@ -36,7 +36,7 @@ class Way:
 
     def refused(self) -> float:
         """Log records that the gateway has refused."""
-        return self.gateway.own_metric("otelcol_receiver_refused_log_records_total")
+        return self.gateway.own_metric("otelcol_receiver_refused_log_records")
 
     def arrived(self) -> Arrived:
         """What the lake has when the trainer has ended and all is sent."""
@@ -116,9 +116,9 @@ def test_a_memory_limit_that_refuses(way: Way, which: str) -> None:
     way.agent.start(COLLECTOR_MEMORY_MIB="1" if which == "agent" else "512")
     way.trainer.start()
     way.trainer.wait_for(2000)
-    wait_until(lambda: limited.own_metric("otelcol_receiver_refused_log_records_total"))
+    wait_until(lambda: limited.own_metric("otelcol_receiver_refused_log_records"))
     way.trainer.wait_for(2000)
-    assert not way.gateway.own_metric("otelcol_exporter_sent_log_records_total")
+    assert not way.gateway.own_metric("otelcol_exporter_sent_log_records")
     limited.end()
     limited.start(COLLECTOR_MEMORY_MIB="512")
     arrived = way.arrived()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from entrenar_otel.lake.tables.schema import CURVES, EVENTS, METRICS, RUNS, SPAN
 from entrenar_otel.sink.roller import Roller
 from tests.sink import wire
 
+DEPLOY = Path(__file__).parents[2] / "docs/deploy.md"
 TABLES = {
     "metrics": METRICS,
     "events": EVENTS,
@@ -180,3 +182,17 @@ def test_spark_answers_what_duckdb_does_over_a_sinks_lake(sinks_lake: Lake, spar
         expected = answered(tuple(row.values()) for row in rows)
         assert expected, sql
         assert answered(spark.sql(sql).collect()) == expected, sql
+
+
+def test_the_example_over_several_lakes(spark: Any, tmp_path: Path, capfd: Any) -> None:
+    """Of docs/deploy.md: both say the same of the runs of both lakes."""
+    for name, run_id in (("a", "r1"), ("b", "r2")):
+        roller = Roller(Lake(tmp_path / "lakes" / name).storage, tmp_path / name)
+        roller.roll(wire.log_file(tmp_path / name, wire.logs(wire.steps(0, 20), wire.resource(run_id))))
+        roller.close()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", DEPLOY.read_text(encoding="utf-8"), flags=re.M | re.S)
+    code = code.replace('"lakes/', f'"{tmp_path}/lakes/')  # Java has been in another folder since it began
+    capfd.readouterr()
+    exec(compile(code, DEPLOY.name, "exec"), {})
+    printed = capfd.readouterr().out
+    assert re.findall(r"\b(r\d)\b\W+0\W+(19\.0)\b", printed) == [("r1", "19.0"), ("r2", "19.0")] * 2, printed

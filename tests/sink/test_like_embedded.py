@@ -86,6 +86,7 @@ def test_the_commands_read_a_sinks_lake(trained: Any, sink: Any, cli: Any, monke
         answer = cli(*command)
         assert answer.code == 0, (command, answer)
         assert "r" in answer.out
+    assert "config   withheld: it leaves its machine with ENTRENAR_OTLP_CONFIG=1" in cli("show", "r").out
     Path("renacer.toml").write_text(
         '[[assertion]]\nname = "low"\ntype = "custom"\nexpression = "max(accuracy) < 0.5"\n'
     )

@@ -151,3 +151,19 @@ def test_addresses() -> None:
     assert str(Address.parse("[::1]:4317", "--grpc")) == "[::1]:4317"
     assert Address.parse("localhost:0", "--grpc").is_loopback
     assert not Address.parse("0.0.0.0:0", "--grpc").is_loopback
+
+
+def test_a_state_folder_that_cannot_be_made_is_named(
+    make: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what to do: in a container there may be no home that can be written, or none at all."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"kept in .*/file/state \(Not a directory\): name .* with --state"):
+        make(state=tmp_path / "file/state")
+
+    def no_home() -> Any:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    with pytest.raises(ConfigError, match=r"no home folder .* --state"):
+        default_state("lake", {})

@@ -32,11 +32,11 @@ def sink(
 ) -> None:
     """Receive OTLP, from runs or from a Collector, into a lake; until Ctrl-C or SIGTERM.
 
-    What is acknowledged is on this disk, and in the lake a few seconds later, each sample once. Others than
-    this machine must send ENTRENAR_SINK_TOKEN; ENTRENAR_SINK_CERTFILE and ENTRENAR_SINK_KEYFILE are for TLS.
+    What is acknowledged is on this disk, and seconds later in the lake that --lake names, each sample once.
 
-    [dim]Examples:[/dim] entrenar-otel sink --lake s3://bucket/lake ·
-    ENTRENAR_SINK_TOKEN=… entrenar-otel sink --grpc 0.0.0.0:4317 --lake lake
+    Other machines must send ENTRENAR_SINK_TOKEN. ENTRENAR_SINK_CERTFILE and ENTRENAR_SINK_KEYFILE: for TLS.
+
+    [dim]Example:[/dim] ENTRENAR_SINK_TOKEN=… entrenar-otel sink --grpc 0.0.0.0:4317 --lake s3://bucket/lake
     """
     try:
         import grpc as _grpc  # noqa: F401

@@ -80,7 +80,7 @@ class LogExporter:
 
     def handed_over(self, number: int, values: int) -> None:
         """A segment is in the lake, with so many values; on any thread. Where too much waits, some go."""
-        self._records.handed_over(number, values)
+        self._records.handed_over(number, 0 if self._settings.samples == "off" else values)
         self._limit.keep(self._process, self._records.read_to.segment)
 
     def begin_stop(self, seconds: float) -> None:

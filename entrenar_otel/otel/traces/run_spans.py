@@ -190,14 +190,15 @@ class RunSpans:
 
     # -- epochs and steps -----------------------------------------------------------------------
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Start `training.epoch`; one that is open still (a loop that was left) ends."""
+    def begin_epoch(self, epoch: int, epochs: int | None = None) -> None:
+        """Start `training.epoch`, of `epochs` in all; one that is open still (a loop that was left) ends."""
         if not self._is_on():
             return
         with guard("tracing"):
             self.end_epoch()
             self._steps = 0
-            self._epoch = self._open("training.epoch", {"training.epoch": epoch})
+            total = {} if epochs is None else {"training.epochs": epochs}
+            self._epoch = self._open("training.epoch", {"training.epoch": epoch, **total})
             self._recent.pop(epoch, None)
             self._recent[epoch] = self._epoch.span
             while len(self._recent) > MAX_RECENT:

@@ -56,12 +56,15 @@ def test_every_sample_arrives(
     assert list(live.iterdir()) == []
 
 
-def test_without_being_asked_no_sample_leaves(endpoint: Endpoint, start: Start) -> None:
-    """An endpoint alone has the run's events; a sample is somebody's bill."""
+def test_without_being_asked_no_sample_leaves(
+    endpoint: Endpoint, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An endpoint alone has the run's events; a sample is somebody's bill, and none is missed."""
     monitor = start()
     monitor.log(loss=1.0)
     monitor.close()
     assert not endpoint.samples()
+    assert not caplog.messages
     started = dict(endpoint.events())["training.run.started"]
     assert started["training.otlp.samples"] == "off"
     assert "training.config" not in started

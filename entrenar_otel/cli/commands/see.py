@@ -1,0 +1,110 @@
+"""Commands to see a run: in the terminal while it goes on, and as a picture."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from entrenar_otel.cli.app import Run, open_lake
+from entrenar_otel.cli.output import Console, echo
+from entrenar_otel.errors import NotMeasured
+
+commands = typer.Typer()
+
+Runs = Annotated[
+    list[str] | None, typer.Argument(help="Run ids or unique prefixes of them; default: the latest.")
+]
+ConfigFile = Annotated[
+    Path, typer.Option("--config", help="The renacer.toml with thresholds and budgets; it need not exist.")
+]
+
+
+class Over(StrEnum):
+    """The x-axes of views/model.py, which is not loaded for `--help`."""
+
+    STEP = "step"
+    EPOCH = "epoch"
+    TIME = "time"
+
+
+@commands.command()
+def watch(
+    runs: Runs = None,
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="Plain signs, no colours.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame, for a pipe or a log of CI.")] = False,
+    config: ConfigFile = Path("renacer.toml"),
+) -> None:
+    """Watch runs in the terminal: curves, findings, budgets and progress, once a second.
+
+    [dim]Examples:[/dim] entrenar-otel watch · entrenar-otel watch digits-7 --once --ascii
+    """
+    from entrenar_otel.run.settings import RunSettings
+    from entrenar_otel.views.frame import frame
+    from entrenar_otel.views.look import Look
+    from entrenar_otel.views.watched import WatchedRun
+
+    lake = open_lake()
+    run_ids = [lake.find_run(run) for run in runs] if runs else [lake.find_run()]
+    file = RunSettings.find(config).file
+    watched = [WatchedRun(lake, run_id, file) for run_id in dict.fromkeys(run_ids)]
+    look = Look(ascii_only=ascii_only or not _is_unicode())
+    if once:
+        width = shutil.get_terminal_size((80, 24)).columns
+        console = Console(width=width, no_color=ascii_only or None, highlight=False)
+        for at, run in enumerate(watched):
+            if at:
+                console.print()
+            for line in frame(run.view(), width, look=look):
+                line.rstrip()
+                console.print(line, no_wrap=True, crop=True)
+        return
+    from entrenar_otel.views.terminal import show
+
+    show(watched, look)
+
+
+@commands.command()
+def plot(
+    run: Run = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The picture: a name that ends with .png, .svg or .pdf.")
+    ] = Path("run.png"),
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", "-m", help="Only this metric; may be given several times.")
+    ] = None,
+    axis: Annotated[Over, typer.Option("--x", help="The x-axis.")] = Over.STEP,
+    config: ConfigFile = Path("renacer.toml"),
+) -> None:
+    """Draw a run as a picture: curves of every sample's extremes, findings marked, limits drawn.
+
+    [dim]Examples:[/dim] entrenar-otel plot -o run.png · entrenar-otel plot -m loss --x epoch -o loss.svg
+    """
+    from entrenar_otel.run.settings import RunSettings
+    from entrenar_otel.views.model import Axis, Panel
+    from entrenar_otel.views.png import save
+    from entrenar_otel.views.watched import WatchedRun
+
+    lake = open_lake()
+    run_id = lake.find_run(run)
+    view = WatchedRun(lake, run_id, RunSettings.find(config).file).view()
+    panels = [Panel(name) for name in metric] if metric else None
+    for panel in panels or ():
+        if not panel.lines(view):
+            names = ", ".join(sorted({series.metric for series in view.curves})) or "nothing"
+            raise NotMeasured(f"{panel.metric!r} was not measured in run {run_id}; measured: {names}")
+    save(view, output, panels=panels, axis=Axis(axis.value))
+    echo(f"run {run_id} drawn in {output}")
+
+
+def _is_unicode() -> bool:
+    """Whether the terminal's encoding has Braille and lines."""
+    try:
+        "⣿┤━▲".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

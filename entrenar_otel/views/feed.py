@@ -1,0 +1,220 @@
+"""Feed: the curves of one run as they grow: what is new in its live segments and files, and only that."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from entrenar_processors import Series, Summary
+from entrenar_processors.samples import Column
+
+from entrenar_otel.delivery.exit_gate import gate
+from entrenar_otel.errors import QueryError
+from entrenar_otel.lake import Lake
+from entrenar_otel.lake.records.runs import RunRecord, attempt_of
+from entrenar_otel.lake.sql.execution import spill_folder
+from entrenar_otel.lake.sql.limits import Limits
+from entrenar_otel.lake.sql.live import segment_paths
+from entrenar_otel.lake.sql.query import connect
+from entrenar_otel.lake.sql.views import view_files
+from entrenar_otel.lake.store.catalog import DataFile, list_folder, run_folder
+from entrenar_otel.lake.store.skipped import name_skipped
+from entrenar_otel.lake.store.storage import is_gone
+from entrenar_otel.lake.tables.schema import CURVES, METRICS
+from entrenar_otel.recording.notes import EVENT, SPAN_STARTED
+from entrenar_otel.views.curve import Curve
+from entrenar_otel.views.tail import SegmentTail
+
+#: By number, so that no text is read a million times; the names of the numbers are another, short answer.
+_ROWS = """
+SELECT hash(attempt, metric, tags) AS series, epoch_us(timestamp) * 1000 AS time_ns,
+    coalesce(epoch, -1) AS epoch, coalesce(batch, -1) AS batch, coalesce(step, -1) AS step, seq, value
+FROM rows WHERE rank = ?
+"""
+_NAMES = """
+SELECT hash(attempt, metric, tags) AS series, any_value(attempt) AS attempt, any_value(metric) AS metric,
+    any_value(tags) AS tags FROM rows WHERE rank = ? GROUP BY 1
+"""
+_EPOCH = "training.epoch"
+#: The columns of `_ROWS`, in the order of a `Column`.
+_FIELDS = ("time_ns", "epoch", "batch", "step", "seq", "value")
+
+
+class Feed:
+    """Reads what one rank of a run, the lowest, has recorded; `refresh` adds what is new.
+
+    `curves` and `summaries` are by series. `has_news` says that events were recorded since it was set False;
+    `epochs` is how many there will be, where the loop said it.
+    """
+
+    def __init__(self, lake: Lake, run_id: str) -> None:
+        self._lake, self.run_id = lake, run_id
+        self.rank = 0
+        self.curves: dict[Series, Curve] = defaultdict(Curve)
+        self.summaries: dict[Series, Summary] = defaultdict(Summary)
+        self.epochs: int | None = None
+        self.has_news = True
+        self.is_live = False
+        self.is_pruned = False
+        self._tails: dict[Path, SegmentTail | None] = {}
+        self._files: dict[str, DataFile] = {}
+        self._events: set[str] = set()
+        #: Of each process: from which to which `seq` its tails went.
+        self._taken: dict[str, list[SegmentTail]] = defaultdict(list)
+
+    def refresh(self, records: list[RunRecord]) -> None:
+        """Read what is new. Segments first, files second: so nothing falls between the two."""
+        self.rank = min((record.rank for record in records), default=0)
+        with contextlib.suppress(FileNotFoundError):  # pruned or compacted just now: the next look sees more
+            self._read_segments(records)
+            folders = sorted({record.day for record in records})
+            files = [f for day in folders for f in self._list("metrics", day)]
+            fresh = [file for file in files if file.name not in self._files]
+            events = {file.name for day in folders for file in self._list("events", day)}
+            self.has_news |= bool(events - self._events)
+            self._events = events
+            if fresh:
+                self._read_files(fresh, METRICS)
+            elif not files and not self.curves and not self.is_live:
+                kept = [f for day in folders for f in self._list("curves", day) if f.name not in self._files]
+                self.is_pruned |= bool(kept)
+                if kept:
+                    self._read_files(kept, CURVES)
+
+    def _list(self, table: str, day: str) -> list[DataFile]:
+        return list_folder(self._lake.storage, run_folder(table, day, self.run_id))
+
+    # -- segments -------------------------------------------------------------------------------
+
+    def _read_segments(self, records: list[RunRecord]) -> None:
+        paths = segment_paths(self._lake.live)
+        self._tails = {path: self._tails[path] for path in paths if path in self._tails}
+        self.is_live = False
+        for path in paths:
+            try:
+                if path not in self._tails:
+                    self._tails[path] = self._tail(path, records)
+                if (tail := self._tails[path]) is not None:
+                    self._read_tail(tail)
+                    self.is_live = True
+            except FileNotFoundError:  # it is a file of the lake by now
+                continue
+            except Exception as error:  # untrusted: whatever it is, it is the file's fault
+                name_skipped(path, f"{path} cannot be read: {error}", "run `entrenar-otel recover`")
+                self._tails[path] = None
+
+    def _tail(self, path: Path, records: list[RunRecord]) -> SegmentTail | None:
+        """The tail of a segment, where it is this run's and no file has its rows yet."""
+        if not any(path.name.startswith(record.process) for record in records):
+            return None
+        tail = SegmentTail(path)
+        is_ours = tail.header["run_id"] == self.run_id and tail.header["lake"] == self._lake.url
+        if not is_ours or tail.header["rank"] != self.rank:
+            return None
+        if any(file.holds(tail.process, tail.number) for file in self._files.values()):
+            return None
+        self._taken[tail.process].append(tail)
+        return tail
+
+    def _read_tail(self, tail: SegmentTail) -> None:
+        samples, notes = tail.read()
+        attempt = int(tail.header["attempt"])
+        if samples.blocks and not attempt:  # its process had not heard of the lake when it began
+            attempt = attempt_of(self._lake.storage, self.run_id, self.rank, tail.process)
+        for series, rows in samples.copy().columns():
+            self._add(attempt, series, rows)
+        for note in notes:
+            self.has_news |= note.kind == EVENT
+            if note.kind == SPAN_STARTED and note.document.get("name") == _EPOCH:
+                self._note_epochs(note.document.get("attributes"))
+
+    def _note_epochs(self, attributes: Any) -> None:
+        count = attributes.get("training.epochs") if isinstance(attributes, dict) else None
+        if isinstance(count, int) and count > 0:
+            self.epochs = count
+
+    # -- files ----------------------------------------------------------------------------------
+
+    def _read_files(self, fresh: list[DataFile], schema: Any) -> None:
+        """Their rows, without those that a tail or a file that they replace had."""
+        wanted = []
+        for file in fresh:
+            known = [old for old in self._files.values() if _overlap(old, file)]
+            seen = {number for old in known for number in range(old.first, old.last + 1)}
+            if not seen.issuperset(range(file.first, file.last + 1)):
+                wanted.append((file, known))
+        try:
+            for file, known in wanted:
+                self._read_file(file, bool(known), schema)
+        except Exception as error:
+            if is_gone(error):
+                raise FileNotFoundError from None
+            if isinstance(error, QueryError | OSError):
+                raise
+            raise QueryError(f"the rows of run {self.run_id} cannot be read: {error}") from None
+        finally:
+            for file in fresh:
+                self._files[file.name] = file
+
+    def _read_file(self, file: DataFile, is_partly_known: bool, schema: Any) -> None:
+        with gate.passing(), spill_folder() as spill:
+            connection = connect(Limits.of(), spill)
+            try:
+                view_files(connection, self._lake.storage, "stored", [file.name], schema)
+                source = "FROM stored" if schema is METRICS else _AS_ROWS
+                connection.execute(f"CREATE TEMP VIEW rows AS {source}")
+                table = connection.execute(_ROWS, [self.rank]).fetchnumpy()
+                names = connection.execute(_NAMES, [self.rank]).fetchall()
+            finally:
+                connection.close()
+        series_of = {key: (attempt, Series.of(metric, tags)) for key, attempt, metric, tags in names}
+        if is_partly_known:
+            newest = {key: self._last_seq(*place) for key, place in series_of.items()}
+            least = np.array([newest[key] for key in table["series"].tolist()], dtype=np.int64)
+            table = _where(table, table["seq"] > least)
+        for tail in self._taken[file.process]:
+            if file.holds(tail.process, tail.number):
+                table = _where(table, (table["seq"] < tail.first_seq) | (table["seq"] >= tail.next_seq))
+                self._tails[tail.path] = None  # what it has beyond that is in the file
+        if not len(table["series"]):
+            return
+        if (np.diff(table["series"]) != 0).sum() > 4 * len(series_of):
+            table = {
+                name: values[np.argsort(table["series"], kind="stable")] for name, values in table.items()
+            }
+        cuts = [0, *(np.flatnonzero(np.diff(table["series"])) + 1).tolist(), len(table["series"])]
+        for low, high in pairwise(cuts):
+            attempt, series = series_of[int(table["series"][low])]
+            whole: Any = [np.asarray(table[name][low:high]) for name in _FIELDS]
+            rows = Column(*whole)
+            if bool((np.diff(rows.seq) < 0).any()):
+                rows = rows.take(np.argsort(rows.seq, kind="stable"))
+            self._add(attempt, series, rows)
+
+    def _last_seq(self, _attempt: int, series: Series) -> int:
+        seq = self.curves[series].points().seq if series in self.curves else np.empty(0, np.int64)
+        return int(seq[-1]) if len(seq) else -1
+
+    def _add(self, attempt: int, series: Series, rows: Column) -> None:
+        self.curves[series].extend(attempt, rows)
+        self.summaries[series].update(rows.values, order=attempt << 48 | int(rows.seq[-1]))
+
+
+#: What is left of a pruned run, in the form of rows.
+_AS_ROWS = """
+SELECT *, mean AS value,
+    row_number() OVER (PARTITION BY attempt, rank, metric, tags ORDER BY timestamp) AS seq
+FROM stored
+"""
+
+
+def _overlap(old: DataFile, new: DataFile) -> bool:
+    return old.process == new.process and old.first <= new.last and new.first <= old.last
+
+
+def _where(table: dict[str, Any], rows: Any) -> dict[str, Any]:
+    return {name: values[rows] for name, values in table.items()}

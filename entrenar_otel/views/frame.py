@@ -1,0 +1,266 @@
+"""Frame: everything of one run on one screen, as lines of text; the terminal and `--once` show the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from entrenar_processors.budgets.verdicts import Outcome, shown
+from entrenar_processors.durations import text_of
+from entrenar_processors.metric_names import known_as
+from entrenar_processors.samples import Series
+from rich.cells import cell_len
+from rich.text import Text
+
+from entrenar_otel.redact import printable_line
+from entrenar_otel.views.chart import Chart, Window
+from entrenar_otel.views.look import LEVELS, STATES, Look
+from entrenar_otel.views.model import Axis, Panel, RunView, panels_of
+from entrenar_otel.views.numbers import number
+
+_GAP = 2
+_TWO_COLUMNS = 76
+#: A table of numbers is no narrower.
+_TABLE = 24
+#: Signs in height: of a chart where the page is as long as it likes, and the least of one on a screen.
+_CHART, _LEAST_CHART = 11, 8
+_MAX_PANELS = 6
+_BAR = 20
+#: Data of a run that goes on are old from here on.
+_OLD_SECONDS = 30.0
+
+
+_WHOLE = Window()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a person chose to see: the axis, the part of it, and the panel that has the screen for itself."""
+
+    axis: Axis = Axis.STEP
+    window: Window = _WHOLE
+    #: Which panel is shown alone; None shows several.
+    panel: int | None = None
+    is_held: bool = False
+
+    def next_axis(self) -> Choice:
+        """The same over the next axis."""
+        axes = list(Axis)
+        return replace(self, axis=axes[(axes.index(self.axis) + 1) % len(axes)], window=_WHOLE)
+
+
+def frame(
+    view: RunView, width: int, height: int | None = None, *, choice: Choice | None = None,
+    look: Look | None = None, panels: Sequence[Panel] | None = None,
+) -> list[Text]:  # fmt: skip
+    """The lines of a frame, none wider than `width`; on a screen at most `height` of them."""
+    choice, look = choice or Choice(), look or Look()
+    panels = panels_of(view) if panels is None else panels
+    width = max(8, width)
+    head = [_first_line(view, width, look), _progress_line(view, width, look, choice)]
+    if view.reason:
+        head.append(_cut(Text(look.plain(printable_line(view.reason)), style="yellow"), width, look))
+    if not panels:
+        text = "no sample yet" if view.is_going else "no samples were recorded"
+        return _fit([*head, Text(), Text(text, style="dim"), *_below(view, width, look, 8)], height)
+    if height is None:
+        shown_panels = panels[:_MAX_PANELS] if choice.panel is None else [panels[choice.panel % len(panels)]]
+        drawn = [Chart(panel, view, choice.axis, choice.window, look) for panel in shown_panels]
+        below = [*_below(view, width, look, 8), *_statistics(view, width, look, 20)]
+        return [*head, Text(), *_grid(drawn, width, None), *below]
+    below = _below(view, width, look, max(0, min(4, height // 8)))
+    if len(head) + len(below) + 4 > height:
+        below, head = [], head[: max(1, height - 3)]
+    room = height - len(head) - len(below)
+    statistics = _statistics(view, width, look, room - 24) if room > 30 else []
+    room -= len(statistics)
+    chosen = [panels[choice.panel % len(panels)]] if choice.panel is not None else list(panels)
+    rows = max(1, min(3, room // _LEAST_CHART))
+    per_row = 2 if width >= _TWO_COLUMNS and choice.panel is None else 1
+    charts = [Chart(p, view, choice.axis, choice.window, look) for p in chosen[: rows * per_row]]
+    return _fit([*head, *_grid(charts, width, room), *below, *statistics], height)
+
+
+def _fit(lines: list[Text], height: int | None) -> list[Text]:
+    return lines if height is None else lines[:height]
+
+
+def _cut(text: Text, width: int, look: Look) -> Text:
+    text.truncate(width, overflow="crop" if look.ascii_only else "ellipsis")
+    return text
+
+
+# -- the head ----------------------------------------------------------------------------------------
+
+
+def _first_line(view: RunView, width: int, look: Look) -> Text:
+    """Which run, its state, and how old what is shown is."""
+    left = Text.assemble(
+        (printable_line(view.run_id), "bold"), "  ", (view.state, f"bold {STATES.get(view.state, '')}")
+    )
+    facts = [printable_line(view.model)] if view.model else []
+    if view.ranks > 1:
+        facts.append(f"rank {view.rank} of {view.ranks}")
+    if view.attempts > 1:
+        facts.append(f"attempt {view.attempts}")
+    if view.is_pruned:
+        facts.append("pruned: means only")
+    if view.dropped:
+        facts.append(f"{view.dropped:,} samples dropped")
+    for fact in facts:
+        left.append(f"  {look.plain(fact)}", style="dim")
+    right = _age(view, look)
+    room = width - cell_len(right.plain) - 2
+    if room < min(cell_len(left.plain), 12):
+        return _cut(left, width, look)
+    _cut(left, room, look)
+    return left.append(" " * (width - cell_len(left.plain) - cell_len(right.plain))).append_text(right)
+
+
+def _age(view: RunView, look: Look) -> Text:
+    if view.age_seconds is None:
+        took = f"took {text_of(view.seconds)}" if view.seconds is not None and not view.is_going else ""
+        return Text(look.plain(took), style="dim")
+    age = text_of(round(view.age_seconds) if view.age_seconds >= 1 else round(view.age_seconds, 1))
+    where = "" if view.is_live else f" from {printable_line(view.host)}" if view.host else " from the lake"
+    is_old = view.age_seconds > _OLD_SECONDS
+    return Text(f"data{where} {look.plain(age)} old", style="bold yellow" if is_old else "dim")
+
+
+def _progress_line(view: RunView, width: int, look: Look, choice: Choice) -> Text:
+    """How far it is: epoch, step, rate, time left."""
+    progress = view.progress
+    parts: list[str] = []
+    if progress.epoch is not None:
+        parts.append(f"epoch {progress.epoch + 1}" + (f"/{progress.epochs}" if progress.epochs else ""))
+    if progress.step is not None:
+        parts.append(f"step {progress.step:,}")
+    if progress.steps_per_second is not None:
+        parts.append(f"{progress.steps_per_second:,.3g} steps/s" if progress.steps_per_second < 1000
+                     else f"{progress.steps_per_second:,.0f} steps/s")  # fmt: skip
+    if progress.left_seconds is not None:
+        parts.append(f"{text_of(round(progress.left_seconds))} left")
+    if choice.is_held:
+        parts.append("display paused")
+    if not choice.window.is_whole:
+        parts.append(f"zoom {1 / (choice.window.high - choice.window.low):,.0f}x")
+    line = Text()
+    if progress.done_ratio is not None and width >= 60:
+        full = min(_BAR, round(progress.done_ratio * _BAR))
+        line.append(look.pick("━", "#") * full, style="green")
+        line.append(look.pick("─", "-") * (_BAR - full), style="dim").append(f" {progress.done_ratio:.0%}  ")
+    if view.seconds is not None and view.is_going:
+        parts.append(f"for {text_of(round(view.seconds))}")
+    while len(parts) > 1 and cell_len(line.plain) + len(" · ".join(parts)) > width:
+        parts.pop()
+    return _cut(line.append(look.plain(" · ".join(parts))), width, look)
+
+
+# -- the charts --------------------------------------------------------------------------------------
+
+
+def _grid(charts: Sequence[Chart], width: int, room: int | None) -> list[Text]:
+    """Charts side by side, two in a row where there is room."""
+    per_row = 2 if width >= _TWO_COLUMNS and len(charts) > 1 else 1
+    rows = [charts[at : at + per_row] for at in range(0, len(charts), per_row)]
+    lines: list[Text] = []
+    for at, row in enumerate(rows):
+        height = _CHART if room is None else (room - len(lines)) // (len(rows) - at)
+        each = (width - _GAP * (len(row) - 1)) // len(row) if len(row) > 1 or len(rows) == 1 else width
+        blocks = [chart.draw(each, height) for chart in row]
+        for pieces in zip(*blocks, strict=True):
+            line = Text()
+            for number_, piece in enumerate(pieces):
+                if number_:
+                    line.append(" " * (number_ * (each + _GAP) - cell_len(line.plain)))
+                line.append_text(piece)
+            lines.append(line)
+        if room is None:
+            lines.append(Text())
+    return lines
+
+
+# -- below them --------------------------------------------------------------------------------------
+
+
+def _below(view: RunView, width: int, look: Look, limit: int) -> list[Text]:
+    """What was found, newest first, and the budgets."""
+    lines: list[Text] = []
+    ordered = sorted(view.findings, key=lambda f: (f.state != "firing", -f.at.timestamp()))
+    for finding in ordered[:limit]:
+        line = Text(f"{look.finding} ", style=LEVELS.get(finding.level, "yellow"))
+        line.append(finding.level.lower(), style=LEVELS.get(finding.level, "yellow"))
+        line.append(f"  {finding.at:%H:%M:%S}  ", style="dim")
+        line.append(look.plain(printable_line(finding.summary or finding.name)))
+        if finding.step is not None:
+            line.append(f"  step {finding.step:,}", style="dim")
+        if finding.count > 1:
+            line.append(f"  {finding.count:,} samples", style="dim")
+        line.append(f"  {finding.state}", style="bold red" if finding.state == "firing" else "green")
+        lines.append(_cut(line, width, look))
+    if len(ordered) > limit > 0:
+        lines[-1] = _cut(
+            Text(f"{len(ordered) - limit + 1} more findings: entrenar-otel alerts", style="dim"), width, look
+        )
+    if view.budgets and limit:
+        lines.append(_budgets(view, width, look))
+    return lines
+
+
+def _budgets(view: RunView, width: int, look: Look) -> Text:
+    counts = Counter(result.outcome for result in view.budgets)
+    line = Text("budgets", style="dim")
+    if passed := counts[Outcome.PASSED]:
+        line.append(look.plain(f"  ✓ {passed} passed"), style="green")
+    if unknown := counts[Outcome.NOT_MEASURED]:
+        line.append(look.plain(f"  – {unknown} not measured"), style="dim")
+    for result in view.budgets:
+        if result.outcome is Outcome.VIOLATED:
+            value, limit = shown(result.type, result.value), shown(result.type, result.limit)
+            line.append(
+                look.plain(f"  ✗ {printable_line(result.budget)} {value} of {limit}"), style="bold red"
+            )
+    return _cut(line, width, look)
+
+
+_COLUMNS = (
+    ("last", 0),
+    ("mean", 2),
+    ("min", 1),
+    ("max", 1),
+    ("p50", 4),
+    ("p99", 3),
+    ("std", 5),
+    ("count", 3),
+)
+
+
+def _statistics(view: RunView, width: int, look: Look, limit: int) -> list[Text]:
+    """A table of numbers, with as many columns as fit."""
+    if limit < 2 or width < _TABLE or not view.statistics:
+        return []
+    order = {panel.metric: at for at, panel in enumerate(panels_of(view))}
+    rows = sorted(view.statistics, key=lambda s: (order.get(known_as(s.metric)[0], len(order)), s))
+    names = [look.plain(_name_of(series)) for series in rows[: limit - 1]]
+    wide = min(max(6, *map(cell_len, names)), max(12, width // 3))
+    fitting = (width - wide) // 11
+    chosen = {name for name, _ in sorted(_COLUMNS, key=lambda c: c[1])[:fitting]}
+    shown_columns = [name for name, _ in _COLUMNS if name in chosen]
+    lines = [Text("metric".ljust(wide) + "".join(name.rjust(11) for name in shown_columns), style="bold")]
+    for series, name in zip(rows, names, strict=False):
+        numbers = view.statistics[series]
+        label = Text(name)
+        label.truncate(wide, overflow="crop" if look.ascii_only else "ellipsis", pad=True)
+        for column in shown_columns:
+            label.append(look.plain(number(getattr(numbers, column))).rjust(11))
+        lines.append(label)
+    left = len(rows) - len(names)
+    if left > 0:
+        lines[-1] = Text(look.pick("…", "...") + f" {left + 1} more: entrenar-otel show", style="dim")
+    return lines
+
+
+def _name_of(series: Series) -> str:
+    tags = " ".join(f"{key}={value}" for key, value in series.tags)
+    return printable_line(f"{series.metric} {tags}".strip())

@@ -1,0 +1,52 @@
+"""Look: colours and signs of all views, for dark and light grounds, colour-blind people, and none at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: The state of a run → its style.
+STATES = {
+    "running": "cyan",
+    "paused": "magenta",
+    "completed": "green",
+    "stopped": "yellow",
+    "crashed": "red",
+    "unknown": "yellow",
+}
+#: Lines in their order: training, validation, and more; after Okabe and Ito (2008).
+LINES = ("#2a8fd8", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#7b7fd1", "#8a8a8a", "#4aa3a2")
+#: Severity of a finding → its style, in a terminal.
+LEVELS = {"INFO": "cyan", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
+#: The same, in a picture.
+LEVEL_COLOURS = {"INFO": "#56b4e9", "WARNING": "#b07a00", "ERROR": "#c62828", "CRITICAL": "#c62828"}
+LIMIT = "#b03060"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the terminal can show: other signs than ASCII, or none."""
+
+    ascii_only: bool = False
+
+    def pick(self, sign: str, plain: str) -> str:
+        """The sign, or what stands for it."""
+        return plain if self.ascii_only else sign
+
+    @property
+    def finding(self) -> str:
+        """Marks a finding in a curve."""
+        return self.pick("▲", "^")
+
+    @property
+    def nonfinite(self) -> str:
+        """Marks a value that is NaN or infinite."""
+        return self.pick("×", "!")
+
+    def plain(self, text: str) -> str:
+        """A text of our own in signs that are there."""
+        return text.translate(_PLAIN) if self.ascii_only else text
+
+
+_PLAIN = str.maketrans(
+    {"·": "-", "–": "-", "…": "...", "✗": "x", "✓": "+", "µ": "u", "→": "->", "≥": ">=", "≤": "<=", "×": "x"}
+)

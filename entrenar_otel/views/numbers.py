@@ -1,0 +1,92 @@
+"""Numbers: how values, ages and axes are written in all views."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+#: By how much ticks go on: 1, 2 or 5 of a decade; of times, what a clock shows.
+_STEPS = (1.0, 2.0, 5.0, 10.0)
+#: Less is no distance: half of it may be 0.
+_LEAST = 1e-300
+_SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+
+
+def number(value: Any) -> str:
+    """A number with four significant digits; a whole number in full.
+
+    >>> number(0.123456), number(1234567.0), number(None), number(float("nan"))
+    ('0.1235', '1,234,567', '–', 'NaN')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if float(value).is_integer() and abs(value) < 1e9:
+        return f"{int(value):,}"
+    return f"{value:.4g}"
+
+
+def ticks(low: float, high: float, count: int, *, whole: bool = False, seconds: bool = False) -> list[float]:
+    """At most `count` (or one more) round numbers within `low` and `high`.
+
+    >>> ticks(0.0, 0.94, 4), ticks(0, 3, 8, whole=True), ticks(0, 7000, 4, seconds=True)
+    ([0.0, 0.5], [0, 1, 2, 3], [0, 1800, 3600, 5400])
+    """
+    span = high - low
+    if not span > _LEAST or not math.isfinite(span):
+        return [low]
+    rough = span / max(1, count)
+    if seconds and rough >= 1:
+        step: float = next((s for s in _SECONDS if s >= rough), 86400 * math.ceil(rough / 86400))
+    else:
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(s * power for s in _STEPS if s * power >= rough * (1 - 1e-9))
+        if whole:
+            step = max(1, round(step))
+    if step <= 0 or not math.isfinite(low / step):
+        return [low]
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, min(last, first + 50) + 1)]
+
+
+def tick_texts(values: Sequence[float]) -> list[str]:
+    """Ticks as texts with as many digits as tell them apart.
+
+    >>> tick_texts([0.0, 0.5, 1.0]), tick_texts([0, 20000, 40000]), tick_texts([1e-5, 2e-5])
+    (['0.0', '0.5', '1.0'], ['0', '20k', '40k'], ['1e-05', '2e-05'])
+    """
+    if not values:
+        return []
+    top = max(map(abs, values))
+    gap = float(np.min(np.diff(values))) if len(values) > 1 else top
+    if not gap:
+        return [f"{value:.4g}" for value in values]
+    if top >= 1e6 or 0 < top < 1e-3:
+        return [f"{value:.{_digits(top, gap)}e}" if value else "0" for value in values]
+    if top >= 10_000 and gap >= 100:
+        places = 0 if gap % 1000 == 0 else 1
+        return [f"{value / 1000:.{places}f}k" if value else "0" for value in values]
+    places = max(0, -math.floor(math.log10(gap) + 1e-9))
+    return [f"{value:,.{places}f}" for value in values]
+
+
+def _digits(top: float, gap: float) -> int:
+    """How many digits after the first one tell values apart that differ by `gap`."""
+    return max(0, min(4, math.floor(math.log10(top)) - math.floor(math.log10(gap) + 1e-9)))
+
+
+def clock_text(seconds: float) -> str:
+    """A time since the start, as a clock has it.
+
+    >>> clock_text(0), clock_text(75), clock_text(7265)
+    ('0:00', '1:15', '2:01:05')
+    """
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

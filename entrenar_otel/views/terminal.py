@@ -1,0 +1,220 @@
+"""Terminal: the application that shows runs once a second; it reads beside that, so keys always answer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol
+
+from entrenar_processors.extras import MissingExtra
+from rich.console import Group
+from rich.text import Text
+
+from entrenar_otel.console import logger
+from entrenar_otel.errors import ConfigError
+from entrenar_otel.redact import printable_line
+from entrenar_otel.views.chart import Window
+from entrenar_otel.views.frame import Choice, frame
+from entrenar_otel.views.look import Look
+from entrenar_otel.views.model import RunView, panels_of
+
+try:
+    from textual.app import App, ComposeResult
+    from textual.binding import Binding, BindingType
+    from textual.widget import Widget
+    from textual.widgets import Footer
+except ImportError:
+    raise MissingExtra("entrenar-otel watch", "textual", "view") from None
+
+REFRESH_SECONDS = 1.0
+
+
+class Watched(Protocol):
+    """One run to be watched."""
+
+    run_id: str
+
+    def view(self) -> RunView:
+        """The run as it is now."""
+
+
+class FrameWidget(Widget):
+    """The frame of one run, at whatever size."""
+
+    DEFAULT_CSS = "FrameWidget { height: 1fr; width: 1fr; }"
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._look = look
+        self.shown: RunView | None = None
+        self.choice = Choice()
+        self.note = "reading"
+
+    def render(self) -> Group:
+        """The lines; Textual asks for them when it draws."""
+        width, height = self.size
+        if self.shown is None:
+            return Group(Text(self.note[: max(1, width)], style="dim"))
+        lines = frame(self.shown, width, max(1, height), choice=self.choice, look=self._look)
+        if self.note and len(lines) > 1:
+            lines[1] = Text(printable_line(self.note)[:width], style="yellow")
+        return Group(*lines)
+
+
+class WatchApp(App[None]):
+    """Shows runs, one at a time. `refresh_seconds` is how often it looks; 0 is only when asked (tests)."""
+
+    CSS = "Screen { background: transparent; }"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "quit", "quit"),
+        Binding("ctrl+c", "quit", "quit", show=False, priority=True),
+        Binding("p,space", "hold", "pause", key_display="p"),
+        Binding("m,tab", "metric(1)", "metric", key_display="m"),
+        Binding("M,shift+tab", "metric(-1)", "metric", show=False),
+        Binding("a,escape", "all", "all", key_display="a"),
+        Binding("x", "axis", "x-axis"),
+        Binding("plus,equals_sign,up", "zoom(0.5)", "zoom", key_display="+ -"),
+        Binding("minus,down", "zoom(2.0)", "out", show=False),
+        Binding("0", "whole", "whole", show=False),
+        Binding("left", "move(-0.25)", "move", key_display="\u2190 \u2192"),
+        Binding("right", "move(0.25)", "move", show=False),
+        Binding("r,n", "run(1)", "next run", key_display="r"),
+    ]
+
+    def __init__(self, runs: Sequence[Watched], look: Look, refresh_seconds: float = REFRESH_SECONDS) -> None:
+        super().__init__(ansi_color=True)
+        self._runs = runs
+        self._at = 0
+        self._look = look
+        self._refresh_seconds = refresh_seconds
+        self._reading = threading.Lock()
+
+    def compose(self) -> ComposeResult:
+        """The frame, and the keys below it."""
+        yield FrameWidget(self._look)
+        yield Footer(compact=True, show_command_palette=False)
+
+    @property
+    def frame_widget(self) -> FrameWidget:
+        """What shows the run."""
+        return self.query_one(FrameWidget)
+
+    def on_mount(self) -> None:
+        """Look now, and then once a second."""
+        self.look()
+        if self._refresh_seconds:
+            self.set_interval(self._refresh_seconds, self.look)
+
+    def on_resize(self) -> None:
+        """A footer takes no line of a terminal that has few."""
+        self.query_one(Footer).display = self.size.height >= 10
+
+    def look(self) -> None:
+        """Read what is new, unless the display is held or is being read for."""
+        if not self.frame_widget.choice.is_held and self._reading.acquire(blocking=False):
+            # a daemon: a lake that hangs keeps nobody from leaving
+            threading.Thread(target=self._read, args=(self._at,), name="entrenar-watch", daemon=True).start()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether a key has a meaning now."""
+        return action != "run" or len(self._runs) > 1
+
+    def _read(self, at: int) -> None:
+        try:
+            shown, note = self._runs[at].view(), ""
+        except Exception as error:  # a lake that is away: the last view stays, and the next look tries again
+            shown, note = None, str(error) or type(error).__name__
+        self._reading.release()
+        with contextlib.suppress(RuntimeError):  # the application has ended meanwhile
+            self.call_from_thread(self._show, at, shown, note)
+
+    def _show(self, at: int, shown: RunView | None, note: str) -> None:
+        if at != self._at:
+            self.look()  # another run was chosen meanwhile
+        else:
+            widget = self.frame_widget
+            widget.shown = shown or widget.shown
+            widget.note = note
+            widget.refresh()
+
+    # -- keys -----------------------------------------------------------------------------------
+
+    def _choose(self, change: Callable[[Choice], Choice]) -> None:
+        widget = self.frame_widget
+        widget.choice = change(widget.choice)
+        widget.refresh()
+
+    def action_hold(self) -> None:
+        """Hold the display, or let it go on."""
+        self._choose(lambda choice: replace(choice, is_held=not choice.is_held))
+        self.look()
+
+    def action_metric(self, by: int) -> None:
+        """Show the next metric alone."""
+        shown = self.frame_widget.shown
+        count = len(panels_of(shown)) if shown is not None else 0
+        if count:
+            now = self.frame_widget.choice.panel
+            first = 0 if by > 0 else count - 1
+            self._choose(lambda choice: replace(choice, panel=first if now is None else (now + by) % count))
+
+    def action_all(self) -> None:
+        """Show several metrics again."""
+        self._choose(lambda choice: replace(choice, panel=None))
+
+    def action_axis(self) -> None:
+        """The next x-axis: step, epoch, time."""
+        self._choose(Choice.next_axis)
+
+    def action_zoom(self, factor: float) -> None:
+        """A shorter or longer part of the x-axis; what is newest stays in sight."""
+        self._choose(lambda choice: replace(choice, window=choice.window.zoomed(factor)))
+
+    def action_whole(self) -> None:
+        """All of the x-axis."""
+        self._choose(lambda choice: replace(choice, window=Window()))
+
+    def action_move(self, share: float) -> None:
+        """Another part of the x-axis."""
+        self._choose(lambda choice: replace(choice, window=choice.window.moved(share)))
+
+    def action_run(self, by: int) -> None:
+        """The next run."""
+        self._at = (self._at + by) % len(self._runs)
+        self.frame_widget.shown, self.frame_widget.note = None, "reading"
+        self._choose(lambda choice: replace(choice, panel=None, window=Window(), is_held=False))
+        self.look()
+
+
+def show(runs: Sequence[Watched], look: Look) -> None:
+    """Watch runs until the person has seen enough. Raises ConfigError where there is no terminal."""
+    import sys
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfigError("watch needs a terminal; for a pipe or a log: entrenar-otel watch --once")
+    with _kept_warnings() as warnings:
+        WatchApp(runs, look).run()
+    for line in warnings:
+        logger.warning("%s", line)
+
+
+@contextlib.contextmanager
+def _kept_warnings() -> Iterator[list[str]]:
+    """What is logged meanwhile: on the screen it would spoil the picture, so it is said afterwards."""
+    kept: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.WARNING and record.getMessage() not in kept[-100:]:
+                kept.append(record.getMessage())
+
+    root: Any = logging.root
+    before, root.handlers = root.handlers, [Keep()]
+    try:
+        yield kept
+    finally:
+        root.handlers = before
