@@ -42,9 +42,9 @@ def _head() -> Row:
     return Row(
         [
             (number("Running", "none", "Runs that go on.", Query(_state("running")), empty="0"), 4),
-            (number("Waiting for a person", "none", "Paused by an alert: `entrenar-otel resume RUN` or `stop RUN`.",
+            (number("Paused", "none", "Paused by an alert: `entrenar-otel resume RUN` or `stop RUN`.",
                     Query(_state("paused")), limits=Limits(high=1), empty="0"), 4),
-            (number("No step for 5 minutes", "none", "They hang, or log rarely: docs/grafana.md#trainingstalled.",
+            (number("Stalled", "none", "They run and made no step for five minutes: they hang, or log rarely: docs/grafana.md#trainingstalled.",
                     Query(stalled), limits=Limits(high=1), empty="0"), 4),
             (number("Crashed today", "none", "By the sink, not resumed since: `entrenar-otel show RUN`.",
                     Query(f"count(count by (run_id) ({CRASHED}))"), limits=Limits(high=1), empty="0"), 4),
