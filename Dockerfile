@@ -1,18 +1,20 @@
 # The sink: docker build -t entrenar-otel-sink . ; docker-compose.yml does it by itself.
 ARG PYTHON_IMAGE=python:3.13-slim
 
+# What it needs, as a list: while that stays the same, nothing of it is installed anew.
+FROM ${PYTHON_IMAGE} AS needed
+COPY pyproject.toml ./
+RUN python3 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+print(*project['dependencies'], *project['optional-dependencies']['otlp'], sep='\n')" >/needed.txt
+
 FROM ${PYTHON_IMAGE} AS build
 # Where pip looks, if not where it always does; this stage, with what it was told, is left behind.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 WORKDIR /source
-# First what it needs: a change of our own code installs only that anew.
-COPY pyproject.toml ./
-RUN python3 -m venv /opt/entrenar && python3 -c "import tomllib; \
-project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print(*project['dependencies'], *project['optional-dependencies']['otlp'], sep='\n')" >needed.txt && \
-    /opt/entrenar/bin/pip install --no-cache-dir -r needed.txt
-COPY README.md LICENSE ./
+COPY --from=needed /needed.txt ./
+RUN python3 -m venv /opt/entrenar && /opt/entrenar/bin/pip install --no-cache-dir -r needed.txt
+COPY pyproject.toml README.md LICENSE ./
 COPY entrenar_otel entrenar_otel
 COPY processors processors
 RUN /opt/entrenar/bin/pip install --no-cache-dir --no-deps . && /opt/entrenar/bin/pip uninstall -q -y pip setuptools

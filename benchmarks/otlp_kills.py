@@ -95,7 +95,7 @@ class Sink:
     """A sink on a port of its own, started as often as it is killed; at `http` it may be asked."""
 
     def __init__(self, root: Path, http: str = "") -> None:
-        self._root, self._http = root, http
+        self._root, self.http = root, http
         with socket.create_server(("127.0.0.1", 0)) as one:
             self.port = one.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
@@ -105,7 +105,7 @@ class Sink:
         command = ["sink", "--lake", str(self._root / "sink-lake"), "--state", str(self._root / "state")]
         with (self._root / "sink.err").open("ab") as errors:
             self._process = subprocess.Popen(
-                [*_COMMAND, *command, "--http", self._http, "--grpc", f"127.0.0.1:{self.port}"],
+                [*_COMMAND, *command, "--http", self.http, "--grpc", f"127.0.0.1:{self.port}"],
                 stdout=errors,
                 stderr=errors,
                 cwd=ROOT,

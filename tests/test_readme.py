@@ -79,9 +79,13 @@ def blocks_of(document: Path, language: str = "python") -> list[str]:
 
 
 DOCS = README.parent / "docs"
-#: The one of ranks.md runs in tests/andon/test_ranks.py, under torchrun's environment; that of deploy.md in
-#: tests/lake/test_readers.py, where there is Spark.
-PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.name not in ("ranks.md", "deploy.md")]
+#: These run elsewhere: under torchrun's environment, before a Collector, where there is Spark.
+ELSEWHERE = {
+    "ranks.md": "tests/andon/test_ranks.py",
+    "collector.md": "tests/collector/clients/test_python.py",
+    "deploy.md": "tests/lake/test_readers.py",
+}
+PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.name not in ELSEWHERE]
 EXAMPLES = [(page, i) for page in PAGES for i in range(len(blocks_of(page)))]
 #: What an example prints, as a pattern for each line; of those that are not here, nothing is asked.
 PRINTS = {

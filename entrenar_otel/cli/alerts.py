@@ -10,9 +10,9 @@ from rich.text import Text
 from entrenar_otel.cli.events import SEVERITIES
 from entrenar_otel.cli.grid import Column, print_grid
 from entrenar_otel.cli.output import Console
-from entrenar_otel.cli.tables import number
 from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line
+from entrenar_otel.views.numbers import number
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake

@@ -14,13 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from entrenar_otel.cli.output import Console
-from entrenar_otel.cli.tables import STATES
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.lake.budget_facts import facts_of
 from entrenar_otel.lake.overview import GOING, runs_of
 from entrenar_otel.lake.records.runs import UNKNOWN
 from entrenar_otel.redact import printable_line
 from entrenar_otel.run.settings import load_config
+from entrenar_otel.views.look import STATES
 
 if TYPE_CHECKING:
     from entrenar_processors.config.models import Assertion

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 from entrenar_processors.durations import text_of
+from entrenar_processors.extras import MissingExtra
 from rich.markup import escape
 from rich.rule import Rule
+from rich.text import Text
 
 from entrenar_otel.cli.output import Console
 from entrenar_otel.errors import AndonStop, ConfigError
@@ -120,6 +122,24 @@ def show_explosion(lake: str, console: Console) -> None:
     show_alerts(alerts_of(monitor.lake, monitor.run_id, 20), console)
 
 
+def show_curves(monitor: Monitor, console: Console) -> None:
+    """Print one frame of the first run, and write it as a picture where matplotlib is installed."""
+    from entrenar_otel.views.frame import frame
+
+    console.print()
+    console.print(Rule(f"{command()} watch {monitor.run_id} --once --lake {monitor.lake.url}", align="left"))
+    dashboard = monitor.dashboard()
+    for line in frame(dashboard.view, console.width):
+        console.print(line, no_wrap=True, crop=True)
+    picture = Path("demo.png")
+    console.print()
+    try:
+        dashboard.save_png(picture)
+        console.print(f"the same as a picture: {picture.resolve()}", highlight=False, soft_wrap=True)
+    except MissingExtra as error:
+        console.print(Text(str(error), style="yellow"))
+
+
 #: The lines of /metrics that the demo shows: two gauges, a counter, a histogram, the run's state.
 _TELLING = re.compile(
     r"training_(loss\{|update_norm|samples_total|step_duration_seconds_(sum|count)|run_state)|entrenar_overhead"
@@ -184,6 +204,7 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
         for line in page:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     show_explosion(lake, console)
+    show_curves(monitor, console)
     console.print()
     console.print(Rule("where everything is stored", align="left"))
     for path in sorted(Path(monitor.lake.url).glob(f"*/*/run={monitor.run_id}/*.parquet")):

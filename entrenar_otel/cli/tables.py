@@ -19,19 +19,13 @@ from entrenar_otel.cli.output import Console
 from entrenar_otel.lake.overview import GOING, NUMBERS, seconds_of
 from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line, printable_text
+from entrenar_otel.views.look import STATES
+from entrenar_otel.views.numbers import number
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-STATES = {
-    "running": "cyan",
-    "paused": "magenta",
-    "completed": "green",
-    "stopped": "yellow",
-    "crashed": "red",
-    "unknown": "yellow",
-}
 _MAX_ROWS = 200
 #: Less room than this is none for a text.
 _NARROWEST = 7
@@ -156,17 +150,6 @@ def _print_metrics(metrics: list[dict[str, Any]], console: Console) -> None:
     print_grid(console, columns, rows)
 
 
-def number(value: Any) -> str:
-    """A number with four significant digits; a whole number in full."""
-    if value is None:
-        return "–"
-    if isinstance(value, str):
-        return value
-    if float(value).is_integer() and abs(value) < 1e9:
-        return f"{int(value):,}"
-    return f"{value:.4g}"
-
-
 def sparkline(values: list[Any]) -> str:
     """A curve as a row of bars.
 
@@ -232,8 +215,8 @@ def print_table(table: pa.Table, console: Console) -> None:
 def _print_one_by_one(names: list[str], cells: list[list[str]], console: Console) -> None:
     """One line per value that is not null, and a blank line between rows."""
     width = max(map(cell_len, names))
-    for number, row in enumerate(cells):
-        if number:
+    for place, row in enumerate(cells):
+        if place:
             console.print()
         for name, cell in zip(names, row, strict=True):
             if not cell:

@@ -48,11 +48,12 @@ def selector(name: str, *matchers: str) -> str:
     return f"{name}{{{inner}}}" if inner else name
 
 
-def latest(selected: str, *matchers: str, by: Iterable[str] = SHOWN, over: str = "") -> str:
+def latest(selected: str, *matchers: str, by: Iterable[str] = SHOWN, over: str = "", at: str = "") -> str:
     """The values of the latest attempt of each process.
 
     A restart makes a second instance, and a Collector shows the first one's last values for an hour more.
     `matchers` narrow the runs that are looked at; `over` is a range: then the last value within it counts.
+    `at` is `end()` where only the attempt at the end of what is shown is wanted.
 
     >>> latest("training_loss", by=("run_id", "rank")).split(" and ")[0]
     'max by (run_id, rank) (training_loss'
@@ -60,6 +61,7 @@ def latest(selected: str, *matchers: str, by: Iterable[str] = SHOWN, over: str =
     started = series(_STARTED, *matchers)
     if over:
         selected, started = (f"last_over_time({one}[{over}])" for one in (selected, started))
+    started += f" @ {at}" if at else ""
     labels = ", ".join(PROCESS)
     return (
         f"max by ({', '.join(by)}) ({selected} and on ({labels}, job, instance) "

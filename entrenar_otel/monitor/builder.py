@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from entrenar_processors import DriftDetector
 
     from entrenar_otel.andon import AndonConfig
+    from entrenar_otel.views.dashboard import Visualizer
 
 
 Made = TypeVar("Made")
@@ -27,6 +28,7 @@ class MonitorBuilder(Generic[Made]):
         self._make = make
         self._settings: dict[str, Any] = {}
         self._emitters: list[MetricsEmitter] = []
+        self._visualizers: list[Visualizer] = []
 
     def run(self, run_id: str, **settings: Any) -> Self:
         """The run's id, and any other keyword of `Monitor`."""
@@ -64,6 +66,19 @@ class MonitorBuilder(Generic[Made]):
         self._settings["alerting"] = alerting
         return self
 
+    def visualizer(self, visualizer: Visualizer) -> Self:
+        """Whatever shows the run, such as a `Dashboard`: it is updated once a second, and at the end."""
+        self._visualizers.append(visualizer)
+        return self
+
     def build(self) -> Made:
         """Make the Monitor. Raises what its constructor raises."""
-        return self._make(**self._settings, emitters=self._emitters)
+        if not self._visualizers:
+            return self._make(**self._settings, emitters=self._emitters)
+        from entrenar_otel.views.dashboard import VisualizerEmitter
+
+        shown = [VisualizerEmitter(visualizer) for visualizer in self._visualizers]
+        made: Any = self._make(**self._settings, emitters=[*self._emitters, *shown])
+        for emitter in shown:
+            emitter.watch(made.lake, made.run_id)
+        return made  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.console import logger
-from entrenar_otel.errors import ConfigError, EntrenarError
+from entrenar_otel.errors import ConfigError, EntrenarError, guard
 from entrenar_otel.identity.launcher import rank_from
 from entrenar_otel.monitor.alerts import Agree
 from entrenar_otel.monitor.answers import Answers
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
     from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
     from entrenar_otel.otel.metrics.sdk_reader import SdkReader
+    from entrenar_otel.views.dashboard import Dashboard
+    from entrenar_otel.views.model import Panel
 
 T = TypeVar("T")
 
@@ -459,6 +461,15 @@ class Monitor(metaclass=_OnePerProcess):
         """
         return self._answers.query(sql, parameters)
 
+    def dashboard(self, panels: Sequence[Panel] | None = None) -> Dashboard:
+        """This run as text and picture: `render()`, `save_png(path)`, and `update()` for what came since.
+
+        By default a panel per metric; a picture needs `[view]`.
+        """
+        from entrenar_otel.views.dashboard import Dashboard
+
+        return Dashboard(panels, run_id=self.run_id, lake=self.lake)
+
     def range(self, start: datetime, end: datetime) -> pa.Table:
         """This run's metrics with start <= timestamp < end, in time order."""
         return self._answers.range(start, end)
@@ -483,4 +494,13 @@ class Monitor(metaclass=_OnePerProcess):
         rank = f"rank {self.rank} of {self.world_size}" if self.world_size > 1 else None
         place = f"in {self.lake.url}" if self.enabled else None
         facts = (f"run {self.run_id}", state, self.model_id, self.version, rank, place)
-        return summaries_html(self.summary(), ", ".join(fact for fact in facts if fact))
+        table = summaries_html(self.summary(), ", ".join(fact for fact in facts if fact))
+        return self._curves_html() + table
+
+    def _curves_html(self) -> str:
+        """The curves above the table; without them there is the table."""
+        if not (self.enabled and self.summary()):
+            return ""
+        with guard("notebook", "the cell shows no curves"):
+            return self.dashboard()._repr_html_()
+        return ""

@@ -130,10 +130,10 @@ def scan(
         )
         if not whole:  # a value that looks like a head: let the checksums decide
             return scan(words, layouts, start=start, end=end, first_seq=first_seq, eras=eras)
-        valid = np.ones(len(heads), dtype=bool)
+        good, size = heads, lengths
     else:
         valid = _checksums_agree(words, heads, lengths, last)
-    good, size = heads[valid], lengths[valid]
+        good, size = heads[valid], lengths[valid]
     ids = (words[good] & np.uint64(0xFFFF_FFFF)).astype(np.int64)
     is_data = ids != 0
     notes: list[Words] = []
@@ -146,9 +146,12 @@ def scan(
         else:
             layout = parse_definition(body.tobytes())
             layouts.setdefault(layout.id, layout)  # the owner's own stay the same objects
-    damage, lost_before = _gaps(words, heads, good, size, first, last, layouts)
-    seq = first_seq + np.arange(int(is_data.sum())) + lost_before[is_data]
-    lost = int(lost_before[-1]) if len(good) else 0
+    seq, lost = first_seq + np.arange(int(is_data.sum())), 0
+    damage: list[Damage] = []
+    if verify:
+        damage, lost_before = _gaps(words, heads, good, size, first, last, layouts)
+        seq += lost_before[is_data]
+        lost = int(lost_before[-1]) if len(good) else 0
     stop = int(good[-1] + size[-1]) * 8 if len(good) else start
     return Scan(
         good[is_data],

@@ -25,6 +25,7 @@ _MARGIN = 8
 _TIGHT = 26
 #: Room above and below the curves, as a share of what they span.
 _PAD = 0.02
+_LEAST = 1e-290
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Chart:
         for _, value in self.limits:
             if low - room <= value <= high + room:
                 low, high = min(low, value), max(high, value)
-        pad = (high - low) * _PAD if high > low else abs(high) * 0.05 or 1.0
+        is_flat = high - low < _LEAST
+        pad = max(abs(high) * 0.05, _LEAST) if is_flat and high else 1.0 if is_flat else (high - low) * _PAD
         return low - pad, high + pad
 
     def marks(self) -> list[tuple[float, Finding]]:

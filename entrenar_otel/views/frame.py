@@ -21,6 +21,8 @@ from entrenar_otel.views.numbers import number
 
 _GAP = 2
 _TWO_COLUMNS = 76
+#: A table of numbers is no narrower.
+_TABLE = 24
 #: Signs in height: of a chart where the page is as long as it likes, and the least of one on a screen.
 _CHART, _LEAST_CHART = 11, 8
 _MAX_PANELS = 6
@@ -236,7 +238,7 @@ _COLUMNS = (
 
 def _statistics(view: RunView, width: int, look: Look, limit: int) -> list[Text]:
     """A table of numbers, with as many columns as fit."""
-    if limit < 2 or not view.statistics:
+    if limit < 2 or width < _TABLE or not view.statistics:
         return []
     order = {panel.metric: at for at, panel in enumerate(panels_of(view))}
     rows = sorted(view.statistics, key=lambda s: (order.get(known_as(s.metric)[0], len(order)), s))

@@ -181,9 +181,8 @@ class Panel:
     @property
     def unit(self) -> str:
         """UCUM, where the metric has one."""
-        return {"{sample}": "samples", "{token}": "tokens"}.get(
-            unit := instrument_of(str(self.metric)).unit, unit
-        )
+        unit = instrument_of(str(self.metric)).unit
+        return "" if unit.startswith("{") else unit  # samples, tokens: the name says it
 
     def lines(self, view: RunView, x: Axis = Axis.STEP) -> list[Line]:
         """Its curves, training first."""
@@ -255,8 +254,10 @@ class Places:
     def __init__(self, view: RunView, axis: Axis) -> None:
         self._view, self._axis = view, axis
         rows = view.curves.values()
-        self._start_ns = min((int(r.time_ns.min()) for r in rows if len(r.time_ns)), default=0)
-        self._batches = max((int(r.batch.max()) + 1 for r in rows if len(r.batch)), default=0)
+        self._start_ns = min((int(r.time_ns[0]) for r in rows if len(r.time_ns)), default=0)
+        self._batches = 0
+        if axis is Axis.EPOCH:  # else nobody asks, and all rows are looked at for it
+            self._batches = max((int(r.batch.max()) + 1 for r in rows if len(r.batch)), default=0)
 
     def of(self, series: Series) -> Floats:
         """The places of one series, `(n,)`."""

@@ -10,6 +10,8 @@ import numpy as np
 
 #: By how much ticks go on: 1, 2 or 5 of a decade; of times, what a clock shows.
 _STEPS = (1.0, 2.0, 5.0, 10.0)
+#: Less is no distance: half of it may be 0.
+_LEAST = 1e-300
 _SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 
 
@@ -37,7 +39,7 @@ def ticks(low: float, high: float, count: int, *, whole: bool = False, seconds: 
     ([0.0, 0.5], [0, 1, 2, 3], [0, 1800, 3600, 5400])
     """
     span = high - low
-    if not span > 0 or not math.isfinite(span):
+    if not span > _LEAST or not math.isfinite(span):
         return [low]
     rough = span / max(1, count)
     if seconds and rough >= 1:

@@ -137,9 +137,11 @@ class WatchApp(App[None]):
             self.look()  # another run was chosen meanwhile
         else:
             widget = self.frame_widget
+            is_same = note == widget.note and _is_over(widget.shown, shown)
             widget.shown = shown or widget.shown
             widget.note = note
-            widget.refresh()
+            if not is_same:
+                widget.refresh()
 
     # -- keys -----------------------------------------------------------------------------------
 
@@ -188,6 +190,14 @@ class WatchApp(App[None]):
         self.frame_widget.shown, self.frame_widget.note = None, "reading"
         self._choose(lambda choice: replace(choice, panel=None, window=Window(), is_held=False))
         self.look()
+
+
+def _is_over(before: RunView | None, now: RunView | None) -> bool:
+    """Whether a run has ended, and nothing came since the last look: then nothing is drawn again."""
+    if before is None or now is None or now.is_going or before.state != now.state:
+        return False
+    same = before.curves.keys() == now.curves.keys() and before.findings == now.findings
+    return same and all(before.curves[series] is rows for series, rows in now.curves.items())
 
 
 def show(runs: Sequence[Watched], look: Look) -> None:

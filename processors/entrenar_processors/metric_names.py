@@ -16,8 +16,8 @@ from entrenar_processors.samples import Series
 TRAIN, VALIDATION = "train", "validation"
 
 #: Values of the tag `split`, and words in names, for measurements of the whole model and not of a batch.
-_VALIDATION_WORDS = frozenset({"validation", "val", "valid", "eval", "evaluation", "dev", "test", "testing"})
-_TRAIN_WORDS = frozenset({"train", "training", "trn"})
+VALIDATION_WORDS = frozenset({"validation", "val", "valid", "eval", "evaluation", "dev", "test", "testing"})
+TRAIN_WORDS = frozenset({"train", "training", "trn"})
 #: Words that say how a value was summed up, not what it is.
 _FILLERS = frozenset(
     {"total", "avg", "mean", "average", "global", "batch", "step", "epoch", "running", "metrics"}
@@ -68,8 +68,8 @@ def known_as(metric: str) -> tuple[str, str | None]:
     split = None
     left = []
     for word in words:
-        if word in _TRAIN_WORDS or word in _VALIDATION_WORDS:
-            split = TRAIN if word in _TRAIN_WORDS else VALIDATION
+        if word in TRAIN_WORDS or word in VALIDATION_WORDS:
+            split = TRAIN if word in TRAIN_WORDS else VALIDATION
         elif word not in _FILLERS:
             left.append(word)
     known = _ALIASES.get("_".join(left))
@@ -109,4 +109,4 @@ def split_of(series: Series) -> str | None:
     if tag is None:
         return known_as(series.metric)[1]
     word = tag.lower()
-    return VALIDATION if word in _VALIDATION_WORDS else TRAIN if word in _TRAIN_WORDS else tag
+    return VALIDATION if word in VALIDATION_WORDS else TRAIN if word in TRAIN_WORDS else tag

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from entrenar_otel.cli.tables import number, sparkline
+from entrenar_otel.cli.tables import sparkline
+from entrenar_otel.views.numbers import number
 
 
 def test_numbers_and_curves_at_a_glance() -> None:

@@ -74,7 +74,7 @@ class Compose:
 
     def containers(self) -> dict[str, Any]:
         """What the engine says of each service's container."""
-        ids = self("ps", "-q").split()
+        ids = self("ps", "-a", "-q").split()
         told = json.loads(subprocess.run(["docker", "inspect", *ids], capture_output=True, check=True).stdout)
         return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in told}
 
@@ -193,6 +193,24 @@ def test_the_lake_may_be_a_folder_of_this_machine(
     assert {f"{path.stat().st_uid}:{path.stat().st_gid}" for path in folder.rglob("*")} == {me}
 
 
+def test_grafana_shows_what_prometheus_has(
+    docker: Docker, make_project: Callable[..., Compose], until: Callable[..., None]
+) -> None:
+    """Whoever reaches it sees every dashboard and changes nothing. Its image cannot be made here."""
+    if "GRAFANA_IMAGE" not in docker.images:
+        pytest.skip("GRAFANA IS NOT TESTED HERE: its image cannot be pulled.")
+    project = make_project()
+    project("up", "-d", "grafana")
+    url = f"http://127.0.0.1:{project.ports['GRAFANA_PORT']}/api"
+    until(lambda: httpx.get(f"{url}/health", trust_env=False).is_success)
+    dashboards = list((ROOT / "dashboards").glob("*.json"))
+    until(lambda: len(httpx.get(f"{url}/search?type=dash-db", trust_env=False).json()) == len(dashboards))
+    query = {"refId": "A", "datasource": {"uid": "prometheus"}, "expr": "up", "instant": True}
+    asked = {"queries": [query], "from": "now-5m", "to": "now"}
+    until(lambda: "frames" in httpx.post(f"{url}/ds/query", json=asked, trust_env=False).text)
+    assert httpx.post(f"{url}/folders", json={"title": "mine"}, trust_env=False).status_code in (401, 403)
+
+
 def test_compose_builds_the_sink(docker: Docker, make_project: Callable[..., Compose]) -> None:
     """From what is in the checkout, without more than the base image."""
     image = f"entrenar-otel/sink:{uuid4().hex[:8]}"
@@ -202,7 +220,7 @@ def test_compose_builds_the_sink(docker: Docker, make_project: Callable[..., Com
     subprocess.run(["docker", "rmi", image], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("command", compose_commands(), ids="-".join)
+@pytest.mark.parametrize("command", compose_commands(), ids=" ".join)
 def test_every_compose_reads_it(command: list[str], tmp_path: Path) -> None:
     """Old and new; what is published is so on loopback alone, and images are pinned."""
     told = subprocess.run(
@@ -222,3 +240,11 @@ def test_every_compose_reads_it(command: list[str], tmp_path: Path) -> None:
     for name, one in config.items():
         assert name == "sink" or one["image"].rpartition(":")[2][:1] in "v0123456789", one["image"]
         assert not [key for key in one.get("environment") or {} if "PASSWORD" in key or "SECRET" in key]
+
+
+def test_prometheus_reads_its_configuration() -> None:
+    """With all rules."""
+    path = ROOT / "collector-config/prometheus.yml"
+    done = subprocess.run(["promtool", "check", "config", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "rule files found" in done.stdout

@@ -223,9 +223,10 @@ def test_an_endpoint_that_is_slower_than_the_timeout(place: Place, endpoint: Grp
 
 
 def kept_for_later(place: Place, steps: int = 40_000) -> Path:
-    """A run whose endpoint was away; its watermark is where nothing is acknowledged."""
+    """A run whose endpoint was away: nothing is acknowledged, and the lake has each sample once."""
     child = place.make_child(loop(steps, 0.0), **leading_to("http://127.0.0.1:9"))
     hear_end(child)
+    assert place.count() == steps
     return next(iter(place.live.glob("*.unsent")))
 
 

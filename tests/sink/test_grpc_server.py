@@ -19,6 +19,7 @@ from entrenar_otel.sink.grpc_server import REQUESTS, GrpcServer
 from entrenar_otel.sink.receiver import Receiver
 from entrenar_otel.sink.request_log import Signal
 from tests.sink.conftest import METHODS, a_block, a_request, export, kept
+from tests.sink.test_roll_loop import until
 
 DATA = a_request().SerializeToString()
 
@@ -162,8 +163,10 @@ def test_clients_that_are_slow_make_room_for_others(receiver: Any, log: Any) -> 
         stub = channel.stream_unary(METHODS[Signal.LOGS])
         slow = [stub.future(half(), timeout=60) for _ in range(arrivals.PLACES + 2)]
         export(channel, Signal.LOGS, DATA)
-        assert slow[0].code() is grpc.StatusCode.UNAVAILABLE
-        assert "grpc-status-details-bin" in dict(slow[0].trailing_metadata())
+        until(lambda: any(call.done() for call in slow))
+        first = next(call for call in slow if call.done())  # they need not come in order
+        assert first.code() is grpc.StatusCode.UNAVAILABLE
+        assert "grpc-status-details-bin" in dict(first.trailing_metadata())
         gate.set()
     server.stop(0)
     assert kept(log) == [(Signal.LOGS, DATA)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -136,6 +138,32 @@ def test_what_fails_in_the_sink_is_to_be_sent_again(post: Any, receiver: Any, mo
     monkeypatch.setattr(module, "guard", lambda *_: contextlib.nullcontext())
     answer = post(DATA)
     assert (answer.status_code, answer.headers["retry-after"], status_of(answer).code) == (503, "5", 14)
+
+
+def test_the_end_lets_a_request_in_progress_end(receiver: Any, log: Any, monkeypatch: Any) -> None:
+    """Its sender is answered; who comes later finds nobody."""
+    real, begun, gate = log.append, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> None:
+        begun.set()
+        gate.wait(60)
+        real(*arguments)
+
+    monkeypatch.setattr(log, "append", slow)
+    server = HttpServer(receiver, "127.0.0.1", 0)
+    server.start()
+    url = f"http://127.0.0.1:{server.port}/v1/logs"
+    with ThreadPoolExecutor(1) as other:
+        answer = other.submit(
+            httpx.post, url, content=DATA, headers={"Content-Type": "application/x-protobuf"}, timeout=60
+        )
+        assert begun.wait(60)
+        threading.Timer(0.2, gate.set).start()
+        server.stop(60)
+        assert answer.result().status_code == 200
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+    assert kept(log) == [(Signal.LOGS, DATA)]
 
 
 def test_a_port_that_is_taken(receiver: Any, http_server: Any) -> None:

@@ -92,3 +92,13 @@ def test_the_commands_read_a_sinks_lake(trained: Any, sink: Any, cli: Any, monke
     )
     answer = cli("ci", "r")
     assert answer.code == 0, answer
+
+
+def test_config_and_command_line_where_the_run_may_say_them(
+    trained: Any, sink: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("ENTRENAR_OTLP_CONFIG", "1")
+    near = trained("off")
+    told = [lake.query("SELECT config, argv FROM runs").to_pylist() for lake in (near, sink.lake)]
+    assert told[0] == told[1]
+    assert told[0][0]["config"] == '{"lr": 0.1}'

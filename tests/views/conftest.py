@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
+from entrenar_processors import Summary
 from entrenar_processors.samples import Column, Series
 
 from entrenar_otel.views.model import Finding, Progress, RunView, Statistics, Threshold
@@ -24,15 +26,10 @@ def column(values: Any, *, batches: int = 100, every: int = 1, start: int = 0) -
 
 
 def statistics_of(values: Any) -> Statistics:
-    """Of all values, by numpy."""
-    y = np.asarray(values, dtype=np.float64)
-    kept = y[np.isfinite(y)] if np.isfinite(y).any() else np.array([np.nan])
-    quantiles = np.quantile(kept, [0.5, 0.9, 0.99]).tolist()
-    spread = float(kept.std(ddof=1)) if len(kept) > 1 else 0.0
-    return Statistics(
-        len(y), len(y) - int(np.isfinite(y).sum()), float(y[-1]), float(kept.mean()), spread,
-        float(kept.min()), float(kept.max()), *quantiles,
-    )  # fmt: skip
+    """Of all values."""
+    summary = Summary()
+    summary.update(np.asarray(values, dtype=np.float64))
+    return Statistics(**{field.name: getattr(summary, field.name) for field in fields(Statistics)})
 
 
 def view_of(curves: dict[Series, Column], **more: Any) -> RunView:

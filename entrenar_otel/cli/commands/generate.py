@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 #: The settings file that is read where none is named, and where the repository has the files.
 SETTINGS = Path("renacer.toml")
 RULES = Path("collector-config/rules/training.yml")
+DASHBOARDS = Path("dashboards")
 
 commands = typer.Typer()
 rules_commands = typer.Typer(
     help="Make the rules by which Prometheus watches runs, from renacer.toml.", no_args_is_help=True
 )
+dashboards_commands = typer.Typer(
+    help="Make the dashboards for Grafana, with the limits of renacer.toml.", no_args_is_help=True
+)
+commands.add_typer(dashboards_commands, name="dashboards")
 commands.add_typer(rules_commands, name="rules")
 
 _Settings = Annotated[
@@ -30,6 +35,23 @@ _Settings = Annotated[
 _Check = Annotated[
     bool, typer.Option("--check", help="Write nothing; exit code 1 where a file is not what it would be.")
 ]
+
+
+@dashboards_commands.command("build")
+def build_dashboards(
+    config: _Settings = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder.")] = DASHBOARDS,
+    check: _Check = False,
+) -> None:
+    """Write the dashboards Run, Fleet and Compare as JSON, to be imported into Grafana or provisioned.
+
+    [dim]Examples:[/dim] entrenar-otel dashboards build -o /etc/grafana/dashboards ·
+    entrenar-otel dashboards build --check
+    """
+    from entrenar_otel.grafana.dashboards.document import documents
+
+    made = {output / name: text for name, text in documents(_settings(config)).items()}
+    _put(made, "dashboards build", check=check)
 
 
 @rules_commands.command("build")

@@ -29,6 +29,8 @@ VERSION = 1
 BLOCK_BYTES = 1 << 20
 #: With the envelope a request stays below the 4 MiB that gRPC servers take by default.
 MAX_BYTES = 3_500_000
+#: A message, or a part of one, in pieces.
+Parts = list[bytes | memoryview]
 #: Of a metric's name, and of a tag's key and value, where they come from the network.
 MAX_TEXT = 1024
 
@@ -45,7 +47,13 @@ class SampleBlock:
     count: int
     #: Time of day at monotonic zero, nanoseconds since 1970.
     clock_ns: int
-    body: bytes
+    #: Its body in pieces, some of them views of the segment: they are copied once, into the request.
+    parts: Parts
+
+    @property
+    def body(self) -> bytes:
+        """The body as a receiver has it."""
+        return b"".join(self.parts)
 
 
 class TooWide(NamedTuple):
@@ -74,9 +82,9 @@ def encode_blocks(
         next_jump = jumps[np.searchsorted(jumps, at, side="right") :][:1]
         end = min(end, *next_jump.tolist(), n)
         end, definitions = _with_definitions(found, layouts, stops, at, end, room)
-        body = b"".join([definitions, clock, *_slices(words, found, at, end)])
-        if len(body) <= max(MAX_BYTES, block_bytes):
-            yield SampleBlock(int(found.seq[at]), end - at, first.anchor_ns, body)
+        parts: Parts = [definitions, clock, *_slices(words, found, at, end)]
+        if sum(map(len, parts)) <= max(MAX_BYTES, block_bytes):
+            yield SampleBlock(int(found.seq[at]), end - at, first.anchor_ns, parts)
         else:
             yield TooWide(int(found.seq[at]), int(found.lengths[at]))
         at = end
@@ -104,10 +112,11 @@ def _different(ids: NDArray[np.int64]) -> list[int]:
 
 def _slices(words: Words, found: Scan, at: int, end: int) -> Iterator[memoryview]:
     """The bytes of these records, not copied; those that lie side by side at once."""
+    raw = words.view(np.uint8)
     heads, ends = found.heads[at:end], found.heads[at:end] + found.lengths[at:end]
     cuts = np.flatnonzero(heads[1:] != ends[:-1]) + 1
     for low, high in zip([0, *cuts.tolist()], [*cuts.tolist(), len(heads)], strict=True):
-        yield words[int(heads[low]) : int(ends[high - 1])].data
+        yield raw[8 * int(heads[low]) : 8 * int(ends[high - 1])].data
 
 
 def decode_block(body: bytes, *, first_seq: int, count: int, clock_ns: int) -> Samples:

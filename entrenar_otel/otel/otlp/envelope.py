@@ -17,7 +17,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from entrenar_otel._version import __version__
 from entrenar_otel.otel.attributes import clean_attributes, clean_text, clean_value
 from entrenar_otel.otel.otlp import blocks, names
-from entrenar_otel.otel.otlp.blocks import SampleBlock
+from entrenar_otel.otel.otlp.blocks import Parts, SampleBlock
 
 #: What OpenTelemetry calls the severities of notes, and their numbers.
 SEVERITIES = {"INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
@@ -27,8 +27,6 @@ _PLACE = (names.EPOCH, names.BATCH, names.STEP)
 #: Tags of protobuf: the number of a field, and that a length follows. Of ExportLogsServiceRequest, of
 #: ResourceLogs, of ScopeLogs, of LogRecord and of AnyValue.
 _RESOURCE_LOGS, _SCOPE_LOGS, _LOG_RECORDS, _BODY, _BYTES_VALUE = b"\x0a", b"\x12", b"\x12", b"\x2a", b"\x3a"
-#: A message, or a part of one, in pieces.
-Parts = list[bytes]
 
 
 class Envelope:
@@ -77,7 +75,7 @@ def block_record(block: SampleBlock, time_ns: int) -> Parts:
             }
         ),
     )
-    return [record.SerializeToString(), *_field(_BODY, _field(_BYTES_VALUE, [block.body]))]
+    return [record.SerializeToString(), *_field(_BODY, _field(_BYTES_VALUE, block.parts))]
 
 
 def event_record(document: Mapping[str, Any], event_id: str) -> Parts:

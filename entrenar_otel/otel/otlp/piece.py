@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from entrenar_otel.otel.otlp.blocks import BLOCK_BYTES, SampleBlock, TooWide, encode_blocks
-from entrenar_otel.otel.otlp.envelope import Envelope, Parts, block_record, event_record
+from entrenar_otel.otel.otlp.blocks import BLOCK_BYTES, Parts, SampleBlock, TooWide, encode_blocks
+from entrenar_otel.otel.otlp.envelope import Envelope, block_record, event_record
 from entrenar_otel.otel.otlp.settings import Samples
 from entrenar_otel.otel.otlp.wide_events import wide_fields
 from entrenar_otel.recording.decode import Scan, Words, samples_of
@@ -121,7 +121,7 @@ class Piece:
         stretch = self.stretch
         events = [event_record(event.document, f"{stretch.number}:{event.offset}") for event in self.events]
         samples: list[Parts] = []
-        wide: list[bytes] = []
+        wide: Parts = []
         too_wide = 0
         if self.records and stretch.samples == "blocks":
             for block in self._blocks():

@@ -47,3 +47,14 @@ def test_where_nothing_can_be_written(cli: Cli) -> None:
     Path("file").write_text("")
     answer = cli("rules", "build", "-o", "file/rules.yml")
     assert (answer.code, "Traceback" in answer.err) == (1, False)
+
+
+def test_dashboards_are_written_and_compared(cli: Cli) -> None:
+    assert cli("dashboards", "build", "--check").code == 1
+    assert cli("dashboards", "build").out.splitlines() == [
+        f"dashboards/{name}.json: changed" for name in ("run", "fleet", "compare")
+    ]
+    assert cli("dashboards", "build", "--check").code == 0
+    Path("dashboards/fleet.json").unlink()
+    missing = cli("dashboards", "build", "--check")
+    assert (missing.code, missing.err.count("dashboards build")) == (1, 1)

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from entrenar_otel import __version__
-from entrenar_otel.otel.otlp.blocks import SampleBlock
+from entrenar_otel.otel.otlp.blocks import Parts, SampleBlock
 from entrenar_otel.otel.otlp.envelope import SEVERITIES, Envelope, block_record, event_record
 
 from .conftest import values_of
@@ -23,7 +23,7 @@ JSON = st.recursive(
 )
 
 
-def record_of(parts: list[bytes]) -> Any:
+def record_of(parts: Parts) -> Any:
     return LogRecord.FromString(b"".join(parts))
 
 
@@ -31,7 +31,7 @@ def record_of(parts: list[bytes]) -> Any:
 def test_lengths_agree_at_any_size(events: list[bytes], bodies: list[bytes]) -> None:
     """With one to three bytes of length; a scope without records is not there."""
     made = [event_record({"name": "e", "body": body.hex()}, "0:0") for body in events]
-    blocks = [block_record(SampleBlock(i, 1, 5, body), 9) for i, body in enumerate(bodies)]
+    blocks = [block_record(SampleBlock(i, 1, 5, [body]), 9) for i, body in enumerate(bodies)]
     request = ExportLogsServiceRequest.FromString(Envelope({"service.name": "s"}).request(made, blocks))
     (resource,) = request.resource_logs
     assert values_of(resource.resource.attributes) == {"service.name": "s"}
@@ -46,12 +46,12 @@ def test_lengths_agree_at_any_size(events: list[bytes], bodies: list[bytes]) -> 
 
 def test_a_block() -> None:
     """What a receiver needs to read it, as the contract has it."""
-    record = record_of(block_record(SampleBlock(7, 3, -5, b"12345678"), 1_700_000_000_000_000_000))
+    record = record_of(block_record(SampleBlock(7, 3, -5, [b"1234", b"5678"]), 1_700_000_000_000_000_000))
     assert record.event_name == "training.samples"
     assert record.time_unix_nano == record.observed_time_unix_nano == 1_700_000_000_000_000_000
     assert values_of(record.attributes) == {"first_seq": 7, "count": 3, "clock_ns": -5, "version": 1}
     assert record.body.bytes_value == b"12345678"
-    assert record_of(block_record(SampleBlock(0, 1, 0, b""), -1)).time_unix_nano == 0  # a clock before 1970
+    assert record_of(block_record(SampleBlock(0, 1, 0, []), -1)).time_unix_nano == 0  # a clock before 1970
 
 
 def test_an_event() -> None:

@@ -1,0 +1,144 @@
+"""The dashboard *Fleet*: all runs and how they are, the slowest ranks, and the way from runs to the lake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from entrenar_processors.config.models import Config
+
+from entrenar_otel.grafana.dashboards.measured import STEP, mean_of, now, of_split
+from entrenar_otel.grafana.dashboards.page import Row, page
+from entrenar_otel.grafana.dashboards.panels import Limits, Query, chart, number, rows, states, timeline
+from entrenar_otel.grafana.rules.quiet import CRASHED, STALLED_SECONDS
+from entrenar_otel.semconv import RUN_STATES
+
+_RUN = ("run_id", "model_id")
+_NONE = "no sink or Collector is scraped"
+
+
+def fleet_dashboard(_settings: Config) -> Any:
+    """All runs."""
+    made = [_head(), _runs(), _ranks(), *_pipeline()]
+    return page(
+        "entrenar-fleet",
+        "Training fleet",
+        "All runs, and the way from them to the lake.",
+        made,
+        one_run=False,
+        ranks=False,
+    )
+
+
+def _state(name: str) -> str:
+    return f"count(max by (run_id) ({now('training.run.state')}) == {RUN_STATES[name]})"
+
+
+def _head() -> Row:
+    alerts = f"sum({now('training.alert.active', by=('run_id', 'rank', 'name', 'level'))})"
+    stalled = (
+        f"count((time() - max by (run_id) ({now('training.last_step.timestamp')}) > {STALLED_SECONDS}) "
+        f"and on (run_id) max by (run_id) ({now('training.run.state')}) == {RUN_STATES['running']})"
+    )
+    return Row(
+        [
+            (number("Running", "none", "Runs that go on.", Query(_state("running")), empty="0"), 4),
+            (number("Paused", "none", "Paused by an alert: `entrenar-otel resume RUN` or `stop RUN`.",
+                    Query(_state("paused")), limits=Limits(high=1), empty="0"), 4),
+            (number("Stalled", "none", "They run and made no step for five minutes: they hang, or log rarely: docs/grafana.md#trainingstalled.",
+                    Query(stalled), limits=Limits(high=1), empty="0"), 4),
+            (number("Crashed today", "none", "By the sink, not resumed since: `entrenar-otel show RUN`.",
+                    Query(f"count(count by (run_id) ({CRASHED}))"), limits=Limits(high=1), empty="0"), 4),
+            (number("Active alerts", "none", "See the table; `entrenar-otel alerts RUN` says what and where.",
+                    Query(alerts), limits=Limits(high=1), empty="0"), 4),
+            (number("Completed", "none", "Runs that ended well, of the last hour.", Query(_state("completed")),
+                    empty="0"), 4),
+        ],
+        height=4,
+    )  # fmt: skip
+
+
+def _of_runs(expr: str) -> Query:
+    return Query(f"max by ({', '.join(_RUN)}) ({expr})", instant=True, table=True)
+
+
+def _runs() -> Row:
+    by = (*_RUN, "rank")
+    loss = of_split("loss", validation=False).replace("max by (run_id, rank)", f"max by ({', '.join(by)})", 1)
+    active = now("training.alert.active", by=(*by, "name", "level"))
+    since = f"time() - max by ({', '.join(_RUN)}) ({now('training.last_step.timestamp', by=by)})"
+    columns = {
+        "State": (_of_runs(now("training.run.state", by=by)), "none", states()),
+        "Epoch": (_of_runs(now("training.progress.epoch", by=by)), "locale", ()),
+        "Step": (_of_runs(now("training.progress.step", by=by)), "locale", ()),
+        "Since the last step": (Query(since, instant=True, table=True), "s", ()),
+        "Loss": (_of_runs(loss), "short", ()),
+        "Alerts": (
+            Query(f"sum by ({', '.join(_RUN)}) ({active})", instant=True, table=True),
+            "none",
+            (),
+        ),
+    }
+    table = rows(
+        "Runs", "A run that is not here sends no metrics. Crashed, or long since the last step: docs/grafana.md says "
+        "what to do.", columns, names={"run_id": "Run", "model_id": "Model"}, sort="State",
+        empty="no run sends metrics: set OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_METRICS_EXPORTER=prometheus",
+    )  # fmt: skip
+    return Row([(table, 24)], height=10, title="Runs")
+
+
+def _ranks() -> Row:
+    slowest = Query(f"topk(10, {mean_of(STEP)})", instant=True, table=True)
+    table = rows(
+        "Slowest ranks", "Mean step of the last minutes. One rank far above its run's others: look at its machine.",
+        {"Step time": (slowest, "s", ())}, names={"run_id": "Run", "rank": "Rank"}, sort="Step time",
+        empty="no run times its steps (monitor.steps)",
+    )  # fmt: skip
+    state = Query(f"max by (run_id) ({now('training.run.state')})", "{{run_id}}")
+    line = timeline(
+        "States", "A gap: nothing was heard of the run.", state, mappings=states(), empty="no runs"
+    )
+    return Row([(line, 14), (table, 10)], height=8)
+
+
+def _pipeline() -> list[Row]:
+    queue = "max by (exporter, data_type) (otelcol_exporter_queue_size / otelcol_exporter_queue_capacity)"
+    kinds = ("log_records", "metric_points", "spans")
+    refused = [
+        Query(f"sum(rate(otelcol_receiver_refused_{kind}_total[$__rate_interval]))", f"refused {kind}")
+        for kind in kinds
+    ]
+    failed = [
+        Query(f"sum(rate(otelcol_exporter_send_failed_{kind}_total[$__rate_interval]))", f"dropped {kind}")
+        for kind in kinds
+    ]
+    return [
+        Row(
+            [
+                (chart("Sink: behind the runs", "s", "How long the oldest request has waited for the lake. It should "
+                       "stay below ten seconds; docs/grafana.md#sinkbehind.",
+                       Query("max by (instance) (entrenar_sink_lag_seconds)", "{{instance}}"),
+                       limits=Limits(high=60), low=0, empty=_NONE), 8),
+                (chart("Sink: waiting", "bytes", "What has arrived and is not in the lake yet, on the sink's disk. A "
+                       "steady rise: the lake cannot be written.",
+                       Query("max by (instance) (entrenar_sink_backlog_bytes)", "{{instance}}"), low=0, empty=_NONE), 8),
+                (chart("Sink: stored", "none", "Values per second, and what was refused or could not be stored: the "
+                       "sink's output names the first.",
+                       Query("sum(rate(entrenar_sink_samples_total[$__rate_interval]))", "values/s"),
+                       Query("sum(rate(entrenar_sink_refused_total[$__rate_interval]))", "refused/s"),
+                       Query("sum(rate(entrenar_sink_unstorable_total[$__rate_interval]))", "unstorable/s"),
+                       low=0, empty=_NONE), 8),
+            ],
+            title="From runs to the lake",
+        ),
+        Row(
+            [
+                (chart("Collector: queue", "percentunit", "How full it is. It fills while the sink is away, and empties "
+                       "after; full, runs keep what they have.", Query(queue, "{{exporter}} {{data_type}}"),
+                       limits=Limits(high=0.8), low=0, empty=_NONE), 8),
+                (chart("Collector: refused", "none", "Per second, to senders, who come again: the queue, the memory or "
+                       "the disk was full.", *refused, low=0, empty="nothing was refused"), 8),
+                (chart("Collector: dropped", "none", "Per second, for good. It should be 0: a wrong token, or a record "
+                       "that is too large.", *failed, low=0, empty="nothing was dropped"), 8),
+            ]
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,124 @@
+"""SVG: curves for a notebook, as a part of its page and in its colours; no library is needed."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+
+from entrenar_otel.redact import printable_line
+from entrenar_otel.views.chart import Chart, is_named
+from entrenar_otel.views.look import LEVEL_COLOURS, LIMIT, LINES
+from entrenar_otel.views.model import Axis, Line, Panel, RunView, panels_of
+from entrenar_otel.views.numbers import clock_text, number, tick_texts, ticks
+
+_WIDE, _HIGH = 420, 200
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 26, 34
+_MAX_PANELS = 4
+
+
+def curves_svg(view: RunView, panels: Sequence[Panel] | None = None, axis: Axis = Axis.STEP) -> str:
+    """The first panels of a run side by side; nothing where nothing was measured."""
+    chosen = (panels_of(view) if panels is None else list(panels))[:_MAX_PANELS]
+    drawn = [_Drawing(Chart(panel, view, axis)).svg() for panel in chosen if panel.lines(view, axis)]
+    return f"<div>{''.join(drawn)}</div>" if drawn else ""
+
+
+class _Drawing:
+    """One panel."""
+
+    def __init__(self, chart: Chart) -> None:
+        self._chart = chart
+        self._low, self._high = chart.y_span()
+        self._wide = (chart.high - chart.low) or 1.0
+
+    def _x(self, place: float) -> float:
+        return _LEFT + (place - self._chart.low) / self._wide * (_WIDE - _LEFT - _RIGHT)
+
+    def _y(self, value: float) -> float:
+        return _HIGH - _BOTTOM - (value - self._low) / (self._high - self._low) * (_HIGH - _TOP - _BOTTOM)
+
+    def svg(self) -> str:
+        """All of it."""
+        parts = [self._titles(), *self._grid()]
+        for name, value in self._chart.limits:
+            if self._low <= value <= self._high:
+                told = f"<title>{_text(f'{name} {number(value)}')}</title>"
+                parts.append(self._across(value, f'stroke="{LIMIT}" stroke-dasharray="5 3"', told))
+        parts += [self._curve(line, LINES[at]) for at, line in enumerate(self._chart.lines)]
+        for place, finding in self._chart.marks():
+            path = f"M{self._x(place):.1f} {_HIGH - _BOTTOM - 9}l5 9h-10z"
+            colour = LEVEL_COLOURS.get(finding.level, "#b07a00")
+            parts.append(f'<path d="{path}" fill="{colour}"><title>{_text(finding.summary)}</title></path>')
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDE}" height="{_HIGH}" '
+            f'font-family="sans-serif" font-size="11" fill="currentColor">{"".join(parts)}</svg>'
+        )
+
+    def _across(self, value: float, style: str, inner: str = "") -> str:
+        y = self._y(value)
+        return f'<line x1="{_LEFT}" x2="{_WIDE - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" {style}>{inner}</line>'
+
+    def _curve(self, line: Line, colour: str) -> str:
+        """The points joined, with a gap where a value is not finite, and a cross there."""
+        thin = line.thinned(_WIDE)
+        path: list[str] = []
+        crosses = []
+        is_open = False
+        for x, y in zip(thin.x.tolist(), thin.values.tolist(), strict=True):
+            if np.isfinite(y) and np.isfinite(x):
+                # a point alone is a line of no length, which round ends show
+                path.append(f"L{self._x(x):.1f} {self._y(y):.1f}" if is_open else self._begin(x, y))
+                is_open = True
+            else:
+                is_open = False
+                if np.isfinite(x):
+                    crosses.append(f"M{self._x(x) - 4:.1f} {_TOP}l8 8m0 -8l-8 8")
+        style = 'stroke-width="1.4" stroke-linejoin="round" stroke-linecap="round"'
+        drawn = f'<path d="{"".join(path)}" fill="none" stroke="{colour}" {style}/>'
+        if crosses:
+            told = "<title>NaN or Inf</title>"
+            drawn += f'<path d="{"".join(crosses)}" stroke="#c62828" stroke-width="1.6">{told}</path>'
+        return drawn
+
+    def _begin(self, x: float, y: float) -> str:
+        return f"M{self._x(x):.1f} {self._y(y):.1f}h0"
+
+    def _titles(self) -> str:
+        """What is drawn, and from the right the curves with their last values."""
+        chart = self._chart
+        unit = f" ({chart.panel.unit})" if chart.panel.unit else ""
+        parts = [_label(_LEFT, 15, chart.panel.heading + unit, 'font-weight="bold"')]
+        x = _WIDE - _RIGHT
+        for at in range(len(chart.lines) - 1, -1, -1):
+            line = chart.lines[at]
+            known = chart.view.statistics.get(line.series)
+            label = f"{line.label if is_named(line) else ''} {number(known.last) if known else ''}".strip()
+            parts.append(_label(x, 15, label, f'text-anchor="end" fill="{LINES[at]}"'))
+            x -= 7 * len(label) + 12
+        return "".join(parts)
+
+    def _grid(self) -> list[str]:
+        """Round numbers on both axes."""
+        chart, axis = self._chart, self._chart.axis
+        values = ticks(self._low, self._high, 4)
+        parts = []
+        for value, text in zip(values, tick_texts(values), strict=True):
+            parts.append(self._across(value, 'stroke="currentColor" opacity="0.15"'))
+            parts.append(_label(_LEFT - 6, self._y(value) + 4, text, 'text-anchor="end" opacity="0.7"'))
+        places = ticks(chart.low, chart.high, 4, whole=axis is Axis.STEP, seconds=axis is Axis.TIME)
+        texts = [clock_text(place) for place in places] if axis is Axis.TIME else tick_texts(places)
+        middle = 'text-anchor="middle" opacity="0.7"'
+        for place, text in zip(places, texts, strict=True):
+            parts.append(_label(self._x(place), _HIGH - _BOTTOM + 14, text, middle))
+        parts.append(_label((_LEFT + _WIDE) / 2, _HIGH - 4, str(axis), middle))
+        return parts
+
+
+def _label(x: float, y: float, text: str, style: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{_text(text)}</text>'
+
+
+def _text(text: str) -> str:
+    return html.escape(printable_line(text))
