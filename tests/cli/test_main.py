@@ -64,7 +64,12 @@ COMMANDS = (
     *("ls", "show", "spans", "events", "alerts", "query", "export"),
     *("watch", "plot"),
     *("stop", "pause", "resume", "recover", "prune", "demo", "sink", "ci", "config"),
+    *("dashboards", "rules"),
 )
+
+#: Those that have commands of their own.
+GROUPS = ("config", "dashboards", "rules")
+TWO_WORDS = ("config check", "config schema", "dashboards build", "rules build")
 
 
 def test_the_commands_and_their_order(cli: Cli) -> None:
@@ -73,7 +78,7 @@ def test_the_commands_and_their_order(cli: Cli) -> None:
     assert listed == list(COMMANDS)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS[:-1], "config check", "config schema"])
+@pytest.mark.parametrize("command", [*(name for name in COMMANDS if name not in GROUPS), *TWO_WORDS])
 def test_help_has_an_example(command: str, cli: Cli) -> None:
     """Every command's help shows a call of it."""
     answer = cli(*command.split(), "-h")

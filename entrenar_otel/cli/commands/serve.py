@@ -36,7 +36,7 @@ def sink(
 
     Other machines must send ENTRENAR_SINK_TOKEN. ENTRENAR_SINK_CERTFILE and ENTRENAR_SINK_KEYFILE: for TLS.
 
-    [dim]Example:[/dim] ENTRENAR_SINK_TOKEN=… entrenar-otel sink --grpc 0.0.0.0:4317 --lake s3://bucket/lake
+    [dim]Example:[/dim] entrenar-otel sink --lake s3://bucket/lake
     """
     try:
         import grpc as _grpc  # noqa: F401
