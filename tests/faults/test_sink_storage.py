@@ -1,4 +1,4 @@
-"""A sink whose disk is full or whose lake is away: what it acknowledged is stored, once, when that is over."""
+"""A sink whose disk is full or whose lake is away: what it acknowledged is stored once, when that is over."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_full_disk_empties_itself_into_the_lake(
 
 
 def take_away(lake: Path) -> Path:
-    """Moves it, and puts a file where it was; a sink that looks in between makes a new one: then once more."""
+    """Moves it, and puts a file where it was. A sink that looks in between makes one again: once more."""
     away = lake.with_name("away")
     lake.rename(away)
     while True:
