@@ -58,7 +58,7 @@ def measure() -> Iterator[Row]:
 
     scraped = CollectorRegistry()
     their_page = _peer()
-    their_page._callback = lambda: their_page.add_metrics_data(data)  # type: ignore[assignment] # None in its class
+    their_page._callback = lambda: their_page.add_metrics_data(data)
     scraped.register(their_page)
     server, thread = start_http_server(_free_port(), "127.0.0.1", scraped)
     page = MetricsPage(lambda: data, host="127.0.0.1", port=0)
