@@ -31,20 +31,20 @@ _MOST_UNABLE = 5
 _LAST_SECONDS = 300.0
 _COMMAND = (sys.executable, "-m", "entrenar_otel.cli.main")
 _TRAINER = """
-import mmap, os, struct, sys, time
+import mmap, os, sys, time
 from entrenar_otel import Monitor
 from entrenar_otel.testing import open_run
 from benchmarks.otlp_kills import value_of
 number, path, run_id, at_most = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 with open(path, "r+b") as file:
-    counter = mmap.mmap(file.fileno(), 4096)
+    counter = memoryview(mmap.mmap(file.fileno(), 4096)).cast("Q")
 monitor = Monitor(run_id, quiet=True, interval_seconds=0.1).start()
 open_run(monitor)  # raises where monitoring could not begin: then nothing is acknowledged
 for i in range(at_most):
     monitor.log(step=i, number=float(number), value=value_of(number, i))
     if monitor.dropped:  # no room on the disk: this one was not acknowledged
         break
-    struct.pack_into("<Q", counter, 0, i + 1)
+    counter[0] = i + 1  # one store: a kill finds no half of it
     if i % 20 == 0:
         time.sleep(0.001)
 monitor.close()

@@ -43,7 +43,8 @@ class Acks:
         return int(struct.unpack_from("<Q", self.map, 8 * what)[0])
 
     def add(self, what: int) -> None:
-        struct.pack_into("<Q", self.map, 8 * what, self.count(what) + 1)
+        # One store; struct.pack_into writes zeros first, and a kill may come between.
+        memoryview(self.map)[8 * what : 8 * what + 8].cast("Q")[0] = self.count(what) + 1
 
     def copy(self) -> list[Bytes]:
         """The bytes of each stream at this moment."""

@@ -26,7 +26,7 @@ from entrenar_otel import Monitor
 from benchmarks.otlp_kills import value_of
 number, path, run_id, per_second = int(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
 with open(path, "r+b") as file:
-    counter = mmap.mmap(file.fileno(), 4096)
+    counter = memoryview(mmap.mmap(file.fileno(), 4096)).cast("Q")
 goes_on = True
 def stop(*_):
     global goes_on
@@ -37,7 +37,7 @@ i, began = 0, time.monotonic()
 while goes_on:
     monitor.log(step=i, value=value_of(number, i))
     i += 1
-    struct.pack_into("<Q", counter, 0, i)
+    counter[0] = i  # one store: a kill finds no half of it
     if i % 20 == 0:
         time.sleep(max(0.0, began + i / per_second - time.monotonic()))
 monitor.close()
@@ -81,7 +81,7 @@ class Trainer:
         counter = folder / f"counter-{self.number}"
         counter.write_bytes(bytes(4096))
         with counter.open("r+b") as file:
-            self._counter = mmap.mmap(file.fileno(), 4096)
+            self._counter = memoryview(mmap.mmap(file.fileno(), 4096)).cast("Q")
         self._counter_path = counter
         self._process: subprocess.Popen[bytes] | None = None
 

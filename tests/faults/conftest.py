@@ -40,7 +40,8 @@ def small_segments(size):
 
 def shared(path="counter"):
     with open(path, "r+b") as file:
-        return mmap.mmap(file.fileno(), 4096)
+        # One store a number; struct.pack_into writes zeros first, and a kill may come between.
+        return memoryview(mmap.mmap(file.fileno(), 4096)).cast("Q")
 
 def die_at_step(k, *folders):
     'SIGKILL before the k-th change (from 1) of a file in one of the folders.'
@@ -229,6 +230,10 @@ class Place:
 
     def segments(self) -> list[Path]:
         return sorted(self.live.glob("*.seg"))
+
+    def remove_live(self) -> None:
+        """Remove the live folder at once, whatever is made in it meanwhile."""
+        shutil.rmtree(self.live.rename(self.root / "removed"))
 
     def counter(self, name: str = "counter") -> Counter:
         return Counter(self.root / name)

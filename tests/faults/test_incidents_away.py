@@ -101,7 +101,7 @@ def test_an_incident_that_its_run_could_not_bring_in(place: Any, relayed: Any, e
         lake.recover(thorough=False)
         whole(lake, incident)
         assert list(place.live.iterdir()) == []
-    assert [one.state for one in lake.runs()] == ["completed" if ending == "closed" else "crashed"]
+    assert [one.state for one in lake.runs()] == ["stopped" if ending == "closed" else "crashed"]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 
 import pytest
@@ -118,7 +117,7 @@ def test_the_live_folder_is_removed_while_the_endpoint_is_away(place: Place, por
     child = place.make_child(TWICE.replace("STEPS", "10_000"), **leading_to(url))
     child.expect("half")
     until(lambda: len(left(place, "*.unsent")) > 2)
-    shutil.rmtree(place.live)
+    place.remove_live()
     until(lambda: left(place, "*.lock"))
     endpoint = GrpcEndpoint(port)
     try:
@@ -147,7 +146,7 @@ def test_the_lock_of_who_sends_is_made_again(place: Place, port: int) -> None:
     try:
         until(lambda: left(place, "*.sending"))
         until(endpoint.samples)
-        shutil.rmtree(place.live)
+        place.remove_live()
         until(lambda: left(place, "*.sending"))
         go_on(child)
         counted, _, _ = hear_end(child)

@@ -22,7 +22,7 @@ WRITER = """
             while i < records:
                 monitor.log(loss=float(i), accuracy=i / 2, step=i)
                 i += 1
-                struct.pack_into("<Q", acknowledged, 0, i)
+                acknowledged[0] = i
                 if i % 50 == 0:
                     time.sleep(0.001)
 """

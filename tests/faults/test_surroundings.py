@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -254,7 +253,7 @@ def test_the_live_folder_is_removed_in_mid_run(place: Any, ending: str) -> None:
         monitor.close()
     """)
     child.expect("ready")
-    shutil.rmtree(place.live)
+    place.remove_live()
     place.wait_until(lambda: len(list(place.live.glob("*.lock"))) == 1)
     place.wait_until(lambda: list(place.lake_path.glob("metrics/*/*/*.parquet")))
     child.process.stdin.write("\n")
