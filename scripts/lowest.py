@@ -9,5 +9,5 @@ extras = project["optional-dependencies"]
 optional = [one for name in ("apprise", "detectors", "grafana", "otlp", "river") for one in extras[name]]
 ours = {*project["dependencies"], *optional}
 for requirement in sorted(ours):
-    name, lowest = re.fullmatch(r"([\w.-]+)>=([\w.]+)(?:,<[\w.]+)?", requirement).groups()
+    name, lowest = re.fullmatch(r"([\w.-]+)[>=]=([\w.]+)(?:,<[\w.]+)?", requirement).groups()
     print(f"{name}=={lowest}")

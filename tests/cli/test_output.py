@@ -133,8 +133,9 @@ def test_errors_where_stderr_is_gone(monkeypatch: pytest.MonkeyPatch, capsys: An
 
 #: Each command in a process and a stdout of its own, of one that has imported what they need; NUL after each.
 EACH_IN_A_FORK = """
-import json, os, sys
+import json, os, sys, warnings
 import duckdb, pandas, pyarrow.dataset
+warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
 from entrenar_otel.cli.main import main
 for arguments in json.loads(sys.argv[1]):
     if not (child := os.fork()):
