@@ -10,7 +10,6 @@ import select
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import textwrap
@@ -40,8 +39,7 @@ def small_segments(size):
 
 def shared(path="counter"):
     with open(path, "r+b") as file:
-        # One store a number; struct.pack_into writes zeros first, and a kill may come between.
-        return memoryview(mmap.mmap(file.fileno(), 4096)).cast("Q")
+        return memoryview(mmap.mmap(file.fileno(), 4096)).cast("Q")  # struct.pack_into writes zeros first
 
 def die_at_step(k, *folders):
     'SIGKILL before the k-th change (from 1) of a file in one of the folders.'
@@ -158,10 +156,10 @@ class Counter:
     def __init__(self, path: Path) -> None:
         path.write_bytes(bytes(4096))
         with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 4096)
+            self._map = memoryview(mmap.mmap(file.fileno(), 4096)).cast("Q")
 
     def __getitem__(self, i: int) -> int:
-        return int(struct.unpack_from("<Q", self._map, 8 * i)[0])
+        return self._map[i]
 
 
 class Place:
