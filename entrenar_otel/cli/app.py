@@ -19,6 +19,9 @@ from entrenar_otel.redact import printable_text
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
 
+#: The settings file that is read where none is named.
+SETTINGS = Path("renacer.toml")
+
 
 class Commands(TyperGroup):
     """The commands. What is wrong with a call, which may quote it, is told in printable text."""
@@ -85,7 +88,7 @@ def options(
     Options.lake, Options.json = lake, as_json
 
 
-def open_lake(*, must_exist: bool = True, settings_file: Path = Path("renacer.toml")) -> Lake:
+def open_lake(*, must_exist: bool = True, settings_file: Path = SETTINGS) -> Lake:
     """The lake named by the options, the environment or the settings file. Raises ConfigError."""
     from entrenar_otel.lake import Lake
     from entrenar_otel.recording.live_folder import SECOND_LAKE

@@ -36,8 +36,10 @@ SELECT metric, tags, {columns(*KEPT)}
 FROM {{table}} GROUP BY metric, tags ORDER BY metric, cardinality(tags), CAST(tags AS VARCHAR)
 """
 _SUMMARIES = "SELECT * REPLACE (coalesce(nonfinite, 0) AS nonfinite) FROM summaries ORDER BY metric"
-_ALERTS = """
-SELECT name, level, count(*) AS count FROM alerts WHERE source <> 'run' AND action <> 'log'
+#: Of `alerts`: those that somebody was told of.
+TOLD = "source <> 'run' AND action <> 'log'"
+_ALERTS = f"""
+SELECT name, level, count(*) AS count FROM alerts WHERE {TOLD}
 GROUP BY name, level ORDER BY min(started_at)
 """
 _CURVES = """

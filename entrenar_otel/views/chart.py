@@ -13,7 +13,7 @@ from rich.text import Text
 from entrenar_otel.redact import printable_line
 from entrenar_otel.views.canvas import ASCII_SIGNS, Canvas, sparkline
 from entrenar_otel.views.look import LEVELS, LIMIT, LINES, Look
-from entrenar_otel.views.model import Axis, Finding, Line, Panel, RunView
+from entrenar_otel.views.model import Axis, Finding, Line, Panel, Places, RunView
 from entrenar_otel.views.numbers import clock_text, number, tick_texts, ticks
 
 #: Curves of one panel; of more, the first ones are drawn, and the rest is counted.
@@ -91,10 +91,9 @@ class Chart:
 
     def marks(self) -> list[tuple[float, Finding]]:
         """Where on the x-axis something was found."""
-        by_series = {line.series: line for line in self.lines}
         found = []
         for finding in self.panel.findings(self.view):
-            place = place_of(finding, list(by_series.values()), self.view, self.axis)
+            place = place_of(finding, self.lines, self.view, self.axis)
             if place is not None and self.low <= place <= self.high:
                 found.append((place, finding))
         return found
@@ -250,8 +249,6 @@ def place_of(finding: Finding, lines: Sequence[Line], view: RunView, axis: Axis)
         if axis is Axis.STEP and finding.step is not None and line.series in view.stepped:
             return float(finding.step)
         at = int(np.searchsorted(rows.time_ns, round(finding.at.timestamp() * 1e9)))
-        whole = next(
-            (w for w in Panel(line.series.metric).lines(view, axis) if w.series == line.series), line
-        )
-        return float(whole.x[min(at, len(whole.x) - 1)])
+        x = Places(view, axis).of(line.series)  # the whole curve: the line may be a part of it
+        return float(x[min(at, len(x) - 1)])
     return None

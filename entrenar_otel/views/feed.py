@@ -173,7 +173,7 @@ class Feed:
                 connection.close()
         series_of = {key: (attempt, Series.of(metric, tags)) for key, attempt, metric, tags in names}
         if is_partly_known:
-            newest = {key: self._last_seq(*place) for key, place in series_of.items()}
+            newest = {key: self._last_seq(series) for key, (_, series) in series_of.items()}
             least = np.array([newest[key] for key in table["series"].tolist()], dtype=np.int64)
             table = _where(table, table["seq"] > least)
         for tail in self._taken[file.process]:
@@ -183,9 +183,7 @@ class Feed:
         if not len(table["series"]):
             return
         if (np.diff(table["series"]) != 0).sum() > 4 * len(series_of):
-            table = {
-                name: values[np.argsort(table["series"], kind="stable")] for name, values in table.items()
-            }
+            table = _where(table, np.argsort(table["series"], kind="stable"))
         cuts = [0, *(np.flatnonzero(np.diff(table["series"])) + 1).tolist(), len(table["series"])]
         for low, high in pairwise(cuts):
             attempt, series = series_of[int(table["series"][low])]
@@ -195,7 +193,7 @@ class Feed:
                 rows = rows.take(np.argsort(rows.seq, kind="stable"))
             self._add(attempt, series, rows)
 
-    def _last_seq(self, _attempt: int, series: Series) -> int:
+    def _last_seq(self, series: Series) -> int:
         seq = self.curves[series].points().seq if series in self.curves else np.empty(0, np.int64)
         return int(seq[-1]) if len(seq) else -1
 

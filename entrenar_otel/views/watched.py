@@ -18,7 +18,7 @@ from entrenar_processors.samples import Column
 from entrenar_otel.errors import EntrenarError
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.budget_facts import facts_of
-from entrenar_otel.lake.overview import PAUSED, on_this_host
+from entrenar_otel.lake.overview import PAUSED, TOLD, on_this_host
 from entrenar_otel.lake.records.pulse import as_seen
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.recording.process.control import is_paused
@@ -28,9 +28,9 @@ from entrenar_otel.views.model import Finding, Progress, RunView, Statistics, Th
 if TYPE_CHECKING:
     from entrenar_processors.config.models import Config
 
-_FINDINGS = """
+_FINDINGS = f"""
 SELECT name, level, summary, metric, state, action, count, started_at, epoch, batch, step, value
-FROM alerts WHERE source <> 'run' AND action <> 'log' ORDER BY started_at DESC LIMIT 50
+FROM alerts WHERE {TOLD} ORDER BY started_at DESC LIMIT 50
 """
 _NUMBERS = tuple(field.name for field in fields(Statistics))
 _SUMMARIES = "SELECT * REPLACE (coalesce(nonfinite, 0) AS nonfinite) FROM summaries WHERE rank = ?"

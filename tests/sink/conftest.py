@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from typing import Any
 
 import grpc
@@ -144,3 +145,17 @@ def receive(tmp_path: Any, roller: Any) -> Any:
         path.unlink()
 
     return roll
+
+
+@pytest.fixture
+def held_append(log: Any, monkeypatch: Any) -> tuple[threading.Event, threading.Event]:
+    """A request is appended to the log only when the second event is set; the first says that it has come."""
+    real, begun, gate = log.append, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> None:
+        begun.set()
+        gate.wait(60)
+        real(*arguments)
+
+    monkeypatch.setattr(log, "append", slow)
+    return begun, gate

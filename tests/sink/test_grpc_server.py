@@ -187,19 +187,12 @@ def test_a_token(receiver: Any, log: Any) -> None:
     assert kept(log) == [(Signal.LOGS, DATA)]
 
 
-def test_the_end_lets_a_request_in_progress_end(receiver: Any, log: Any, monkeypatch: Any) -> None:
-    real, begun, gate = log.append, threading.Event(), threading.Event()
-
-    def slow(*arguments: Any) -> None:
-        begun.set()
-        gate.wait(60)
-        real(*arguments)
-
-    monkeypatch.setattr(log, "append", slow)
+def test_the_end_lets_a_request_in_progress_end(receiver: Any, log: Any, held_append: Any) -> None:
+    begun, gate = held_append
     server = GrpcServer(receiver, "127.0.0.1:0")
     with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:
         call = channel.unary_unary(METHODS[Signal.LOGS]).future(DATA, timeout=60)
-        begun.wait(60)
+        assert begun.wait(60)
         threading.Timer(0.2, gate.set).start()
         server.stop(60)
         assert call.result() == b""

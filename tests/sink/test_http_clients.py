@@ -140,16 +140,9 @@ def test_what_fails_in_the_sink_is_to_be_sent_again(post: Any, receiver: Any, mo
     assert (answer.status_code, answer.headers["retry-after"], status_of(answer).code) == (503, "5", 14)
 
 
-def test_the_end_lets_a_request_in_progress_end(receiver: Any, log: Any, monkeypatch: Any) -> None:
+def test_the_end_lets_a_request_in_progress_end(receiver: Any, log: Any, held_append: Any) -> None:
     """Its sender is answered; who comes later finds nobody."""
-    real, begun, gate = log.append, threading.Event(), threading.Event()
-
-    def slow(*arguments: Any) -> None:
-        begun.set()
-        gate.wait(60)
-        real(*arguments)
-
-    monkeypatch.setattr(log, "append", slow)
+    begun, gate = held_append
     server = HttpServer(receiver, "127.0.0.1", 0)
     server.start()
     url = f"http://127.0.0.1:{server.port}/v1/logs"

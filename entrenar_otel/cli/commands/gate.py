@@ -8,12 +8,9 @@ from typing import Annotated
 
 import typer
 
-from entrenar_otel.cli.app import Options, Run, open_lake
+from entrenar_otel.cli.app import SETTINGS, Options, Run, open_lake
 from entrenar_otel.cli.output import Console, complain, echo, print_error, print_json
 from entrenar_otel.errors import LakeError, RunError
-
-#: The settings file that is read where none is named.
-SETTINGS = Path("renacer.toml")
 
 commands = typer.Typer()
 config_commands = typer.Typer(

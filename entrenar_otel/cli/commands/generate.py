@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from entrenar_otel.cli.app import SETTINGS
 from entrenar_otel.cli.output import complain, echo
 from entrenar_otel.errors import ConfigError
 
 if TYPE_CHECKING:
     from entrenar_processors.config.models import Config
 
-#: The settings file that is read where none is named, and where the repository has the files.
-SETTINGS = Path("renacer.toml")
+#: Where the repository has the files.
 RULES = Path("collector-config/rules/training.yml")
 DASHBOARDS = Path("dashboards")
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from entrenar_processors.counts import counted
 from rich.text import Text
 
-from entrenar_otel.cli.app import Options, open_lake
+from entrenar_otel.cli.app import SETTINGS, Options, open_lake
 from entrenar_otel.cli.output import Console, complain, echo, print_json
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.redact import printable_line
@@ -114,7 +113,7 @@ def recover(
 def _send(lake: Lake) -> None:
     from entrenar_otel.run.send_backlog import send_backlog
 
-    sent = send_backlog(lake.live, Path("renacer.toml"))
+    sent = send_backlog(lake.live, SETTINGS)
     if not Options.json:
         echo(f"sent {counted(sent.samples, 'sample')} in {counted(sent.requests, 'request')}")
     if sent.refused:

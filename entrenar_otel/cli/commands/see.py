@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from entrenar_otel.cli.app import Run, open_lake
+from entrenar_otel.cli.app import SETTINGS, Run, open_lake
 from entrenar_otel.cli.output import Console, echo
 from entrenar_otel.errors import NotMeasured
 
@@ -37,7 +37,7 @@ def watch(
     runs: Runs = None,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Plain signs, no colours.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Print one frame, for a pipe or a log of CI.")] = False,
-    config: ConfigFile = Path("renacer.toml"),
+    config: ConfigFile = SETTINGS,
 ) -> None:
     """Watch runs in the terminal: curves, findings, budgets and progress, once a second.
 
@@ -78,7 +78,7 @@ def plot(
         list[str] | None, typer.Option("--metric", "-m", help="Only this metric; may be given several times.")
     ] = None,
     axis: Annotated[Over, typer.Option("--x", help="The x-axis.")] = Over.STEP,
-    config: ConfigFile = Path("renacer.toml"),
+    config: ConfigFile = SETTINGS,
 ) -> None:
     """Draw a run as a picture: curves of every sample's extremes, findings marked, limits drawn.
 
