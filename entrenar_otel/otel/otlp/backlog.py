@@ -117,20 +117,20 @@ class Limit:
             if owner == process:
                 if number <= on_its_way:
                     continue
-                size, values = self._let_go(path)
-                self._tell(number, values)
+                size = self._let_go(path, partial(self._tell, number))
             elif (lock := SendingLock.take(self._live, owner)) is not None:
                 try:
-                    size, _ = self._let_go(path)
+                    size = self._let_go(path)
                 finally:
                     lock.release(unlink=False)
             else:
                 continue
             total -= size
 
-    def _let_go(self, path: Path) -> tuple[int, int]:
-        """Its size, and how many values were in it."""
+    def _let_go(self, path: Path, tell: Callable[[int], None] = lambda _values: None) -> int:
+        """Returns its size."""
         size, values = size_of(path), values_in(path)
+        tell(values)  # before it is gone: its sender would count it too, as removed by somebody
         path.unlink(missing_ok=True)
         self._lost(values)
         if not self._has_said:
@@ -141,7 +141,7 @@ class Limit:
                 f"{self._max_bytes:,}",
                 self._live,
             )
-        return size, values
+        return size
 
 
 def _waiting(live: Path) -> list[tuple[str, int, Path]]:

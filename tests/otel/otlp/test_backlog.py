@@ -116,14 +116,22 @@ def test_the_oldest_are_let_go(live: Path) -> None:
 
 
 def test_what_is_on_its_way_is_not_let_go(live: Path) -> None:
-    """Of one's own up to a number, of others what somebody sends; one's own others are told of."""
+    """Of one's own up to a number, of others what somebody sends; one's own others are told of.
+
+    That comes while the file is there: what its sender misses before it is told was removed by somebody.
+    """
     own, taken = leave(live, 400), leave(live, 400)
     aged(own, taken)
     lock = SendingLock.take(live, taken.process)
     told: list[tuple[int, int]] = []
     losses = Losses()
+
+    def tell(number: int, values: int) -> None:
+        assert own.paths[number].exists()
+        told.append((number, values))
+
     wanted = [(number, values_in(path)) for number, path in enumerate(own.paths) if number > 1]
-    Limit(live, 1, losses, lambda number, values: told.append((number, values))).keep(own.process, 1)
+    Limit(live, 1, losses, tell).keep(own.process, 1)
     assert [path for path in own.paths + taken.paths if path.exists()] == own.paths[:2] + taken.paths
     assert told == wanted
     assert lock is not None
