@@ -48,6 +48,18 @@ def selector(name: str, *matchers: str) -> str:
     return f"{name}{{{inner}}}" if inner else name
 
 
+def collector_counter(name: str) -> str:
+    """A counter that a Collector has of itself, over all its signals and exporters.
+
+    Its name ends in `_total` only where the Collector's own page is set to have such endings; by default,
+    and with the configurations here, it is not.
+
+    >>> print(collector_counter("receiver_refused_spans"))
+    {__name__=~"otelcol_receiver_refused_spans(_total)?"}
+    """
+    return selector("", f"__name__=~{quoted(f'otelcol_{name}(_total)?')}")
+
+
 def latest(selected: str, *matchers: str, by: Iterable[str] = SHOWN, over: str = "", at: str = "") -> str:
     """The values of the latest attempt of each process.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from entrenar_otel.prometheus.labels import labels_text
+from entrenar_otel.sink.decoding.unstorable import KINDS
 from entrenar_otel.sink.receiver import Receiver
+from entrenar_otel.sink.refusal import Why
 from entrenar_otel.sink.request_log import Signal
 from entrenar_otel.sink.roll_loop import RollLoop
 
@@ -20,13 +22,16 @@ def _lines(receiver: Receiver, loop: RollLoop) -> Iterator[str]:
     for signal in Signal:
         yield f'entrenar_sink_requests_total{{signal="{signal.name.lower()}"}} {receiver.requests[signal]}'
     yield from _family("refused_total", "counter", "Requests refused.")
-    for why, count in sorted(receiver.refused.copy().items()):
+    # From 0 on, or the first one could not be seen to come.
+    refused = {why.word: 0 for why in Why} | receiver.refused.copy()
+    for why, count in sorted(refused.items()):
         yield f'entrenar_sink_refused_total{{reason="{why}"}} {count}'
     roller = loop.roller
     yield from _family(
         "unstorable_total", "counter", "Acknowledged, and found to be invalid when it was stored."
     )
-    for kind, count in sorted(roller.unstorable.counts.copy().items()) if roller is not None else ():
+    unstorable = dict.fromkeys(KINDS, 0) | (roller.unstorable.counts.copy() if roller is not None else {})
+    for kind, count in sorted(unstorable.items()):
         yield f'entrenar_sink_unstorable_total{{kind="{kind}"}} {count}'
     yield from _family("run_crashed_timestamp_seconds", "gauge", "When a run was last heard of that crashed.")
     for crash in roller.crashes if roller is not None else ():

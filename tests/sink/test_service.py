@@ -12,7 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from entrenar_otel.errors import ConfigError, LakeError
 from entrenar_otel.lake.store.storage import open_storage
 from entrenar_otel.sink.address import Address
+from entrenar_otel.sink.decoding.unstorable import KINDS
 from entrenar_otel.sink.known.database import Crash
+from entrenar_otel.sink.refusal import Why
 from entrenar_otel.sink.request_log import Signal
 from entrenar_otel.sink.service import Sink, SinkSettings, default_state
 from tests.sink.conftest import METHODS, a_block, a_request, garbage
@@ -68,11 +70,14 @@ def test_it_listens_stores_and_says_so(make: Any, tmp_path: Any) -> None:
     lag = found.pop(("entrenar_sink_lag_seconds",))
     backlog = found.pop(("entrenar_sink_backlog_bytes",))  # as of half a second ago
     assert (lag >= 0, backlog >= 0) == (True, True)
-    assert found == {
+    counts: dict[tuple[str, ...], float] = {
+        **{("entrenar_sink_refused_total", why.word): why is Why.INVALID for why in Why},
+        **{("entrenar_sink_unstorable_total", kind): 0 for kind in KINDS},
+    }
+    assert found == counts | {
         ("entrenar_sink_requests_total", "logs"): 2,
         ("entrenar_sink_requests_total", "metrics"): 0,
         ("entrenar_sink_requests_total", "traces"): 0,
-        ("entrenar_sink_refused_total", "invalid"): 1,
         ("entrenar_sink_unstorable_total", "blocks"): 3,
         ("entrenar_sink_run_crashed_timestamp_seconds", 'r "1"', "digits", "2"): 1e9 + 0.5,
         ("entrenar_sink_received_bytes_total",): len(data) + len(block),

@@ -9,6 +9,7 @@ from entrenar_processors.config.models import Config
 from entrenar_otel.grafana.dashboards.measured import STEP, mean_of, now, of_split
 from entrenar_otel.grafana.dashboards.page import Row, page
 from entrenar_otel.grafana.dashboards.panels import Limits, Query, chart, number, rows, states, timeline
+from entrenar_otel.grafana.promql import collector_counter
 from entrenar_otel.grafana.rules.quiet import CRASHED, STALLED_SECONDS
 from entrenar_otel.semconv import RUN_STATES
 
@@ -104,11 +105,13 @@ def _pipeline() -> list[Row]:
     queue = "max by (exporter, data_type) (otelcol_exporter_queue_size / otelcol_exporter_queue_capacity)"
     kinds = ("log_records", "metric_points", "spans")
     refused = [
-        Query(f"sum(rate(otelcol_receiver_refused_{kind}_total[$__rate_interval]))", f"refused {kind}")
+        Query(
+            f"sum(rate({collector_counter(f'receiver_refused_{kind}')}[$__rate_interval]))", f"refused {kind}"
+        )
         for kind in kinds
     ]
     failed = [
-        Query(f"sum(rate(otelcol_exporter_send_failed_{kind}_total[$__rate_interval]))", f"dropped {kind}")
+        Query(f"sum({collector_counter(f'exporter_send_failed_{kind}')})", f"dropped {kind}")
         for kind in kinds
     ]
     return [
@@ -137,8 +140,8 @@ def _pipeline() -> list[Row]:
                        limits=Limits(high=0.8), low=0, empty=_NONE), 8),
                 (chart("Collector: refused", "none", "Per second, to senders, who come again: the queue, the memory or "
                        "the disk was full.", *refused, low=0, empty="nothing was refused"), 8),
-                (chart("Collector: dropped", "none", "Per second, for good. It should be 0: a wrong token, or a record "
-                       "that is too large.", *failed, low=0, empty="nothing was dropped"), 8),
+                (chart("Collector: dropped", "none", "In all since it started, for good. It should be 0: a wrong token, or "
+                       "a record that is too large.", *failed, low=0, empty="nothing was dropped"), 8),
             ]
         ),
     ]  # fmt: skip

@@ -133,6 +133,7 @@ def _speed(settings: Config) -> list[Row]:
 def _judged(settings: Config) -> list[Row]:
     drift = settings.monitor.drift.threshold if settings.monitor.drift is not None else 0.05
     active = now("training.alert.active", by=("rank", "name", "level"))
+    anomalies = now("training.anomalies", by=("rank", "metric", "detector", "severity"))
     return [
         Row(
             [
@@ -142,9 +143,9 @@ def _judged(settings: Config) -> list[Row]:
                                 f"(max_over_time({series('training.alert.active', *CHOSEN)}[$__range])) == 1",
                                 "{{name}} rank {{rank}}"),
                           mappings=yes_or_no("–", "active"), empty="no alert was active"), 12),
-                (chart("Anomalies", "none", "What detectors found, per minute, what is only logged included. Many of one "
+                (chart("Anomalies", "none", "What detectors found, in all, what is only logged included. Many of one "
                        "detector: `entrenar-otel events $run`.",
-                       Query(f"60 * {rate('training.anomalies', 'metric', 'detector')}",
+                       Query(f"sum by (rank, metric, detector) ({anomalies})",
                              "{{detector}} {{metric}} rank {{rank}}"), low=0, empty="no anomalies"), 12),
             ],
             title="What was judged",

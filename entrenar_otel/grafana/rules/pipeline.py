@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrenar_otel.grafana.promql import highest, selector, series
+from entrenar_otel.grafana.promql import collector_counter, highest, selector, series
 from entrenar_otel.grafana.rules.rule import Alert, Group
 
 _RUN = "{{ $labels.run_id }} (rank {{ $labels.rank }})"
@@ -85,7 +85,7 @@ def _sink() -> tuple[Alert, ...]:
 
 def _collector() -> tuple[Alert, ...]:
     kinds = ("log_records", "metric_points", "spans")
-    failed = [f"increase(otelcol_exporter_send_failed_{kind}_total[10m])" for kind in kinds]
+    failed = [_risen(collector_counter(f"exporter_send_failed_{kind}")) for kind in kinds]
     return (
         Alert(
             "CollectorQueueFull",
@@ -104,6 +104,11 @@ def _collector() -> tuple[Alert, ...]:
             description="{{ $value | humanize }} in the last ten minutes, refused for good.",
         ),
     )
+
+
+def _risen(counter: str) -> str:
+    """How far a counter rose within ten minutes, also one that begins with the first that it counts."""
+    return f"increase({counter}[10m]) > 0 or {counter} unless {counter} offset 10m"
 
 
 def _down() -> Alert:

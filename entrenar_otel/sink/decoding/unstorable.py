@@ -8,6 +8,11 @@ from collections.abc import Hashable
 from entrenar_otel.console import logger
 from entrenar_otel.redact import printable_line, without_secrets
 
+#: What may turn out to be invalid, as /metrics calls it.
+KINDS = (
+    *("requests", "resources", "clients", "runs", "processes", "rows"),
+    *("records of samples", "log records", "spans", "metrics"),
+)
 _MAX_NAMED = 1_000
 
 

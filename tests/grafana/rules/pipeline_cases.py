@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .cases import RUN, Case, N, Series, rising, steady
+from .cases import PER_MINUTE, RUN, Case, N, Series, rising, steady
 
 
 def pipeline_cases() -> Iterator[Case]:
@@ -41,10 +41,14 @@ def pipeline_cases() -> Iterator[Case]:
         queue.bare("otelcol_exporter_queue_capacity", steady(100), **of)
         yield Case("CollectorQueueFull", fires, 6, queue, of, value="90%")
     kept = {key: of[key] for key in ("instance", "exporter")}
+    first = f"_x{10 * PER_MINUTE} {steady(3, 60)}"  # it begins with the first that it counts
     for kind in ("log_records", "metric_points", "spans"):
-        for fires, values in ((True, once), (False, steady(3))):
-            dropping = Series().bare(f"otelcol_exporter_send_failed_{kind}_total", values, **of)
-            yield Case("CollectorDrops", fires, 12, dropping, kept, value="3")
+        for fires, values in ((True, once), (True, first), (False, steady(3))):
+            for end in ("", "_total"):
+                dropping = Series().bare(f"otelcol_exporter_send_failed_{kind}{end}", values, **of)
+                yield Case("CollectorDrops", fires, 12, dropping, kept, value="3")
+                if fires:
+                    yield Case("CollectorDrops", False, 25, dropping)
     for fires, days in ((True, 31), (False, 29)):
         model = {"model_id": f"digits{N}"}
         age = Series().bare("training_model_age_seconds", steady(days * 86400), **model)
