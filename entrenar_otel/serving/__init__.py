@@ -1,0 +1,1 @@
+"""Serving: what watches a model once it is in use."""
