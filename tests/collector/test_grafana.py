@@ -153,7 +153,7 @@ def queries() -> Iterator[tuple[str, str, str, str]]:
             for target in panel.get("targets", ()):
                 yield path.stem, panel["title"], target["refId"], target["expr"]
         for annotation in dashboard["annotations"]["list"]:
-            yield path.stem, f"annotation {annotation['name']}", "A", annotation["expr"]
+            yield path.stem, f"annotation {annotation['name']}", "A", annotation["target"]["expr"]
 
 
 def filled(expression: str) -> str:

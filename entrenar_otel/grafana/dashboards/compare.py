@@ -51,7 +51,7 @@ def _learning(settings: Config) -> list[Row]:
                 (chart("Loss", "short", "Which run falls faster and further. By the clock: a resumed run has a gap.",
                        *learning("loss", _NAMES), limits=limits_of(settings, "loss")), 12),
                 (runs_by_step("Loss by step", "Whether a run learns more from a step. Points are aggregates, five seconds "
-                              "apart; every step: `entrenar-otel plot RUN`.", step, loss), 12),
+                              "apart; every step: `entrenar-otel plot RUN -o run.png`.", step, loss), 12),
             ],
             height=10,
             title="How they learn",

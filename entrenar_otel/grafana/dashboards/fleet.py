@@ -9,6 +9,7 @@ from entrenar_processors.config.models import Config
 from entrenar_otel.grafana.dashboards.measured import STEP, mean_of, now, of_split
 from entrenar_otel.grafana.dashboards.page import Row, page
 from entrenar_otel.grafana.dashboards.panels import Limits, Query, chart, number, rows, states, timeline
+from entrenar_otel.grafana.links import what_to_do
 from entrenar_otel.grafana.promql import collector_counter
 from entrenar_otel.grafana.rules.quiet import CRASHED, STALLED_SECONDS
 from entrenar_otel.semconv import RUN_STATES
@@ -45,7 +46,8 @@ def _head() -> Row:
             (number("Running", "none", "Runs that go on.", Query(_state("running")), empty="0"), 4),
             (number("Paused", "none", "Paused by an alert: `entrenar-otel resume RUN` or `stop RUN`.",
                     Query(_state("paused")), limits=Limits(high=1), empty="0"), 4),
-            (number("Stalled", "none", "They run and made no step for five minutes: they hang, or log rarely: docs/grafana.md#trainingstalled.",
+            (number("Stalled", "none", "They run and made no step for five minutes: they hang, or log "
+                    f"rarely: {what_to_do('TrainingStalled')}.",
                     Query(stalled), limits=Limits(high=1), empty="0"), 4),
             (number("Crashed today", "none", "By the sink, not resumed since: `entrenar-otel show RUN`.",
                     Query(f"count(count by (run_id) ({CRASHED}))"), limits=Limits(high=1), empty="0"), 4),
@@ -80,8 +82,8 @@ def _runs() -> Row:
         ),
     }
     table = rows(
-        "Runs", "A run that is not here sends no metrics. Crashed, or long since the last step: docs/grafana.md says "
-        "what to do.", columns, names={"run_id": "Run", "model_id": "Model"}, sort="State",
+        "Runs", "A run that is not here sends no metrics. Crashed: "
+        f"{what_to_do('TrainingCrashed')}; long since the last step: {what_to_do('TrainingStalled')}.", columns, names={"run_id": "Run", "model_id": "Model"}, sort="State", descending=False,
         empty="no run sends metrics: set OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_METRICS_EXPORTER=prometheus",
     )  # fmt: skip
     return Row([(table, 24)], height=10, title="Runs")
@@ -92,6 +94,7 @@ def _ranks() -> Row:
     table = rows(
         "Slowest ranks", "Mean step of the last minutes. One rank far above its run's others: look at its machine.",
         {"Step time": (slowest, "s", ())}, names={"run_id": "Run", "rank": "Rank"}, sort="Step time",
+        descending=True,
         empty="no run times its steps (monitor.steps)",
     )  # fmt: skip
     state = Query(f"max by (run_id) ({now('training.run.state')})", "{{run_id}}")
@@ -118,7 +121,7 @@ def _pipeline() -> list[Row]:
         Row(
             [
                 (chart("Sink: behind the runs", "s", "How long the oldest request has waited for the lake. It should "
-                       "stay below ten seconds; docs/grafana.md#sinkbehind.",
+                       f"stay below ten seconds: {what_to_do('SinkBehind')}.",
                        Query("max by (instance) (entrenar_sink_lag_seconds)", "{{instance}}"),
                        limits=Limits(high=60), low=0, empty=_NONE), 8),
                 (chart("Sink: waiting", "bytes", "What has arrived and is not in the lake yet, on the sink's disk. A "

@@ -27,11 +27,15 @@ from entrenar_otel.grafana.dashboards.panels import (
     timeline,
     yes_or_no,
 )
+from entrenar_otel.grafana.links import what_to_do
 from entrenar_otel.grafana.promql import series
 from entrenar_otel.grafana.rules.quiet import STALLED_SECONDS
 
 _RANK = "rank {{rank}}"
-_FULL_RATE = "Points are aggregates, five seconds apart. Every step, at full rate: `entrenar-otel plot $run -o run.png`."
+_FULL_RATE = (
+    "Points are aggregates, five seconds apart; a run that logs no step has none. "
+    "Every step, at full rate: `entrenar-otel plot $run -o run.png`."
+)
 
 
 def run_dashboard(settings: Config) -> Any:
@@ -56,8 +60,8 @@ def _head() -> Row:
                     "furthest state of any.", Query(f"max({now('training.run.state')})"), mappings=states()), 4),
             (number("Step", "locale", "Where the run is. It should rise; see the next panel when it does not.",
                     Query(f"max({now('training.progress.step')})")), 4),
-            (number("Since the last step", "s", "Minutes: the run hangs (docs/grafana.md#trainingstalled), or its "
-                    "loop logs rarely.", Query(since), limits=Limits(high=STALLED_SECONDS)), 4),
+            (number("Since the last step", "s", "Minutes: the run hangs, or its loop logs rarely: "
+                    f"{what_to_do('TrainingStalled')}.", Query(since), limits=Limits(high=STALLED_SECONDS)), 4),
             (number("Epoch", "locale", "The epoch of the latest sample.",
                     Query(f"max({now('training.progress.epoch')})")), 4),
             (number("Running for", "s", "Since this attempt began; an earlier one of the same run is not counted.",
@@ -138,7 +142,7 @@ def _judged(settings: Config) -> list[Row]:
         Row(
             [
                 (timeline("Alerts", "Red while one is active. `entrenar-otel alerts $run` says what was abnormal and "
-                          "where, docs/grafana.md what to do.",
+                          f"where; {what_to_do('What-each-alert-means')}.",
                           Query(f"{active} and on (rank, name, level) max by (rank, name, level) "
                                 f"(max_over_time({series('training.alert.active', *CHOSEN)}[$__range])) == 1",
                                 "{{name}} rank {{rank}}"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from grafana_foundation_sdk.builders import dashboard, prometheus
 from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import table
 
 from entrenar_otel.grafana.dashboards.panels import DATASOURCE
 from entrenar_otel.grafana.promql import PROCESS, SHOWN, highest, latest, name_of, series
@@ -52,7 +53,7 @@ def page(uid: str, title: str, description: str, rows: Sequence[Row], *, one_run
             x += width
         assert x == WIDTH, f"{title}: the panels of a row are {x} columns wide"
         y += row.height
-    return made.build()
+    return _as_grafana_has_it(made.build())
 
 
 def _variables(*, one_run: bool, ranks: bool) -> list[Any]:
@@ -92,5 +93,15 @@ def _annotations() -> list[Any]:
 
 def _annotation(name: str, expr: str, title: str, text: str, colour: str) -> Any:
     made = dashboard.AnnotationQuery().name(name).datasource(DATASOURCE).enable(True).icon_color(colour)
-    made.expr(expr).title_format(title).text_format(text).step("5s")
-    return made.target(prometheus.Dataquery().expr(expr).ref_id("Anno").range())
+    made.title_format(title).text_format(text)
+    return made.target(prometheus.Dataquery().expr(expr).ref_id("Anno").range().interval("5s"))
+
+
+def _as_grafana_has_it(made: models.Dashboard) -> models.Dashboard:
+    """Without what the SDK writes by itself and Grafana has not, or has no more."""
+    for variable in made.templating.list_val or ():
+        variable.auto = variable.auto_min = variable.auto_count = None  # of intervals only
+    for panel in made.panels or ():
+        if isinstance(options := getattr(panel, "options", None), table.Options):
+            options.footer = None  # a field's, since Grafana 12
+    return made

@@ -24,6 +24,7 @@ from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models import prometheus as prometheus_models
 from grafana_foundation_sdk.models import xychart as xychart_models
 
+from entrenar_otel.grafana.links import PICTURE
 from entrenar_otel.semconv import RUN_STATES
 
 #: What a panel says that has no data.
@@ -65,6 +66,8 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+EVERY_STEP = dashboard.DashboardLink("Every step: entrenar-otel plot").type(models.DashboardLinkType.LINK)
+EVERY_STEP.url(PICTURE).target_blank(True)
 
 
 def chart(
@@ -120,47 +123,57 @@ def buckets(title: str, unit: str, description: str, query: Query) -> heatmap.Pa
 
 
 def by_step(title: str, description: str, step: Query, *queries: Query) -> trend.Panel:
-    """Curves over the step of one run: joined by time, and then without it."""
+    """Curves over the step of one run: joined by time, and of each step the latest.
+
+    The step must rise from point to point, or Grafana draws nothing: it stays while a run pauses or has ended.
+    """
     panel = trend.Panel().x_field(step.legend).legend(_legend()).tooltip(_tooltip()).line_width(1)
     panel.fill_opacity(0).show_points(common_models.VisibilityMode.AUTO)
     _dressed(panel, title, "short", description, (step, *queries), NO_LIMITS, NOT_REPORTED)
+    known = {"fieldName": step.legend, "config": {"id": "isNotNull", "options": {}}}
+    latest = {query.legend: {"operation": "aggregate", "aggregations": ["lastNotNull"]} for query in queries}
+    grouped = {step.legend: {"operation": "groupby", "aggregations": []}}
+    renamed = {f"{query.legend} (lastNotNull)": query.legend for query in queries}
     return panel.transformations(
         [
             transformation("joinByField", byField="Time", mode="outer"),
-            transformation("organize", excludeByName={"Time": True}, indexByName={}, renameByName={}),
+            transformation("filterByValue", filters=[known], type="include", match="all"),
+            transformation("groupBy", fields=grouped | latest),
+            transformation("sortBy", sort=[{"field": step.legend}]),
+            transformation("organize", excludeByName={}, indexByName={}, renameByName=renamed),
         ]
-    )
+    ).links([EVERY_STEP])
 
 
 def runs_by_step(title: str, description: str, step: Query, value: Query) -> xychart.Panel:
     """Points over the step, a series for each run."""
-
-    def called(name: str) -> Any:
-        made = xychart.MatcherConfig().id("byName")
-        return made.options(name)
-
-    series = xychart.XYSeriesConfig()
-    series.x(xychart.XychartXYSeriesConfigX().matcher(called("step")))
-    series.y(xychart.XychartXYSeriesConfigY().matcher(called("loss")))
-    panel = xychart.Panel().mapping(xychart_models.SeriesMapping.AUTO).series([series])
+    at_step = xychart.XychartXYSeriesConfigX().matcher(xychart.MatcherConfig().id("byName").options("step"))
+    panel = xychart.Panel().mapping(xychart_models.SeriesMapping.AUTO)
+    panel.series([xychart.XYSeriesConfig().x(at_step)])  # and every other number over it
     panel.legend(_legend()).tooltip(_tooltip())
     _dressed(panel, title, "short", description, (step, value), NO_LIMITS, NOT_REPORTED)
-    renamed = {"Value #A": "step", "Value #B": "loss"}
+    renamed = {"Value #A": "step", "Value #B": "value"}
+    matrix = {"columnField": "run_id", "rowField": "step", "valueField": "value", "emptyValue": "null"}
     return panel.transformations(
         [
             transformation("merge"),
             transformation("organize", excludeByName={"Time": True}, indexByName={}, renameByName=renamed),
-            transformation("partitionByValues", fields=["run_id"], keepFields=False),
+            transformation("groupingToMatrix", **matrix),
+            transformation(
+                "organize", excludeByName={}, indexByName={}, renameByName={"step\\run_id": "step"}
+            ),
+            transformation("sortBy", sort=[{"field": "step"}]),
         ]
-    )
+    ).links([EVERY_STEP])
 
 
 def rows(
     title: str, description: str, columns: Mapping[str, tuple[Query, str, Sequence[Any]]], *,
-    names: Mapping[str, str], sort: str, empty: str,
+    names: Mapping[str, str], sort: str, descending: bool, empty: str,
 ) -> table.Panel:  # fmt: skip
     """A table: a row for each set of labels (`names`: label → heading), a column for each query."""
-    panel = table.Panel().sort_by([common.TableSortByFieldState().display_name(sort).desc(False)])
+    panel = table.Panel().sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
+    panel.cell_options(common_models.TableAutoCellOptions())
     queries = [query for query, _, _ in columns.values()]
     letters = [chr(ord("A") + number) for number in range(len(queries))]
     _dressed(panel, title, "none", description, queries, NO_LIMITS, empty)

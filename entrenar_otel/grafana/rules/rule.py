@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Where it is said what an alert means and what to do about it; `#` and the alert's name follow.
-RUNBOOK = "https://github.com/entrenar-otel/entrenar-otel/blob/main/docs/grafana.md"
+from entrenar_otel.grafana.links import RUNBOOK
 
 
 @dataclass(frozen=True)
