@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from entrenar_processors.config.models import Config, load_config, parse_text
 
+import entrenar_otel.cli.main  # noqa: F401  (it puts the commands together)
+from entrenar_otel.cli.app import app
 from entrenar_otel.grafana.dashboards.document import documents
+from entrenar_otel.grafana.links import PICTURE
 
 ROOT = Path(__file__).parents[3]
+DOCS = "https://github.com/entrenar-otel/entrenar-otel/blob/main/docs"
 NAMES = ("run.json", "fleet.json", "compare.json")
 
 
@@ -35,6 +44,23 @@ def test_the_committed_files_are_what_is_made() -> None:
 def test_they_are_the_same_every_time() -> None:
     assert documents(Config()) == documents(Config())
     assert all("vector(" not in text for text in documents(Config()).values())
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_they_are_the_same_in_every_process(seed: str, tmp_path: Path) -> None:
+    """However Python orders its sets: dashboards and rules, to the byte."""
+    program = Path(sys.executable).with_name("entrenar-otel")
+    rules = ROOT / "collector-config/rules/training.yml"
+    for more in (("dashboards", "build", "-o", ROOT / "dashboards"), ("rules", "build", "-o", rules)):
+        done = subprocess.run(
+            [program, *more, "--check", "--config", ROOT / "renacer.toml"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,3 +130,54 @@ threshold = 0.01
     assert steps("Drift, p-value") == [(None, "red"), (0.01, "green")]
     assert drawn["Loss"]["custom"]["thresholdsStyle"] == {"mode": "dashed"}
     assert "thresholdsStyle" not in drawn["Learning rate"]["custom"]
+
+
+def test_the_slowest_rank_comes_first(made: dict[str, Any]) -> None:
+    """And of runs those that go on: their states are numbers."""
+    order = {
+        one["title"]: one["options"]["sortBy"] for one in panels(made["fleet.json"]) if one["type"] == "table"
+    }
+    assert order == {
+        "Runs": [{"displayName": "State", "desc": False}],
+        "Slowest ranks": [{"displayName": "Step time", "desc": True}],
+    }
+
+
+def commands(text: str) -> set[str]:
+    """The commands that a description tells a person to try."""
+    return set(re.findall(r"`entrenar-otel ([^`]+)`", text))
+
+
+def test_what_a_panel_tells_to_do_can_be_done(made: dict[str, Any]) -> None:
+    """Commands are those that there are, with these options; links lead to a heading of docs/."""
+    texts = [str(one["description"]) for name in NAMES for one in panels(made[name])]
+    links = [one["url"] for name in NAMES for panel in panels(made[name]) for one in panel.get("links", ())]
+    told = set().union(*map(commands, texts))
+    assert {"plot $run -o run.png", "plot RUN -o run.png", "alerts $run"} <= told
+    for command in told:
+        name, run, *options = command.split()
+        assert run in ("$run", "RUN"), command
+        given = app_commands()[name]
+        assert options == [] or options[0] in given, command
+    links += [link for text in texts for link in re.findall(r"\]\((\S+?)\)", text)]
+    assert len({*links}) >= 5
+    for link in links:
+        page, _, heading = link.removeprefix(f"{DOCS}/").partition("#")
+        assert heading in headings(ROOT / "docs" / page), link
+    by_step = [one for name in NAMES for one in panels(made[name]) if one["title"] == "Loss by step"]
+    assert [one["links"][0]["url"] for one in by_step] == [PICTURE] * 2
+
+
+def app_commands() -> dict[str, set[str]]:
+    """The options of each command."""
+    group: Any = typer.main.get_command(app)
+    return {
+        name: {option for one in command.params for option in one.opts}
+        for name, command in group.commands.items()
+    }
+
+
+def headings(page: Path) -> set[str]:
+    """As a link names them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {heading.strip("`").lower().replace(" ", "-") for heading in found}
