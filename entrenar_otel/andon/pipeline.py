@@ -21,6 +21,7 @@ from entrenar_processors.policy import summary_of
 from entrenar_processors.stats.two_sample import DriftDetector
 
 from entrenar_otel import errors
+from entrenar_otel.andon import pictures
 from entrenar_otel.andon.andon import Andon
 from entrenar_otel.andon.control_alerts import ControlAlerts
 from entrenar_otel.andon.incidents import Incidents
@@ -119,6 +120,8 @@ class AlertPipeline:
         """Start the threads of handlers and incidents: at the exit of the process none can be started."""
         self.deliveries.start()
         self.incidents.worker.start()
+        if self.incidents.pictures.is_wanted:
+            self.incidents.pictures.worker.start()
 
     def claimed(self, record: RunRecord) -> None:
         """The lake has said which attempt this is."""
@@ -190,6 +193,10 @@ class AlertPipeline:
     def wait(self, timeout_seconds: float) -> None:
         """Let incidents and handlers finish; bounded."""
         self._reporter.close(timeout_seconds)
+
+    def wait_for_pictures(self, timeout_seconds: float) -> None:
+        """Let the pictures of incidents be drawn: the last thing that anybody waits for."""
+        self.incidents.pictures.close(min(pictures.END_SECONDS, timeout_seconds))
 
     # -- the loop's thread ----------------------------------------------------------------------
 

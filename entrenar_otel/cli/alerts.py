@@ -10,6 +10,7 @@ from rich.text import Text
 from entrenar_otel.cli.events import SEVERITIES
 from entrenar_otel.cli.grid import Column, print_grid
 from entrenar_otel.cli.output import Console
+from entrenar_otel.lake.incident import PICTURE
 from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line
 from entrenar_otel.views.numbers import number
@@ -23,8 +24,23 @@ _STATES = {"firing": "bold red", "resolved": "green"}
 
 
 def alerts_of(lake: Lake, run_id: str, limit: int) -> list[dict[str, Any]]:
-    """The newest alerts of a run, the newest last."""
-    return list(plain_rows(lake.query(_ALERTS, [limit], run_id=run_id)))[::-1]
+    """The newest alerts of a run, the newest last, each with the picture of its incident or None."""
+    rows = list(plain_rows(lake.query(_ALERTS, [limit], run_id=run_id)))[::-1]
+    for row in rows:
+        row["picture"] = _picture_of(lake, row["incident"])
+    return rows
+
+
+def _picture_of(lake: Lake, incident: str | None) -> str | None:
+    """Where the picture of an incident is, if it has one: its folder is a name that a run has recorded."""
+    root = lake.url.rstrip("/") + "/"
+    if not incident or not incident.startswith(root + "incidents/") or "/../" in incident:
+        return None
+    try:
+        is_there = lake.storage.size_bytes(f"{incident.removeprefix(root)}/{PICTURE}") > 0
+    except OSError:
+        return None
+    return f"{incident}/{PICTURE}" if is_there else None
 
 
 def _print_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
@@ -69,6 +85,8 @@ def show_alerts(alerts: list[dict[str, Any]], console: Console) -> None:
     for alert in alerts:
         if alert["incident"]:
             console.print(f"incident: {alert['incident']}", highlight=False, soft_wrap=True, markup=False)
+        if alert["picture"]:
+            console.print(f" picture: {alert['picture']}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _what(alert: dict[str, Any], *, ranks: bool) -> Text:

@@ -29,6 +29,8 @@ from entrenar_otel.recording.plain_file import read_plain, write_whole
 
 #: The documents of an incident: what was found, the settings in force, where and with what the run was.
 DOCUMENTS = ("alert", "config", "environment")
+#: The samples from around it; and what they look like, where matplotlib is installed.
+WINDOW, PICTURE = "window.parquet", "window.png"
 FORMAT = 1
 _MAX_BYTES = 16 << 20
 _NAME = re.compile(r"[A-Za-z0-9_.~%-]+")
@@ -86,7 +88,7 @@ class Facts:
             self.run_id,
             Limits.of(None, None, None),
         )
-        storage.write(f"{self.folder}/window.parquet", table.schema, table.to_batches())
+        storage.write(f"{self.folder}/{WINDOW}", table.schema, table.to_batches())
 
 
 def bring_in(

@@ -322,6 +322,9 @@ class OpenRun:
         if self.logs is not None:
             with guard("otlp logs"):
                 self._close_logs(self.logs, logs.left())
+        if self.pipeline is not None:
+            with guard("pictures"):
+                self.pipeline.wait_for_pictures(self._deadline.left())
         if lost := self.losses.text():
             logger.warning(
                 "run %s ended; dropped, refused or cut on the way: %s (docs/losses.md)",

@@ -7,12 +7,13 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from entrenar_otel.errors import ConfigError
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.lake import DEFAULT_LAKE
 from entrenar_otel.records import MetricRecord
 from entrenar_otel.views.frame import Choice, frame
 from entrenar_otel.views.look import Look
-from entrenar_otel.views.model import Axis, Panel, RunView
+from entrenar_otel.views.model import Axis, Panel, RunView, placed
 from entrenar_otel.views.watched import WatchedRun
 
 _WIDTH = 100
@@ -36,7 +37,7 @@ class Dashboard:
     """Panels of one run: the latest of the lake, or `run_id`; without panels, of all that was measured.
 
     `lake` is by default `ENTRENAR_LAKE`, else `./entrenar-lake`; `axis` is step, epoch or time. What it shows
-    is read when it is first asked for, and by `update()`.
+    is read when it is first asked for, and by `update()`. Raises ConfigError.
 
     >>> from entrenar_otel import Monitor
     >>> with Monitor("toy", lake=tmp_path / "lake", quiet=True) as monitor:
@@ -55,8 +56,8 @@ class Dashboard:
         lake: Lake | str | os.PathLike[str] | None = None,
         axis: Axis | str = Axis.STEP,
     ) -> None:
-        self.panels = None if panels is None else list(panels)
-        self.axis = Axis(axis)
+        self.panels = None if panels is None else _checked(panels)
+        self.axis = _axis(axis)
         self._run_id = run_id
         self._lake = lake
         self._watched: WatchedRun | None = None
@@ -89,29 +90,66 @@ class Dashboard:
         return self._view
 
     def render(self, width: int = _WIDTH, *, ascii_only: bool = False) -> str:
-        """The panels as text, at most `width` signs wide."""
+        """The panels as text, at most `width` signs wide.
+
+        Raises ConfigError on a series that the run does not have.
+        """
         panels = None if self.panels is None else self._by_place()
         lines = frame(
-            self.view, width, choice=Choice(self.axis), look=Look(ascii_only=ascii_only), panels=panels
+            self._known_view(),
+            width,
+            choice=Choice(self.axis),
+            look=Look(ascii_only=ascii_only),
+            panels=panels,
         )
         return "\n".join(line.plain.rstrip() for line in lines)
 
     def save_png(self, path: str | os.PathLike[str]) -> None:
-        """The panels as a picture (also .svg, .pdf). Raises MissingExtra without matplotlib, OSError."""
+        """The panels as a picture (also .svg, .pdf).
+
+        Raises MissingExtra without matplotlib, ConfigError, OSError.
+        """
         from entrenar_otel.views.png import save
 
-        save(self.view, path, panels=self.panels, axis=self.axis)
+        save(self._known_view(), path, panels=self.panels, axis=self.axis)
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         from entrenar_otel.views.svg import curves_svg
 
-        return curves_svg(self.view, self.panels, self.axis)
+        return curves_svg(self._known_view(), self.panels, self.axis)
+
+    def _known_view(self) -> RunView:
+        """The view, of which the panels ask for nothing that will never be there."""
+        view = self.view
+        for panel in () if view.is_going else self.panels or ():
+            if unknown := panel.unknown_series(view):
+                known = ", ".join(repr(line.label) for line in panel.all_series().lines(view)) or "none"
+                raise ConfigError(
+                    f"panel {panel.heading!r}: expected series of {panel.metric!r} that run "
+                    f"{view.run_id} has ({known}), got {', '.join(map(repr, unknown))}"
+                )
+        return view
 
     def _by_place(self) -> list[Panel]:
-        from entrenar_otel.views.png import placed
-
         return [panel for _, _, panel in sorted(placed(self.panels or ()), key=lambda place: place[:2])]
+
+
+def _checked(panels: Sequence[Panel]) -> list[Panel]:
+    """The panels, each of which has a place of its own."""
+    chosen = list(panels)
+    for panel in chosen:
+        if not isinstance(panel, Panel):
+            raise ConfigError(f"expected panels=[Panel(…), …], got {panel!r} among them")
+    placed(chosen)
+    return chosen
+
+
+def _axis(axis: Axis | str) -> Axis:
+    try:
+        return Axis(axis)
+    except ValueError:
+        raise ConfigError(f"expected axis {', '.join(map(repr, map(str, Axis)))}, got {axis!r}") from None
 
 
 def _place(lake: Any) -> str:

@@ -20,6 +20,17 @@ LEVELS = {"INFO": "cyan", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold
 #: The same, in a picture.
 LEVEL_COLOURS = {"INFO": "#56b4e9", "WARNING": "#b07a00", "ERROR": "#c62828", "CRITICAL": "#c62828"}
 LIMIT = "#b03060"
+NONFINITE = "#c62828"
+#: Of pictures, which are white whatever they are put on: the state of a run, texts, lines, the ground.
+STATE_COLOURS = {
+    "running": "#1a7f8e",
+    "paused": "#8e24aa",
+    "completed": "#2e7d32",
+    "stopped": "#8a6d00",
+    "crashed": "#c62828",
+    "unknown": "#8a6d00",
+}
+INK, DIM, RULE, GRID, PAPER = "#222222", "#666666", "#999999", "#e6e6e6", "#ffffff"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from entrenar_processors.budgets.verdicts import Result
 from entrenar_processors.metric_names import TRAIN, VALIDATION, known_as, split_of
 from entrenar_processors.samples import Column, Floats, Series
 
+from entrenar_otel.errors import ConfigError
 from entrenar_otel.semconv import Metric, instrument_of
 from entrenar_otel.views.curve import extremes
 
@@ -20,6 +22,10 @@ from entrenar_otel.views.curve import extremes
 FIRST = (Metric.LOSS, Metric.ACCURACY, Metric.LEARNING_RATE, Metric.GRADIENT_NORM, Metric.STEP_DURATION)
 #: These come last: they say little as curves.
 _LAST = (Metric.DATA_WAIT, Metric.SAMPLES, Metric.TOKENS)
+
+
+#: Rows, and columns, of panels.
+MAX_CELLS = 50
 
 
 class Axis(StrEnum):
@@ -44,6 +50,11 @@ class Statistics:
     p50: float
     p90: float
     p99: float
+
+    @classmethod
+    def of(cls, summary: Any) -> Statistics:
+        """Of a `Summary`, or whatever has numbers of these names."""
+        return cls(**{field.name: getattr(summary, field.name) for field in fields(cls)})
 
 
 class Threshold(NamedTuple):
@@ -163,6 +174,8 @@ class Panel:
         title: by default the metric.
         row, column: its place among the panels, from 0; by default the next one free.
 
+    Raises ConfigError.
+
     >>> Panel("loss", series=["train", "validation"], title="Training loss").heading
     'Training loss'
     """
@@ -172,6 +185,16 @@ class Panel:
     title: str | None = None
     row: int | None = None
     column: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.metric, str) or not self.metric:
+            raise ConfigError(f"expected the name of a metric, got {self.metric!r}")
+        if isinstance(self.series, str):
+            raise ConfigError(f"expected series=[{self.series!r}], a list, got {self.series!r}")
+        for name in ("row", "column"):
+            number = getattr(self, name)
+            if number is not None and not (isinstance(number, int) and 0 <= number < MAX_CELLS):
+                raise ConfigError(f"expected {name} from 0 to {MAX_CELLS - 1}, got {number!r}")
 
     @property
     def heading(self) -> str:
@@ -193,6 +216,16 @@ class Panel:
         places = Places(view, x)
         ordered = sorted(chosen, key=lambda s: (_ORDER.get(split_of(s), 1), s))
         return [Line(labels[s], s, places.of(s), view.curves[s].values) for s in ordered]
+
+    def all_series(self) -> Panel:
+        """The same of all its series."""
+        return replace(self, series=None)
+
+    def unknown_series(self, view: RunView) -> list[str]:
+        """What it asks for that a measured metric does not have; a split may have been left out."""
+        lines = self.all_series().lines(view)
+        known = {TRAIN, VALIDATION, *(name for line in lines for name in (line.label, line.series.metric))}
+        return [name for name in self.series or () if lines and name not in known]
 
     def thresholds(self, view: RunView) -> list[tuple[str, float]]:
         """The limits that are drawn: a name and a value."""
@@ -241,6 +274,31 @@ def panels_of(view: RunView) -> list[Panel]:
     first = {str(metric): place for place, metric in enumerate(FIRST)}
     ordered = sorted(names, key=lambda name: (first.get(name, len(first)), name in last, name))
     return [Panel(name) for name in ordered]
+
+
+def placed(panels: Sequence[Panel]) -> list[tuple[int, int, Panel]]:
+    """Row and column of each panel: as it says, else the next free place, two in a row.
+
+    Raises ConfigError where two panels have the same place.
+
+    >>> [(row, column) for row, column, _ in placed([Panel("a"), Panel("b", row=0, column=1), Panel("c")])]
+    [(0, 0), (0, 1), (1, 0)]
+    """
+    taken: dict[tuple[int, int], Panel] = {}
+    for panel in panels:
+        if (panel.row, panel.column) != (None, None):
+            place = (panel.row or 0, panel.column or 0)
+            if place in taken:
+                raise ConfigError(
+                    f"panels {taken[place].heading!r} and {panel.heading!r} both have row {place[0]}, column "
+                    f"{place[1]}: give one of them another place"
+                )
+            taken[place] = panel
+    columns = max([2 if len(panels) > 1 else 1, *(column + 1 for _, column in taken)])
+    cells = ((at // columns, at % columns) for at in itertools.count())
+    free = (cell for cell in cells if cell not in taken)
+    chosen = {id(panel): place for place, panel in taken.items()}
+    return [(*(chosen.get(id(panel)) or next(free)), panel) for panel in panels]
 
 
 class Places:

@@ -167,7 +167,7 @@ def test_json(story: None, command: Any) -> None:
     rows = json.loads(done.stdout, parse_constant=refuse)
     assert rows[0]["name"] == "run_started"
     assert rows[-1]["name"] == "run_ended"
-    assert list(rows[0]) == COLUMNS
+    assert list(rows[0]) == [*COLUMNS, "picture"]
     assert len(json.loads(command("alerts", "--json", "-n", "2").stdout)) == 2
 
 

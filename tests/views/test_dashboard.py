@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from entrenar_processors.samples import Series
-from PIL import Image
 
 from entrenar_otel import Monitor
 from entrenar_otel.errors import ConfigError, RunError
 from entrenar_otel.views import Dashboard, Panel, RunView, Visualizer
-from entrenar_otel.views.png import save
 from entrenar_otel.views.svg import curves_svg
 
 from .conftest import column, view_of
@@ -80,43 +79,49 @@ def test_a_visualizer_is_kept_up_to_date_by_the_run() -> None:
     assert "loss" in dashboard.render()
 
 
-def _colours(image: Image.Image, box: tuple[float, float, float, float]) -> set[tuple[int, ...]]:
-    """The colours of a part of a picture, given by shares of it."""
-    wide, high = image.size
-    left, top, right, bottom = box
-    part = image.convert("RGB").crop(
-        (int(left * wide), int(top * high), int(right * wide), int(bottom * high))
-    )
-    return {colour for _, colour in part.getcolors(1 << 20) or () if isinstance(colour, tuple)}
+def test_bad_panels_are_refused() -> None:
+    """Expected, got, what to do."""
+    for panels, message in (
+        (
+            [Panel("loss", row=0, column=1), Panel("lr", column=1)],
+            "'loss' and 'lr' both have row 0, col",
+        ),
+        (["loss"], r"expected panels=\[Panel\(…\), …\], got 'loss' among them"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Dashboard(panels=panels)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="expected row from 0 to 49, got -1"):
+        Panel("loss", row=-1)
+    with pytest.raises(ConfigError, match=r"expected series=\['train'\], a list, got 'train'"):
+        Panel("loss", series="train")
+    with pytest.raises(ConfigError, match="expected the name of a metric, got ''"):
+        Panel("")
+    with pytest.raises(ConfigError, match="expected axis 'step', 'epoch', 'time', got 'steps'"):
+        Dashboard(axis="steps")
 
 
-def test_a_picture_has_both_curves_the_finding_the_nan_and_the_limit(digits: RunView, tmp_path: Path) -> None:
-    """By their colours, in the panel where they belong: fonts and lines differ between versions."""
-    save(digits, tmp_path / "run.png")
-    with Image.open(tmp_path / "run.png") as image:
-        assert image.size == pytest.approx((1232, 720), rel=0.1)
-        loss, accuracy = _colours(image, (0, 0.15, 0.5, 0.5)), _colours(image, (0.5, 0.15, 1, 0.5))
-    train, validation, limit, nan, finding = (
-        (0x2A, 0x8F, 0xD8), (0xD5, 0x5E, 0x00), (0xB0, 0x30, 0x60), (0xC6, 0x28, 0x28), (0xB0, 0x7A, 0x00),
-    )  # fmt: skip
-    assert {train, validation, nan, finding} <= loss
-    assert {train, validation, limit} <= accuracy
-    assert limit not in loss
+def test_a_series_that_will_never_come_is_refused(digits: RunView, tmp_path: Path) -> None:
+    """While the run goes on it may still come; a split may be missing."""
+    dashboard = Dashboard(panels=[Panel("loss", series=["train", "validaton"])])
+    dashboard.update(digits)
+    assert "loss" in dashboard.render()
+    dashboard.update(replace(digits, state="completed"))
+    message = r"that run digits-7 has \('train', 'validation'\), got 'validaton'"
+    for show in (dashboard.render, lambda: dashboard.save_png(tmp_path / "run.png")):
+        with pytest.raises(ConfigError, match=message):
+            show()
+    dashboard = Dashboard(panels=[Panel("lr", series=["train", "validation"])])
+    dashboard.update(replace(digits, state="completed"))
+    assert "lr" in dashboard.render()
 
 
-@pytest.mark.parametrize("form", ["svg", "pdf"])
-def test_other_formats_and_odd_names(form: str, tmp_path: Path) -> None:
-    """A dollar is a dollar, a sign that no font has is a box; what is no picture is refused."""
-    odd = view_of({Series("$x_{$ \u4e2d\U0001f600"): column([1.0, float("nan"), 1e308])}, run_id="$a$")
-    save(odd, tmp_path / f"run.{form}")
-    assert (tmp_path / f"run.{form}").stat().st_size > 1000
-    with pytest.raises(ConfigError, match=r"ends with \.png, \.svg or \.pdf, got"):
-        save(odd, tmp_path / "run.txt")
-
-
-def test_nothing_measured_is_a_picture_too(tmp_path: Path) -> None:
-    save(view_of({}), tmp_path / "empty.png")
-    assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
+def test_a_picture_that_cannot_be_written_names_its_place(digits: RunView, tmp_path: Path) -> None:
+    dashboard = Dashboard()
+    dashboard.update(digits)
+    with pytest.raises(FileNotFoundError, match="absent"):
+        dashboard.save_png(tmp_path / "absent" / "run.png")
+    with pytest.raises(ConfigError, match=r"ends with \.png"):
+        dashboard.save_png(tmp_path / "run.jpg")
 
 
 def test_a_notebook_shows_the_curves(digits: RunView) -> None:
