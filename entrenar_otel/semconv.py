@@ -99,6 +99,9 @@ DEFAULT_BOUNDS = (0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 
 BUDGET_FACTS, BUDGET_CHECK = "training.budget.facts", "training.budget.check"
 PEAK_RSS, PEAK_ALLOCATED = "peak_rss_bytes", "peak_allocated_bytes"
 
+#: Outcomes of an A/B test: `ab.<metric>`, and in the same record `ab.<metric>.unit`, who had it.
+AB_PREFIX, AB_UNIT = "ab.", ".unit"
+
 _MAX_INSTRUMENT = 200
 
 
@@ -129,6 +132,15 @@ def metric_of(instrument: str) -> str:
     ('gradient_norm', 'temperature', 'my.gauge')
     """
     return _METRIC_OF.get(instrument) or instrument.removeprefix(PREFIX)
+
+
+def is_exported(metric: str) -> bool:
+    """Whether a metric is for exporters: pseudonyms of users are no measurement, and stay in the lake.
+
+    >>> is_exported("ab.accuracy"), is_exported("ab.accuracy.unit")
+    (True, False)
+    """
+    return not (metric.startswith(AB_PREFIX) and metric.endswith(AB_UNIT))
 
 
 def instrument_of(metric: str) -> Instrument:

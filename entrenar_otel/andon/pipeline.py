@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors import Coordinates, Finding, Processor, Samples, Series, Severity, Summaries
-from entrenar_processors.alert import Action, Alert
+from entrenar_processors.alert import Action, Alert, Rule
 from entrenar_processors.config.build import policy_of, processors_of
 from entrenar_processors.config.models import AndonSettings, Config
 from entrenar_processors.expression import Lookup, lookup_in
@@ -197,6 +197,13 @@ class AlertPipeline:
     def wait_for_pictures(self, timeout_seconds: float) -> None:
         """Let the pictures of incidents be drawn: the last thing that anybody waits for."""
         self.incidents.pictures.close(min(pictures.END_SECONDS, timeout_seconds))
+
+    def report_finding(self, finding: Finding, rule: Rule) -> None:
+        """Decide about a finding of the program's own, by its rule; on any thread."""
+        with self._judging:
+            if self.judge.policy.rule_of(finding.detector) is None:
+                self.judge.policy.admit(rule)
+            self._raise_for([finding])
 
     # -- the loop's thread ----------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from entrenar_otel.errors import BadInput, guard
 from entrenar_otel.recording.inputs import number_of
 
 if TYPE_CHECKING:
-    from entrenar_processors import Series
-    from entrenar_processors.alert import Alert
+    from entrenar_processors import Finding, Series
+    from entrenar_processors.alert import Alert, Rule
     from entrenar_processors.budgets.verdicts import Violation
 
     from entrenar_otel.andon.andon import Andon
@@ -73,6 +73,13 @@ class Alerts:
                 pipeline.judge_budgets()
                 return violation
         return None
+
+    def report_finding(self, finding: Finding, rule: Rule) -> None:
+        """See `Monitor.report_finding`."""
+        with guard("alert"):
+            self._start()
+            if self._pipeline is not None:
+                self._pipeline.report_finding(finding, rule)
 
     @property
     def active(self) -> list[Alert]:

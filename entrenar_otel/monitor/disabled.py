@@ -12,7 +12,8 @@ from entrenar_otel.monitor.counted import Counted, count_of
 from entrenar_otel.recording.segment_log import no_op
 
 if TYPE_CHECKING:
-    from entrenar_processors.alert import Alert
+    from entrenar_processors import Finding
+    from entrenar_processors.alert import Alert, Rule
 
 T = TypeVar("T")
 
@@ -102,3 +103,6 @@ class DisabledAlerts(StandIn):
 
     def check(self, method: str, name: str, value: float) -> None:
         """Nothing is judged."""
+
+    def report_finding(self, finding: Finding, rule: Rule) -> None:
+        """Nobody is told."""

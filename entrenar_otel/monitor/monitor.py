@@ -32,8 +32,8 @@ from entrenar_otel.semconv import Metric
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from entrenar_processors import DriftDetector, Processor
-    from entrenar_processors.alert import Alert
+    from entrenar_processors import DriftDetector, Finding, Processor
+    from entrenar_processors.alert import Alert, Rule
     from entrenar_processors.budgets.verdicts import Violation
     from opentelemetry.sdk.metrics.export import MetricExporter
 
@@ -410,6 +410,14 @@ class Monitor(metaclass=_OnePerProcess):
     def check_memory(self, name: str, bytes_: float) -> Violation | None:
         """Judge the size of something in bytes against the `memory_usage` budgets, as `check_latency`."""
         return self._alerts.check("check_memory", name, bytes_)
+
+    def report_finding(self, finding: Finding, rule: Rule) -> None:
+        """Have an alert made of what the program itself found, by this rule (`entrenar_processors.alert`).
+
+        The first finding of a detector on a series begins an alert; with `Rule.lasting` it fires until one
+        comes that is `resolved`, or the run is over.
+        """
+        self._alerts.report_finding(finding, rule)
 
     # -- questions ------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from entrenar_processors import Processor, Samples
 from entrenar_processors.metric_names import name_in
 
+from entrenar_otel.semconv import AB_PREFIX
+
 #: After so many rows it is known what a run logs; a detector judges from 30 on.
 ENOUGH = 100
 #: Names that are in the line.
@@ -36,7 +38,8 @@ class Unwatched:
         if self._is_done:
             return
         for series in samples.series:
-            if series.metric in _OURS:
+            # outcomes of an A/B test are judged by the test
+            if series.metric in _OURS or series.metric.startswith(AB_PREFIX):
                 continue
             if name_in(self._watched, series):
                 self._is_done = True

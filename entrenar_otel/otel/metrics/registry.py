@@ -12,7 +12,15 @@ from entrenar_processors import Series
 
 from entrenar_otel.console import logger
 from entrenar_otel.prometheus.naming import clash_text, prometheus_name
-from entrenar_otel.semconv import INSTRUMENTS, PREFIX, RESERVED, Instrument, instrument_of, metric_of
+from entrenar_otel.semconv import (
+    INSTRUMENTS,
+    PREFIX,
+    RESERVED,
+    Instrument,
+    instrument_of,
+    is_exported,
+    metric_of,
+)
 
 
 class Scope(NamedTuple):
@@ -36,7 +44,7 @@ class Declared:
     """A metric of the lake and the instrument that others know it by.
 
     `bounds` are a histogram's (None: those for durations). `exported` is False for a second metric
-    whose instrument name is taken: it keeps its rows in the lake.
+    whose instrument name is taken, and for what is no measurement: it keeps its rows in the lake.
     """
 
     metric: str
@@ -127,7 +135,8 @@ class Registry:
         other = self._by_prometheus.setdefault(shown, metric)
         if other != metric:
             self._unsaid.append(f"{clash_text(other, metric, shown)}. The lake has the rows of both")
-        declared = Declared(metric, instrument, scope, bounds, exported=other == metric)
+        exported = other == metric and is_exported(metric)
+        declared = Declared(metric, instrument, scope, bounds, exported)
         self._by_metric[metric] = declared
         return declared
 

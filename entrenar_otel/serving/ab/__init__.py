@@ -1,0 +1,1 @@
+"""A/B: what a test is, what was recorded of it, and what that says."""
