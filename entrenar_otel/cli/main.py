@@ -9,7 +9,7 @@ import sys
 from entrenar_processors.extras import MissingExtra
 
 from entrenar_otel.cli.app import app
-from entrenar_otel.cli.commands import gate, generate, inspect, operate, see, serve
+from entrenar_otel.cli.commands import explain, gate, generate, inspect, operate, see, serve
 from entrenar_otel.cli.output import make_printable, print_error
 from entrenar_otel.errors import EntrenarError, LakeError, RunError
 
@@ -17,6 +17,7 @@ from entrenar_otel.errors import EntrenarError, LakeError, RunError
 for commands in (
     inspect.commands,
     see.commands,
+    explain.commands,
     operate.commands,
     serve.commands,
     gate.commands,

@@ -19,6 +19,9 @@ from numpy.typing import ArrayLike
 
 Statistic = Literal["mean_difference", "median_difference"]
 
+WELCH = "Welch's t-test"
+CRAWFORD_HOWELL = "one value against several (Crawford–Howell)"
+
 #: Differences that are rounding of values of this size, as a share of the largest.
 _ROUNDING = 1e-13
 #: Up to so many pairs, the distribution of U is counted and not approximated.
@@ -81,22 +84,31 @@ def welch(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -> TestResult
     if n == m == 1:
         return _only(effect, "difference only: one value per side")
     var_a, var_b = (float(x.var(ddof=1)) if len(x) > 1 else 0.0 for x in (a, b))
-    if not n > 1 or not m > 1:
-        method = "one value against several (Crawford–Howell)"
-        variance, freedom = (var_a, n - 1.0) if n > 1 else (var_b, m - 1.0)
-        error = math.sqrt(variance * (1 / n + 1 / m))
-    else:
-        method = "Welch's t-test"
-        error = math.sqrt(var_a / n + var_b / m)
-        freedom = 0.0
+    error, freedom = (float(x) for x in error_of(var_a, n, var_b, m))
     scale = max(float(np.abs(a).max()), float(np.abs(b).max()), abs(shift))
     if error <= _ROUNDING * scale:
         return _constant(effect, n, m, scale)
-    if not freedom:
-        share_a, share_b = var_a / n / error**2, var_b / m / error**2
-        freedom = 1 / (share_a**2 / (n - 1) + share_b**2 / (m - 1))
     p, half = t_test(effect, error, freedom, confidence)
+    method = WELCH if min(n, m) > 1 else CRAWFORD_HOWELL
     return TestResult(effect / error, float(p), effect, effect - float(half), effect + float(half), method)
+
+
+def error_of(var_a: ArrayLike, n: ArrayLike, var_b: ArrayLike, m: ArrayLike) -> tuple[Floats, Floats]:
+    """The standard error of a difference of means, and its degrees of freedom; of many at once.
+
+    From the variances and numbers of values of both sides, all of one shape. By Welch and Satterthwaite;
+    where a side has one value, by Crawford and Howell; where both have, NaN.
+    """
+    var_a, n, var_b, m = np.broadcast_arrays(*(np.asarray(x, np.float64) for x in (var_a, n, var_b, m)))
+    with np.errstate(all="ignore"):
+        square = var_a / n + var_b / m
+        share_a, share_b = var_a / n / square, var_b / m / square
+        freedom = 1 / (share_a**2 / (n - 1) + share_b**2 / (m - 1))
+        alone = (n <= 1) | (m <= 1)
+        square = np.where(alone, np.where(n > 1, var_a, var_b) * (1 / n + 1 / m), square)
+        freedom = np.where(alone, np.maximum(n, m) - 1, freedom)
+        none = np.maximum(n, m) <= 1
+        return np.where(none, np.nan, np.sqrt(square)), np.where(none, np.nan, freedom)
 
 
 def t_test(

@@ -53,6 +53,8 @@ MORE_IS_BETTER = frozenset(
     "accuracy acc acc1 acc5 top1 top5 f1 auc auroc precision recall bleu rouge iou miou dice "  # noqa: SIM905
     "reward rewards rew eprewmean return returns ret".split()
 )
+#: Words for what a training costs: time and memory.
+_COSTS = frozenset("duration latency wait seconds time memory bytes rss".split())  # noqa: SIM905
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BREAKS = re.compile(r"[^a-z0-9]+")
 
@@ -110,3 +112,16 @@ def split_of(series: Series) -> str | None:
         return known_as(series.metric)[1]
     word = tag.lower()
     return VALIDATION if word in VALIDATION_WORDS else TRAIN if word in TRAIN_WORDS else tag
+
+
+@lru_cache(maxsize=1 << 16)
+def is_better(metric: str) -> str | None:
+    """Which values of a metric are good: `less`, `more`, or None of what is neither.
+
+    >>> [is_better(name) for name in ("val_loss", "accuracy", "step_duration", "learning_rate")]
+    ['less', 'more', 'less', None]
+    """
+    words = {word for word in _BREAKS.split(_CAMEL.sub("_", metric).lower()) if word}
+    if words & LESS_IS_BETTER:
+        return "less"
+    return "more" if words & MORE_IS_BETTER or is_reward(metric) else "less" if words & _COSTS else None

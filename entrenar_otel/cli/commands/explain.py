@@ -1,0 +1,73 @@
+"""Commands to explain: how runs, versions and configurations differ, and where that comes from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from entrenar_otel.cli.app import Options, open_lake
+from entrenar_otel.cli.output import Console, print_json
+
+commands = typer.Typer()
+
+
+class CompareFormat(StrEnum):
+    """What `compare` prints."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+class Value(StrEnum):
+    """What of a run is compared."""
+
+    FINAL = "final"
+    LAST = "last"
+    BEST = "best"
+
+
+class Test(StrEnum):
+    """By which test runs are compared."""
+
+    WELCH = "welch"
+    MANN_WHITNEY = "mann_whitney"
+    BOOTSTRAP = "bootstrap"
+
+
+@commands.command()
+def compare(
+    a: Annotated[
+        str | None, typer.Argument(help="A run, or the start of its id, MODEL@VERSION, or latest.")
+    ] = None,
+    b: Annotated[str | None, typer.Argument(help="What is compared with it.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", "-m", help="Only this metric; may be given several times.")
+    ] = None,
+    value: Annotated[
+        Value, typer.Option(help="What of a run counts: the mean of its last tenth, the last, the best.")
+    ] = Value.FINAL,
+    test: Annotated[Test, typer.Option(help="The test, where there are several runs.")] = Test.WELCH,
+    form: Annotated[CompareFormat, typer.Option("--format", "-f", help="The format.")] = CompareFormat.TEXT,
+) -> None:
+    """Compare two runs, or all runs of two versions: metrics with tests, curves, settings, environment.
+
+    [dim]Examples:[/dim] entrenar-otel compare digits-7 digits-8
+    entrenar-otel compare digits@1.0.0 digits@1.1.0 --format markdown
+    """
+    from entrenar_otel.cli.comparison import sections_of
+    from entrenar_otel.cli.sections import print_markdown, print_sections
+    from entrenar_otel.compare.runs import compare_runs
+
+    lake = open_lake()
+    if a is None or b is None:
+        raise typer.BadParameter("expected two runs or versions, A and B")
+    found = compare_runs(lake, a, b, metrics=metric, value=value.value, test=test.value)
+    if Options.json or form is CompareFormat.JSON:
+        print_json(found.as_dict())
+    elif form is CompareFormat.MARKDOWN:
+        print_markdown(sections_of(found))
+    else:
+        print_sections(sections_of(found), Console())
