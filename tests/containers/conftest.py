@@ -13,6 +13,8 @@ import pytest
 
 from tests.collector.process import built
 
+from .compose import Compose, compose_commands
+
 #: To begin, to answer and to end, on a busy machine.
 SECONDS = 300
 
@@ -53,3 +55,20 @@ def docker(engine: Docker, monkeypatch: pytest.MonkeyPatch) -> Docker:
 def until(wait_until: Callable[..., None]) -> Callable[..., None]:
     """Waits until something is true; to ask a container costs more than to ask a function."""
     return partial(wait_until, timeout_seconds=SECONDS, every_seconds=0.5)
+
+
+@pytest.fixture
+def make_project(docker: Docker) -> Iterator[Callable[..., Compose]]:
+    """Makes projects, which go with all that is theirs."""
+    commands = compose_commands()
+    if not commands and not os.environ.get("CI"):
+        pytest.skip("CONTAINERS ARE NOT TESTED HERE: install Docker Compose (Debian: docker-compose).")
+    made: list[Compose] = []
+
+    def make(**environment: str) -> Compose:
+        made.append(Compose(commands[0], **environment))
+        return made[-1]
+
+    yield make
+    for project in made:
+        project("down", "--volumes", "--timeout", "60")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -17,89 +14,12 @@ import yaml
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-from tests.collector.process import ROOT, free_port
+from tests.collector.process import ROOT
 from tests.collector.prometheus import Api
 from tests.collector.traffic import Trainer
 
+from .compose import PORTS, Compose, compose_commands
 from .conftest import Docker
-
-FILE = ROOT / "docker-compose.yml"
-#: The ports that are published, by docker-compose.yml's variables.
-PORTS = {
-    "OTLP_GRPC_PORT": 4317,
-    "OTLP_HTTP_PORT": 4318,
-    "COLLECTOR_HEALTH_PORT": 13133,
-    "PROMETHEUS_PORT": 9090,
-    "ALERTMANAGER_PORT": 9093,
-    "GRAFANA_PORT": 3000,
-}
-
-
-def compose_commands() -> list[list[str]]:
-    """Docker Compose 2 or newer, and docker-compose 1.29, as this machine has them."""
-    commands = [["docker", "compose"], ["docker-compose"]]
-    return [
-        command
-        for command in commands
-        if shutil.which(command[0])
-        and not subprocess.run([*command, "version"], capture_output=True, check=False).returncode
-    ]
-
-
-class Compose:
-    """A project of docker-compose.yml on free ports."""
-
-    def __init__(self, command: list[str], **environment: str) -> None:
-        self.ports = {name: free_port() for name in PORTS}
-        self._command = [
-            *command,
-            "-p",
-            f"entrenar-{uuid4().hex[:8]}",
-            "-f",
-            str(ROOT / "docker-compose.yml"),
-        ]
-        self._environment = os.environ | {name: str(port) for name, port in self.ports.items()} | environment
-
-    def __call__(self, *arguments: str) -> str:
-        """Run one of its commands; what that printed."""
-        command = [*self._command, *arguments]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}\n{self.logs()}"
-        return done.stdout
-
-    def logs(self) -> str:
-        command = [*self._command, "logs", "--tail", "20"]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
-        return done.stdout
-
-    def containers(self) -> dict[str, Any]:
-        """What the engine says of each service's container."""
-        ids = self("ps", "-a", "-q").split()
-        told = json.loads(subprocess.run(["docker", "inspect", *ids], capture_output=True, check=True).stdout)
-        return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in told}
-
-    def in_lake(self, sql: str) -> list[dict[str, Any]]:
-        """What the sink's own command says of its lake."""
-        told = self("exec", "-T", "sink", "entrenar-otel", "query", "--format", "json", sql)
-        rows: list[dict[str, Any]] = json.loads(told)
-        return rows
-
-
-@pytest.fixture
-def make_project(docker: Docker) -> Iterator[Callable[..., Compose]]:
-    """Makes projects, which go with all that is theirs."""
-    commands = compose_commands()
-    if not commands and not os.environ.get("CI"):
-        pytest.skip("CONTAINERS ARE NOT TESTED HERE: install Docker Compose (Debian: docker-compose).")
-    made: list[Compose] = []
-
-    def make(**environment: str) -> Compose:
-        made.append(Compose(commands[0], **environment))
-        return made[-1]
-
-    yield make
-    for project in made:
-        project("down", "--volumes", "--timeout", "60")
 
 
 def services(docker: Docker) -> list[str]:
@@ -191,24 +111,6 @@ def test_the_lake_may_be_a_folder_of_this_machine(
     assert state["ExitCode"] == 0, project.logs()
     assert trainer.arrived(lake).is_exact
     assert {f"{path.stat().st_uid}:{path.stat().st_gid}" for path in folder.rglob("*")} == {me}
-
-
-def test_grafana_shows_what_prometheus_has(
-    docker: Docker, make_project: Callable[..., Compose], until: Callable[..., None]
-) -> None:
-    """Whoever reaches it sees every dashboard and changes nothing. Its image cannot be made here."""
-    if "GRAFANA_IMAGE" not in docker.images:
-        pytest.skip("GRAFANA IS NOT TESTED HERE: its image cannot be pulled.")
-    project = make_project()
-    project("up", "-d", "grafana")
-    url = f"http://127.0.0.1:{project.ports['GRAFANA_PORT']}/api"
-    until(lambda: httpx.get(f"{url}/health", trust_env=False).is_success)
-    dashboards = list((ROOT / "dashboards").glob("*.json"))
-    until(lambda: len(httpx.get(f"{url}/search?type=dash-db", trust_env=False).json()) == len(dashboards))
-    query = {"refId": "A", "datasource": {"uid": "prometheus"}, "expr": "up", "instant": True}
-    asked = {"queries": [query], "from": "now-5m", "to": "now"}
-    until(lambda: "frames" in httpx.post(f"{url}/ds/query", json=asked, trust_env=False).text)
-    assert httpx.post(f"{url}/folders", json={"title": "mine"}, trust_env=False).status_code in (401, 403)
 
 
 def test_compose_builds_the_sink(docker: Docker, make_project: Callable[..., Compose]) -> None:

@@ -48,20 +48,24 @@ def _learning(settings: Config) -> list[Row]:
     return [
         Row(
             [
-                (chart("Loss", "short", "Which run falls faster and further. By the clock: a resumed run has a gap.",
+                (chart("Loss", "short", "Which run falls faster and further. By the clock: a resumed run "
+                       "has a gap.",
                        *learning("loss", _NAMES), limits=limits_of(settings, "loss")), 12),
-                (runs_by_step("Loss by step", "Whether a run learns more from a step. Points are aggregates, five seconds "
-                              "apart; every step: `entrenar-otel plot RUN -o run.png`.", step, loss), 12),
+                (runs_by_step("Loss by step", "Whether a run learns more from a step. Points are "
+                              "aggregates, five seconds apart; every step: `entrenar-otel plot RUN -o "
+                              "run.png`.", step, loss), 12),
             ],
             height=10,
             title="How they learn",
         ),
         Row(
             [
-                (chart("Accuracy", "percentunit", "Which run is better. A run that falls behind: compare its learning "
-                       "rate.", *learning("accuracy", _NAMES), limits=limits_of(settings, "accuracy")), 12),
+                (chart("Accuracy", "percentunit", "Which run is better. A run that falls behind: compare "
+                       "its learning rate.",
+                       *learning("accuracy", _NAMES), limits=limits_of(settings, "accuracy")), 12),
                 (chart("Learning rate", "sci", "The schedule of each; differences here explain those above.",
-                       Query(now("training.learning_rate"), _NAMES), limits=limits_of(settings, "learning_rate")), 6),
+                       Query(now("training.learning_rate"), _NAMES),
+                       limits=limits_of(settings, "learning_rate")), 6),
                 (chart("Gradient norm", "short", "A run far above the others is near divergence.",
                        Query(now("training.gradient.norm"), _NAMES), log=True,
                        limits=limits_of(settings, "gradient_norm")), 6),
@@ -74,10 +78,11 @@ def _speed(settings: Config) -> list[Row]:
     return [
         Row(
             [
-                (chart("Step time, quantiles", "s", "P99 far above P50: stragglers. The same model slower: other "
-                       "machines, or data.", *step_quantiles(_RUN), limits=limits_of(settings, "step_duration"), low=0), 12),
+                (chart("Step time, quantiles", "s", "P99 far above P50: stragglers. The same model slower: "
+                       "other machines, or data.",
+                       *step_quantiles(_RUN), limits=limits_of(settings, "step_duration"), low=0), 12),
                 (chart("Step time by rank", "s", "The slowest rank sets the pace of its run.",
-                       Query(mean_of(STEP), _NAMES), low=0), 12),
+                       Query(mean_of(STEP), _NAMES), limits=limits_of(settings, "step_duration"), low=0), 12),
             ],
             title="How fast",
         ),
@@ -88,7 +93,8 @@ def _speed(settings: Config) -> list[Row]:
                 (chart("Tokens", "none", "Per second, all ranks of a run.",
                        Query(f"sum by (run_id) ({rate('training.tokens')})", _RUN), low=0), 8),
                 (chart("Data wait", "s", "Near the step time: the run waits for its data, not for the model.",
-                       Query(mean_of("training.data_wait.duration"), _NAMES), low=0), 8),
+                       Query(mean_of("training.data_wait.duration"), _NAMES),
+                       limits=limits_of(settings, "data_wait"), low=0), 8),
             ]
         ),
     ]  # fmt: skip
@@ -100,8 +106,10 @@ def _judged() -> list[Row]:
         Row(
             [
                 (timeline("States", "A gap: nothing was heard of the run.",
-                          Query(f"max by (run_id) ({now('training.run.state')})", _RUN), mappings=states()), 12),
-                (chart("Active alerts", "none", "`entrenar-otel alerts RUN` says what was abnormal, and where.",
+                          Query(f"max by (run_id) ({now('training.run.state')})", _RUN),
+                          mappings=states()), 12),
+                (chart("Active alerts", "none", "`entrenar-otel alerts RUN` says what was abnormal, and "
+                       "where.",
                        Query(f"sum by (run_id) ({active})", _RUN), limits=Limits(high=1), low=0), 12),
             ],
             title="What was judged",
@@ -111,7 +119,8 @@ def _judged() -> list[Row]:
                 (chart("Budgets used", "percentunit", "Above 100 % a budget of renacer.toml is exceeded.",
                        Query(now("training.budget.usage", by=("run_id", "budget")), "{{budget}} {{run_id}}"),
                        limits=Limits(high=1), low=0, empty="no budgets in renacer.toml"), 12),
-                (chart("Monitoring overhead", "percentunit", "The share of time that monitoring takes of each.",
+                (chart("Monitoring overhead", "percentunit", "The share of time that monitoring takes of "
+                       "each.",
                        Query(now("entrenar.overhead"), _NAMES), low=0), 12),
             ]
         ),

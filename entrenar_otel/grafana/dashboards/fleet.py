@@ -7,7 +7,7 @@ from typing import Any
 from entrenar_processors.config.models import Config
 
 from entrenar_otel.grafana.dashboards.measured import STEP, mean_of, now, of_split
-from entrenar_otel.grafana.dashboards.page import Row, page
+from entrenar_otel.grafana.dashboards.page import RUN_PAGE, Row, page
 from entrenar_otel.grafana.dashboards.panels import Limits, Query, chart, number, rows, states, timeline
 from entrenar_otel.grafana.links import what_to_do
 from entrenar_otel.grafana.promql import collector_counter
@@ -53,8 +53,8 @@ def _head() -> Row:
                     Query(f"count(count by (run_id) ({CRASHED}))"), limits=Limits(high=1), empty="0"), 4),
             (number("Active alerts", "none", "See the table; `entrenar-otel alerts RUN` says what and where.",
                     Query(alerts), limits=Limits(high=1), empty="0"), 4),
-            (number("Completed", "none", "Runs that ended well, of the last hour.", Query(_state("completed")),
-                    empty="0"), 4),
+            (number("Completed", "none", "Runs that ended well, of the last hour.",
+                    Query(_state("completed")), empty="0"), 4),
         ],
         height=4,
     )  # fmt: skip
@@ -83,7 +83,9 @@ def _runs() -> Row:
     }
     table = rows(
         "Runs", "A run that is not here sends no metrics. Crashed: "
-        f"{what_to_do('TrainingCrashed')}; long since the last step: {what_to_do('TrainingStalled')}.", columns, names={"run_id": "Run", "model_id": "Model"}, sort="State", descending=False,
+        f"{what_to_do('TrainingCrashed')}; long since the last step: {what_to_do('TrainingStalled')}.",
+        columns, names={"run_id": "Run", "model_id": "Model"}, sort="State", descending=False,
+        links={"Run": RUN_PAGE},
         empty="no run sends metrics: set OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_METRICS_EXPORTER=prometheus",
     )  # fmt: skip
     return Row([(table, 24)], height=10, title="Runs")
@@ -92,9 +94,10 @@ def _runs() -> Row:
 def _ranks() -> Row:
     slowest = Query(f"topk(10, {mean_of(STEP)})", instant=True, table=True)
     table = rows(
-        "Slowest ranks", "Mean step of the last minutes. One rank far above its run's others: look at its machine.",
-        {"Step time": (slowest, "s", ())}, names={"run_id": "Run", "rank": "Rank"}, sort="Step time",
-        descending=True,
+        "Slowest ranks",
+        "Mean step of the last minutes. One rank far above its run's others: look at its machine.",
+        {"Step time": (slowest, "s", ())}, names={"run_id": "Run", "rank": "Rank"},
+        sort="Step time", descending=True, links={"Run": RUN_PAGE},
         empty="no run times its steps (monitor.steps)",
     )  # fmt: skip
     state = Query(f"max by (run_id) ({now('training.run.state')})", "{{run_id}}")
@@ -120,15 +123,17 @@ def _pipeline() -> list[Row]:
     return [
         Row(
             [
-                (chart("Sink: behind the runs", "s", "How long the oldest request has waited for the lake. It should "
-                       f"stay below ten seconds: {what_to_do('SinkBehind')}.",
+                (chart("Sink: behind the runs", "s", "How long the oldest request has waited for the lake. "
+                       f"It should stay below ten seconds: {what_to_do('SinkBehind')}.",
                        Query("max by (instance) (entrenar_sink_lag_seconds)", "{{instance}}"),
                        limits=Limits(high=60), low=0, empty=_NONE), 8),
-                (chart("Sink: waiting", "bytes", "What has arrived and is not in the lake yet, on the sink's disk. A "
-                       "steady rise: the lake cannot be written.",
-                       Query("max by (instance) (entrenar_sink_backlog_bytes)", "{{instance}}"), low=0, empty=_NONE), 8),
-                (chart("Sink: stored", "none", "Values per second, and what was refused or could not be stored: the "
-                       "sink's output names the first.",
+                (chart("Sink: waiting", "bytes", "What has arrived and is not in the lake yet, on the "
+                       "sink's disk. A steady rise: the lake cannot be written: "
+                       f"{what_to_do('SinkCannotWrite')}.",
+                       Query("max by (instance) (entrenar_sink_backlog_bytes)", "{{instance}}"),
+                       low=0, empty=_NONE), 8),
+                (chart("Sink: stored", "none", "Values per second, and what was refused or could not be "
+                       "stored: the sink's output names the first.",
                        Query("sum(rate(entrenar_sink_samples_total[$__rate_interval]))", "values/s"),
                        Query("sum(rate(entrenar_sink_refused_total[$__rate_interval]))", "refused/s"),
                        Query("sum(rate(entrenar_sink_unstorable_total[$__rate_interval]))", "unstorable/s"),
@@ -138,13 +143,15 @@ def _pipeline() -> list[Row]:
         ),
         Row(
             [
-                (chart("Collector: queue", "percentunit", "How full it is. It fills while the sink is away, and empties "
-                       "after; full, runs keep what they have.", Query(queue, "{{exporter}} {{data_type}}"),
+                (chart("Collector: queue", "percentunit", "How full it is. It fills while the sink is away, "
+                       "and empties after; full, runs keep what they have.",
+                       Query(queue, "{{exporter}} {{data_type}}"),
                        limits=Limits(high=0.8), low=0, empty=_NONE), 8),
-                (chart("Collector: refused", "none", "Per second, to senders, who come again: the queue, the memory or "
-                       "the disk was full.", *refused, low=0, empty="nothing was refused"), 8),
-                (chart("Collector: dropped", "none", "In all since it started, for good. It should be 0: a wrong token, or "
-                       "a record that is too large.", *failed, low=0, empty="nothing was dropped"), 8),
+                (chart("Collector: refused", "none", "Per second, to senders, who come again: the queue, "
+                       "the memory or the disk was full.", *refused, low=0, empty="nothing was refused"), 8),
+                (chart("Collector: dropped", "none", "In all since it started, for good. It should be 0: a "
+                       "wrong token, or a record that is too large.",
+                       *failed, low=0, empty="nothing was dropped"), 8),
             ]
         ),
     ]  # fmt: skip

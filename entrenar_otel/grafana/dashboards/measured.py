@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from entrenar_processors.config.models import Config
-from entrenar_processors.metric_names import TRAIN_WORDS, VALIDATION_WORDS
+from entrenar_processors.metric_names import TRAIN_WORDS, VALIDATION_WORDS, known_as
 
 from entrenar_otel.grafana.dashboards.page import CHOSEN
 from entrenar_otel.grafana.dashboards.panels import Limits, Query
@@ -63,8 +63,8 @@ def mean_of(instrument: str) -> str:
 
 
 def limits_of(settings: Config, *metrics: str) -> Limits:
-    """The narrowest plain limits that renacer.toml has for these metrics."""
-    found = [one for one in settings.monitor.threshold if one.metric in metrics]
+    """The narrowest plain limits that renacer.toml has for these metrics, by whichever of their names."""
+    found = [one for one in settings.monitor.threshold if known_as(one.metric)[0] in metrics]
     low = max((one.min for one in found if one.min is not None), default=None)
     high = min((one.max for one in found if one.max is not None), default=None)
     return Limits(low, high)

@@ -18,6 +18,10 @@ WIDTH = 24
 #: What narrows a query to the runs, models and ranks that are chosen.
 CHOSEN = ('run_id=~"$run"', 'model_id=~"$model"', 'rank=~"$rank"')
 _TAG = "entrenar-otel"
+#: Of the dashboard *Run*.
+RUN_UID = "entrenar-run"
+#: The way there from a cell that has a run's id.
+RUN_PAGE = f"/d/{RUN_UID}?var-run=${{__value.raw:percentencode}}&${{__url_time_range}}"
 
 
 @dataclass(frozen=True)

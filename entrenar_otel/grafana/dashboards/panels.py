@@ -71,15 +71,14 @@ EVERY_STEP.url(PICTURE).target_blank(True)
 
 
 def chart(
-    title: str, unit: str, description: str, *queries: Query, limits: Limits = NO_LIMITS, empty: str = NOT_REPORTED,
-    log: bool = False, low: float | None = None,
+    title: str, unit: str, description: str, *queries: Query, limits: Limits = NO_LIMITS,
+    empty: str = NOT_REPORTED, log: bool = False, low: float | None = None,
 ) -> timeseries.Panel:  # fmt: skip
     """Curves over time."""
     panel = timeseries.Panel().line_width(1).fill_opacity(0).show_points(common_models.VisibilityMode.AUTO)
     panel.legend(_legend()).tooltip(_tooltip()).span_nulls(False)
     if limits != NO_LIMITS:
-        dashed = common_models.GraphThresholdsStyleMode.DASHED
-        panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(dashed))
+        panel.thresholds_style(_dashed())
     if log:
         scale = common.ScaleDistributionConfig().type(common_models.ScaleDistribution.LOG).log(10)
         panel.scale_distribution(scale)
@@ -122,14 +121,18 @@ def buckets(title: str, unit: str, description: str, query: Query) -> heatmap.Pa
     return _dressed(panel, title, unit, description, (query,), NO_LIMITS, NOT_REPORTED)
 
 
-def by_step(title: str, description: str, step: Query, *queries: Query) -> trend.Panel:
+def by_step(
+    title: str, description: str, step: Query, *queries: Query, limits: Limits = NO_LIMITS
+) -> trend.Panel:
     """Curves over the step of one run: joined by time, and of each step the latest.
 
-    The step must rise from point to point, or Grafana draws nothing: it stays while a run pauses or has ended.
+    The step must rise from point to point or Grafana draws nothing; it stays while a run pauses or has ended.
     """
     panel = trend.Panel().x_field(step.legend).legend(_legend()).tooltip(_tooltip()).line_width(1)
     panel.fill_opacity(0).show_points(common_models.VisibilityMode.AUTO)
-    _dressed(panel, title, "short", description, (step, *queries), NO_LIMITS, NOT_REPORTED)
+    if limits != NO_LIMITS:
+        panel.thresholds_style(_dashed())
+    _dressed(panel, title, "short", description, (step, *queries), limits, NOT_REPORTED)
     known = {"fieldName": step.legend, "config": {"id": "isNotNull", "options": {}}}
     latest = {query.legend: {"operation": "aggregate", "aggregations": ["lastNotNull"]} for query in queries}
     grouped = {step.legend: {"operation": "groupby", "aggregations": []}}
@@ -169,9 +172,12 @@ def runs_by_step(title: str, description: str, step: Query, value: Query) -> xyc
 
 def rows(
     title: str, description: str, columns: Mapping[str, tuple[Query, str, Sequence[Any]]], *,
-    names: Mapping[str, str], sort: str, descending: bool, empty: str,
+    names: Mapping[str, str], sort: str, descending: bool, links: Mapping[str, str], empty: str,
 ) -> table.Panel:  # fmt: skip
-    """A table: a row for each set of labels (`names`: label → heading), a column for each query."""
+    """A table: a row for each set of labels (`names`: label → heading), a column for each query.
+
+    `links`: where a column's cells lead to, by its heading.
+    """
     panel = table.Panel().sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
     panel.cell_options(common_models.TableAutoCellOptions())
     queries = [query for query, _, _ in columns.values()]
@@ -183,6 +189,9 @@ def rows(
             values.append(models.DynamicConfigValue("mappings", list(mappings)))
             values.append(models.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}))
         panel.override_by_name(heading, values)
+    for heading, url in links.items():
+        link = {"title": "Open the run", "url": url}
+        panel.override_by_name(heading, [models.DynamicConfigValue("links", [link])])
     value_names = ["Value"] if len(letters) == 1 else [f"Value #{letter}" for letter in letters]
     renamed = dict(names) | dict(zip(value_names, columns, strict=True))
     order = {name: number for number, name in enumerate(renamed)}
@@ -224,6 +233,11 @@ def _legend() -> common.VizLegendOptions:
     legend = common.VizLegendOptions().show_legend(True).calcs(["lastNotNull"])
     legend.display_mode(common_models.LegendDisplayMode.LIST)
     return legend.placement(common_models.LegendPlacement.BOTTOM)
+
+
+def _dashed() -> common.GraphThresholdsStyleConfig:
+    """Limits as lines, with nothing between them."""
+    return common.GraphThresholdsStyleConfig().mode(common_models.GraphThresholdsStyleMode.DASHED)
 
 
 def _tooltip() -> common.VizTooltipOptions:

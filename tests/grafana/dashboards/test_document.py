@@ -116,6 +116,10 @@ max = 10
 name = "lower ceiling"
 metric = "loss"
 max = 5
+[[monitor.threshold]]
+name = "by another name"
+metric = "grad_norm"
+max = 7
 [monitor.drift]
 threshold = 0.01
 """
@@ -127,8 +131,11 @@ threshold = 0.01
 
     assert steps("Accuracy") == [(None, "red"), (0.8, "green")]
     assert steps("Loss") == [(None, "green"), (5, "red")]
+    assert steps("Loss by step") == steps("Loss")
+    assert steps("Gradient norm") == [(None, "green"), (7, "red")]
     assert steps("Drift, p-value") == [(None, "red"), (0.01, "green")]
     assert drawn["Loss"]["custom"]["thresholdsStyle"] == {"mode": "dashed"}
+    assert drawn["Loss by step"]["custom"]["thresholdsStyle"] == {"mode": "dashed"}
     assert "thresholdsStyle" not in drawn["Learning rate"]["custom"]
 
 
