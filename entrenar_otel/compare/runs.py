@@ -119,9 +119,9 @@ def compare_runs(
 
     >>> from entrenar_otel import Monitor
     >>> for run_id, accuracy in ("one", 0.8), ("two", 0.9):
-    ...     with Monitor(run_id, lake="lake", quiet=True) as monitor:
+    ...     with Monitor(run_id, lake=tmp_path, quiet=True) as monitor:
     ...         monitor.log(accuracy=accuracy, tags={"split": "validation"})
-    >>> found = compare_runs("lake", "one", "two").metric("accuracy", "validation")
+    >>> found = compare_runs(tmp_path, "one", "two").metric("accuracy", "validation")
     >>> round(found.effect, 3), round(found.ratio, 3), found.verdict.value
     (0.1, 0.125, 'not tested')
     """
