@@ -7,6 +7,7 @@
     │   ├── BadInput      (also ValueError)   a value, name or coordinate, when on_bad_value="raise"
     │   ├── QueryError    (also ValueError)   SQL that is refused or wrong
     │   ├── NotMeasured   (also KeyError)     a metric that was never reported
+    │   ├── LineageError  (also ValueError)   a version that is unknown, twofold, or its own ancestor
     │   ├── DeliveryError                     an alert that a handler could not deliver; stays on its thread
     │   └── LakeError                         the lake cannot be read or written
     └── AndonStop                             the line is stopped: not an error of ours, and never swallowed
@@ -56,6 +57,10 @@ class NotMeasured(EntrenarError, KeyError):
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return printable_text(str(self.args[0]))
+
+
+class LineageError(EntrenarError, ValueError):
+    """A version of a model that is unknown, recorded twice with two configurations, or its own ancestor."""
 
 
 class DeliveryError(EntrenarError):

@@ -94,6 +94,20 @@ DURATION_BOUNDS_SECONDS = (
 #: OpenTelemetry's default bounds, for histograms of anything but durations.
 DEFAULT_BOUNDS = (0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1e3, 2.5e3, 5e3, 7.5e3, 1e4)
 
+#: The span and the event that a run ends with where it made a version of a model, and what they say of it.
+MODEL_VERSION = "model.version"
+MODEL_ID, MODEL_VERSION_NAME, MODEL_ACCURACY = "model.id", "model.version", "model.accuracy"
+#: Hashes of the configuration, of all of it and without the keys of seeds.
+MODEL_CONFIG_HASH, MODEL_CONFIG_GROUP = "model.config_hash", "model.config_group"
+#: Of all parents, in one order: MODEL@VERSION, and what was changed since (empty where nobody said).
+MODEL_PARENTS, MODEL_CHANGES = "model.parents", "model.change_types"
+#: Before the name of a series: its last finite value.
+MODEL_METRIC = "model.metric."
+#: Of a link to a parent.
+LINK_PARENT, LINK_CHANGE = "model.parent", "change_type"
+#: The event with Python's version and the installed packages, at the start of a run.
+ENVIRONMENT = "training.environment"
+
 #: Events with what only the process knew: its peak memory, and the arguments of `check_latency` and
 #: `check_memory`.
 BUDGET_FACTS, BUDGET_CHECK = "training.budget.facts", "training.budget.check"

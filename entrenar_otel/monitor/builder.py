@@ -40,6 +40,11 @@ class MonitorBuilder(Generic[Made]):
         self._settings |= {"model_id": model_id, "version": version, "config": config}
         return self
 
+    def parents(self, *parents: str | os.PathLike[str], change: str | None = None) -> Self:
+        """The versions that the model is made from, and what was changed since."""
+        self._settings |= {"parents": parents, "change": change}
+        return self
+
     def storage(self, lake: str | os.PathLike[str]) -> Self:
         """The lake: a folder or URL."""
         self._settings["lake"] = lake

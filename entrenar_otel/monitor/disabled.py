@@ -39,6 +39,7 @@ class DisabledRun:
         self.answers = answers
         self.log = log
         self.loop = DisabledLoop()
+        self.version = DisabledVersion()
         self.alerts = DisabledAlerts(rank, world_size, agree)
         self.providers: list[Any] = []
 
@@ -56,6 +57,9 @@ class DisabledRun:
 
     def abandon(self) -> None:
         """Nothing is held."""
+
+    def save_sidecar(self, checkpoint: Any) -> None:
+        """Nothing is recorded that a checkpoint could be of."""
 
     def adopt(self, provider: Any) -> None:
         """A meter provider stays with the run that it has."""
@@ -93,6 +97,16 @@ class DisabledLoop:
         body: str | None = None,
         **more: Any,
     ) -> None:
+        """Nobody hears it."""
+
+
+class DisabledVersion:
+    """No version of a model is made."""
+
+    def add_parent(self, parent: Any, change: str | None = None) -> None:
+        """Nobody hears it."""
+
+    def describe(self, accuracy: Any = None, metrics: Mapping[str, Any] | None = None) -> None:
         """Nobody hears it."""
 
 

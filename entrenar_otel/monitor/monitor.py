@@ -31,6 +31,8 @@ from entrenar_otel.run.settings import FILE, RunSettings
 from entrenar_otel.semconv import Metric
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
     from entrenar_processors import DriftDetector, Finding, Processor
     from entrenar_processors.alert import Alert, Rule
@@ -75,6 +77,8 @@ class Monitor(metaclass=_OnePerProcess):
         model_id: what is trained.
         version: of the model.
         config: its hyper-parameters, any JSON-like value.
+        parents: the versions it is made from, as `MODEL@VERSION` or as checkpoints that have a sidecar.
+        change: what was changed since, such as "tune_hyperparams".
         lake: a folder or Arrow file-system URL; by default `ENTRENAR_LAKE`, `[monitor] lake` of
             renacer.toml, `./entrenar-lake`.
         live: folder of the live segments, on a local disk; by default `ENTRENAR_LIVE`.
@@ -117,6 +121,8 @@ class Monitor(metaclass=_OnePerProcess):
         model_id: str | None = None,
         version: str | None = None,
         config: Any = None,
+        parents: Sequence[str | os.PathLike[str]] = (),
+        change: str | None = None,
         lake: str | os.PathLike[str] | None = None,
         live: str | os.PathLike[str] | None = None,
         rank: int | None = None,
@@ -371,6 +377,32 @@ class Monitor(metaclass=_OnePerProcess):
     def traceparent(self) -> str | None:
         """The innermost span in W3C form, for `TRACEPARENT` of a child process; None when disabled."""
         return self._loop.traceparent
+
+    # -- the model's lineage ----------------------------------------------------------------------
+
+    def add_parent(self, parent: str | os.PathLike[str], change: str | None = None) -> None:
+        """This run started from that version: `MODEL@VERSION`, or a checkpoint that has a sidecar.
+
+        Several are a merge, and `change` says what was changed since. One that cannot be read is warned of
+        and left out.
+        """
+        self._run.version.add_parent(parent, change)
+
+    def describe_model(self, accuracy: float | None = None, **metrics: float) -> None:
+        """How good the version is that this run makes, where the run's own numbers do not say it.
+
+        Without it `accuracy` is the last finite one that was logged, the validation's first; NaN means that
+        there is none. Others, such as `latency` (s) and `size` (bytes), are compared between versions.
+        """
+        self._run.version.describe(accuracy, metrics)
+
+    def save_sidecar(self, checkpoint: str | os.PathLike[str]) -> Path | None:
+        """Write beside a checkpoint which version of which model it is: `CHECKPOINT.entrenar.json`.
+
+        A run that names the checkpoint among its `parents` is linked to this one. None, with a warning, where
+        it cannot be written.
+        """
+        return self._run.save_sidecar(checkpoint)
 
     # -- when something is abnormal ---------------------------------------------------------------
 

@@ -25,6 +25,8 @@ from entrenar_otel.recording.recorder import Recorder
 from entrenar_otel.run import lifetime
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from entrenar_otel.andon.pipeline import AlertPipeline
     from entrenar_otel.lake import Lake
     from entrenar_otel.lake.records.runs import RunRecord
@@ -57,12 +59,18 @@ class RecordedRun:
     enabled = True
 
     def __init__(self, request: ResolvedRequest, lake: Lake, owner: Owner) -> None:
+        from entrenar_otel.lineage.recorded_version import RecordedVersion
+
         given = request.given
         self.request = request
         self.is_closed = False
         self.open: OpenRun | None = None
         self.providers: list[WrappingMeterProvider] = []
         self.registry = Registry()
+        #: Of the model: what this run makes.
+        self.version = RecordedVersion(
+            given.model_id, given.version, parents=given.parents, change=given.change
+        )
         self.alerts = Alerts(
             rank=request.rank,
             world_size=request.world_size,
@@ -240,7 +248,16 @@ class RecordedRun:
             make_pipeline=self._make_pipeline,
             budgets=budgets_of(self.request.settings),
             logs=logs,
+            version=self.version,
         )
+
+    def save_sidecar(self, checkpoint: str | os.PathLike[str]) -> Path | None:
+        """See `Monitor.save_sidecar`."""
+        self._owner.start()
+        if self.open is None:
+            return None
+        epoch, _, step = self.recorder.coordinates()
+        return self.version.save_sidecar(checkpoint, self.open.record, self.open.spans, epoch, step)
 
     def _make_pipeline(self, run: OpenRun) -> AlertPipeline:
         from entrenar_otel.andon.pipeline import AlertPipeline

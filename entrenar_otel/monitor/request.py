@@ -52,6 +52,8 @@ class RunRequest:
     model_id: str | None = None
     version: str | None = None
     config: Any = None
+    parents: Any = ()
+    change: str | None = None
     lake: str | os.PathLike[str] | None = None
     live: str | os.PathLike[str] | None = None
     rank: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from entrenar_otel.otel.traces.global_provider import foreign_provider
 from entrenar_otel.otel.traces.run_spans import RunSpans
 from entrenar_otel.otel.traces.warnings_capture import WarningCapture
 from entrenar_otel.run import lifetime
+from entrenar_otel.run.environment import record_environment
 from entrenar_otel.run.heartbeat import Heartbeat
 from entrenar_otel.run.log_export import resource_of_record, started_attributes
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from entrenar_otel.andon.pipeline import AlertPipeline
     from entrenar_otel.lake.records.runs import RunRecord
     from entrenar_otel.lake.recover import Recovered
+    from entrenar_otel.lineage.recorded_version import RecordedVersion
     from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
     from entrenar_otel.otel.metrics.registry import Registry
     from entrenar_otel.otel.metrics.republish import Republisher
@@ -55,6 +58,8 @@ _END_SECONDS = 18.0
 _LAST_PULL_SECONDS = _HEARTBEAT_SECONDS = 3.0
 _RECEIVER_SECONDS = 5.0
 _EXPORTER_SECONDS = 2.0
+#: How long a run that is over at once waits for the list of what is installed.
+_ENVIRONMENT_SECONDS = 1.0
 #: What log records have of it, beside the rest.
 _LOGS_SECONDS = 5.0
 #: How long `/metrics` stays at most for one last scrape, beside the rest; in a notebook not at all.
@@ -81,6 +86,7 @@ class OpenRun:
         make_pipeline: Callable[[OpenRun], AlertPipeline],
         budgets: BudgetWatch | None = None,
         logs: LogExport | None = None,
+        version: RecordedVersion | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.keeper, record = keeper, keeper.record
@@ -89,6 +95,8 @@ class OpenRun:
         self._providers, self._source = providers, source
         self._on_tick = on_tick
         self._environ = environ
+        self._version = version
+        self._environment: threading.Thread | None = None
         resource = resource_of_record(record, environ, process_started())
         self.metrics = MetricsPipeline(
             recorder=recorder,
@@ -192,6 +200,10 @@ class OpenRun:
         for provider in self._providers:
             provider.show(self.metrics)
         self.spans.start(self._attributes(), started_attributes(self.record, self._log_settings))
+        if self.record.rank == 0:
+            self._environment = record_environment(self.spans)
+        if self._version is not None:
+            self._version.ask(self.keeper.lake, self.record)
         self._capture.install()
         if self.pipeline is not None:
             self.pipeline.start()
@@ -287,10 +299,17 @@ class OpenRun:
         with guard("pull"):
             self.metrics.pull(_LAST_PULL_SECONDS, last=True)
         self._capture.uninstall()
+        if self._environment is not None:  # of a run that takes no longer
+            self._environment.join(_ENVIRONMENT_SECONDS)
         if self.pipeline is not None:
             with guard("alert pipeline"):
                 self.heartbeat.collect()  # the last samples are judged like all others
                 self.pipeline.close()
+        if self._version is not None:
+            with guard("lineage"):
+                with self.heartbeat.sums() as sums:
+                    current = sums.current()
+                self._version.record(self.spans, self.record, state, current)
         ended = {names.ENDED_AT: self.keeper.ended_at, names.DROPPED: self._recorder.dropped}
         self.spans.end(state, reason, error, ended)
 

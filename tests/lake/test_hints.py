@@ -11,8 +11,8 @@ from entrenar_otel import Monitor, QueryError
 from entrenar_otel.lake import Lake
 
 VIEWS = (
-    "metrics, events, spans, runs, curves, summaries, otel_metrics, otel_events, otel_spans, alerts, "
-    "metrics_latest"
+    "metrics, events, spans, runs, curves, summaries, otel_metrics, otel_events, otel_spans, lineage, "
+    "alerts, metrics_latest"
 )
 
 

@@ -138,7 +138,7 @@ def test_words_that_are_no_statements(lake: Lake) -> None:
 
 def test_the_catalog(lake: Lake) -> None:
     """All views with their columns, whatever the statement names; nothing else."""
-    views = ["alerts", "curves", "events", "metrics", "metrics_latest"]
+    views = ["alerts", "curves", "events", "lineage", "metrics", "metrics_latest"]
     views += ["otel_events", "otel_metrics", "otel_spans", "runs", "spans", "summaries"]
     assert lake.query("SHOW TABLES").column(0).to_pylist() == views
     sql = "SELECT table_name AS name, count(*) AS n FROM information_schema.columns GROUP BY 1 ORDER BY 1"

@@ -159,8 +159,8 @@ def test_nothing_is_left_behind() -> None:
         live = monitor.lake.live
         assert sorted(path.suffix for path in live.iterdir()) == [".lock", ".seg"]
         assert "ENTRENAR_PARENT" in os.environ
-        names = ["entrenar-heartbeat", "entrenar-incidents", "entrenar-lake", "entrenar-signals"]
-        assert sorted(threads()) == names
+        names = {"entrenar-heartbeat", "entrenar-incidents", "entrenar-lake", "entrenar-signals"}
+        assert set(threads()) - {"entrenar-environment", "entrenar-lineage"} == names  # those are soon over
     assert [path.name for path in live.iterdir()] == []
     assert "ENTRENAR_PARENT" not in os.environ
     assert threads() == []

@@ -108,6 +108,43 @@ def describe_config(config: Any) -> tuple[str, str]:
     return text, hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def config_group(config_text: str) -> str:
+    """The hash of a configuration without the keys of its seeds: runs that differ by chance only share it.
+
+    Takes the JSON text of `describe_config`. Of runs without seeds it is the configuration's own hash.
+
+    >>> config_group('{"lr": 0.1, "seed": 1}') == config_group('{"data": {"split_seed": 7}, "lr": 0.1}')
+    False
+    >>> config_group('{"lr": 0.1, "seed": 1}') == config_group('{"lr": 0.1, "seed": 2}')
+    True
+    """
+    text = json.dumps(without_seeds(json.loads(config_text)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def without_seeds(config: Any) -> Any:
+    """A configuration without `seed`, `random_seed`, `random_state` and `…_seed`, at any depth.
+
+    >>> without_seeds({"lr": 0.1, "seed": 3, "data": {"shuffle_seed": 1, "size": 5}})
+    {'lr': 0.1, 'data': {'size': 5}}
+    """
+    if isinstance(config, list):
+        return [without_seeds(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    return {key: without_seeds(value) for key, value in config.items() if not is_seed(key)}
+
+
+def is_seed(key: str) -> bool:
+    """Whether a setting of this name is a seed.
+
+    >>> [is_seed(name) for name in ("seed", "data-seed", "PYTHONHASHSEED", "random_state", "seeding")]
+    [True, True, True, True, False]
+    """
+    word = key.lower().replace("-", "_")
+    return word.endswith(("_seed", "hashseed")) or word in ("seed", "seeds", "random_state", "randomstate")
+
+
 def new_record(
     *,
     run_id: str,

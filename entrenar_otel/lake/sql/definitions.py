@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from entrenar_otel import semconv
 from entrenar_otel.lake.sql.severity import severity, severity_number
 from entrenar_otel.lake.sql.statistics import KEPT, best, columns
 from entrenar_otel.lake.store.files import sql_type
@@ -116,4 +117,41 @@ SELECT
     NULL, MAP {{}}, epoch, batch, step, NULL, NULL, NULL, NULL, 1, NULL, NULL, name
 FROM events WHERE name IN ('training.run.started', 'training.run.ended')
 )
+"""
+
+#: What was said of versions of models, a row each: the span of the last attempt of every run that made one,
+#: and what was added by hand (`rows`).
+LINEAGE_VIEW = f"""
+WITH made AS (
+    SELECT *, from_json(attributes['{semconv.MODEL_PARENTS}'], '["VARCHAR"]') AS parent_ids,
+        from_json(attributes['{semconv.MODEL_CHANGES}'], '["VARCHAR"]') AS changes
+    FROM spans WHERE name = '{semconv.MODEL_VERSION}' AND status = 'OK'
+    QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY attempt DESC, rank, end_time DESC) = 1
+)
+SELECT
+    attributes['{semconv.MODEL_ID}'] AS model_id, attributes['{semconv.MODEL_VERSION_NAME}'] AS version,
+    try_cast(attributes['{semconv.MODEL_ACCURACY}'] AS DOUBLE) AS accuracy, end_time AS created_at,
+    attributes['{semconv.MODEL_CONFIG_HASH}'] AS config_hash,
+    attributes['{semconv.MODEL_CONFIG_GROUP}'] AS config_group,
+    map_from_entries([
+        (e.key[{len(semconv.MODEL_METRIC) + 1}:], try_cast(e.value AS DOUBLE))
+        FOR e IN map_entries(attributes) IF starts_with(e.key, '{semconv.MODEL_METRIC}')
+    ]) AS metrics,
+    list_concat(
+        [{{{{
+            'parent_id': l.attributes['{semconv.LINK_PARENT}'],
+            'change_type': l.attributes['{semconv.LINK_CHANGE}'],
+            'trace_id': l.trace_id, 'span_id': l.span_id
+        }}}} FOR l IN links],
+        [{{{{
+            'parent_id': parent_ids[i], 'change_type': nullif(changes[i], ''),
+            'trace_id': CAST(NULL AS VARCHAR), 'span_id': CAST(NULL AS VARCHAR)
+        }}}} FOR i IN generate_series(1, coalesce(len(parent_ids), 0))
+            IF NOT list_contains([l.attributes['{semconv.LINK_PARENT}'] FOR l IN links], parent_ids[i])]
+    ) AS parents,
+    run_id, attempt, attributes['training.run.state'] AS state,
+    attributes['vcs.ref.head.revision'] AS git_commit, trace_id, span_id, parent_span_id, 'run' AS source
+FROM made
+UNION ALL BY NAME
+FROM ({{rows}})
 """

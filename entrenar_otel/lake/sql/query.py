@@ -22,6 +22,7 @@ from entrenar_otel.lake.records.runs import attempt_of, find_records, records_ta
 from entrenar_otel.lake.sql.definitions import (
     ALERTS_VIEW,
     EVENTS_VIEW,
+    LINEAGE_VIEW,
     METRICS_LATEST_VIEW,
     RUNS_VIEW,
     SUMMARIES_VIEW,
@@ -38,14 +39,14 @@ from entrenar_otel.lake.sql.views import event_rows_of, not_held, span_rows_of, 
 from entrenar_otel.lake.store.catalog import list_files, list_metrics, list_pruned
 from entrenar_otel.lake.store.storage import Storage, is_gone
 from entrenar_otel.lake.tables.rows import in_memory_table
-from entrenar_otel.lake.tables.schema import CURVES, EVENTS, METRICS, RUNS_WITH_DAY, SPANS, SUMMARIES
+from entrenar_otel.lake.tables.schema import CURVES, EVENTS, LINEAGE, METRICS, RUNS_WITH_DAY, SPANS, SUMMARIES
 
 _TRIES = 8
 _METRIC_NAMES = "SELECT DISTINCT metric FROM metrics ORDER BY 1"
 _HINT_SECONDS = 5.0
 #: Errors by which a missing file may show; what Arrow reads (object storage) fails as invalid input.
 _MISSING = (duckdb.IOException, duckdb.HTTPException, duckdb.InvalidInputException)
-_LIVE = ("metrics", "events", "spans", "alerts")
+_LIVE = ("metrics", "events", "spans", "alerts", "lineage")
 #: The tables behind the views; `alerts` come from events.
 _TABLES = {
     "metrics": METRICS,
@@ -58,6 +59,7 @@ _TABLES = {
     "otel_metrics": METRICS,
     "otel_events": EVENTS,
     "otel_spans": SPANS,
+    "lineage": LINEAGE,
 }
 VIEWS = (*_TABLES, "alerts", "metrics_latest")
 
@@ -157,6 +159,7 @@ def _make_views(
     """Make all views; only those that the statement names, and what they are made of, are read."""
     named = {view for view in VIEWS if re.search(rf"\b{view}\b", sql, flags=re.I)}
     named |= {"events"} if "alerts" in named else set()
+    named |= {"spans"} if "lineage" in named else set()
     named |= {"metrics"} if named & {"summaries", "metrics_latest"} else set()
     segments = read_live(live, storage.url, run_id) if named.intersection(_LIVE) else []  # first
     for segment in segments:
@@ -186,7 +189,7 @@ def _make_views(
 
 def _define(connection: duckdb.DuckDBPyConnection, view: str, rows: str) -> None:
     """Make a view of these rows, with what it says of them."""
-    definitions = {"runs": RUNS_VIEW, "summaries": SUMMARIES_VIEW}
+    definitions = {"runs": RUNS_VIEW, "summaries": SUMMARIES_VIEW, "lineage": LINEAGE_VIEW}
     definitions |= dict.fromkeys(("events", "otel_events"), EVENTS_VIEW)
     definition = definitions.get(view, "{rows}")
     connection.execute(create(view, definition.format(rows=rows)))

@@ -139,6 +139,30 @@ SPANS = pa.schema(
     ]
 )
 
+_PARENT = pa.struct([("parent_id", _TEXT), ("change_type", _TEXT), ("trace_id", _TEXT), ("span_id", _TEXT)])
+
+#: What was said of versions of models: by hand in files of `lineage/`, by runs as spans.
+LINEAGE = pa.schema(
+    [
+        _required("model_id", _TEXT),
+        _required("version", _TEXT),
+        pa.field("accuracy", pa.float64()),
+        _required("created_at", MICROSECONDS),
+        pa.field("config_hash", _TEXT),
+        pa.field("config_group", _TEXT),
+        _required("metrics", pa.map_(_TEXT, pa.float64())),
+        _required("parents", pa.list_(_PARENT)),
+        pa.field("run_id", _TEXT),
+        pa.field("attempt", pa.int32()),
+        pa.field("state", _TEXT),
+        pa.field("git_commit", _TEXT),
+        pa.field("trace_id", _TEXT),
+        pa.field("span_id", _TEXT),
+        pa.field("parent_span_id", _TEXT),
+        _required("source", _TEXT),
+    ]
+)
+
 #: The tables that a segment's notes go into, and the column by which each is sorted.
 NOTES = {"events": EVENTS, "spans": SPANS}
 SORTED_BY = {"events": "timestamp", "spans": "start_time"}

@@ -302,6 +302,33 @@ class RunSpans:
                 self._events.add_to_other(span, text, cleaned, now)
             self._journal.put(EVENT, document)
 
+    def point(
+        self,
+        name: str,
+        attributes: Mapping[str, Any],
+        links: Iterable[tuple[str, str, Mapping[str, Any]]] = (),
+    ) -> None:
+        """A span without length below the run's, and an event of the same name on the run.
+
+        `links`: trace id and span id in hex, and attributes of each.
+        """
+        if self._run is None or self._tracer is None or self._pid != os.getpid():
+            return
+        with guard("tracing"):
+            cleaned, now = clean_attributes(attributes), self._clock.time_ns()
+            self.event(name, cleaned, on=self._run.span)
+            linked = [
+                trace.Link(
+                    trace.SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True),
+                    clean_attributes(more),
+                )
+                for trace_id, span_id, more in links
+            ]
+            within = trace.set_span_in_context(self._run.span)
+            span = self._tracer.start_span(name, within, attributes=cleaned, links=linked, start_time=now)
+            span.set_status(trace.StatusCode.OK)
+            span.end(now)
+
     def export_documents(self, documents: Iterable[Mapping[str, Any]], resource: Resource) -> None:
         """Export spans of a dead run, from their notes."""
         for document in documents if self._is_on() else ():
@@ -313,8 +340,14 @@ class RunSpans:
         """The innermost open span as W3C text, for child processes and requests; None outside a run."""
         if self._run is None or self._pid != os.getpid():
             return None
-        span = trace.get_current_span(self._parent()).get_span_context()
-        return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+        return _w3c(trace.get_current_span(self._parent()).get_span_context())
+
+    @property
+    def run_traceparent(self) -> str | None:
+        """The run's own span as W3C text; None outside a run."""
+        if self._run is None or self._pid != os.getpid():
+            return None
+        return _w3c(self._run.span.get_span_context())
 
     # -- spans and the current context ----------------------------------------------------------
 
@@ -377,3 +410,7 @@ class RunSpans:
         finally:
             opened.leave()
             self.spent(time.perf_counter() - start)
+
+
+def _w3c(span: trace.SpanContext) -> str:
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"

@@ -18,9 +18,10 @@ class Summary:
     """Count, mean, standard deviation, extremes, last value and percentiles of a stream.
 
     Moments are those of the finite values (one NaN must not hide a week of numbers); `nonfinite`
-    counts the others. `last` is the last value reported, whatever it was, `std` the sample standard
-    deviation (n - 1). Moments are merged by the pairwise update of Chan, Golub and LeVeque (1979);
-    for percentiles and their error see `QuantileSketch`. What was not measured is NaN.
+    counts the others. `last` is the last value reported, whatever it was, `last_finite` the last one that is
+    a number, `std` the sample standard deviation (n - 1). Moments are merged by the pairwise update of
+    Chan, Golub and LeVeque (1979); for percentiles and their error see `QuantileSketch`. What was not
+    measured is NaN.
 
     >>> summary = Summary()
     >>> summary.update(np.array([1.0, 2.0, 3.0]))
@@ -33,8 +34,9 @@ class Summary:
     def __init__(self) -> None:
         self.count = 0
         self.nonfinite = 0
-        self.last = math.nan
+        self.last = self.last_finite = math.nan
         self._last_order: int = -1
+        self._finite_order: int = -1
         self._mean = 0.0
         self._m2 = 0.0
         self._min = math.inf
@@ -53,6 +55,8 @@ class Summary:
         self.nonfinite += len(values) - len(finite)
         if not len(finite):
             return
+        if rank >= self._finite_order:
+            self.last_finite, self._finite_order = float(finite[-1]), rank
         # The pivot keeps sums of 1e308 finite, and squares of large, close values exact.
         pivot = float(finite[0])
         with np.errstate(over="ignore"):
@@ -77,6 +81,8 @@ class Summary:
         """Add what `other` holds; of the two last values, the later one stays."""
         if other._last_order >= self._last_order:
             self.last, self._last_order = other.last, other._last_order
+        if other._finite_order >= self._finite_order:
+            self.last_finite, self._finite_order = other.last_finite, other._finite_order
         self.count += other.count
         self.nonfinite += other.nonfinite
         n = other._sketch.count
