@@ -17,6 +17,8 @@ from entrenar_otel.grafana.promql import PROCESS, SHOWN, highest, latest, name_o
 WIDTH = 24
 #: What narrows a query to the runs, models and ranks that are chosen.
 CHOSEN = ('run_id=~"$run"', 'model_id=~"$model"', 'rank=~"$rank"')
+#: Whose format the panels' options are of, which older ones read, too.
+GRAFANA = "13.2.3"
 _TAG = "entrenar-otel"
 #: Of the dashboard *Run*.
 RUN_UID = "entrenar-run"
@@ -102,10 +104,16 @@ def _annotation(name: str, expr: str, title: str, text: str, colour: str) -> Any
 
 
 def _as_grafana_has_it(made: models.Dashboard) -> models.Dashboard:
-    """Without what the SDK writes by itself and Grafana has not, or has no more."""
+    """Without what the SDK writes by itself and Grafana has not, and with the version that it is written for.
+
+    A panel without one is an old one to Grafana, which brings its options up to date: those of an XY chart,
+    which are new, do not survive it.
+    """
     for variable in made.templating.list_val or ():
         variable.auto = variable.auto_min = variable.auto_count = None  # of intervals only
     for panel in made.panels or ():
+        if isinstance(panel, models.Panel):
+            panel.plugin_version = GRAFANA
         if isinstance(options := getattr(panel, "options", None), table.Options):
             options.footer = None  # a field's, since Grafana 12
     return made

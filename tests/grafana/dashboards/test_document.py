@@ -18,6 +18,7 @@ from entrenar_processors.config.models import Config, load_config, parse_text
 import entrenar_otel.cli.main  # noqa: F401  (it puts the commands together)
 from entrenar_otel.cli.app import app
 from entrenar_otel.grafana.dashboards.document import documents
+from entrenar_otel.grafana.dashboards.page import GRAFANA
 from entrenar_otel.grafana.links import PICTURE
 
 ROOT = Path(__file__).parents[3]
@@ -74,6 +75,7 @@ def test_every_panel_says_what_it_is(name: str, made: dict[str, Any]) -> None:
         assert defaults["noValue"], panel["title"]
         assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
         assert panel["targets"], panel["title"]
+        assert panel["pluginVersion"] == GRAFANA
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -148,6 +150,13 @@ def test_the_slowest_rank_comes_first(made: dict[str, Any]) -> None:
         "Runs": [{"displayName": "State", "desc": False}],
         "Slowest ranks": [{"displayName": "Step time", "desc": True}],
     }
+
+
+def test_they_are_of_the_grafana_that_they_are_checked_by() -> None:
+    """And that docker-compose.yml starts."""
+    libraries = json.loads((ROOT / "tests/grafana/node/package.json").read_text())["dependencies"]
+    assert {libraries["@grafana/data"], libraries["@grafana/schema"]} == {GRAFANA}
+    assert f"grafana/grafana:{GRAFANA}}}" in (ROOT / "docker-compose.yml").read_text()
 
 
 def commands(text: str) -> set[str]:
