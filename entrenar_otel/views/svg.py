@@ -25,11 +25,18 @@ def curves_svg(view: RunView, panels: Sequence[Panel] | None = None, axis: Axis 
     return f"<div>{''.join(drawn)}</div>" if drawn else ""
 
 
+def panel_svg(
+    panel: Panel, view: RunView, axis: Axis = Axis.STEP, notes: Sequence[tuple[float, str]] = ()
+) -> str:
+    """One panel, with a dotted line at each place of the axis that `notes` name."""
+    return _Drawing(Chart(panel, view, axis), notes).svg()
+
+
 class _Drawing:
     """One panel."""
 
-    def __init__(self, chart: Chart) -> None:
-        self._chart = chart
+    def __init__(self, chart: Chart, notes: Sequence[tuple[float, str]] = ()) -> None:
+        self._chart, self._notes = chart, notes
         self._low, self._high = chart.y_span()
         self._wide = (chart.high - chart.low) or 1.0
 
@@ -46,6 +53,7 @@ class _Drawing:
             if self._low <= value <= self._high:
                 told = f"<title>{_text(f'{name} {number(value)}')}</title>"
                 parts.append(self._across(value, f'stroke="{LIMIT}" stroke-dasharray="5 3"', told))
+        parts += [self._note(place, text) for place, text in self._notes]
         parts += [self._curve(line, LINES[at]) for at, line in enumerate(self._chart.lines)]
         for place, finding in self._chart.marks():
             path = f"M{self._x(place):.1f} {_HIGH - _BOTTOM - 9}l5 9h-10z"
@@ -53,7 +61,22 @@ class _Drawing:
             parts.append(f'<path d="{path}" fill="{colour}"><title>{_text(finding.summary)}</title></path>')
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDE}" height="{_HIGH}" '
-            f'font-family="sans-serif" font-size="11" fill="currentColor">{"".join(parts)}</svg>'
+            f'viewBox="0 0 {_WIDE} {_HIGH}" font-family="sans-serif" font-size="11" fill="currentColor">'
+            f"{''.join(parts)}</svg>"
+        )
+
+    def _note(self, place: float, text: str) -> str:
+        """A dotted line upwards, its text on the side where there is more room."""
+        x = self._x(min(max(place, self._chart.low), self._chart.high))
+        is_left = x < (_LEFT + _WIDE) / 2
+        y = _TOP + 9 + 12 * [known for _, known in self._notes].index(text)
+        side = "start" if is_left else "end"
+        return (
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HIGH - _BOTTOM}" stroke="currentColor" '
+            f'stroke-dasharray="1 3" opacity="0.8"/>'
+            + _label(
+                x + (4 if is_left else -4), y, text, f'text-anchor="{side}" opacity="0.8" font-size="10"'
+            )
         )
 
     def _across(self, value: float, style: str, inner: str = "") -> str:

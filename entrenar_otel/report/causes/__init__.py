@@ -1,0 +1,1 @@
+"""Causes: each recognised in a file of its own."""
