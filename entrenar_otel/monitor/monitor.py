@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
     from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
     from entrenar_otel.otel.metrics.sdk_reader import SdkReader
+    from entrenar_otel.report import PostMortem
     from entrenar_otel.views.dashboard import Dashboard
     from entrenar_otel.views.model import Panel
 
@@ -509,6 +510,20 @@ class Monitor(metaclass=_OnePerProcess):
         from entrenar_otel.views.dashboard import Dashboard
 
         return Dashboard(panels, run_id=self.run_id, lake=self.lake)
+
+    def generate_postmortem(self, path: str | os.PathLike[str] | None = None) -> PostMortem:
+        """What became of this run, why probably, and what to do; also while it goes on.
+
+        `path` is where it is written, as `.md` or `.html`. Of another run: `entrenar_otel.report.postmortem`.
+        Raises QueryError, LakeError, RunError, ConfigError, OSError.
+        """
+        from entrenar_otel.report import postmortem
+
+        config = self._run.request.settings.file if isinstance(self._run, RecordedRun) else None
+        made = postmortem(self.lake, self.run_id, config)
+        if path is not None:
+            made.save(path)
+        return made
 
     def range(self, start: datetime, end: datetime) -> pa.Table:
         """This run's metrics with start <= timestamp < end, in time order."""

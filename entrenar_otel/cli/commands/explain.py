@@ -1,14 +1,15 @@
-"""Commands to explain: how runs, versions and configurations differ, and where that comes from."""
+"""Commands to explain: how runs, versions and configurations differ, and where that comes from; what went wrong."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from entrenar_otel.cli.app import Options, open_lake
-from entrenar_otel.cli.output import Console, print_json
+from entrenar_otel.cli.app import SETTINGS, Options, Run, open_lake
+from entrenar_otel.cli.output import Console, echo, print_json
 
 commands = typer.Typer()
 
@@ -71,3 +72,36 @@ def compare(
         print_markdown(sections_of(found))
     else:
         print_sections(sections_of(found), Console())
+
+
+@commands.command()
+def report(
+    run: Run = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The file: a name that ends with .html or .md. Default: print it."
+        ),
+    ] = None,
+    config: Annotated[
+        Path,
+        typer.Option("--config", help="The renacer.toml with thresholds and budgets; it need not exist."),
+    ] = SETTINGS,
+) -> None:
+    """Write the post-mortem of a run: what happened, why probably, and what to do about it.
+
+    [dim]Examples:[/dim] entrenar-otel report · entrenar-otel report digits-7 -o report.html
+    """
+    from entrenar_otel.report import postmortem
+    from entrenar_otel.run.settings import RunSettings
+
+    lake = open_lake()
+    run_id = lake.find_run(run)
+    made = postmortem(lake, run_id, RunSettings.find(config).file)
+    if output is not None:
+        made.save(output)
+        echo(f"post-mortem of run {run_id} written to {output}")
+    elif Options.json:
+        print_json(made.as_dict())
+    else:
+        echo(made.markdown())

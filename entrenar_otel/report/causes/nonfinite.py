@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-
 from entrenar_processors.counts import counted
 
 from entrenar_otel.report.causes.cause import Cause
