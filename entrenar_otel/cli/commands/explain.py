@@ -1,4 +1,4 @@
-"""Commands to explain: how runs, versions and configurations differ, and where that comes from; what went wrong."""
+"""Commands to explain: how runs, versions and settings differ, where that comes from, what went wrong."""
 
 from __future__ import annotations
 
