@@ -20,7 +20,8 @@ GROUPS = (
     *("hot_path", "peers", "loop_overhead", "tick", "storage", "queries", "memory", "startup"),
     *("otel", "page", "otlp_encode", "receipt", "roll"),
 )
-#: Run by name only: what they say stands in docs/detectors.md, and of the Collector in docs/collector.md.
+#: Run by name only: what they say stands in docs/detectors.md, of the Collector in docs/collector.md, and of
+#: views in docs/watch.md.
 APART = (
     "jidoka",
     "detectors",
@@ -31,6 +32,7 @@ APART = (
     "collector",
     "fleet",
     "traffic",
+    "views",
 )
 _GROUP_SECONDS = 600
 

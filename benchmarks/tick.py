@@ -43,13 +43,13 @@ def measure() -> Iterator[Row]:
 
 
 def _stall(monitor: Monitor) -> Row:
-    log, step = log_by_keyword(monitor), _step_of(0.6e-3)
+    log, step = log_by_keyword(monitor), step_of(0.6e-3)
     with_tick, without, typical = [], [], []
     for _ in range(REPEATS):
         log(CALLS)
         worker = threading.Thread(target=hand_over, args=(monitor,))
         worker.start()
-        times = _steps_while(step, worker.is_alive)
+        times = steps_while(step, worker.is_alive)
         worker.join()
         quiet = [_seconds(step) for _ in times]
         middle = float(np.median(quiet))
@@ -67,7 +67,7 @@ def _stall(monitor: Monitor) -> Row:
     )
 
 
-def _step_of(seconds: float) -> Callable[[], object]:
+def step_of(seconds: float) -> Callable[[], object]:
     """A numpy step, mostly matrix products, that takes about so long."""
     random = np.random.default_rng(7)
     a, b = random.random((64, 256)), random.random((256, 256))
@@ -82,7 +82,7 @@ def _step_of(seconds: float) -> Callable[[], object]:
     return step
 
 
-def _steps_while(step: Callable[[], object], going_on: Callable[[], bool]) -> list[float]:
+def steps_while(step: Callable[[], object], going_on: Callable[[], bool]) -> list[float]:
     times = []
     while True:
         times.append(_seconds(step))

@@ -136,8 +136,8 @@ def show_curves(monitor: Monitor, console: Console) -> None:
     try:
         dashboard.save_png(picture)
         console.print(f"the same as a picture: {picture.resolve()}", highlight=False, soft_wrap=True)
-    except MissingExtra as error:
-        console.print(Text(str(error), style="yellow"))
+    except (MissingExtra, OSError) as error:
+        console.print(Text(f"there is no picture: {error}", style="yellow"))
 
 
 #: The lines of /metrics that the demo shows: two gauges, a counter, a histogram, the run's state.
@@ -204,7 +204,6 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
         for line in page:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     show_explosion(lake, console)
-    show_curves(monitor, console)
     console.print()
     console.print(Rule("where everything is stored", align="left"))
     for path in sorted(Path(monitor.lake.url).glob(f"*/*/run={monitor.run_id}/*.parquet")):
@@ -213,4 +212,5 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
         f"\nTry:  {command()} ls --lake {lake}\n      {command()} export --lake {lake} -f prometheus",
         highlight=False,
     )
+    show_curves(monitor, console)
     return monitor

@@ -13,7 +13,7 @@ from entrenar_otel.redact import printable_line
 from entrenar_otel.views.chart import Chart, is_named
 from entrenar_otel.views.look import DIM, GRID, INK, LEVEL_COLOURS, LIMIT, LINES, NONFINITE, PAPER, RULE
 from entrenar_otel.views.model import Axis, Line, Panel, RunView
-from entrenar_otel.views.numbers import clock_text, number, tick_texts, ticks
+from entrenar_otel.views.numbers import clock_text, cut, number, tick_texts, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +104,7 @@ def _draw_line(axes: Axes, line: Line, at: int, view: RunView, scale: _Scale) ->
     thin = line.thinned(_COLUMNS)
     is_finite = np.isfinite(thin.values)
     is_few = len(thin.x) <= _FEW
-    label = _cut(printable_line(line.label), _LABEL) if is_named(line) else "last"
+    label = cut(printable_line(line.label), _LABEL) if is_named(line) else "last"
     if (known := view.statistics.get(line.series)) is not None:
         label = f"{label}  {number(known.last)}"
     (drawn,) = axes.plot(
@@ -123,7 +123,7 @@ def _draw_line(axes: Axes, line: Line, at: int, view: RunView, scale: _Scale) ->
 def _draw_limit(axes: Axes, name: str, value: float, place: float) -> None:
     axes.axhline(place, color=LIMIT, linewidth=1.5, linestyle=(0, (5, 3)), zorder=2)
     text = axes.annotate(
-        f"{_cut(printable_line(name), _LIMIT)} {number(value)}",
+        f"{cut(printable_line(name), _LIMIT)} {number(value)}",
         (1, place),
         xycoords=("axes fraction", "data"),
         xytext=(-4, 3),
@@ -173,7 +173,7 @@ def _titles(
     """The heading on the left, the legend on the right, as far as there is room for it."""
     notes = [chart.panel.unit, "log scale" if is_log else ""]
     more = ", ".join(note for note in notes if note)
-    heading = _cut(printable_line(chart.panel.heading), _HEADING) + (f" ({more})" if more else "")
+    heading = cut(printable_line(chart.panel.heading), _HEADING) + (f" ({more})" if more else "")
     title = axes.set_title(heading, loc="left", size=11, weight="bold", color=INK)
     title.set_parse_math(False)
     if not legend:
@@ -187,7 +187,7 @@ def _titles(
     while len(legend) > 1 and sum(_SWATCH + _PLAIN * len(text) for _, text in legend) > room:
         legend.pop()
         room = wide - _BOLD * len(heading) - 10 * _PLAIN  # for how many more there are
-    labels = [_cut(text, max(8, int((room - _SWATCH) / _PLAIN))) for _, text in legend]
+    labels = [cut(text, max(8, int((room - _SWATCH) / _PLAIN))) for _, text in legend]
     if whole > len(legend):
         labels[-1] += f"  +{whole - len(legend)} more"
     drawn = axes.legend(
@@ -197,7 +197,3 @@ def _titles(
     )  # fmt: skip
     for text in drawn.get_texts():
         text.set_parse_math(False)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"

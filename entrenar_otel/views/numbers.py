@@ -1,4 +1,4 @@
-"""Numbers: how values, ages and axes are written in all views."""
+"""Numbers: how values, ages, axes and long names are written in all views."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ def number(value: Any) -> str:
     if float(value).is_integer() and abs(value) < 1e9:
         return f"{int(value):,}"
     return f"{value:.4g}"
+
+
+def cut(text: str, length: int) -> str:
+    """The text, or its beginning where it is longer than `length`.
+
+    >>> cut("validation", 6), cut("train", 6)
+    ('valid…', 'train')
+    """
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def ticks(low: float, high: float, count: int, *, whole: bool = False, seconds: bool = False) -> list[float]:

@@ -16,6 +16,7 @@ from entrenar_otel.errors import ConfigError
 from entrenar_otel.redact import printable_line
 from entrenar_otel.views.look import DIM, INK, PAPER, STATE_COLOURS
 from entrenar_otel.views.model import Axis, Panel, RunView, panels_of, placed
+from entrenar_otel.views.numbers import cut
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,14 +151,10 @@ def _facts(view: RunView, left_out: int) -> Iterator[str]:
 def _draw_head(figure: Figure, head: Head) -> None:
     wide, top = figure.get_size_inches()
     left, room = 0.2 / wide, wide - 0.4
-    title = _cut(printable_line(head.title), round(_TITLE * room))
+    title = cut(printable_line(head.title), round(_TITLE * room))
     _text(figure, left, 1 - 0.2 / top, title, size=14, weight="bold", color=INK)
     facts = "  ·  ".join(printable_line(fact) for fact in head.facts if fact)
-    _text(figure, left, 1 - 0.5 / top, _cut(facts, round(_FACTS * room)), size=10, color=head.colour)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    _text(figure, left, 1 - 0.5 / top, cut(facts, round(_FACTS * room)), size=10, color=head.colour)
 
 
 def _text(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:

@@ -11,11 +11,15 @@ from entrenar_otel.redact import printable_line
 from entrenar_otel.views.chart import Chart, is_named
 from entrenar_otel.views.look import LEVEL_COLOURS, LIMIT, LINES
 from entrenar_otel.views.model import Axis, Line, Panel, RunView, panels_of
-from entrenar_otel.views.numbers import clock_text, number, tick_texts, ticks
+from entrenar_otel.views.numbers import clock_text, cut, number, tick_texts, ticks
 
 _WIDE, _HIGH = 420, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 26, 34
 _MAX_PANELS = 4
+#: How wide a sign is, about, and how many there are at most of a heading and of a curve's name.
+_SIGN, _HEADING, _NAME = 6.0, 30, 20
+#: A curve of at most so many points shows each of them.
+_FEW = 40
 
 
 def curves_svg(view: RunView, panels: Sequence[Panel] | None = None, axis: Axis = Axis.STEP) -> str:
@@ -100,6 +104,11 @@ class _Drawing:
                     crosses.append(f"M{self._x(x) - 4:.1f} {_TOP}l8 8m0 -8l-8 8")
         style = 'stroke-width="1.4" stroke-linejoin="round" stroke-linecap="round"'
         drawn = f'<path d="{"".join(path)}" fill="none" stroke="{colour}" {style}/>'
+        if len(thin.x) <= _FEW:
+            for x, y in zip(thin.x.tolist(), thin.values.tolist(), strict=True):
+                if np.isfinite(x) and np.isfinite(y):
+                    place = f'cx="{self._x(x):.1f}" cy="{self._y(y):.1f}"'
+                    drawn += f'<circle {place} r="2.2" fill="{colour}"/>'
         if crosses:
             told = "<title>NaN or Inf</title>"
             drawn += f'<path d="{"".join(crosses)}" stroke="#c62828" stroke-width="1.6">{told}</path>'
@@ -112,15 +121,28 @@ class _Drawing:
         """What is drawn, and from the right the curves with their last values."""
         chart = self._chart
         unit = f" ({chart.panel.unit})" if chart.panel.unit else ""
-        parts = [_label(_LEFT, 15, chart.panel.heading + unit, 'font-weight="bold"')]
-        x = _WIDE - _RIGHT
-        for at in range(len(chart.lines) - 1, -1, -1):
-            line = chart.lines[at]
-            known = chart.view.statistics.get(line.series)
-            label = f"{line.label if is_named(line) else ''} {number(known.last) if known else ''}".strip()
-            parts.append(_label(x, 15, label, f'text-anchor="end" fill="{LINES[at]}"'))
-            x -= 7 * len(label) + 12
+        heading = cut(printable_line(chart.panel.heading), _HEADING) + unit
+        parts = [_label(_LEFT, 15, heading, 'font-weight="bold"')]
+        labels = [self._legend(line) for line in chart.lines]
+        room = int((_WIDE - _LEFT - _RIGHT) / _SIGN) - len(heading) - 2
+        while len(labels) > 1 and sum(len(label) + 2 for label in labels) > room:
+            labels.pop()
+        labels[0] = cut(labels[0], max(6, room))
+        x = float(_WIDE - _RIGHT)
+        if left_out := len(chart.lines) + chart.left_out - len(labels):
+            text = f"+{left_out} more"
+            parts.append(_label(x, 15, text, 'text-anchor="end" opacity="0.7"'))
+            x -= _SIGN * (len(text) + 2)
+        for at in range(len(labels) - 1, -1, -1):
+            parts.append(_label(x, 15, labels[at], f'text-anchor="end" fill="{LINES[at]}"'))
+            x -= _SIGN * (len(labels[at]) + 2)
         return "".join(parts)
+
+    def _legend(self, line: Line) -> str:
+        """A curve's name, where it has one beside its metric's, and its last value."""
+        known = self._chart.view.statistics.get(line.series)
+        name = cut(printable_line(line.label), _NAME) if is_named(line) else ""
+        return f"{name} {number(known.last) if known else ''}".strip()
 
     def _grid(self) -> list[str]:
         """Round numbers on both axes."""

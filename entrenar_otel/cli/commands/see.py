@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from entrenar_otel.cli.app import SETTINGS, Run, open_lake
+from entrenar_otel.cli.app import SETTINGS, open_lake
 from entrenar_otel.cli.output import Console, echo
 from entrenar_otel.errors import NotMeasured
 
@@ -70,7 +70,7 @@ def watch(
 
 @commands.command()
 def plot(
-    run: Run = None,
+    runs: Runs = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The picture: a name that ends with .png, .svg or .pdf.")
     ] = Path("run.png"),
@@ -80,25 +80,31 @@ def plot(
     axis: Annotated[Over, typer.Option("--x", help="The x-axis.")] = Over.STEP,
     config: ConfigFile = SETTINGS,
 ) -> None:
-    """Draw a run as a picture: curves of every sample's extremes, findings marked, limits drawn.
+    """Draw runs as a picture: curves of every sample's extremes, findings marked, limits drawn.
 
-    [dim]Examples:[/dim] entrenar-otel plot -o run.png · entrenar-otel plot -m loss --x epoch -o loss.svg
+    Several runs stand in the same panels, side by side.
+
+    [dim]Examples:[/dim] entrenar-otel plot -o run.png · entrenar-otel plot -m loss --x epoch -o loss.svg ·
+    entrenar-otel plot digits-7 digits-8 -m loss
     """
     from entrenar_otel.run.settings import RunSettings
     from entrenar_otel.views.model import Axis, Panel
     from entrenar_otel.views.png import save
+    from entrenar_otel.views.together import together
     from entrenar_otel.views.watched import WatchedRun
 
     lake = open_lake()
-    run_id = lake.find_run(run)
-    view = WatchedRun(lake, run_id, RunSettings.find(config).file).view()
+    run_ids = list(dict.fromkeys(map(lake.find_run, runs))) if runs else [lake.find_run()]
+    file = RunSettings.find(config).file
+    view = together([WatchedRun(lake, run_id, file).view() for run_id in run_ids])
     panels = [Panel(name) for name in metric] if metric else None
+    told = f"run{'s' if len(run_ids) > 1 else ''} {view.run_id}"
     for panel in panels or ():
         if not panel.lines(view):
             names = ", ".join(sorted({series.metric for series in view.curves})) or "nothing"
-            raise NotMeasured(f"{panel.metric!r} was not measured in run {run_id}; measured: {names}")
+            raise NotMeasured(f"{panel.metric!r} was not measured in {told}; measured: {names}")
     save(view, output, panels=panels, axis=Axis(axis.value))
-    echo(f"run {run_id} drawn in {output}")
+    echo(f"{told} drawn in {output}")
 
 
 def _is_unicode() -> bool:

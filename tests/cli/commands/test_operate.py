@@ -113,5 +113,13 @@ def test_demo_trains_and_shows(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     assert Path(re.findall(r"incident: (.+)", done.out)[-1], "window.parquet").exists()
     assert re.search(r"^training_samples_total\{.*\} \d+", done.out, flags=re.M)
     assert re.search(r"^training.run +\+0 s ", done.out, flags=re.M)
+    _, _, end = done.out.partition(f"watch {run.run_id} --once")
+    assert re.search(r"loss ━ train [\d.e-]+ ━ val(idation)? [\d.]+ +accuracy ━ train", end)
+    assert end.rstrip().endswith(f"the same as a picture: {Path.cwd()}/demo.png")
+    assert Path("demo.png").read_bytes().startswith(b"\x89PNG")
+    Path("demo.png").unlink()
+    Path("demo.png").mkdir()  # a place where none can be written
+    monkeypatch.setattr("entrenar_otel.cli.demo.show_explosion", lambda *_: None)
+    assert "there is no picture: [Errno 21] Is a directory: 'demo.png'" in cli("demo", "--epochs", "1").out
     shown = json.loads(cli("demo", "--epochs", "1", "--json").out)
     assert {one["metric"] for one in shown["metrics"]} >= {"loss", "accuracy", "step_duration", "samples"}
