@@ -66,6 +66,7 @@ STATE = {
     "training.alerts": (Kind.COUNTER, "{alert}", "Alerts that fired"),
     "training.budget.usage": (Kind.GAUGE, "", "Use of a budget: value over limit"),
     "training.budget.limit": (Kind.GAUGE, "", "Limit of a budget, in its unit"),
+    "training.model.age": (Kind.GAUGE, "s", "Time since the model in service was made"),
     "entrenar.recorder.samples": (Kind.COUNTER, "{sample}", "Samples recorded"),
     "entrenar.recorder.dropped": (Kind.COUNTER, "{sample}", "Samples that were lost"),
     "entrenar.tick.duration": (Kind.HISTOGRAM, "s", "Time of a heartbeat"),

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from entrenar_processors.metric_names import TRAIN, VALIDATION, known_as, split_of
@@ -125,6 +126,7 @@ class RecordedVersion:
             record.run_id,
             spans.run_traceparent,
             record.config_hash,
+            datetime.now(UTC).isoformat(timespec="seconds"),
             epoch,
             step,
         )

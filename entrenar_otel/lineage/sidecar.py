@@ -26,6 +26,8 @@ class Sidecar:
     run_id: str
     traceparent: str | None
     config_hash: str
+    #: When it was written, as ISO 8601.
+    created_at: str | None = None
     epoch: int | None = None
     step: int | None = None
     format: int = FORMAT
@@ -59,7 +61,8 @@ class Sidecar:
             raise LineageError(
                 f"{path} is no sidecar of a checkpoint: expected JSON of `save_sidecar`"
             ) from None
-        texts = (made.model_id, made.version, made.run_id, made.config_hash, made.traceparent or "")
+        texts = [made.model_id, made.version, made.run_id, made.config_hash]
+        texts += [made.traceparent or "", made.created_at or ""]
         if not all(isinstance(text, str) for text in texts) or not (made.model_id and made.version):
             raise LineageError(f"{path} names no version of a model: expected model_id and version as text")
         return made

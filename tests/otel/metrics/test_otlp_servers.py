@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.server
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from opentelemetry.proto.collector.metrics.v1 import (
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
+from entrenar_otel.serving import MetricsExporter
 
 Start = Callable[..., Monitor]
 DELTA, CUMULATIVE = 1, 2
@@ -288,3 +290,17 @@ def test_no_server(server: Any, start: Start, caplog: Any) -> None:
         if thread.name.startswith("exporter "):
             thread.join(30)
             assert not thread.is_alive()
+
+
+def test_what_a_service_measures(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the endpoint given, which goes before the environment's, and is not left in it."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    protocol = "grpc" if isinstance(server, GrpcServer) else "http/protobuf"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    url = f"http://127.0.0.1:{server.port}"
+    with MetricsExporter("digits@1.2.0", format="otlp", endpoint=url) as exporter:
+        exporter.register_gauge("accuracy").set(0.5)
+        assert exporter.flush(60)
+    assert list(server.metrics(0)) == ["training.accuracy"]
+    assert server.resource()["training.model.version"] == "1.2.0"
+    assert os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://127.0.0.1:9"
