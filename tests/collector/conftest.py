@@ -56,8 +56,9 @@ def make_prometheus(tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
     """Starts a Prometheus of a version, 2 or 3, that scrapes these targets, by the name of their job."""
     made: list[Prometheus] = []
 
-    def make(version: int, targets: dict[str, str] | None = None, *flags: str) -> Prometheus:
-        made.append(Prometheus(version, tmp_path / f"prometheus-{len(made)}", targets or {}, *flags))
+    def make(version: int, targets: dict[str, str] | None = None, *flags: str, rules: str = "") -> Prometheus:
+        folder = tmp_path / f"prometheus-{len(made)}"
+        made.append(Prometheus(version, folder, targets or {}, *flags, rules=rules))
         return made[-1].start()
 
     yield make

@@ -1,143 +1,34 @@
-"""Every query of every panel and rule on real runs of known values, by the Collector: Prometheus 2, 3."""
+"""Panels of runs, variables and alerts on real runs of known values: by a Collector, Prometheus 2 and 3."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from entrenar_processors.config.models import load_config
 
 from benchmarks.otlp_kills import Sink
-from entrenar_otel.grafana.rules.document import groups
-from tests.sink.wire import logs, resource, started
+from tests.sink.wire import ended, logs, resource, started
 
-from .process import ROOT, SECONDS, Collector, free_port
-from .prometheus import Prometheus
-from .traffic import wait_until
+from .dashboards import Table, check, label_values, marks, panels, variables, words
+from .fast_rules import fast_rules
+from .known_runs import Facts, table_after_kills, table_of_other_names, table_of_runs
+from .process import Collector, free_port
+from .prometheus import Both, Prometheus
+from .trainers import ENDS, FULL, KNOWN, PAUSED, SCRAPED, Trainer
 
-#: A run whose values are known, in two halves: a rate sees what comes between two scrapes.
-_TRAINER = """
-import sys
-from pathlib import Path
-from opentelemetry import metrics
-import entrenar_otel
-from entrenar_otel import Monitor
-run_id = sys.argv[1]
-Path("renacer.toml").write_text('''
-[[assertion]]
-name = "memory"
-type = "memory_usage"
-max_bytes = 1
-fail_on_violation = false
-[monitor.drift]
-window = 20
-''')
-monitor = Monitor(run_id, model_id="digits", quiet=True, interval_seconds=0.2).start()
-def half(first):
-    for step in range(first, first + 100):
-        accuracy = 0.9 + step / 1e5 if step < 100 else 0.5 + step / 1e4
-        monitor.log(step=step, epoch=step // 100, loss=0.5, accuracy=0.9375, learning_rate=0.125,
-                    gradient_norm=2.0, step_duration=0.25, data_wait=0.05, samples=32, tokens=64)
-        monitor.log(step=step, loss=0.75, accuracy=accuracy, tags={"split": "validation"})
-    monitor.log(step=first + 99, odd=float("nan"))
-    monitor.log(step=first + 99, refused="text")
-half(0)
-for line in sys.stdin:
-    if line == "half\\n":
-        half(100)
-    elif line == "crash\\n":
-        with monitor:
-            raise RuntimeError("provoked")
-    print("done", flush=True)
-monitor.close()
-"""
-VARIABLES = {"$run": "r", "$model": ".*", "$rank": ".*", "$__rate_interval": "10m", "$__range": "10m"}
-#: What takes more than a test to provoke; that the names are right is checked another way, see below.
-UNPROVOKED = {
-    ("fleet", "Paused", "A"),
-    ("fleet", "Stalled", "A"),
-    ("fleet", "Completed", "A"),
-    *(("fleet", f"Collector: {kind}", letter) for kind in ("refused", "dropped") for letter in "ABC"),
-    ("run", "Lost by monitoring", "A"),
-}
-#: (panel, letter) → value of the run "r"; what is not here need only be there.
-KNOWN = {
-    ("State", "A"): 1,
-    ("Step", "A"): 199,
-    ("Epoch", "A"): 1,
-    ("Loss", "A"): 0.5,
-    ("Loss", "B"): 0.75,
-    ("Accuracy", "A"): 0.9375,
-    ("Accuracy", "B"): 0.5 + 199 / 1e4,
-    ("Loss by step", "A"): 199,
-    ("Learning rate", "A"): 0.125,
-    ("Gradient norm", "A"): 2,
-    ("Step time, quantiles", "A"): 0.2 + 0.3 * 0.5,  # of a bucket from 0.2 to 0.5 s
-    ("Step time, quantiles", "B"): 0.2 + 0.3 * 0.9,
-    ("Step time, quantiles", "C"): 0.2 + 0.3 * 0.99,
-    ("Step time by rank", "A"): 0.25,
-    ("Data wait", "A"): 0.05,
-    ("Budgets used", "A"): lambda value: value > 1e6,
-    ("Not finite", "A"): 2,
-    ("State by rank", "A"): 1,
-    ("States", "A"): 1,
-    ("Lost by monitoring", "B"): 2,
-    ("Monitoring overhead", "A"): lambda value: 0 <= value < 1,
-    ("Heartbeat", "A"): lambda value: 0 < value < 10,
-    ("Drift, p-value", "A"): lambda value: 0 <= value < 0.05,
-    ("Crashed today", "A"): 1,
-    ("Sink: stored", "B"): lambda value: value > 0,
-    ("Sink: stored", "C"): lambda value: value > 0,
-}
-
-
-class Trainer:
-    """A trainer that does what it is told."""
-
-    def __init__(self, folder: Path, run_id: str, **environment: str) -> None:
-        folder.mkdir()
-        self._errors = folder / "errors"
-        with self._errors.open("wb") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _TRAINER, run_id],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd=folder,
-                text=True,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])} | environment,
-            )
-
-    def tell(self, word: str, *, waits: bool = True) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{word}\n")
-        self._process.stdin.flush()
-        if waits:
-            assert self._process.stdout.readline() == "done\n", self._errors.read_text()
-        else:
-            assert self._process.wait(SECONDS) == 1, self._errors.read_text()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+RUNS = {"r", "done", "stopped", "bad", "paused", "full", "scraped"}
 
 
 @pytest.fixture
 def train(tmp_path: Path) -> Iterator[Callable[..., Trainer]]:
     made: list[Trainer] = []
 
-    def start(run_id: str, **environment: str) -> Trainer:
-        made.append(Trainer(tmp_path / f"trainer-{run_id}", run_id, **environment))
+    def start(name: str, script: str, **environment: str) -> Trainer:
+        made.append(Trainer(tmp_path / f"trainer-{name}", script, environment))
         return made[-1]
 
     yield start
@@ -145,143 +36,179 @@ def train(tmp_path: Path) -> Iterator[Callable[..., Trainer]]:
         one.kill()
 
 
-def queries() -> Iterator[tuple[str, str, str, str]]:
-    """Dashboard, panel, letter and expression of each query that is committed, annotations too."""
-    for path in sorted((ROOT / "dashboards").glob("*.json")):
-        dashboard = json.loads(path.read_text())
-        for panel in dashboard["panels"]:
-            for target in panel.get("targets", ()):
-                yield path.stem, panel["title"], target["refId"], target["expr"]
-        for annotation in dashboard["annotations"]["list"]:
-            yield path.stem, f"annotation {annotation['name']}", "A", annotation["target"]["expr"]
+class Stage:
+    """Runs of all kinds, and two that see them."""
+
+    def __init__(self, start: Callable[..., Trainer], both: Both, **environment: str) -> None:
+        self.both, self.began = both, time.time()
+        self.ranks = [
+            start(f"r-{rank}", KNOWN, RANK=rank, WORLD_SIZE="2", STEP_SECONDS=seconds, **environment)
+            for rank, seconds in (("0", "0.25"), ("1", "0.4"))
+        ]
+        self.ends = start("ends", ENDS, **environment)
+        self.paused = start("paused", PAUSED, **environment)
+        self.full = start("full", FULL, **environment | {"ENTRENAR_OTLP_SAMPLES": "off"})
+
+    def first_half(self) -> None:
+        """All are seen before anything happens to them: rates and changes begin there."""
+        for one in self.ranks:
+            one.tell()
+            one.told()
+        for one in (self.ends, self.paused, self.full):
+            one.told()
+        self.both.finds('training_progress_step{run_id="r"} == 99', 2)
+        self.both.finds('entrenar_export_failures_total{run_id="r"}', 2)
+        self.both.finds('training_run_state{run_id=~"done|paused|full|scraped"} == 1', 4)
+        self.both.fires("TrainingLost")
+
+    def provoke(self) -> Facts:
+        """The second half, and what goes wrong with the others; returns what is known by it."""
+        self.paused.tell()
+        self.full.tell()
+        self.ends.tell()  # completes
+        assert self.ends.told() == ["stopped"]
+        self.both.finds('training_run_state{run_id="done"} == 4', 1)
+        self.both.finds('training_run_state{run_id="stopped"} == 1', 1)
+        self.ends.tell()  # its loss is NaN
+        assert self.ends.told() == ["stopped"]
+        self.both.fires("nonfinite_loss", "stopped")
+        self.ends.tell()
+        assert self.ends.told() == ["bad"]
+        self.both.finds('training_run_state{run_id="bad"} == 1', 1)
+        self.ends.tell()
+        assert self.ends.told() == ["ended"]
+        dropped = float(self.full.told()[0])
+        self.both.finds(f'entrenar_recorder_dropped_total{{run_id="full"}} == {dropped}', 1)
+        for one in self.ranks:
+            one.tell()
+        halves = [[float(word) for word in one.told()] for one in self.ranks]
+        for expression, count in (
+            ('training_progress_step{run_id="r"} == 199', 2),
+            ('training_samples_total{run_id="r"} == 2 * 100 * 32', 2),
+            ('training_nonfinite_total{run_id="r"} == 2', 2),
+            ('training_alert_active{run_id="r"} == 1', 6),
+            ('training_budget_usage{run_id="r",budget="spans"} == 0.5', 2),
+            ('training_alert_active{run_id=~"paused|full|scraped"} == 1', 4),
+            ('training_run_state{run_id="paused"} == 2', 1),
+            ('training_run_state{run_id="stopped"} == 3', 1),
+            ('training_run_state{run_id="bad"} == 5', 1),
+            ('entrenar_export_failures_total{run_id="r"} >= 2', 2),
+            ("entrenar_sink_run_crashed_timestamp_seconds", 1),
+        ):
+            self.both.finds(expression, count)
+        first, last = min(begin for begin, _ in halves), max(end for _, end in halves)
+        return Facts(began=self.began, last_step=(first, last), dropped=dropped)
 
 
-def filled(expression: str) -> str:
-    for name, value in VARIABLES.items():
-        expression = expression.replace(name, value)
-    assert "$" not in expression.replace('$"', ""), expression
-    return expression
+def check_variables(asked: Prometheus) -> None:
+    known = {"model": ["digits"], "run": sorted(RUNS), "rank": ["0", "1"]}
+    for dashboard, name, query in variables():
+        assert label_values(asked, query) == known[name], (dashboard, name)
+        assert label_values(asked, query.replace("training_run_state", "training_run_states")) == []
 
 
-def check_queries(asked: Prometheus) -> None:
-    for dashboard, panel, letter, expression in queries():
-        fill = filled(expression) if dashboard != "fleet" else filled(expression.replace("$run", ".*"))
-        found = [float(value) for value in asked.query(fill).values()]
-        place = (dashboard, panel, letter)
-        if place in UNPROVOKED or panel == "annotation State changes":
-            continue
-        assert found, (*place, fill)
-        expected: Any = KNOWN.get((panel, letter)) if dashboard != "fleet" or panel in FLEET else None
-        for value in found if expected is not None else ():
-            fits = expected(value) if callable(expected) else math.isclose(value, expected, rel_tol=1e-6)
-            assert fits, (*place, value, expected)
+def check_annotations(asked: Prometheus, facts: Facts) -> None:
+    """Over the time of the test, as Grafana asks for them: of all runs."""
+    for panel in marks():
+        seen = in_range(asked, panel.filled(".*"), facts.began)
+        if panel.title == "Alerts":
+            assert {"ERROR digits too_high 0 paused", "ERROR digits nonfinite_loss 0 stopped"} <= {*seen}
+        else:
+            states = {run: seen.get(f"digits 0 {run}", set()) for run in ("done", "stopped", "paused", "bad")}
+            assert [max(values, default=0) for values in states.values()] == [4, 3, 2, 5], seen
+        for name, other in panel.renamed():
+            assert in_range(asked, other.filled(".*"), facts.began) == {}, (panel.title, name)
 
 
-FLEET = ("Crashed today", "Sink: stored")
+def in_range(asked: Prometheus, expression: str, start: float) -> dict[str, set[float]]:
+    """The values of each series, every second: a step of five may miss what lasts a second."""
+    found = asked.ask("query_range", query=expression, start=str(start), end=str(time.time()), step="1")
+    return {words(one["metric"]): {float(value) for _, value in one["values"]} for one in found["result"]}
 
 
-def check_rates(asked: Prometheus) -> None:
-    """Twice as many tokens as samples, and the second half of each."""
-    samples, tokens = (
-        filled(expression) for *place, _, expression in queries() if place == ["run", "Throughput"]
-    )
-    ratio, rate = asked.value(f"({tokens}) / ({samples})"), asked.value(samples)
-    assert ratio is not None
-    assert math.isclose(ratio, 2, rel_tol=1e-6)
-    assert rate is not None
-    assert rate > 0
+def check_recorded(asked: Prometheus) -> None:
+    name = "run:training_step_duration_seconds"
+    for quantile in (0.5, 0.9, 0.99):
+        found = asked.value(f'{name}:quantile5m{{run_id="r",quantile="{quantile}"}}')
+        assert found == pytest.approx(0.2 + 0.3 * quantile)  # of a bucket from 0.2 to 0.5 s
+    slowest = asked.query(f"{name}:slowest5m")
+    assert [dict(labels)["rank"] for labels in slowest] == ["1"]
+    assert [float(value) for value in slowest.values()] == [pytest.approx(0.4)]
 
 
-def check_rules(asked: Prometheus) -> None:
-    """All of them can be evaluated, and those whose fault was provoked have found it."""
-    found: dict[str, set[str]] = {}
-    for group in groups(load_config(ROOT / "renacer.toml")):
-        for rule in group.rules:
-            runs = {dict(labels).get("run_id", "") for labels in asked.query(rule.expr)}
-            found[rule.name] = found.get(rule.name, set()) | runs
-    firing = {name: runs for name, runs in found.items() if runs}
-    assert firing.pop("MonitoringLosesSamples") == {"r"}  # "bad" has lost what it did before the first scrape
-    assert firing.pop("TrainingCrashed") == {"bad"}
-    assert firing.pop("nonfinite_other") >= {"r"}
-    assert firing.pop("TrainingAlert") >= {"r"}  # its budget, of another renacer.toml
-    for name in [name for name in firing if name.startswith("run:")]:
-        assert firing.pop(name) >= {"r"}
-    assert {*firing} <= {
-        "MonitoringCannotSend",
-        "TrainingAlertBrief",
-        "drift",
-        "accuracy_drop",
-        "spike",
-        "zscore",
-    }
+def check_alerts(both: Both) -> None:
+    """Those that are provoked, by the run that it was done to."""
+    both.fires("TrainingCrashed", "bad")
+    both.fires("TrainingStopped", "stopped")
+    both.fires("TrainingStalled", "r", "full", "scraped")
+    both.fires("TrainingAlert", "r", "paused", "full", "scraped")  # of another renacer.toml
+    both.fires("nonfinite_other", "r")
+    both.fires("MonitoringLosesSamples", "r", "full")
+    for one in both.asked:
+        assert "r" in one.firing("MonitoringCannotSend")
 
 
-def await_value(asked: list[Prometheus], expression: str, value: float) -> None:
-    """Until each of them has it."""
-    for one in asked:
-        wait_until(partial(_has, one, expression, value))
-
-
-def _has(asked: Prometheus, expression: str, value: float) -> bool:
-    return asked.value(f"max({expression})") == value
-
-
-def spoil(http: str, asked: list[Prometheus]) -> None:
-    """Send what the sink refuses, and what it cannot store, twice: a rate sees what comes after a scrape."""
-    odd = logs([started()], resource("x" * 2000))  # not a run's id
-    for content, code, name in ((odd, 200, "unstorable"), (b"\xff\xff", 400, "refused")):
-        for count in (1, 2):
-            answer = httpx.post(
-                f"http://{http}/v1/logs", content=content, headers={"Content-Type": "application/x-protobuf"}
-            )
-            assert answer.status_code == code
-            await_value(asked, f"sum(entrenar_sink_{name}_total)", count)
-
-
-def test_every_query_on_real_runs(
+def test_runs(
     make_collector: Callable[..., Collector],
     make_prometheus: Callable[..., Prometheus],
     train: Callable[..., Trainer],
     tmp_path: Path,
 ) -> None:
-    http = f"127.0.0.1:{free_port()}"
+    http, page = (f"127.0.0.1:{free_port()}" for _ in range(2))
     sink = Sink(tmp_path, http)
     try:
         sink.start()
         collector = make_collector("one", "all-in-one.yaml", SINK_ENDPOINT=f"127.0.0.1:{sink.port}").start()
-        targets = {
-            "training": f"127.0.0.1:{collector.ports['PROMETHEUS']}",
-            "collector": f"127.0.0.1:{collector.self_port}",
-            "sink": http,
-        }
-        asked = [make_prometheus(version, targets) for version in (2, 3)]
-        environment = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
-            "OTEL_METRIC_EXPORT_INTERVAL": "500",
-            "ENTRENAR_OTLP_SAMPLES": "blocks",
-            # nobody is there
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{free_port()}",
-            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "1",
-        }
-        run, bad = train("r", **environment), train("bad", **environment)
-        for run_id in ("r", "bad"):
-            await_value(asked, f'training_progress_step{{run_id="{run_id}"}}', 99)
-        spoil(http, asked)
-        run.tell("half")
-        bad.tell("crash", waits=False)
-        await_value(asked, 'training_progress_step{run_id="r"}', 199)
-        await_value(asked, 'training_samples_total{run_id="r"}', 2 * 100 * 32)
-        await_value(asked, 'training_nonfinite_total{run_id="r"}', 2)
-        for name in (
-            "entrenar_sink_run_crashed_timestamp_seconds",
-            "entrenar_export_failures_total > 0",
-            "training_drift_p_value",
-        ):
-            await_value(asked, f"count({name}) > bool 0", 1)
-        for one in asked:
-            check_queries(one)
-            check_rates(one)
-            check_rules(one)
+        targets = {"training": f"127.0.0.1:{collector.ports['PROMETHEUS']}", "page": page, "sink": http}
+        both = Both([make_prometheus(version, targets, rules=fast_rules()) for version in (2, 3)])
+        scraped = train(
+            "scraped",
+            SCRAPED,
+            OTEL_METRICS_EXPORTER="prometheus",
+            OTEL_EXPORTER_PROMETHEUS_PORT=page.rpartition(":")[2],
+        )
+        stage = Stage(
+            train,
+            both,
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint,
+            OTEL_METRIC_EXPORT_INTERVAL="500",
+            ENTRENAR_OTLP_SAMPLES="blocks",
+            OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"http://127.0.0.1:{free_port()}",  # nobody is there
+            OTEL_EXPORTER_OTLP_TRACES_TIMEOUT="1",
+        )
+        stage.first_half()
+        facts = stage.provoke()
+        check_alerts(both)
+        of_runs = [panel for panel in panels() if not panel.is_of_pipeline and panel.title != "Lost"]
+        check(
+            both.asked,
+            of_runs,
+            lambda one, at: [table_of_runs(one, facts, at), table_of_other_names()],
+        )
+        for one in both.asked:
+            check_variables(one)
+            check_annotations(one, facts)
+            check_recorded(one)
+        stage.full.kill()  # on the Collector's page its series stay, on its own they go
+        scraped.kill()
+        both.fires("TrainingLost", "full", "scraped")
+        both.fires("TrainingStalled", "r")
+        crash = logs([started(), ended("crashed")], resource("full"))  # as after five minutes
+        headers = {"Content-Type": "application/x-protobuf"}
+        assert httpx.post(f"http://{http}/v1/logs", content=crash, headers=headers).status_code == 200
+        both.fires("TrainingCrashed", "bad", "full")
+        both.fires("TrainingLost", "scraped")
+        after = [
+            panel for panel in panels() if panel.title in ("Lost", "Running", "Stalled", "Crashed today")
+        ]
+        check(both.asked, after, lambda _one, _at: [table_after_kills()])
     finally:
         if sink.is_alive:
             sink.end()
+
+
+def test_a_panel_of_which_nothing_is_known() -> None:
+    asked: Any = None  # is not asked
+    problems = Table({}, {}).problems(asked, [*panels()], 0)
+    assert len(problems) == len([*panels()]) > 60
+    assert problems[0] == "compare, Loss A: nothing is known of it"

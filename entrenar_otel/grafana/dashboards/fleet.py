@@ -7,10 +7,19 @@ from typing import Any
 from entrenar_processors.config.models import Config
 
 from entrenar_otel.grafana.dashboards.measured import STEP, mean_of, now, of_split
-from entrenar_otel.grafana.dashboards.page import RUN_PAGE, Row, page
-from entrenar_otel.grafana.dashboards.panels import Limits, Query, chart, number, rows, states, timeline
+from entrenar_otel.grafana.dashboards.page import CHOSEN, RUN_PAGE, Row, page
+from entrenar_otel.grafana.dashboards.panels import (
+    NO_LIMITS,
+    Limits,
+    Query,
+    chart,
+    number,
+    rows,
+    states,
+    timeline,
+)
 from entrenar_otel.grafana.links import what_to_do
-from entrenar_otel.grafana.promql import collector_counter
+from entrenar_otel.grafana.promql import collector_counter, latest, series
 from entrenar_otel.grafana.rules.quiet import CRASHED, STALLED_SECONDS
 from entrenar_otel.semconv import RUN_STATES
 
@@ -32,32 +41,42 @@ def fleet_dashboard(_settings: Config) -> Any:
 
 
 def _state(name: str) -> str:
-    return f"count(max by (run_id) ({now('training.run.state')}) == {RUN_STATES[name]})"
+    return f"max by (run_id) ({now('training.run.state')}) == {RUN_STATES[name]}"
 
 
 def _head() -> Row:
     alerts = f"sum({now('training.alert.active', by=('run_id', 'rank', 'name', 'level'))})"
-    stalled = (
-        f"count((time() - max by (run_id) ({now('training.last_step.timestamp')}) > {STALLED_SECONDS}) "
-        f"and on (run_id) max by (run_id) ({now('training.run.state')}) == {RUN_STATES['running']})"
-    )
+    beats = series("entrenar.tick.duration", *CHOSEN, suffix="_count")
+    lives = f"on (run_id) max by (run_id) (increase({beats}[5m])) > 0"
+    step = f"max by (run_id) ({now('training.last_step.timestamp')})"
+    stalled = f"(time() - {step} > {STALLED_SECONDS}) and on (run_id) {_state('running')} and {lives}"
+    heard = latest(series("training.run.state", *CHOSEN), *CHOSEN, over="1h")
+    lost = f"max by (run_id) ({heard}) < {RUN_STATES['stopped']} unless {lives} unless on (run_id) {CRASHED}"
     return Row(
         [
-            (number("Running", "none", "Runs that go on.", Query(_state("running")), empty="0"), 4),
-            (number("Paused", "none", "Paused by an alert: `entrenar-otel resume RUN` or `stop RUN`.",
-                    Query(_state("paused")), limits=Limits(high=1), empty="0"), 4),
-            (number("Stalled", "none", "They run and made no step for five minutes: they hang, or log "
-                    f"rarely: {what_to_do('TrainingStalled')}.",
-                    Query(stalled), limits=Limits(high=1), empty="0"), 4),
-            (number("Crashed today", "none", "By the sink, not resumed since: `entrenar-otel show RUN`.",
-                    Query(f"count(count by (run_id) ({CRASHED}))"), limits=Limits(high=1), empty="0"), 4),
+            (_count("Running", "Runs that go on.", f"{_state('running')} and {lives}", is_fault=False), 3),
+            (_count("Paused", "Paused by an alert: `entrenar-otel resume RUN` or `stop RUN`.",
+                    _state("paused")), 3),
+            (_count("Stalled", "They live and made no step for five minutes: they hang, or log rarely: "
+                    f"{what_to_do('TrainingStalled')}.", stalled), 3),
+            (_count("Lost", "They went on within the last hour, and nothing has been heard of them for "
+                    f"five minutes: {what_to_do('TrainingLost')}.", lost), 3),
+            (_count("Crashed today", "By the sink, not resumed since: `entrenar-otel show RUN`.",
+                    f"count by (run_id) ({CRASHED})"), 3),
+            (_count("Stopped", "By an alert or by a person, of the last hour: `entrenar-otel show RUN`.",
+                    _state("stopped"), is_fault=False), 3),
             (number("Active alerts", "none", "See the table; `entrenar-otel alerts RUN` says what and where.",
-                    Query(alerts), limits=Limits(high=1), empty="0"), 4),
-            (number("Completed", "none", "Runs that ended well, of the last hour.",
-                    Query(_state("completed")), empty="0"), 4),
+                    Query(alerts), limits=Limits(high=1), empty="0"), 3),
+            (_count("Completed", "Runs that ended well, of the last hour.",
+                    _state("completed"), is_fault=False), 3),
         ],
         height=4,
     )  # fmt: skip
+
+
+def _count(title: str, description: str, of: str, *, is_fault: bool = True) -> Any:
+    limits = Limits(high=1) if is_fault else NO_LIMITS
+    return number(title, "none", description, Query(f"count({of})"), limits=limits, empty="0")
 
 
 def _of_runs(expr: str) -> Query:
