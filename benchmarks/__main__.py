@@ -18,10 +18,10 @@ from benchmarks.report import DOCUMENT, write_report
 
 GROUPS = (
     *("hot_path", "peers", "loop_overhead", "tick", "storage", "queries", "memory", "startup"),
-    *("otel", "page", "otlp_encode", "receipt", "roll"),
+    *("otel", "page", "otlp_encode", "receipt", "roll", "assign"),
 )
-#: Run by name only: what they say stands in docs/detectors.md, of the Collector in docs/collector.md, and of
-#: views in docs/watch.md.
+#: Run by name only: what they say stands in docs/detectors.md, docs/statistics.md, docs/collector.md and
+#: docs/watch.md.
 APART = (
     "jidoka",
     "detectors",
@@ -29,6 +29,7 @@ APART = (
     "kinds",
     "forest",
     "drift_quality",
+    "sequential",
     "collector",
     "fleet",
     "traffic",
