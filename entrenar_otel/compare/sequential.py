@@ -17,6 +17,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from entrenar_processors.samples import Floats
 from numpy.typing import ArrayLike
 
 #: Values of an arm before which nothing is said: means of so few are not normal yet.
@@ -119,8 +120,22 @@ def always_valid(
     alpha = 1 - confidence
     u = _rho2(alpha, planned) * a.n * b.n / (a.n + b.n)
     half = math.sqrt(variance) * math.sqrt((1 + 1 / u) * (math.log1p(u) - 2 * math.log(alpha)))
-    exponent = 0.5 * math.log1p(u) - effect / variance * effect / 2 * (u / (1 + u))
-    return AlwaysValid(effect, effect - half, effect + half, math.exp(min(0.0, exponent)))
+    log_p = float(log_p_values(effect, variance, a.n, b.n, alpha=alpha, planned=planned))
+    return AlwaysValid(effect, effect - half, effect + half, math.exp(log_p))
+
+
+def log_p_values(
+    effect: ArrayLike, variance: ArrayLike, n_a: ArrayLike, n_b: ArrayLike, *, alpha: float, planned: int
+) -> Floats:
+    """The logarithms of always-valid p-values of many looks at once, of the shape of the arrays.
+
+    `variance` is that of the effect, V in `always_valid`; nothing is checked.
+    """
+    effect, variance, n_a, n_b = (np.asarray(x, np.float64) for x in (effect, variance, n_a, n_b))
+    u = _rho2(alpha, planned) * n_a * n_b / (n_a + n_b)
+    with np.errstate(over="ignore"):
+        distance = effect / variance * effect
+    return np.minimum(0.0, 0.5 * np.log1p(u) - distance / 2 * (u / (1 + u)))
 
 
 def _rho2(alpha: float, planned: int) -> float:

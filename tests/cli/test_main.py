@@ -62,7 +62,7 @@ def test_what_goes_wrong_is_one_message(
 
 COMMANDS = (
     *("ls", "show", "spans", "events", "alerts", "query", "export"),
-    *("watch", "plot", "compare", "report"),
+    *("watch", "plot", "compare", "report", "ab"),
     *("stop", "pause", "resume", "recover", "prune", "demo", "sink", "ci", "config"),
     *("dashboards", "rules"),
 )

@@ -105,3 +105,23 @@ def report(
         print_json(made.as_dict())
     else:
         echo(made.markdown())
+
+
+@commands.command()
+def ab(
+    test: Annotated[
+        str | None, typer.Argument(help="The test's name, or a part of it; default: the only one.")
+    ] = None,
+) -> None:
+    """Show what an A/B test says up to now: effect, always-valid interval, decision, guardrails.
+
+    [dim]Examples:[/dim] entrenar-otel ab · entrenar-otel ab "digits@1.1.0 vs digits@1.2.0" --json
+    """
+    from entrenar_otel.serving.ab.recorded import recorded_results
+
+    results = recorded_results(open_lake(), test)
+    if Options.json:
+        print_json([result.as_dict() for result in results])
+        return
+    for number, result in enumerate(results):
+        echo(("\n" if number else "") + str(result))
