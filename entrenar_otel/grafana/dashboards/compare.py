@@ -8,6 +8,7 @@ from entrenar_processors.config.models import Config
 
 from entrenar_otel.grafana.dashboards.measured import (
     STEP,
+    drift_limit,
     learning,
     limits_of,
     mean_of,
@@ -36,7 +37,7 @@ def compare_dashboard(settings: Config) -> Any:
         "entrenar-compare",
         "Compare training runs",
         "Several runs side by side: choose them above.",
-        [*_learning(settings), *_speed(settings), *_judged()],
+        [*_learning(settings), *_speed(settings), *_judged(settings)],
         one_run=False,
         ranks=True,
     )
@@ -100,7 +101,9 @@ def _speed(settings: Config) -> list[Row]:
     ]  # fmt: skip
 
 
-def _judged() -> list[Row]:
+def _judged(settings: Config) -> list[Row]:
+    found = now("training.anomalies", by=("run_id", "rank", "metric", "detector", "severity"))
+    odd = now("training.nonfinite", by=("run_id", "rank", "metric"))
     active = now("training.alert.active", by=("run_id", "rank", "name", "level"))
     return [
         Row(
@@ -113,6 +116,22 @@ def _judged() -> list[Row]:
                        Query(f"sum by (run_id) ({active})", _RUN), limits=Limits(high=1), low=0), 12),
             ],
             title="What was judged",
+        ),
+        Row(
+            [
+                (chart("Anomalies", "none", "What detectors found, in all, what is only logged included: "
+                       "`entrenar-otel events RUN`.",
+                       Query(f"sum by (run_id, detector) ({found})", "{{detector}} {{run_id}}"), low=0,
+                       empty="no anomalies"), 8),
+                (chart("Drift, p-value", "none", "Below the line accuracy became worse than its best window "
+                       "by more than chance.",
+                       Query(now("training.drift.p_value", by=("run_id", "metric")), "{{metric}} {{run_id}}"),
+                       limits=drift_limit(settings), low=0, empty="no drift was found"), 8),
+                (chart("Not finite", "none", "NaN and infinite values, in all. A few infinite gradient norms "
+                       "are normal with loss scaling.",
+                       Query(f"sum by (run_id, metric) ({odd})", "{{metric}} {{run_id}}"), low=0,
+                       empty="all values were finite"), 8),
+            ]
         ),
         Row(
             [

@@ -62,6 +62,12 @@ def mean_of(instrument: str) -> str:
     return f"{total} / ({count} > 0)"
 
 
+def drift_limit(settings: Config) -> Limits:
+    """Below which p-value a drift is found; that of the detector's default where it is off."""
+    drift = settings.monitor.drift
+    return Limits(low=0.05 if drift is None else drift.threshold)
+
+
 def limits_of(settings: Config, *metrics: str) -> Limits:
     """The narrowest plain limits that renacer.toml has for these metrics, by whichever of their names."""
     found = [one for one in settings.monitor.threshold if known_as(one.metric)[0] in metrics]

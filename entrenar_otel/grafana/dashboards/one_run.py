@@ -8,6 +8,7 @@ from entrenar_processors.config.models import Config
 
 from entrenar_otel.grafana.dashboards.measured import (
     STEP,
+    drift_limit,
     learning,
     limits_of,
     mean_of,
@@ -151,7 +152,6 @@ def _speed(settings: Config) -> list[Row]:
 
 
 def _judged(settings: Config) -> list[Row]:
-    drift = settings.monitor.drift.threshold if settings.monitor.drift is not None else 0.05
     active = now("training.alert.active", by=("rank", "name", "level"))
     anomalies = now("training.anomalies", by=("rank", "metric", "detector", "severity"))
     return [
@@ -176,7 +176,7 @@ def _judged(settings: Config) -> list[Row]:
                        "by more than chance.",
                        Query(now("training.drift.p_value", by=("rank", "metric")),
                              "{{metric}} rank {{rank}}"),
-                       limits=Limits(low=drift), low=0, empty="no drift was found"), 8),
+                       limits=drift_limit(settings), low=0, empty="no drift was found"), 8),
                 (chart("Budgets used", "percentunit", "Above 100 % a budget of renacer.toml is exceeded: "
                        "`entrenar-otel ci $run`.", Query(now("training.budget.usage", by=("rank", "budget")),
                                                          "{{budget}} rank {{rank}}"),
