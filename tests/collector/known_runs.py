@@ -132,6 +132,11 @@ def _compared(steps: float) -> dict[tuple[str, str], dict[str, Known]]:
         "Data wait": {"A": _ranks(0.05, 0.08)},
         "States": {"A": {"r": 1, "done": 4}},
         "Active alerts": {"A": {"r": 6, "done": 0}},
+        "Anomalies": {
+            "A": {"budget.memory r": 2, "drift r": 2, "nonfinite.other r": 2, "budget.memory done": 1}
+        },
+        "Drift, p-value": {"A": {"accuracy r": between(0, 1e-9)}},
+        "Not finite": {"A": {"odd r": 4}},
         "Budgets used": {"A": {"memory r": memory, "spans r": 0.5, "memory done": memory, "spans done": 0}},
         "Monitoring overhead": {"A": {"0 r": overhead, "1 r": overhead, "0 done": overhead}},
     }
