@@ -89,6 +89,7 @@ PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.name not in ELSEWHER
 EXAMPLES = [(page, i) for page in PAGES for i in range(len(blocks_of(page)))]
 #: What an example prints, as a pattern for each line; of those that are not here, nothing is asked.
 PRINTS = {
+    ("ab.md", 0): [re.escape(line) for line in blocks_of(DOCS / "ab.md", "text")[0].splitlines()],
     ("alerts.md", 0): [r"Unusual value \(negative_loss\): loss is -0.5, expected 0"],
     ("alerts.md", 1): [
         "saving a checkpoint at batch 60, step 60",

@@ -59,8 +59,8 @@ _REST = 20
 #: How long the end of a test waits for a check that is under way.
 _END_SECONDS = 5.0
 
-#: The tests of this process, by name and metric.
-_designs: dict[tuple[str, str], Design] = {}
+#: The tests of this process by name.
+_designs: dict[str, Design] = {}
 _watched: weakref.WeakSet[ABTest] = weakref.WeakSet()
 
 
@@ -145,7 +145,7 @@ class ABTest:
             raise ConfigError(f"expected check_seconds above 0, or None, got {describe(check_seconds)}")
         if monitor is not None and not isinstance(monitor, Monitor):
             raise ConfigError(f"expected monitor to be a Monitor, got {describe(monitor)}")
-        known = _designs.setdefault((design.name, design.metric), design)
+        known = _designs.setdefault(design.name, design)
         if difference := design.difference(known):
             raise ConfigError(
                 f"an A/B test {design.name!r} is there already, with {difference}: give this one "
@@ -180,10 +180,10 @@ class ABTest:
     def record(self, user_id: Any, value: Any, *, metric: str | None = None, arm: Arm | None = None) -> None:
         """Record what came of it for a user: of the test's metric, or of a guardrail.
 
-        `arm` is who really answered, where that is not the user's own (a fallback); such outcomes count for
-        the user's first arm, or not at all where there are both. A value that is not finite is counted
-        and left out. Raises BadInput on an unknown metric or arm, an invalid id, and a value other than 0
-        and 1 where `kind="binary"` was given.
+        `arm` is who really answered, where that is not the user's own (a fallback): the user counts there,
+        and nowhere with outcomes in both arms. A value that is not finite is counted and left out. Raises
+        BadInput on an unknown metric or arm, an invalid id, and a value other than 0 and 1 where
+        `kind="binary"` was given.
         """
         design = self.design
         if metric is None:

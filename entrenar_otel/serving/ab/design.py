@@ -125,8 +125,12 @@ class Design:
         return self.metric, *(guardrail.metric for guardrail in self.guardrails)
 
     def difference(self, other: Design) -> str | None:
-        """In what another design of this name and metric is another test; None where it is the same."""
-        for key in ("model_a", "model_b", "salt", "average"):
+        """In what another design of this name is another test; None where it is the same.
+
+        Several metrics of one test may decide, each in a design of its own.
+        """
+        keys = ("model_a", "model_b", "salt", *(("average",) if self.metric == other.metric else ()))
+        for key in keys:
             mine, theirs = getattr(self, key), getattr(other, key)
             if mine != theirs:
                 return f"{key} {theirs!r} and {mine!r}"

@@ -129,7 +129,7 @@ class Known:
     def check(self, design: Design) -> None:
         """Raise ConfigError where another test has been recorded under this name."""
         for other in self.designs:
-            if other.metric == design.metric and (difference := design.difference(other)):
+            if difference := design.difference(other):
                 raise ConfigError(
                     f"two A/B tests are recorded under the name {design.name!r}, with {difference}: their "
                     "users cannot be told apart. Give one of them another name="

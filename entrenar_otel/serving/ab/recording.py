@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from entrenar_otel.console import say
 from entrenar_otel.identity.process import new_run_id
 from entrenar_otel.monitor.monitor import Monitor
 from entrenar_otel.run import lifetime
@@ -98,4 +99,6 @@ class OutcomeRecorder:
         if self._own is None or (self._own.enabled and self._own.is_closed):
             # An id of its own makes a forked worker a process that records, too.
             self._own = Monitor.auto(new_run_id(), lake=self._lake, quiet=True)
+            if self._own.enabled:
+                say(f"recording A/B test {self.design.name} into {self._own.lake.url}")
         return self._own

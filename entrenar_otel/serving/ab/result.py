@@ -119,10 +119,8 @@ class ABResult:
             lines.append("")
         lines += [f"  guardrail {guardrail.text}" for guardrail in self.guardrails]
         if self.fixed:
-            names = (
-                f"{name.replace('_', ' ')} p = {p_text(test.p_value)}" for name, test in self.fixed.items()
-            )
-            lines.append(f"  for one look at a planned size: {', '.join(names)}")
+            tests = (f"{name.replace('_', ' ')} {p_text(test.p_value)}" for name, test in self.fixed.items())
+            lines.append(f"  for a single look at a planned size: {', '.join(tests)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -173,11 +171,11 @@ def p_text(p: float) -> str:
     """A p-value with two digits.
 
     >>> p_text(0.0312), p_text(1e-9), p_text(math.nan)
-    ('0.031', 'below 0.0001', 'unknown')
+    ('p = 0.031', 'p < 0.0001', 'p unknown')
     """
     if math.isnan(p):
-        return "unknown"
-    return "below 0.0001" if p < 1e-4 else f"{p:.2g}"
+        return "p unknown"
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
 def count_text(count: int, what: str) -> str:

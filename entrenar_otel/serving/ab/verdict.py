@@ -51,7 +51,7 @@ def judge(
         try:
             fixed = _fixed_tests(design, main, kind)
         except MissingExtra as error:
-            notes.append(f"the tests for one look are left out: {error}")
+            notes.append(f"the tests for a single look are left out: {error}")
     return ABResult(
         test=design.name,
         metric=design.metric,
@@ -163,7 +163,7 @@ def _decide(
     if ratio is not None and ratio.is_mismatch:
         return "mismatch", (
             f"Sample ratio mismatch: {100 * ratio.observed:.2f} % of the users are in B, "
-            f"{100 * ratio.expected:.2f} % were to be (p = {p_text(ratio.p_value)}). Do not trust this "
+            f"{100 * ratio.expected:.2f} % were to be ({p_text(ratio.p_value)}). Do not trust this "
             "result: find out first whose outcomes are missing, or there twice (crashes, timeouts, redirects)"
         )
     if any(guardrail.is_harmed for guardrail in guardrails):

@@ -41,6 +41,7 @@ def test_not_where_one_is_known(name: str) -> None:
 def test_not_of_what_the_loop_measures_itself() -> None:
     """Nobody named those; and not where all detectors are off, which was asked for."""
     assert looked({"step_duration": 500, "data_wait": 500}) == []
+    assert looked({"ab.clicks": 500, "ab.clicks.unit": 500}) == []  # an A/B test judges them
     assert looked({"reward": 500}, processors=[]) == []
     assert looked({"reward": 500}, processors=[NonfiniteDetector(20)]) == []
 

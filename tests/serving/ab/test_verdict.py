@@ -61,8 +61,8 @@ def test_b_is_better() -> None:
         "  A  m@1: 20,000 users, accuracy 80.00 %",
         "  B  m@2: 20,000 users, accuracy 82.00 %",
         "",
-        "  for one look at a planned size: welch p = below 0.0001, mann whitney p = below 0.0001, "
-        "two proportions p = below 0.0001",
+        "  for a single look at a planned size: welch p < 0.0001, mann whitney p < 0.0001, "
+        "two proportions p < 0.0001",
     ]
 
 
@@ -123,7 +123,7 @@ def test_a_sample_ratio_mismatch_makes_every_result_void() -> None:
     result = judge(design(), {"accuracy": made(a, b, split=0.5)})
     assert result.decision == "mismatch"
     assert result.summary.startswith(
-        "Sample ratio mismatch: 47.37 % of the users are in B, 50.00 % were to be (p = below 0.0001). "
+        "Sample ratio mismatch: 47.37 % of the users are in B, 50.00 % were to be (p < 0.0001). "
         "Do not trust this result: find out first whose outcomes are missing"
     )
 
