@@ -127,9 +127,11 @@ sys.stdin.read()
 class Trainer:
     """A trainer in a folder of its own."""
 
-    def __init__(self, folder: Path, script: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, script: str, environment: dict[str, str], *, settings: str = SETTINGS
+    ) -> None:
         folder.mkdir()
-        (folder / "renacer.toml").write_text(SETTINGS)
+        (folder / "renacer.toml").write_text(settings)
         self._errors = folder / "errors"
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
