@@ -51,7 +51,7 @@ class Pictures:
     @property
     def is_wanted(self) -> bool:
         """Whether they can be drawn here, and nobody has said no."""
-        if self._is_closed or self._environ.get(VARIABLE, "1") == "0" or not sys.executable:
+        if self._is_closed or self._environ.get(VARIABLE, "1") == "0" or not _is_python():
             return False
         try:
             return importlib.util.find_spec("matplotlib") is not None
@@ -134,3 +134,8 @@ class Pictures:
             "ENTRENAR_DISABLED": "1",
             "OTEL_SDK_DISABLED": "true",
         }
+
+
+def _is_python() -> bool:
+    """Whether the program that runs is Python, and not one that it is a part of and that would run again."""
+    return os.path.basename(sys.executable or "").startswith("python") and not hasattr(sys, "frozen")

@@ -125,6 +125,10 @@ def test_nobody_wants_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     storage = Lake(tmp_path / "lake").storage
     assert Pictures(storage).is_wanted
     assert not Pictures(storage, {VARIABLE: "0"}).is_wanted
+    for executable in ("/opt/app/train", "", None):  # what Python is embedded in would start again
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", executable)
+            assert not Pictures(storage).is_wanted
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert not Pictures(storage).is_wanted
 
