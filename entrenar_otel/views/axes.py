@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from entrenar_processors.metric_names import VALIDATION, split_of
 from entrenar_processors.samples import Floats
 from matplotlib.text import Text
 
@@ -104,11 +105,15 @@ def _draw_line(axes: Axes, line: Line, at: int, view: RunView, scale: _Scale) ->
     thin = line.thinned(_COLUMNS)
     is_finite = np.isfinite(thin.values)
     is_few = len(thin.x) <= _FEW
+    style: Any = "-"
+    if view.runs:  # a colour for each run, which the heading of the picture tells
+        at = view.runs.index(dict(line.series.tags)["run"]) % len(LINES)
+        style = (0, (4, 2)) if split_of(line.series) == VALIDATION else "-"
     label = cut(printable_line(line.label), _LABEL) if is_named(line) else "last"
     if (known := view.statistics.get(line.series)) is not None:
         label = f"{label}  {number(known.last)}"
     (drawn,) = axes.plot(
-        thin.x, scale.places(thin.values), color=LINES[at], linewidth=1.6 if is_few else 1.1, linestyle="-",
+        thin.x, scale.places(thin.values), color=LINES[at], linewidth=1.6 if is_few else 1.1, linestyle=style,
         marker="o" if is_few else "", markersize=3.5, solid_joinstyle="round", zorder=3 + at,
     )  # fmt: skip
     odd = thin.x[~is_finite]
@@ -182,6 +187,13 @@ def _titles(
         axes.spines["bottom"].set_visible(False)
         return
     whole = len(legend) + chart.left_out
+    if chart.view.runs:
+        notes = (
+            ["dashed: validation"] if any(split_of(line.series) == VALIDATION for line in chart.lines) else []
+        )
+        notes += [f"+{chart.left_out} more curves"] if chart.left_out else []
+        axes.set_title(", ".join(notes), loc="right", size=9, color=DIM)
+        return
     wide = axes.get_position().width * figure.get_figwidth()
     room = wide - _BOLD * len(heading)
     while len(legend) > 1 and sum(_SWATCH + _PLAIN * len(text) for _, text in legend) > room:

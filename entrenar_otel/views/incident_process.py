@@ -21,7 +21,7 @@ COMMAND = "from entrenar_otel.views.incident_process import main; main()"
 #: How the process ends where matplotlib is not installed.
 NO_MATPLOTLIB = 3
 #: After so many seconds the process ends itself, also when nobody is there any more to end it.
-LIFE_SECONDS = 30
+LIFE_SECONDS = 60
 _NICENESS = 5
 _LENGTH_BYTES = 8
 

@@ -134,6 +134,8 @@ class RunView:
     findings: Sequence[Finding] = ()
     budgets: Sequence[Result] = ()
     thresholds: Sequence[Threshold] = ()
+    #: Of a view of several runs, what they are called in the tag `run` (see together.py).
+    runs: Sequence[str] = ()
 
     @property
     def is_going(self) -> bool:

@@ -14,7 +14,7 @@ from entrenar_processors.extras import MissingExtra
 
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.redact import printable_line
-from entrenar_otel.views.look import DIM, INK, PAPER, STATE_COLOURS
+from entrenar_otel.views.look import DIM, INK, LINES, PAPER, STATE_COLOURS
 from entrenar_otel.views.model import Axis, Panel, RunView, panels_of, placed
 from entrenar_otel.views.numbers import cut
 
@@ -30,6 +30,8 @@ _DPI = 110
 _WIDE, _ALONE, _HIGH, _HEAD, _LEFT, _RIGHT = 5.6, 7.5, 2.75, 0.75, 0.85, 0.2
 #: What fits in an inch of the heading's first line, and of its second one, in signs.
 _TITLE, _FACTS = 7.6, 13.0
+#: How much wider bold signs are; the longest name of a run among several.
+_BOLDER, _RUN = 1.15, 32
 
 
 class Head(NamedTuple):
@@ -119,12 +121,15 @@ def draw(
     for row, column, panel in places:
         draw_panel(figure, grid[row, column], panel, view, axis)
     _draw_head(figure, head or _head_of(view, left_out))
+    _draw_runs(figure, view.runs)
     if not places:
         figure.text(0.5, 0.35, "no samples were recorded", ha="center", color=DIM, usetex=False)
     return figure
 
 
 def _head_of(view: RunView, left_out: int) -> Head:
+    if view.runs:
+        return Head(f"{len(view.runs)} runs", (), DIM)
     return Head(
         view.run_id, list(_facts(view, left_out)), STATE_COLOURS.get(view.state, STATE_COLOURS["unknown"])
     )
@@ -155,6 +160,20 @@ def _draw_head(figure: Figure, head: Head) -> None:
     _text(figure, left, 1 - 0.2 / top, title, size=14, weight="bold", color=INK)
     facts = "  ·  ".join(printable_line(fact) for fact in head.facts if fact)
     _text(figure, left, 1 - 0.5 / top, cut(facts, round(_FACTS * room)), size=10, color=head.colour)
+
+
+def _draw_runs(figure: Figure, names: Sequence[str]) -> None:
+    """Which run has which colour, as far as there is room for it in the heading's second line."""
+    wide, top = figure.get_size_inches()
+    x = 0.2
+    for at, name in enumerate(names):
+        text = f"━ {cut(printable_line(name), _RUN)}"
+        room = (len(text) + 4) / _FACTS * _BOLDER
+        if x + room > wide - 1.0:
+            _text(figure, x / wide, 1 - 0.5 / top, f"+{len(names) - at} more", size=10, color=DIM)
+            return
+        _text(figure, x / wide, 1 - 0.5 / top, text, size=10, weight="bold", color=LINES[at % len(LINES)])
+        x += room
 
 
 def _text(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:

@@ -29,6 +29,7 @@ def together(views: Sequence[RunView]) -> RunView:
                 statistics[ours] = known
     return RunView(
         run_id=", ".join(view.run_id for view in views),
+        runs=names,
         state="",
         curves=curves,
         statistics=statistics,

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from entrenar_processors.samples import Series
+from PIL import Image
 
 from entrenar_otel import Monitor
 from entrenar_otel.views import Panel, RunView
 from entrenar_otel.views.model import Axis, Threshold
+from entrenar_otel.views.png import save
 from entrenar_otel.views.together import together
 
 from .conftest import column, view_of
@@ -44,6 +46,22 @@ def test_training_and_validation_stay_apart(digits: RunView) -> None:
     both = together([digits, run("other", [1.0, 2.0])])
     labels = [line.label for line in Panel("loss").lines(both)]
     assert labels == ["train run=digits-7", "train run=other", "validation run=digits-7"]
+
+
+def test_every_run_has_a_colour_in_all_panels(digits: RunView, tmp_path: Path) -> None:
+    """Whatever it measured; ten runs and their names fit."""
+    views = [view_of({Series("accuracy"): column([0.5, 0.6] * 40)}, run_id="first"), digits]
+    save(together(views), tmp_path / "run.png", panels=[Panel("loss"), Panel("accuracy")])
+    loss, accuracy = (grids_of(tmp_path / "run.png")[letter][6:] for letter in "12")
+    middle = loss.shape[1] // 2
+    assert not loss[:, :middle].any()  # the first has none
+    assert loss[:, middle:].any()
+    assert accuracy[:, :middle].any()
+    assert accuracy[:, middle:].any()
+    many = [run("a rather long name of a run " * 3 + str(at), np.arange(9.0) + at) for at in range(10)]
+    save(together(many), tmp_path / "run.png")
+    with Image.open(tmp_path / "run.png") as image:
+        assert np.asarray(image.convert("L"))[:, -4:].min() == 255
 
 
 def test_one_run_is_as_it_is(digits: RunView) -> None:
