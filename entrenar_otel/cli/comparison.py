@@ -92,7 +92,7 @@ def _side(side: SideSummary) -> list[Text]:
     return [
         cell(name),
         cell(states),
-        cell(_number(side.steps)),
+        cell(numbered(side.steps)),
         cell("–" if math.isnan(side.seconds) else text_of(side.seconds)),
         cell(_rate(side.steps_per_second)),
         cell(commits or "–"),
@@ -138,8 +138,8 @@ def _metric(one: MetricDifference, value: str) -> list[Text]:
             title.append(f"  {values.nonfinite:,} NaN or Inf in {mark}", style="red")
     return [
         title,
-        cell(_number(a)),
-        cell(_number(b)),
+        cell(numbered(a)),
+        cell(numbered(b)),
         cell(signed(one.effect)),
         cell(percent(one.ratio), style if one.is_significant else ""),
         cell(interval(one.low, one.high)),
@@ -190,7 +190,8 @@ def _some(values: Iterable[Any]) -> str:
     return ", ".join(texts[:4]) + (", …" if len(texts) > 4 else "") or "–"
 
 
-def _number(value: float) -> str:
+def numbered(value: float) -> str:
+    """A value with four digits, or that there is none."""
     return "–" if math.isnan(value) else number(value)
 
 

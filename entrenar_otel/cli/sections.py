@@ -36,8 +36,11 @@ def print_sections(sections: Sequence[Section], console: Console) -> None:
             console.print(Text(section.title, style="bold cyan"))
         if section.columns:
             print_grid(console, section.columns, section.rows)
+        mark = Text("· ", style="dim") if len(section.lines) > 1 else Text()
         for line in section.lines:
-            console.print(line, overflow="fold")
+            for number, part in enumerate(line.wrap(console, max(20, console.width - len(mark)))):
+                part.rstrip()
+                console.print(Text.assemble(mark if not number else " " * len(mark), part))
 
 
 def print_markdown(sections: Sequence[Section]) -> None:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrenar_otel.compare.reader import RunReader
+from entrenar_otel.semconv import ENVIRONMENT
 
-#: What a run notes of its surroundings when it starts.
-ENVIRONMENT = "training.environment"
 #: Settings of a run whose configuration stayed on its machine.
 WITHHELD = "withheld"
 _SEEDS = frozenset({"seed", "random_seed", "random_state"})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from entrenar_otel.cli.app import SETTINGS, Options, Run, open_lake
 from entrenar_otel.cli.output import Console, echo, print_json
+
+if TYPE_CHECKING:
+    from entrenar_otel.cli.sections import Section
 
 commands = typer.Typer()
 
@@ -41,7 +44,7 @@ class Test(StrEnum):
 @commands.command()
 def compare(
     a: Annotated[
-        str | None, typer.Argument(help="A run, or the start of its id, MODEL@VERSION, or latest.")
+        str | None, typer.Argument(help="A run (its id, or the start of it), MODEL@VERSION, or latest.")
     ] = None,
     b: Annotated[str | None, typer.Argument(help="What is compared with it.")] = None,
     metric: Annotated[
@@ -51,27 +54,40 @@ def compare(
         Value, typer.Option(help="What of a run counts: the mean of its last tenth, the last, the best.")
     ] = Value.FINAL,
     test: Annotated[Test, typer.Option(help="The test, where there are several runs.")] = Test.WELCH,
+    group_by: Annotated[
+        list[str] | None,
+        typer.Option("--group-by", help="config, config.NAME, version, model_id, git_commit or host."),
+    ] = None,
+    serving: Annotated[
+        bool, typer.Option("--serving", help="Compare distributions: of training A, of production B.")
+    ] = False,
     form: Annotated[CompareFormat, typer.Option("--format", "-f", help="The format.")] = CompareFormat.TEXT,
 ) -> None:
     """Compare two runs, or all runs of two versions: metrics with tests, curves, settings, environment.
 
+    With --group-by, runs that differ in seeds only are samples of one configuration: without A and B those of
+    the latest run's model. With --serving, A is what was trained, and B what production recorded.
+
     [dim]Examples:[/dim] entrenar-otel compare digits-7 digits-8
     entrenar-otel compare digits@1.0.0 digits@1.1.0 --format markdown
+    entrenar-otel compare --group-by config.lr · entrenar-otel compare digits-7 production --serving
     """
-    from entrenar_otel.cli.comparison import sections_of
     from entrenar_otel.cli.sections import print_markdown, print_sections
-    from entrenar_otel.compare.runs import compare_runs
 
-    lake = open_lake()
-    if a is None or b is None:
-        raise typer.BadParameter("expected two runs or versions, A and B")
-    found = compare_runs(lake, a, b, metrics=metric, value=value.value, test=test.value)
+    if group_by:
+        found, sections = _groups(group_by, [side for side in (a, b) if side], metric, value, test)
+    elif a is None or b is None:
+        raise typer.BadParameter("expected A and B, two runs or versions, or --group-by config.NAME")
+    elif serving:
+        found, sections = _serving(a, b, metric)
+    else:
+        found, sections = _sides(a, b, metric, value, test)
     if Options.json or form is CompareFormat.JSON:
         print_json(found.as_dict())
     elif form is CompareFormat.MARKDOWN:
-        print_markdown(sections_of(found))
+        print_markdown(sections)
     else:
-        print_sections(sections_of(found), Console())
+        print_sections(sections, Console())
 
 
 @commands.command()
@@ -125,3 +141,30 @@ def ab(
         return
     for number, result in enumerate(results):
         echo(("\n" if number else "") + str(result))
+
+
+def _sides(a: str, b: str, metric: list[str] | None, value: Value, test: Test) -> tuple[Any, list[Section]]:
+    from entrenar_otel.cli.comparison import sections_of
+    from entrenar_otel.compare.runs import compare_runs
+
+    found = compare_runs(open_lake(), a, b, metrics=metric, value=value.value, test=test.value)
+    return found, sections_of(found)
+
+
+def _groups(
+    group_by: list[str], sides: list[str], metric: list[str] | None, value: Value, test: Test
+) -> tuple[Any, list[Section]]:
+    from entrenar_otel.cli.groups import sections_of_groups
+    from entrenar_otel.compare.groups import compare_groups
+
+    names = [name.strip() for text in group_by for name in text.split(",")]
+    found = compare_groups(open_lake(), names, *sides, metrics=metric, value=value.value, test=test.value)
+    return found, sections_of_groups(found, was_asked=bool(metric))
+
+
+def _serving(a: str, b: str, metric: list[str] | None) -> tuple[Any, list[Section]]:
+    from entrenar_otel.cli.skew import sections_of_skew
+    from entrenar_otel.compare.skew import compare_serving
+
+    found = compare_serving(open_lake(), a, b, metrics=metric)
+    return found, sections_of_skew(found)
