@@ -19,6 +19,11 @@ PUBLIC = {
     """,
     "entrenar_otel.andon": "AndonConfig",
     "entrenar_otel.cli.main": "main",
+    "entrenar_otel.compare": """
+        Comparison GroupComparison MetricDifference SkewComparison TestResult Verdict benjamini_hochberg
+        bootstrap_interval compare_groups compare_runs compare_serving holm mann_whitney mean_interval
+        two_proportions welch
+    """,
     "entrenar_otel.handlers": "Alertmanager Apprise Handler Log Notice RunInfo Webhook from_environment",
     "entrenar_otel.lake": "Lake",
     "entrenar_otel.pytest_plugin": "training_kit",

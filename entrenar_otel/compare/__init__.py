@@ -9,6 +9,7 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
+    from entrenar_otel.compare.groups import GroupComparison, compare_groups
     from entrenar_otel.compare.metrics import MetricDifference, Verdict
     from entrenar_otel.compare.runs import Comparison, compare_runs
     from entrenar_otel.compare.significance import (
@@ -21,16 +22,21 @@ if typing.TYPE_CHECKING:
         two_proportions,
         welch,
     )
+    from entrenar_otel.compare.skew import SkewComparison, compare_serving
 
 #: Where each name comes from; they load numpy, DuckDB and pyarrow, so only when they are asked for.
 _PLACES = {
     "Comparison": "runs",
+    "GroupComparison": "groups",
     "MetricDifference": "metrics",
+    "SkewComparison": "skew",
     "TestResult": "significance",
     "Verdict": "metrics",
     "benjamini_hochberg": "significance",
     "bootstrap_interval": "significance",
+    "compare_groups": "groups",
     "compare_runs": "runs",
+    "compare_serving": "skew",
     "holm": "significance",
     "mann_whitney": "significance",
     "mean_interval": "significance",
@@ -39,12 +45,16 @@ _PLACES = {
 }
 __all__ = [
     "Comparison",
+    "GroupComparison",
     "MetricDifference",
+    "SkewComparison",
     "TestResult",
     "Verdict",
     "benjamini_hochberg",
     "bootstrap_interval",
+    "compare_groups",
     "compare_runs",
+    "compare_serving",
     "holm",
     "mann_whitney",
     "mean_interval",
