@@ -46,6 +46,9 @@ class DisabledRun:
     def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
         return self.log
 
+    def record_aside(self, metrics: Mapping[str, Any], tags: Mapping[str, Any] | None) -> None:
+        """Nothing is kept."""
+
     def start(self) -> bool:
         return True
 

@@ -319,6 +319,14 @@ class Monitor(metaclass=_OnePerProcess):
         """Record one metric by name; `coordinates` are those of `log`, and `tags`."""
         self.log({str(metric): value}, **coordinates)
 
+    def record_aside(self, metrics: Mapping[str, float], tags: Mapping[str, Any] | None = None) -> None:
+        """Record metrics on a thread that is not the loop's.
+
+        What alerts ask for waits for the loop's next `log`: this never raises AndonStop, and never pauses.
+        """
+        with guard("record_aside"):
+            self._run.record_aside(metrics, tags)
+
     @property
     def dropped(self) -> int:
         """Samples that could not be kept (no room on the disk, logged after the end)."""

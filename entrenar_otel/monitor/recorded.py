@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from entrenar_processors import Series
+
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.console import logger, occupy_standard_descriptors, say
 from entrenar_otel.errors import guard
@@ -111,6 +113,13 @@ class RecordedRun:
     def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
         """See `Monitor.bind`."""
         return self.recorder.bind(metrics, tags)
+
+    def record_aside(self, metrics: Mapping[str, Any], tags: Mapping[str, Any] | None) -> None:
+        """See `Monitor.record_aside`."""
+        if self.recorder.is_abandoned:
+            return
+        for metric, value in metrics.items():
+            self.recorder.record_one(Series.of(metric, tags), value, None, None, None)
 
     @property
     def dropped(self) -> int:

@@ -26,6 +26,7 @@ from entrenar_otel.run import lifetime
 from entrenar_otel.run.settings import RunSettings
 from entrenar_otel.semconv import AB_PREFIX
 from entrenar_otel.serving.ab.design import (
+    HARMED,
     STOPPED,
     Average,
     Better,
@@ -156,7 +157,7 @@ class ABTest:
         self._split = SaltedSplit(design.salt, design.traffic_split)
         self._recorder = OutcomeRecorder(design, monitor, lake, self._watch)
         self._watcher: Worker | None = None
-        self._harmed: set[str] = set()
+        self._told: set[str] = set()  # the guardrails that somebody was told of, here or elsewhere
         #: Why the test was stopped, as far as this process knows.
         self.stopped: str | None = None
 
@@ -245,9 +246,9 @@ class ABTest:
         if result.stopped is not None and self.stopped is None:
             self._end(result.stopped)
         self._publish(result)
-        harmed = [one for one in result.guardrails if one.is_harmed and one.metric not in self._harmed]
+        harmed = [one for one in result.guardrails if one.is_harmed and one.metric not in self._told]
         for guardrail in harmed:
-            self._harmed.add(guardrail.metric)
+            self._told.add(guardrail.metric)
             self._tell(guardrail)
         if harmed and self._on_harm == "stop":
             self.stop("; ".join(one.text for one in harmed))
@@ -256,9 +257,11 @@ class ABTest:
     def _judge(self, *, quick: bool = False) -> ABResult:
         design, lake = self.design, self._lake()
         known = Known.read(lake).get(design.name)
+        stopped = None
         if known is not None:
             known.check(design)
-        stopped = known.stopped if known is not None else None
+            stopped = known.stopped
+            self._told |= known.told
         outcomes = {metric: Outcomes.read(lake, design.name, metric) for metric in design.metrics}
         return judge(design, outcomes, stopped or self.stopped, quick=quick)
 
@@ -314,6 +317,7 @@ class ABTest:
             ),
             _RULE,
         )
+        self._recorder.event(HARMED, metric=guardrail.metric)
 
     def _publish(self, result: ABResult) -> None:
         monitor = self._recorder.monitor
@@ -323,7 +327,7 @@ class ABTest:
         values = {"effect": result.effect, "low": result.low, "high": result.high, "p_value": result.p_value}
         values["users"] = float(result.a.users + result.b.users)
         finite = {f"{name}.{key}": value for key, value in values.items() if math.isfinite(value)}
-        monitor.log(finite, tags={"test": self.design.name})
+        monitor.record_aside(finite, tags={"test": self.design.name})
 
     def __repr__(self) -> str:
         state = "" if self.stopped is None else ", stopped"

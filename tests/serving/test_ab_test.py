@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from opentelemetry import metrics
 
-from entrenar_otel import Monitor
+from entrenar_otel import AndonStop, Monitor
 from entrenar_otel.errors import BadInput, ConfigError
 from entrenar_otel.lake import Lake
 from entrenar_otel.run import lifetime
@@ -214,6 +215,28 @@ def test_a_guardrail_may_only_notify(one: Kit) -> None:
     assert one.alerts[0].summary.endswith("the test goes on (on_harm='notify')")
     assert "B" in {ab.assign(user) for user in range(100)}
     assert ab.result().stopped is None
+
+
+def test_one_alert_for_all_processes(one: Kit) -> None:
+    """What one has told of, no other tells of again, nor the same after a new start."""
+    ab, other = (made(one.monitor, guardrails={"latency": 0.1}, on_harm="notify") for _ in range(2))
+    record_harm(ab)
+    for test in (ab, other, ab):
+        assert test.check().guardrails[0].is_harmed
+    assert len(one.alerts) == 1
+
+
+def test_looking_does_nothing_in_place_of_the_loop(one: Kit) -> None:
+    """A stop that waits for the loop's next `log` still waits for it after a check on another thread."""
+    ab = made(one.monitor)
+    ab.record("ada", 1)
+    metrics.get_meter("training").create_gauge("training.loss").set(math.nan)
+    thread = threading.Thread(target=ab.check)
+    thread.start()
+    thread.join()
+    assert one.monitor.is_measured("ab.accuracy.users")
+    with pytest.raises(AndonStop):
+        one.monitor.log(loss=1.0)
 
 
 def test_a_stop_is_heard_elsewhere(one: Kit) -> None:

@@ -23,8 +23,8 @@ OnHarm = Literal["stop", "notify"]
 
 #: Behind `ab.<metric>`: what is published of a test while it goes on.
 PUBLISHED = (".effect", ".low", ".high", ".p_value", ".users")
-#: The events of a test: a process began to record it, and it was stopped.
-STARTED, STOPPED = "ab.test.started", "ab.test.stopped"
+#: The events of a test: a process began to record it, an alert told of a guardrail, it was stopped.
+STARTED, HARMED, STOPPED = "ab.test.started", "ab.test.harmed", "ab.test.stopped"
 
 _LESS = LESS_IS_BETTER | {
     *("latency", "duration", "time", "seconds", "cost", "memory", "bytes", "age", "churn"),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.semconv import AB_PREFIX, AB_UNIT
-from entrenar_otel.serving.ab.design import STARTED, STOPPED, Average, Design
+from entrenar_otel.serving.ab.design import HARMED, STARTED, STOPPED, Average, Design
 from entrenar_otel.serving.assignment import Arm
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ FROM seen WHERE unit IS NOT NULL GROUP BY unit
 """
 _EVENTS = f"""
 SELECT name, timestamp, attributes FROM events
-WHERE name IN ('{STARTED}', '{STOPPED}') ORDER BY timestamp
+WHERE name IN ('{STARTED}', '{HARMED}', '{STOPPED}') ORDER BY timestamp
 """
 
 
@@ -101,16 +101,21 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Known:
-    """What the events say of a test: its designs as processes began them, and why it was stopped."""
+    """What the events say of a test: its designs as processes began them, and why it was stopped.
+
+    `told` are the guardrails of which an alert has told.
+    """
 
     designs: tuple[Design, ...]
     stopped: str | None
+    told: frozenset[str]
 
     @classmethod
     def read(cls, lake: Lake) -> dict[str, Known]:
         """All tests of a lake by name, in the order in which they began."""
         designs: dict[str, dict[Design, None]] = {}
         stopped: dict[str, str] = {}
+        told: dict[str, set[str]] = {}
         for event in lake.query(_EVENTS).to_pylist():
             attributes = dict(event["attributes"])
             test = attributes.get("test", "")
@@ -119,12 +124,18 @@ class Known:
                     test, f"{attributes.get('reason')} ({event['timestamp']:%Y-%m-%d %H:%M} UTC)"
                 )
                 continue
+            if event["name"] == HARMED:
+                told.setdefault(test, set()).add(attributes.get("metric", ""))
+                continue
             try:
                 designs.setdefault(test, {})[Design.of_text(attributes.get("design", ""))] = None
             except ConfigError as error:  # of a later version, say: the other tests can be read
                 logger.warning("A/B test %s: %s", test, error)
         names = dict.fromkeys((*designs, *stopped))
-        return {test: cls(tuple(designs.get(test, ())), stopped.get(test)) for test in names}
+        return {
+            test: cls(tuple(designs.get(test, ())), stopped.get(test), frozenset(told.get(test, ())))
+            for test in names
+        }
 
     def check(self, design: Design) -> None:
         """Raise ConfigError where another test has been recorded under this name."""
