@@ -15,6 +15,8 @@ class MissingExtra(ImportError):
 
 #: By import name: what the library is called, and the extra that brings it.
 _LIBRARIES = {
+    "networkx": ("networkx", "lineage"),
+    "packaging": ("packaging", "lineage"),
     "scipy": ("scipy", "detectors"),
     "sklearn": ("scikit-learn", "detectors"),
 }

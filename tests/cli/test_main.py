@@ -62,14 +62,17 @@ def test_what_goes_wrong_is_one_message(
 
 COMMANDS = (
     *("ls", "show", "spans", "events", "alerts", "query", "export"),
-    *("watch", "plot", "compare", "report", "ab"),
+    *("watch", "plot", "compare", "report", "ab", "lineage"),
     *("stop", "pause", "resume", "recover", "prune", "demo", "sink", "ci", "config"),
     *("dashboards", "rules"),
 )
 
 #: Those that have commands of their own.
-GROUPS = ("config", "dashboards", "rules")
-TWO_WORDS = ("config check", "config schema", "dashboards build", "rules build")
+GROUPS = ("config", "dashboards", "lineage", "rules")
+TWO_WORDS = (
+    *("config check", "config schema", "dashboards build", "rules build"),
+    *("lineage show", "lineage blame"),
+)
 
 
 def test_the_commands_and_their_order(cli: Cli) -> None:

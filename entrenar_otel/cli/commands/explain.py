@@ -9,12 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from entrenar_otel.cli.app import SETTINGS, Options, Run, open_lake
+from entrenar_otel.cli.lineage import (
+    Better,
+    BlameFormat,
+    LineageFormat,
+    LineageGroup,
+    format_of,
+    print_blame,
+    write_lineage,
+)
 from entrenar_otel.cli.output import Console, echo, print_json
 
 if TYPE_CHECKING:
     from entrenar_otel.cli.sections import Section
 
 commands = typer.Typer()
+lineage_commands = typer.Typer(
+    cls=LineageGroup, help="Show which version of a model was made from which, and what made one worse."
+)
 
 
 class CompareFormat(StrEnum):
@@ -168,3 +180,56 @@ def _serving(a: str, b: str, metric: list[str] | None) -> tuple[Any, list[Sectio
 
     found = compare_serving(open_lake(), a, b, metrics=metric)
     return found, sections_of_skew(found)
+
+
+@lineage_commands.command("show")
+def show_lineage(
+    model: Annotated[
+        str | None, typer.Argument(help="A model; what its versions were made from is shown, too.")
+    ] = None,
+    form: Annotated[
+        LineageFormat | None,
+        typer.Option("--format", "-f", help="The format. Default: by the file's name, else text."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file. Default: print it.")
+    ] = None,
+) -> None:
+    """Show the versions of all models or of one; `show` may be left out.
+
+    [dim]Examples:[/dim] entrenar-otel lineage show digits -o digits.png
+    entrenar-otel lineage --format mermaid
+    """
+    from entrenar_otel.lineage.lineage import Lineage
+
+    write_lineage(Lineage.open(open_lake()), model, format_of(form, output, Options.json), output)
+
+
+@lineage_commands.command("blame")
+def blame(
+    version: Annotated[str, typer.Argument(help="The version that is worse, as MODEL@VERSION.")],
+    metric: Annotated[
+        str, typer.Option("--metric", "-m", help="The metric that it is worse in.")
+    ] = "accuracy",
+    tolerance: Annotated[
+        float | None, typer.Option(help="What may be lost without being a regression, in the metric's unit.")
+    ] = None,
+    better: Annotated[
+        Better | None, typer.Option(help="Which values are good, where the metric's name does not say.")
+    ] = None,
+    form: Annotated[BlameFormat, typer.Option("--format", "-f", help="The format.")] = BlameFormat.TEXT,
+) -> None:
+    """Name the change on the way to a version that made it worse, with the evidence.
+
+    [dim]Examples:[/dim] entrenar-otel lineage blame digits@1.2.0
+    entrenar-otel lineage blame digits@1.2.0 --metric latency --tolerance 0.002
+    """
+    from entrenar_otel.lineage.lineage import Lineage
+
+    found = Lineage.open(open_lake()).find_regression_source(
+        version, metric, tolerance=tolerance, better=None if better is None else better.value
+    )
+    print_blame(found, BlameFormat.JSON if Options.json else form)
+
+
+commands.add_typer(lineage_commands, name="lineage")
