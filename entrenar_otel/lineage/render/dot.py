@@ -39,5 +39,5 @@ def _label(node: SceneNode) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Within quotes, a backslash begins an escape, such as that for node's name, and an ampersand an entity of HTML."""
+    """Within quotes, a backslash begins an escape, and an ampersand an entity of HTML."""
     return text.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
