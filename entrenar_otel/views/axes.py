@@ -32,7 +32,7 @@ _LOG_RATIO = 100.0
 #: The longest names of curves, of limits and of panels, in signs.
 _LABEL, _LIMIT, _HEADING = 24, 40, 34
 #: How wide a sign of the heading is, one of the legend, and a legend's sample of a curve, in inches.
-_BOLD, _PLAIN, _SWATCH = 0.1, 0.072, 0.45
+_BOLD, _PLAIN, _SWATCH = 0.088, 0.057, 0.42
 #: Left and right of the curves; also below and above them, over powers of ten.
 _ROOM_RATIO = 0.03
 
@@ -176,7 +176,7 @@ def _titles(
     axes: Axes, figure: Figure, chart: Chart, legend: list[tuple[Line2D, str]], *, is_log: bool
 ) -> None:
     """The heading on the left, the legend on the right, as far as there is room for it."""
-    notes = [chart.panel.unit, "log scale" if is_log else ""]
+    notes = [chart.panel.unit, "log" if is_log else ""]
     more = ", ".join(note for note in notes if note)
     heading = cut(printable_line(chart.panel.heading), _HEADING) + (f" ({more})" if more else "")
     title = axes.set_title(heading, loc="left", size=11, weight="bold", color=INK)
