@@ -65,14 +65,18 @@ class Canvas:
     ) -> None:  # fmt: skip
         """From each point to the next one, where they are not of one column."""
         starts = np.flatnonzero((np.diff(column) > 0) & (np.diff(stretch) == 0))
-        for at in starts.tolist():
-            first, last = int(column[at]), int(column[at + 1])
-            path = np.linspace(row[at], row[at + 1], 2 * (last - first) + 1)
-            ends = np.round(path).astype(np.int64)
-            for between in range(first, last + 1):
-                piece = ends[max(0, 2 * (between - first) - 1) : 2 * (between - first) + 2]
-                low[between] = min(low[between], piece.min())
-                high[between] = max(high[between], piece.max())
+        if not len(starts):
+            return
+        halves = 2 * (column[starts + 1] - column[starts])
+        counts = halves + 1
+        half = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        first, rise = row[starts], row[starts + 1] - row[starts]
+        path = np.repeat(first, counts) + half * np.repeat(rise / halves, counts)
+        ends = np.round(path).astype(np.int64)
+        begin = np.repeat(column[starts], counts)
+        for between in (begin + half // 2, begin + (half + 1) // 2):  # what lies between two is of both
+            np.minimum.at(low, between, ends)
+            np.maximum.at(high, between, ends)
 
     def rows(self) -> list[list[tuple[str, int | None]]]:
         """The signs, from the top, each with the number of the line that is seen there."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from entrenar_processors.metric_names import VALIDATION, known_as
@@ -68,7 +70,7 @@ class Chart:
         self.panel, self.view, self.axis = panel, view, axis
         self.look = look or Look()
         window = window or Window()
-        whole = panel.lines(view, axis)
+        whole = panel.lines(view, axis, coarse=window.is_whole)
         self.left_out = max(0, len(whole) - MAX_LINES)
         whole = whole[:MAX_LINES]
         low, high = span_of([line.x for line in whole])
@@ -128,8 +130,8 @@ class Chart:
             label = labels.get(at, "").rjust(left)[-left:]
             edge = self.look.pick("┤" if at in labels else "│", "+" if at in labels else "|")
             text = Text().append(label + edge, style="dim")  # a style of the whole would be the curves', too
-            for sign, style in row:
-                text.append(sign, style=style or None)
+            for style, signs in groupby(row, key=itemgetter(1)):  # each piece costs, here and on the screen
+                text.append("".join(sign for sign, _ in signs), style=style or None)
             drawn.append(text)
         return [*drawn, *self._x_axis(left, inner, width)]
 
@@ -249,6 +251,6 @@ def place_of(finding: Finding, lines: Sequence[Line], view: RunView, axis: Axis)
         if axis is Axis.STEP and finding.step is not None and line.series in view.stepped:
             return float(finding.step)
         at = int(np.searchsorted(rows.time_ns, round(finding.at.timestamp() * 1e9)))
-        x = Places(view, axis).of(line.series)  # the whole curve: the line may be a part of it
-        return float(x[min(at, len(x) - 1)])
+        at = min(at, len(rows.time_ns) - 1)  # in the whole curve: the line may be a part of it
+        return float(Places(view, axis).of(line.series, rows.take(slice(at, at + 1)))[0])
     return None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from entrenar_processors.samples import Column, Floats, Ints
 from numpy.typing import NDArray
+
+from entrenar_otel.views.rows import Rows
 
 #: Points of one attempt that are kept at most; then they are thinned to a quarter of that or so.
 MAX_POINTS = 1 << 18
@@ -38,7 +42,7 @@ def extremes(values: Floats, buckets: int) -> Ints:
             starts + np.where(is_finite, table, -np.inf).argmax(axis=1),
             starts + is_finite.argmin(axis=1),
         ]
-    return np.unique(np.concatenate([*picked, np.arange(whole, n)]))
+    return _each_once([*picked, np.arange(whole, n)])
 
 
 def spread_extremes(values: Floats, places: Ints, buckets: int) -> Ints:
@@ -62,11 +66,48 @@ def spread_extremes(values: Floats, places: Ints, buckets: int) -> Ints:
         best = np.repeat(reduce.reduceat(known, starts), counts)
         picked.append(_first_of_each(np.flatnonzero((known == best) & is_finite), bucket))
     picked.append(_first_of_each(np.flatnonzero(~is_finite), bucket))
-    return np.unique(np.concatenate(picked))
+    return _each_once(picked)
+
+
+def _each_once(picked: list[Ints]) -> Ints:
+    """In order; `np.unique` hashes first, which takes ten times as long for so few."""
+    rows = np.sort(np.concatenate(picked))
+    return rows[np.flatnonzero(np.diff(rows, prepend=-1))]
 
 
 def _first_of_each(rows: Ints, bucket: Ints) -> Ints:
     return rows[np.flatnonzero(np.diff(bucket[rows], prepend=-1))]
+
+
+class Coarse:
+    """The extremes of each `SIZE` rows that follow each other: what a screen needs of a long curve.
+
+    Rows that make up a whole stretch are looked at once, however often it is asked for. Of a curve with
+    fewer than `LEAST` rows all are given: a screen may have a column for each stretch of that.
+
+    >>> rows = Column(*(np.arange(100_000),) * 5, np.sin(np.arange(100_000.0)))
+    >>> kept = Coarse().of(rows)
+    >>> len(kept.values) < 7_000, bool(kept.values.max() == rows.values.max())
+    (True, True)
+    """
+
+    SIZE = 64
+    LEAST = 1 << 15
+
+    def __init__(self) -> None:
+        self._kept = Rows()
+        self._seen = 0
+
+    def of(self, rows: Column) -> Column:
+        """The rows to draw; `rows` begin with those that were given the last time."""
+        if len(rows.values) < self.LEAST:
+            return rows
+        whole = len(rows.values) // self.SIZE * self.SIZE
+        if whole > self._seen:
+            fresh = rows.take(slice(self._seen, whole))
+            self._kept.add(fresh.take(extremes(fresh.values, (whole - self._seen) // self.SIZE)))
+            self._seen = whole
+        return Column.concat([self._kept.column(), rows.take(slice(whole, None))])
 
 
 class Curve:
@@ -82,8 +123,11 @@ class Curve:
     """
 
     def __init__(self) -> None:
-        self._parts: dict[int, list[Column]] = {}
-        self._known: Column | None = None
+        self._attempts: dict[int, Rows] = {}
+        self._joined: _Joined | None = None
+        self._points: Column | None = None
+        self._coarse = Coarse()
+        self._drawn: Column | None = None
         self.count = 0
         #: Whether a step was given: else `step` counts the values.
         self.has_steps = False
@@ -98,32 +142,80 @@ class Curve:
             counted = self.count + np.arange(len(absent))
             rows = rows._replace(step=np.where(absent, counted, rows.step))
         self.count += len(rows.values)
-        parts = self._parts.setdefault(attempt, [])
-        parts.append(rows)
-        self._known = None
-        if sum(len(part.values) for part in parts) > MAX_POINTS:
-            whole = _joined(parts)
-            self._parts[attempt] = [whole.take(spread_extremes(whole.values, whole.seq, MAX_POINTS // 16))]
+        known = self._attempts.setdefault(attempt, Rows())
+        is_late = bool(known.count) and int(rows.seq.min()) < int(known.column().seq[-1])
+        known.add(rows)
+        if is_late:  # requests to a sink may overtake each other
+            whole = known.column()
+            known.replace(whole.take(np.argsort(whole.seq, kind="stable")))
+        is_thinned = known.count > MAX_POINTS
+        if is_thinned:
+            whole = known.column()
+            known.replace(whole.take(spread_extremes(whole.values, whole.seq, MAX_POINTS // 16)))
+        if is_late or is_thinned or attempt != max(self._attempts):
+            self._joined, self._coarse = None, Coarse()
+        self._points = self._drawn = None
 
     def points(self) -> Column:
         """All points that are kept, in the order of the loop."""
-        if self._known is None:
-            later: list[Column] = []
-            for attempt in sorted(self._parts, reverse=True):
-                rows = _joined(self._parts[attempt])
-                self._parts[attempt] = [rows]
-                for part in later:
-                    rows = rows.take(np.flatnonzero(~_within(rows, part)))
-                later.append(rows)
-            self._known = Column.concat(later[::-1])
-        return self._known
+        if self._points is None:
+            self._points = self._join()
+        return self._points
+
+    def coarse(self) -> Column:
+        """The extremes of each few points: as good for a screen that shows the whole, and soon drawn."""
+        if self._drawn is None:
+            self._drawn = self._coarse.of(self.points())
+        return self._drawn
+
+    def _join(self) -> Column:
+        attempts = sorted(self._attempts)
+        if not attempts:
+            none: Any = np.empty(0, dtype=np.int64)
+            return Column(none, none, none, none, none, np.empty(0))
+        latest = self._attempts[attempts[-1]]
+        if len(attempts) == 1:
+            return latest.column()
+        if self._joined is None or not self._joined.follow(latest):
+            self._joined = _Joined([self._attempts[attempt].column() for attempt in attempts[:-1]], latest)
+            self._coarse = Coarse()
+        return self._joined.rows.column()
 
 
-def _joined(parts: list[Column]) -> Column:
-    rows = Column.concat(parts)
-    if len(parts) > 1 and bool((np.diff(rows.seq) < 0).any()):  # requests to a sink may overtake each other
-        rows = rows.take(np.argsort(rows.seq, kind="stable"))
-    return rows
+class _Joined:
+    """Several attempts as one curve: what is left of the earlier ones, and the latest one, which may grow."""
+
+    def __init__(self, earlier: list[Column], latest: Rows) -> None:
+        later = [latest.column()]
+        for rows in reversed(earlier):
+            is_left = np.ones(len(rows.step), dtype=bool)
+            for part in later:
+                is_left &= ~_within(rows, part)
+            later.append(rows.take(np.flatnonzero(is_left)))
+        self.rows = Rows()
+        for rows in later[::-1]:
+            self.rows.add(rows)
+        steps = later[0].step
+        self._of, self._taken = latest, latest.count
+        self._first, self._last = int(steps.min()), int(steps.max())
+        beyond = [int(rows.step[rows.step > self._last].min(initial=_NEVER)) for rows in later[1:]]
+        self._next = min(beyond, default=_NEVER)
+
+    def follow(self, latest: Rows) -> bool:
+        """Add what is new of the latest attempt; False where that is another, or hides more."""
+        if latest is not self._of:
+            return False
+        fresh = latest.column().take(slice(self._taken, None))
+        low, high = int(fresh.step.min(initial=_NEVER)), int(fresh.step.max(initial=-1))
+        if low < self._first or high >= self._next:
+            return False
+        self.rows.add(fresh)
+        self._taken, self._last = latest.count, max(self._last, high)
+        return True
+
+
+#: Later than any step.
+_NEVER = np.iinfo(np.int64).max
 
 
 def _within(rows: Column, later: Column) -> NDArray[np.bool_]:

@@ -33,27 +33,28 @@ from entrenar_otel.views.tail import SegmentTail
 _ROWS = """
 SELECT hash(attempt, metric, tags) AS series, epoch_us(timestamp) * 1000 AS time_ns,
     coalesce(epoch, -1) AS epoch, coalesce(batch, -1) AS batch, coalesce(step, -1) AS step, seq, value
-FROM rows WHERE rank = ?
+FROM rows WHERE rank = ?{}
 """
 _NAMES = """
 SELECT hash(attempt, metric, tags) AS series, any_value(attempt) AS attempt, any_value(metric) AS metric,
-    any_value(tags) AS tags FROM rows WHERE rank = ? GROUP BY 1
+    any_value(tags) AS tags FROM rows WHERE rank = ?{} GROUP BY 1
 """
+#: Rows that a tail had: not read again, since a segment that becomes a file has millions.
+_UNREAD = " AND NOT seq BETWEEN ? AND ?"
 _EPOCH = "training.epoch"
 #: The columns of `_ROWS`, in the order of a `Column`.
 _FIELDS = ("time_ns", "epoch", "batch", "step", "seq", "value")
 
 
 class Feed:
-    """Reads what one rank of a run, the lowest, has recorded; `refresh` adds what is new.
+    """Reads what one rank of a run has recorded; `refresh` adds what is new.
 
     `curves` and `summaries` are by series. `has_news` says that events were recorded since it was set False;
     `epochs` is how many there will be, where the loop said it.
     """
 
-    def __init__(self, lake: Lake, run_id: str) -> None:
-        self._lake, self.run_id = lake, run_id
-        self.rank = 0
+    def __init__(self, lake: Lake, run_id: str, rank: int = 0) -> None:
+        self._lake, self.run_id, self.rank = lake, run_id, rank
         self.curves: dict[Series, Curve] = defaultdict(Curve)
         self.summaries: dict[Series, Summary] = defaultdict(Summary)
         self.epochs: int | None = None
@@ -68,7 +69,6 @@ class Feed:
 
     def refresh(self, records: list[RunRecord]) -> None:
         """Read what is new. Segments first, files second: so nothing falls between the two."""
-        self.rank = min((record.rank for record in records), default=0)
         with contextlib.suppress(FileNotFoundError):  # pruned or compacted just now: the next look sees more
             self._read_segments(records)
             folders = sorted({record.day for record in records})
@@ -161,14 +161,17 @@ class Feed:
                 self._files[file.name] = file
 
     def _read_file(self, file: DataFile, is_partly_known: bool, schema: Any) -> None:
+        tails = [tail for tail in self._taken[file.process] if file.holds(tail.process, tail.number)]
+        unread = _UNREAD * len(tails)
+        given = [self.rank, *(seq for tail in tails for seq in (tail.first_seq, tail.next_seq - 1))]
         with gate.passing(), spill_folder() as spill:
             connection = connect(Limits.of(), spill)
             try:
                 view_files(connection, self._lake.storage, "stored", [file.name], schema)
                 source = "FROM stored" if schema is METRICS else _AS_ROWS
                 connection.execute(f"CREATE TEMP VIEW rows AS {source}")
-                table = connection.execute(_ROWS, [self.rank]).fetchnumpy()
-                names = connection.execute(_NAMES, [self.rank]).fetchall()
+                table = connection.execute(_ROWS.format(unread), given).fetchnumpy()
+                names = connection.execute(_NAMES.format(unread), given).fetchall()
             finally:
                 connection.close()
         series_of = {key: (attempt, Series.of(metric, tags)) for key, attempt, metric, tags in names}
@@ -176,10 +179,8 @@ class Feed:
             newest = {key: self._last_seq(series) for key, (_, series) in series_of.items()}
             least = np.array([newest[key] for key in table["series"].tolist()], dtype=np.int64)
             table = _where(table, table["seq"] > least)
-        for tail in self._taken[file.process]:
-            if file.holds(tail.process, tail.number):
-                table = _where(table, (table["seq"] < tail.first_seq) | (table["seq"] >= tail.next_seq))
-                self._tails[tail.path] = None  # what it has beyond that is in the file
+        for tail in tails:
+            self._tails[tail.path] = None  # what it has beyond that is in the file
         if not len(table["series"]):
             return
         if (np.diff(table["series"]) != 0).sum() > 4 * len(series_of):

@@ -63,12 +63,12 @@ def frame(
         head.append(_cut(Text(look.plain(printable_line(view.reason)), style="yellow"), width, look))
     if not panels:
         text = "no sample yet" if view.is_going else "no samples were recorded"
-        return _fit([*head, Text(), Text(text, style="dim"), *_below(view, width, look, 8)], height)
+        return _fit([*head, Text(), Text(text, style="dim"), *_below(view, width, look, 8)], height, look)
     if height is None:
         shown_panels = panels[:_MAX_PANELS] if choice.panel is None else [panels[choice.panel % len(panels)]]
         drawn = [Chart(panel, view, choice.axis, choice.window, look) for panel in shown_panels]
         below = [*_below(view, width, look, 8), *_statistics(view, width, look, 20)]
-        return [*head, Text(), *_grid(drawn, width, None), *below]
+        return _fit([*head, Text(), *_grid(drawn, width, None), *below], None, look)
     below = _below(view, width, look, max(0, min(4, height // 8)))
     if len(head) + len(below) + 4 > height:
         below, head = [], head[: max(1, height - 3)]
@@ -79,11 +79,11 @@ def frame(
     rows = max(1, min(3, room // _LEAST_CHART))
     per_row = 2 if width >= _TWO_COLUMNS and choice.panel is None else 1
     charts = [Chart(p, view, choice.axis, choice.window, look) for p in chosen[: rows * per_row]]
-    return _fit([*head, *_grid(charts, width, room), *below, *statistics], height)
+    return _fit([*head, *_grid(charts, width, room), *below, *statistics], height, look)
 
 
-def _fit(lines: list[Text], height: int | None) -> list[Text]:
-    return lines if height is None else lines[:height]
+def _fit(lines: list[Text], height: int | None, look: Look) -> list[Text]:
+    return look.shown(lines if height is None else lines[:height])
 
 
 def _cut(text: Text, width: int, look: Look) -> Text:
@@ -100,8 +100,8 @@ def _first_line(view: RunView, width: int, look: Look) -> Text:
         (printable_line(view.run_id), "bold"), "  ", (view.state, f"bold {STATES.get(view.state, '')}")
     )
     facts = [printable_line(view.model)] if view.model else []
-    if view.ranks > 1:
-        facts.append(f"rank {view.rank} of {view.ranks}")
+    if len(view.ranks) > 1:
+        facts.append(f"rank {view.rank} of {len(view.ranks)}")
     if view.attempts > 1:
         facts.append(f"attempt {view.attempts}")
     if view.is_pruned:

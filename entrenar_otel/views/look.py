@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from rich.text import Text
 
 #: The state of a run → its style.
 STATES = {
@@ -57,7 +60,27 @@ class Look:
         """A text of our own in signs that are there."""
         return text.translate(_PLAIN) if self.ascii_only else text
 
+    def shown(self, lines: Iterable[Text]) -> list[Text]:
+        """Lines with texts from outside: `?` for each of their signs that is not there."""
+        lines = list(lines)
+        for line in lines if self.ascii_only else ():
+            if not line.plain.isascii():
+                line.plain = line.plain.encode("ascii", "replace").decode()
+        return lines
+
 
 _PLAIN = str.maketrans(
-    {"·": "-", "–": "-", "…": "...", "✗": "x", "✓": "+", "µ": "u", "→": "->", "≥": ">=", "≤": "<=", "×": "x"}
+    {
+        "←": "<",
+        "·": "-",
+        "–": "-",
+        "…": "...",
+        "✗": "x",
+        "✓": "+",
+        "µ": "u",
+        "→": "->",
+        "≥": ">=",
+        "≤": "<=",
+        "×": "x",
+    }
 )

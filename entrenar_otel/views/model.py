@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,12 +115,15 @@ class RunView:
     run_id: str
     state: str
     curves: Mapping[Series, Column] = field(default_factory=dict)
+    #: Of long curves their extremes, for a screen that shows the whole; where there are none, the curves.
+    coarse: Mapping[Series, Column] = field(default_factory=dict)
     statistics: Mapping[Series, Statistics] = field(default_factory=dict)
     reason: str | None = None
     model: str = ""
     host: str = ""
     rank: int = 0
-    ranks: int = 1
+    #: All ranks of the latest attempt.
+    ranks: Sequence[int] = (0,)
     attempts: int = 1
     seconds: float | None = None
     #: Since the latest sample, as long as the run goes on.
@@ -141,6 +145,16 @@ class RunView:
     def is_going(self) -> bool:
         """Whether more is to come."""
         return self.state in ("running", "paused")
+
+    @cached_property
+    def start_ns(self) -> int:
+        """When the first sample was recorded."""
+        return min((int(rows.time_ns[0]) for rows in self.curves.values() if len(rows.time_ns)), default=0)
+
+    @cached_property
+    def batches(self) -> int:
+        """How many batches an epoch has, as far as they go; 0 where none was reported."""
+        return max((int(rows.batch.max()) + 1 for rows in self.curves.values() if len(rows.batch)), default=0)
 
 
 class Line(NamedTuple):
@@ -209,15 +223,16 @@ class Panel:
         unit = instrument_of(str(self.metric)).unit
         return "" if unit.startswith("{") else unit  # samples, tokens: the name says it
 
-    def lines(self, view: RunView, x: Axis = Axis.STEP) -> list[Line]:
-        """Its curves, training first."""
+    def lines(self, view: RunView, x: Axis = Axis.STEP, *, coarse: bool = False) -> list[Line]:
+        """Its curves, training first; `coarse`: of long ones the extremes, as good for a screen."""
         mine = [series for series in view.curves if str(self.metric) in _names_of(series)]
         labels = _labels(mine)
         wanted = None if self.series is None else set(self.series)
         chosen = [s for s in mine if wanted is None or wanted & {labels[s], s.metric, split_of(s) or TRAIN}]
         places = Places(view, x)
         ordered = sorted(chosen, key=lambda s: (_ORDER.get(split_of(s), 1), s))
-        return [Line(labels[s], s, places.of(s), view.curves[s].values) for s in ordered]
+        drawn = {s: view.coarse.get(s, view.curves[s]) if coarse else view.curves[s] for s in ordered}
+        return [Line(labels[s], s, places.of(s, rows), rows.values) for s, rows in drawn.items()]
 
     def all_series(self) -> Panel:
         """The same of all its series."""
@@ -313,17 +328,12 @@ class Places:
 
     def __init__(self, view: RunView, axis: Axis) -> None:
         self._view, self._axis = view, axis
-        rows = view.curves.values()
-        self._start_ns = min((int(r.time_ns[0]) for r in rows if len(r.time_ns)), default=0)
-        self._batches = 0
-        if axis is Axis.EPOCH:  # else nobody asks, and all rows are looked at for it
-            self._batches = max((int(r.batch.max()) + 1 for r in rows if len(r.batch)), default=0)
 
-    def of(self, series: Series) -> Floats:
-        """The places of one series, `(n,)`."""
-        rows = self._view.curves[series]
+    def of(self, series: Series, rows: Column | None = None) -> Floats:
+        """The places of one series, or of some of its rows, `(n,)`."""
+        rows = self._view.curves[series] if rows is None else rows
         if self._axis is Axis.TIME:
-            return (rows.time_ns - self._start_ns) / 1e9
+            return (rows.time_ns - self._view.start_ns) / 1e9
         if self._axis is Axis.EPOCH:
             if bool((rows.epoch < 0).all()):
                 return self._by_time(rows, self._reference(lambda r: bool((r.epoch >= 0).all())))
@@ -335,7 +345,7 @@ class Places:
 
     def _epochs(self, rows: Column) -> Floats:
         """Epochs that have passed: with a batch the share of it, without one the end of the epoch."""
-        batches = max(1, self._batches)
+        batches = max(1, self._view.batches)
         share = np.where(rows.batch >= 0, (rows.batch + 1) / batches, 1.0)
         return np.where(rows.epoch >= 0, rows.epoch + share, np.nan)
 

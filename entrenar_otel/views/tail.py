@@ -16,7 +16,8 @@ from entrenar_otel.recording.notes import Note, parse_note
 from entrenar_otel.recording.plain_file import open_plain
 from entrenar_otel.recording.segment import HEADER_BYTES, Head, eras_of
 
-_CHUNK_BYTES = 1 << 20
+#: More than most runs record in a second.
+_CHUNK_BYTES = 1 << 18
 
 
 class SegmentTail:

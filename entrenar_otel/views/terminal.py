@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
 from entrenar_processors.extras import MissingExtra
-from rich.console import Group
+from rich.style import Style
 from rich.text import Text
 
 from entrenar_otel.console import logger
@@ -24,6 +25,8 @@ from entrenar_otel.views.model import RunView, panels_of
 try:
     from textual.app import App, ComposeResult
     from textual.binding import Binding, BindingType
+    from textual.geometry import Region, Size
+    from textual.strip import Strip
     from textual.widget import Widget
     from textual.widgets import Footer
 except ImportError:
@@ -40,9 +43,12 @@ class Watched(Protocol):
     def view(self) -> RunView:
         """The run as it is now."""
 
+    def choose_rank(self, rank: int) -> None:
+        """Show this rank from the next view on."""
+
 
 class FrameWidget(Widget):
-    """The frame of one run, at whatever size."""
+    """The frame of one run, at whatever size. Only the lines that changed are sent to the terminal."""
 
     DEFAULT_CSS = "FrameWidget { height: 1fr; width: 1fr; }"
 
@@ -52,16 +58,52 @@ class FrameWidget(Widget):
         self.shown: RunView | None = None
         self.choice = Choice()
         self.note = "reading"
+        self._drawn: list[Text] = []
+        self._strips: list[Strip] = []
+        self._drawn_size: Size | None = None
 
-    def render(self) -> Group:
-        """The lines; Textual asks for them when it draws."""
+    def redraw(self) -> None:
+        """Show what has become of the view, the choice and the note."""
+        before, size = self._drawn, self._drawn_size
+        self._draw()
+        if size != self.size or len(before) != len(self._drawn):
+            self.refresh()
+        else:
+            pairs = enumerate(zip(self._drawn, before, strict=True))
+            changed = [Region(0, at, self.size.width, 1) for at, pair in pairs if not _is_same(*pair)]
+            if changed:
+                self.refresh(*changed)
+
+    def render_line(self, y: int) -> Strip:
+        """One line; Textual asks for it when it draws."""
+        if self._drawn_size != self.size:
+            self._draw()
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
+
+    def _draw(self) -> None:
         width, height = self.size
         if self.shown is None:
-            return Group(Text(self.note[: max(1, width)], style="dim"))
-        lines = frame(self.shown, width, max(1, height), choice=self.choice, look=self._look)
-        if self.note and len(lines) > 1:
-            lines[1] = Text(printable_line(self.note)[:width], style="yellow")
-        return Group(*lines)
+            lines = self._look.shown([Text(printable_line(self.note)[: max(1, width)], style="dim")])
+        else:
+            lines = frame(self.shown, width, max(1, height), choice=self.choice, look=self._look)
+            if self.note and len(lines) > 1:
+                lines[1:2] = self._look.shown([Text(printable_line(self.note)[:width], style="yellow")])
+        known = self._drawn if self._drawn_size == self.size else []
+        base = self.rich_style
+        self._strips = [
+            self._strips[at] if at < len(known) and _is_same(line, known[at]) else self._strip(line, base)
+            for at, line in enumerate(lines)
+        ]
+        self._drawn, self._drawn_size = lines, self.size
+
+    def _strip(self, line: Text, base: Style) -> Strip:
+        strip = Strip(line.render(self.app.console), line.cell_len)
+        return strip.adjust_cell_length(self.size.width).apply_style(base)
+
+
+def _is_same(line: Text, before: Text) -> bool:
+    """Whether two lines look alike."""
+    return line.plain == before.plain and line.style == before.style and line.spans == before.spans
 
 
 class WatchApp(App[None]):
@@ -82,6 +124,7 @@ class WatchApp(App[None]):
         Binding("0", "whole", "whole", show=False),
         Binding("left", "move(-0.25)", "move", key_display="\u2190 \u2192"),
         Binding("right", "move(0.25)", "move", show=False),
+        Binding("k", "rank(1)", "next rank"),
         Binding("r,n", "run(1)", "next run", key_display="r"),
     ]
 
@@ -121,7 +164,14 @@ class WatchApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Whether a key has a meaning now."""
+        if action == "rank":
+            shown = self.frame_widget.shown
+            return shown is not None and len(shown.ranks) > 1
         return action != "run" or len(self._runs) > 1
+
+    def get_key_display(self, binding: Binding) -> str:
+        """How the line of keys shows one."""
+        return self._look.plain(super().get_key_display(binding))
 
     def _read(self, at: int) -> None:
         try:
@@ -138,17 +188,20 @@ class WatchApp(App[None]):
         else:
             widget = self.frame_widget
             is_same = note == widget.note and _is_over(widget.shown, shown)
+            before = widget.shown
             widget.shown = shown or widget.shown
             widget.note = note
             if not is_same:
-                widget.refresh()
+                widget.redraw()
+            if before is None or (shown is not None and before.ranks != shown.ranks):
+                self.refresh_bindings()
 
     # -- keys -----------------------------------------------------------------------------------
 
     def _choose(self, change: Callable[[Choice], Choice]) -> None:
         widget = self.frame_widget
         widget.choice = change(widget.choice)
-        widget.refresh()
+        widget.redraw()
 
     def action_hold(self) -> None:
         """Hold the display, or let it go on."""
@@ -184,6 +237,16 @@ class WatchApp(App[None]):
         """Another part of the x-axis."""
         self._choose(lambda choice: replace(choice, window=choice.window.moved(share)))
 
+    def action_rank(self, by: int) -> None:
+        """The next rank."""
+        shown = self.frame_widget.shown
+        if shown is not None and shown.ranks:
+            at = shown.ranks.index(shown.rank) if shown.rank in shown.ranks else -1
+            self._runs[self._at].choose_rank(shown.ranks[(at + by) % len(shown.ranks)])
+            self.frame_widget.note = "reading"
+            self.frame_widget.redraw()
+            self.look()
+
     def action_run(self, by: int) -> None:
         """The next run."""
         self._at = (self._at + by) % len(self._runs)
@@ -204,10 +267,15 @@ def show(runs: Sequence[Watched], look: Look) -> None:
     """Watch runs until the person has seen enough. Raises ConfigError where there is no terminal."""
     import sys
 
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # stderr too: Textual draws there
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise ConfigError("watch needs a terminal; for a pipe or a log: entrenar-otel watch --once")
+    if (term := os.environ.get("TERM", "")) in ("dumb", "unknown"):
+        raise ConfigError(
+            f"a terminal that says TERM={term} cannot be drawn on; one frame: entrenar-otel watch --once"
+        )
     with _kept_warnings() as warnings:
-        WatchApp(runs, look).run()
+        WatchApp(runs, look).run(mouse=False)  # so that text can be selected and copied
     for line in warnings:
         logger.warning("%s", line)
 

@@ -15,12 +15,13 @@ from entrenar_processors.budgets.verdicts import Result, evaluate
 from entrenar_processors.metric_names import VALIDATION, split_of
 from entrenar_processors.samples import Column
 
-from entrenar_otel.errors import EntrenarError
+from entrenar_otel.errors import EntrenarError, NotMeasured
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.budget_facts import facts_of
 from entrenar_otel.lake.overview import PAUSED, TOLD, on_this_host
+from entrenar_otel.lake.records.known import KnownRecords
 from entrenar_otel.lake.records.pulse import as_seen
-from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records
+from entrenar_otel.lake.records.runs import RUNNING, RunRecord
 from entrenar_otel.recording.process.control import is_paused
 from entrenar_otel.views.feed import Feed
 from entrenar_otel.views.model import Finding, Progress, RunView, Statistics, Threshold
@@ -40,31 +41,59 @@ WHERE name = 'training.epoch' ORDER BY start_time DESC LIMIT 1
 """
 #: How often budgets are judged of a run that goes on: all its spans are read for it.
 _BUDGET_SECONDS = 30.0
+#: A query for findings is followed by a rest of so many times as long, where something happens all the time.
+_REST = 50.0
 #: The rate is that of the latest so many steps.
 _RATE_STEPS = 200
 
 
 class WatchedRun:
-    """Asks the lake about one run; `config` is the renacer.toml with thresholds and budgets, if there is one.
+    """Asks the lake about one run.
+
+    Args:
+        lake: has it.
+        run_id: which one.
+        config: the renacer.toml with thresholds and budgets, if there is one.
+        rank: whose samples are shown; None is the lowest.
 
     Raises QueryError, LakeError.
     """
 
-    def __init__(self, lake: Lake, run_id: str, config: Config | None = None) -> None:
+    def __init__(
+        self, lake: Lake, run_id: str, config: Config | None = None, rank: int | None = None
+    ) -> None:
         self.lake, self.run_id = lake, run_id
         self._config = config
+        self._found = KnownRecords(lake.storage, run_id)
         self._feed = Feed(lake, run_id)
+        self._rank = rank
         self._findings: Sequence[Finding] = ()
         self._budgets: Sequence[Result] = ()
         self._budgets_at: float | None = None
+        self._ask_from = 0.0
         self._was_going = True
         self._records: list[RunRecord] = []
         self._pruned: dict[Series, Statistics] = {}
 
+    def choose_rank(self, rank: int) -> None:
+        """Show this rank from the next view on; any thread may say so."""
+        self._rank = rank
+
+    def check_rank(self) -> None:
+        """Raises NotMeasured where the run has no such rank."""
+        known = sorted({record.rank for record in self._found.find()})
+        if self._rank is not None and known and self._rank not in known:
+            ranks = ", ".join(map(str, known))
+            raise NotMeasured(f"run {self.run_id} has no rank {self._rank}; it has: {ranks}")
+
     def view(self) -> RunView:
         """The run as it is now."""
-        records = find_records(self.lake.storage, self.run_id)
+        records = self._found.find()
         self._records = records or self._records  # a run that is removed while it is watched stays in sight
+        lowest = min((record.rank for record in self._records), default=0)
+        rank = lowest if self._rank is None else self._rank
+        if rank != self._feed.rank:  # chosen, or a lower one has begun later
+            self._feed, self._pruned = Feed(self.lake, self.run_id, rank), {}
         latest = max((record.attempt for record in self._records), default=1)
         ranks = [as_seen(self.lake.storage, r) for r in self._records if r.attempt == latest]
         self._feed.refresh(self._records)
@@ -72,19 +101,20 @@ class WatchedRun:
         is_going = state in (RUNNING, PAUSED)
         self._ask_lake(is_going)
         feed = self._feed
-        first = min(ranks, key=lambda record: record.rank, default=None)
+        first = next((record for record in ranks if record.rank == feed.rank), None)
         curves = {series: curve.points() for series, curve in feed.curves.items()}
-        newest = max((int(rows.time_ns.max()) for rows in curves.values() if len(rows.time_ns)), default=None)
+        newest = max((int(rows.time_ns[-1]) for rows in curves.values() if len(rows.time_ns)), default=None)
         return RunView(
             run_id=self.run_id,
             state=state,
             reason=reason,
             curves=curves,
+            coarse={series: curve.coarse() for series, curve in feed.curves.items()},
             statistics=self._pruned or {s: _statistics(summary) for s, summary in feed.summaries.items()},
             model=" ".join(part for part in (first.model_id, first.version) if part) if first else "",
             host=first.host if first else "",
             rank=feed.rank,
-            ranks=max(1, len(ranks)),
+            ranks=sorted({record.rank for record in ranks}) or (feed.rank,),
             attempts=latest,
             seconds=_seconds(ranks, is_going),
             age_seconds=max(0.0, time.time() - newest / 1e9) if newest and is_going else None,
@@ -110,16 +140,20 @@ class WatchedRun:
     def _ask_lake(self, is_going: bool) -> None:
         """What is not in the samples, where it may have changed."""
         feed = self._feed
-        if feed.has_news or (self._was_going and not is_going):
+        has_ended = self._was_going and not is_going
+        began = time.monotonic()
+        if (feed.has_news and began >= self._ask_from) or has_ended:
             feed.has_news = False
             self._findings = _findings(self.lake, self.run_id)
             if feed.epochs is None:
                 feed.epochs = _epochs(self.lake, self.run_id)
+            now = time.monotonic()
+            self._ask_from = now + min(_BUDGET_SECONDS, _REST * (now - began))
         if feed.is_pruned and not self._pruned:
             self._pruned = _kept(self.lake, self.run_id, feed.rank)
         now = time.monotonic()
         is_due = self._budgets_at is None or (is_going and now - self._budgets_at > _BUDGET_SECONDS)
-        if self._config is not None and (is_due or (self._was_going and not is_going)):
+        if self._config is not None and (is_due or has_ended):
             enabled = [assertion for assertion in self._config.assertion if assertion.enabled]
             if enabled:
                 self._budgets = evaluate(enabled, facts_of(self.lake, self.run_id))

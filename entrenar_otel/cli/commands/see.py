@@ -20,7 +20,11 @@ Runs = Annotated[
     list[str] | None, typer.Argument(help="Run ids or unique prefixes of them; default: the latest.")
 ]
 ConfigFile = Annotated[
-    Path, typer.Option("--config", help="The renacer.toml with thresholds and budgets; it need not exist.")
+    Path,
+    typer.Option("--config", "-c", help="The renacer.toml with thresholds and budgets; it need not exist."),
+]
+Rank = Annotated[
+    int | None, typer.Option("--rank", min=0, help="Whose samples are shown. Default: the lowest rank's.")
 ]
 
 
@@ -37,6 +41,7 @@ def watch(
     runs: Runs = None,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Plain signs, no colours.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Print one frame, for a pipe or a log of CI.")] = False,
+    rank: Rank = None,
     config: ConfigFile = SETTINGS,
 ) -> None:
     """Watch runs in the terminal: curves, findings, budgets and progress, once a second.
@@ -51,7 +56,9 @@ def watch(
     lake = open_lake()
     run_ids = [lake.find_run(run) for run in runs] if runs else [lake.find_run()]
     file = RunSettings.find(config).file
-    watched = [WatchedRun(lake, run_id, file) for run_id in dict.fromkeys(run_ids)]
+    watched = [WatchedRun(lake, run_id, file, rank) for run_id in dict.fromkeys(run_ids)]
+    for run in watched:
+        run.check_rank()
     look = Look(ascii_only=ascii_only or not _is_unicode())
     if once:
         width = shutil.get_terminal_size((80, 24)).columns
@@ -78,6 +85,7 @@ def plot(
         list[str] | None, typer.Option("--metric", "-m", help="Only this metric; may be given several times.")
     ] = None,
     axis: Annotated[Over, typer.Option("--x", help="The x-axis.")] = Over.STEP,
+    rank: Rank = None,
     config: ConfigFile = SETTINGS,
 ) -> None:
     """Draw runs as a picture: curves of every sample's extremes, findings marked, limits drawn.
@@ -96,7 +104,10 @@ def plot(
     lake = open_lake()
     run_ids = list(dict.fromkeys(map(lake.find_run, runs))) if runs else [lake.find_run()]
     file = RunSettings.find(config).file
-    view = together([WatchedRun(lake, run_id, file).view() for run_id in run_ids])
+    watched = [WatchedRun(lake, run_id, file, rank) for run_id in run_ids]
+    for run in watched:
+        run.check_rank()
+    view = together([run.view() for run in watched])
     panels = [Panel(name) for name in metric] if metric else None
     told = f"run{'s' if len(run_ids) > 1 else ''} {view.run_id}"
     for panel in panels or ():

@@ -261,22 +261,23 @@ def _claimed_by(storage: Storage, run_id: str, rank: int, process: str) -> RunRe
 
 def _last_attempt(storage: Storage, run_id: str, rank: int) -> int:
     """The number of the last attempt, by the records' names: one that cannot be read is taken, too."""
-    matches = [_NAME.fullmatch(name) for name in _record_names(storage, run_id)]
+    matches = [_NAME.fullmatch(name) for name in record_names(storage, run_id)]
     return max((int(match[2]) for match in matches if match is not None and int(match[3]) == rank), default=0)
 
 
 def find_records(storage: Storage, run_id: str | None = None) -> list[RunRecord]:
     """The records of all runs, or of one, oldest first."""
-    readings = (read_record(storage, name) for name in _record_names(storage, run_id))
+    readings = (read_record(storage, name) for name in record_names(storage, run_id))
     records = [record for record in readings if record is not None]
     return sorted(records, key=lambda r: (r.started_at, r.run_id, r.attempt, r.rank))
 
 
-def _record_names(storage: Storage, run_id: str | None) -> Iterator[str]:
+def record_names(storage: Storage, run_id: str | None, since: str = "") -> Iterator[str]:
+    """The names of the records of all runs, or of one; with `since` those of a day, or later, alone."""
     if run_id is None:
         places = walk(storage, "runs")
     else:  # a day may have thousands of others
-        places = ((day, encode_run(run_id)) for day in days(storage, "runs"))
+        places = ((day, encode_run(run_id)) for day in days(storage, "runs") if day >= since)
     for day, run in places:
         folder = f"runs/day={day}/run={run}"
         for base in storage.list(folder):
