@@ -140,6 +140,8 @@ class Loop:
         self._recorder.set_coordinates(epoch=epoch)
         progress, move_to = self._progress, self._recorder.move_to
         progress.batches = count_of(batches)
+        if progress.batches is not None and (known := self._spans()) is not None:
+            known.expect_batches(progress.batches)
         progress.begin()
         size_of: Callable[[Any], int] | None = None
         timed, counted = self._step_writers()

@@ -108,7 +108,7 @@ class Chart:
             return self._small(width, height)
         low, high = self.y_span()
         rows = height - 3
-        values = ticks(low, high, max(1, rows // 2))
+        values = ticks(low, high, max(1, (rows + 1) // 3))
         if len(values) < 2:
             values = ticks(low, high, 3)
         texts = tick_texts(values)

@@ -129,6 +129,8 @@ class Curve:
         self._coarse = Coarse()
         self._drawn: Column | None = None
         self.count = 0
+        #: One more than the greatest batch.
+        self.batches = 0
         #: Whether a step was given: else `step` counts the values.
         self.has_steps = False
 
@@ -142,6 +144,7 @@ class Curve:
             counted = self.count + np.arange(len(absent))
             rows = rows._replace(step=np.where(absent, counted, rows.step))
         self.count += len(rows.values)
+        self.batches = max(self.batches, int(rows.batch.max()) + 1)
         known = self._attempts.setdefault(attempt, Rows())
         is_late = bool(known.count) and int(rows.seq.min()) < int(known.column().seq[-1])
         known.add(rows)

@@ -41,7 +41,8 @@ SELECT hash(attempt, metric, tags) AS series, any_value(attempt) AS attempt, any
 """
 #: Rows that a tail had: not read again, since a segment that becomes a file has millions.
 _UNREAD = " AND NOT seq BETWEEN ? AND ?"
-_EPOCH = "training.epoch"
+#: The spans that say how much there will be.
+_PLANNED = ("training.run", "training.epoch")
 #: The columns of `_ROWS`, in the order of a `Column`.
 _FIELDS = ("time_ns", "epoch", "batch", "step", "seq", "value")
 
@@ -50,7 +51,7 @@ class Feed:
     """Reads what one rank of a run has recorded; `refresh` adds what is new.
 
     `curves` and `summaries` are by series. `has_news` says that events were recorded since it was set False;
-    `epochs` is how many there will be, where the loop said it.
+    `epochs` is how many there will be, and `batches` how many in each, where the loop said so.
     """
 
     def __init__(self, lake: Lake, run_id: str, rank: int = 0) -> None:
@@ -58,6 +59,7 @@ class Feed:
         self.curves: dict[Series, Curve] = defaultdict(Curve)
         self.summaries: dict[Series, Summary] = defaultdict(Summary)
         self.epochs: int | None = None
+        self.batches: int | None = None
         self.has_news = True
         self.is_live = False
         self.is_pruned = False
@@ -95,9 +97,11 @@ class Feed:
         self._tails = {path: self._tails[path] for path in paths if path in self._tails}
         self.is_live = False
         for path in paths:
+            if not any(path.name.startswith(record.process) for record in records):
+                continue  # or its record comes later: asked again at the next look
             try:
                 if path not in self._tails:
-                    self._tails[path] = self._tail(path, records)
+                    self._tails[path] = self._tail(path)
                 if (tail := self._tails[path]) is not None:
                     self._read_tail(tail)
                     self.is_live = True
@@ -107,10 +111,8 @@ class Feed:
                 name_skipped(path, f"{path} cannot be read: {error}", "run `entrenar-otel recover`")
                 self._tails[path] = None
 
-    def _tail(self, path: Path, records: list[RunRecord]) -> SegmentTail | None:
+    def _tail(self, path: Path) -> SegmentTail | None:
         """The tail of a segment, where it is this run's and no file has its rows yet."""
-        if not any(path.name.startswith(record.process) for record in records):
-            return None
         tail = SegmentTail(path)
         is_ours = tail.header["run_id"] == self.run_id and tail.header["lake"] == self._lake.url
         if not is_ours or tail.header["rank"] != self.rank:
@@ -129,13 +131,16 @@ class Feed:
             self._add(attempt, series, rows)
         for note in notes:
             self.has_news |= note.kind == EVENT
-            if note.kind == SPAN_STARTED and note.document.get("name") == _EPOCH:
-                self._note_epochs(note.document.get("attributes"))
+            if note.kind == SPAN_STARTED and note.document.get("name") in _PLANNED:
+                self._note_plan(note.document.get("attributes"))
 
-    def _note_epochs(self, attributes: Any) -> None:
-        count = attributes.get("training.epochs") if isinstance(attributes, dict) else None
-        if isinstance(count, int) and count > 0:
-            self.epochs = count
+    def _note_plan(self, attributes: Any) -> None:
+        given = attributes if isinstance(attributes, dict) else {}
+        epochs, batches = (
+            count if isinstance(count := given.get(name), int) and count > 0 else None
+            for name in ("training.epochs", "training.batches")
+        )
+        self.epochs, self.batches = epochs or self.epochs, batches or self.batches
 
     # -- files ----------------------------------------------------------------------------------
 

@@ -44,10 +44,10 @@ class Choice:
     panel: int | None = None
     is_held: bool = False
 
-    def next_axis(self) -> Choice:
-        """The same over the next axis."""
-        axes = list(Axis)
-        return replace(self, axis=axes[(axes.index(self.axis) + 1) % len(axes)], window=_WHOLE)
+    def next_axis(self, axes: Sequence[Axis] = tuple(Axis)) -> Choice:
+        """The same over the next of these axes."""
+        at = axes.index(self.axis) if self.axis in axes else -1
+        return replace(self, axis=axes[(at + 1) % len(axes)], window=_WHOLE)
 
 
 def frame(
@@ -100,8 +100,8 @@ def _first_line(view: RunView, width: int, look: Look) -> Text:
         (printable_line(view.run_id), "bold"), "  ", (view.state, f"bold {STATES.get(view.state, '')}")
     )
     facts = [printable_line(view.model)] if view.model else []
-    if len(view.ranks) > 1:
-        facts.append(f"rank {view.rank} of {len(view.ranks)}")
+    if view.ranks > 1:
+        facts.append(f"rank {view.rank} of {view.ranks}")
     if view.attempts > 1:
         facts.append(f"attempt {view.attempts}")
     if view.is_pruned:
@@ -122,7 +122,7 @@ def _age(view: RunView, look: Look) -> Text:
     if view.age_seconds is None:
         took = f"took {text_of(view.seconds)}" if view.seconds is not None and not view.is_going else ""
         return Text(look.plain(took), style="dim")
-    age = text_of(round(view.age_seconds) if view.age_seconds >= 1 else round(view.age_seconds, 1))
+    age = text_of(round(view.age_seconds)) if view.age_seconds >= 1 else "< 1 s"
     where = "" if view.is_live else f" from {printable_line(view.host)}" if view.host else " from the lake"
     is_old = view.age_seconds > _OLD_SECONDS
     return Text(f"data{where} {look.plain(age)} old", style="bold yellow" if is_old else "dim")
@@ -135,7 +135,7 @@ def _progress_line(view: RunView, width: int, look: Look, choice: Choice) -> Tex
     if progress.epoch is not None:
         parts.append(f"epoch {progress.epoch + 1}" + (f"/{progress.epochs}" if progress.epochs else ""))
     if progress.step is not None:
-        parts.append(f"step {progress.step:,}")
+        parts.append(f"step {progress.step:,}" + (f"/{progress.steps:,}" if progress.steps else ""))
     if progress.steps_per_second is not None:
         parts.append(f"{progress.steps_per_second:,.3g} steps/s" if progress.steps_per_second < 1000
                      else f"{progress.steps_per_second:,.0f} steps/s")  # fmt: skip
@@ -210,7 +210,7 @@ def _below(view: RunView, width: int, look: Look, limit: int) -> list[Text]:
 
 def _budgets(view: RunView, width: int, look: Look) -> Text:
     counts = Counter(result.outcome for result in view.budgets)
-    line = Text("budgets", style="dim")
+    line = Text().append("budgets", style="dim")
     if passed := counts[Outcome.PASSED]:
         line.append(look.plain(f"  ✓ {passed} passed"), style="green")
     if unknown := counts[Outcome.NOT_MEASURED]:

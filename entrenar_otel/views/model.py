@@ -106,6 +106,8 @@ class Progress:
     done_ratio: float | None = None
     steps_per_second: float | None = None
     left_seconds: float | None = None
+    #: How many steps there will be, where they are what the training is measured by.
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,9 @@ class RunView:
     model: str = ""
     host: str = ""
     rank: int = 0
-    #: All ranks of the latest attempt.
-    ranks: Sequence[int] = (0,)
+    ranks: int = 1
+    #: Those of the latest attempt, in order.
+    known_ranks: Sequence[int] = ()
     attempts: int = 1
     seconds: float | None = None
     #: Since the latest sample, as long as the run goes on.
@@ -150,6 +153,12 @@ class RunView:
     def start_ns(self) -> int:
         """When the first sample was recorded."""
         return min((int(rows.time_ns[0]) for rows in self.curves.values() if len(rows.time_ns)), default=0)
+
+    @cached_property
+    def axes(self) -> Sequence[Axis]:
+        """What its curves can be drawn over: epochs only where they were reported."""
+        has_epochs = any(bool((rows.epoch >= 0).any()) for rows in self.curves.values())
+        return [axis for axis in Axis if axis is not Axis.EPOCH or has_epochs]
 
     @cached_property
     def batches(self) -> int:
@@ -335,6 +344,8 @@ class Places:
         if self._axis is Axis.TIME:
             return (rows.time_ns - self._view.start_ns) / 1e9
         if self._axis is Axis.EPOCH:
+            if Axis.EPOCH not in self._view.axes:
+                return np.full(len(rows.step), np.nan)
             if bool((rows.epoch < 0).all()):
                 return self._by_time(rows, self._reference(lambda r: bool((r.epoch >= 0).all())))
             return self._epochs(rows)

@@ -25,6 +25,7 @@ from entrenar_otel.views.model import RunView, panels_of
 try:
     from textual.app import App, ComposeResult
     from textual.binding import Binding, BindingType
+    from textual.events import Resize
     from textual.geometry import Region, Size
     from textual.strip import Strip
     from textual.widget import Widget
@@ -97,6 +98,8 @@ class FrameWidget(Widget):
         self._drawn, self._drawn_size = lines, self.size
 
     def _strip(self, line: Text, base: Style) -> Strip:
+        if not line.spans:  # `render` knows no style of the whole then
+            line = Text().append_text(line)
         strip = Strip(line.render(self.app.console), line.cell_len)
         return strip.adjust_cell_length(self.size.width).apply_style(base)
 
@@ -109,7 +112,14 @@ def _is_same(line: Text, before: Text) -> bool:
 class WatchApp(App[None]):
     """Shows runs, one at a time. `refresh_seconds` is how often it looks; 0 is only when asked (tests)."""
 
-    CSS = "Screen { background: transparent; }"
+    TITLE = "entrenar-otel watch"
+    #: The colours of the terminal itself, light or dark.
+    CSS = """
+    Screen, Footer, FooterKey, FooterKey .footer-key--key, FooterKey .footer-key--description {
+        background: transparent; color: ansi_default;
+    }
+    FooterKey .footer-key--key { color: ansi_cyan; text-style: bold; }
+    """
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "quit"),
@@ -152,9 +162,9 @@ class WatchApp(App[None]):
         if self._refresh_seconds:
             self.set_interval(self._refresh_seconds, self.look)
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: Resize) -> None:
         """A footer takes no line of a terminal that has few."""
-        self.query_one(Footer).display = self.size.height >= 10
+        self.query_one(Footer).display = event.size.height >= 10  # `self.size` is still the one before
 
     def look(self) -> None:
         """Read what is new, unless the display is held or is being read for."""
@@ -166,7 +176,7 @@ class WatchApp(App[None]):
         """Whether a key has a meaning now."""
         if action == "rank":
             shown = self.frame_widget.shown
-            return shown is not None and len(shown.ranks) > 1
+            return shown is not None and shown.ranks > 1
         return action != "run" or len(self._runs) > 1
 
     def get_key_display(self, binding: Binding) -> str:
@@ -190,6 +200,8 @@ class WatchApp(App[None]):
             is_same = note == widget.note and _is_over(widget.shown, shown)
             before = widget.shown
             widget.shown = shown or widget.shown
+            if shown is not None and widget.choice.axis not in shown.axes:  # that of the run before
+                widget.choice = widget.choice.next_axis(shown.axes)
             widget.note = note
             if not is_same:
                 widget.redraw()
@@ -222,8 +234,10 @@ class WatchApp(App[None]):
         self._choose(lambda choice: replace(choice, panel=None))
 
     def action_axis(self) -> None:
-        """The next x-axis: step, epoch, time."""
-        self._choose(Choice.next_axis)
+        """The next x-axis: step, epoch (where they were reported), time."""
+        shown = self.frame_widget.shown
+        if shown is not None:
+            self._choose(lambda choice: choice.next_axis(shown.axes))
 
     def action_zoom(self, factor: float) -> None:
         """A shorter or longer part of the x-axis; what is newest stays in sight."""
@@ -240,9 +254,9 @@ class WatchApp(App[None]):
     def action_rank(self, by: int) -> None:
         """The next rank."""
         shown = self.frame_widget.shown
-        if shown is not None and shown.ranks:
-            at = shown.ranks.index(shown.rank) if shown.rank in shown.ranks else -1
-            self._runs[self._at].choose_rank(shown.ranks[(at + by) % len(shown.ranks)])
+        if shown is not None and (known := shown.known_ranks):
+            at = known.index(shown.rank) if shown.rank in known else -1
+            self._runs[self._at].choose_rank(known[(at + by) % len(known)])
             self.frame_widget.note = "reading"
             self.frame_widget.redraw()
             self.look()
@@ -251,7 +265,7 @@ class WatchApp(App[None]):
         """The next run."""
         self._at = (self._at + by) % len(self._runs)
         self.frame_widget.shown, self.frame_widget.note = None, "reading"
-        self._choose(lambda choice: replace(choice, panel=None, window=Window(), is_held=False))
+        self._choose(lambda choice: Choice(axis=choice.axis))
         self.look()
 
 

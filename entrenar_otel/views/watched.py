@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from entrenar_processors import Series
 from entrenar_processors.budgets.verdicts import Result, evaluate
 from entrenar_processors.metric_names import VALIDATION, split_of
-from entrenar_processors.samples import Column
 
 from entrenar_otel.errors import EntrenarError, NotMeasured
 from entrenar_otel.lake import Lake
@@ -24,7 +23,8 @@ from entrenar_otel.lake.records.pulse import as_seen
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord
 from entrenar_otel.recording.process.control import is_paused
 from entrenar_otel.views.feed import Feed
-from entrenar_otel.views.model import Finding, Progress, RunView, Statistics, Threshold
+from entrenar_otel.views.model import Finding, RunView, Statistics, Threshold
+from entrenar_otel.views.progress import Plan, progress_of
 
 if TYPE_CHECKING:
     from entrenar_processors.config.models import Config
@@ -35,16 +35,14 @@ FROM alerts WHERE {TOLD} ORDER BY started_at DESC LIMIT 50
 """
 _NUMBERS = tuple(field.name for field in fields(Statistics))
 _SUMMARIES = "SELECT * REPLACE (coalesce(nonfinite, 0) AS nonfinite) FROM summaries WHERE rank = ?"
-_EPOCHS = """
-SELECT attributes['training.epochs'] AS epochs FROM spans
-WHERE name = 'training.epoch' ORDER BY start_time DESC LIMIT 1
+_PLAN = """
+SELECT name, attributes['training.epochs'] AS epochs, attributes['training.batches'] AS batches FROM spans
+WHERE name IN ('training.epoch', 'training.run') ORDER BY start_time DESC LIMIT 2
 """
 #: How often budgets are judged of a run that goes on: all its spans are read for it.
 _BUDGET_SECONDS = 30.0
 #: A query for findings is followed by a rest of so many times as long, where something happens all the time.
 _REST = 50.0
-#: The rate is that of the latest so many steps.
-_RATE_STEPS = 200
 
 
 class WatchedRun:
@@ -74,6 +72,7 @@ class WatchedRun:
         self._was_going = True
         self._records: list[RunRecord] = []
         self._pruned: dict[Series, Statistics] = {}
+        self._known: dict[Series, Statistics] = {}
 
     def choose_rank(self, rank: int) -> None:
         """Show this rank from the next view on; any thread may say so."""
@@ -93,7 +92,7 @@ class WatchedRun:
         lowest = min((record.rank for record in self._records), default=0)
         rank = lowest if self._rank is None else self._rank
         if rank != self._feed.rank:  # chosen, or a lower one has begun later
-            self._feed, self._pruned = Feed(self.lake, self.run_id, rank), {}
+            self._feed, self._pruned, self._known = Feed(self.lake, self.run_id, rank), {}, {}
         latest = max((record.attempt for record in self._records), default=1)
         ranks = [as_seen(self.lake.storage, r) for r in self._records if r.attempt == latest]
         self._feed.refresh(self._records)
@@ -103,18 +102,20 @@ class WatchedRun:
         feed = self._feed
         first = next((record for record in ranks if record.rank == feed.rank), None)
         curves = {series: curve.points() for series, curve in feed.curves.items()}
+        coarse = {series: curve.coarse() for series, curve in feed.curves.items()}
         newest = max((int(rows.time_ns[-1]) for rows in curves.values() if len(rows.time_ns)), default=None)
         return RunView(
             run_id=self.run_id,
             state=state,
             reason=reason,
             curves=curves,
-            coarse={series: curve.coarse() for series, curve in feed.curves.items()},
-            statistics=self._pruned or {s: _statistics(summary) for s, summary in feed.summaries.items()},
+            coarse=coarse,
+            statistics=self._pruned or self._statistics(),
             model=" ".join(part for part in (first.model_id, first.version) if part) if first else "",
             host=first.host if first else "",
             rank=feed.rank,
-            ranks=sorted({record.rank for record in ranks}) or (feed.rank,),
+            ranks=max(1, len(ranks)),
+            known_ranks=sorted({record.rank for record in ranks}),
             attempts=latest,
             seconds=_seconds(ranks, is_going),
             age_seconds=max(0.0, time.time() - newest / 1e9) if newest and is_going else None,
@@ -122,11 +123,30 @@ class WatchedRun:
             is_pruned=feed.is_pruned,
             dropped=sum(record.dropped for record in ranks),
             stepped=frozenset(series for series, curve in feed.curves.items() if curve.has_steps),
-            progress=progress_of(curves, feed.epochs, is_going=state == RUNNING),
+            progress=progress_of(
+                coarse,
+                Plan.of(first.config if first else "", feed.epochs, feed.batches),
+                max(
+                    (
+                        curve.batches
+                        for series, curve in feed.curves.items()
+                        if split_of(series) != VALIDATION
+                    ),
+                    default=0,
+                ),
+                is_going=state == RUNNING,
+            ),
             findings=self._findings,
             budgets=self._budgets,
             thresholds=thresholds_of(self._config),
         )
+
+    def _statistics(self) -> dict[Series, Statistics]:
+        """The numbers of each series, made anew of those that have new values."""
+        for series, summary in self._feed.summaries.items():
+            if (known := self._known.get(series)) is None or known.count != summary.count:
+                self._known[series] = _statistics(summary)
+        return dict(self._known)
 
     def _state(self, ranks: list[RunRecord]) -> tuple[str, str | None]:
         order = ("crashed", "unknown", "stopped", "running", "completed")
@@ -145,8 +165,8 @@ class WatchedRun:
         if (feed.has_news and began >= self._ask_from) or has_ended:
             feed.has_news = False
             self._findings = _findings(self.lake, self.run_id)
-            if feed.epochs is None:
-                feed.epochs = _epochs(self.lake, self.run_id)
+            if feed.epochs is None and feed.batches is None:
+                feed.epochs, feed.batches = _plan(self.lake, self.run_id)
             now = time.monotonic()
             self._ask_from = now + min(_BUDGET_SECONDS, _REST * (now - began))
         if feed.is_pruned and not self._pruned:
@@ -170,39 +190,6 @@ def thresholds_of(config: Config | None) -> list[Threshold]:
     ]
 
 
-def progress_of(curves: dict[Series, Column], epochs: int | None, *, is_going: bool) -> Progress:
-    """How far the training is, and how long it will take at the pace of its latest steps."""
-    training = [rows for series, rows in curves.items() if split_of(series) != VALIDATION and len(rows.step)]
-    rows = max(training, key=lambda r: (int((r.batch >= 0).any()), len(r.step)), default=None)
-    if rows is None:
-        return Progress(epochs=epochs)
-    rate = _rate(rows)
-    step = int(rows.step.max())
-    epoch = int(rows.epoch.max()) if (rows.epoch >= 0).any() else None
-    done = left = None
-    if epoch is not None and epochs:
-        batches = int(rows.batch.max()) + 1
-        in_epoch = rows.batch[rows.epoch == epoch]
-        # in the first epoch nobody knows how many batches there will be
-        share = (
-            (int(in_epoch.max()) + 1) / batches
-            if epoch and batches and len(in_epoch)
-            else float(not is_going)
-        )
-        done = min(1.0, (epoch + share) / epochs)
-        if is_going and epoch and rate and batches:
-            left = (1 - done) * epochs * batches / rate
-    return Progress(step, epoch, epochs, done, rate, left)
-
-
-def _rate(rows: Column) -> float | None:
-    """Steps per second."""
-    steps, times = rows.step[-_RATE_STEPS:], rows.time_ns[-_RATE_STEPS:]
-    seconds = (int(times[-1]) - int(times[0])) / 1e9
-    count = int(steps[-1]) - int(steps[0])
-    return count / seconds if seconds > 0 and count > 0 else None
-
-
 def _statistics(summary: Any) -> Statistics:
     return Statistics(**{name: getattr(summary, name) for name in _NUMBERS})
 
@@ -219,12 +206,17 @@ def _findings(lake: Lake, run_id: str) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _epochs(lake: Lake, run_id: str) -> int | None:
+def _plan(lake: Lake, run_id: str) -> tuple[int | None, int | None]:
+    """How many epochs there will be, and batches in each, where the loop said so."""
     try:
-        values = lake.query(_EPOCHS, run_id=run_id)["epochs"].to_pylist()
-        return int(values[0]) if values and values[0] else None
+        rows = lake.query(_PLAN, run_id=run_id).to_pylist()
+        spans = sorted(rows, key=lambda row: row["name"] != "training.epoch")
+        epochs, batches = (
+            next((int(row[name]) for row in spans if row[name]), None) for name in ("epochs", "batches")
+        )
     except (EntrenarError, ValueError):  # a number more: the run is shown without it
-        return None
+        return None, None
+    return epochs, batches
 
 
 def _kept(lake: Lake, run_id: str, rank: int) -> dict[Series, Statistics]:

@@ -7,7 +7,7 @@ from entrenar_processors.samples import Column, Floats, Ints
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrenar_otel.views.curve import MAX_POINTS, Curve, extremes, spread_extremes
+from entrenar_otel.views.curve import MAX_POINTS, Coarse, Curve, extremes, spread_extremes
 
 from .conftest import column
 
@@ -91,3 +91,54 @@ def test_steps_that_nobody_gave_are_counted() -> None:
     late.extend(1, column([3.0])._replace(seq=np.array([5])))
     late.extend(1, column([1.0])._replace(seq=np.array([2])))
     assert late.points().values.tolist() == [1.0, 3.0]
+
+
+_PIECES = st.lists(
+    st.tuples(st.integers(1, 3), st.integers(0, 30), st.integers(1, 12), st.booleans()), max_size=12
+)
+
+
+@given(_PIECES)
+def test_a_curve_that_grows_is_the_one_that_is_read_at_once(
+    pieces: list[tuple[int, int, int, bool]],
+) -> None:
+    """Of attempts that overlap, looked at in between or not: what was joined before changes nothing."""
+    growing, whole = Curve(), Curve()
+    seqs: dict[int, int] = {}
+    for at, (attempt, start, count, is_looked_at) in enumerate(pieces):
+        first = seqs.get(attempt, 0)
+        seqs[attempt] = first + count
+        rows = column(np.full(count, float(at)), start=start)
+        rows = rows._replace(seq=first + np.arange(count))
+        growing.extend(attempt, rows)
+        whole.extend(attempt, rows)
+        if is_looked_at:
+            before = growing.points()
+            copied = [array.copy() for array in before]
+            growing.coarse()
+            assert all((old == new).all() for old, new in zip(copied, before, strict=True))
+    for name in Column._fields:
+        assert getattr(growing.points(), name).tolist() == getattr(whole.points(), name).tolist()
+
+
+@given(st.lists(st.integers(2, 400), min_size=1, max_size=8), st.integers(0, 2**32 - 1))
+def test_what_a_screen_gets_has_the_extremes_however_it_came(counts: list[int], seed: int) -> None:
+    """In pieces or at once: the same rows, in order, with the least and the greatest value and any NaN."""
+    random = np.random.default_rng(seed)
+    values = random.normal(size=sum(counts))
+    values[random.integers(len(values))] = np.nan
+
+    class Small(Coarse):
+        LEAST = 100
+
+    rows: Column = column(values)
+    growing, drawn = Small(), rows
+    for end in np.cumsum(counts).tolist():
+        drawn = growing.of(rows.take(slice(0, end)))
+    assert drawn.seq.tolist() == Small().of(rows).seq.tolist()
+    assert drawn.step.tolist() == sorted(set(drawn.step.tolist()))
+    assert np.nanmin(drawn.values) == np.nanmin(values)
+    assert np.nanmax(drawn.values) == np.nanmax(values)
+    assert np.isnan(drawn.values).sum() == 1
+    assert (drawn.step[0], drawn.step[-1]) == (0, len(values) - 1)
+    assert len(drawn.values) <= 5 * (len(values) // 64 + 1) + 100

@@ -1,22 +1,13 @@
-"""The application: its keys, a lake that is away, and that it leaves a real terminal as it was."""
+"""The application: its keys, ranks, a lake that is away, and what it sends to the terminal."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import pty
-import select
-import signal
-import subprocess
-import sys
-import termios
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import pytest
-
-from entrenar_otel import Monitor
 from entrenar_otel.errors import QueryError
 from entrenar_otel.views.look import Look
 from entrenar_otel.views.model import Axis, RunView
@@ -30,12 +21,17 @@ class Source:
         self.run_id, self.shown = run_id, view
         self.error: Exception | None = None
         self.looks = 0
+        self.ranks: list[int] = []
 
     def view(self) -> RunView:
         self.looks += 1
         if self.error is not None:
             raise self.error
         return self.shown
+
+    def choose_rank(self, rank: int) -> None:
+        self.ranks.append(rank)
+        self.shown = replace(self.shown, rank=rank)
 
 
 def _drive(app: WatchApp, steps: Callable[[Any], Any], size: tuple[int, int] = (80, 24)) -> None:
@@ -101,44 +97,48 @@ def test_a_lake_that_is_away_leaves_the_last_view(digits: RunView) -> None:
     _drive(app, steps)
 
 
-@pytest.mark.parametrize("leave", ["q", "\x03", "signal"])
-def test_it_leaves_the_terminal_as_it_was(leave: str, start: Callable[..., Monitor]) -> None:
-    """On a real pseudo-terminal: the other screen is left, the cursor shown, the line's mode is as before."""
-    monitor = start()
-    for step in range(50):
-        monitor.log(loss=1 / (1 + step), step=step)
-    master, slave = pty.openpty()
-    termios.tcsetwinsize(slave, (24, 80))
-    before = termios.tcgetattr(slave)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "entrenar_otel.cli.main", "watch", "--lake", "lake"],
-        stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-        env={**os.environ, "TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    seen = b""
-    try:
-        end = time.monotonic() + 120
-        while b"loss" not in seen and time.monotonic() < end:
-            if select.select([master], [], [], 0.1)[0]:
-                seen += os.read(master, 65536)
-        assert b"\x1b[?1049h" in seen
-        if leave == "signal":
-            os.kill(process.pid, signal.SIGINT)
-        else:
-            os.write(master, leave.encode())
-        while process.poll() is None and time.monotonic() < end:
-            if select.select([master], [], [], 0.1)[0]:
-                seen += os.read(master, 65536)
-        while select.select([master], [], [], 0.2)[0]:
-            seen += os.read(master, 65536)
-        assert process.poll() is not None
-        assert b"Traceback" not in seen
-        assert seen.rfind(b"\x1b[?1049l") > seen.rfind(b"\x1b[?1049h")
-        assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l")
-        assert termios.tcgetattr(slave)[:4] == before[:4]
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-        os.close(slave)
-        monitor.close()
+def test_a_key_shows_the_next_rank(digits: RunView) -> None:
+    """Of a run with one there is no such key."""
+    source = Source(replace(digits, ranks=3, known_ranks=[0, 2, 5]))
+    app = WatchApp([source], Look(), refresh_seconds=0)
+
+    async def steps(pilot: Any) -> None:
+        for rank in (2, 5, 0):
+            await pilot.press("k")
+            await _until(pilot, lambda: app.frame_widget.shown == source.shown and not app.frame_widget.note)
+            assert source.ranks[-1] == rank
+        assert app.check_action("rank", (1,))
+        source.shown = digits
+        app.look()
+        await _until(pilot, lambda: app.frame_widget.shown is digits)
+        assert not app.check_action("rank", (1,))
+
+    _drive(app, steps)
+
+
+def test_lines_that_did_not_change_are_not_drawn_again(digits: RunView) -> None:
+    """Of a frame whose age alone has changed, one line."""
+    source = Source(digits)
+    app = WatchApp([source], Look(), refresh_seconds=0)
+
+    async def steps(pilot: Any) -> None:
+        drawn: list[int] = []
+        widget: Any = app.frame_widget
+        render = widget.render_line
+
+        def render_line(y: int) -> Any:
+            drawn.append(y)
+            return render(y)
+
+        widget.render_line = render_line
+        await pilot.pause()
+        drawn.clear()
+        source.shown = replace(digits, age_seconds=7.0)
+        app.look()
+        await _until(pilot, lambda: app.frame_widget.shown is source.shown)
+        await _until(pilot, lambda: drawn)
+        await pilot.pause()
+        assert set(drawn) == {0}
+        assert "7s old" in app.export_screenshot().replace("&#160;", " ")
+
+    _drive(app, steps)

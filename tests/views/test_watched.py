@@ -13,6 +13,7 @@ from entrenar_processors.config.models import parse_text
 from entrenar_processors.samples import Series
 
 from entrenar_otel import AndonStop, Lake, Monitor
+from entrenar_otel.errors import NotMeasured
 from entrenar_otel.views.model import Axis, Panel, panels_of
 from entrenar_otel.views.watched import WatchedRun
 
@@ -127,7 +128,7 @@ def test_a_run_of_another_host_is_read_from_the_lake(
 
 
 def test_progress_knows_how_many_epochs_there_will_be(start: Callable[..., Monitor]) -> None:
-    """From the loop itself: a share of all, and the time that is left once an epoch is over."""
+    """From the loop itself, and how many batches: a share of all and the time left, in the first one too."""
     monitor = start()
     watched = WatchedRun(Lake("lake"), "r")
     for epoch in monitor.epochs(4):
@@ -137,12 +138,47 @@ def test_progress_knows_how_many_epochs_there_will_be(start: Callable[..., Monit
                 first = watched.view().progress
             if (epoch, batch) == (2, 4):
                 progress = watched.view().progress
-    assert (first.epochs, first.epoch, first.left_seconds) == (4, 0, None)
+    assert (first.epochs, first.epoch, first.done_ratio) == (4, 0, 0.5 / 4)
+    assert first.left_seconds is not None
     assert (progress.epochs, progress.epoch, progress.step) == (4, 2, 24)
     assert progress.done_ratio == pytest.approx(2.5 / 4)
     assert progress.left_seconds is not None
     monitor.close()
     assert WatchedRun(Lake("lake"), "r").view().progress.done_ratio == 1.0
+
+
+@pytest.mark.parametrize("is_batches_known", [True, False])
+def test_what_is_left_of_a_loop_without_epochs(is_batches_known: bool, start: Callable[..., Monitor]) -> None:
+    """By the length of its loader, or by `max_steps` of its configuration, here and from another host."""
+    monitor = start(config={} if is_batches_known else {"trainer": {"max_steps": 40}})
+    for step in monitor.steps(range(40) if is_batches_known else iter(range(40))):
+        monitor.log(loss=1.0)
+        if step == 9:
+            progress = WatchedRun(Lake("lake"), "r").view().progress
+    assert (progress.steps, progress.done_ratio) == (40, 0.25)
+    assert progress.left_seconds is not None
+
+
+def test_a_rank_is_chosen(start: Callable[..., Monitor], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default the lowest; another one while the run is watched, and one that is not there is refused."""
+    monitors = []
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monitors.append(start())
+        monitors[-1].log(loss=float(rank), step=0)
+        monitors[-1].flush()
+    watched = WatchedRun(Lake("lake"), "r")
+    view = watched.view()
+    assert (view.rank, view.ranks, view.known_ranks) == (0, 2, [0, 1])
+    assert view.curves[LOSS].values.tolist() == [0.0]
+    watched.choose_rank(1)
+    assert (watched.view().rank, watched.view().curves[LOSS].values.tolist()) == (1, [1.0])
+    with pytest.raises(NotMeasured, match="run r has no rank 5; it has: 0, 1"):
+        WatchedRun(Lake("lake"), "r", rank=5).check_rank()
+    for monitor in monitors:
+        monitor.close()
+    assert WatchedRun(Lake("lake"), "r", rank=1).view().curves[LOSS].values.tolist() == [1.0]
 
 
 def test_budgets_and_limits_come_from_the_settings(start: Callable[..., Monitor]) -> None:

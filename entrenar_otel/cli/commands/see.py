@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from enum import StrEnum
@@ -110,6 +111,8 @@ def plot(
     view = together([run.view() for run in watched])
     panels = [Panel(name) for name in metric] if metric else None
     told = f"run{'s' if len(run_ids) > 1 else ''} {view.run_id}"
+    if Axis(axis.value) not in view.axes:
+        raise NotMeasured(f"{told}: no epochs were reported; use --x step or --x time")
     for panel in panels or ():
         if not panel.lines(view):
             names = ", ".join(sorted({series.metric for series in view.curves})) or "nothing"
@@ -120,6 +123,8 @@ def plot(
 
 def _is_unicode() -> bool:
     """Whether the terminal's encoding has Braille and lines."""
+    if os.environ.get("LC_ALL") in ("C", "POSIX"):
+        return False  # Python says UTF-8 there, whatever the terminal has (PEP 540)
     try:
         "⣿┤━▲".encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

@@ -204,6 +204,17 @@ class RunSpans:
             while len(self._recent) > MAX_RECENT:
                 del self._recent[next(iter(self._recent))]
 
+    def expect_batches(self, count: int) -> None:
+        """Say how many batches the open epoch, or the run without epochs, will have, while it has them."""
+        opened = self._epoch or self._run
+        if opened is None or not self._is_on():
+            return
+        with guard("tracing"):
+            span: Any = opened.span
+            if span.is_recording() and (span.attributes or {}).get("training.batches") != count:
+                span.set_attribute("training.batches", count)
+                self._journal.on_start(span)  # again: a later note of the same start counts
+
     def end_epoch(self, steps: int | None = None, *, error: BaseException | None = None) -> None:
         """End `training.epoch`, after `steps` steps, by default as many as were begun in it."""
         opened, self._epoch = self._epoch, None
