@@ -139,6 +139,6 @@ def test_lines_that_did_not_change_are_not_drawn_again(digits: RunView) -> None:
         await _until(pilot, lambda: drawn)
         await pilot.pause()
         assert set(drawn) == {0}
-        assert "7s old" in app.export_screenshot().replace("&#160;", " ")
+        assert "7 s old" in app.export_screenshot().replace("&#160;", " ")
 
     _drive(app, steps)
