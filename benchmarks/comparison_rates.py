@@ -115,8 +115,9 @@ def steps() -> Iterator[tuple[str, str, str, str]]:
             plain, _ = t_test(effect, *error_of(x[0].var(axis=1, ddof=1), n, x[1].var(axis=1, ddof=1), n))
             a, b = (batch_means(one) for one in means)
             p, _ = t_test(effect, *error_of(a.variance, a.batches, b.variance, b.batches))
-            tested = float(np.mean(~np.isnan(p)))
-            wrong = float(np.mean(np.nan_to_num(p, nan=1.0) < ALPHA))
+            known = (a.batches > 0) & (b.batches > 0)
+            tested = float(np.mean(known))
+            wrong = float(np.mean(np.where(known, p, 1.0) < ALPHA))
             told = f"{shown(wrong, trials)} (of {100 * tested:.0f} % that were tested)"
             yield f"{n:,}", f"{phi}", shown(float(np.mean(plain < ALPHA)), trials), told
 
