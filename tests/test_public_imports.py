@@ -28,6 +28,7 @@ PUBLIC = {
     "entrenar_otel.lake": "Lake",
     "entrenar_otel.pytest_plugin": "training_kit",
     "entrenar_otel.sdk": "TrainingMeterProvider TrainingMetricReader training_views",
+    "entrenar_otel.serving": "ABTest MetricsExporter ModelMetrics",
     "entrenar_otel.views": "Dashboard Panel RunView Visualizer",
     "entrenar_otel.testing": "FakeClock InMemoryEmitter Kit NoOpEmitter Point kit strict",
     "entrenar_processors": """
