@@ -20,8 +20,8 @@ GROUPS = (
     *("hot_path", "peers", "loop_overhead", "tick", "storage", "queries", "memory", "startup"),
     *("otel", "page", "otlp_encode", "receipt", "roll", "assign"),
 )
-#: Run by name only: what they say stands in docs/detectors.md, docs/statistics.md, docs/collector.md and
-#: docs/watch.md.
+#: Run by name only: what they say stands in docs/detectors.md, docs/postmortem.md, docs/statistics.md,
+#: docs/collector.md and docs/watch.md.
 APART = (
     "jidoka",
     "detectors",
@@ -30,6 +30,7 @@ APART = (
     "forest",
     "drift_quality",
     "sequential",
+    "postmortem",
     "collector",
     "fleet",
     "traffic",

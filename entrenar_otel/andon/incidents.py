@@ -2,7 +2,8 @@
 
 `incidents/day=…/run=…/TIME-NAME-EPISODE-PROCESS/` holds `alert.json`, `config.json` (the thresholds in
 force), `environment.json` and `window.parquet`: all metrics of the run at full rate, from before the alert
-to after it. `window.png` is what they look like, where matplotlib is installed (pictures.py).
+to after it. `window.png` is what they look like, where matplotlib is installed (pictures.py);
+`report.md` is the post-mortem of the run, where it was stopped (reports.py).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from entrenar_processors.config.models import Config
 
 from entrenar_otel._version import __version__
 from entrenar_otel.andon.pictures import Pictures
+from entrenar_otel.andon.reports import Reports
 from entrenar_otel.clock import RunClock
 from entrenar_otel.console import logger
 from entrenar_otel.delivery.worker import Worker
@@ -99,6 +101,7 @@ class Incidents:
         self._numbers = itertools.count(1)
         self._open: list[_Incident] = []
         self.pictures = Pictures(lake.storage)
+        self.reports = Reports(lake, config)
         self.worker = Worker("entrenar-incidents", self._work)
 
     def begin(self, alert: Alert) -> str | None:
@@ -240,6 +243,7 @@ class Incidents:
         with self._lock:
             self._open = [other for other in self._open if other is not incident]
         incident.path.unlink(missing_ok=True)
+        self.reports.add(self._facts(incident))
         self.pictures.add(self._facts(incident))
 
 

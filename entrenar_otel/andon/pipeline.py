@@ -21,7 +21,7 @@ from entrenar_processors.policy import summary_of
 from entrenar_processors.stats.two_sample import DriftDetector
 
 from entrenar_otel import errors
-from entrenar_otel.andon import pictures
+from entrenar_otel.andon import pictures, reports
 from entrenar_otel.andon.andon import Andon
 from entrenar_otel.andon.control_alerts import ControlAlerts
 from entrenar_otel.andon.incidents import Incidents
@@ -35,6 +35,7 @@ from entrenar_otel.andon.run_context import RunContext
 from entrenar_otel.andon.settings import AndonConfig
 from entrenar_otel.clock import RunClock
 from entrenar_otel.console import logger
+from entrenar_otel.delivery.deadline import Deadline
 from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.handlers import Deliveries, Log, RunInfo, from_environment
 from entrenar_otel.recording.process.control import CONTROL
@@ -120,8 +121,9 @@ class AlertPipeline:
         """Start the threads of handlers and incidents: at the exit of the process none can be started."""
         self.deliveries.start()
         self.incidents.worker.start()
-        if self.incidents.pictures.is_wanted:
-            self.incidents.pictures.worker.start()
+        for made in (self.incidents.reports, self.incidents.pictures):
+            if made.is_wanted:
+                made.worker.start()
 
     def claimed(self, record: RunRecord) -> None:
         """The lake has said which attempt this is."""
@@ -195,8 +197,10 @@ class AlertPipeline:
         self._reporter.close(timeout_seconds)
 
     def wait_for_pictures(self, timeout_seconds: float) -> None:
-        """Let the pictures of incidents be drawn: the last thing that anybody waits for."""
-        self.incidents.pictures.close(min(pictures.END_SECONDS, timeout_seconds))
+        """Let incidents' report be written and pictures be drawn: the last thing that anybody waits for."""
+        deadline = Deadline(timeout_seconds)
+        self.incidents.reports.close(min(reports.END_SECONDS, timeout_seconds))
+        self.incidents.pictures.close(min(pictures.END_SECONDS, deadline.left()))
 
     def report_finding(self, finding: Finding, rule: Rule) -> None:
         """Decide about a finding of the program's own, by its rule; on any thread."""

@@ -31,6 +31,8 @@ from entrenar_otel.recording.plain_file import read_plain, write_whole
 DOCUMENTS = ("alert", "config", "environment")
 #: The samples from around it; and what they look like, where matplotlib is installed.
 WINDOW, PICTURE = "window.parquet", "window.png"
+#: The post-mortem, of an incident that stopped its run.
+REPORT = "report.md"
 FORMAT = 1
 _MAX_BYTES = 16 << 20
 _NAME = re.compile(r"[A-Za-z0-9_.~%-]+")

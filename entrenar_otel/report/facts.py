@@ -16,6 +16,7 @@ from entrenar_otel.errors import EntrenarError, RunError
 from entrenar_otel.lake.budget_facts import peaks_of
 from entrenar_otel.lake.overview import TOLD
 from entrenar_otel.redact import redacted
+from entrenar_otel.semconv import ENVIRONMENT
 from entrenar_otel.views.model import RunView
 from entrenar_otel.views.watched import WatchedRun
 
@@ -57,8 +58,8 @@ _FAILURES = """
 SELECT name, status_message, attributes['error.type'] AS error, attempt, rank FROM spans
 WHERE status = 'ERROR' ORDER BY name <> 'training.run', start_time DESC LIMIT 5
 """
-_ENVIRONMENT = """
-SELECT body FROM events WHERE name = 'training.environment' ORDER BY attempt DESC, rank LIMIT 1
+_ENVIRONMENT = f"""
+SELECT body FROM events WHERE name = '{ENVIRONMENT}' ORDER BY attempt DESC, rank LIMIT 1
 """
 
 

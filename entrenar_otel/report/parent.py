@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from entrenar_otel.compare.settings import differences, flat
 from entrenar_otel.errors import EntrenarError, QueryError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _compared(lake: Lake, run_id: str, version: str, change: str, parent: str) -
         before, after = _numbers(lake, parent), _numbers(lake, run_id)
         shared = {name: (before[name], after[name]) for name in before if name in after}
         return Parent(
-            version, change, parent, shared, differences(_config(lake, parent), _config(lake, run_id))
+            version, change, parent, shared, _differences(_config(lake, parent), _config(lake, run_id))
         )
     except (EntrenarError, ValueError):  # a table more: the report is made without it
         return Parent(version, change, parent, {}, {})
@@ -79,16 +80,8 @@ def _config(lake: Lake, run_id: str) -> Any:
     return json.loads(texts[0]) if texts and texts[0] else {}
 
 
-def differences(before: Any, after: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
-    """The settings that differ, by their path; None is what is not there.
-
-    >>> differences({"lr": 0.1, "net": {"width": 8}}, {"lr": 0.2, "net": {"width": 8}})
-    {'lr': (0.1, 0.2)}
-    """
-    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
-        return {} if before == after else {name or "config": (before, after)}
-    found: dict[str, tuple[Any, Any]] = {}
-    for key in dict.fromkeys([*before, *after]):
-        path = f"{name}.{key}" if name else str(key)
-        found |= differences(before.get(key), after.get(key), path)
-    return dict(list(found.items())[:_MAX_ROWS])
+def _differences(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
+    """The settings that differ, by name; None is what is not there, or withheld."""
+    sides = [flat(side) if isinstance(side, Mapping) else {} for side in (before, after)]
+    found = differences([sides[0]], [sides[1]])[:_MAX_ROWS]
+    return {one.name: (next(iter(one.a), None), next(iter(one.b), None)) for one in found}

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from entrenar_processors.samples import Series
 
-from benchmarks.curves import DATA
+from benchmarks.curves import DATA, curves
 from benchmarks.failing import FAILING, HELD_OUT, TUNED, healthy
+from benchmarks.postmortem import causes_of_rows, language_model, rows_of
 from entrenar_otel import AndonStop, Monitor
 from entrenar_otel.report import PostMortem
 from entrenar_otel.report.causes.cause import Cause
 from entrenar_otel.report.causes.ranking import causes_of, ranked
 from entrenar_otel.report.learning import Learning
-from tests.report.offline import causes_of_curves, causes_of_training, language_models
 
 Train = Callable[[int, Callable[..., None]], None]
 
@@ -47,7 +47,7 @@ def test_a_training_that_fails_this_way_is_recognised(name: str, tmp_path: Path)
 def test_copies_that_were_not_tuned_on(name: str) -> None:
     """Other data, widths and ways to fail; docs/postmortem.md has the figures of all."""
     seeds = HELD_OUT[:4]
-    found = [causes_of_training(FAILING[name], seed) for seed in seeds]
+    found = [causes_of_rows(rows_of(FAILING[name], seed)) for seed in seeds]
     assert sum(bool(causes) and causes[0].name == name for causes in found) >= 3, found
 
 
@@ -56,22 +56,24 @@ def test_a_training_that_learns_has_no_cause(tmp_path: Path) -> None:
     report = report_of(healthy, 0, tmp_path)
     assert report.causes == ()
     assert report.summary[1] == "Nothing that was recorded speaks for a fault."
-    assert sum(bool(causes_of_training(healthy, seed)) for seed in range(40, 60)) <= 2
+    assert sum(bool(causes_of_rows(rows_of(healthy, seed))) for seed in range(40, 60)) <= 2
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the published curves are not here")
 def test_published_language_models_have_no_cause() -> None:
     """None of 18 real pre-trainings is said to have failed."""
-    assert {name: causes for name, rows in language_models() if (causes := causes_of_curves(rows))} == {}
+    found = {name: causes_of_rows(language_model(name)) for name in curves()}
+    assert len(found) == 18
+    assert {name: causes for name, causes in found.items() if causes} == {}
 
 
 def test_a_reward_that_rises_excuses_a_loss_that_rises() -> None:
     """A policy's loss says nothing by its size."""
     steps = np.arange(200)
     rows: dict[Series, Any] = {Series("loss"): (steps, 1.0 + steps * 0.1)}
-    assert [cause.name for cause in causes_of_curves(rows)] == ["learning_rate_too_high"]
+    assert [cause.name for cause in causes_of_rows(rows)] == ["learning_rate_too_high"]
     rows[Series("rollout/ep_rew_mean")] = (steps, steps * 1.0)
-    assert causes_of_curves(rows) == []
+    assert causes_of_rows(rows) == []
 
 
 def test_what_follows_from_another_is_no_cause_of_its_own() -> None:
