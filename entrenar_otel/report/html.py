@@ -48,11 +48,12 @@ padding:.7rem 1.1rem;font-size:1.06rem}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.9rem;margin:.6rem 0}
 th,td{padding:.32rem .6rem;text-align:left;border-bottom:1px solid var(--line);vertical-align:top;
-overflow-wrap:anywhere}
+overflow-wrap:break-word}
+.keys td:first-child{color:var(--dim);white-space:nowrap;width:1%;padding-right:1.5rem}
 th{color:var(--dim);font-weight:600;white-space:nowrap}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 pre{background:var(--card);border-radius:.4rem;padding:.7rem 1rem;overflow-x:auto;font-size:.85rem;
-line-height:1.4}
+line-height:1.4;white-space:pre-wrap;overflow-wrap:anywhere}
 .pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1rem}
 figure{margin:0;background:var(--card);border-radius:.5rem;padding:.6rem .7rem}
 figure svg{width:100%;height:auto;display:block}
@@ -101,8 +102,11 @@ def _block(block: Block) -> Iterator[str]:
                 f"<tr>{''.join(_cell('td', cell, at in right) for at, cell in enumerate(row))}</tr>"
                 for row in rows
             )
-            head_html = f"<thead><tr>{names}</tr></thead>" if any(head) else ""
-            yield f'<div class="wide"><table>{head_html}<tbody>{body}</tbody></table></div>'
+            if any(head):
+                inner = f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+            else:
+                inner = f'<table class="keys"><tbody>{body}</tbody></table>'
+            yield f'<div class="wide">{inner}</div>'
         case Code(text):
             yield f"<pre>{html.escape(printable_text(text))}</pre>"
         case Picture(title, svg, _, caption):

@@ -18,6 +18,8 @@ _MAX = 8
 #: A run that was flat for this share of its steps could have been shorter.
 _FLAT = 0.4
 _LIKELY = 0.55
+#: Causes of which gradient norms would tell more.
+_OF_GRADIENTS = frozenset({"nan", "exploding_gradients", "learning_rate_too_high", "plateau"})
 #: Fewer values are no curve.
 _LEAST = 4
 
@@ -116,7 +118,8 @@ def _of_curves(facts: RunFacts, learning: Learning, causes: Sequence[Cause]) -> 
             yield f"Stop earlier next time: the last {share} of the steps brought next to nothing."
         elif loss.trend.is_falling() and facts.view.state == "completed":
             yield "Train longer: the loss was still falling when it ended."
-    if causes and loss is not None and learning.gradient_norm is None and not learning.gradient_norms:
+    has_norms = learning.gradient_norm is not None or learning.gradient_norms
+    if loss is not None and not has_norms and _OF_GRADIENTS & {cause.name for cause in causes}:
         yield "Log gradient_norm: without it, gradients that explode or vanish are only guessed at."
     if loss is not None and held is None and loss.count >= 40:
         yield 'Log a validation loss, with tags={"split": "validation"}: over-fitting shows nowhere else.'

@@ -2,14 +2,16 @@
 
 Neighbouring losses are alike, so a test that takes them for independent finds a trend in nearly every
 curve. Here it is Mann and Kendall's test over block medians, its variance corrected for what
-autocorrelation is left in them (Hamed and Rao 1998), and the slope is Theil and Sen's, which single
-outliers do not move. False-positive rates on noise of known autocorrelation are in docs/postmortem.md.
+autocorrelation is left in them (Hamed and Rao 1998), with a sign test of their steps beside it; the slope
+is Theil and Sen's, which single outliers do not move. False-positive rates on noise of known
+autocorrelation are in docs/postmortem.md.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,22 +71,35 @@ def trend_of(x: Floats, y: Floats, blocks: int = BLOCKS) -> Trend:
     runs = places[later] - places[earlier]
     slope = float(np.median(rises[runs > 0] / runs[runs > 0])) if (runs > 0).any() else 0.0
     z = (score - np.sign(score)) / math.sqrt(variance * _inflation(places, medians, slope))
-    return Trend(slope, math.erfc(abs(z) / math.sqrt(2)), n)
+    p_value = min(math.erfc(abs(z) / math.sqrt(2)), _of_signs(np.diff(medians)))
+    return Trend(slope, min(1.0, 2 * p_value), n)  # of two tests
 
 
 def block_medians(x: Floats, y: Floats, blocks: int = BLOCKS) -> tuple[Floats, Floats]:
-    """The middles of up to `blocks` stretches of equal count, and the medians of `y` in them.
+    """The middles of up to `blocks` stretches of about equal count, and the medians of `y` in them.
 
     >>> [part.tolist() for part in block_medians(np.arange(4.0), np.array([1.0, 2.0, 9.0, 8.0]), 2)]
     [[0.5, 2.5], [1.5, 8.5]]
     """
-    count = min(blocks, len(y))
-    size = len(y) // count if count else 0
-    if size <= 1:
+    if len(y) <= blocks:
         return x, y
-    first = len(y) - size * count  # the rest is left out where curves are least even: at the beginning
-    places, medians = (np.median(part[first:].reshape(count, size), axis=1) for part in (x, y))
+    cuts = np.linspace(0, len(y), blocks + 1).astype(int).tolist()
+    places, medians = (
+        np.array([np.median(part[low:high]) for low, high in pairwise(cuts)]) for part in (x, y)
+    )
     return places, medians
+
+
+def _of_signs(steps: Floats) -> float:
+    """The two-sided binomial test of how many steps go up.
+
+    A curve without noise looks autocorrelated whatever it does; but even in a walk at random, steps all go
+    the same way only by chance.
+    """
+    ups, downs = int((steps > 0).sum()), int((steps < 0).sum())
+    n = ups + downs
+    tail = sum(math.comb(n, k) for k in range(min(ups, downs) + 1))
+    return min(1.0, 2 * tail / 2**n)
 
 
 def _inflation(x: Floats, y: Floats, slope: float) -> float:

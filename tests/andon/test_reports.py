@@ -31,7 +31,9 @@ def stopped(tmp_path: Path) -> Callable[..., Path]:
                 monitor.log(loss=1 / (1 + step), step=step)
             with pytest.raises(AndonStop) as caught:
                 monitor.log(loss=math.nan, step=60)
-            reports = open_run(monitor).pipeline.incidents.reports
+            pipeline = open_run(monitor).pipeline
+            assert pipeline is not None
+            reports = pipeline.incidents.reports
         if waits:
             assert not reports.is_wanted or reports.worker.join(100)
         return Path(str(caught.value.incident))

@@ -20,7 +20,9 @@ def test_slope_and_score_are_scipys() -> None:
         trend = trend_of(x, y)
         assert trend.slope == pytest.approx(stats.theilslopes(y, x).slope)
         plain = stats.kendalltau(x, y, method="asymptotic").pvalue
-        assert trend.p_value >= plain * 0.99  # the correction only makes it larger
+        ups = int((np.diff(y) > 0).sum())
+        signs = stats.binomtest(ups, 29).pvalue
+        assert trend.p_value >= min(1.0, 2 * min(plain, signs)) * 0.99  # the correction makes it larger
 
 
 @pytest.mark.parametrize(("phi", "most"), [(0.0, 0.02), (0.5, 0.04), (0.9, 0.05)])
@@ -42,6 +44,13 @@ def test_a_trend_within_noise_is_found() -> None:
     assert np.mean(found) > 0.9
 
 
+def test_a_curve_without_noise_has_a_trend() -> None:
+    """Though its neighbours are as alike as can be."""
+    x = np.arange(150.0)
+    assert trend_of(x, np.sqrt(x)).is_rising()
+    assert trend_of(x, np.exp(-x / 40)).is_falling()
+
+
 @given(st.lists(st.floats(-1e6, 1e6), max_size=200))
 def test_any_curve_has_one(values: list[float]) -> None:
     """Constant, short, with ties: a p-value from 0 to 1, the same direction upside down."""
@@ -52,4 +61,4 @@ def test_any_curve_has_one(values: list[float]) -> None:
     assert flipped.p_value == pytest.approx(trend.p_value)
     assert flipped.slope == pytest.approx(-trend.slope)
     places, medians = block_medians(x, y)
-    assert len(places) == len(medians) <= 80
+    assert len(places) == len(medians) <= 40
