@@ -99,7 +99,7 @@ def _of_signs(steps: Floats) -> float:
     ups, downs = int((steps > 0).sum()), int((steps < 0).sum())
     n = ups + downs
     tail = sum(math.comb(n, k) for k in range(min(ups, downs) + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return float(min(1.0, 2 * tail / 2**n))
 
 
 def _inflation(x: Floats, y: Floats, slope: float) -> float:
