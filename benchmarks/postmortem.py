@@ -98,7 +98,7 @@ def causes_of_rows(rows: Rows) -> list[Cause]:
         summary.update(y)
         numbers = {one.name: getattr(summary, one.name) for one in fields(Statistics)}
         statistics[series] = Statistics(**numbers)
-    view = RunView("bench", "completed", made, statistics, stepped=frozenset(made))
+    view = RunView("bench", "completed", curves=made, statistics=statistics, stepped=frozenset(made))
     return causes_of(Learning.of(view), statistics)
 
 

@@ -21,6 +21,7 @@ from entrenar_otel import AndonStop, Monitor
 from entrenar_otel.errors import ConfigError, RunError
 from entrenar_otel.lake import Lake
 from entrenar_otel.report import PostMortem, postmortem
+from entrenar_otel.sink.storing.records import WITHHELD
 
 
 def monitor_in(folder: Path, run_id: str = "run-1", **settings: Any) -> Monitor:
@@ -89,6 +90,17 @@ def test_what_was_installed(tmp_path: Path) -> None:
         report = postmortem(tmp_path / "lake", "run-1")
         report = replace(report, facts=replace(facts, environment=environment))
         assert told in report.markdown()
+
+
+def test_a_configuration_that_stayed_on_its_host(tmp_path: Path) -> None:
+    """As the records of a sink have it."""
+    with monitor_in(tmp_path) as monitor:
+        learn(monitor, 10)
+    report = monitor.generate_postmortem()
+    records = [{**row, "config": json.dumps(WITHHELD)} for row in report.facts.records]
+    text = replace(report, facts=replace(report.facts, records=records)).markdown()
+    assert "It stayed on the run's host" in text
+    assert '"withheld"' not in text
 
 
 def test_a_run_that_goes_on(tmp_path: Path) -> None:
