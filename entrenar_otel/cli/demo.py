@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.rule import Rule
 from rich.text import Text
 
+from entrenar_otel.cli.demo_versions import show_versions
 from entrenar_otel.cli.output import Console
 from entrenar_otel.errors import AndonStop, ConfigError
 from entrenar_otel.monitor.monitor import Monitor
@@ -109,7 +110,7 @@ def show_explosion(lake: str, console: Console) -> None:
     console.print()
     console.print(Rule("a second run, whose learning rate keeps growing", align="left"))
     monitor = Monitor(
-        model_id="digits-mlp", version="1.1.0", lake=lake, interval_seconds=0.1, settings_file=None
+        model_id="digits-warmup", version="0.1.0", lake=lake, interval_seconds=0.1, settings_file=None
     )
     monitor.on("stop", lambda alert: console.print(f"on stop: saving a checkpoint, at {alert.where}"))
     try:
@@ -213,4 +214,5 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
         highlight=False,
     )
     show_curves(monitor, console)
+    show_versions(lake, load_digits(), console, command())
     return monitor

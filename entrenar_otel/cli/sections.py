@@ -45,6 +45,11 @@ def print_sections(sections: Sequence[Section], console: Console) -> None:
 
 def print_markdown(sections: Sequence[Section]) -> None:
     """Print sections as Markdown, for a pull request say."""
+    echo(markdown_of(sections), for_machines=True)
+
+
+def markdown_of(sections: Sequence[Section]) -> str:
+    """Sections as Markdown."""
     parts = []
     for section in sections:
         part = [f"### {_escaped(section.title)}", ""] if section.title else []
@@ -55,7 +60,7 @@ def print_markdown(sections: Sequence[Section]) -> None:
             part.append("")
         part += [f"- {_escaped(line.plain)}" for line in section.lines]
         parts.append("\n".join(part).rstrip())
-    echo("\n\n".join(parts), for_machines=True)
+    return "\n\n".join(parts)
 
 
 def _row(cells: Iterable[str]) -> str:

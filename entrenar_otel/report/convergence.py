@@ -90,7 +90,7 @@ def _gap(learning: Learning) -> Iterator[str]:
     if loss is None or not loss.count:
         return
     yield (
-        f"At the end the validation loss ({number(held.end)}) is {number(held.end - loss.end)} "
+        f"At the end the validation loss ({number(held.end)}) is {number(abs(held.end - loss.end))} "
         f"{'above' if held.end >= loss.end else 'below'} the training loss ({number(loss.end)})."
     )
     if held.count > 3 and held.lost > max(0.05 * abs(held.best.value), 2 * held.noise):

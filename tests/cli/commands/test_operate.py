@@ -87,6 +87,24 @@ def test_recover_after_kill_9(cli: Cli) -> None:
     assert list(Lake("lake").live.glob("*")) == []
 
 
+def check_versions(end: str, versions: list[str]) -> None:
+    """Three runs of each; which change made the last one worse is named, and where everything lies."""
+    assert versions == ["1.0.0"] * 3 + ["1.1.0"] * 3 + ["1.2.0"] * 3
+    assert (
+        "digits@1.1.0 → digits@1.2.0 (tune_hyperparams): accuracy 0.9585 → 0.8444 (−11.9 %), p = 0.043" in end
+    )
+    assert "configuration: learning_rate 0.05 → 0.004" in end
+    here = Path.cwd()
+    assert end.splitlines()[-3:] == [
+        f"the graph: {here}/demo-lineage.svg",
+        f"the report: {here}/demo-report.html",
+        f"the comparison: {here}/demo-comparison.md",
+    ]
+    assert "tune_hyperparams" in Path("demo-lineage.svg").read_text()
+    assert "Compared with the parent version" in Path("demo-report.html").read_text()
+    assert re.search(r"\| accuracy validation \| 0.9585 \| 0.8444 \|", Path("demo-comparison.md").read_text())
+
+
 def test_demo_trains_and_shows(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three epochs reach 85 %, and the run, an answer in SQL and the files are shown, as JSON too.
 
@@ -101,7 +119,7 @@ def test_demo_trains_and_shows(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     assert accuracy is not None
     assert float(accuracy[1]) > 85
     assert re.search(r"epoch +loss +spread +steps *\n +0 +[\d.]+ +[\d.]+ +85 *\n", done.out)
-    run, exploded = sorted(Lake("demo-lake").runs(), key=lambda one: one.started_at)
+    run, exploded, *versions = sorted(Lake("demo-lake").runs(), key=lambda one: one.started_at)
     assert done.out.count(run.run_id) >= 4
     assert (run.state, run.model_id) == ("completed", "digits-mlp")
     where = re.escape(f"entrenar: recording run {run.run_id} into {Path.cwd()}/demo-lake")
@@ -115,11 +133,13 @@ def test_demo_trains_and_shows(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     assert re.search(r"^training.run +\+0 s ", done.out, flags=re.M)
     _, _, end = done.out.partition(f"watch {run.run_id} --once")
     assert re.search(r"loss ━ train [\d.e-]+ ━ val(idation)? [\d.]+ +accuracy ━ train", end)
-    assert end.rstrip().endswith(f"the same as a picture: {Path.cwd()}/demo.png")
+    assert f"the same as a picture: {Path.cwd()}/demo.png\n" in end
+    check_versions(end.partition("three versions of a model")[2], [one.version or "" for one in versions])
     assert Path("demo.png").read_bytes().startswith(b"\x89PNG")
     Path("demo.png").unlink()
     Path("demo.png").mkdir()  # a place where none can be written
-    monkeypatch.setattr("entrenar_otel.cli.demo.show_explosion", lambda *_: None)
+    for rest in ("show_explosion", "show_versions"):
+        monkeypatch.setattr(f"entrenar_otel.cli.demo.{rest}", lambda *_: None)
     assert "there is no picture: [Errno 21] Is a directory: 'demo.png'" in cli("demo", "--epochs", "1").out
     shown = json.loads(cli("demo", "--epochs", "1", "--json").out)
     assert {one["metric"] for one in shown["metrics"]} >= {"loss", "accuracy", "step_duration", "samples"}
