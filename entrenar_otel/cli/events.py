@@ -11,6 +11,7 @@ from entrenar_otel.cli.grid import Column, print_grid
 from entrenar_otel.cli.output import Console
 from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line
+from entrenar_otel.semconv import ENVIRONMENT
 from entrenar_otel.views.numbers import number
 
 if TYPE_CHECKING:
@@ -76,9 +77,9 @@ def _clock(time: datetime) -> str:
 
 def what_of(event: dict[str, Any], known: dict[str, Any] | None = None) -> Text:
     """An event in words: its body, its place in the training, its attributes; without those in `known`."""
-    text = Text(printable_line(event.get("body") or ""))
+    body = None if event.get("name") == ENVIRONMENT else event.get("body")  # a list of hundreds
+    text = Text(printable_line(body or ""))
     where = {name: event[name] for name in ("epoch", "batch", "step") if event.get(name) is not None}
-    body = event.get("body")
     given = {
         key: value
         for key, value in event["attributes"].items()

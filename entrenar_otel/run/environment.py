@@ -45,8 +45,9 @@ def record_environment(spans: RunSpans) -> threading.Thread:
 
     def note() -> None:
         with guard("environment"):
-            body = json.dumps(environment(), ensure_ascii=False)
-            spans.event(ENVIRONMENT, {"python": platform.python_version()}, body=body)
+            known = environment()
+            told = {"python": known["python"], "packages": len(known["packages"])}
+            spans.event(ENVIRONMENT, told, body=json.dumps(known, ensure_ascii=False))
 
     thread = threading.Thread(target=note, name="entrenar-environment", daemon=True)
     thread.start()
