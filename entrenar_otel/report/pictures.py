@@ -67,7 +67,7 @@ def _without_peaks(view: RunView, panel: Panel) -> tuple[RunView, float | None]:
             return view, None
     limit = _KEPT_TIMES * usual
     curves = {s: _cut(rows, limit) if s in mine else rows for s, rows in view.curves.items()}
-    return replace(view, curves=curves), limit
+    return replace(view, curves=curves, coarse={}), limit
 
 
 def _cut(rows: Column, limit: float) -> Column:
