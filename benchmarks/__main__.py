@@ -34,6 +34,7 @@ APART = (
     "collector",
     "fleet",
     "traffic",
+    "lineage",
     "views",
 )
 _GROUP_SECONDS = 600

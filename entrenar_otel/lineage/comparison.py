@@ -13,6 +13,7 @@ from entrenar_otel.compare.significance import TestResult, benjamini_hochberg, w
 from entrenar_otel.errors import LineageError, NotMeasured
 from entrenar_otel.lineage.statements import ACCURACY
 from entrenar_otel.lineage.words import percent, probability, signed
+from entrenar_otel.redact import printable_line
 from entrenar_otel.views.numbers import number
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class VersionComparison:
         return plain(asdict(self))  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.a} → {self.b}", *(f"  {difference}" for difference in self.metrics)])
+        lines = [f"{self.a} → {self.b}", *(f"  {difference}" for difference in self.metrics)]
+        return "\n".join(printable_line(line) for line in lines)
 
 
 def compare_versions(graph: LineageGraph, a: str, b: str) -> VersionComparison:

@@ -32,6 +32,7 @@ from entrenar_otel.errors import LineageError
 from entrenar_otel.lineage.configurations import Configurations
 from entrenar_otel.lineage.graph import Evaluations, LineageGraph
 from entrenar_otel.lineage.words import percent, probability, setting_text, signed
+from entrenar_otel.redact import printable_line
 from entrenar_otel.views.numbers import number
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Change:
         share = "" if math.isnan(self.ratio) else f" ({percent(self.ratio)})"
         p = "" if self.p_value is None else f", {probability(self.p_value)}"
         values = f"{self.metric} {number(self.before)} → {number(self.after)}{share}{p}"
-        return f"{self.parent} → {self.child}{kind}: {values}"
+        return printable_line(f"{self.parent} → {self.child}{kind}: {values}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class RegressionSource:
             lines = [str(self.source), *(f"  {line}" for line in _facts(self.source))]
         for title, others in (("Then", self.runners_up), ("Within noise", self.within_noise)):
             lines += [f"{title}: {other}" for other in others]
-        return lines + [f"Note: {note}" for note in self.notes]
+        return lines + [printable_line(f"Note: {note}") for note in self.notes]
 
 
 def _facts(change: Change) -> list[str]:
@@ -136,7 +137,7 @@ def _facts(change: Change) -> list[str]:
     elif not change.settings:
         lines.append("configuration: the same, but for seeds")
     else:
-        lines += [f"configuration: {setting_text(setting)}" for setting in change.settings]
+        lines += [printable_line(f"configuration: {setting_text(one)}") for one in change.settings]
     if any(change.commits) and change.commits[0] != change.commits[1]:
         before, after = (", ".join(one[:12] for one in side) or "unknown" for side in change.commits)
         lines.append(f"commit: {before} → {after}")
@@ -198,10 +199,9 @@ def find_source(
     order = np.argsort(-worse, kind="stable")
     chosen = [at for at in order.tolist() if beyond[at]][: 1 + _MOST_RUNNERS_UP]
     noise = [at for at in order.tolist() if drops[at] and not beyond[at]][: 1 if not chosen else 0]
-    configurations = Configurations(lake, graph, [name for at in chosen for name in steps[at][:2]])
-    made = [
-        _change(graph, stored, steps[at], tested, at, evaluations, configurations) for at in (*chosen, *noise)
-    ]
+    told = [*chosen, *noise]
+    configurations = Configurations(lake, graph, [name for at in told for name in steps[at][:2]])
+    made = [_change(graph, stored, steps[at], tested, at, evaluations, configurations) for at in told]
     return RegressionSource(
         version=name,
         metric=stored,
@@ -302,7 +302,7 @@ def _change(
     return Change(
         parent=step.parent,
         child=step.child,
-        change_type=graph.parents[step.child].get(step.passed_over[-1] if step.passed_over else last),
+        change_type=graph.parents[step.child].get(last),
         metric=metric,
         before=before,
         after=after,
@@ -317,7 +317,7 @@ def _change(
             int(evaluations.counts[graph.places[step.parent]]),
             int(evaluations.counts[graph.places[step.child]]),
         ),
-        passed_over=tuple(reversed(step.passed_over)),
+        passed_over=step.passed_over,
         settings=settings,
         settings_note=note,
         commits=(configurations.commits(step.parent), configurations.commits(step.child)),

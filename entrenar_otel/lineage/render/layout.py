@@ -13,18 +13,21 @@ from itertools import pairwise
 
 Point = tuple[float, float]
 
-_SWEEPS = 12
+_SWEEPS = 24
+#: Inches between two layers, and between two in one.
+_GAP, _APART = 0.4, 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The middles of boxes, and the points that edges pass from box to box, by their numbers; in inches.
+    """The middles of boxes, the points that edges pass from box to box, where their words stand; in inches.
 
     x goes right and y down; `width` and `height` hold everything.
     """
 
     nodes: Mapping[str, Point]
     edges: Sequence[Sequence[Point]]
+    words: Sequence[Point]
     width: float
     height: float
     is_across: bool
@@ -34,52 +37,60 @@ def lay_out(
     names: Sequence[str],
     edges: Sequence[tuple[str, str]],
     sizes: Mapping[str, Point],
-    gap: float,
+    words: Sequence[Point],
     *,
     is_across: bool,
 ) -> Layout:
     """Versions in layers, across the page from the left or down from the top.
 
-    `sizes` are widths and heights of boxes, `gap` what lies between two layers for the words on edges.
+    `sizes` are widths and heights of boxes, `words` those of the words on edges, which stand in layers of
+    their own between those of the boxes.
 
-    >>> found = lay_out(["a", "b"], [("a", "b")], {"a": (1, 1), "b": (1, 1)}, 2, is_across=True)
-    >>> found.nodes
-    {'a': (0.5, 0.5), 'b': (3.5, 0.5)}
+    >>> found = lay_out(["a", "b"], [("a", "b")], {"a": (1, 1), "b": (1, 1)}, [(2, 1)], is_across=True)
+    >>> found.nodes, found.words
+    ({'a': (0.5, 0.5), 'b': (4.3, 0.5)}, [(2.4, 0.5)])
     """
     along, beside = (0, 1) if is_across else (1, 0)
-    layer = layers(names, edges)
+    layer = {name: 2 * level for name, level in layers(names, edges).items()}
     rows: list[list[str]] = [[] for _ in range(1 + max(layer.values(), default=0))]
     for name in names:
         rows[layer[name]].append(name)
     chains = []
     room = {name: sizes[name][beside] for name in names}
+    deep = {name: sizes[name][along] for name in names}
     for at, (parent, child) in enumerate(edges):
         low, high = layer[parent], layer[child]
         between = [f"\0{at} {level}" for level in range(low + 1, high)]
         for level, bend in zip(range(low + 1, high), between, strict=True):
             rows[level].append(bend)
-            room[bend] = 0.3
+            room[bend], deep[bend] = (words[at][beside], words[at][along]) if level == low + 1 else (0.2, 0.0)
         chains.append([parent, *between, child])
     place = _places(rows, chains, room)
-    depth = [max((sizes[name][along] for name in row if name in sizes), default=0.0) for row in rows]
     start, middles = 0.0, []
-    for deep in depth:
-        middles.append(start + deep / 2)
-        start += deep + gap
+    for row in rows:
+        length = max((deep[name] for name in row), default=0.0)
+        middles.append(start + length / 2)
+        start += length + _GAP
     levels = {name: level for level, row in enumerate(rows) for name in row}
 
     def point(name: str) -> Point:
         return (middles[levels[name]], place[name]) if is_across else (place[name], middles[levels[name]])
 
-    length = start - gap if rows else 0.0
+    length = start - _GAP if rows else 0.0
     breadth = max((place[name] + room[name] / 2 for name in place), default=0.0)
+    ways = [[point(name) for name in chain] for chain in chains]
     return Layout(
         nodes={name: point(name) for name in names},
-        edges=[[point(name) for name in chain] for chain in chains],
+        edges=ways,
+        words=[way[1] if len(way) > 2 else _between(*way) for way in ways],
         width=length if is_across else breadth,
         height=breadth if is_across else length,
         is_across=is_across,
     )
+
+
+def _between(one: Point, other: Point) -> Point:
+    return (one[0] + other[0]) / 2, (one[1] + other[1]) / 2
 
 
 def layers(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
@@ -139,7 +150,7 @@ def _spread(
         return
     at: list[float] = []
     for number, name in enumerate(row):
-        least = at[-1] + (room[row[number - 1]] + room[name]) / 2 + 0.3 if at else wanted[name]
+        least = at[-1] + (room[row[number - 1]] + room[name]) / 2 + _APART if at else wanted[name]
         at.append(max(wanted[name], least))
     shift = sum(wanted[name] - one for name, one in zip(row, at, strict=True)) / len(row)
     place.update({name: one + shift for name, one in zip(row, at, strict=True)})

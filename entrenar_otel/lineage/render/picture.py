@@ -79,9 +79,9 @@ def draw(scene: Scene) -> Figure:
     text.put((-left + 0.2, -_HEAD - 0.1), _title(scene), size=13, weight="bold", ha="left")
     text.put((-left + 0.2, -_HEAD + 0.17), _facts(scene), size=8.5, color=DIM, ha="left")
     nodes = {node.name: node for node in scene.nodes}
-    for edge, points in zip(scene.edges, found.edges, strict=True):
+    for edge, points, at in zip(scene.edges, found.edges, found.words, strict=True):
         start, end = (_size(nodes[name]) for name in (edge.parent, edge.child))
-        _draw_edge(axes, text, edge, _Way.of(points, start, end, found.is_across))
+        _draw_edge(axes, text, edge, _Way.of(points, start, end, found.is_across), at)
     for node in scene.nodes:
         _draw_node(axes, text, node, found.nodes[node.name])
     return figure
@@ -92,10 +92,14 @@ def _laid_out(scene: Scene) -> Layout:
     edges = [(edge.parent, edge.child) for edge in scene.edges]
     sizes = {node.name: _size(node) for node in scene.nodes}
     is_across = max(layers(names, edges).values(), default=0) < _MOST_ACROSS
-    longest = max((len(word) for edge in scene.edges for word in _words(edge)), default=0)
-    gap = 0.7 + longest * _SIGN if is_across else 0.85
-    found = lay_out_with_graphviz(names, edges, sizes, gap, is_across=is_across)
-    return found or lay_out(names, edges, sizes, gap, is_across=is_across)
+    words = [_size_of_words(edge) for edge in scene.edges]
+    found = lay_out_with_graphviz(names, edges, sizes, words, is_across=is_across)
+    return found or lay_out(names, edges, sizes, words, is_across=is_across)
+
+
+def _size_of_words(edge: SceneEdge) -> Point:
+    words = _words(edge)
+    return max((len(word) * _SIGN for word in words), default=0.2) + 0.1, max(len(words), 1) * _LINE
 
 
 def _title(scene: Scene) -> str:
@@ -169,7 +173,7 @@ def _draw_node(axes: Any, text: _Text, node: SceneNode, middle: Point) -> None:
         text.put((x, top + at * _LINE), line, size=9, color=box.line if is_note else box.text, zorder=4)
 
 
-def _draw_edge(axes: Any, text: _Text, edge: SceneEdge, way: _Way) -> None:
+def _draw_edge(axes: Any, text: _Text, edge: SceneEdge, way: _Way, middle: Point) -> None:
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path
 
@@ -186,7 +190,7 @@ def _draw_edge(axes: Any, text: _Text, edge: SceneEdge, way: _Way) -> None:
             zorder=2,
         )
     )
-    x, y = way.middle
+    x, y = middle
     words = _words(edge)
     for at, word in enumerate(words):
         is_effect = word == edge.effect and at == len(words) - 1
@@ -228,13 +232,6 @@ class _Way(NamedTuple):
             points += [_moved(one, along, half), _moved(other, along, -half), other]
             codes += [4, 4, 4]
         return points, codes
-
-    @property
-    def middle(self) -> Point:
-        """Where its words stand."""
-        at = (len(self.points) - 1) // 2
-        one, other = self.points[at], self.points[at + 1] if len(self.points) % 2 == 0 else self.points[at]
-        return (one[0] + other[0]) / 2, (one[1] + other[1]) / 2
 
 
 def _moved(point: Point, along: int, by: float) -> Point:
