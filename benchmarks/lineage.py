@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def measure() -> Iterator[Row]:
         for what, write in (("by hand", _by_hand), ("spans", _as_spans)):
             lake = Lake(folder / what, folder / "live")
             write(lake)
-            seconds, lineage = _cpu_seconds(lambda lake=lake: Lineage.open(lake), 5)
+            seconds, lineage = _cpu_seconds(partial(Lineage.open, lake), 5)
             assert len(lineage) == VERSIONS
             yield Row(f"rebuild of 100,000 versions from Parquet, {what}", 3.0, seconds, "s", "CPU time")
         seconds, found = _cpu_seconds(lambda: lineage.find_regression_source(f"m@{VERSIONS - 1}"), 5)

@@ -81,7 +81,13 @@ class VersionComparison:
 def compare_versions(graph: LineageGraph, a: str, b: str) -> VersionComparison:
     """See `Lineage.compare`."""
     sides = [graph.node(name) for name in (a, b)]
-    common = [metric for metric in sides[0].metrics if metric in sides[1].metrics]
+    common = [
+        metric
+        for metric in sides[0].metrics
+        if metric in sides[1].metrics
+        # the series that the accuracy was taken from
+        and any(node.metrics[metric] != node.accuracy for node in sides)
+    ]
     metrics = [ACCURACY] * all(node.accuracy is not None for node in sides) + sorted(common)
     if not metrics:
         raise LineageError(f"{a} and {b} have no metric in common: nothing to compare")

@@ -25,6 +25,21 @@ class Evaluations(NamedTuple):
     variance: Floats
 
 
+class Places(NamedTuple):
+    """The graph in whole numbers, which are the places of versions: of all at once, that is fast.
+
+    `up` has the parents of each version, `parent` and `child` the ends of all edges `(e,)`, `rows` the
+    version of each statement, `is_known` whether there are statements about a version `(v,)`.
+    """
+
+    names: list[str]
+    up: list[list[int]]
+    parent: np.ndarray
+    child: np.ndarray
+    rows: np.ndarray
+    is_known: np.ndarray
+
+
 class LineageGraph:
     """Versions by `MODEL@VERSION`. Ancestry is what links say: no clock is asked who came first.
 
@@ -41,11 +56,12 @@ class LineageGraph:
         self._spans: dict[tuple[str, str], str] = {}
         self._conflicts: dict[str, tuple[str, str]] | None = None
         self._cycles: list[tuple[str, ...]] | None = None
+        self._numbered: Places | None = None
         self._add(0)
 
     def grow(self, start: int) -> None:
         """Take in the statements from this row on, which were appended."""
-        self._conflicts = self._cycles = None
+        self._conflicts = self._cycles = self._numbered = None
         self._add(start)
 
     def _add(self, start: int) -> None:
@@ -144,7 +160,7 @@ class LineageGraph:
         """The same of all versions at once, as counts, means and variances. NaN where there are none."""
         said = self.statements
         values, is_by_hand = said.numbers(metric), said.is_by_hand
-        places = np.fromiter((self.places[name] for name in said.ids), np.int64, len(said))
+        places = self.numbered.rows
         kept = np.isfinite(values)
         count = len(self.places)
         last = np.full(count, -1)
@@ -158,6 +174,35 @@ class LineageGraph:
             mean = np.bincount(at, values, count) / n
             variance = np.bincount(at, (values - mean[at]) ** 2, count) / (n - 1)
         return Evaluations(n, mean, np.where(n > 1, variance, np.nan))
+
+    @property
+    def numbered(self) -> Places:
+        """The same in numbers."""
+        if self._numbered is None:
+            places = self.places
+            up: list[list[int]] = [[] for _ in places]
+            for name, parents in self.parents.items():
+                up[places[name]] = [places[parent] for parent in parents]
+            counts = np.fromiter(map(len, up), np.int64, len(up))
+            parent = np.fromiter((one for parents in up for one in parents), np.int64, int(counts.sum()))
+            rows = np.fromiter(map(places.__getitem__, self.statements.ids), np.int64, len(self.statements))
+            is_known = np.zeros(len(places), bool)
+            is_known[rows] = True
+            child = np.repeat(np.arange(len(up)), counts)
+            self._numbered = Places(list(places), up, parent, child, rows, is_known)
+        return self._numbered
+
+    def is_ancestor_of(self, name: str) -> np.ndarray:
+        """Of each version `(v,)`, whether it is that one or an ancestor of it."""
+        up, waiting = self.numbered.up, [self.places[name]]
+        found = bytearray(len(up))
+        found[waiting[0]] = 1
+        for one in waiting:
+            for parent in up[one]:
+                if not found[parent]:
+                    found[parent] = 1
+                    waiting.append(parent)
+        return np.frombuffer(found, bool)
 
     # -- ancestry ---------------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ class Lineage:
         self.lake = lake
         self._reasons: dict[str, str] | None = None
         self.graph = LineageGraph(Statements.read(lake))
+        _ = self.graph.numbered  # now, so that the first question is as fast as others
 
     @classmethod
     def open(cls, lake: Lake | str | os.PathLike[str]) -> Lineage:

@@ -10,7 +10,7 @@ there is no spread at all, a tolerance does. P-values are corrected for the numb
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -30,7 +30,7 @@ from entrenar_otel.compare.significance import (
 )
 from entrenar_otel.errors import LineageError
 from entrenar_otel.lineage.configurations import Configurations
-from entrenar_otel.lineage.graph import Evaluations, LineageGraph
+from entrenar_otel.lineage.graph import Evaluations, LineageGraph, Places
 from entrenar_otel.lineage.words import percent, probability, setting_text, signed
 from entrenar_otel.redact import printable_line
 from entrenar_otel.views.numbers import number
@@ -144,12 +144,19 @@ def _facts(change: Change) -> list[str]:
     return lines
 
 
-class _Step(NamedTuple):
-    """From the nearest ancestor that has a value to a version that has one."""
+class _Steps(NamedTuple):
+    """From the nearest ancestors that have a value to versions that have one: places `(k,)`.
 
-    parent: str
-    child: str
-    passed_over: tuple[str, ...] = ()
+    `passed_over` has the versions between them, the eldest first, of the last steps; the others have none.
+    """
+
+    parent: np.ndarray
+    child: np.ndarray
+    passed_over: list[tuple[int, ...]]
+
+    def between(self, at: int) -> tuple[int, ...]:
+        first = len(self.parent) - len(self.passed_over)
+        return self.passed_over[at - first] if at >= first else ()
 
 
 class _Tested(NamedTuple):
@@ -182,26 +189,25 @@ def find_source(
         raise LineageError(
             f"whether little or much of {metric!r} is good is not known: say better='less' or 'more'"
         )
-    ancestry = graph.ancestry(name)
     evaluations = graph.evaluations(stored)
     usable = evaluations.counts > 0
-    doubled = [one for one in graph.conflicts if one in graph.places]
-    usable[[graph.places[one] for one in doubled]] = False
+    usable[[graph.places[one] for one in graph.conflicts]] = False
     if not usable[graph.places[name]]:
         raise LineageError(f"{name} has no {metric}: nobody knows whether it became worse")
-    steps = _steps(graph, ancestry, usable)
-    tested = _test(graph, steps, ancestry, evaluations, usable)
+    inside = graph.is_ancestor_of(name)
+    steps = _steps(graph, inside, usable)
+    tested = _test(steps, evaluations, inside & usable)
     effect = tested.after - tested.before
     worse = -effect if direction == "more" else effect
     scale = np.maximum(np.abs(tested.before), np.abs(tested.after))
     drops = worse > np.maximum(_ROUNDING * scale, tolerance or 0.0)
     beyond = drops & ~(tested.corrected >= alpha)
-    order = np.argsort(-worse, kind="stable")
-    chosen = [at for at in order.tolist() if beyond[at]][: 1 + _MOST_RUNNERS_UP]
-    noise = [at for at in order.tolist() if drops[at] and not beyond[at]][: 1 if not chosen else 0]
-    told = [*chosen, *noise]
-    configurations = Configurations(lake, graph, [name for at in told for name in steps[at][:2]])
-    made = [_change(graph, stored, steps[at], tested, at, evaluations, configurations) for at in told]
+    chosen = _largest(worse, beyond, 1 + _MOST_RUNNERS_UP)
+    told = chosen or _largest(worse, drops, 1)
+    names = graph.numbered.names
+    ends = [names[side[at]] for at in told for side in (steps.parent, steps.child)]
+    configurations = Configurations(lake, graph, ends)
+    made = [_change(graph, stored, steps, tested, at, evaluations, configurations) for at in told]
     return RegressionSource(
         version=name,
         metric=stored,
@@ -209,64 +215,65 @@ def find_source(
         source=made[0] if chosen else None,
         runners_up=tuple(made[1 : len(chosen)]),
         within_noise=tuple(made[len(chosen) :]),
-        changes=len(steps),
-        notes=tuple(_notes(graph, ancestry, tested, tolerance, metric, usable)),
+        changes=len(steps.parent),
+        notes=tuple(_notes(graph, inside, tested, tolerance, metric, usable)),
     )
 
 
-def _steps(graph: LineageGraph, ancestry: Sequence[str], usable: np.ndarray) -> list[_Step]:
+def _largest(worse: Floats, among: np.ndarray, most: int) -> list[int]:
+    at = np.flatnonzero(among)
+    order = np.argsort(-worse[at], kind="stable")[:most]
+    return [int(one) for one in at[order]]
+
+
+def _steps(graph: LineageGraph, inside: np.ndarray, usable: np.ndarray) -> _Steps:
     """All changes between versions that have a value; where a parent has none, from its nearest that do."""
-    has = dict(zip(graph.places, usable.tolist(), strict=True))
-    steps = []
-    for child in ancestry:
-        if not has[child]:
-            continue
-        for parent in graph.parents.get(child, ()):
-            if has[parent]:
-                steps.append(_Step(parent, child))
-            else:
-                steps += _bridges(graph, parent, child, has)
-    return list(dict.fromkeys(steps))
+    numbered = graph.numbered
+    wanted = (inside & usable)[numbered.child]
+    direct = wanted & usable[numbered.parent]
+    gaps = np.flatnonzero(wanted & ~direct)
+    bridges: dict[tuple[int, int], tuple[int, ...]] = {}
+    for at in gaps.tolist():
+        for parent, way in _bridges(numbered, int(numbered.parent[at]), int(numbered.child[at]), usable):
+            bridges.setdefault((parent, int(numbered.child[at])), way)
+    ends = np.array(list(bridges), np.int64).reshape(-1, 2)
+    return _Steps(
+        np.concatenate([numbered.parent[direct], ends[:, 0]]),
+        np.concatenate([numbered.child[direct], ends[:, 1]]),
+        list(bridges.values()),
+    )
 
 
-def _bridges(graph: LineageGraph, start: str, child: str, has: dict[str, bool]) -> list[_Step]:
-    found = []
-    below: dict[str, str | None] = {start: None}
+def _bridges(
+    numbered: Places, start: int, child: int, usable: np.ndarray
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The nearest ancestors of `start` that have a value, and what lies between."""
+    below: dict[int, int | None] = {start: None}
     waiting = [start]
     for one in waiting:
-        for parent in graph.parents.get(one, ()):
+        for parent in numbered.up[one]:
             if parent in below or parent == child:
                 continue
             below[parent] = one
-            if not has[parent]:
+            if not usable[parent]:
                 waiting.append(parent)
                 continue
-            way: list[str] = []
-            at: str | None = one
+            way: list[int] = []
+            at: int | None = one
             while at is not None:
                 way.append(at)
                 at = below[at]
-            found.append(_Step(parent, child, tuple(way)))
-    return found
+            yield parent, tuple(way)
 
 
-def _test(
-    graph: LineageGraph,
-    steps: Sequence[_Step],
-    ancestry: Sequence[str],
-    evaluations: Evaluations,
-    usable: np.ndarray,
-) -> _Tested:
-    places = graph.places
-    a = np.fromiter((places[step.parent] for step in steps), np.int64, len(steps))
-    b = np.fromiter((places[step.child] for step in steps), np.int64, len(steps))
+def _test(steps: _Steps, evaluations: Evaluations, own: np.ndarray) -> _Tested:
+    a, b = steps.parent, steps.child
     n, m = evaluations.counts[a], evaluations.counts[b]
     before, after = evaluations.mean[a], evaluations.mean[b]
     variance = evaluations.variance
     error, freedom = error_of(variance[a], n, variance[b], m)
     methods = np.where((n > 1) & (m > 1), WELCH, CRAWFORD_HOWELL).astype(object)
-    own = np.fromiter((places[name] for name in ancestry), np.int64, len(ancestry))
-    several = own[usable[own] & (evaluations.counts[own] > 1)]
+    several = np.flatnonzero(own & (evaluations.counts > 1))
     alone = np.isnan(error) | ~(error > 0)
     loose = float((evaluations.counts[several] - 1).sum())
     if loose:
@@ -279,7 +286,7 @@ def _test(
     methods[alone] = "nothing was evaluated twice, so that the noise is not known"
     error = np.where(alone, np.nan, error)
     if np.all(np.isnan(error)):  # without scipy, too
-        nothing = np.full(len(steps), np.nan)
+        nothing = np.full(len(a), np.nan)
         return _Tested(before, after, nothing, nothing, nothing, methods)
     with np.errstate(all="ignore"):
         p, half = t_test(after - before, error, freedom)
@@ -289,7 +296,7 @@ def _test(
 def _change(
     graph: LineageGraph,
     metric: str,
-    step: _Step,
+    steps: _Steps,
     tested: _Tested,
     at: int,
     evaluations: Evaluations,
@@ -297,12 +304,14 @@ def _change(
 ) -> Change:
     before, after = float(tested.before[at]), float(tested.after[at])
     effect, half = after - before, _known(tested.half[at])
-    last = step.passed_over[-1] if step.passed_over else step.parent
-    settings, note = configurations.difference(step.parent, step.child)
+    names = graph.numbered.names
+    parent, child = names[steps.parent[at]], names[steps.child[at]]
+    between = tuple(names[one] for one in steps.between(at))
+    settings, note = configurations.difference(parent, child)
     return Change(
-        parent=step.parent,
-        child=step.child,
-        change_type=graph.parents[step.child].get(last),
+        parent=parent,
+        child=child,
+        change_type=graph.parents[child].get(between[-1] if between else parent),
         metric=metric,
         before=before,
         after=after,
@@ -314,13 +323,13 @@ def _change(
         high=None if half is None else effect + half,
         method=str(tested.methods[at]),
         evaluations=(
-            int(evaluations.counts[graph.places[step.parent]]),
-            int(evaluations.counts[graph.places[step.child]]),
+            int(evaluations.counts[steps.parent[at]]),
+            int(evaluations.counts[steps.child[at]]),
         ),
-        passed_over=step.passed_over,
+        passed_over=between,
         settings=settings,
         settings_note=note,
-        commits=(configurations.commits(step.parent), configurations.commits(step.child)),
+        commits=(configurations.commits(parent), configurations.commits(child)),
     )
 
 
@@ -330,26 +339,26 @@ def _known(value: Any) -> float | None:
 
 def _notes(
     graph: LineageGraph,
-    ancestry: Sequence[str],
+    inside: np.ndarray,
     tested: _Tested,
     tolerance: float | None,
     metric: str,
     usable: np.ndarray,
 ) -> list[str]:
-    own = set(ancestry)
     notes = []
     for one in graph.conflicts:
-        if one in own:
+        if inside[graph.places[one]]:
             notes.append(f"{one} was made with two configurations; its numbers are left out")
-    missing = [one for one in ancestry if graph.is_missing(one)]
-    empty = [one for one in ancestry if not graph.is_missing(one) and not usable[graph.places[one]]]
+    names, is_known = graph.numbered.names, graph.numbered.is_known
+    missing = [names[at] for at in np.flatnonzero(inside & ~is_known)]
+    empty = [names[at] for at in np.flatnonzero(inside & is_known & ~usable)]
     empty = [one for one in empty if one not in graph.conflicts]
     if missing:
         notes.append(f"missing: {_some(missing)}")
     if empty:
         notes.append(f"without {metric}: {_some(empty)}; changes are seen across them")
     for way in graph.cycles:
-        if own.intersection(way):
+        if inside[graph.places[way[0]]]:
             notes.append(f"links make a version its own ancestor: {' → '.join(way)}")
     if len(tested.p) and np.isnan(tested.p).any() and tolerance is None:
         notes.append(

@@ -63,17 +63,17 @@ def test_as_their_own_classes_say_it(events: list[dict[str, Any]]) -> None:
                 configHash=known["configHash"],
                 gitCommit=known.get("gitCommit"),
                 parents=[{"version": "digits@1.0.0", "changeType": "more_data"}] if event is stopped else [],
-                producer=PRODUCER,  # type: ignore[call-arg]
+                producer=PRODUCER,
             )
         }
         if event is completed:
             numbers = {"accuracy": 0.9}
-            facets["entrenar_metrics"] = Metrics(metrics=numbers, producer=PRODUCER)  # type: ignore[call-arg]
+            facets["entrenar_metrics"] = Metrics(metrics=numbers, producer=PRODUCER)
         if event is crashed:
             facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(
                 message="ValueError: boom",
                 programmingLanguage="PYTHON",
-                producer=PRODUCER,  # type: ignore[call-arg]
+                producer=PRODUCER,
             )
         theirs = RunEvent(
             eventTime=event["eventTime"],

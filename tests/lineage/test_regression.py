@@ -121,7 +121,7 @@ def test_versions_without_a_value_are_passed_over() -> None:
     assert "passed over, without a value: m@2, m@3" in str(found)
     assert set(found.notes) >= {
         "missing: m@0",
-        "without accuracy: m@3, m@2; changes are seen across them",
+        "without accuracy: m@2, m@3; changes are seen across them",
     }
     with pytest.raises(LineageError, match="m@3 has no accuracy: nobody knows"):
         lineage.find_regression_source("m@3")
