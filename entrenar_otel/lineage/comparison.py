@@ -74,8 +74,8 @@ class VersionComparison:
         return plain(asdict(self))  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
-        lines = [f"{self.a} → {self.b}", *(f"  {difference}" for difference in self.metrics)]
-        return "\n".join(printable_line(line) for line in lines)
+        lines = [f"{self.a} → {self.b}", *map(str, self.metrics)]
+        return "\n  ".join(printable_line(line) for line in lines)
 
 
 def compare_versions(graph: LineageGraph, a: str, b: str) -> VersionComparison:
