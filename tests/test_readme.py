@@ -87,6 +87,8 @@ ELSEWHERE = {
 }
 PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.name not in ELSEWHERE]
 EXAMPLES = [(page, i) for page in PAGES for i in range(len(blocks_of(page)))]
+#: Pages whose examples go on with what those before them have made.
+GO_ON = ("compare.md", "serving.md")
 #: What an example prints, as a pattern for each line; of those that are not here, nothing is asked.
 PRINTS = {
     ("ab.md", 0): [re.escape(line) for line in blocks_of(DOCS / "ab.md", "text")[0].splitlines()],
@@ -102,7 +104,8 @@ PRINTS = {
 @pytest.mark.parametrize(("page", "i"), EXAMPLES, ids=lambda given: getattr(given, "stem", given))
 def test_an_example_of_the_docs_runs(page: Path, i: int, tmp_path: Path) -> None:
     """As a script, in an empty folder, with warnings as errors, and prints what it says."""
-    done = run_example(blocks_of(page)[i], tmp_path)
+    blocks = blocks_of(page)
+    done = run_example("\n".join(blocks[: i + 1]) if page.name in GO_ON else blocks[i], tmp_path)
     assert done.returncode == 0, done.stderr
     if (patterns := PRINTS.get((page.name, i))) is not None:
         lines = done.stdout.splitlines()
