@@ -181,4 +181,5 @@ def test_what_is_on_its_way_when_a_run_ends_has_arrived(endpoint: Endpoint, star
         monitor.log(loss=1.0)
         monitor.close()
         assert list(monitor.lake.live.iterdir()) == []
-    assert endpoint.names() == ["training.run.started", "training.run.ended"] * 3
+    names = [name for name in endpoint.names() if name != "training.environment"]
+    assert names == ["training.run.started", "training.run.ended"] * 3
