@@ -26,6 +26,9 @@ PUBLIC = {
     """,
     "entrenar_otel.handlers": "Alertmanager Apprise Handler Log Notice RunInfo Webhook from_environment",
     "entrenar_otel.lake": "Lake",
+    "entrenar_otel.lineage": """
+        Change Lineage LineageEdge LineageNode RegressionSource VersionComparison VersionId
+    """,
     "entrenar_otel.pytest_plugin": "training_kit",
     "entrenar_otel.sdk": "TrainingMeterProvider TrainingMetricReader training_views",
     "entrenar_otel.serving": "ABTest MetricsExporter ModelMetrics",
