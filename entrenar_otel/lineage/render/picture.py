@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from entrenar_processors.counts import counted
 from entrenar_processors.extras import MissingExtra
 
 from entrenar_otel.lineage.render.graphviz import lay_out_with_graphviz
@@ -108,13 +109,13 @@ def _title(scene: Scene) -> str:
 
 
 def _facts(scene: Scene) -> str:
-    facts = [f"{len(scene.nodes)} version" + "s" * (len(scene.nodes) != 1)]
+    facts = [counted(len(scene.nodes), "version")]
     if any(edge.effect for edge in scene.edges):
         facts.append("numbers are accuracies; red where it fell")
     if scene.left_out:
         facts.append(f"{scene.left_out:,} older ones are left out")
     if scene.cycles:
-        facts.append(f"{len(scene.cycles)} of its own ancestors")
+        facts.append(f"{counted(len(scene.cycles), 'cycle')}: a version is its own ancestor")
     return "  ·  ".join(facts)
 
 
