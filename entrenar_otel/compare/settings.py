@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from entrenar_otel.compare.reader import RunReader
+from entrenar_otel.lake.records import runs
 from entrenar_otel.semconv import ENVIRONMENT
 
 #: Settings of a run whose configuration stayed on its machine.
 WITHHELD = "withheld"
-_SEEDS = frozenset({"seed", "random_seed", "random_state"})
 _ENVIRONMENTS = """
 SELECT run_id, arg_max(body, (attempt, -rank)) AS body FROM events
 WHERE list_contains(?, run_id) AND name = ? AND body IS NOT NULL GROUP BY run_id
@@ -35,8 +34,7 @@ def is_seed(name: str) -> bool:
     >>> [is_seed(name) for name in ("seed", "data.shuffle_seed", "model.random_state", "seeds", "lr")]
     [True, True, True, False, False]
     """
-    last = name.rpartition(".")[2].lower()
-    return last in _SEEDS or last.endswith("_seed")
+    return runs.is_seed(name.rpartition(".")[2])
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -62,17 +60,16 @@ def _flat(config: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def without_seeds(config: Any) -> dict[str, Any]:
     """The flat configuration without the settings of seeds: what runs of one configuration share."""
-    return {name: value for name, value in flat(config).items() if not is_seed(name)}
+    return flat(runs.without_seeds(config))
 
 
 def group_of(config: Any) -> str:
-    """A text that runs have in common whose configurations differ in seeds only.
+    """The hash that runs have in common whose configurations differ in seeds only, as the lineage has it.
 
     >>> group_of({"lr": 0.1, "seed": 1}) == group_of({"seed": 2, "lr": 0.1}) != group_of({"lr": 0.2})
     True
     """
-    text = json.dumps(without_seeds(config), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return runs.config_group(json.dumps(config, default=str))
 
 
 def differences(a: Iterable[Mapping[str, Any]], b: Iterable[Mapping[str, Any]]) -> list[Setting]:

@@ -65,10 +65,10 @@ def test_nested_settings_and_those_of_one_side() -> None:
 
 
 @pytest.fixture
-def record(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, object], None]:
+def record(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, Any]], None]:
     """Records a run that finds this environment."""
 
-    def call(run_id: str, environment: object) -> None:
+    def call(run_id: str, environment: dict[str, Any]) -> None:
         monkeypatch.setattr("entrenar_otel.run.environment.environment", lambda: environment)
         with Monitor(run_id, lake="lake", quiet=True) as monitor:
             monitor.log(loss=1.0)
@@ -76,11 +76,12 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, object], None]:
     return call
 
 
-def test_packages_that_differ(record: Callable[[str, object], None]) -> None:
+def test_packages_that_differ(record: Callable[[str, dict[str, Any]], None]) -> None:
     """From the events of the runs; of a run without one nothing is claimed."""
     record("a", {"python": "3.11.7", "packages": {"numpy": "2.4.0", "torch": "2.9.0"}})
     record("b", {"python": "3.11.7", "packages": {"numpy": "2.4.6"}})
-    record("odd", "of another program")
+    with Monitor("odd", rank=1, world_size=2, lake="lake", quiet=True) as monitor:
+        monitor.event("training.environment", body='"of another program"')
     found = compare_runs("lake", "a", "b")
     assert found.environment == (
         Setting("packages.numpy", ("2.4.0",), ("2.4.6",)),

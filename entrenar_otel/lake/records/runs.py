@@ -138,11 +138,11 @@ def without_seeds(config: Any) -> Any:
 def is_seed(key: str) -> bool:
     """Whether a setting of this name is a seed.
 
-    >>> [is_seed(name) for name in ("seed", "data-seed", "PYTHONHASHSEED", "random_state", "seeding")]
+    >>> [is_seed(name) for name in ("seed", "data-seed", "PYTHONHASHSEED", "random_state", "seeds")]
     [True, True, True, True, False]
     """
     word = key.lower().replace("-", "_")
-    return word.endswith(("_seed", "hashseed")) or word in ("seed", "seeds", "random_state", "randomstate")
+    return word.endswith(("_seed", "hashseed")) or word in ("seed", "random_state")
 
 
 def new_record(
