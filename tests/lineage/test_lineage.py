@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from entrenar_processors.extras import MissingExtra
 
 from entrenar_otel import Monitor
 from entrenar_otel.errors import LineageError
@@ -218,3 +219,10 @@ def test_statements_of_one_parent_are_one_edge(lineage: Lineage) -> None:
     lineage.add_edge("m@1", "m@2", "tune")
     lineage.add_edge("m@1", "m@2")
     assert edges(lineage) == edges(Lineage.open("lake")) == [("m@1", "m@2", "tune")]
+
+
+def test_without_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line that says what to install."""
+    monkeypatch.setattr("entrenar_processors.extras.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"lineage needs networkx: pip install 'entrenar-otel\[lineage\]'"):
+        Lineage.open("lake")
