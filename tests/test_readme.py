@@ -26,6 +26,7 @@ LEFT = [
     [("loss", "{split=train}", 100)],
     [("accuracy", "{}", 200), ("loss", "{}", 200)],
     [("loss", "{}", 800)],
+    [("val/accuracy", "{}", 2)],
 ]
 
 
@@ -88,7 +89,7 @@ ELSEWHERE = {
 PAGES = [page for page in sorted(DOCS.glob("*.md")) if page.name not in ELSEWHERE]
 EXAMPLES = [(page, i) for page in PAGES for i in range(len(blocks_of(page)))]
 #: Pages whose examples go on with what those before them have made.
-GO_ON = ("compare.md", "serving.md")
+GO_ON = ("compare.md", "lineage.md", "serving.md")
 #: What an example prints, as a pattern for each line; of those that are not here, nothing is asked.
 PRINTS = {
     ("ab.md", 0): [re.escape(line) for line in blocks_of(DOCS / "ab.md", "text")[0].splitlines()],
