@@ -1,7 +1,8 @@
 """Lineage: 100,000 versions of one model, each made from the one before, of which many were evaluated twice.
 
 CPU time, medians: read through the view `lineage` and made a graph, from what was said by hand and from
-spans; and the source of a regression over the whole ancestry, in a graph that is there.
+spans; and the source of a regression over the whole ancestry, in a graph that is there. Then how often an
+answer is wrong: chains of ten versions, evaluated three times each or, but for the first, once.
 """
 
 from __future__ import annotations
@@ -22,8 +23,13 @@ from entrenar_otel.lake import Lake
 from entrenar_otel.lake.store.catalog import run_folder
 from entrenar_otel.lake.tables.schema import LINEAGE, SPANS
 from entrenar_otel.lineage import Lineage
+from entrenar_otel.lineage.by_hand import Statement
+from entrenar_otel.lineage.graph import LineageGraph
+from entrenar_otel.lineage.regression import find_source
+from entrenar_otel.lineage.statements import Statements
+from entrenar_otel.lineage.version_id import VersionId
 
-VERSIONS = 100_000
+VERSIONS, CHAINS = 100_000, 1_000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -38,6 +44,29 @@ def measure() -> Iterator[Row]:
         seconds, found = _cpu_seconds(lambda: lineage.find_regression_source(f"m@{VERSIONS - 1}"), 5)
         assert found.source is not None
         yield Row("source of a regression, 100,000 ancestors", 0.2, seconds, "s", "CPU time")
+    random = np.random.default_rng(0)
+    for first, others in ((3, 3), (5, 1)):
+        what = f"{others} evaluation{'s' * (others > 1)} each" + f", {first} of the first" * (first > others)
+        blamed = [_blamed(random, 0.0, first, others) is not None for _ in range(CHAINS)]
+        yield Row(f"blamed though nothing changed, {what}", 5.0, 100 * float(np.mean(blamed)), "%")
+        found = [_blamed(random, 5.0, first, others) == "m@5" for _ in range(CHAINS)]
+        yield Row(
+            f"missed drop of 5 standard deviations, {what}", None, 100 - 100 * float(np.mean(found)), "%"
+        )
+
+
+def _blamed(random: np.random.Generator, drop: float, first: int, others: int) -> str | None:
+    """The version that a change made worse, of ten of which the sixth is worse by so many deviations."""
+    rows = []
+    for version in range(10):
+        parents = ((f"m@{version - 1}", None),) if version else ()
+        for value in random.normal(0.9 - 0.01 * drop * (version >= 5), 0.01, others if version else first):
+            said = Statement(VersionId("m", str(version)), accuracy=float(value), parents=parents)
+            rows.append(said.row() | {"source": "run"})
+    graph = LineageGraph(Statements(pa.Table.from_pylist(rows, schema=LINEAGE)))
+    lake = Lake("not-asked")
+    found = find_source(lake, graph, "m@9", "accuracy", tolerance=None, better=None, alpha=0.05)
+    return found.source.child if found.source else None
 
 
 def _cpu_seconds(call: Callable[[], Any], repeats: int) -> tuple[float, Any]:
