@@ -30,8 +30,9 @@ PUBLIC = {
         Change Lineage LineageEdge LineageNode RegressionSource VersionComparison VersionId
     """,
     "entrenar_otel.pytest_plugin": "training_kit",
+    "entrenar_otel.report": "Cause PostMortem postmortem",
     "entrenar_otel.sdk": "TrainingMeterProvider TrainingMetricReader training_views",
-    "entrenar_otel.serving": "ABTest MetricsExporter ModelMetrics",
+    "entrenar_otel.serving": "ABResult ABTest Guardrail MetricsExporter ModelMetrics",
     "entrenar_otel.views": "Dashboard Panel RunView Visualizer",
     "entrenar_otel.testing": "FakeClock InMemoryEmitter Kit NoOpEmitter Point kit strict",
     "entrenar_processors": """
