@@ -83,7 +83,7 @@ def what_of(event: dict[str, Any], known: dict[str, Any] | None = None) -> Text:
     given = {
         key: value
         for key, value in event["attributes"].items()
-        if short(key) not in where and not (body and value == body)
+        if short(key) not in where and not (body and value == body) and value != event.get("run_id")
     }
     for fact in (facts(where, known), facts(given, known)):
         if fact:
