@@ -264,8 +264,7 @@ def test_events_that_wait_for_their_span(tmp_path: Path, monkeypatch: pytest.Mon
         for number in range(5):
             one.monitor.event("tick", {"number": number})
         assert lost(one) == {("span events", "training.run"): 3.0}  # training.run.started is the first
-        found = one.monitor.query("SELECT count(*) AS n FROM events WHERE name = 'tick'").to_pylist()
-        assert found == [{"n": 5}]
+        assert len(one.monitor.query("SELECT * FROM events WHERE name = 'tick'")) == 5
 
 
 def test_a_disk_that_is_full(
