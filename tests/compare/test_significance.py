@@ -138,7 +138,7 @@ def test_bootstrap_is_reproducible_and_covers() -> None:
     random = np.random.default_rng(3)
     a, b = random.normal(0, 1, 40), random.normal(0.5, 1, 40)
     found = bootstrap_interval(a, b)
-    assert found == bootstrap_interval(a, b) != bootstrap_interval(a, b, seed=1)
+    assert repr(found) == repr(bootstrap_interval(a, b)) != repr(bootstrap_interval(a, b, seed=1))
     assert found.effect == pytest.approx(b.mean() - a.mean())
     assert (found.low, found.high) == pytest.approx((welch(a, b).low, welch(a, b).high), abs=0.05)
     assert "BCa" in found.method
@@ -190,7 +190,7 @@ def test_no_values_say_where_there_are_none(test: Test) -> None:
 @pytest.mark.parametrize("test", TESTS)
 def test_values_that_are_not_finite_are_left_out(test: Test) -> None:
     a, b = [1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 5.0, 9.0]
-    assert test([*a, math.nan], [math.inf, *b, -math.inf]) == test(a, b)
+    assert repr(test([*a, math.nan], [math.inf, *b, -math.inf])) == repr(test(a, b))  # a p-value may be NaN
 
 
 def test_constant_sides() -> None:
