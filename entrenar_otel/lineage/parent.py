@@ -9,9 +9,7 @@ from typing import Any
 from entrenar_otel.errors import LineageError, describe
 from entrenar_otel.lineage.sidecar import Sidecar
 from entrenar_otel.lineage.version_id import VersionId
-
-#: Longer texts are cut.
-_MAX_CHANGE = 1_000
+from entrenar_otel.recording.inputs import described
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Parent:
         >>> str(Parent.of("digits@1.1.0", "more_data").version)
         'digits@1.1.0'
         """
-        change = None if change is None else str(change)[:_MAX_CHANGE]
+        change = described(change)
         if not isinstance(given, str | os.PathLike):
             raise LineageError(
                 f"expected a parent as MODEL@VERSION or a checkpoint's path, got {describe(given)}"

@@ -79,8 +79,9 @@ class RecordedVersion:
         self._has_asked = threading.Event()
         self._lock = threading.Lock()
         one = isinstance(parents, str | os.PathLike) or not isinstance(parents, Iterable)
-        for parent in [parents] if one else parents:
-            self.add_parent(parent, change)
+        with guard("lineage"):  # a stranger's iterable
+            for parent in [parents] if one else parents:
+                self.add_parent(parent, change)
 
     # -- what a program says ----------------------------------------------------------------------
 

@@ -41,7 +41,8 @@ class Sidecar:
     @classmethod
     def read(cls, checkpoint: str | os.PathLike[str]) -> Sidecar | None:
         """That of a checkpoint; None where it has none. Raises LineageError where it is no sidecar."""
-        for path in (path_beside(checkpoint), Path(checkpoint, SUFFIX.removeprefix("."))):
+        within = Path(checkpoint, SUFFIX.removeprefix("."))
+        for path in (path_beside(checkpoint), within) if Path(checkpoint).name else (within,):
             try:
                 text = read_plain(os.path.realpath(path), _MAX_BYTES)  # hubs keep links
             except (FileNotFoundError, NotADirectoryError):

@@ -141,7 +141,7 @@ def test_a_checkpoint_with_a_sidecar_is_a_parent(start: Start) -> None:
 
 def test_what_cannot_be_a_parent_costs_nothing(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    given: Any = ["digits", Path("no.pt"), 5, "digits@1.0.0", "other@7"]
+    given: Any = ["digits", Path("no.pt"), 5, "", ".", "/", "a\0b@1", "digits@1.0.0", "other@7"]
     make(start, "r1", "1.0.0", parents=given)
     (row,) = versions()
     assert parents_of(row) == [("other@7", None)]

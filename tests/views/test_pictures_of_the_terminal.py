@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import textual
 from entrenar_processors.budgets.verdicts import Outcome, Result
 
 from entrenar_otel.views.look import Look
@@ -22,6 +23,7 @@ from entrenar_otel.views.model import RunView
 from entrenar_otel.views.terminal import WatchApp
 
 FRAMES = Path(__file__).with_name("frames")
+OLDER = int(textual.__version__.split(".")[0]) < 8
 
 
 _TEXT = r'<text class="terminal-(r\d+)" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>'
@@ -113,7 +115,7 @@ async def _picture(app: WatchApp, size: tuple[int, int], keys: str, view: RunVie
 def _signs(picture: str) -> list[tuple[float, float, str, str]]:
     """Each sign's line, column, colour and text, whatever pieces they came in; spaces are none.
 
-    The last line is that of the keys, whose colour is Textual's: another one in other versions.
+    The last line is that of the keys, whose colour is Textual's: another one before version 8.
     """
     styles = dict(re.findall(r"\.terminal-(r\d+) \{ ([^}]*) \}", picture))
     texts = re.findall(
@@ -125,6 +127,6 @@ def _signs(picture: str) -> list[tuple[float, float, str, str]]:
     for style, x, y, text in texts:
         for at, sign in enumerate(html.unescape(text).replace("\xa0", " ")):
             if sign != " ":
-                colour = "" if float(y) == last else styles[style]
+                colour = "" if float(y) == last and OLDER else styles[style]
                 found.append((float(y), round(float(x) / 12.2 + at), colour, sign))
     return sorted(found)
