@@ -13,12 +13,14 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from entrenar_otel.lake import Lake
+from entrenar_otel.sink.address import Address
 from entrenar_otel.sink.grpc_server import GrpcServer
 from entrenar_otel.sink.http_server import HttpServer
 from entrenar_otel.sink.memory import Memory
 from entrenar_otel.sink.receiver import Receiver
 from entrenar_otel.sink.request_log import RequestLog, Signal, read_requests
 from entrenar_otel.sink.roller import Roller
+from entrenar_otel.sink.service import Sink, SinkSettings
 
 from .wire import log_file
 
@@ -159,3 +161,17 @@ def held_append(log: Any, monkeypatch: Any) -> tuple[threading.Event, threading.
 
     monkeypatch.setattr(log, "append", slow)
     return begun, gate
+
+
+@pytest.fixture
+def sink(tmp_path: Any) -> Any:
+    """One that receives by gRPC into ./far, and stores five times a second."""
+    lake = Lake(tmp_path / "far")
+    settings = SinkSettings(
+        grpc=Address("127.0.0.1", 0), http=None, state=tmp_path / "sink", roll_seconds=0.2
+    )
+    made: Any = Sink(lake.storage, settings, open_roller=Roller)
+    made.place = made.start().partition("gRPC on ")[2].partition(";")[0]
+    made.lake = lake
+    yield made
+    made.stop()

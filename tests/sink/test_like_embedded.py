@@ -11,22 +11,6 @@ import pytest
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.sink.address import Address
-from entrenar_otel.sink.roller import Roller
-from entrenar_otel.sink.service import Sink, SinkSettings
-
-
-@pytest.fixture
-def sink(tmp_path: Any) -> Any:
-    lake = Lake(tmp_path / "far")
-    settings = SinkSettings(
-        grpc=Address("127.0.0.1", 0), http=None, state=tmp_path / "sink", roll_seconds=0.2
-    )
-    made: Any = Sink(lake.storage, settings, open_roller=Roller)
-    made.place = made.start().partition("gRPC on ")[2].partition(";")[0]
-    made.lake = lake
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -4,28 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from entrenar_otel import Monitor
-from entrenar_otel.lake import Lake
 from entrenar_otel.lineage import Lineage
-from entrenar_otel.sink.address import Address
-from entrenar_otel.sink.roller import Roller
-from entrenar_otel.sink.service import Sink, SinkSettings
 from entrenar_otel.testing import recorded_run
-
-
-@pytest.fixture
-def sink(tmp_path: Any) -> Any:
-    lake = Lake(tmp_path / "far")
-    settings = SinkSettings(
-        grpc=Address("127.0.0.1", 0), http=None, state=tmp_path / "sink", roll_seconds=0.2
-    )
-    made: Any = Sink(lake.storage, settings, open_roller=Roller)
-    made.place = made.start().partition("gRPC on ")[2].partition(";")[0]
-    made.lake = lake
-    yield made
-    made.stop()
 
 
 def test_the_same_graph(sink: Any, monkeypatch: Any, wait_until: Any) -> None:
