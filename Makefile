@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Each does all its own set-up.
 .DEFAULT_GOAL := help
-.PHONY: help install demo collector test test-all test-lowest mutation bench docs lint release-check clean
+.PHONY: help install demo collector test test-all test-lowest test-frameworks mutation bench docs lint release-check clean
 PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
@@ -29,6 +29,9 @@ test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that this machi
 
 test-lowest: ## Test the wheel with the lowest allowed version of every dependency
 	@scripts/test-lowest
+
+test-frameworks: ## Test the integrations with the newest and the oldest promised version of each framework
+	@scripts/test-frameworks
 
 mutation: ## Change the code a little, see whether tests notice (half an hour); rewrites docs/mutation.md
 	@scripts/setup demo,dev,mutation

@@ -1,0 +1,1 @@
+"""Where people train: one callback per framework, each in the module of its name."""
