@@ -33,6 +33,8 @@ SLOW = (
     "tests/sink/test_identity.py",
     "tests/sink/test_like_embedded.py",
     "tests/sink/test_object_store.py",
+    "tests/system/test_gpus.py",
+    "tests/system/test_run.py",
     "tests/test_wheel.py",
 )
 #: Of those, the ones without coverage, by which they would take half as long again: they kill processes that

@@ -38,8 +38,12 @@ class Log:
         if self._logger.level == logging.NOTSET:
             self._logger.setLevel(level)
 
+    def debug(self, message: str, *arguments: object) -> None:
+        """Log at DEBUG; `arguments` are formatted into the message by `%`."""
+        self.log(logging.DEBUG, message, *arguments, _level=3)
+
     def info(self, message: str, *arguments: object) -> None:
-        """Log at INFO; `arguments` are formatted into the message by `%`."""
+        """The same at INFO."""
         self.log(logging.INFO, message, *arguments, _level=3)
 
     def warning(self, message: str, *arguments: object, trace: bool = False) -> None:

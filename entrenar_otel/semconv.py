@@ -13,6 +13,8 @@ class Kind(StrEnum):
     GAUGE = "gauge"
     COUNTER = "counter"
     UP_DOWN_COUNTER = "up_down_counter"
+    #: As a gauge a sample is the value itself, and no increment; exported as the sum that it is.
+    OBSERVABLE_UP_DOWN_COUNTER = "observable_up_down_counter"
     HISTOGRAM = "histogram"
 
 
@@ -40,6 +42,50 @@ INSTRUMENTS = {
     ),
     "samples": Instrument("training.samples", Kind.COUNTER, "{sample}", "Samples trained on"),
     "tokens": Instrument("training.tokens", Kind.COUNTER, "{token}", "Tokens trained on"),
+}
+
+#: What `[monitor.system]` reads of the machine, by the names, kinds and units of OpenTelemetry's conventions
+#: for processes, systems, containers and hardware (but no unit `1`). These keep their full names in the lake.
+#: A sample of a counter is what was added since the reading before.
+MACHINE = {
+    name: Instrument(name, kind, unit, description)
+    for name, kind, unit, description in (
+        ("process.cpu.utilization", Kind.GAUGE, "", "CPU time of the process over that of its CPUs, 0 to 1"),
+        ("process.memory.usage", Kind.OBSERVABLE_UP_DOWN_COUNTER, "By", "Physical memory in use"),
+        ("process.memory.utilization", Kind.GAUGE, "", "Share of all physical memory, 0 to 1"),
+        ("process.disk.io", Kind.COUNTER, "By", "Bytes that the process read from and wrote to disks"),
+        ("process.thread.count", Kind.OBSERVABLE_UP_DOWN_COUNTER, "{thread}", "Threads of the process"),
+        (
+            "process.unix.file_descriptor.count",
+            Kind.OBSERVABLE_UP_DOWN_COUNTER,
+            "{file_descriptor}",
+            "Open file descriptors of the process",
+        ),
+        ("system.cpu.utilization", Kind.GAUGE, "", "CPU time over all CPUs of the host, 0 to 1"),
+        ("system.memory.usage", Kind.OBSERVABLE_UP_DOWN_COUNTER, "By", "Memory of the host in use"),
+        ("system.memory.utilization", Kind.GAUGE, "", "Share of the host's memory in use, 0 to 1"),
+        ("system.disk.io", Kind.COUNTER, "By", "Bytes that the host read from and wrote to disks"),
+        ("system.network.io", Kind.COUNTER, "By", "Bytes that the host received and transmitted"),
+        (
+            "container.memory.usage",
+            Kind.OBSERVABLE_UP_DOWN_COUNTER,
+            "By",
+            "Memory that is charged to the container",
+        ),
+        (
+            "container.memory.available",
+            Kind.OBSERVABLE_UP_DOWN_COUNTER,
+            "By",
+            "Memory that the container may still take: its limit less its working set",
+        ),
+        ("hw.gpu.utilization", Kind.GAUGE, "", "Share of time in which the GPU was busy, 0 to 1"),
+        ("hw.gpu.memory.usage", Kind.OBSERVABLE_UP_DOWN_COUNTER, "By", "Memory of the GPU in use"),
+        ("hw.gpu.memory.limit", Kind.OBSERVABLE_UP_DOWN_COUNTER, "By", "Memory of the GPU"),
+        ("hw.gpu.memory.utilization", Kind.GAUGE, "", "Share of the GPU's memory in use, 0 to 1"),
+        ("hw.power", Kind.GAUGE, "W", "Power that the component takes"),
+        ("hw.energy", Kind.COUNTER, "J", "Energy that the component took"),
+        ("hw.temperature", Kind.GAUGE, "Cel", "Temperature"),
+    )
 }
 
 #: The prefix of our instruments, before the name in `monitor.log`.
@@ -158,13 +204,22 @@ def is_exported(metric: str) -> bool:
     return not (metric.startswith(AB_PREFIX) and metric.endswith(AB_UNIT))
 
 
+def is_of_machine(metric: str) -> bool:
+    """Whether a metric is of the machine and not of the training: views and comparisons put it last.
+
+    >>> is_of_machine("process.cpu.utilization"), is_of_machine("loss")
+    (True, False)
+    """
+    return metric in MACHINE
+
+
 def instrument_of(metric: str) -> Instrument:
     """The instrument of a metric name.
 
-    >>> instrument_of("val/loss").name
-    'training.val_loss'
+    >>> instrument_of("val/loss").name, instrument_of("hw.power").name
+    ('training.val_loss', 'hw.power')
     """
-    known = INSTRUMENTS.get(metric)
+    known = INSTRUMENTS.get(metric) or MACHINE.get(metric)
     if known is not None:
         return known
     safe = re.sub(r"[^a-z0-9_.\-/]", "_", metric.lower()).replace("/", "_")[:_MAX_INSTRUMENT]

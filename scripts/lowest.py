@@ -8,7 +8,7 @@ from pathlib import Path
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 extras = project["optional-dependencies"]
 named = sys.argv[1:]
-optional = ("apprise", "detectors", "grafana", "otlp", "river")
+optional = ("apprise", "detectors", "gpu", "grafana", "otlp", "river")
 ours = {one for name in named or optional for one in extras[name]} | {
     *([] if named else project["dependencies"])
 }

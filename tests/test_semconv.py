@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from entrenar_otel.semconv import (
     DURATION_BOUNDS_SECONDS,
     INSTRUMENTS,
+    MACHINE,
     RESERVED,
     Kind,
     Metric,
@@ -26,7 +27,8 @@ def test_every_name_of_its_own_has_an_instrument() -> None:
     """The enumeration and the table are the same names, and each is usable as plain text."""
     assert {metric.value for metric in Metric} == INSTRUMENTS.keys()
     assert f"{Metric.GRADIENT_NORM}" == "gradient_norm"
-    assert {instrument.kind for instrument in INSTRUMENTS.values()} == {*Kind} - {Kind.UP_DOWN_COUNTER}
+    kinds = {instrument.kind for instrument in (*INSTRUMENTS.values(), *MACHINE.values())}
+    assert kinds == {*Kind} - {Kind.UP_DOWN_COUNTER}
     names = [instrument.name for instrument in INSTRUMENTS.values()]
     assert len(set(names)) == len(names)
     assert set(names) <= RESERVED

@@ -19,6 +19,7 @@ from entrenar_otel.cli.output import Console
 from entrenar_otel.lake.overview import GOING, NUMBERS, seconds_of
 from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line, printable_text
+from entrenar_otel.semconv import is_of_machine
 from entrenar_otel.views.look import STATES
 from entrenar_otel.views.numbers import number
 
@@ -137,8 +138,12 @@ def _print_metrics(metrics: list[dict[str, Any]], console: Console) -> None:
         *(Column(name, right=True, need=_NEEDS[name]) for name in NUMBERS),
         Column("curve", need=3),
     ]
-    rows = []
+    rows: list[list[Text]] = []
+    is_machine = False
     for row in metrics:
+        if is_of_machine(row["metric"]) and not is_machine:  # they come last
+            is_machine = True
+            rows.append([Text("the machine", style="dim"), *(Text() for _ in columns[1:])])
         tags = " ".join(f"{key}={value}" for key, value in row["tags"].items())
         title = Text(printable_line(row["metric"]))
         if tags:

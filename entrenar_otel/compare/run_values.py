@@ -13,6 +13,7 @@ from entrenar_processors.samples import Floats, Series
 
 from entrenar_otel.compare.batch_means import MOST
 from entrenar_otel.compare.reader import RunReader
+from entrenar_otel.semconv import MACHINE
 
 #: The share of a run's values that are its end.
 END_SHARE = 0.1
@@ -104,8 +105,8 @@ def values_of(
     reader: RunReader, runs: Sequence[dict[str, Any]], metrics: Sequence[str] | None = None
 ) -> list[RunValues]:
     """The values of runs, as `lake.overview.runs_of` has them, of these metrics only. Raises QueryError."""
-    where = "AND list_contains(?, metric)" if metrics else ""
-    parameters: list[Any] = [list(metrics)] if metrics else []
+    where = f"AND {'' if metrics else 'NOT'} list_contains(?, metric)"  # the machine's only where asked for
+    parameters: list[Any] = [list(metrics or MACHINE)]
     ids = [run["run_id"] for run in runs]
     table = reader.ask(_VALUES.format(source=samples_of(runs), where=where), parameters, ids)
     found = []

@@ -25,6 +25,7 @@ from entrenar_otel.compare.side import find_side
 from entrenar_otel.compare.significance import benjamini_hochberg
 from entrenar_otel.errors import NotMeasured, RunError
 from entrenar_otel.lake.overview import runs_of
+from entrenar_otel.semconv import MACHINE
 
 if TYPE_CHECKING:
     import os
@@ -229,8 +230,8 @@ def _values(
 ) -> dict[Series, Floats]:
     run_id = run_ids[0] if len(run_ids) == 1 and source is not _FOREIGN else None
     wanted = [*(metrics or ()), *(f"{_PREFIX}{name}" for name in metrics or ())]
-    where = "AND list_contains(?, metric)" if wanted else ""
-    parameters: list[Any] = [list(run_ids), *([wanted] if wanted else [])]
+    where = f"AND {'' if wanted else 'NOT'} list_contains(?, metric)"  # the machine's only where asked for
+    parameters: list[Any] = [list(run_ids), wanted or [*MACHINE]]
     rows = lake.query(_VALUES.format(source=source, where=where), parameters, run_id=run_id)
     lists = rows["values"].combine_chunks()
     found = {}

@@ -43,6 +43,24 @@ def rank_from(environ: Mapping[str, str]) -> tuple[int, int]:
     return 0, 1
 
 
+def is_first_on_host(environ: Mapping[str, str], rank: int) -> bool:
+    """Whether this rank speaks for its host, which others of its run may share.
+
+    By the rank within the host that launchers give (torchrun, DeepSpeed, Slurm, Open MPI); without one, the
+    first rank of all is the only one of which that is known.
+
+    >>> is_first_on_host({"LOCAL_RANK": "0"}, 8), is_first_on_host({"LOCAL_RANK": "1"}, 9)
+    (True, False)
+    """
+    slurm = ["SLURM_LOCALID"] if _is_slurm_step(environ) else []
+    for name in ("LOCAL_RANK", *slurm, "OMPI_COMM_WORLD_LOCAL_RANK"):
+        try:
+            return int(environ[name]) == 0
+        except (KeyError, ValueError):
+            continue
+    return rank == 0
+
+
 def _is_slurm_step(environ: Mapping[str, str]) -> bool:
     """Whether `srun` started this program as a task: no batch script, and no shell to work in."""
     step = environ.get("SLURM_STEP_ID", "")

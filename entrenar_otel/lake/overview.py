@@ -14,6 +14,7 @@ from entrenar_otel.lake.records.pulse import is_dead
 from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, ELSEWHERE, RUNNING, STOPPED, UNKNOWN
 from entrenar_otel.lake.sql.statistics import KEPT, columns
 from entrenar_otel.recording.process.control import is_paused
+from entrenar_otel.semconv import is_of_machine
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -113,6 +114,7 @@ def run_details(lake: Lake, run_id: str) -> dict[str, Any]:
         metrics = lake.query(_SUMMARIES, run_id=run_id).to_pylist()
         source = {"table": "curves", "value": "mean", "order": "timestamp"}
         is_pruned = bool(metrics)
+    metrics.sort(key=lambda row: is_of_machine(row["metric"]))
     curves: dict[tuple[Any, ...], list[float]] = {}
     for row in lake.query(_CURVES.format(**source, points=_POINTS), run_id=run_id).to_pylist():
         curves.setdefault((row["metric"], *row["tags"]), []).append(row["value"])

@@ -221,7 +221,7 @@ class RecordedVersion:
         for series in sorted(sums, key=_importance):
             if len(further) >= MAX_METRICS:
                 break
-            if math.isfinite(value := sums[series].last_finite):
+            if math.isfinite(value := sums[series].last_finite) and not semconv.is_of_machine(series.metric):
                 further.setdefault(str(series), value)
         return further
 

@@ -13,6 +13,7 @@ from entrenar_otel.errors import NotMeasured
 from entrenar_otel.monitor.notebook import SummaryTable
 from entrenar_otel.monitor.progress import SHOWN
 from entrenar_otel.records import MetricRecord
+from entrenar_otel.semconv import is_of_machine
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,14 +59,15 @@ class Answers:
         NotMeasured.
         """
         if metric is None:
-            return SummaryTable({str(series): summary for series, summary in self._current().items()})
+            known = sorted(self._current().items(), key=lambda item: is_of_machine(item[0].metric))
+            return SummaryTable({str(series): summary for series, summary in known})
         if self.heartbeat is not None:
             with self.heartbeat.sums() as sums:
                 if selected := sums.select(str(metric), tags):
                     return _copy_of(selected)
-        known = ", ".join(str(series) for series in self._current()) or "nothing"
+        measured = ", ".join(str(series) for series in self._current()) or "nothing"
         wanted = f"{metric} with {tags}" if tags else str(metric)
-        raise NotMeasured(f"{wanted} was not measured; measured so far: {known}")
+        raise NotMeasured(f"{wanted} was not measured; measured so far: {measured}")
 
     def _current(self) -> dict[Series, Summary]:
         if self.heartbeat is None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _TYPES = {
     Kind.GAUGE: "gauge",
     Kind.UP_DOWN_COUNTER: "gauge",
+    Kind.OBSERVABLE_UP_DOWN_COUNTER: "gauge",
     Kind.COUNTER: "counter",
     Kind.HISTOGRAM: "histogram",
 }

@@ -311,6 +311,13 @@ class Recorder(SegmentLog):
         layout = self.layouts.get((series,))
         return layout.head if layout is not None else None
 
+    def record_row(self, series: Sequence[Series], values: Sequence[float]) -> None:
+        """Record one row of what is read beside the loop; nothing where no run goes on."""
+        if self.segment is not None and self._end_reason is None and not self.is_abandoned:
+            place = self._coordinates(None, None, None, [])
+            self._write(tuple(series), tuple(values), place, [], fast=False)
+            self.say()
+
     def refuse(self, key: str, message: str) -> None:
         """Count bad input, and warn of it once per key."""
         self.bad += 1

@@ -10,7 +10,7 @@ from entrenar_processors.metric_names import TRAIN, VALIDATION, is_reward, known
 from entrenar_processors.samples import Series
 
 from entrenar_otel.report.learning_curve import LearningCurve
-from entrenar_otel.semconv import Metric
+from entrenar_otel.semconv import Metric, is_of_machine
 from entrenar_otel.views.model import Axis, Places, RunView
 
 #: Series of one metric that are looked at one by one.
@@ -43,6 +43,8 @@ class Learning:
         by_role: dict[tuple[str, str | None], list[Series]] = defaultdict(list)
         grouped: dict[tuple[str, ...], list[Series]] = defaultdict(list)
         for series in view.curves:
+            if is_of_machine(series.metric):
+                continue
             split = split_of(series)
             by_role[_known(series.metric), None if split == TRAIN else split].append(series)
             if keys := [key for key, _ in series.tags if key != "split"]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from entrenar_otel.compare.settings import differences, flat
 from entrenar_otel.errors import EntrenarError, QueryError
+from entrenar_otel.semconv import MACHINE
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 _NODES = "SELECT model_id, version, parents, run_id, metrics, accuracy FROM lineage ORDER BY created_at"
 _BEST = """
 SELECT metric, tags, last(best ORDER BY attempt) AS best, last(last ORDER BY attempt) AS last
-FROM summaries WHERE rank = (SELECT min(rank) FROM summaries) GROUP BY metric, tags ORDER BY metric
+FROM summaries WHERE rank = (SELECT min(rank) FROM summaries) AND NOT list_contains(?, metric)
+GROUP BY metric, tags ORDER BY metric
 """
 _CONFIG = "SELECT CAST(config AS VARCHAR) AS config FROM runs ORDER BY attempt DESC, rank LIMIT 1"
 #: Metrics that are compared, and settings that differ.
@@ -65,7 +67,7 @@ def _compared(lake: Lake, run_id: str, version: str, change: str, parent: str) -
 
 
 def _numbers(lake: Lake, run_id: str) -> dict[str, float]:
-    rows = lake.query(_BEST, run_id=run_id).to_pylist()
+    rows = lake.query(_BEST, [list(MACHINE)], run_id=run_id).to_pylist()
     found = {}
     for row in rows[: 10 * _MAX_ROWS]:
         tags = ",".join(f"{key}={value}" for key, value in row["tags"])

@@ -19,7 +19,7 @@ from entrenar_otel.report.parent import Parent
 from entrenar_otel.report.pictures import pictures_of
 from entrenar_otel.report.story import recommendations_of
 from entrenar_otel.report.text import sentence
-from entrenar_otel.semconv import PEAK_ALLOCATED, PEAK_RSS
+from entrenar_otel.semconv import PEAK_ALLOCATED, PEAK_RSS, is_of_machine
 from entrenar_otel.views.numbers import number
 
 #: Lines of a configuration that are shown.
@@ -236,7 +236,7 @@ def _times(facts: RunFacts) -> Iterator[Block]:
 
 
 def _metrics(facts: RunFacts) -> Iterator[Block]:
-    known = sorted(facts.view.statistics.items())
+    known = sorted(facts.view.statistics.items(), key=lambda item: (is_of_machine(item[0].metric), item[0]))
     rows = [
         (
             str(series),

@@ -15,6 +15,7 @@ from entrenar_otel.console import logger
 from entrenar_otel.delivery.deadline import Deadline
 from entrenar_otel.delivery.outbox import Outbox, outbox_of_consumer, outbox_of_emitter
 from entrenar_otel.errors import guard
+from entrenar_otel.identity.launcher import is_first_on_host
 from entrenar_otel.identity.process import process_started
 from entrenar_otel.otel.environment import name_unsupported, span_export_settings, span_exporters
 from entrenar_otel.otel.metrics.exemplar_views import SampleReservoir
@@ -27,6 +28,7 @@ from entrenar_otel.run import lifetime
 from entrenar_otel.run.environment import record_environment
 from entrenar_otel.run.heartbeat import Heartbeat
 from entrenar_otel.run.log_export import resource_of_record, started_attributes
+from entrenar_otel.system.sampler import SystemSampler, is_wanted
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
@@ -97,6 +99,7 @@ class OpenRun:
         self._environ = environ
         self._version = version
         self._environment: threading.Thread | None = None
+        self._system = self._make_system(settings.system_seconds)
         resource = resource_of_record(record, environ, process_started())
         self.metrics = MetricsPipeline(
             recorder=recorder,
@@ -176,6 +179,18 @@ class OpenRun:
             losses=self.losses,
         )
 
+    def _make_system(self, interval_seconds: float | None) -> SystemSampler | None:
+        """What reads the machine, unless somebody said no, or the run's time is not this machine's."""
+        recorder = self._recorder
+        if (
+            interval_seconds is None
+            or recorder.clock.monotonic_ns is not time.monotonic_ns
+            or not is_wanted(self._environ)
+        ):
+            return None
+        host = is_first_on_host(self._environ, self.record.rank)
+        return SystemSampler(recorder.record_row, interval_seconds=interval_seconds, host=host)
+
     def _make_pipeline(self, make: Callable[[OpenRun], AlertPipeline]) -> AlertPipeline | None:
         """What judges the run, or None where that fails: a run without judgement is better than none."""
         with guard("alert pipeline"):
@@ -208,6 +223,9 @@ class OpenRun:
         if self.pipeline is not None:
             self.pipeline.start()
         self.heartbeat.start()
+        if self._system is not None:
+            with guard("system"):
+                self._system.start()
         if self.logs is not None:
             with guard("otlp logs"):
                 self.logs.start()
@@ -270,7 +288,8 @@ class OpenRun:
     def _cpu_seconds(self) -> float:
         """What our threads have used."""
         logs = 0.0 if self.logs is None else self.logs.cpu_seconds
-        return self.heartbeat.cpu_seconds + self.keeper.worker.cpu_seconds + logs
+        system = 0.0 if self._system is None else self._system.cpu_seconds
+        return self.heartbeat.cpu_seconds + self.keeper.worker.cpu_seconds + logs + system
 
     def flush(self, timeout_seconds: float) -> bool:
         """Drain, make durable and export what is there now; False where that was not done in time."""
@@ -296,6 +315,9 @@ class OpenRun:
         """
         self._deadline = Deadline(_END_SECONDS)
         self.keeper.say_end(state, reason)
+        if self._system is not None:
+            with guard("system"):
+                self._system.stop()
         with guard("pull"):
             self.metrics.pull(_LAST_PULL_SECONDS, last=True)
         self._capture.uninstall()

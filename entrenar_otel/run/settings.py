@@ -29,13 +29,22 @@ class RunSettings:
     lake: str | None = None
     interval_seconds: float = 1.0
     retention_days: float | None = None
+    #: How often the machine is read; None: not at all.
+    system_seconds: float | None = 10.0
     file: Config | None = None
 
     @classmethod
     def of(cls, config: Config) -> RunSettings:
         """The settings of this configuration."""
         monitor = config.monitor
-        return cls(monitor.lake, float(monitor.interval_seconds), monitor.retention_days, config)
+        system = monitor.system
+        return cls(
+            monitor.lake,
+            float(monitor.interval_seconds),
+            monitor.retention_days,
+            float(system.interval_seconds) if system.enabled else None,
+            config,
+        )
 
     @classmethod
     def find(cls, settings_file: str | os.PathLike[str] | None = FILE) -> RunSettings:

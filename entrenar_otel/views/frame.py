@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from entrenar_otel.redact import printable_line
+from entrenar_otel.semconv import is_of_machine
 from entrenar_otel.views.chart import Chart, Window
 from entrenar_otel.views.look import LEVELS, STATES, Look
 from entrenar_otel.views.model import Axis, Panel, RunView, panels_of
@@ -56,7 +57,7 @@ def frame(
 ) -> list[Text]:  # fmt: skip
     """The lines of a frame, none wider than `width`; on a screen at most `height` of them."""
     choice, look = choice or Choice(), look or Look()
-    panels = panels_of(view) if panels is None else panels
+    panels = panels_of(view, machine=height is not None) if panels is None else panels
     width = max(8, width)
     head = [_first_line(view, width, look), _progress_line(view, width, look, choice)]
     if view.reason:
@@ -67,7 +68,7 @@ def frame(
     if height is None:
         shown_panels = panels[:_MAX_PANELS] if choice.panel is None else [panels[choice.panel % len(panels)]]
         drawn = [Chart(panel, view, choice.axis, choice.window, look) for panel in shown_panels]
-        below = [*_below(view, width, look, 8), *_statistics(view, width, look, 20)]
+        below = [*_below(view, width, look, 8), *_statistics(view, width, look, 20), *_of_machine(view, look)]
         return _fit([*head, Text(), *_grid(drawn, width, None), *below], None, look)
     below = _below(view, width, look, max(0, min(4, height // 8)))
     if len(head) + len(below) + 4 > height:
@@ -236,12 +237,20 @@ _COLUMNS = (
 )
 
 
+def _of_machine(view: RunView, look: Look) -> list[Text]:
+    """That there is more, where it is not drawn."""
+    count = sum(is_of_machine(series.metric) for series in view.statistics)
+    text = f"{count} of the machine: entrenar-otel show"
+    return [Text(f"{look.pick('…', '...')} {text}", style="dim")] if count else []
+
+
 def _statistics(view: RunView, width: int, look: Look, limit: int) -> list[Text]:
     """A table of numbers, with as many columns as fit."""
     if limit < 2 or width < _TABLE or not view.statistics:
         return []
     order = {panel.metric: at for at, panel in enumerate(panels_of(view))}
-    rows = sorted(view.statistics, key=lambda s: (order.get(known_as(s.metric)[0], len(order)), s))
+    chosen_series = [s for s in view.statistics if not is_of_machine(s.metric)]
+    rows = sorted(chosen_series, key=lambda s: (order.get(known_as(s.metric)[0], len(order)), s))
     names = [look.plain(_name_of(series)) for series in rows[: limit - 1]]
     wide = min(max(6, *map(cell_len, names)), max(12, width // 3))
     fitting = (width - wide) // 11

@@ -16,7 +16,7 @@ from entrenar_processors.metric_names import TRAIN, VALIDATION, known_as, split_
 from entrenar_processors.samples import Column, Floats, Series
 
 from entrenar_otel.errors import ConfigError
-from entrenar_otel.semconv import Metric, instrument_of
+from entrenar_otel.semconv import Metric, instrument_of, is_of_machine
 from entrenar_otel.views.curve import extremes
 
 #: The panels that come first, in this order, where they were measured.
@@ -291,14 +291,17 @@ def _labels(mine: Sequence[Series]) -> dict[Series, str]:
     return labels
 
 
-def panels_of(view: RunView) -> list[Panel]:
-    """A panel for each metric that was measured, the most telling first."""
+def panels_of(view: RunView, *, machine: bool = False) -> list[Panel]:
+    """A panel for each metric that was measured, the most telling first; with `machine` its own last."""
     names: dict[str, None] = {}
     for series in view.curves:
-        names.setdefault(known_as(series.metric)[0])
+        if machine or not is_of_machine(series.metric):
+            names.setdefault(known_as(series.metric)[0])
     last = {str(metric) for metric in _LAST}
     first = {str(metric): place for place, metric in enumerate(FIRST)}
-    ordered = sorted(names, key=lambda name: (first.get(name, len(first)), name in last, name))
+    ordered = sorted(
+        names, key=lambda name: (is_of_machine(name), first.get(name, len(first)), name in last, name)
+    )
     return [Panel(name) for name in ordered]
 
 

@@ -223,7 +223,7 @@ class WatchApp(App[None]):
     def action_metric(self, by: int) -> None:
         """Show the next metric alone."""
         shown = self.frame_widget.shown
-        count = len(panels_of(shown)) if shown is not None else 0
+        count = len(panels_of(shown, machine=True)) if shown is not None else 0
         if count:
             now = self.frame_widget.choice.panel
             first = 0 if by > 0 else count - 1

@@ -22,6 +22,7 @@ from entrenar_otel.lake.records.known import KnownRecords
 from entrenar_otel.lake.records.pulse import as_seen
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord
 from entrenar_otel.recording.process.control import is_paused
+from entrenar_otel.semconv import is_of_machine
 from entrenar_otel.views.feed import Feed
 from entrenar_otel.views.model import Finding, RunView, Statistics, Threshold
 from entrenar_otel.views.progress import Plan, progress_of
@@ -103,7 +104,9 @@ class WatchedRun:
         first = next((record for record in ranks if record.rank == feed.rank), None)
         curves = {series: curve.points() for series, curve in feed.curves.items()}
         coarse = {series: curve.coarse() for series, curve in feed.curves.items()}
-        newest = max((int(rows.time_ns[-1]) for rows in curves.values() if len(rows.time_ns)), default=None)
+        # A loop that hangs has taken no step, whatever its machine still tells.
+        of_loop = [rows for series, rows in curves.items() if not is_of_machine(series.metric)]
+        newest = max((int(rows.time_ns[-1]) for rows in of_loop if len(rows.time_ns)), default=None)
         return RunView(
             run_id=self.run_id,
             state=state,

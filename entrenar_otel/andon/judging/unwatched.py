@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from entrenar_processors import Processor, Samples
 from entrenar_processors.metric_names import name_in
 
-from entrenar_otel.semconv import AB_PREFIX
+from entrenar_otel.semconv import AB_PREFIX, MACHINE
 
 #: After so many rows it is known what a run logs; a detector judges from 30 on.
 ENOUGH = 100
@@ -39,7 +39,7 @@ class Unwatched:
             return
         for series in samples.series:
             # outcomes of an A/B test are judged by the test
-            if series.metric in _OURS or series.metric.startswith(AB_PREFIX):
+            if series.metric in _OURS or series.metric in MACHINE or series.metric.startswith(AB_PREFIX):
                 continue
             if name_in(self._watched, series):
                 self._is_done = True

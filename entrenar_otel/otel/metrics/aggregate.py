@@ -12,7 +12,10 @@ import numpy as np
 from entrenar_processors import Block, ExplicitHistogram, ExponentialHistogram, Samples, Series
 
 from entrenar_otel.otel.metrics.registry import Declared, Registry
-from entrenar_otel.semconv import DEFAULT_BOUNDS, DURATION_BOUNDS_SECONDS, Kind
+from entrenar_otel.semconv import DEFAULT_BOUNDS, DURATION_BOUNDS_SECONDS, MACHINE, Kind
+
+#: Of these the last value is what is known; of all others but histograms, the sum.
+_LAST = (Kind.GAUGE, Kind.OBSERVABLE_UP_DOWN_COUNTER)
 
 HistogramKind = Literal["explicit", "exponential"]
 AnyHistogram = ExplicitHistogram | ExponentialHistogram
@@ -73,7 +76,8 @@ class Aggregates:
                     self._take_one(block, columns.states[0])
                 else:
                     self._take(block, columns)
-            self._see(samples.blocks)
+            # A loop that hangs takes no step, whatever its machine still tells.
+            self._see([block for block in samples.blocks if block.series[0].metric not in MACHINE])
 
     def _take_one(self, block: Block, state: State) -> None:
         value = block.values.item()
@@ -81,7 +85,7 @@ class Aggregates:
         if not finite:
             self.nonfinite[state.series.metric] += 1
         kind = state.declared.instrument.kind
-        if kind is Kind.GAUGE:
+        if kind in _LAST:
             if (seq := int(block.seq[-1])) > state.seq:
                 state.value, state.seq = value, seq
         elif finite and state.histogram is not None:
@@ -139,7 +143,7 @@ class Aggregates:
         columns = _Columns(
             block.series,
             states,
-            by_kind[Kind.GAUGE],
+            by_kind[Kind.GAUGE] + by_kind[Kind.OBSERVABLE_UP_DOWN_COUNTER],
             by_kind[Kind.COUNTER] + by_kind[Kind.UP_DOWN_COUNTER],
             by_kind[Kind.HISTOGRAM],
         )

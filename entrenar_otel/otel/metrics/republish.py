@@ -46,7 +46,7 @@ class Republisher:
         with self._lock:
             if self._pipeline is not pipeline:
                 for key in self._published:
-                    if key[2] is not Kind.GAUGE:
+                    if key[2] not in (Kind.GAUGE, Kind.OBSERVABLE_UP_DOWN_COUNTER):
                         self._carried[key] = {_identity(a): (v, a) for v, a in self._totals(key)}
             self._pipeline = pipeline
             self._histograms = {}
@@ -98,6 +98,7 @@ class Republisher:
             Kind.GAUGE: meter.create_observable_gauge,
             Kind.COUNTER: meter.create_observable_counter,
             Kind.UP_DOWN_COUNTER: meter.create_observable_up_down_counter,
+            Kind.OBSERVABLE_UP_DOWN_COUNTER: meter.create_observable_up_down_counter,
         }[instrument.kind]
 
         def observe(_options: CallbackOptions) -> Iterable[Observation]:

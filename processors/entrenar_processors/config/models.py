@@ -37,8 +37,8 @@ __all__ = [
     "AccuracyDropSettings", "Actions", "AndonSettings", "AntiPattern", "Assertion", "BadConfig", "Config",
     "CriticalPath", "Custom", "DivergenceSettings", "DriftSettings", "GradientExplosionSettings",
     "IsolationForestSettings", "MemoryUsage", "MonitorSettings", "OtlpSettings", "Problem", "Section",
-    "SilentSettings", "SpanCount", "SpikeSettings", "StuckSettings", "ThresholdSettings", "ZScoreSettings",
-    "config_schema", "load_config", "parse_config", "parse_text",
+    "SilentSettings", "SpanCount", "SpikeSettings", "StuckSettings", "SystemSettings", "ThresholdSettings",
+    "ZScoreSettings", "config_schema", "load_config", "parse_config", "parse_text",
 ]  # fmt: skip
 
 
@@ -401,6 +401,15 @@ class AndonSettings(Section):
         return self
 
 
+class SystemSettings(Section):
+    """`[monitor.system]`: the machine a run is on, beside the training: CPU, memory, disk, network, GPUs."""
+
+    enabled: Flag = True
+    """Whether it is read; `ENTRENAR_SYSTEM_METRICS=0` switches it off too."""
+    interval_seconds: Annotated[float, Field(strict=True, ge=1, lt=1e6)] = 10.0
+    """How often, in seconds."""
+
+
 class MonitorSettings(Section):
     """`[monitor]`; a detector that is None is off."""
 
@@ -421,6 +430,8 @@ class MonitorSettings(Section):
     isolation_forest: IsolationForestSettings | None = None
     silent: SilentSettings = SilentSettings()
     andon: AndonSettings = AndonSettings()
+    system: SystemSettings = SystemSettings()
+    """The machine a run is on."""
 
     @property
     def detectors_on(self) -> tuple[str, ...]:
