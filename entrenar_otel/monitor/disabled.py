@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from entrenar_otel.monitor.alerts import Agree, StandIn
 from entrenar_otel.monitor.answers import Answers
@@ -85,6 +85,20 @@ class DisabledLoop:
     ) -> Counted[T]:
         return Counted(_each(batches), lambda: count_of(batches))
 
+    def step(
+        self, size: Any, *, epoch: int | None = None, batch: int | None = None, step: int | None = None
+    ) -> DisabledStep:
+        return DisabledStep(size)
+
+    def begin_step(self, epoch: int | None, batch: int | None, step: int | None) -> None:
+        """Nothing is measured."""
+
+    def end_step(self, size: Any) -> None:
+        """Nothing is measured."""
+
+    def begin_wait(self) -> None:
+        """Nothing is measured."""
+
     @contextlib.contextmanager
     def span(self, name: str, **attributes: Any) -> Iterator[Any]:
         from opentelemetry.trace import INVALID_SPAN
@@ -101,6 +115,21 @@ class DisabledLoop:
         **more: Any,
     ) -> None:
         """Nobody hears it."""
+
+
+class DisabledStep:
+    """A step of which only the size is known, should somebody ask."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size: Any) -> None:
+        self.size = size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        """Nothing is measured."""
 
 
 class DisabledVersion:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +13,7 @@ from entrenar_otel.interruption import from_outside
 from entrenar_otel.monitor.counted import Counted, count_of
 from entrenar_otel.monitor.loop_threads import LoopThreads
 from entrenar_otel.monitor.progress import Progress
+from entrenar_otel.monitor.step import StepBlock, StepBoundary
 from entrenar_otel.recording.layout import ABSENT_32
 from entrenar_otel.recording.recorder import Recorder
 
@@ -49,9 +51,16 @@ class Loop:
         self._seconds = seconds
         self._paused_seconds = paused_seconds
         self._step_spans = step_spans
-        self._step = 0
         self._threads = LoopThreads(recorder.give_threads_their_places)
-        self._writers: tuple[Callable[..., None], Callable[..., None]] | None = None
+        self.boundary = StepBoundary(
+            recorder,
+            progress,
+            self._threads,
+            spans=spans,
+            seconds=seconds,
+            paused_seconds=paused_seconds,
+            step_spans=step_spans,
+        )
 
     def epochs(self, count: int, start: int = 0) -> Counted[int]:
         """See `Monitor.epochs`."""
@@ -69,14 +78,15 @@ class Loop:
                 for epoch in range(start, count):
                     self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
                     self._progress.begin_epoch(epoch, count)
-                    first = self._step
+                    first = self._progress.steps
                     if (spans := self._spans()) is not None:
                         spans.begin_epoch(epoch, count)
+                    self.boundary.restart(epoch)
                     try:
                         yield epoch
                     finally:
                         if spans is not None:
-                            spans.end_epoch(steps=self._step - first)
+                            spans.end_epoch(steps=self._progress.steps - first)
         finally:
             threads.in_epochs = outer
         self._recorder.return_to(around)
@@ -86,6 +96,7 @@ class Loop:
         around = self._recorder.place()
         for epoch in range(start, count):
             self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
+            self._threads.second.batches = itertools.count()
             yield epoch
         self._recorder.return_to(around)
 
@@ -134,6 +145,7 @@ class Loop:
                 recorder.set_coordinates(batch=ABSENT_32)
             else:
                 recorder.return_to(around)
+                self.boundary.wait()
 
     def _training_steps(self, batches: Iterable[T], epoch: int | None) -> Iterator[T]:
         self._threads.in_steps = threading.get_ident()
@@ -144,7 +156,8 @@ class Loop:
             known.expect_batches(progress.batches)
         progress.begin()
         size_of: Callable[[Any], int] | None = None
-        timed, counted = self._step_writers()
+        boundary = self.boundary
+        timed, counted = boundary.writers()
         spans = self._spans() if self._step_spans else None
         clock = self._seconds
         start, paused = clock(), self._paused_seconds()
@@ -154,7 +167,7 @@ class Loop:
                 if paused != self._paused_seconds():  # by the last step's records, or the loader
                     paused, lost = self._paused_seconds(), self._paused_seconds() - paused
                     start += lost
-                move_to(index, self._step)
+                move_to(index, boundary.number)
                 progress.batch = index + 1
                 if spans is not None:
                     spans.begin_step(*self._recorder.coordinates())
@@ -175,21 +188,32 @@ class Loop:
                 else:
                     counted(done - start, arrived - start, size)
                 start = done
-                self._step += 1
+                boundary.number += 1
                 progress.steps += 1
         finally:
             self._threads.in_steps = None
             if spans is not None:
                 spans.end_step()
             self._recorder.set_coordinates(batch=ABSENT_32)
+            boundary.restart()
 
-    def _step_writers(self) -> tuple[Callable[..., None], Callable[..., None]]:
-        """What records a step's times, without and with its number of samples; made once."""
-        if self._writers is None:
-            times = ("step_duration", "data_wait")
-            bind = self._recorder.bind
-            self._writers = bind(times, None), bind((*times, "samples"), None)
-        return self._writers
+    def step(
+        self, size: Any, *, epoch: int | None = None, batch: int | None = None, step: int | None = None
+    ) -> StepBlock:
+        """See `Monitor.step`."""
+        return StepBlock(self.boundary, size, epoch, batch, step)
+
+    def begin_step(self, epoch: int | None, batch: int | None, step: int | None) -> None:
+        """See `Monitor.begin_step`."""
+        self.boundary.begin(epoch, batch, step)
+
+    def end_step(self, size: Any) -> None:
+        """See `Monitor.end_step`."""
+        self.boundary.end(size)
+
+    def begin_wait(self) -> None:
+        """See `Monitor.begin_wait`."""
+        self.boundary.wait()
 
     @contextlib.contextmanager
     def span(self, name: str, **attributes: Any) -> Iterator[Any]:

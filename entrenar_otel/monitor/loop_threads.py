@@ -26,6 +26,11 @@ class LoopThreads:
         self.in_steps: int | None = None  # the thread that runs training steps now
         self.second = SecondLoop()
 
+    @property
+    def are_several(self) -> bool:
+        """Whether two threads were at it together, ever."""
+        return self._owners is not None
+
     def begins_second_epochs(self) -> bool:
         """Whether the epochs that this thread begins are those of a second loop."""
         return self._is_second(self.in_epochs, 0)
@@ -54,4 +59,5 @@ class SecondLoop(threading.local):
 
     def __init__(self) -> None:
         self.steps = itertools.count()
+        self.batches = itertools.count()  # of steps that nothing iterates over
         self.is_stepping = False

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from entrenar_otel.andon import AndonConfig
     from entrenar_otel.lake import Lake
+    from entrenar_otel.monitor.disabled import DisabledStep
+    from entrenar_otel.monitor.step import StepBlock
     from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
     from entrenar_otel.otel.metrics.sdk_reader import SdkReader
     from entrenar_otel.report import PostMortem
@@ -358,6 +360,35 @@ class Monitor(metaclass=_OnePerProcess):
         are those of the monitor: one loop at a time, on one thread. `len()` is that of the batches.
         """
         return self._loop.steps(batches, epoch=epoch, split=split)
+
+    def step(
+        self,
+        size: int | None = None,
+        *,
+        epoch: int | None = None,
+        batch: int | None = None,
+        step: int | None = None,
+    ) -> StepBlock | DisabledStep:
+        """One training step, of a loop that `steps()` cannot run: `with monitor.step(size=len(x)): …`.
+
+        Measured and counted as by `steps()`; `as block` has `block.size`, for a size that is known later.
+        Within another step it is none, and one that raises is not measured. It waits for its data from the
+        end of the last step on, or of what `epochs()` and `steps()` did since; without either there is no
+        `data_wait`. It goes on from an `epoch`, `batch` or `step` that is given.
+        """
+        return self._loop.step(size, epoch=epoch, batch=batch, step=step)
+
+    def begin_step(self, epoch: int | None = None, batch: int | None = None, step: int | None = None) -> None:
+        """Begin what `with step()` does, in a callback. A step that is still open is not measured."""
+        self._loop.begin_step(epoch, batch, step)
+
+    def end_step(self, size: int | None = None) -> None:
+        """End it. What is logged before the next one begins has its coordinates."""
+        self._loop.end_step(size)
+
+    def begin_wait(self) -> None:
+        """Say that what was since the last step, an evaluation perhaps, was no wait for data."""
+        self._loop.begin_wait()
 
     def span(self, name: str, **attributes: Any) -> AbstractContextManager[Any]:
         """A span of this run around a block: `with monitor.span("evaluate", split="validation"): …`.

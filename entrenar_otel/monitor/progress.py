@@ -54,11 +54,19 @@ class Progress:
     @contextlib.contextmanager
     def looping(self) -> Iterator[None]:
         """While a loop runs. Between loops a notebook's cell that only looks gets no line of progress."""
-        self._loops += 1
+        self.enter()
         try:
             yield
         finally:
-            self._loops -= 1
+            self.leave()
+
+    def enter(self) -> None:
+        """A loop, or a step of one that is not seen, begins."""
+        self._loops += 1
+
+    def leave(self) -> None:
+        """It is over."""
+        self._loops -= 1
 
     def begin_epoch(self, epoch: int, epochs: int | None) -> None:
         self.epoch, self.epochs = epoch, epochs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 import warnings
 from contextlib import suppress
@@ -11,8 +13,16 @@ from entrenar_processors import Series
 from numpy.exceptions import ComplexWarning
 
 from entrenar_otel.errors import describe
+from entrenar_otel.interruption import from_outside
+from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64
 
 MAX_NAME = 1000
+#: Of each coordinate, the largest, and what stands for none.
+COORDINATES = {
+    "epoch": (0x7FFF_FFFF, ABSENT_32),
+    "batch": (0x7FFF_FFFF, ABSENT_32),
+    "step": (0x7FFF_FFFF_FFFF_FFFF, ABSENT_64),
+}
 
 
 def text_problem(text: str) -> str | None:
@@ -88,3 +98,21 @@ def watch_conversions() -> None:
         warnings.filterwarnings("error", category=ComplexWarning, module=ours)
         warnings.filterwarnings("error", r"Warning: converting a masked element", UserWarning, module=ours)
         warnings.filterwarnings("ignore", r"Converting a tensor with requires_grad", UserWarning, module=ours)
+
+
+def whole_number(value: Any, largest: int) -> int | None:
+    """The value, floored, where it is a number from 0 to `largest`.
+
+    >>> whole_number(2.5, 10), whole_number(-1, 10), whole_number("2", 10)
+    (2, None, None)
+    """
+    try:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            number = math.floor(value)
+        return number if 0 <= number <= largest else None
+    except Exception as error:  # no number at all
+        if from_outside(error):
+            raise
+        return None

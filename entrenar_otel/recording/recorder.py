@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import linecache
 import math
-import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
@@ -35,7 +34,7 @@ from entrenar_otel.errors import BadInput, ConfigError, describe, guard
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.by_name import give_name, unheard
 from entrenar_otel.recording.codegen import bound_source
-from entrenar_otel.recording.inputs import name_problem, number_of, tags_problem
+from entrenar_otel.recording.inputs import COORDINATES, name_problem, number_of, tags_problem, whole_number
 from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
 from entrenar_otel.recording.segment import SEGMENT_BYTES
 from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready
@@ -318,6 +317,13 @@ class Recorder(SegmentLog):
             self._write(tuple(series), tuple(values), place, [], fast=False)
             self.say()
 
+    def coordinate(self, name: str, value: Any) -> int | None:
+        """A coordinate that is given outside of `log`; None, counted and warned of, where it is invalid."""
+        if value is None or (type(value) is int and 0 <= value <= 0x7FFF_FFFF):
+            return value
+        number = self._coordinate(name, value, None)
+        return None if number == COORDINATES[name][1] else number
+
     def refuse(self, key: str, message: str) -> None:
         """Count bad input, and warn of it once per key."""
         self.bad += 1
@@ -478,25 +484,17 @@ class Recorder(SegmentLog):
 
     def _coordinates(self, epoch: Any, batch: Any, step: Any, problems: list[str]) -> tuple[int, int, int]:
         return (
-            self._coordinate("epoch", epoch, 0x7FFF_FFFF, problems),
-            self._coordinate("batch", batch, 0x7FFF_FFFF, problems),
-            self._coordinate("step", step, 0x7FFF_FFFF_FFFF_FFFF, problems),
+            self._coordinate("epoch", epoch, problems),
+            self._coordinate("batch", batch, problems),
+            self._coordinate("step", step, problems),
         )
 
-    def _coordinate(self, name: str, value: Any, limit: int, problems: list[str]) -> int:
+    def _coordinate(self, name: str, value: Any, problems: list[str] | None) -> int:
         if value is None:
             return int(self.namespace[name.upper()])
-        absent = ABSENT_64 if name == "step" else ABSENT_32
-        try:
-            try:
-                number = operator.index(value)
-            except TypeError:
-                number = math.floor(value)
-            if 0 <= number <= limit:
-                return number
-        except Exception as error:  # rejected below
-            if from_outside(error):
-                raise
+        limit, absent = COORDINATES[name]
+        if (number := whole_number(value, limit)) is not None:
+            return number
         self._reject(
             name,
             f"{name} must be a whole number from 0 to {limit}, got {describe(value)}; left empty",
