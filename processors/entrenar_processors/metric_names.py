@@ -57,6 +57,7 @@ MORE_IS_BETTER = frozenset(
 _COSTS = frozenset("duration latency wait seconds time memory bytes rss".split())  # noqa: SIM905
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BREAKS = re.compile(r"[^a-z0-9]+")
+_SPLIT_FIRST = re.compile(r"[_/.]")
 
 
 @lru_cache(maxsize=1 << 16)
@@ -125,3 +126,24 @@ def is_better(metric: str) -> str | None:
     if words & LESS_IS_BETTER:
         return "less"
     return "more" if words & MORE_IS_BETTER or is_reward(metric) else "less" if words & _COSTS else None
+
+
+@lru_cache(maxsize=1 << 16)
+def facade_name(metric: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """What a framework calls a metric, as the name that people log it by, and its tags.
+
+    >>> facade_name("eval_loss"), facade_name("eval_runtime"), facade_name("lr-Adam")
+    (('loss', (('split', 'validation'),)), ('runtime', (('split', 'validation'),)), \
+('learning_rate', (('parameter_group', 'Adam'),)))
+    >>> facade_name("test_acc"), facade_name("grad_norm"), facade_name("aux_loss"), facade_name("loss")
+    (('accuracy', (('split', 'test'),)), ('gradient_norm', ()), ('aux_loss', ()), ('loss', ()))
+    """
+    if metric == "lr" or metric.startswith("lr-"):
+        return "learning_rate", (("parameter_group", metric[3:]),) if metric[3:] else ()
+    known, split = known_as(metric)
+    head, rest = (*_SPLIT_FIRST.split(metric, 1), "")[:2]
+    word = head.lower()
+    if rest and word in TRAIN_WORDS | VALIDATION_WORDS:
+        known = known_as(rest)[0] if split is None else known
+        split = "test" if word.startswith("test") else VALIDATION if word in VALIDATION_WORDS else TRAIN
+    return known, () if split is None else (("split", split),)

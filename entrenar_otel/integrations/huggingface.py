@@ -1,0 +1,160 @@
+"""Hugging Face: `Trainer(…, callbacks=[EntrenarCallback()])` records every step, and stops at a NaN's own."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+from entrenar_otel.console import say
+from entrenar_otel.errors import AndonStop, guard
+from entrenar_otel.integrations.callback import OnStop, TrainingRun
+from entrenar_otel.integrations.huggingface_trainer import SeenSteps, calling_trainer, watch_train
+from entrenar_otel.integrations.versions import check_version
+from entrenar_otel.monitor.counted import count_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+    from entrenar_otel.monitor.monitor import Monitor
+
+#: In names of TrainingArguments, what says where and how it is reported, not how the model is trained.
+_NO_SETTING = ("_dir", "_rank", "log", "run_name", "hub", "report_to", "tqdm", "save", "trackio", "_token")
+
+
+class EntrenarCallback(TrainerCallback):
+    """Records a `Trainer`: every step's loss and times, what it logs, its evaluations and checkpoints.
+
+    `logging_nan_inf_filter`, which would log 0.0 for a NaN, is turned off. A step has Trainer's own number:
+    the first is 1, and a training that is resumed goes on from its checkpoint's.
+
+    Args:
+        monitor: yours; by default the one that is open (`with Monitor(…)`), else one is made for each
+            training, with the model's class as its id and TrainingArguments as its configuration.
+        on_stop: with `"raise"` AndonStop comes out of `train()`; with `"stop"` it returns early, by
+            `control.should_training_stop`.
+        options: of the Monitor that is made, see `Monitor`.
+    """
+
+    def __init__(self, monitor: Monitor | None = None, *, on_stop: OnStop = "raise", **options: Any) -> None:
+        check_version("transformers")
+        self.run = TrainingRun(monitor, on_stop=on_stop, **options)
+        self._seen: SeenSteps | None = None
+        self._epoch = 0
+        self._batch: int | None = None  # of a step that is not the first of its epoch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_seen": None}
+
+    def on_init_end(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
+        """From here on it is known by what `train()` is left."""
+        if (trainer := calling_trainer()) is not None:
+            watch_train(trainer, self._fail)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
+        """Begin the run."""
+        model = parts.get("model")
+        self.run.begin(model, _config(args, model), rank=args.process_index, world_size=args.world_size)
+        with guard("huggingface"):
+            if args.logging_nan_inf_filter:  # Trainer asks at every step
+                args.logging_nan_inf_filter = False
+                if args.process_index == 0:
+                    say("logging_nan_inf_filter is off: a NaN is recorded as one, and stops at its own step")
+            self.run.begin_total("num_input_tokens_seen", state.num_input_tokens_seen)
+            self._epoch = int(state.epoch or 0)
+            self._batch = _batches_done(args, state, parts.get("train_dataloader"))
+            self._leave()
+            trainer = calling_trainer()
+            self._seen = SeenSteps(trainer) if trainer is not None else None
+
+    def on_epoch_begin(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
+        """Counted here: `state.epoch` is a share of all steps where the data set has no length."""
+        self.run.begin_epoch(self._epoch, min(math.ceil(args.num_train_epochs), 1 << 30))
+        self._epoch += 1
+
+    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        """What comes next is an evaluation, or the next epoch."""
+        self.run.end_epoch()
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        """A step of the optimizer, of one batch or several."""
+        self.run.begin_step(step=state.global_step + 1, batch=self._batch)
+        self._batch = None
+        if self._seen is not None:
+            self._seen.restart()
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
+        """The loss of this step: one that is not finite stops before it is in the weights."""
+        if self._seen is not None and self._seen.loss is not None:
+            self._do(control, self.run.log, {"loss": self._seen.loss})
+
+    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
+        """Its times, and the samples of this process."""
+        self._do(control, self.run.end_step, self._seen.samples or None if self._seen is not None else None)
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any], **_: Any
+    ) -> None:
+        """What Trainer logs, but for the means of losses of which every step's is recorded."""
+        left_out = {"epoch", "step"} | ({"loss", "train_loss"} if self._seen is not None else set())
+        metrics = {name: value for name, value in logs.items() if name not in left_out}
+        self._do(control, self.run.log, metrics, state.global_step)
+
+    def on_evaluate(self, *_: Any, **__: Any) -> None:
+        """The values were logged; the time was no wait for data."""
+        self.run.begin_wait()
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        """A checkpoint was written."""
+        path = os.path.join(args.output_dir, f"checkpoint-{state.global_step}")
+        self.run.checkpoint(path, state.global_step)
+        self.run.begin_wait()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Completed, or ended early."""
+        self._leave()
+        self.run.finish()
+
+    def _do(self, control: TrainerControl, call: Callable[..., None], *arguments: Any) -> None:
+        """Do something that may stop the training."""
+        try:
+            call(*arguments)
+        except AndonStop as stop:
+            self._fail(stop)
+            raise
+        if self.run.stopped is not None:
+            control.should_training_stop = True
+
+    def _fail(self, error: BaseException) -> None:
+        self._leave()
+        self.run.fail(error)
+
+    def _leave(self) -> None:
+        if self._seen is not None:
+            self._seen.leave()
+            self._seen = None
+
+
+def _config(args: TrainingArguments, model: Any) -> dict[str, Any]:
+    """The hyper-parameters, and of the model's configuration what is not its default."""
+    settings = {name: value for name, value in args.to_dict().items() if value is not None}
+    given = {name: value for name, value in settings.items() if not any(word in name for word in _NO_SETTING)}
+    with guard("configuration"):
+        config: Any = getattr(model, "config", None)
+        if hasattr(config, "to_diff_dict"):
+            given["model"] = config.to_diff_dict()
+    return given
+
+
+def _batches_done(args: TrainingArguments, state: TrainerState, loader: Any) -> int | None:
+    """Steps of the epoch that a checkpoint is in the middle of; None from the beginning."""
+    if not state.global_step or args.ignore_data_skip:
+        return None
+    per_epoch = max(1, count_of(loader) // args.gradient_accumulation_steps) if count_of(loader) else 0
+    return state.global_step % per_epoch if per_epoch else None

@@ -1,0 +1,86 @@
+"""Trainer: what it does not tell its callbacks: the loss of each step, and what `train()` raised."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from transformers import Trainer
+
+from entrenar_otel.interruption import from_outside
+from entrenar_otel.monitor.loop import size_function
+
+#: How far above a callback's method its Trainer's own is.
+_FRAMES = 12
+
+
+def calling_trainer() -> Any:
+    """The Trainer that calls the callback which asks; None where it is not found.
+
+    Callbacks are handed its model, its arguments and its state, and not the Trainer itself.
+    """
+    frame = sys._getframe(1)
+    for _ in range(_FRAMES):
+        if isinstance(trainer := frame.f_locals.get("self"), Trainer):
+            return trainer
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return None
+
+
+def watch_train(trainer: Any, fail: Callable[[BaseException], object]) -> None:
+    """Have `fail` called with whatever `train()` raises."""
+    train = trainer.train
+
+    @functools.wraps(train)
+    def watched(*arguments: Any, **options: Any) -> Any:
+        try:
+            return train(*arguments, **options)
+        except BaseException as error:
+            fail(error)
+            raise
+
+    trainer.train = watched
+
+
+class SeenSteps:
+    """Sums up the losses and samples of the batches of a step, on the device: nothing waits for it.
+
+    Until `leave`, the Trainer's `training_step` goes through it.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        self.loss: Any = None
+        self.samples = 0
+        self._trainer = trainer
+        self._inner = trainer.training_step
+        functools.update_wrapper(self, self._inner)
+        trainer.training_step = self
+
+    def __call__(self, model: Any, inputs: Any, *more: Any, **options: Any) -> Any:
+        """A batch: its loss is what Trainer adds to what it logs."""
+        self.samples += _size(inputs)
+        loss = self._inner(model, inputs, *more, **options)
+        self.loss = loss if self.loss is None else self.loss + loss
+        return loss
+
+    def restart(self) -> None:
+        """The next step begins."""
+        self.loss, self.samples = None, 0
+
+    def leave(self) -> None:
+        """Give the Trainer its own method back."""
+        if self._trainer.__dict__.get("training_step") is self:
+            del self._trainer.training_step
+
+
+def _size(inputs: Any) -> int:
+    try:
+        return size_function(inputs)(inputs)
+    except Exception as error:  # a batch of another kind
+        if from_outside(error):
+            raise
+        return 0

@@ -1,0 +1,90 @@
+"""Reported: what a framework says of its training, as metrics and hyper-parameters of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+from entrenar_processors.metric_names import facade_name
+
+from entrenar_otel.console import logger
+
+#: Totals that frameworks count up, and the counters that take what was added.
+TOTALS = {"num_input_tokens_seen": "tokens", "ntokens_seen": "tokens"}
+_NO_NUMBERS = (str, bytes, type(None))
+#: Of each set of tags: the names as the framework has them, and ours.
+_Plan = list[tuple[dict[str, str] | None, list[tuple[str, str]]]]
+
+
+class Reported:
+    """Gives metrics the names that people log them by: a framework's `eval_loss` is the validation's `loss`.
+
+    Text and None are left out; running totals become what was added since.
+
+    >>> reported = Reported()
+    >>> list(reported.groups({"eval_loss": 0.5, "epoch": "one", "num_input_tokens_seen": 64}))
+    [({'split': 'validation'}, {'loss': 0.5}), (None, {'tokens': 64.0})]
+    >>> list(reported.groups({"num_input_tokens_seen": 80}))
+    [(None, {'tokens': 16.0})]
+    """
+
+    def __init__(self) -> None:
+        self.totals: dict[str, float] = {}
+        self._plans: dict[tuple[str | None, ...], _Plan] = {}
+
+    def groups(
+        self, values: Mapping[str, Any], split: str | None = None
+    ) -> Iterator[tuple[dict[str, str] | None, dict[str, Any]]]:
+        """The metrics by their tags; `split` is that of names which say none."""
+        key = (split, *values)
+        if (plan := self._plans.get(key)) is None:
+            plan = self._plans[key] = _plan(tuple(values), split)
+        for tags, pairs in plan:
+            metrics = {
+                name: self._added(raw, values[raw]) if raw in TOTALS else values[raw]
+                for raw, name in pairs
+                if not isinstance(values[raw], _NO_NUMBERS)
+            }
+            if metrics:
+                yield tags, metrics
+
+    def _added(self, name: str, total: Any) -> float:
+        added = float(total) - self.totals.get(name, 0.0)
+        self.totals[name] = float(total)
+        if added < 0:
+            logger.warning("%s fell by %g: it counts from its new value on", name, -added)
+        return max(added, 0.0)
+
+
+def _plan(names: tuple[str, ...], split: str | None) -> _Plan:
+    """Of two names that would be one the second stays as it is."""
+    groups: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+    for raw in names:
+        name, tags = (TOTALS[raw], ()) if raw in TOTALS else facade_name(raw)
+        if split is not None and all(key != "split" for key, _ in tags):
+            tags = (*tags, ("split", split))
+        group = groups.setdefault(tags, {})
+        group[raw if name in group else name] = raw
+    return [
+        (dict(tags) or None, [(raw, name) for name, raw in group.items()]) for tags, group in groups.items()
+    ]
+
+
+_NOTHING = object()
+
+
+def plain_config(config: Any) -> Any:
+    """Of hyper-parameters what JSON can say: no object, whose text is another one in every process.
+
+    >>> plain_config({"lr": 0.1, "device": object(), "layers": [1, {"a": {2}}], "on": True})
+    {'lr': 0.1, 'layers': [1, {}], 'on': True}
+    """
+    if isinstance(config, Mapping):
+        return {
+            str(key): kept for key, value in config.items() if (kept := plain_config(value)) is not _NOTHING
+        }
+    if isinstance(config, list | tuple):
+        return [kept for value in config if (kept := plain_config(value)) is not _NOTHING]
+    value = config.value if isinstance(config, Enum) else config
+    return value if value is None or isinstance(value, str | int | float) else _NOTHING
