@@ -9,7 +9,7 @@ import sys
 from entrenar_processors.extras import MissingExtra
 
 from entrenar_otel.cli.app import app
-from entrenar_otel.cli.commands import explain, gate, generate, inspect, operate, see, serve
+from entrenar_otel.cli.commands import explain, gate, generate, inspect, operate, run, see, serve
 from entrenar_otel.cli.output import make_printable, print_error
 from entrenar_otel.errors import EntrenarError, LakeError, RunError
 
@@ -18,6 +18,7 @@ for commands in (
     inspect.commands,
     see.commands,
     explain.commands,
+    run.commands,
     operate.commands,
     serve.commands,
     gate.commands,
@@ -26,16 +27,28 @@ for commands in (
     app.add_typer(commands)
 
 
+#: Those of `run` that have a value.
+_OPTIONS_OF_RUN = ("--run-id", "--model-id")
+
+
 def hoist_globals(arguments: list[str]) -> list[str]:
     """Move `--lake X` and `--json` before the command, so that they may stand anywhere.
 
     >>> hoist_globals(["ls", "--lake", "x", "-n", "3"])
     ['--lake', 'x', 'ls', '-n', '3']
+
+    The arguments of a program that `run` starts are the program's.
+
+    >>> hoist_globals(["run", "--lake", "x", "python", "train.py", "--lake", "y"])
+    ['--lake', 'x', 'run', 'python', 'train.py', '--lake', 'y']
     """
     front, rest, waiting = [], [], list(arguments)
     while waiting:
         argument = waiting.pop(0)
         if argument == "--":
+            rest += [argument, *waiting]
+            break
+        if rest[:1] == ["run"] and not argument.startswith("-") and rest[-1] not in _OPTIONS_OF_RUN:
             rest += [argument, *waiting]
             break
         if argument == "--lake" and waiting:

@@ -77,7 +77,7 @@ class Monitor(metaclass=_OnePerProcess):
 
     Args:
         run_id: any text; by default the launcher's (`ENTRENAR_RUN_ID`, torchrun, Slurm) or a new one.
-        model_id: what is trained.
+        model_id: what is trained, by default `ENTRENAR_MODEL_ID`.
         version: of the model.
         config: its hyper-parameters, any JSON-like value.
         parents: the versions it is made from, as `MODEL@VERSION` or as checkpoints that have a sidecar.
@@ -146,7 +146,7 @@ class Monitor(metaclass=_OnePerProcess):
         drift_detector: DriftDetector | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
-        self.model_id = given["model_id"] = described(model_id)
+        self.model_id = given["model_id"] = described(model_id or os.environ.get("ENTRENAR_MODEL_ID"))
         self.version = given["version"] = described(version)
         request = RunRequest(**given).resolve()
         self.run_id, self.rank, self.world_size = request.run_id, request.rank, request.world_size
@@ -177,13 +177,23 @@ class Monitor(metaclass=_OnePerProcess):
         """
         known = lifetime.latest()
         if not isinstance(known, Monitor):
-            known = cls(run_id, **settings)
-            known._is_configured = True
+            known = cls._configured(cls(run_id, **settings))
         elif settings or run_id not in (None, known.run_id):
             logger.warning(
                 "run %s is already open; the settings given to configure() are ignored", known.run_id
             )
         return known.start()
+
+    @classmethod
+    def current_or_off(cls, **settings: Any) -> Monitor:
+        """The same for a program without a line of ours: `settings` are for a new run, and nothing raises."""
+        known = lifetime.latest()
+        return (known if isinstance(known, Monitor) else cls._configured(cls.auto(**settings))).start()
+
+    @staticmethod
+    def _configured(monitor: Monitor) -> Monitor:
+        monitor._is_configured = True
+        return monitor
 
     @classmethod
     def for_reader(cls, reader: SdkReader, **settings: Any) -> Monitor:

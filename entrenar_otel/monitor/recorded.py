@@ -7,13 +7,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from entrenar_processors import Series
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.console import logger, occupy_standard_descriptors, say
-from entrenar_otel.errors import guard
+from entrenar_otel.errors import AndonStop, guard
 from entrenar_otel.identity.process import new_process_name, process_started
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.monitor.alerts import Alerts
@@ -25,6 +26,7 @@ from entrenar_otel.recording.live_folder import naming
 from entrenar_otel.recording.process.lock import ProcessLock
 from entrenar_otel.recording.recorder import Recorder
 from entrenar_otel.run import lifetime
+from entrenar_otel.run.supervisor import Note, tell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +106,7 @@ class RecordedRun:
         self.keeper: Keeper | None = None
         self._lock = threading.RLock()
         self._is_starting = False
+        self._note: Note | None = None
 
     @property
     def log(self) -> Callable[..., None]:
@@ -202,6 +205,8 @@ class RecordedRun:
             self.alerts.connect(run.pipeline)
         self.answers.heartbeat = run.heartbeat
         lifetime.opened(self._owner, self.request.given.rank)
+        self._note = Note.of(process, self.request.run_id, self.request.rank)
+        tell(self._note)
         run.start(self.log)
         if not self._quiet:
             self._say_start(lake, keeper.record)
@@ -296,8 +301,9 @@ class RecordedRun:
             if self.is_closed:
                 return False
             self.is_closed = True
+            cause = self._unresolved_stop()
+            is_stop = cause is not None or isinstance(error, AndonStop)
             if state is None:
-                cause = self._unresolved_stop()
                 state, reason = ("completed", reason) if cause is None else ("stopped", reason or cause)
             try:
                 self.recorder.slow_down()
@@ -310,6 +316,8 @@ class RecordedRun:
             finally:
                 if self.open is not None:
                     lifetime.closed(self._owner)
+                if self._note is not None:
+                    tell(replace(self._note, state=state, is_stop=is_stop))
             return True
 
     def _unresolved_stop(self) -> str | None:
@@ -378,8 +386,8 @@ class RecordedRun:
         """Let a meter provider of ours record into this run."""
         if provider not in self.providers:
             self.providers.append(provider)
-            if self.open is not None:
-                self.open.join(provider)
+        if self.open is not None:
+            self.open.join(provider)
         provider.run = weakref.ref(self._owner)
         provider.route(self.recorder, self.registry)
 

@@ -42,7 +42,7 @@ def resource_of(
     """
     from opentelemetry.sdk.resources import Resource
 
-    given = _given(environ)
+    given = given_attributes(environ)
     attributes: dict[str, Any] = {
         "host.name": socket.gethostname(),
         **given,
@@ -78,7 +78,7 @@ def service_name(model_id: str | None, argv: list[str]) -> str:
     return "entrenar-otel" if name in ("", "-c", "-m", "ipykernel", "ipykernel_launcher") else name
 
 
-def _given(environ: Mapping[str, str]) -> dict[str, str]:
+def given_attributes(environ: Mapping[str, str]) -> dict[str, str]:
     """OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME, decoded as OpenTelemetry defines it."""
     pairs = (pair.partition("=") for pair in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","))
     given = {key.strip(): unquote(value.strip()) for key, equals, value in pairs if equals and key.strip()}

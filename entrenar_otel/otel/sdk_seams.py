@@ -7,11 +7,12 @@ SDK guards them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import random
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from entrenar_otel.console import logger
@@ -145,8 +146,9 @@ def preferred_temporality(exporter: Any) -> Mapping[type, Any] | None:
     return cast("Mapping[type, Any] | None", exporter._preferred_temporality)
 
 
-def extend_resource(provider: Any, attributes: Mapping[str, Any]) -> None:
-    """Say whose run it is in the resource of a provider that is somebody else's.
+def extend_resource(provider: Any, attributes: Mapping[str, Any], service_name: str) -> None:
+    """Say whose run it is in the resource of a provider that is somebody else's, and what it is called
+    where nobody has named the service.
 
     `MeterProvider._sdk_config.resource`, since 1.14. Without it the resource stays as it is, and their
     backend cannot tell runs apart.
@@ -158,7 +160,19 @@ def extend_resource(provider: Any, attributes: Mapping[str, Any]) -> None:
             f"{type(provider).__name__}._sdk_config.resource", "its exporters do not say which run it is"
         )
         return
-    config.resource = resource.merge(type(resource)(dict(attributes)))
+    known = dict(attributes)
+    if not is_service_named(resource.attributes.get("service.name")):
+        known["service.name"] = service_name
+    config.resource = resource.merge(type(resource)(known))
+
+
+def is_service_named(name: object) -> bool:
+    """Whether somebody has named the service: the SDK's stand-in for a name is `unknown_service:python`.
+
+    >>> is_service_named("digits"), is_service_named("unknown_service:python"), is_service_named(None)
+    (True, False, False)
+    """
+    return bool(name) and not str(name).startswith("unknown_service")
 
 
 def is_unset(provider: Any) -> bool:
@@ -181,3 +195,45 @@ def replace_global_meter_provider(provider: Any) -> bool:
         return False
     _internal._METER_PROVIDER = provider
     return True
+
+
+def readers_of(provider: Any) -> tuple[Any, ...]:
+    """The metric readers of somebody's provider.
+
+    `MeterProvider._metric_readers`, in earlier minors `MeterProvider._sdk_config.metric_readers`. Without
+    either none are known.
+    """
+    of_config = getattr(getattr(provider, "_sdk_config", None), "metric_readers", ())
+    return tuple(getattr(provider, "_metric_readers", of_config))
+
+
+def current_meter_provider() -> Any:
+    """The global meter provider, without making the one that OTEL_PYTHON_METER_PROVIDER names; or None.
+
+    `opentelemetry.metrics._internal._METER_PROVIDER`, since 1.12. Without it None.
+    """
+    from opentelemetry.metrics import _internal
+
+    return getattr(_internal, "_METER_PROVIDER", None)
+
+
+def meet_meter_providers(meet: Callable[[Any], Any]) -> None:
+    """Have whoever sets the global meter provider from now on set `meet(provider)`; nothing where it is None.
+
+    The API allows one setting, and refuses a second with a warning: without this, whoever comes second loses
+    everything. Replaces `opentelemetry.metrics.set_meter_provider`, which is public, and the name in
+    `opentelemetry.metrics._internal` and in `opentelemetry.sdk._configuration`.
+    """
+    from opentelemetry import metrics
+    from opentelemetry.metrics import _internal
+
+    original = metrics.set_meter_provider
+
+    @functools.wraps(original)
+    def set_meter_provider(meter_provider: Any) -> None:
+        if (met := meet(meter_provider)) is not None:
+            original(met)
+
+    for module in (metrics, _internal, sys.modules.get("opentelemetry.sdk._configuration")):
+        if getattr(module, "set_meter_provider", None) is original:
+            module.set_meter_provider = set_meter_provider  # type: ignore[union-attr]

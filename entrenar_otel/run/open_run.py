@@ -95,6 +95,7 @@ class OpenRun:
         self.budgets = budgets
         self._recorder, self._deadline = recorder, Deadline(_END_SECONDS)
         self._providers, self._source = providers, source
+        self._shown = self._republishers  # which have an outbox
         self._on_tick = on_tick
         self._environ = environ
         self._version = version
@@ -303,7 +304,8 @@ class OpenRun:
 
     def join(self, provider: WrappingMeterProvider) -> None:
         """A provider that came when the run had begun: one behind it sees the run from now on."""
-        if provider.publisher is not None:
+        if provider.publisher is not None and provider.publisher not in self._shown:
+            self._shown.append(provider.publisher)
             provider.show(self.metrics)
             outbox = outbox_of_consumer(provider.publisher, self.losses)
             self.heartbeat.outboxes = (*self.heartbeat.outboxes, outbox)

@@ -58,6 +58,8 @@ class Termination:
             watch.end()
 
     def _on_term(self, number: int, _frame: FrameType | None) -> None:
+        if self._has_begun:  # a scheduler and a launcher tell it both: the first ends the process, in time
+            return
         self._has_begun = True
         try:
             self._close_within(TERM_SECONDS)

@@ -7,6 +7,7 @@ written, and is recorded with care. They never raise, as the OpenTelemetry API m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Counter, Histogram, UpDownCounter
@@ -43,6 +44,17 @@ class Recorded:
         )
         self._carefully = writers.record_carefully
         self._writers = writers
+
+    def wait(self, begin: Callable[[], None]) -> None:
+        """There is no run yet: the first sample begins one, and is recorded in it."""
+
+        def first(amount: Any, attributes: Any) -> None:
+            begin()
+            if self._carefully is first:  # there is to be none
+                self._carefully = _to_nowhere
+            self._carefully(amount, attributes)
+
+        self._carefully = first
 
 
 class TrainingGauge(Recorded, Gauge):

@@ -30,8 +30,26 @@ if TYPE_CHECKING:
     from entrenar_otel.recording.recorder import Recorder
 
 PATTERNS = ("training.*",)
+#: Every instrument that the program's own meters make.
+ANY = "*"
+#: Scopes of OpenTelemetry's instrumentations: what they measure is not what is trained.
+_INSTRUMENTATION = "opentelemetry."
 #: What OpenTelemetry takes as an instrument's name; anything else is left to the SDK to refuse.
 _NAME = re.compile(r"[a-zA-Z][-_./a-zA-Z0-9]{0,254}")
+
+
+def is_selected(name: str, scope: str, patterns: Sequence[str]) -> bool:
+    """Whether an instrument is recorded, by its name; `*` selects none of OpenTelemetry's instrumentations.
+
+    >>> [is_selected("loss", scope, ["*"]) for scope in ("my.training", "opentelemetry.instrumentation.asgi")]
+    [True, False]
+    >>> [is_selected(name, "my.training", ["training.*"]) for name in ("Training.Loss", "loss")]
+    [True, False]
+    """
+    return any(
+        fnmatchcase(name.lower(), pattern) and not (pattern == ANY and scope.startswith(_INSTRUMENTATION))
+        for pattern in patterns
+    )
 
 
 class TrainingMeterProvider(MeterProvider):
@@ -55,6 +73,8 @@ class TrainingMeterProvider(MeterProvider):
         self.lock = threading.RLock()
         self._meters: dict[Scope, TrainingMeter] = {}
         self._route: tuple[Recorder, Registry] | None = None
+        #: Starts a run at the first sample, where nothing in the program does; there may be none to start.
+        self.begin: Callable[[], None] | None = None
 
     def after_fork(self) -> None:
         """In a forked child: another thread of the parent may have held the lock just then."""
@@ -69,6 +89,17 @@ class TrainingMeterProvider(MeterProvider):
             if self._provider is None:
                 self._provider = self._others()
             return self._provider
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether there was a run that it records, or recorded, into."""
+        return self._route is not None
+
+    def replace_others(self, provider: MeterProvider) -> None:
+        """From now on, all other instruments are made by this provider."""
+        self._provider = provider
+        for meter in self._meters.values():
+            meter.forget_other()
 
     @property
     def has_others(self) -> bool:
@@ -94,12 +125,12 @@ class TrainingMeterProvider(MeterProvider):
                 meter = self._meters[scope] = TrainingMeter(self, scope)
             return meter
 
-    def is_recorded(self, name: Any) -> bool:
-        """Whether an instrument of this name is ours."""
+    def is_recorded(self, name: Any, scope: str = "") -> bool:
+        """Whether an instrument of this name, of a meter of that name, is ours."""
         return (
             isinstance(name, str)
             and _NAME.fullmatch(name) is not None
-            and any(fnmatchcase(name.lower(), pattern) for pattern in self._patterns)
+            and is_selected(name, scope, self._patterns)
         )
 
     def route(self, recorder: Recorder, registry: Registry) -> None:
@@ -116,6 +147,8 @@ class TrainingMeterProvider(MeterProvider):
         """A meter has made an instrument: it records into the current run."""
         if self._route is not None:
             instrument.route(*self._route)
+        elif self.begin is not None:
+            instrument.wait(self.begin)
 
 
 class TrainingMeter(Meter):
@@ -139,6 +172,13 @@ class TrainingMeter(Meter):
                 )
             return self._other
 
+    def forget_other(self) -> None:
+        """The other provider is another one."""
+        self._other = None
+
+    def _is_recorded(self, name: Any) -> bool:
+        return self._provider.is_recorded(name, self._scope.name)
+
     def _make(
         self, kind: Kind, name: str, unit: str, description: str, bounds: tuple[float, ...] | None = None
     ) -> Any:
@@ -156,17 +196,17 @@ class TrainingMeter(Meter):
             return instrument
 
     def create_gauge(self, name: str, unit: str = "", description: str = "") -> Gauge:
-        if self._provider.is_recorded(name):
+        if self._is_recorded(name):
             return self._make(Kind.GAUGE, name, unit, description)  # type: ignore[no-any-return]
         return self.other.create_gauge(name, unit, description)
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> Counter:
-        if self._provider.is_recorded(name):
+        if self._is_recorded(name):
             return self._make(Kind.COUNTER, name, unit, description)  # type: ignore[no-any-return]
         return self.other.create_counter(name, unit, description)
 
     def create_up_down_counter(self, name: str, unit: str = "", description: str = "") -> UpDownCounter:
-        if self._provider.is_recorded(name):
+        if self._is_recorded(name):
             return self._make(Kind.UP_DOWN_COUNTER, name, unit, description)  # type: ignore[no-any-return]
         return self.other.create_up_down_counter(name, unit, description)
 
@@ -178,7 +218,7 @@ class TrainingMeter(Meter):
         *,
         explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
     ) -> Histogram:
-        if self._provider.is_recorded(name):
+        if self._is_recorded(name):
             bounds = _bounds(name, explicit_bucket_boundaries_advisory)
             return self._make(Kind.HISTOGRAM, name, unit, description, bounds)  # type: ignore[no-any-return]
         return self.other.create_histogram(

@@ -23,6 +23,8 @@ from entrenar_otel.otel.metrics.sdk_reader import SdkReader
 from entrenar_otel.otel.sdk_seams import is_unset, leave_random_alone, replace_global_meter_provider
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+
     from entrenar_otel.otel.metrics.pipeline import MetricsPipeline
     from entrenar_otel.otel.metrics.registry import Registry
     from entrenar_otel.recording.recorder import Recorder
@@ -59,6 +61,19 @@ class WrappingMeterProvider(TrainingMeterProvider):
             self.reader.route(*self._route)
         leave_random_alone()
         return SdkMeterProvider(metric_readers=[self.reader], shutdown_on_exit=False)
+
+    def take(self, provider: MeterProvider) -> bool:
+        """Put a provider that somebody sets later behind this one; False where one is behind it already.
+
+        What was made before that is not recorded stays with the SDK's own.
+        """
+        with self.lock:
+            if self.publisher is not None:
+                return False
+            self.publisher = Republisher(provider)
+            self.replace_others(provider)
+            _wrapping[id(provider)] = self
+        return True
 
     def route(self, recorder: Recorder, registry: Registry) -> None:
         super().route(recorder, registry)

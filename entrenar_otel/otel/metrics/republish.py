@@ -50,8 +50,9 @@ class Republisher:
                         self._carried[key] = {_identity(a): (v, a) for v, a in self._totals(key)}
             self._pipeline = pipeline
             self._histograms = {}
-        attributes = {k: v for k, v in pipeline.resource.attributes.items() if k.startswith("training.")}
-        extend_resource(self._provider, attributes)
+        ours = pipeline.resource.attributes
+        attributes = {k: v for k, v in ours.items() if k.startswith("training.")}
+        extend_resource(self._provider, attributes, str(ours["service.name"]))
         for name, (kind, unit, description) in STATE.items():
             if kind is not Kind.HISTOGRAM:
                 self._publish(Declared(name, Instrument(name, kind, unit, description)))

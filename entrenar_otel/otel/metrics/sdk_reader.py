@@ -11,7 +11,6 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Any
 from zlib import adler32
 
@@ -23,7 +22,7 @@ from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.otel.metrics.exemplar_views import Sample
-from entrenar_otel.otel.metrics.meter import PATTERNS
+from entrenar_otel.otel.metrics.meter import PATTERNS, is_selected
 from entrenar_otel.otel.metrics.registry import Declared, Registry, Scope
 from entrenar_otel.otel.metrics.series_writers import text_of
 from entrenar_otel.recording.layout import packers
@@ -109,7 +108,7 @@ class SdkReader(MetricReader):
                 for scope in resource.scope_metrics:
                     kept = []
                     for metric in scope.metrics:
-                        if not self._is_recorded(metric):
+                        if not is_selected(metric.name, scope.scope.name, self._patterns):
                             kept.append(metric)
                         elif route is not None:
                             with guard("samples from the SDK"):
@@ -128,9 +127,6 @@ class SdkReader(MetricReader):
             self._worker.stop(timeout_millis / 1000)
 
     # -- samples among the data ---------------------------------------------------------------------
-
-    def _is_recorded(self, metric: Metric) -> bool:
-        return any(fnmatchcase(metric.name.lower(), pattern) for pattern in self._patterns)
 
     def _record(self, scope: ScopeMetrics, metric: Metric, recorder: Recorder, registry: Registry) -> None:
         declared = registry.declare(_instrument(metric), _scope(scope), _bounds(metric))

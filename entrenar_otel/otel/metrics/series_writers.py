@@ -24,6 +24,7 @@ from entrenar_processors import Series
 from entrenar_processors.metric_names import known_as
 
 from entrenar_otel.errors import describe, guard
+from entrenar_otel.identity.helper import say_unheard
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.otel.metrics.registry import Declared, Registry
 from entrenar_otel.recording.inputs import tags_problem
@@ -71,6 +72,7 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
         """Record what can be recorded; what cannot is warned of and counted. Never raises."""
         with guard("instrument"):
             if self._recorder.is_abandoned:
+                say_unheard()
                 return
             if attributes is None:
                 attributes = {}

@@ -1,0 +1,1 @@
+"""Zero code: what records a program that has no line of ours."""
