@@ -21,7 +21,7 @@ GROUPS = (
     *("otel", "page", "otlp_encode", "receipt", "roll", "assign"),
 )
 #: Run by name only: what they say stands in docs/detectors.md, docs/postmortem.md, docs/statistics.md,
-#: docs/collector.md and docs/watch.md.
+#: docs/collector.md, docs/watch.md and docs/system.md.
 APART = (
     "jidoka",
     "detectors",
@@ -36,6 +36,7 @@ APART = (
     "traffic",
     "lineage",
     "views",
+    "system",
 )
 _GROUP_SECONDS = 600
 

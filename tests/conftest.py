@@ -31,7 +31,6 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("ENTRENAR_INCIDENT_PICTURES", "0")  # else each takes two seconds of a core
     monkeypatch.setenv("ENTRENAR_INCIDENT_REPORTS", "0")
-    monkeypatch.setenv("ENTRENAR_SYSTEM_METRICS", "0")  # else what a run recorded depends on how long it took
     for name in (
         *("ENTRENAR_LAKE", "ENTRENAR_RUN_ID", "ENTRENAR_DISABLED", "OTEL_SDK_DISABLED", "ENTRENAR_PARENT"),
         *("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_JOB_ID", "SLURM_STEP_ID"),
