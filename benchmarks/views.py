@@ -7,7 +7,8 @@ peer's user has the same samples in TensorBoard's event file, reads them by its 
 the same five curves by matplotlib; both start from what is on the disk, each in a fresh process that has
 imported everything. W&B has nothing to compare with: what it draws is drawn by a browser.
 
-While a run goes on: 1,000 steps a second, a view and a frame once a second, for twelve seconds. The stall:
+While a run goes on: `watch` on a pseudo-terminal of 120 × 40 beside a process that trains, see watching.py;
+and in one process, 1,000 steps a second, a view and a frame once a second, for twelve seconds. The stall:
 numpy steps of about 0.6 ms while an incident's picture is drawn, by its process as it is done, and by a
 thread for comparison, in turns with as many steps without either; the median over the rounds of the ratio
 of the 99th percentiles.
@@ -31,6 +32,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.harness import BY_HAND, METRICS, ROOT, Row, hand_over, run_python, started, temporary
 from benchmarks.tick import step_of, steps_while
+from benchmarks.watching import watch_beside_training
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.views.dashboard import Dashboard
@@ -56,6 +58,8 @@ def measure() -> Iterator[Row]:
         once = ["watch", "bench", "--once"]
         yield _command("`watch --once` of it, with start-up", 1.0, folder, once, repeats=5)
         yield from _beside_tensorboard(folder, values)
+    with temporary() as folder:
+        yield watch_beside_training(folder)
     with temporary() as folder:
         yield _live(folder)
         yield _command("`dashboards build`, with start-up", 2.0, folder, ["dashboards", "build"])

@@ -90,6 +90,9 @@ def options(
 
 def open_lake(*, must_exist: bool = True, settings_file: Path = SETTINGS) -> Lake:
     """The lake named by the options, the environment or the settings file. Raises ConfigError."""
+    from entrenar_otel.cli.no_pandas import do_without_pandas
+
+    do_without_pandas()
     from entrenar_otel.lake import Lake
     from entrenar_otel.recording.live_folder import SECOND_LAKE
     from entrenar_otel.run.settings import RunSettings

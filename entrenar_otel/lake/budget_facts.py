@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.compute as pc
 from entrenar_processors.budgets.live import BYTES, SECONDS
 from entrenar_processors.budgets.span_times import SpanTimes
 from entrenar_processors.budgets.verdicts import BudgetFacts
@@ -58,6 +57,8 @@ def facts_of(lake: Lake, run_id: str) -> BudgetFacts:
 
 def span_times_of(lake: Lake, run_id: str) -> SpanTimes:
     """All spans of a run. One that is still open lasts until the latest time known of any span."""
+    import pyarrow.compute as pc  # takes long to import, and most views have no budgets
+
     table = lake.query(_SPANS, run_id=run_id).combine_chunks()
     keys, parents = (
         pc.binary_join_element_wise(table["trace_id"], table[name], "/").combine_chunks()

@@ -10,7 +10,6 @@ from itertools import groupby
 from operator import itemgetter
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from entrenar_otel.lake.store.catalog import DataFile, list_folder, list_pruned, list_replaced, run_folder
@@ -152,6 +151,8 @@ def _todays(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def _joined(storage: Storage, table: str, files: list[DataFile]) -> list[pa.RecordBatch]:
     """Events or spans of all files, sorted like each of them."""
+    import pyarrow.compute as pc  # longer to import than most of the lake
+
     tables = []
     for file in files:
         with _reading(storage, file), _open(storage, file) as opened:
@@ -215,6 +216,8 @@ def _merged(storage: Storage, files: list[DataFile]) -> Iterator[pa.RecordBatch]
 
 def _pieces(storage: Storage, of: DataFile, file: pq.ParquetFile) -> Iterator[tuple[str, pa.Table]]:
     """The rows of a file as (metric, rows), each row group read once; the file is sorted by metric."""
+    import pyarrow.compute as pc
+
     for i in range(file.num_row_groups):
         with _reading(storage, of):
             table = _todays(file.read_row_group(i, use_threads=False), METRICS)
@@ -233,6 +236,8 @@ def _batches(tables: list[pa.Table]) -> list[pa.RecordBatch]:
 
 
 def _sorted_by_tags(table: pa.Table) -> pa.Table:
+    import pyarrow.compute as pc
+
     tags = table.column("tags").combine_chunks()
     if not len(tags.values if isinstance(tags, pa.MapArray) else tags.chunk(0).values):
         seq = table.column("seq").to_numpy()

@@ -146,11 +146,12 @@ class Lake:
 
     def find_run(self, prefix: str | None = None) -> str:
         """The id of the run that starts with `prefix`, by default the latest. Raises RunError."""
-        ids = list(dict.fromkeys(record.run_id for record in self.runs()))
+        records = self.runs()
+        ids = list(dict.fromkeys(record.run_id for record in records))
         if not ids:
             raise RunError(f"no runs in {self.url}. Train something, or name another lake with --lake")
         if not prefix:
-            return max(self.runs(), key=lambda record: record.started_at).run_id
+            return max(records, key=lambda record: record.started_at).run_id
         if prefix in ids:
             return prefix
         matches = [run_id for run_id in ids if run_id.startswith(prefix)]

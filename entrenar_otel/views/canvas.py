@@ -22,8 +22,9 @@ class Canvas:
 
     >>> canvas = Canvas(4, 1, ascii_only=True)
     >>> canvas.line(np.array([0.0, 1.0]), np.array([0.0, 0.0]))
-    >>> canvas.rows()[0]
-    [('*', 0), ('*', 0), ('*', 0), ('*', 0)]
+    >>> signs, owner = canvas.cells()
+    >>> [chr(sign) for sign in signs[0]], owner.tolist()
+    (['*', '*', '*', '*'], [[0, 0, 0, 0]])
     """
 
     def __init__(self, width: int, height: int, *, ascii_only: bool = False) -> None:
@@ -78,25 +79,23 @@ class Canvas:
             np.minimum.at(low, between, ends)
             np.maximum.at(high, between, ends)
 
-    def rows(self) -> list[list[tuple[str, int | None]]]:
-        """The signs, from the top, each with the number of the line that is seen there."""
-        signs = np.zeros((self.height, self.width), dtype=np.uint16)
+    def cells(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """The code points of the signs, from the top, and of each the line that is seen there, or -1."""
+        signs = np.full((self.height, self.width), ord(" "), dtype="<u4")
         owner = np.full((self.height, self.width), -1)
+        bits = np.zeros((self.height, self.width), dtype=np.uint16)
         for number, dots in enumerate(self._layers):
             cells = dots.reshape(self.height, self._high, self.width, self._wide)
             hit = cells.any(axis=(1, 3))
             owner[hit] = number
-            if not self._ascii:
-                signs |= (cells * _BITS[None, :, None, :]).sum(axis=(1, 3)).astype(np.uint16)
-        return [
-            [(self._sign(sign, line), None if line < 0 else line) for sign, line in zip(*pair, strict=True)]
-            for pair in zip(signs.tolist(), owner.tolist(), strict=True)
-        ]
-
-    def _sign(self, bits: int, line: int) -> str:
-        if line < 0:
-            return " "
-        return ASCII_SIGNS[line % len(ASCII_SIGNS)] if self._ascii else chr(_BLANK | bits)
+            if self._ascii:
+                signs[hit] = ord(ASCII_SIGNS[number % len(ASCII_SIGNS)])
+            else:
+                bits |= (cells * _BITS[None, :, None, :]).sum(axis=(1, 3)).astype(np.uint16)
+        if not self._ascii:
+            seen = owner >= 0
+            signs[seen] = _BLANK | bits[seen]
+        return signs, owner
 
 
 def sparkline(values: Sequence[float] | Floats, width: int, *, ascii_only: bool = False) -> str:

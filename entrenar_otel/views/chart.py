@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 
 import numpy as np
 from entrenar_processors.metric_names import VALIDATION, known_as
-from rich.text import Text
+from numpy.typing import NDArray
+from rich.text import Span, Text
 
 from entrenar_otel.redact import printable_line
 from entrenar_otel.views.canvas import ASCII_SIGNS, Canvas, sparkline
@@ -28,6 +27,10 @@ _TIGHT = 26
 #: Room above and below the curves, as a share of what they span.
 _PAD = 0.02
 _LEAST = 1e-290
+#: Of NaN and Inf.
+_ODD = "bold red"
+#: What a sign may look like: the curves first, by their number.
+_STYLES = tuple(dict.fromkeys((*LINES, LIMIT, _ODD, *LEVELS.values())))
 
 
 @dataclass(frozen=True)
@@ -120,19 +123,17 @@ class Chart:
             thin = line.thinned(canvas.columns)
             with np.errstate(over="ignore", invalid="ignore"):
                 canvas.line((thin.x - self.low) / wide, (thin.values - low) / (high - low))
-        grid = canvas.rows()
-        body = [[(sign, "" if at is None else LINES[at]) for sign, at in row] for row in grid]
-        self._draw_limits(body, low, high)
-        self._draw_marks(body)
+        signs, styles = canvas.cells()
+        self._draw_limits(signs, styles, low, high)
+        self._draw_marks(signs, styles)
         labels = {self._row(value, low, high, rows): text for value, text in zip(values, texts, strict=True)}
         drawn = [self._title(width)]
-        for at, row in enumerate(body):
+        for at, (text, spans) in enumerate(zip(_texts(signs), _spans(styles), strict=True)):
             label = labels.get(at, "").rjust(left)[-left:]
             edge = self.look.pick("┤" if at in labels else "│", "+" if at in labels else "|")
-            text = Text().append(label + edge, style="dim")  # a style of the whole would be the curves', too
-            for style, signs in groupby(row, key=itemgetter(1)):  # each piece costs, here and on the screen
-                text.append("".join(sign for sign, _ in signs), style=style or None)
-            drawn.append(text)
+            ground = len(label + edge)
+            moved = [Span(ground + start, ground + end, style) for start, end, style in spans]
+            drawn.append(Text(label + edge + text, spans=[Span(0, ground, "dim"), *moved]))
         return [*drawn, *self._x_axis(left, inner, width)]
 
     @staticmethod
@@ -140,18 +141,20 @@ class Chart:
         dots = 4 * rows - 1  # as the canvas has it, also of fewer dots
         return min(rows - 1, max(0, (dots - round((value - low) / (high - low) * dots)) // 4))
 
-    def _draw_limits(self, body: list[list[tuple[str, str]]], low: float, high: float) -> None:
+    def _draw_limits(
+        self, signs: NDArray[np.uint32], styles: NDArray[np.int64], low: float, high: float
+    ) -> None:
         for _, value in self.limits:
             if low <= value <= high:
-                row = body[self._row(value, low, high, len(body))]
-                for at, (sign, _) in enumerate(row):
-                    if sign == " " and at % 2 == 0:
-                        row[at] = (self.look.pick("╌", "-"), LIMIT)
+                row = self._row(value, low, high, len(signs))
+                free = np.flatnonzero(signs[row, ::2] == ord(" ")) * 2
+                signs[row, free] = ord(self.look.pick("╌", "-"))
+                styles[row, free] = _STYLES.index(LIMIT)
 
-    def _draw_marks(self, body: list[list[tuple[str, str]]]) -> None:
+    def _draw_marks(self, signs: NDArray[np.uint32], styles: NDArray[np.int64]) -> None:
         """NaN along the upper edge, findings along the lower one."""
         wide = (self.high - self.low) or 1.0
-        width = len(body[0])
+        width = int(signs.shape[1])
 
         def column(place: float) -> int:
             return min(width - 1, max(0, int((place - self.low) / wide * width)))
@@ -159,9 +162,11 @@ class Chart:
         for line in self.lines:
             odd = line.x[~np.isfinite(line.values)]
             for at in {column(x) for x in odd[np.isfinite(odd)].tolist()}:
-                body[0][at] = (self.look.nonfinite, "bold red")
+                signs[0, at], styles[0, at] = ord(self.look.nonfinite), _STYLES.index(_ODD)
         for place, finding in self.marks():
-            body[-1][column(place)] = (self.look.finding, LEVELS.get(finding.level, "yellow"))
+            style = LEVELS.get(finding.level, LEVELS["WARNING"])
+            at = column(place)
+            signs[-1, at], styles[-1, at] = ord(self.look.finding), _STYLES.index(style)
 
     def _title(self, width: int) -> Text:
         unit = f" ({self.panel.unit})" if self.panel.unit else ""
@@ -174,7 +179,7 @@ class Chart:
         for name, value in self.limits:
             title.append(f"  {self.look.pick('╌', '-')} {printable_line(name)} {number(value)}", style=LIMIT)
         if any(not np.isfinite(line.values).all() for line in self.lines):
-            title.append(f"  {self.look.nonfinite} NaN/Inf", style="bold red")
+            title.append(f"  {self.look.nonfinite} NaN/Inf", style=_ODD)
         title.truncate(width, overflow="ellipsis" if not self.look.ascii_only else "crop")
         return title
 
@@ -221,6 +226,28 @@ class Chart:
             text = sparkline(line.values, width, ascii_only=self.look.ascii_only)
             drawn.append(Text(text, style=LINES[0]))
         return (drawn + [Text()] * height)[:height]
+
+
+def _texts(signs: NDArray[np.uint32]) -> list[str]:
+    """Each row of signs as a text."""
+    whole, width = signs.tobytes().decode("utf-32-le"), signs.shape[1]
+    return [whole[start : start + width] for start in range(0, len(whole), width)]
+
+
+def _spans(styles: NDArray[np.int64]) -> list[list[tuple[int, int, str]]]:
+    """Of each row the stretches of one style: each costs, here and on the screen."""
+    height, width = styles.shape
+    spans: list[list[tuple[int, int, str]]] = [[] for _ in range(height)]
+    changed = np.ones((height, width), dtype=bool)
+    changed[:, 1:] = styles[:, 1:] != styles[:, :-1]
+    starts = np.flatnonzero(changed)
+    ends = np.append(starts[1:], height * width)
+    each = styles.ravel()[starts]
+    kept = each >= 0
+    for start, end, style in zip(*(part[kept].tolist() for part in (starts, ends, each)), strict=True):
+        row = start // width
+        spans[row].append((start - row * width, end - row * width, _STYLES[style]))
+    return spans
 
 
 def is_named(line: Line) -> bool:

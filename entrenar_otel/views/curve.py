@@ -131,6 +131,8 @@ class Curve:
         self.count = 0
         #: One more than the greatest batch.
         self.batches = 0
+        #: Whether an epoch was given with any value.
+        self.has_epochs = False
         #: Whether a step was given: else `step` counts the values.
         self.has_steps = False
 
@@ -145,6 +147,7 @@ class Curve:
             rows = rows._replace(step=np.where(absent, counted, rows.step))
         self.count += len(rows.values)
         self.batches = max(self.batches, int(rows.batch.max()) + 1)
+        self.has_epochs |= bool((rows.epoch >= 0).any())
         known = self._attempts.setdefault(attempt, Rows())
         is_late = bool(known.count) and int(rows.seq.min()) < int(known.column().seq[-1])
         known.add(rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +12,32 @@ from entrenar_processors import Series, Summary
 from entrenar_processors.samples import Column
 
 from entrenar_otel.delivery.exit_gate import gate
-from entrenar_otel.errors import QueryError
+from entrenar_otel.errors import EntrenarError, QueryError
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.records.runs import RunRecord, attempt_of
-from entrenar_otel.lake.sql.execution import spill_folder
-from entrenar_otel.lake.sql.limits import Limits
 from entrenar_otel.lake.sql.live import segment_paths
-from entrenar_otel.lake.sql.query import connect
-from entrenar_otel.lake.sql.views import view_files
 from entrenar_otel.lake.store.catalog import DataFile, list_folder, run_folder
+from entrenar_otel.lake.store.files import is_readable
 from entrenar_otel.lake.store.skipped import name_skipped
-from entrenar_otel.lake.store.storage import is_gone
-from entrenar_otel.lake.tables.schema import CURVES, METRICS
+from entrenar_otel.lake.store.storage import is_gone, telling_gone
 from entrenar_otel.recording.notes import EVENT, SPAN_STARTED
 from entrenar_otel.views.curve import Curve
+from entrenar_otel.views.stored import read_samples, whole_series
 from entrenar_otel.views.tail import SegmentTail
 
-#: By number, so that no text is read a million times; the names of the numbers are another, short answer.
-_ROWS = """
-SELECT hash(attempt, metric, tags) AS series, epoch_us(timestamp) * 1000 AS time_ns,
-    coalesce(epoch, -1) AS epoch, coalesce(batch, -1) AS batch, coalesce(step, -1) AS step, seq, value
-FROM rows WHERE rank = ?{}
-"""
-_NAMES = """
-SELECT hash(attempt, metric, tags) AS series, any_value(attempt) AS attempt, any_value(metric) AS metric,
-    any_value(tags) AS tags FROM rows WHERE rank = ?{} GROUP BY 1
-"""
-#: Rows that a tail had: not read again, since a segment that becomes a file has millions.
-_UNREAD = " AND NOT seq BETWEEN ? AND ?"
 #: The spans that say how much there will be.
 _PLANNED = ("training.run", "training.epoch")
-#: The columns of `_ROWS`, in the order of a `Column`.
-_FIELDS = ("time_ns", "epoch", "batch", "step", "seq", "value")
+#: The events that findings are made of.
+_TELLING = ("training.alert", "training.action")
+#: Of a pruned run means are left, which are numbered by their time.
+_MEANS: dict[str, Any] = {"value": "mean", "seq": None}
 
 
 class Feed:
     """Reads what one rank of a run has recorded; `refresh` adds what is new.
 
-    `curves` and `summaries` are by series. `has_news` says that events were recorded since it was set False;
-    `epochs` is how many there will be, and `batches` how many in each, where the loop said so.
+    `curves` and `summaries` are by series. `has_news` says that there may be other findings since it was set
+    False; `epochs` is how many there will be, and `batches` how many in each, where the loop said so.
     """
 
     def __init__(self, lake: Lake, run_id: str, rank: int = 0) -> None:
@@ -80,12 +66,12 @@ class Feed:
             self.has_news |= bool(events - self._events)
             self._events = events
             if fresh:
-                self._read_files(fresh, METRICS)
+                self._read_files(fresh)
             elif not files and not self.curves and not self.is_live:
                 kept = [f for day in folders for f in self._list("curves", day) if f.name not in self._files]
                 self.is_pruned |= bool(kept)
                 if kept:
-                    self._read_files(kept, CURVES)
+                    self._read_files(kept, of_curves=True)
 
     def _list(self, table: str, day: str) -> list[DataFile]:
         return list_folder(self._lake.storage, run_folder(table, day, self.run_id))
@@ -130,7 +116,7 @@ class Feed:
         for series, rows in samples.copy().columns():
             self._add(attempt, series, rows)
         for note in notes:
-            self.has_news |= note.kind == EVENT
+            self.has_news |= note.kind == EVENT and note.document.get("name") in _TELLING
             if note.kind == SPAN_STARTED and note.document.get("name") in _PLANNED:
                 self._note_plan(note.document.get("attributes"))
 
@@ -144,8 +130,11 @@ class Feed:
 
     # -- files ----------------------------------------------------------------------------------
 
-    def _read_files(self, fresh: list[DataFile], schema: Any) -> None:
-        """Their rows, without those that a tail or a file that they replace had."""
+    def _read_files(self, fresh: list[DataFile], *, of_curves: bool = False) -> None:
+        """Their rows, without those that a tail or a file that they replace had.
+
+        `of_curves`: what is left of a pruned run.
+        """
         wanted = []
         for file in fresh:
             known = [old for old in self._files.values() if _overlap(old, file)]
@@ -154,50 +143,40 @@ class Feed:
                 wanted.append((file, known))
         try:
             for file, known in wanted:
-                self._read_file(file, bool(known), schema)
+                self._read_file(file, is_partly_known=bool(known), of_curves=of_curves)
         except Exception as error:
             if is_gone(error):
                 raise FileNotFoundError from None
-            if isinstance(error, QueryError | OSError):
+            if isinstance(error, EntrenarError):
                 raise
             raise QueryError(f"the rows of run {self.run_id} cannot be read: {error}") from None
         finally:
             for file in fresh:
                 self._files[file.name] = file
 
-    def _read_file(self, file: DataFile, is_partly_known: bool, schema: Any) -> None:
+    def _read_file(self, file: DataFile, *, is_partly_known: bool, of_curves: bool) -> None:
         tails = [tail for tail in self._taken[file.process] if file.holds(tail.process, tail.number)]
-        unread = _UNREAD * len(tails)
-        given = [self.rank, *(seq for tail in tails for seq in (tail.first_seq, tail.next_seq - 1))]
-        with gate.passing(), spill_folder() as spill:
-            connection = connect(Limits.of(), spill)
-            try:
-                view_files(connection, self._lake.storage, "stored", [file.name], schema)
-                source = "FROM stored" if schema is METRICS else _AS_ROWS
-                connection.execute(f"CREATE TEMP VIEW rows AS {source}")
-                table = connection.execute(_ROWS.format(unread), given).fetchnumpy()
-                names = connection.execute(_NAMES.format(unread), given).fetchall()
-            finally:
-                connection.close()
-        series_of = {key: (attempt, Series.of(metric, tags)) for key, attempt, metric, tags in names}
-        if is_partly_known:
-            newest = {key: self._last_seq(series) for key, (_, series) in series_of.items()}
-            least = np.array([newest[key] for key in table["series"].tolist()], dtype=np.int64)
-            table = _where(table, table["seq"] > least)
+        storage = self._lake.storage
+        where, columns = storage.location(file.name), _MEANS if of_curves else {}
+        if not is_readable(storage, file.name):
+            return
         for tail in tails:
             self._tails[tail.path] = None  # what it has beyond that is in the file
-        if not len(table["series"]):
-            return
-        if (np.diff(table["series"]) != 0).sum() > 4 * len(series_of):
-            table = _where(table, np.argsort(table["series"], kind="stable"))
-        cuts = [0, *(np.flatnonzero(np.diff(table["series"])) + 1).tolist(), len(table["series"])]
-        for low, high in pairwise(cuts):
-            attempt, series = series_of[int(table["series"][low])]
-            whole: Any = [np.asarray(table[name][low:high]) for name in _FIELDS]
-            rows = Column(*whole)
-            if bool((np.diff(rows.seq) < 0).any()):
-                rows = rows.take(np.argsort(rows.seq, kind="stable"))
-            self._add(attempt, series, rows)
+        newest = {series: self._last_seq(series) for series in self.curves if is_partly_known}
+        with gate.passing(), telling_gone(where):
+            pieces: Any = read_samples(where, getattr(storage, "filesystem", None), **columns)
+            if of_curves:
+                pieces = whole_series(pieces, by_time=True).items()
+            for (rank, attempt, series), rows in pieces:
+                if rank != self.rank:
+                    continue
+                is_new = rows.seq > newest.get(series, -1)
+                for tail in tails:
+                    is_new &= (rows.seq < tail.first_seq) | (rows.seq >= tail.next_seq)
+                if is_new.all():
+                    self._add(attempt, series, rows)
+                elif is_new.any():
+                    self._add(attempt, series, rows.take(np.flatnonzero(is_new)))
 
     def _last_seq(self, series: Series) -> int:
         seq = self.curves[series].points().seq if series in self.curves else np.empty(0, np.int64)
@@ -208,17 +187,5 @@ class Feed:
         self.summaries[series].update(rows.values, order=attempt << 48 | int(rows.seq[-1]))
 
 
-#: What is left of a pruned run, in the form of rows.
-_AS_ROWS = """
-SELECT *, mean AS value,
-    row_number() OVER (PARTITION BY attempt, rank, metric, tags ORDER BY timestamp) AS seq
-FROM stored
-"""
-
-
 def _overlap(old: DataFile, new: DataFile) -> bool:
     return old.process == new.process and old.first <= new.last and new.first <= old.last
-
-
-def _where(table: dict[str, Any], rows: Any) -> dict[str, Any]:
-    return {name: values[rows] for name, values in table.items()}

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 from entrenar_processors import Summary
 from entrenar_processors.metric_names import known_as
-from entrenar_processors.samples import Column, Ints, Series
+from entrenar_processors.samples import Column, Series
 
 from entrenar_otel.views.chart import MAX_LINES
 from entrenar_otel.views.curve import Curve
 from entrenar_otel.views.look import LEVEL_COLOURS
 from entrenar_otel.views.model import Finding, Panel, Progress, RunView, Statistics, Threshold, panels_of
+from entrenar_otel.views.stored import read_samples, whole_series
 
 _MAX_PANELS = 6
 
@@ -119,45 +119,7 @@ def _curves(
 
 
 def _columns(window: bytes, rank: int) -> dict[Series, Column]:
-    """The rows of each series; by pyarrow alone, since DuckDB imports pandas, for half a second."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    table = pq.ParquetFile(io.BytesIO(window)).read()  # read_table would import pyarrow.dataset
-    table = table.filter(pc.equal(table["rank"], rank))
-    if not table.num_rows:
-        return {}
-    table = table.filter(pc.equal(table["attempt"], pc.max(table["attempt"])))
-    time_ns = pc.cast(table["timestamp"], "int64").to_numpy() * 1000
-    numbers: Any = [
-        pc.fill_null(pc.cast(table[name], kind), -1).to_numpy()
-        for name, kind in (("epoch", "int32"), ("batch", "int32"), ("step", "int64"), ("seq", "int64"))
-    ]
-    numbers = [time_ns, *numbers, table["value"].to_numpy()]
-    rows = Column(*numbers)
-    numbered = _series_numbers(table)
-    order = np.lexsort((rows.seq, numbered))
-    cuts = np.flatnonzero(np.diff(numbered[order])) + 1
-    found = {}
-    for part in np.split(order, cuts):
-        first = int(part[0])
-        series = Series.of(table["metric"][first].as_py(), dict(table["tags"][first].as_py() or ()))
-        found[series] = rows.take(part)
-    return found
-
-
-def _series_numbers(table: Any) -> Ints:
-    """A number for each combination of metric and tags, `(n,)`: no text is read a million times."""
-    numbers: Ints = table["metric"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    tags = table["tags"].combine_chunks()
-    offsets = tags.offsets.to_numpy()
-    counts = np.diff(offsets)
-    keys, values = (
-        part.dictionary_encode().indices.to_numpy().astype(np.int64) for part in (tags.keys, tags.items)
-    )
-    pairs = keys * (1 + values.max(initial=0)) + values
-    for place in range(int(counts.max(initial=0))):
-        pair = np.zeros(len(numbers), np.int64)
-        pair[counts > place] = 1 + pairs[offsets[:-1][counts > place] + place]
-        numbers = np.unique(numbers * (1 + pair.max()) + pair, return_inverse=True)[1]
-    return numbers
+    """The rows of each series."""
+    found = whole_series(read_samples(io.BytesIO(window)))
+    latest = max((owned.attempt for owned in found if owned.rank == rank), default=0)
+    return {owned.series: rows for owned, rows in found.items() if owned[:2] == (rank, latest)}

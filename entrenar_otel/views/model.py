@@ -137,6 +137,8 @@ class RunView:
     dropped: int = 0
     #: Series whose steps were given, not counted.
     stepped: frozenset[Series] = frozenset()
+    #: Whether epochs were reported; None says that the curves do, which takes a look at all of them.
+    has_epochs: bool | None = None
     progress: Progress = Progress()
     findings: Sequence[Finding] = ()
     budgets: Sequence[Result] = ()
@@ -157,7 +159,9 @@ class RunView:
     @cached_property
     def axes(self) -> Sequence[Axis]:
         """What its curves can be drawn over: epochs only where they were reported."""
-        has_epochs = any(bool((rows.epoch >= 0).any()) for rows in self.curves.values())
+        has_epochs = self.has_epochs
+        if has_epochs is None:
+            has_epochs = any(bool((rows.epoch >= 0).any()) for rows in self.curves.values())
         return [axis for axis in Axis if axis is not Axis.EPOCH or has_epochs]
 
     @cached_property

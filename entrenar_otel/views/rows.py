@@ -27,13 +27,16 @@ class Rows:
         self._arrays: tuple[Any, ...] = ()
 
     def add(self, rows: Column) -> None:
-        """Append rows."""
+        """Append rows. The first ones are taken as they are: nobody may write into those arrays any more."""
         end = self.count + len(rows.values)
-        if not self._arrays or end > len(self._arrays[0]):
+        if not self._arrays:
+            self._arrays, self.count = tuple(rows), end
+            return
+        if end > len(self._arrays[0]):
             # half as much again: each row is copied twice or so, however the rows come
             room = max(_LEAST_ROOM, end + end // 2)
-            grown = tuple(np.empty(room, dtype=array.dtype) for array in rows)
-            for new, old in zip(grown, self._arrays, strict=bool(self._arrays)):
+            grown = tuple(np.empty(room, dtype=array.dtype) for array in self._arrays)
+            for new, old in zip(grown, self._arrays, strict=True):
                 new[: self.count] = old[: self.count]
             self._arrays = grown
         for array, values in zip(self._arrays, rows, strict=True):

@@ -39,7 +39,9 @@ REFRESH_SECONDS = 1.0
 class Watched(Protocol):
     """One run to be watched."""
 
-    run_id: str
+    @property
+    def run_id(self) -> str:
+        """Its id."""
 
     def view(self) -> RunView:
         """The run as it is now."""
@@ -84,7 +86,8 @@ class FrameWidget(Widget):
     def _draw(self) -> None:
         width, height = self.size
         if self.shown is None:
-            lines = self._look.shown([Text(printable_line(self.note)[: max(1, width)], style="dim")])
+            note = self._look.plain(printable_line(self.note))[: max(1, width)]
+            lines = self._look.shown([Text(note, style="dim")])
         else:
             lines = frame(self.shown, width, max(1, height), choice=self.choice, look=self._look)
             if self.note and len(lines) > 1:

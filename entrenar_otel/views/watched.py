@@ -14,7 +14,7 @@ from entrenar_processors import Series
 from entrenar_processors.budgets.verdicts import Result, evaluate
 from entrenar_processors.metric_names import VALIDATION, split_of
 
-from entrenar_otel.errors import EntrenarError, NotMeasured
+from entrenar_otel.errors import EntrenarError, NotMeasured, RunError
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.budget_facts import facts_of
 from entrenar_otel.lake.overview import PAUSED, TOLD, on_this_host
@@ -30,20 +30,29 @@ from entrenar_otel.views.progress import Plan, progress_of
 if TYPE_CHECKING:
     from entrenar_processors.config.models import Config
 
-_FINDINGS = f"""
-SELECT name, level, summary, metric, state, action, count, started_at, epoch, batch, step, value
-FROM alerts WHERE {TOLD} ORDER BY started_at DESC LIMIT 50
+#: One answer for both: to be asked costs more than what is asked for.
+_TOLD = f"""
+SELECT (
+    SELECT list(found ORDER BY started_at DESC) FROM (
+        SELECT name, level, summary, metric, state, action, count, started_at, epoch, batch, step, value
+        FROM alerts WHERE {TOLD} ORDER BY started_at DESC LIMIT 50
+    ) AS found
+) AS findings, {{plan}} AS plan
 """
 _NUMBERS = tuple(field.name for field in fields(Statistics))
 _SUMMARIES = "SELECT * REPLACE (coalesce(nonfinite, 0) AS nonfinite) FROM summaries WHERE rank = ?"
-_PLAN = """
-SELECT name, attributes['training.epochs'] AS epochs, attributes['training.batches'] AS batches FROM spans
-WHERE name IN ('training.epoch', 'training.run') ORDER BY start_time DESC LIMIT 2
-"""
+_PLAN = """(
+    SELECT list(planned ORDER BY name = 'training.epoch' DESC, start_time DESC) FROM (
+        SELECT
+            name, start_time, TRY_CAST(attributes['training.epochs'] AS BIGINT) AS epochs,
+            TRY_CAST(attributes['training.batches'] AS BIGINT) AS batches
+        FROM spans WHERE name IN ('training.epoch', 'training.run') ORDER BY start_time DESC LIMIT 2
+    ) AS planned
+)"""
 #: How often budgets are judged of a run that goes on: all its spans are read for it.
 _BUDGET_SECONDS = 30.0
 #: A query for findings is followed by a rest of so many times as long, where something happens all the time.
-_REST = 50.0
+_REST = 150.0
 
 
 class WatchedRun:
@@ -70,6 +79,7 @@ class WatchedRun:
         self._budgets: Sequence[Result] = ()
         self._budgets_at: float | None = None
         self._ask_from = 0.0
+        self._has_asked = False
         self._was_going = True
         self._records: list[RunRecord] = []
         self._pruned: dict[Series, Statistics] = {}
@@ -94,6 +104,7 @@ class WatchedRun:
         rank = lowest if self._rank is None else self._rank
         if rank != self._feed.rank:  # chosen, or a lower one has begun later
             self._feed, self._pruned, self._known = Feed(self.lake, self.run_id, rank), {}, {}
+            self._has_asked = False
         latest = max((record.attempt for record in self._records), default=1)
         ranks = [as_seen(self.lake.storage, r) for r in self._records if r.attempt == latest]
         self._feed.refresh(self._records)
@@ -126,6 +137,7 @@ class WatchedRun:
             is_pruned=feed.is_pruned,
             dropped=sum(record.dropped for record in ranks),
             stepped=frozenset(series for series, curve in feed.curves.items() if curve.has_steps),
+            has_epochs=any(curve.has_epochs for curve in feed.curves.values()),
             progress=progress_of(
                 coarse,
                 Plan.of(first.config if first else "", feed.epochs, feed.batches),
@@ -167,9 +179,13 @@ class WatchedRun:
         began = time.monotonic()
         if (feed.has_news and began >= self._ask_from) or has_ended:
             feed.has_news = False
-            self._findings = _findings(self.lake, self.run_id)
-            if feed.epochs is None and feed.batches is None:
-                feed.epochs, feed.batches = _plan(self.lake, self.run_id)
+            # once, where the samples come from the process: so does what it plans from then on
+            is_unplanned = feed.epochs is None and feed.batches is None
+            is_asked = is_unplanned and not (feed.is_live and self._has_asked)
+            self._findings, plan = _told(self.lake, self.run_id, with_plan=is_asked)
+            self._has_asked = True
+            if is_asked:
+                feed.epochs, feed.batches = plan
             now = time.monotonic()
             self._ask_from = now + min(_BUDGET_SECONDS, _REST * (now - began))
         if feed.is_pruned and not self._pruned:
@@ -182,6 +198,36 @@ class WatchedRun:
                 self._budgets = evaluate(enabled, facts_of(self.lake, self.run_id))
             self._budgets_at = now
         self._was_going = is_going
+
+
+class FirstRun:
+    """The first run of a lake that has none yet. Until there is one, a view raises RunError, and says so."""
+
+    def __init__(self, lake: Lake, config: Config | None = None, rank: int | None = None) -> None:
+        self._lake, self._config, self._rank = lake, config, rank
+        self._run: WatchedRun | None = None
+
+    @property
+    def run_id(self) -> str:
+        """Its id; empty until there is one."""
+        return "" if self._run is None else self._run.run_id
+
+    def choose_rank(self, rank: int) -> None:
+        """Show this rank from the next view on."""
+        self._rank = rank
+        if self._run is not None:
+            self._run.choose_rank(rank)
+
+    def view(self) -> RunView:
+        """The run as it is now. Raises NotMeasured where it has no such rank."""
+        if self._run is None:
+            first = min(self._lake.runs(), key=lambda record: record.started_at, default=None)
+            if first is None:
+                raise RunError(f"waiting for the first run in {self._lake.url} …")
+            found = WatchedRun(self._lake, first.run_id, self._config, self._rank)
+            found.check_rank()
+            self._run = found
+        return self._run.view()
 
 
 def thresholds_of(config: Config | None) -> list[Threshold]:
@@ -197,29 +243,27 @@ def _statistics(summary: Any) -> Statistics:
     return Statistics(**{name: getattr(summary, name) for name in _NUMBERS})
 
 
-def _findings(lake: Lake, run_id: str) -> list[Finding]:
-    rows = lake.query(_FINDINGS, run_id=run_id).to_pylist()
-    return [
+def _told(lake: Lake, run_id: str, *, with_plan: bool) -> tuple[list[Finding], tuple[int | None, int | None]]:
+    """What was found; and how many epochs there will be, and batches in each, where the loop said so."""
+    try:
+        answer = lake.query(_TOLD.format(plan=_PLAN if with_plan else "NULL"), run_id=run_id)
+    except EntrenarError:
+        if not with_plan:
+            raise
+        return _told(lake, run_id, with_plan=False)  # a number more: the run is shown without it
+    ((rows, spans),) = (row.values() for row in answer.to_pylist())
+    epochs, batches = (
+        next((span[name] for span in spans or () if span[name]), None) for name in ("epochs", "batches")
+    )
+    findings = [
         Finding(
             row["name"] or "", str(row["level"]), row["summary"] or "", row["metric"], row["state"],
             row["action"] or "", row["count"] or 1, row["started_at"],
             row["epoch"], row["batch"], row["step"], row["value"],
         )
-        for row in rows
+        for row in rows or ()
     ]  # fmt: skip
-
-
-def _plan(lake: Lake, run_id: str) -> tuple[int | None, int | None]:
-    """How many epochs there will be, and batches in each, where the loop said so."""
-    try:
-        rows = lake.query(_PLAN, run_id=run_id).to_pylist()
-        spans = sorted(rows, key=lambda row: row["name"] != "training.epoch")
-        epochs, batches = (
-            next((int(row[name]) for row in spans if row[name]), None) for name in ("epochs", "batches")
-        )
-    except (EntrenarError, ValueError):  # a number more: the run is shown without it
-        return None, None
-    return epochs, batches
+    return findings, (epochs, batches)
 
 
 def _kept(lake: Lake, run_id: str, rank: int) -> dict[Series, Statistics]:

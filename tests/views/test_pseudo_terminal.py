@@ -163,3 +163,25 @@ def test_odd_runs_are_shown_while_they_go_on(start: Start) -> None:
         stopped.set()
         thread.join()
         monitor.close()
+
+
+@pytest.mark.parametrize("environ", [{}, {"LC_ALL": "C"}], ids=["utf-8", "ascii"])
+def test_it_waits_for_the_first_run_of_a_lake(environ: dict[str, str], start: Start) -> None:
+    """And says so; `--once`, and a run that is named, are told that there is none."""
+    os.mkdir("lake")
+    for arguments in (["--once"], ["other"]):
+        with PseudoTerminal("watch", "--lake", "lake", *arguments) as terminal:
+            assert terminal.end() == 1
+            assert "no runs in" in terminal.text
+            assert "\x1b[?1049h" not in terminal.raw
+    with PseudoTerminal("watch", "--lake", "lake", columns=200, environ=environ) as terminal:
+        terminal.wait_for(f"waiting for the first run in {os.path.abspath('lake')}")
+        monitor = start("first")
+        for step in range(50):
+            monitor.log(loss=1 / (1 + step), step=step)
+        monitor.flush()
+        terminal.wait_for("first")
+        terminal.wait_for(lambda: "loss" in terminal.text)
+        monitor.close()
+        terminal.press("q")
+        assert terminal.end() == 0

@@ -47,20 +47,27 @@ def watch(
 ) -> None:
     """Watch runs in the terminal: curves, findings, budgets and progress, once a second.
 
+    In a lake that has no run yet it waits for the first one.
+
     [dim]Examples:[/dim] entrenar-otel watch · entrenar-otel watch digits-7 --once --ascii
     """
     from entrenar_otel.run.settings import RunSettings
     from entrenar_otel.views.frame import frame
     from entrenar_otel.views.look import Look
-    from entrenar_otel.views.watched import WatchedRun
+    from entrenar_otel.views.watched import FirstRun, WatchedRun
 
     lake = open_lake()
-    run_ids = [lake.find_run(run) for run in runs] if runs else [lake.find_run()]
     file = RunSettings.find(config).file
+    look = Look(ascii_only=ascii_only or not _is_unicode())
+    if not runs and not once and not lake.runs():
+        from entrenar_otel.views.terminal import show
+
+        show([FirstRun(lake, file, rank)], look)
+        return
+    run_ids = [lake.find_run(run) for run in runs] if runs else [lake.find_run()]
     watched = [WatchedRun(lake, run_id, file, rank) for run_id in dict.fromkeys(run_ids)]
     for run in watched:
         run.check_rank()
-    look = Look(ascii_only=ascii_only or not _is_unicode())
     if once:
         width = shutil.get_terminal_size((80, 24)).columns
         console = Console(width=width, no_color=ascii_only or None, highlight=False)
