@@ -10,6 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute  # noqa: F401 for compaction: not as late as a run's end, which has little time
+
 from entrenar_otel.console import logger
 from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
