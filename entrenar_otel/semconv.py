@@ -155,6 +155,9 @@ LINK_PARENT, LINK_CHANGE = "model.parent", "change_type"
 #: The event with Python's version and the installed packages, at the start of a run.
 ENVIRONMENT = "training.environment"
 
+#: The event with how long an epoch's steps took, and waited for their data.
+EPOCH_DATA_WAIT = "training.epoch.data_wait"
+
 #: Events with what only the process knew: its peak memory, and the arguments of `check_latency` and
 #: `check_memory`.
 BUDGET_FACTS, BUDGET_CHECK = "training.budget.facts", "training.budget.check"

@@ -3,7 +3,8 @@
 `incidents/day=…/run=…/TIME-NAME-EPISODE-PROCESS/` holds `alert.json`, `config.json` (the thresholds in
 force), `environment.json` and `window.parquet`: all metrics of the run at full rate, from before the alert
 to after it. `window.png` is what they look like, where matplotlib is installed (pictures.py);
-`report.md` is the post-mortem of the run, where it was stopped (reports.py).
+`report.md` is the post-mortem of the run, where it was stopped (reports.py); `stacks.txt` says where each
+thread was, where it stalled (judging/stacks.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +57,7 @@ class _Incident:
     at_ns: int
     due_ns: int
     path: Path  # where it waits meanwhile
+    texts: Mapping[str, str]
     is_kept: bool = False
     is_tried: bool = False
     is_written: bool = False
@@ -89,6 +91,8 @@ class Incidents:
         settings = config.monitor.andon
         self._lake, self.record = lake, record
         self.is_away: Callable[[], bool] = lambda: False
+        #: What belongs to the incident of an alert beside its documents: texts by file name.
+        self.texts_of: Callable[[Alert], Mapping[str, str]] = lambda _alert: {}
         self._config = config.model_dump(mode="json", by_alias=True)
         self._limit = settings.max_incidents
         self._before_ns = round(settings.incident_before_seconds * 1e9)
@@ -176,7 +180,7 @@ class Incidents:
         name = f"{at:%Y%m%dT%H%M%S}-{encode_run(alert.name)}-{encode_run(alert.episode)}-{process}"
         at_ns = self._clock.monotonic_of(alert.started_ns)
         path = self._lake.live / f"{process}-{next(self._numbers):06d}.incident"
-        incident = _Incident(alert, name, at_ns, at_ns + self._after_ns, path)
+        incident = _Incident(alert, name, at_ns, at_ns + self._after_ns, path, self.texts_of(alert))
         try:
             self._facts(incident).keep(path, self._lake.url, Origin.here().document())
             incident.is_kept = True
@@ -201,6 +205,7 @@ class Incidents:
                 "environment": environment_of(record),
             },
             times=[(_time(start), _time(end)) for start, end in ranges],
+            texts=incident.texts,
         )
 
     def _url(self, incident: _Incident) -> str:
@@ -235,6 +240,8 @@ class Incidents:
             facts.write_document(storage, name)
             incident.is_answered = True
             incident.heard.set()
+        if not incident.is_written:
+            facts.write_texts(storage)
         facts.write_window(storage, self._lake.live)
         incident.is_written, incident.retry_at = True, 0.0
 

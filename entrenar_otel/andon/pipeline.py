@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors import Coordinates, Finding, Processor, Samples, Series, Severity, Summaries
 from entrenar_processors.alert import Action, Alert, Rule
-from entrenar_processors.config.build import policy_of, processors_of
+from entrenar_processors.config.build import STALLED, policy_of, processors_of
 from entrenar_processors.config.models import AndonSettings, Config
 from entrenar_processors.expression import Lookup, lookup_in
 from entrenar_processors.policy import summary_of
@@ -25,9 +25,11 @@ from entrenar_otel.andon import pictures, reports
 from entrenar_otel.andon.andon import Andon
 from entrenar_otel.andon.control_alerts import ControlAlerts
 from entrenar_otel.andon.incidents import Incidents
+from entrenar_otel.andon.judging.epoch_times import EpochTimes
 from entrenar_otel.andon.judging.judge import Judge, Points
 from entrenar_otel.andon.judging.measurements import Measurements
 from entrenar_otel.andon.judging.numerical_warnings import NumericalWarnings
+from entrenar_otel.andon.judging.stall_watch import LoopPlace, StallWatch
 from entrenar_otel.andon.judging.unwatched import Unwatched
 from entrenar_otel.andon.judging.user_processor import user_processors
 from entrenar_otel.andon.reporter import AlertReporter
@@ -38,6 +40,7 @@ from entrenar_otel.console import logger
 from entrenar_otel.delivery.deadline import Deadline
 from entrenar_otel.errors import ConfigError, guard
 from entrenar_otel.handlers import Deliveries, Log, RunInfo, from_environment
+from entrenar_otel.lake.incident import STACKS
 from entrenar_otel.recording.process.control import CONTROL
 
 if TYPE_CHECKING:
@@ -73,6 +76,8 @@ class AlertPipeline:
         drift_detector: DriftDetector | None = None,
         processors: Sequence[Processor] = (),
         clock: RunClock,
+        loop: Callable[[], LoopPlace] = lambda: ("unknown", None),
+        interval_seconds: float = 1.0,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         settings, losses = config.monitor.andon, state.losses
@@ -101,6 +106,12 @@ class AlertPipeline:
         self._reporter = AlertReporter(
             spans, self.incidents, self.deliveries, run, lost=losses.counter("findings", "events")
         )
+        stalled = config.monitor.stalled
+        self._stall_watch = (
+            StallWatch(stalled, loop, recorder.coordinates, interval_seconds) if stalled.enabled else None
+        )
+        self.incidents.texts_of = self._texts_of
+        self._epoch_times = EpochTimes(config.monitor.data_wait, spans.event)
         self._measurements = Measurements(spans.event, lost=losses.counter("findings", "events"))
         self._unwatched = Unwatched(() if processors else self.judge.processors, logger.warning)
         self._commands = ControlAlerts(self.judge, self._reporter, clock.time_ns)
@@ -134,7 +145,9 @@ class AlertPipeline:
 
     def consume(self, samples: Samples) -> None:
         """Judge the samples of a tick."""
-        self._raise_for(self.judge.judge(samples))
+        if self._stall_watch is not None:
+            self._stall_watch.consume(samples)
+        self._raise_for(self.judge.judge(samples) + self._epoch_times.update(samples))
         self._measurements.end(self.judge.newest.epoch)
         self._unwatched.look(samples)
 
@@ -145,6 +158,7 @@ class AlertPipeline:
     def on_tick(self) -> None:
         """What is due without new samples: warnings, budgets, episodes that end, commands, incidents."""
         self._raise_for(self._warnings.take())
+        self._look_for_stall()
         if self.budgets is not None:
             self.budgets.on_tick(self._lookup())
             self.judge_budgets()
@@ -154,6 +168,18 @@ class AlertPipeline:
             with guard("control"):
                 self._obey_command()
         self.incidents.on_tick()
+
+    def _look_for_stall(self) -> None:
+        if self._stall_watch is None or self.andon.is_closed:
+            return
+        with guard("stall watch"):
+            seconds, paused = self._clock.monotonic_ns() / 1e9, self.andon.is_paused
+            self._raise_for(self._stall_watch.on_tick(seconds, self._clock.time_ns(), is_paused=paused))
+
+    def _texts_of(self, alert: Alert) -> Mapping[str, str]:
+        if alert.source == STALLED and self._stall_watch is not None:
+            return {STACKS: self._stall_watch.stacks}
+        return {}
 
     def on_clock_step(self, shift_ns: int) -> None:
         """The run's clock was moved: what is measured from earlier times is moved along."""
@@ -185,6 +211,7 @@ class AlertPipeline:
             self.budgets.close(self._lookup())
             self.judge_budgets()
             self._record_facts(self.budgets)
+        self._raise_for(self._epoch_times.end())
         self._measurements.end()
         for alert in self.judge.finish(self._clock.time_ns()):
             self._report(alert)

@@ -17,6 +17,8 @@ _TABLE = {name: Instrument(name, *facts) for name, facts in STATE.items()} | {
 PROCESS = ("run_id", "rank")
 #: Its labels, in what is shown.
 SHOWN = ("run_id", "model_id", "rank")
+#: The steps of the training, not those of a validation.
+TRAINED = 'split=~"|train"'
 _STARTED = "training.run.start.timestamp"
 
 
@@ -88,6 +90,20 @@ def highest(expression: str, *more: str, by: Iterable[str] = SHOWN) -> str:
     'max by (run_id, rank) (rate(training_samples_total[5m]))'
     """
     return f"max by ({', '.join((*by, *more))}) ({expression})"
+
+
+def less_data_wait(*matchers: str, over: str) -> str:
+    """The mean step less the time that it waited for its data, of each series; all of it without such.
+
+    >>> less_data_wait(over="5m").split(" - ")[0]
+    '(rate(training_step_duration_seconds_sum[5m])'
+    """
+    step, count = (
+        f"rate({series('training.step.duration', *matchers, suffix=suffix)}[{over}])"
+        for suffix in ("_sum", "_count")
+    )
+    wait = f"rate({series('training.data_wait.duration', *matchers, suffix='_sum')}[{over}])"
+    return f"({step} - ({wait} or 0 * {step})) / ({count} > 0)"
 
 
 def quoted(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ DOCUMENTS = ("alert", "config", "environment")
 WINDOW, PICTURE = "window.parquet", "window.png"
 #: The post-mortem, of an incident that stopped its run.
 REPORT = "report.md"
+#: Where each thread was, of a training that stalled.
+STACKS = "stacks.txt"
 FORMAT = 1
 _MAX_BYTES = 16 << 20
 _NAME = re.compile(r"[A-Za-z0-9_.~%-]+")
@@ -51,6 +53,8 @@ class Facts:
     documents: Mapping[str, Any]
     #: From when to when samples belong to it.
     times: Sequence[tuple[datetime, datetime]]
+    #: Texts that only this kind of incident has, by file name.
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -71,6 +75,7 @@ class Facts:
             "process": self.process,
             "documents": plain(self.documents),
             "times": [[start.isoformat(), end.isoformat()] for start, end in self.times],
+            "texts": dict(self.texts),
         }
         write_whole(path, json.dumps(document, allow_nan=False).encode(), mode=0o600)
 
@@ -78,6 +83,11 @@ class Facts:
         """Put one of DOCUMENTS into the lake."""
         text = json.dumps(plain(self.documents[name]), indent=2, allow_nan=False)
         storage.write_bytes(f"{self.folder}/{name}.json", text.encode())
+
+    def write_texts(self, storage: Storage) -> None:
+        """Put what only this kind of incident has into the lake."""
+        for name, text in self.texts.items():
+            storage.write_bytes(f"{self.folder}/{name}", text.encode("utf-8", "backslashreplace"))
 
     def write_window(self, storage: Storage, live: Path) -> None:
         """Put all metrics of the run from around the incident into the lake, as far as they are there now."""
@@ -113,6 +123,7 @@ def bring_in(
                 facts.documents["environment"]["attempt"] = record.attempt
         for name in DOCUMENTS:
             facts.write_document(storage, name)
+        facts.write_texts(storage)
         try:
             facts.write_window(storage, live)
         except QueryError as error:
@@ -134,6 +145,7 @@ def _facts(path: Path, document: Any) -> Facts:
         process=document["process"],
         documents={name: dict(document["documents"][name]) for name in DOCUMENTS},
         times=[(_moment(start), _moment(end)) for start, end in document["times"]],
+        texts={name: str(text) for name, text in dict(document.get("texts", {})).items() if name == STACKS},
     )
     texts = (facts.name, facts.day, facts.run_id, facts.process, document["lake"])
     if not all(isinstance(text, str) and text for text in texts) or not facts.times:

@@ -18,6 +18,7 @@ from entrenar_otel.recording.layout import ABSENT_32
 from entrenar_otel.recording.recorder import Recorder
 
 if TYPE_CHECKING:
+    from entrenar_otel.andon.judging.stall_watch import LoopPlace
     from entrenar_otel.otel.traces.run_spans import RunSpans
 
 T = TypeVar("T")
@@ -61,6 +62,10 @@ class Loop:
             paused_seconds=paused_seconds,
             step_spans=step_spans,
         )
+
+    def where(self) -> LoopPlace:
+        """What the loop is at, and on which thread, for who watches whether it goes on."""
+        return self._threads.where(has_stepped=self._step > 0)
 
     def epochs(self, count: int, start: int = 0) -> Counted[int]:
         """See `Monitor.epochs`."""

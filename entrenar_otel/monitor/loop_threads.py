@@ -5,8 +5,12 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from entrenar_otel.console import logger
+
+if TYPE_CHECKING:
+    from entrenar_otel.andon.judging.stall_watch import LoopPlace
 
 
 class LoopThreads:
@@ -38,6 +42,14 @@ class LoopThreads:
     def begins_second_steps(self) -> bool:
         """Whether the steps that this thread begins are those of a second loop."""
         return self._is_second(self.in_steps, 1)
+
+    def where(self, *, has_stepped: bool) -> LoopPlace:
+        """What the run's loop is at, and on which thread."""
+        if self.in_steps is not None:
+            return "steps", self.in_steps
+        if self.in_epochs is not None:
+            return "epochs", self.in_epochs
+        return ("over" if has_stepped else "unknown"), None
 
     def _is_second(self, busy: int | None, kind: int) -> bool:
         me = threading.get_ident()

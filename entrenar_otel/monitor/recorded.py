@@ -289,6 +289,8 @@ class RecordedRun:
             drift_detector=self.request.given.drift_detector,
             processors=self.request.given.processors,
             clock=self.recorder.clock,
+            loop=self.loop.where,
+            interval_seconds=self.request.settings.interval_seconds,
         )
 
     def flush(self, timeout_seconds: float) -> bool:

@@ -73,7 +73,8 @@ class Rule:
     """What is done about the findings of `detector`, by severity, and under which `name` it is known.
 
     `text` begins the summary of its alerts. With `lasting`, findings say when their episode is over
-    (`Finding.resolved`); other episodes end when the series was quiet for a while. `factor` and
+    (`Finding.resolved`); other episodes end when the series was quiet for a while, and those that lasted too,
+    unless the rule `ends_at_once`. `factor` and
     `min_factor` belong to reduce_lr. `after_steps` is a warm-up during which findings are only logged. Rules
     of one `event` see the same from several sides. Those that are `but_with_reward` are for trainings in
     which the loss is to fall: where a reward is to rise, see `Policy`.
@@ -86,6 +87,7 @@ class Rule:
     actions: Mapping[Severity, Action]
     level: Level | None = None
     lasting: bool = False
+    ends_at_once: bool = False
     after_steps: int = 0
     factor: float = 0.5
     min_factor: float = 0.0625

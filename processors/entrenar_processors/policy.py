@@ -302,6 +302,8 @@ class Policy:
     def _is_quiet(self, episode: _Episode, now_ns: int, at: Coordinates) -> bool:
         if episode.holding:
             return False
+        if episode.rule.ends_at_once:
+            return True
         if self._quiet_steps is None or (steps := _steps_since(episode.last, at)) is None:
             return now_ns - episode.last_ns >= self._quiet_ns
         return steps >= episode.quiet_steps

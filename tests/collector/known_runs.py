@@ -179,6 +179,6 @@ def _of_fleet(
             "F": {models[run]: count for run, count in active.items()},
         },
         "States": {"A": states},
-        "Slowest ranks": {"A": _ranks(0.25, 0.4)},
+        "Slowest ranks": {"A": _ranks(0.2, 0.32)},
     }
     return {("fleet", title): known for title, known in panels.items()}

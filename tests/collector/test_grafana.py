@@ -133,7 +133,7 @@ def check_recorded(asked: Prometheus) -> None:
         assert found == pytest.approx(0.2 + 0.3 * quantile)  # of a bucket from 0.2 to 0.5 s
     slowest = asked.query(f"{name}:slowest5m")
     assert [dict(labels)["rank"] for labels in slowest] == ["1"]
-    assert [float(value) for value in slowest.values()] == [pytest.approx(0.4)]
+    assert [float(value) for value in slowest.values()] == [pytest.approx(0.32)]
 
 
 def check_alerts(both: Both) -> None:

@@ -198,7 +198,7 @@ def check_tables(runs: Frame, ranks: Frame) -> None:
     assert first[6:] == (0.125, 0)
     assert second[6:] == (1.5, 0)
     assert 0 < first[5] < second[5]
-    assert ranks.names == ["Run", "Rank", "Step time"]
+    assert ranks.names == ["Run", "Rank", "Compute"]
     means = {row[:2]: row[2] for row in ranks.rows()}
     assert means.keys() == {("r", "0"), ("s", "0")}
     assert means["s", "0"] == pytest.approx(1.5)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from entrenar_processors.config.build import STALL
 from entrenar_processors.config.models import Config
 
-from entrenar_otel.grafana.dashboards.measured import STEP, mean_of, now, of_split
+from entrenar_otel.grafana.dashboards.measured import computing, now, of_split
 from entrenar_otel.grafana.dashboards.page import CHOSEN, RUN_PAGE, Row, page
 from entrenar_otel.grafana.dashboards.panels import (
     NO_LIMITS,
@@ -19,7 +20,7 @@ from entrenar_otel.grafana.dashboards.panels import (
     timeline,
 )
 from entrenar_otel.grafana.links import what_to_do
-from entrenar_otel.grafana.promql import collector_counter, latest, series
+from entrenar_otel.grafana.promql import collector_counter, latest, quoted, series
 from entrenar_otel.grafana.rules.quiet import CRASHED, STALLED_SECONDS
 from entrenar_otel.semconv import RUN_STATES
 
@@ -50,6 +51,8 @@ def _head() -> Row:
     lives = f"on (run_id) max by (run_id) (increase({beats}[5m])) > 0"
     step = f"max by (run_id) ({now('training.last_step.timestamp')})"
     stalled = f"(time() - {step} > {STALLED_SECONDS}) and on (run_id) {_state('running')} and {lives}"
+    said = now("training.alert.active", f"name={quoted(STALL)}", by=("run_id",))
+    stalled = f"({stalled}) or {said} == 1"
     heard = latest(series("training.run.state", *CHOSEN), *CHOSEN, over="1h")
     lost = f"max by (run_id) ({heard}) < {RUN_STATES['stopped']} unless {lives} unless on (run_id) {CRASHED}"
     return Row(
@@ -57,7 +60,7 @@ def _head() -> Row:
             (_count("Running", "Runs that go on.", f"{_state('running')} and {lives}", is_fault=False), 3),
             (_count("Paused", "Paused by an alert: `entrenar-otel resume RUN` or `stop RUN`.",
                     _state("paused")), 3),
-            (_count("Stalled", "They live and made no step for five minutes: they hang, or log rarely: "
+            (_count("Stalled", "They live and made no step for five minutes, or say that they hang: "
                     f"{what_to_do('TrainingStalled')}.", stalled), 3),
             (_count("Lost", "They went on within the last hour, and nothing has been heard of them for "
                     f"five minutes: {what_to_do('TrainingLost')}.", lost), 3),
@@ -111,12 +114,13 @@ def _runs() -> Row:
 
 
 def _ranks() -> Row:
-    slowest = Query(f"topk(10, {mean_of(STEP)})", instant=True, table=True)
+    slowest = Query(f"topk(10, {computing()})", instant=True, table=True)
     table = rows(
         "Slowest ranks",
-        "Mean step of the last minutes. One rank far above its run's others: look at its machine.",
-        {"Step time": (slowest, "s", ())}, names={"run_id": "Run", "rank": "Rank"},
-        sort="Step time", descending=True, links={"Run": RUN_PAGE},
+        "Mean step of the last minutes, less its data wait. One rank far above its run's others: look at its "
+        "machine; ranks that wait for each other in every step are all as slow as the slowest.",
+        {"Compute": (slowest, "s", ())}, names={"run_id": "Run", "rank": "Rank"},
+        sort="Compute", descending=True, links={"Run": RUN_PAGE},
         empty="no run times its steps (monitor.steps)",
     )  # fmt: skip
     state = Query(f"max by (run_id) ({now('training.run.state')})", "{{run_id}}")

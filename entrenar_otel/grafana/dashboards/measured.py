@@ -9,7 +9,17 @@ from entrenar_processors.metric_names import TRAIN_WORDS, VALIDATION_WORDS, know
 
 from entrenar_otel.grafana.dashboards.page import CHOSEN
 from entrenar_otel.grafana.dashboards.panels import Limits, Query
-from entrenar_otel.grafana.promql import PROCESS, highest, latest, name_of, quoted, selector, series
+from entrenar_otel.grafana.promql import (
+    PROCESS,
+    TRAINED,
+    highest,
+    latest,
+    less_data_wait,
+    name_of,
+    quoted,
+    selector,
+    series,
+)
 
 RATE = "$__rate_interval"
 STEP = "training.step.duration"
@@ -60,6 +70,11 @@ def mean_of(instrument: str) -> str:
     """The mean of a histogram, for each process."""
     total, count = rate(instrument, suffix="_sum"), rate(instrument, suffix="_count")
     return f"{total} / ({count} > 0)"
+
+
+def computing() -> str:
+    """The mean step less its data wait, for each process."""
+    return highest(less_data_wait(TRAINED, *CHOSEN, over=RATE), by=PROCESS)
 
 
 def drift_limit(settings: Config) -> Limits:

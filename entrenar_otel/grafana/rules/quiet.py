@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from entrenar_otel.grafana.promql import PROCESS, SHOWN, highest, latest, selector, series
+from entrenar_processors.config.build import STALL, STALLED
+
+from entrenar_otel.grafana.promql import PROCESS, SHOWN, highest, latest, quoted, selector, series
 from entrenar_otel.grafana.rules.rule import Alert, Group
 from entrenar_otel.semconv import RUN_STATES
 
@@ -14,6 +16,7 @@ _ON = f"on ({', '.join(PROCESS)})"
 _STATE = series("training.run.state")
 _LAST_STEP, _STARTED = series("training.last_step.timestamp"), series("training.run.start.timestamp")
 _STEP_BUCKETS = series("training.step.duration", suffix="_bucket")
+_SAID = series("training.alert.active", f"name={quoted(STALL)}")  # the run itself has said it
 _BEATS = highest(f"increase({series('entrenar.tick.duration', suffix='_count')}[5m])", by=PROCESS)
 _RUN = "{{ $labels.run_id }} (rank {{ $labels.rank }})"
 
@@ -37,7 +40,8 @@ def _stalled() -> Alert:
         f"{since} > {STALLED_SECONDS}\n"
         f"unless {_ON} {since} <= {_ON} {STALLED_STEPS} * ({median} or {_ON} {between})\n"
         f"and {_ON} {latest(_STATE)} == {RUN_STATES['running']}\n"
-        f"and {_ON} {_BEATS} > 0\n",
+        f"and {_ON} {_BEATS} > 0\n"
+        f"unless {_ON} {latest(_SAID)} == 1\n",
         severity="error",
         summary=f"{_RUN} runs and makes no step",
         description="No step for {{ $value | humanizeDuration }}, which is more than five minutes and more "
@@ -74,7 +78,7 @@ def _crashed() -> Alert:
 
 
 def _stopped() -> Alert:
-    alerts = series("training.alerts", 'level=~"ERROR|CRITICAL"', 'source!="control"')
+    alerts = series("training.alerts", 'level=~"ERROR|CRITICAL"', f'source!~"control|{STALLED}"')
     return Alert(
         "TrainingStopped",
         f"{latest(_STATE)} == {RUN_STATES['stopped']}\nand {_ON} {highest(alerts, by=PROCESS)} > 0\n",

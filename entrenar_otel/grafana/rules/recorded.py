@@ -1,10 +1,10 @@
-"""Recorded series: how long the steps of a run take, and which of its ranks is the slowest."""
+"""Recorded series: how long the steps of a run take, and which of its ranks computes the slowest."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from entrenar_otel.grafana.promql import SHOWN, highest, name_of, series
+from entrenar_otel.grafana.promql import SHOWN, TRAINED, highest, less_data_wait, name_of, series
 from entrenar_otel.grafana.rules.rule import Group, Recording
 
 _STEP = "training.step.duration"
@@ -27,8 +27,8 @@ def _rules() -> Iterator[Recording]:
     for quantile in _QUANTILES:
         expr = f"histogram_quantile({quantile}, sum by (run_id, model_id, le) ({buckets}))"
         yield Recording(f"{prefix}:quantile{_OVER}", expr, {"quantile": quantile})
-    total, count = (f"rate({series(_STEP, suffix=suffix)}[{_OVER}])" for suffix in ("_sum", "_count"))
+    computing = less_data_wait(TRAINED, over=_OVER)
     yield Recording(
         f"{prefix}:slowest{_OVER}",
-        f"topk by (run_id) (1, max by ({', '.join(SHOWN)}) ({total} / {count}) > 0)",
+        f"topk by (run_id) (1, max by ({', '.join(SHOWN)}) ({computing}) > 0)",
     )

@@ -53,6 +53,10 @@ _BUDGET_TEXTS = {
 }
 #: The name of the threshold that `[monitor.andon] gradient_explosion` makes.
 EXPLOSION = "gradient_explosion"
+#: The rule of a loop that makes no step any more; its findings are those of `stalled`.
+STALLED, STALL = "stalled", "training_stalled"
+#: The rule of steps that wait for their data.
+DATA_WAIT = "data_wait"
 #: The text for a Python warning about numbers that was caught during the run.
 WARNED = "Numerical warning"
 
@@ -231,6 +235,33 @@ def rules_of(settings: Config) -> list[Rule]:
         )
     rules += [_budget_rule(budget) for budget in settings.assertion if budget.enabled]
     rules.append(Rule("warning", "warning", "warning", WARNED, _always(Action.NOTIFY)))
+    if (wait := monitor.data_wait).enabled:
+        rules.append(
+            Rule(
+                DATA_WAIT,
+                DATA_WAIT,
+                DATA_WAIT,
+                "The training waits for its data",
+                _always(Action(wait.action)),
+                lasting=True,
+                ends_at_once=True,
+                event=DATA_WAIT,
+            )
+        )
+    if (stalled := monitor.stalled).enabled:
+        action = Action(stalled.action)
+        rules.append(
+            Rule(
+                STALLED,
+                STALL,
+                STALLED,
+                "Training stalled",
+                _always(action),
+                level=None if action is Action.LOG else stalled.level,
+                lasting=True,
+                ends_at_once=True,
+            )
+        )
     return rules
 
 

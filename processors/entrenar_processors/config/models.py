@@ -35,9 +35,11 @@ from entrenar_processors.durations import parse_seconds
 
 __all__ = [
     "AccuracyDropSettings", "Actions", "AndonSettings", "AntiPattern", "Assertion", "BadConfig", "Config",
-    "CriticalPath", "Custom", "DivergenceSettings", "DriftSettings", "GradientExplosionSettings",
+    "CriticalPath", "Custom", "DataWaitSettings", "DivergenceSettings", "DriftSettings",
+    "GradientExplosionSettings",
     "IsolationForestSettings", "MemoryUsage", "MonitorSettings", "OtlpSettings", "Problem", "Section",
-    "SilentSettings", "SpanCount", "SpikeSettings", "StuckSettings", "SystemSettings", "ThresholdSettings",
+    "SilentSettings", "SpanCount", "SpikeSettings", "StalledSettings", "StuckSettings", "SystemSettings",
+    "ThresholdSettings",
     "ZScoreSettings", "config_schema", "load_config", "parse_config", "parse_text",
 ]  # fmt: skip
 
@@ -341,6 +343,37 @@ class SilentSettings(_DetectorSettings):
     """How many equal values in a row."""
 
 
+class StalledSettings(Section):
+    """A loop that went on and makes no step any more; not of a pause, nor of a process that is suspended."""
+
+    enabled: Flag = True
+    """Whether it is watched."""
+    min_seconds: Positive = 60.0
+    """Within `steps()`: how long without a step at least."""
+    min_seconds_between: Positive = 300.0
+    """The same between two loops of steps (an evaluation, a checkpoint, the next epoch's loader), and where
+    no `steps()` says what goes on."""
+    times_median: Positive = 20.0
+    """And at least so many times the median step."""
+    action: Literal["log", "notify"] = "notify"
+    """What is done; a loop that hangs cannot be stopped from within."""
+    level: Level | None = Level.ERROR
+    """How urgent it is for a person."""
+
+
+class DataWaitSettings(Section):
+    """Steps that wait for their data for too large a part of their time, by epoch."""
+
+    enabled: Flag = True
+    """Whether it is judged; what was waited is recorded in any case."""
+    max_ratio: Ratio = 0.3
+    """The share of the time of an epoch's steps from which on it is reported."""
+    min_steps: AtLeastOne = 20
+    """An epoch with fewer steps is not judged."""
+    action: Literal["log", "notify"] = "log"
+    """What is done."""
+
+
 class GradientExplosionSettings(Section):
     """A gradient norm far above its running median."""
 
@@ -429,6 +462,8 @@ class MonitorSettings(Section):
     drift: DriftSettings | None = None
     isolation_forest: IsolationForestSettings | None = None
     silent: SilentSettings = SilentSettings()
+    stalled: StalledSettings = StalledSettings()
+    data_wait: DataWaitSettings = DataWaitSettings()
     andon: AndonSettings = AndonSettings()
     system: SystemSettings = SystemSettings()
     """The machine a run is on."""

@@ -148,7 +148,7 @@ def test_the_slowest_rank_comes_first(made: dict[str, Any]) -> None:
     }
     assert order == {
         "Runs": [{"displayName": "State", "desc": False}],
-        "Slowest ranks": [{"displayName": "Step time", "desc": True}],
+        "Slowest ranks": [{"displayName": "Compute", "desc": True}],
     }
 
 

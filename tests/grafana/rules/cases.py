@@ -193,6 +193,11 @@ def quiet_cases() -> Iterator[Case]:
     stuck = f"{rising(1, 20)} {steady(20 * 60, 60)}"
     yield Case("TrainingStalled", True, 30, Series.run(steps=stuck), value="10m 0s")
     yield Case("TrainingStalled", False, 24, Series.run(steps=stuck))
+    said = Series.run(steps=stuck)
+    said.put(
+        "training_alert_active", f"{steady(0, 21)} {steady(1, 60)}", name="training_stalled", level="ERROR"
+    )
+    yield Case("TrainingStalled", False, 30, said)  # the run has said it
     slow = Series.run(steps=stuck, step_seconds=60)  # 20 steps are 20 minutes, of up to 90 s by their buckets
     yield Case("TrainingStalled", False, 38, slow)
     yield Case("TrainingStalled", True, 60, slow, value="40m 0s")
@@ -229,6 +234,10 @@ def quiet_cases() -> Iterator[Case]:
     by_person = Series(dict(stopped.values)).put(
         "training_alerts_total", f"{steady(0, 20)} {steady(1, 60)}", level="ERROR", source="control"
     )
+    after_a_hang = Series(dict(stopped.values)).put(
+        "training_alerts_total", f"{steady(0, 20)} {steady(1, 60)}", level="ERROR", source="stalled"
+    )
+    yield Case("TrainingStopped", False, 21, after_a_hang)
     yield Case("TrainingStopped", True, 21, by_alert)
     yield Case("TrainingStopped", False, 21, by_person)
 

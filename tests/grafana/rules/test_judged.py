@@ -11,7 +11,7 @@ from entrenar_otel.grafana.rules.rule import Alert
 #: Those of the defaults, which say what detectors do.
 DETECTORS = (
     *("nonfinite_loss", "nonfinite_other", "nonfinite_gradients", "spike", "divergence", "accuracy_drop"),
-    *("stuck", "silent", "warning"),
+    *("stuck", "silent", "warning", "training_stalled"),
 )
 OTHERS = ("TrainingAlert", "TrainingAlert", "TrainingAlert", "TrainingAlertBrief")
 

@@ -128,9 +128,11 @@ def test_rules_by_default() -> None:
         ),
         ("silent", "silent", "silent", "Silent series", "notify", True),
         ("warning", "warning", "warning", "Numerical warning", "notify", False),
+        ("stalled", "training_stalled", "stalled", "Training stalled", "notify", True),
     ]
     for one in rules_of(Config()):
-        assert (one.level, one.after_steps, one.factor, one.min_factor) == (None, 0, 0.5, 0.0625)
+        assert one.level == (Level.ERROR if one.name == "training_stalled" else None)
+        assert (one.after_steps, one.factor, one.min_factor) == (0, 0.5, 0.0625)
         assert one.labels == one.annotations == {}
 
 
