@@ -32,6 +32,8 @@ _MAX_ROWS = 200
 _NARROWEST = 7
 _BARS = "▁▂▃▄▅▆▇█"
 
+#: A data wait below this share of the step time is not worth a line.
+_MUCH_WAIT = 0.05
 #: What the numbers of a resumed run are.
 _LATEST = ": what several attempts recorded at one place in the loop counts once, as the latest has it"
 
@@ -82,6 +84,8 @@ def show_run(details: dict[str, Any], console: Console) -> None:
         ),
         ("attempts", f"{details['attempts']}, resumed{_LATEST}" if details["attempts"] > 1 else ""),
         ("ranks", str(details["ranks"]) if details["ranks"] > 1 else ""),
+        *(("", line) for line in (details.get("rank_times") or {}).get("lines", ())),
+        ("data wait", _data_wait_line(details.get("data_wait_ratio"))),
         ("config", _config_line(details["config"])),
         ("commit", (details["git_commit"] or "")[:12]),
         ("alerts", _alerts_line(details["alerts"])),
@@ -102,6 +106,11 @@ def _alerts_line(alerts: list[dict[str, Any]]) -> str:
         f"{row['name']} {row['level'].lower()}" + (f" × {row['count']:,}" if row["count"] > 1 else "")
         for row in alerts
     )
+
+
+def _data_wait_line(ratio: float | None) -> str:
+    """How much of the steps' time was waited for data; `docs/hangs.md` says what to do."""
+    return "" if ratio is None or ratio < _MUCH_WAIT else f"{ratio:.0%} of step time"
 
 
 def _took(run: dict[str, Any]) -> str:

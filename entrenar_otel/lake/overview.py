@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors.plain import plain
 
+from entrenar_otel.lake.ranks import compare_ranks
 from entrenar_otel.lake.records.pulse import is_dead
 from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, ELSEWHERE, RUNNING, STOPPED, UNKNOWN
 from entrenar_otel.lake.sql.statistics import KEPT, columns
 from entrenar_otel.recording.process.control import is_paused
-from entrenar_otel.semconv import is_of_machine
+from entrenar_otel.semconv import Metric, is_of_machine
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -28,6 +29,8 @@ GOING = (RUNNING, PAUSED)
 NUMBERS = ("last", "mean", "std", "min", "p50", "p90", "p99", "max")
 #: A run of several ranks is in the first of these states that any of them is in.
 _WORST = (CRASHED, UNKNOWN, STOPPED, RUNNING, COMPLETED)
+#: With fewer steps nothing is said of the data wait.
+_LEAST_STEPS = 20
 #: Points of a curve.
 _POINTS = 20
 
@@ -118,9 +121,12 @@ def run_details(lake: Lake, run_id: str) -> dict[str, Any]:
     curves: dict[tuple[Any, ...], list[float]] = {}
     for row in lake.query(_CURVES.format(**source, points=_POINTS), run_id=run_id).to_pylist():
         curves.setdefault((row["metric"], *row["tags"]), []).append(row["value"])
+    compared = compare_ranks(lake, run_id) if run["ranks"] > 1 and not is_pruned else None
     return {
         **run,
         "lake": lake.url,
+        "data_wait_ratio": _data_wait_ratio(metrics),
+        "rank_times": None if compared is None else compared.as_dict(),
         "pruned": is_pruned,
         "alerts": lake.query(_ALERTS, run_id=run_id).to_pylist(),
         "metrics": [
@@ -132,6 +138,17 @@ def run_details(lake: Lake, run_id: str) -> dict[str, Any]:
             for row in metrics
         ],
     }
+
+
+def _data_wait_ratio(metrics: Iterable[Mapping[str, Any]]) -> float | None:
+    """Data wait as a share of the time of all training steps, of a run with enough of them."""
+    step, wait = (
+        next((row for row in metrics if row["metric"] == name and not row["tags"]), None)
+        for name in (Metric.STEP_DURATION, Metric.DATA_WAIT)
+    )
+    if step is None or wait is None or min(step["count"], wait["count"]) < _LEAST_STEPS or not step["mean"]:
+        return None
+    return float(wait["mean"] * wait["count"] / (step["mean"] * step["count"]))
 
 
 # -- what this host can tell -------------------------------------------------------------------------

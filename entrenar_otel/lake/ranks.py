@@ -114,6 +114,7 @@ class Ranks:
         return {
             "steps": self.steps,
             "in_step": self.are_in_step,
+            "lines": [*self.lines()],
             "slow": [vars(slow) | {"text": str(slow)} for slow in self.slow],
             "times": [vars(times) for times in self.times],
         }

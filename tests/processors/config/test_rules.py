@@ -128,6 +128,7 @@ def test_rules_by_default() -> None:
         ),
         ("silent", "silent", "silent", "Silent series", "notify", True),
         ("warning", "warning", "warning", "Numerical warning", "notify", False),
+        ("data_wait", "data_wait", "data_wait", "The training waits for its data", "log", True),
         ("stalled", "training_stalled", "stalled", "Training stalled", "notify", True),
     ]
     for one in rules_of(Config()):
