@@ -53,6 +53,7 @@ class Loop:
         self._paused_seconds = paused_seconds
         self._step_spans = step_spans
         self._threads = LoopThreads(recorder.give_threads_their_places)
+        self._has_ended = False  # a loop of epochs or steps
         self.boundary = StepBoundary(
             recorder,
             progress,
@@ -65,7 +66,7 @@ class Loop:
 
     def where(self) -> LoopPlace:
         """What the loop is at, and on which thread, for who watches whether it goes on."""
-        return self._threads.where(has_stepped=self._step > 0)
+        return self._threads.where(is_over=self._has_ended and not self.boundary.is_in_use)
 
     def epochs(self, count: int, start: int = 0) -> Counted[int]:
         """See `Monitor.epochs`."""
@@ -94,6 +95,7 @@ class Loop:
                             spans.end_epoch(steps=self._progress.steps - first)
         finally:
             threads.in_epochs = outer
+            self._has_ended = True
         self._recorder.return_to(around)
 
     def _epochs_aside(self, count: int, start: int) -> Iterator[int]:
@@ -200,6 +202,7 @@ class Loop:
             if spans is not None:
                 spans.end_step()
             self._recorder.set_coordinates(batch=ABSENT_32)
+            self._has_ended = True
             boundary.restart()
 
     def step(

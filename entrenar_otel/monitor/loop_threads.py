@@ -43,13 +43,13 @@ class LoopThreads:
         """Whether the steps that this thread begins are those of a second loop."""
         return self._is_second(self.in_steps, 1)
 
-    def where(self, *, has_stepped: bool) -> LoopPlace:
+    def where(self, *, is_over: bool) -> LoopPlace:
         """What the run's loop is at, and on which thread."""
         if self.in_steps is not None:
             return "steps", self.in_steps
         if self.in_epochs is not None:
             return "epochs", self.in_epochs
-        return ("over" if has_stepped else "unknown"), None
+        return ("over" if is_over else "unknown"), None
 
     def _is_second(self, busy: int | None, kind: int) -> bool:
         me = threading.get_ident()

@@ -67,6 +67,11 @@ class StepBoundary:
             self._paused = self._paused_seconds()
             self._ready_since = self._seconds()
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the latest steps are marked by it, so that nobody knows when they are over."""
+        return self._is_prepared
+
     def restart(self, epoch: int | None = None) -> None:
         """Batches count from 0 again: an epoch begins, or another loop took over."""
         self._batch, self._epoch = 0, epoch

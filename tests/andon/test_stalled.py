@@ -182,3 +182,21 @@ def test_a_suspended_process_is_no_hang(train: Any) -> None:
     code, out, err = trainer.end()
     assert (code, out.strip()) == (0, "done"), err
     assert alerts_of() == []
+
+
+def test_a_loop_that_marks_its_own_steps(judged: Any) -> None:
+    """Within a step after 60 s; between two, where nobody says what goes on, after 300 s."""
+    with judged() as one:
+        for _ in range(5):
+            with one.monitor.step():
+                one.advance(0.1)
+        one.tick()
+        one.advance(299)
+        assert one.alerts == []
+        one.advance(2)
+        assert [alert.state for alert in one.alerts] == ["firing"]
+        with one.monitor.step():
+            one.advance(0.1)
+            assert [alert.state for alert in one.alerts] == ["firing", "resolved"]
+            one.advance(10_000)
+            assert [alert.state for alert in one.alerts] == ["firing", "resolved", "firing"]
