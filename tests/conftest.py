@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -71,6 +72,21 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Answer(code if isinstance(code, int) else 0, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture
+def lake_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[], None]], None]:
+    """Puts `lake` into the working folder: what a function writes once, and copies of it from then on."""
+
+    def put(name: str, write: Callable[[], None]) -> None:
+        kept = tmp_path_factory.getbasetemp() / f"lake-{name}"
+        if kept.exists():
+            shutil.copytree(kept, "lake")
+        else:
+            write()
+            shutil.copytree("lake", kept)
+
+    return put
 
 
 @pytest.fixture

@@ -29,8 +29,12 @@ def shown(cli: Callable[..., Any]) -> Callable[..., str]:
 
 
 @pytest.fixture
-def runs() -> None:
+def runs(lake_of: Callable[..., None]) -> None:
     """`digits-7` and `digits-8`, completed; `other [/bold]`, stopped by a NaN loss."""
+    lake_of("three-runs", _write_runs)
+
+
+def _write_runs() -> None:
     _record("digits-7", model_id="digits-mlp", version="1.0.0", config={"lr": 0.1, "clip": math.inf})
     _record("digits-8")
     with pytest.raises(AndonStop):

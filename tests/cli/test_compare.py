@@ -19,8 +19,12 @@ Cli = Callable[..., Any]
 
 
 @pytest.fixture
-def two_versions() -> None:
+def two_versions(lake_of: Callable[..., None]) -> None:
     """Three runs of each version, of which 2.0.0 is better by 0.05, with a name that steers terminals."""
+    lake_of("two-versions", _write_two_versions)
+
+
+def _write_two_versions() -> None:
     for version, gain in (("1.0.0", 0.0), ("2.0.0", 0.05)):
         for seed in range(3):
             random = np.random.default_rng([seed, len(version) + round(gain * 100)])

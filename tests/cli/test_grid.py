@@ -103,7 +103,11 @@ def test_a_text_takes_what_is_left_or_stands_below() -> None:
 
 
 @pytest.fixture
-def runs() -> None:
+def runs(lake_of: Callable[..., None]) -> None:
+    lake_of("grid-runs", _write_runs)
+
+
+def _write_runs() -> None:
     for run_id, loss in ((LONG, 0.5), ("20261129-090731-swift-2e630c", 0.25), ("b", None)):
         settings: dict[str, Any] = {"lake": "lake", "quiet": True, "settings_file": None}
         with Monitor(run_id, model_id="m" * 30, config={"o": {"n": [1]}}, **settings) as monitor:
@@ -168,8 +172,12 @@ def listed(cli: Cli, *options: str) -> list[str]:
 
 
 @pytest.fixture
-def sweep() -> None:
+def sweep(lake_of: Callable[..., None]) -> None:
     """Three runs, of which one crashed, one has a validation's loss only, and one none."""
+    lake_of("sweep", _write_sweep)
+
+
+def _write_sweep() -> None:
     for run_id, lr, model in (("a", 0.1, "mlp"), ("b", 10, "cnn"), ("c", 9, None)):
         monitor = Monitor(run_id, config={"lr": lr}, model_id=model, lake="lake", quiet=True).start()
         if run_id != "c":

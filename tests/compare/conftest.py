@@ -52,9 +52,13 @@ def train() -> Train:
 
 
 @pytest.fixture
-def versions(train: Train) -> None:
+def versions(lake_of: Callable[..., None]) -> None:
     """Five seeds of each: 1.1.0 is two points better than 1.0.0, and 1.0.1 as good."""
-    for seed in range(5):
-        train(f"base-{seed}", seed=seed, version="1.0.0")
-        train(f"same-{seed}", seed=seed, version="1.0.1", config={"lr": 0.11})
-        train(f"good-{seed}", seed=seed, version="1.1.0", gain=0.02, config={"optim": {"name": "adam"}})
+
+    def write() -> None:
+        for seed in range(5):
+            _train(f"base-{seed}", seed=seed, version="1.0.0")
+            _train(f"same-{seed}", seed=seed, version="1.0.1", config={"lr": 0.11})
+            _train(f"good-{seed}", seed=seed, version="1.1.0", gain=0.02, config={"optim": {"name": "adam"}})
+
+    lake_of("versions", write)
