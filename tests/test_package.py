@@ -10,6 +10,8 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import entrenar_otel
 
 ROOT = Path(entrenar_otel.__file__).parents[1]
@@ -168,3 +170,14 @@ def test_no_file_is_too_long() -> None:
             name = path.relative_to(ROOT).as_posix()
             limit = 350 if folder == "tests" else LONG.get(name, 600)
             assert len(path.read_text(encoding="utf-8").splitlines()) <= limit, name
+
+
+def test_what_is_called_slow_is_there(request: pytest.FixtureRequest) -> None:
+    """A test that is renamed is not lost from the slow half in silence."""
+    conftest = request.config.pluginmanager.get_plugin(str(ROOT / "conftest.py"))
+    assert conftest is not None
+    for name in (*conftest.SLOW, *conftest.UNCOVERED):
+        path, _, function = name.partition("::")
+        assert (ROOT / path).exists(), name
+        if function:
+            assert f"\ndef {function}(" in (ROOT / path).read_text(encoding="utf-8"), name
