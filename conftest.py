@@ -74,7 +74,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # that wait for work in a loop take no core from the others.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Else what a run has recorded depends on how long it took: a reading of its machine each 10 s, and at its end.
+# Else what a run has recorded depends on how long it took: its machine is read each 10 s, and at its end.
 os.environ["ENTRENAR_SYSTEM_METRICS"] = "0"
 
 # No test is about how long one example takes: the machine may be busy.
