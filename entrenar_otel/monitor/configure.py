@@ -31,6 +31,15 @@ def configure(run_id: str | None = None, **settings: Any) -> Monitor:
     return Monitor.current(run_id, **settings)
 
 
+def current_or_off(**settings: Any) -> Monitor:
+    """The same for a program without a line of ours: `settings` are for a new run, and nothing raises."""
+    known = lifetime.latest()
+    if not isinstance(known, Monitor):
+        known = Monitor.auto(**settings)
+        known._is_configured = True
+    return known.start()
+
+
 def wrap(provider: MeterProvider) -> MeterProvider:
     """Put our provider in front of yours: `training.*` instruments are recorded, the rest stays yours.
 

@@ -177,23 +177,13 @@ class Monitor(metaclass=_OnePerProcess):
         """
         known = lifetime.latest()
         if not isinstance(known, Monitor):
-            known = cls._configured(cls(run_id, **settings))
+            known = cls(run_id, **settings)
+            known._is_configured = True
         elif settings or run_id not in (None, known.run_id):
             logger.warning(
                 "run %s is already open; the settings given to configure() are ignored", known.run_id
             )
         return known.start()
-
-    @classmethod
-    def current_or_off(cls, **settings: Any) -> Monitor:
-        """The same for a program without a line of ours: `settings` are for a new run, and nothing raises."""
-        known = lifetime.latest()
-        return (known if isinstance(known, Monitor) else cls._configured(cls.auto(**settings))).start()
-
-    @staticmethod
-    def _configured(monitor: Monitor) -> Monitor:
-        monitor._is_configured = True
-        return monitor
 
     @classmethod
     def for_reader(cls, reader: SdkReader, **settings: Any) -> Monitor:

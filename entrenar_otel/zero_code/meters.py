@@ -162,11 +162,11 @@ def _waiting(provider: WrappingMeterProvider) -> WrappingMeterProvider:
 
     def begin() -> None:
         with guard("zero code"), _beginning:
-            from entrenar_otel.monitor.monitor import Monitor
+            from entrenar_otel.monitor.configure import current_or_off
 
             if provider.is_routed:
                 return  # another thread was first
-            monitor = Monitor.current_or_off(model_id=model_id(os.environ, sys.argv))
+            monitor = current_or_off(model_id=model_id(os.environ, sys.argv))
             if not provider.is_routed:
                 monitor.adopt(provider)
             if provider.is_routed and provider.publisher is not None:

@@ -30,7 +30,13 @@ def _begin() -> None:
 
         begin()
 
+    def trainer(module: object) -> None:
+        from entrenar_otel.zero_code.instrumentors import add_to_trainer
+
+        add_to_trainer(module)
+
     imports.when_imported("opentelemetry.metrics", meters)
+    imports.when_imported("transformers.trainer", trainer)
 
 
 def _run_next() -> None:
