@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def _beginnings(names: tuple[str, ...]) -> tuple[str, ...]:
     """How the ids of these folders', files' and tests' tests begin, with a `[` behind each."""
     return tuple(name + ("[" if "::" in name else "::" if name.endswith(".py") else "/") for name in names)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Doctests of an integration that imports its framework at once need it, see `make test-frameworks`."""
+    if collection_path.parent.name != "integrations" or collection_path.suffix != ".py":
+        return None
+    top = ast.parse(collection_path.read_text(encoding="utf-8")).body
+    named = [statement.module or "" for statement in top if isinstance(statement, ast.ImportFrom)]
+    named += [name.name for statement in top if isinstance(statement, ast.Import) for name in statement.names]
+    missing = [name for name in named if find_spec(name.partition(".")[0]) is None]
+    return True if missing else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

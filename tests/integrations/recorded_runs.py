@@ -36,7 +36,8 @@ def states() -> list[str]:
 def events(name: str) -> list[dict[str, str]]:
     """The attributes of the events of a name, in order."""
     return [
-        dict(row[0]) for row in rows(f"SELECT attributes FROM events WHERE name = '{name}' ORDER BY timestamp")
+        dict(row[0])
+        for row in rows(f"SELECT attributes FROM events WHERE name = '{name}' ORDER BY timestamp")
     ]
 
 
