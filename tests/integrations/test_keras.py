@@ -209,3 +209,17 @@ def test_the_examples_of_the_docs() -> None:
     assert states() == ["completed"] * 3
     assert len(values("loss", "validation")) == 3
     assert len(values("loss")) == 3 * 16 + 2 + 20
+
+
+def test_several_batches_in_one_execution() -> None:
+    """A step for them all, with the mean of their losses; PyTorch has no such executions."""
+    if keras.backend.backend() == "torch":
+        with pytest.raises(ValueError, match="steps_per_execution"):
+            linear(steps_per_execution=2).fit(X, Y, callbacks=[EntrenarCallback()], **TRAINING)
+        return
+    model = linear(steps_per_execution=2)
+    model.fit(X, Y, epochs=2, callbacks=[EntrenarCallback()], **TRAINING)
+    first, second, third = own_losses(model)
+    assert values("loss") == pytest.approx([(first + second) / 2, third] * 2, rel=1e-5)
+    assert [place[:3] for place in series("loss")] == [(0, 0, 0), (0, 2, 2), (1, 0, 3), (1, 2, 5)]
+    assert values("samples") == [16.0, 4.0] * 2
