@@ -135,7 +135,7 @@ def test_early_stopping(is_first: bool) -> None:
 
 
 def test_an_exception_that_the_program_outlives() -> None:
-    class Failing(keras.callbacks.Callback):  # type: ignore[misc]
+    class Failing(keras.callbacks.Callback):
         def on_test_begin(self, logs: Any = None) -> None:
             raise ZeroDivisionError
 
@@ -147,7 +147,7 @@ def test_an_exception_that_the_program_outlives() -> None:
 
 
 def test_the_monitor_tells_of_an_exception_itself() -> None:
-    class Failing(keras.callbacks.Callback):  # type: ignore[misc]
+    class Failing(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             raise ZeroDivisionError
 
@@ -167,7 +167,7 @@ def test_evaluation_is_a_test() -> None:
 def test_two_models_at_once() -> None:
     """A training within another one's callback: each has its run."""
 
-    class Inner(keras.callbacks.Callback):  # type: ignore[misc]
+    class Inner(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             linear().fit(X, Y, callbacks=[EntrenarCallback(run_id="inner")], **TRAINING)
 
@@ -180,7 +180,7 @@ def test_two_models_at_once() -> None:
 def test_a_train_step_of_the_users_own() -> None:
     """What it gives is taken as it is, where no metric of the model has it."""
 
-    class Own(keras.Sequential):  # type: ignore[misc]
+    class Own(keras.Sequential):
         def train_step(self, *_given: Any) -> dict[str, float]:
             return {"loss": 7.5}
 
