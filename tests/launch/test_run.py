@@ -141,22 +141,6 @@ def test_a_nan_is_86(run: Run, argument: str) -> None:
     assert [state for state, _ in states()] == ["stopped"]
 
 
-def test_a_launcher_must_not_start_a_nan_again(run: Run) -> None:
-    """One that does all the same is ended at its second attempt, which never comes to its end."""
-    Path("train.py").write_text(
-        "import pathlib, time\n"
-        + NAN.replace("for step", "again = pathlib.Path('again').exists()\n    for step").replace(
-            "monitor.log(loss",
-            "if again: time.sleep(300)\n        pathlib.Path('again').touch()\n        monitor.log(loss",
-        )
-    )
-    Path("launcher.sh").write_text(f"for i in 1 2 3; do {sys.executable} train.py; done\n")
-    done = run("sh", "launcher.sh")
-    assert done.returncode == STOPPED_EXIT_CODE
-    assert "was stopped, and is started again: the program is ended with SIGTERM" in done.stderr
-    assert len(Lake("lake").runs()) <= 2
-
-
 def test_switched_off(run: Run) -> None:
     """ENTRENAR_DISABLED: the program runs, and nothing else."""
     done = run("sh", "-c", "echo out; exit 4", ENTRENAR_DISABLED="1")
