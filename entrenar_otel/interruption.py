@@ -27,6 +27,21 @@ def from_outside(error: BaseException) -> bool:
     return False
 
 
+_ABOUT_A_RECORD = (TypeError, ValueError, LookupError, ArithmeticError, MemoryError)
+
+
+def is_foreign(error: Exception) -> bool:
+    """Whether what left the fast path of a recorder has nothing to do with the record.
+
+    Also what another thread has this one raise (PyThreadState_SetAsyncExc): it comes without arguments, and
+    what C code raises about a record has some.
+    """
+    trace = error.__traceback__
+    if trace is not None and trace.tb_next is None:
+        return not error.args and not isinstance(error, _ABOUT_A_RECORD)
+    return from_outside(error)
+
+
 def _is_given(called: FrameType, interrupted: FrameType) -> bool:
     """Whether this call has the frame of its caller among its arguments."""
     code = called.f_code

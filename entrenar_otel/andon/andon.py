@@ -71,6 +71,12 @@ class Andon:
         return self.pause.is_active
 
     @property
+    def wants_stop(self) -> bool:
+        """Whether the next `act` raises AndonStop, unless a callback does something else."""
+        with self._lock:
+            return any(alert.action is Action.STOP for alert in self._pending)
+
+    @property
     def paused_seconds(self) -> float:
         """How long the loop was paused in all, by the clock of its samples."""
         return self.pause.total_seconds

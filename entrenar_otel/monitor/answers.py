@@ -35,6 +35,8 @@ class Answers:
         self._run_id = run_id
         self._open_lake = open_lake
         self.heartbeat: Heartbeat | None = None
+        #: Waits for what is still on a device.
+        self.settle: Callable[[], object] = lambda: None
         self.current_record: Callable[[], RunRecord | None] = lambda: None
 
     @cached_property
@@ -58,6 +60,7 @@ class Answers:
         With tags: the series that has exactly these, else all that carry them, merged. Raises
         NotMeasured.
         """
+        self.settle()
         if metric is None:
             known = sorted(self._current().items(), key=lambda item: is_of_machine(item[0].metric))
             return SummaryTable({str(series): summary for series, summary in known})
@@ -86,6 +89,7 @@ class Answers:
         """See `Monitor.sample_count`."""
         if self.heartbeat is None:
             return 0
+        self.settle()
         wanted = {(key, str(value)) for key, value in tags.items()}
         with self.heartbeat.sums() as sums:
             return sum(
@@ -99,21 +103,25 @@ class Answers:
 
         Raises NotMeasured.
         """
+        self.settle()
         texts = {key: str(value) for key, value in tags.items()}
         return self.lake.curve(str(metric), self._run_id, texts)
 
     def query(self, sql: str, parameters: list[Any] | None = None) -> pa.Table:
         """Answer one SELECT over this run up to now. Raises QueryError."""
+        self.settle()
         return self.lake.query(sql, parameters, run_id=self._run_id)
 
     def range(self, start: datetime, end: datetime) -> pa.Table:
         """This run's metrics with start <= timestamp < end, in time order."""
+        self.settle()
         return self.lake.range(start, end, run_id=self._run_id)
 
     def to_records(self) -> list[MetricRecord]:
         """Everything this process recorded, in recording order. Of a long run, ask by `query`."""
         if self.record is None:
             return []
+        self.settle()
         owner = self.record.owner
         table = self.lake.query(
             "SELECT * FROM metrics WHERE attempt = ? AND rank = ? ORDER BY seq, metric",

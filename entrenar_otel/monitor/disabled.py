@@ -58,6 +58,9 @@ class DisabledRun:
     def close(self, state: str | None, reason: str | None, error: BaseException | None = None) -> bool:
         return False
 
+    def raise_late_stop(self, error: BaseException | None) -> None:
+        """Nothing is judged."""
+
     def abandon(self) -> None:
         """Nothing is held."""
 

@@ -90,6 +90,7 @@ class Loop:
                     self.boundary.restart(epoch)
                     try:
                         yield epoch
+                        self._recorder.catch_up()
                     finally:
                         if spans is not None:
                             spans.end_epoch(steps=self._progress.steps - first)

@@ -88,8 +88,8 @@ class Monitor(metaclass=_OnePerProcess):
         rank: of this process, by default the launcher's; ranks above 0 record all and print nothing.
         world_size: how many ranks there are, by default the launcher's.
         resume: whether an existing `run_id` may get another attempt.
-        on_bad_value: `"warn"` warns once per name, counts, and goes on; `"raise"` raises BadInput,
-            after what was good in that call is recorded.
+        on_bad_value: `"warn"` warns once per name, counts; `"raise"` raises BadInput once the rest is recorded.
+        lazy: whether `log` records what a device has yet to compute up to two steps later, or waits for it.
         interval_seconds: of the heartbeat.
         emitters: further receivers of every sample, as records, each on a thread of its own.
         consumers: the same, as blocks: objects with `consume(samples)`, or functions.
@@ -113,8 +113,7 @@ class Monitor(metaclass=_OnePerProcess):
 
     #: Record metrics: `log(loss=…, accuracy=…)`, or `log({"val/loss": …}, step, tags={…})`, where
     #: `{"val": {"loss": …}}` is the same. Coordinates `epoch`, `batch`, `step` default to those of
-    #: `epochs()` and `steps()`. A non-finite training
-    #: `loss` raises AndonStop, after the sample is safe.
+    #: `epochs()` and `steps()`. A non-finite training `loss` raises AndonStop, after the sample is safe.
     log: Callable[..., None]
 
     def __init__(
@@ -132,6 +131,7 @@ class Monitor(metaclass=_OnePerProcess):
         world_size: int | None = None,
         resume: Resume = "allow",
         on_bad_value: OnBadValue = "warn",
+        lazy: bool = True,
         interval_seconds: float | None = None,
         emitters: Sequence[MetricsEmitter] = (),
         consumers: Sequence[Any] = (),
@@ -288,6 +288,7 @@ class Monitor(metaclass=_OnePerProcess):
     ) -> None:
         state, reason = lifetime.state_of(error)
         self.close(state, reason, error=error)
+        self._run.raise_late_stop(error)
 
     def abandon(self) -> None:
         """Become the no-op twin, in a forked child: the parent's files and locks are not touched."""
@@ -593,8 +594,7 @@ class Monitor(metaclass=_OnePerProcess):
 
     def _curves_html(self) -> str:
         """The curves above the table; without them there is the table."""
-        if not (self.enabled and self.summary()):
-            return ""
-        with guard("notebook", "the cell shows no curves"):
-            return self.dashboard()._repr_html_()
+        if self.enabled and self.summary():
+            with guard("notebook", "the cell shows no curves"):
+                return self.dashboard()._repr_html_()
         return ""

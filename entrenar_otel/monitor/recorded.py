@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     from entrenar_otel.run.open_run import OpenRun
 
 
+#: How long the end of a run, or a question about it, waits for values that are still on a device; and the
+#: end of one that was stopped, by SIGTERM perhaps.
+_LATE_SECONDS, _STOPPED_SECONDS = 5.0, 1.0
+
+
 class Owner(lifetime.ClosableRun, Protocol):
     """The Monitor, as far as its run knows it."""
 
@@ -87,9 +92,13 @@ class RecordedRun:
             on_bad_loss=self.alerts.on_bad_loss,
             on_held=self.alerts.act,
             raise_on_bad_value=given.on_bad_value == "raise",
+            lazy=given.lazy,
             clock=given.clock,
         )
         self.answers = Answers(request.run_id, lambda: lake)
+        self.answers.settle = self._settle
+        #: What the end of the run found in values that were late, and nobody has raised.
+        self._late_stop: AndonStop | None = None
         self.progress = Progress(self.answers.shown)
         self.loop = Loop(
             self.recorder,
@@ -303,6 +312,10 @@ class RecordedRun:
             if self.is_closed:
                 return False
             self.is_closed = True
+            if state is None:
+                state, reason, error = self._late_end(reason, error)
+            else:
+                self._settle(_STOPPED_SECONDS if state == "stopped" else _LATE_SECONDS)
             cause = self._unresolved_stop()
             is_stop = cause is not None or isinstance(error, AndonStop)
             if state is None:
@@ -321,6 +334,32 @@ class RecordedRun:
                 if self._note is not None:
                     tell(replace(self._note, state=state, is_stop=is_stop))
             return True
+
+    def _settle(self, seconds: float = _LATE_SECONDS) -> bool:
+        """Wait for what is still on a device."""
+        with guard("late values"):
+            return self.recorder.settle(seconds)
+        return False
+
+    def _late_end(
+        self, reason: str | None, error: BaseException | None
+    ) -> tuple[str | None, str | None, BaseException | None]:
+        """How the run ended, where its last values say it, which nobody has seen: state, reason, error."""
+        self._settle()
+        pipeline = self.open.pipeline if self.open is not None else None
+        if self.recorder.late is None or pipeline is None or not pipeline.andon.wants_stop:
+            return None, reason, error
+        try:
+            self.recorder.obey()
+        except AndonStop as stop:
+            self._late_stop = stop
+            return *lifetime.state_of(stop), stop
+        return None, reason, error
+
+    def raise_late_stop(self, error: BaseException | None) -> None:
+        """Raise what the end found, where nothing else is on its way up."""
+        if error is None and self._late_stop is not None:
+            raise self._late_stop
 
     def _unresolved_stop(self) -> str | None:
         """Why the line was stopped, where that is not over."""

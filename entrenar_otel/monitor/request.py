@@ -60,6 +60,7 @@ class RunRequest:
     world_size: int | None = None
     resume: Resume = "allow"
     on_bad_value: OnBadValue = "warn"
+    lazy: bool = True
     interval_seconds: float | None = None
     emitters: Sequence[MetricsEmitter] = ()
     consumers: Sequence[Any] = ()
@@ -128,6 +129,8 @@ class RunRequest:
     def _check_values(self) -> None:
         _check_choice("resume", self.resume, ("allow", "never", "must"))
         _check_choice("on_bad_value", self.on_bad_value, ("warn", "raise"))
+        if type(self.lazy) is not bool:
+            raise ConfigError(f"expected lazy to be True or False, got {self.lazy!r}")
         interval = self.interval_seconds
         if interval is not None and not (_is_number(interval) and 0 < interval < 1e6):
             raise ConfigError(f"expected interval_seconds to be a number above 0, got {interval!r}")

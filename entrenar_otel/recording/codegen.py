@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import keyword
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any
 
 _COORDINATES = frozenset(["epoch", "batch", "step"])
 #: Names that the generated function uses itself, and the one that Python keeps from everybody.
@@ -61,3 +63,10 @@ def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> st
         watch=watch,
         stop=stop,
     )
+
+
+def with_globals(function: Any, namespace: dict[str, Any], name: str) -> Callable[..., None]:
+    """The same code, with this namespace as its globals."""
+    copy = FunctionType(function.__code__, namespace, name, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy

@@ -22,7 +22,6 @@ import linecache
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 from zlib import adler32
 
@@ -31,13 +30,16 @@ from entrenar_processors.detectors.nonfinite import is_training_loss
 
 from entrenar_otel.clock import SYSTEM_CLOCK, Clock
 from entrenar_otel.errors import BadInput, ConfigError, describe, guard
-from entrenar_otel.interruption import from_outside
-from entrenar_otel.recording.by_name import give_name, unheard
-from entrenar_otel.recording.codegen import bound_source
+from entrenar_otel.interruption import from_outside, is_foreign
+from entrenar_otel.recording.by_name import AnyLayout, give_name, unheard
+from entrenar_otel.recording.codegen import bound_source, with_globals
+from entrenar_otel.recording.device.host_copy import Capturing, HostCopy, copy_of
+from entrenar_otel.recording.device.late_calls import LateCall
+from entrenar_otel.recording.device.late_recording import BadLoss, LateRecording
 from entrenar_otel.recording.inputs import COORDINATES, name_problem, number_of, tags_problem, whole_number
-from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
+from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout
 from entrenar_otel.recording.segment import SEGMENT_BYTES
-from entrenar_otel.recording.segment_log import SegmentLog, no_op, not_ready
+from entrenar_otel.recording.segment_log import no_op, not_ready
 from entrenar_otel.recording.thread_place import ThreadPlace
 
 #: Beyond this many combinations of names, a new one is recorded series by series: a loop that
@@ -104,13 +106,13 @@ def _log(
     slow(epoch, batch, step, metrics, tags, values)
 
 
-class Recorder(SegmentLog):
+class Recorder(LateRecording):
     """Takes samples from the loop's threads and gives them to the heartbeat.
 
     `begin` is called once, by whoever records first; it must call `open`. `on_bad_loss(series, value,
     epoch, batch, step)` is called after a non-finite training loss was recorded; it may `hold` the line.
     `on_held()` is what happens on a loop's thread, within its next `log`, while the line is held; it may
-    raise.
+    raise. `lazy`: values on a device are not waited for.
     """
 
     def __init__(
@@ -120,14 +122,14 @@ class Recorder(SegmentLog):
         on_bad_loss: Callable[[Series, float, int | None, int | None, int | None], object],
         on_held: Callable[[], object],
         raise_on_bad_value: bool = False,
+        lazy: bool = True,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        super().__init__(begin, clock)
+        super().__init__(begin, clock, lazy=lazy)
         self.on_bad_loss = on_bad_loss
         self._on_held = on_held
         self._raise = raise_on_bad_value
         self.bound_functions: list[Callable[..., None]] = []
-        self._bound: dict[tuple[Series, ...], Callable[..., None]] = {}
         self.bad = 0
         self._places: dict[str, ThreadPlace] | None = None  # None: one loop, plain numbers
         self.namespace |= {
@@ -140,7 +142,7 @@ class Recorder(SegmentLog):
             "BATCH": ABSENT_32,
             "STEP": ABSENT_64,
         }
-        self.log: Callable[..., None] = _with_globals(_log, self.namespace, "log")
+        self.log: Callable[..., None] = with_globals(_log, self.namespace, "log")
         give_name(self.log)
 
     def abandon(self) -> None:
@@ -148,7 +150,7 @@ class Recorder(SegmentLog):
         self._held = False
         for name in ("slow", "stop_line", *(f"slow_{i}" for i in range(len(self.bound_functions)))):
             self.namespace[name] = no_op if name == "stop_line" else unheard
-        self.namespace["writers"] = _AnyLayout()
+        self.namespace["writers"] = AnyLayout()
 
     # -- coordinates and bound functions ----------------------------------------------------------
 
@@ -166,6 +168,8 @@ class Recorder(SegmentLog):
 
     def move_to(self, batch: int, step: int) -> None:
         """The next step, for `steps()`: as `set_coordinates`, without its questions."""
+        if self.late is not None:
+            self._begin_step(self.late)
         if self._places is not None:
             self.return_to({"BATCH": batch, "STEP": step})
             return
@@ -215,14 +219,14 @@ class Recorder(SegmentLog):
         if (known := self._bound.get(series)) is not None:
             return known
         number = len(self.bound_functions)
-        pack, seal = packers(len(series))
+        pack, seal = self.packers(len(series))
         namespace = self.namespace
 
         def slowly(epoch: Any, batch: Any, step: Any, *values: Any) -> None:
             given = dict(zip(metrics, values, strict=True))
             self._log_slowly(epoch, batch, step, given, tags)
             layout = self.layouts.get(series)
-            if layout is not None:
+            if layout is not None and self._is_fast(series, values):
                 namespace[f"head_{number}"] = layout.head
 
         watched = next((i for i, s in enumerate(series) if is_training_loss(s)), None)
@@ -261,25 +265,39 @@ class Recorder(SegmentLog):
     ) -> None:
         if self._is_slowed:
             time.sleep(_SLOWED_SECONDS)
-        stop: tuple[float, int, int, int, Series] | None = None
+        stops: list[BadLoss] = []
         problems: list[str] = []  # meant for the loop: past the guard
         lost = max(1, len(metrics))  # where we fail: some of it may be recorded nevertheless
         with guard("log"):
             try:
                 given = self._merged(values, metrics, problems)
                 lost = max(1, len(given))
-                stop = self._record(epoch, batch, step, given, tags, problems)
+                if (stop := self._record(epoch, batch, step, given, tags, problems)) is not None:
+                    stops.append(stop)
             except Exception as error:
                 if not from_outside(error):
                     self._drop(lost)
                 raise
+            stops += self._advance(problems)
             self.say()
-        if stop is not None:
-            self._stop(*stop)
+        self._act_on(stops, problems)
+
+    def _act_on(self, stops: Sequence[BadLoss], problems: Sequence[str]) -> None:
+        for value, *place, series in stops:
+            self.bad_loss(series, value, *place)
         if self._held:
             self.obey()
         if problems:
             raise BadInput("; ".join(problems))
+
+    def catch_up(self) -> None:
+        """Wait for what is late on this thread, and record it. Raises AndonStop."""
+        stops: list[BadLoss] = []
+        problems: list[str] = []
+        with guard("log"):
+            stops = self._advance(problems, everything=True)
+            self.say()
+        self._act_on(stops, problems)
 
     def record_one(
         self, series: Series, value: Any, epoch: Any, batch: Any, step: Any, *, time_ns: int | None = None
@@ -287,26 +305,33 @@ class Recorder(SegmentLog):
         """Record one value with care, for an instrument; returns its layout's head, for the next ones.
 
         `time_ns` is wall time, by default now. A value that must stop the line holds it: instruments do
-        not raise.
+        not raise. None: it is not recorded; 0: that is not for a fast path, since it may come late.
         """
         problems: list[str] = []
         if self.segment is None and self._end_reason is None:
             self._begin()
+        at = self.namespace["now"]() if time_ns is None else max(0, self.clock.monotonic_of(time_ns))
         number = self._number_of(series.metric, value, problems)
         if number is not None:
             try:
-                at = None if time_ns is None else max(0, self.clock.monotonic_of(time_ns))
                 coordinates = self._coordinates(epoch, batch, step, problems)
-                self._write((series,), (number,), coordinates, problems, fast=False, monotonic_ns=at)
+                if self._is_late((series,), (number,)):
+                    self._add_late(LateCall((series,), (number,), coordinates, at))
+                    self._judge(self._advance(problems))
+                    number = None
+                else:
+                    self._write((series,), (number,), coordinates, problems, fast=False, monotonic_ns=at)
             except Exception as error:
                 if not from_outside(error):
                     self._drop(1)
                 raise
-            if not math.isfinite(number):
+            if number is not None and not math.isfinite(number):
                 self.bad_loss(series, number, epoch, batch, step)
         for problem in problems:
             self._warn_once("bad", series.metric, problem)
         self.say()
+        if self.late is not None and series in self.late.series:
+            return 0
         layout = self.layouts.get((series,))
         return layout.head if layout is not None else None
 
@@ -377,7 +402,7 @@ class Recorder(SegmentLog):
         """Record what can be recorded; returns a training loss that is not finite, and where."""
         if self.segment is None and self._end_reason is None:
             self._begin()
-        coordinates = self._coordinates(epoch, batch, step, problems)
+        coordinates, now = self._coordinates(epoch, batch, step, problems), self.namespace["now"]()
         if tags is not None and not isinstance(tags, Mapping):
             self._reject("tags", f"tags must be a mapping of text to text, got {describe(tags)}", problems)
             tags = None
@@ -387,7 +412,11 @@ class Recorder(SegmentLog):
             if bad := tags_problem(series[0]):
                 self._reject("tags", f"tags {describe(tags)}: {bad}", problems)
                 series = tuple(Series(name) for name in numbers)
-            self._write(series, tuple(numbers.values()), coordinates, problems, fast=not tags)
+            if self._is_late(series, numbers.values()):
+                self._add_late(LateCall(series, (*numbers.values(),), coordinates, now))
+                return None
+            fast = not tags and self._is_fast(series, metrics.values())
+            self._write(series, tuple(numbers.values()), coordinates, problems, fast=fast, monotonic_ns=now)
             for single, value in zip(series, numbers.values(), strict=True):
                 if is_training_loss(single) and not math.isfinite(value):
                     return value, *coordinates, single
@@ -395,9 +424,9 @@ class Recorder(SegmentLog):
 
     def _numbers_of(
         self, metrics: Mapping[Any, Any], problems: list[str], above: tuple[str, ...] = ()
-    ) -> dict[str, float]:
-        """The numbers by name; of a mapping in a mapping they are `outer/inner`."""
-        numbers: dict[str, float] = {}
+    ) -> dict[str, Any]:
+        """The numbers by name, or their copies; of a mapping in a mapping they are `outer/inner`."""
+        numbers: dict[str, float | HostCopy] = {}
         for key, value in metrics.items():
             name = "/".join((*above, str(key))) if above and isinstance(key, str | int) else key
             if problem := name_problem(name):
@@ -438,7 +467,7 @@ class Recorder(SegmentLog):
             for single, value in zip(series, values, strict=True) if len(series) > 1 else ():
                 self._write((single,), (value,), coordinates, problems, fast=False)
             return
-        pack, seal = packers(len(series))
+        pack, seal = self.packers(len(series))
         now = self.namespace["now"]() if monotonic_ns is None else monotonic_ns
         record = pack(layout.head, now, *coordinates, *values)
         if not self._put(seal(record, adler32(record))):
@@ -502,16 +531,22 @@ class Recorder(SegmentLog):
         )
         return absent
 
-    def _number_of(self, name: str, value: Any, problems: list[str]) -> float | None:
+    def _number_of(self, name: str, value: Any, problems: list[str]) -> Any:
+        """The number, or the copy that becomes one; None: it was refused."""
         try:
+            if self._lazy and self._end_reason is None and (copy := copy_of(value)) is not None:
+                return copy
             if getattr(value, "is_cuda", False):
                 self._warn_once(
                     "cuda",
                     name,
                     f"{name} is a CUDA tensor: reading it waits for the GPU (synchronises) on every "
-                    "log. Log it less often, or pass a value that is already on the CPU",
+                    "log. Log it less often, leave lazy as it is, or pass a value that is on the CPU",
                 )
             return number_of(value)
+        except Capturing as error:  # no repr: it would read the value, and break the graph
+            self._reject(name, f"{name} was {error}: log it after the replay; not recorded", problems)
+            return None
         except Exception as error:
             if from_outside(error):
                 raise
@@ -562,36 +597,3 @@ class Recorder(SegmentLog):
             known("BATCH", batch, ABSENT_32),
             known("STEP", step, ABSENT_64),
         )
-
-
-class _AnyLayout(dict[Any, Any]):
-    """In a forked child every combination of names is recorded to nowhere."""
-
-    def __missing__(self, key: Any) -> Any:
-        return _discard, 0, _discard, None
-
-
-_ABOUT_A_RECORD = (TypeError, ValueError, LookupError, ArithmeticError, MemoryError)
-
-
-def is_foreign(error: Exception) -> bool:
-    """Whether what left the fast path has nothing to do with the record.
-
-    Also what another thread has this one raise (PyThreadState_SetAsyncExc): it comes without arguments, and
-    what C code raises about a record has some.
-    """
-    trace = error.__traceback__
-    if trace is not None and trace.tb_next is None:
-        return not error.args and not isinstance(error, _ABOUT_A_RECORD)
-    return from_outside(error)
-
-
-def _discard(*_args: Any) -> bytes:
-    return b""
-
-
-def _with_globals(function: Any, namespace: dict[str, Any], name: str) -> Callable[..., None]:
-    """The same code, with the recorder's namespace as its globals."""
-    copy = FunctionType(function.__code__, namespace, name, function.__defaults__)
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy

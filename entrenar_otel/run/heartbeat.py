@@ -85,6 +85,8 @@ class Heartbeat:
                 self._before()
         self._follow_clock()
         self.recorder.follow_folder()
+        with guard("late values"):
+            self.recorder.record_ready()
         self.collect()
         self.recorder.sync()
         self.recorder.prepare()

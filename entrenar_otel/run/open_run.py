@@ -296,10 +296,11 @@ class OpenRun:
         """Drain, make durable and export what is there now; False where that was not done in time."""
         deadline = time.monotonic() + timeout_seconds
         with guard("flush"):
-            if not self.metrics.pull(timeout_seconds, last=True):
+            is_complete = self._recorder.settle(timeout_seconds)
+            if not self.metrics.pull(max(0.0, deadline - time.monotonic()), last=True):
                 return False
             self.heartbeat.tick(pull=False, hand_over=False)
-            return self.metrics.flush(max(0.0, deadline - time.monotonic()))
+            return self.metrics.flush(max(0.0, deadline - time.monotonic())) and is_complete
         return False
 
     def join(self, provider: WrappingMeterProvider) -> None:

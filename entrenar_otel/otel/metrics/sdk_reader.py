@@ -239,7 +239,7 @@ class SdkReader(MetricReader):
         head = recorder.record_one(series, value, *places, time_ns=time_ns)
         if head is None:
             registry.forget_attributes(series)
-        return head
+        return head or None
 
 
 def _has_samples(point: Any) -> bool:

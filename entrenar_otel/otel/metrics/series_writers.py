@@ -28,7 +28,6 @@ from entrenar_otel.identity.helper import say_unheard
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.otel.metrics.registry import Declared, Registry
 from entrenar_otel.recording.inputs import tags_problem
-from entrenar_otel.recording.layout import packers
 from entrenar_otel.recording.recorder import Recorder
 from entrenar_otel.semconv import COORDINATES, Kind
 
@@ -101,7 +100,7 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
             head = self._recorder.record_one(series, amount, *places)
             if head is None:
                 self._registry.forget_attributes(series)
-            else:
+            elif head:
                 self._learn(attributes, identity, head)
 
     def _falls(self, amount: Any) -> bool:
@@ -143,7 +142,7 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
     def _make(self, names: tuple[str, ...], heads: dict[Any, int]) -> Writer:
         number = next(_numbers)
         namespace = self._recorder.namespace
-        pack, seal = packers(1)
+        pack, seal = self._recorder.packers(1)
         namespace |= {
             "pack_one": pack,
             "seal_one": seal,
