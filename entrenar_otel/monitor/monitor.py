@@ -88,7 +88,7 @@ class Monitor(metaclass=_OnePerProcess):
         rank: of this process, by default the launcher's; ranks above 0 record all and print nothing.
         world_size: how many ranks there are, by default the launcher's.
         resume: whether an existing `run_id` may get another attempt.
-        on_bad_value: `"warn"` warns once per name, counts; `"raise"` raises BadInput once the rest is recorded.
+        on_bad_value: `"warn"` warns once per name, counts; `"raise"` raises BadInput when the rest is safe.
         lazy: whether `log` records what a device has yet to compute up to two steps later, or waits for it.
         interval_seconds: of the heartbeat.
         emitters: further receivers of every sample, as records, each on a thread of its own.
