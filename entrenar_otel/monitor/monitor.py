@@ -20,6 +20,7 @@ from entrenar_otel.monitor.collector import MIN_SAMPLES
 from entrenar_otel.monitor.counted import Counted
 from entrenar_otel.monitor.disabled import DisabledRun
 from entrenar_otel.monitor.notebook import summaries_html
+from entrenar_otel.monitor.one_per_process import OnePerProcess
 from entrenar_otel.monitor.recorded import RecordedRun
 from entrenar_otel.monitor.request import OnBadValue, Resume, RunRequest, make_lake
 from entrenar_otel.recording.by_name import unheard
@@ -52,22 +53,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _OnePerProcess(type):
-    """Construction: once `configure()` has made the process's Monitor, `Monitor()` is that one."""
-
-    def __call__(cls, run_id: str | None = None, **settings: Any) -> Any:
-        known = lifetime.latest()
-        if isinstance(known, cls) and known._is_configured and run_id in (None, known.run_id):
-            if settings:
-                logger.warning(
-                    "run %s was already started by configure(); the settings given to Monitor() are ignored",
-                    known.run_id,
-                )
-            return known
-        return super().__call__(run_id, **settings)
-
-
-class Monitor(metaclass=_OnePerProcess):
+class Monitor(metaclass=OnePerProcess):
     """Records a training run: every sample, durably, at about a microsecond per call to the loop.
 
         with Monitor(model_id="digits-mlp", config={"lr": 0.1}) as monitor:
