@@ -52,6 +52,10 @@ class QueryError(EntrenarError, ValueError):
     """SQL that is refused, or that DuckDB could not run; the message is DuckDB's."""
 
 
+class ProcessEnds(QueryError):
+    """The process ends, and no query of another thread than the main one is answered any more."""
+
+
 class NotMeasured(EntrenarError, KeyError):
     """A metric that was never reported. Nothing is inferred in its place."""
 
@@ -117,11 +121,16 @@ def set_strict(strict: bool) -> bool:
 def guard(
     place: str, then: str = "training goes on, further failures of this kind are only counted"
 ) -> Iterator[None]:
-    """Let no failure of ours reach the training loop: log it (once per place), count it, go on."""
+    """Let no failure of ours reach the training loop: log it (once per place), count it, go on.
+
+    What is cut short because the process ends has not failed.
+    """
     try:
         yield
     except AndonStop:
         raise
+    except ProcessEnds:
+        return
     except Exception as error:
         if from_outside(error):
             raise

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterator
 
-from entrenar_otel.errors import QueryError
+from entrenar_otel.errors import ProcessEnds
 
 #: How long the end of the process waits for those that are within.
 _END_SECONDS = 5.0
@@ -41,7 +41,7 @@ class ExitGate:
 
     @contextlib.contextmanager
     def passing(self) -> Iterator[None]:
-        """Be within a library meanwhile. Raises QueryError once the process ends."""
+        """Be within a library meanwhile. Raises ProcessEnds once the process ends."""
         self.close_at_exit()
         thread = threading.current_thread()
         with self._lock:
@@ -56,9 +56,9 @@ class ExitGate:
                 self._left.notify_all()
 
     def check(self) -> None:
-        """For whoever waits within. Raises QueryError once the process ends."""
+        """For whoever waits within. Raises ProcessEnds once the process ends."""
         if self._is_closed and threading.current_thread() is not threading.main_thread():
-            raise QueryError("the process ends: no query is answered any more but its main thread's")
+            raise ProcessEnds("the process ends: no query is answered any more but its main thread's")
 
     def close(self) -> bool:
         """Let nobody pass any more; whether all have left in time."""
