@@ -21,7 +21,7 @@ GROUPS = (
     *("otel", "page", "otlp_encode", "receipt", "roll", "assign"),
 )
 #: Run by name only: what they say stands in docs/detectors.md, docs/postmortem.md, docs/statistics.md,
-#: docs/collector.md, docs/watch.md and docs/system.md.
+#: docs/collector.md, docs/watch.md, docs/system.md and docs/integrations.
 APART = (
     "jidoka",
     "detectors",
@@ -37,6 +37,7 @@ APART = (
     "lineage",
     "views",
     "system",
+    "frameworks",
 )
 _GROUP_SECONDS = 600
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
-from entrenar_otel.errors import AndonStop, ConfigError, describe, guard
-from entrenar_otel.integrations.choice import monitor_for
+from entrenar_otel.errors import AndonStop, guard
+from entrenar_otel.integrations.choice import OnStop, check_options, monitor_for
 from entrenar_otel.integrations.reported import Reported
 from entrenar_otel.monitor.counted import Counted
 from entrenar_otel.monitor.monitor import Monitor
 from entrenar_otel.run import lifetime
-
-OnStop = Literal["raise", "stop"]
 
 
 class TrainingRun:
@@ -39,10 +37,7 @@ class TrainingRun:
     """
 
     def __init__(self, monitor: Monitor | None = None, *, on_stop: OnStop = "raise", **options: Any) -> None:
-        if on_stop not in get_args(OnStop):
-            raise ConfigError(f"expected on_stop to be one of raise, stop, got {describe(on_stop)}")
-        if monitor is not None and options:
-            raise ConfigError(f"a Monitor was given: give it these options itself: {', '.join(options)}")
+        check_options(monitor, on_stop, options)
         self._given = monitor, on_stop, options
         self._forget()
 
@@ -52,7 +47,7 @@ class TrainingRun:
         self._pid = 0  # of the process that has begun it
         self._is_own = False
         self._epoch: Counted[int] | None = None
-        self._reported = Reported()
+        self.reported = Reported()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_given": self._given}
@@ -134,15 +129,11 @@ class TrainingRun:
     ) -> None:
         """Record what a framework reports (see `Reported`); `split` is that of names which say none."""
         if self.is_on and self.monitor is not None:
-            for tags, metrics in self._reported.groups(values, split):
+            for tags, metrics in self.reported.groups(values, split):
                 try:
                     self.monitor.log(metrics, step, epoch=epoch, tags=tags)
                 except AndonStop as stop:
                     self._stop(stop)
-
-    def begin_total(self, name: str, value: float) -> None:
-        """What a running total is before the first step: that of the checkpoint which is gone on from."""
-        self._reported.totals[name] = value
 
     def checkpoint(self, path: str | os.PathLike[str], step: int | None = None) -> None:
         """One was written: an event `training.checkpoint` and the sidecar, of the first rank."""

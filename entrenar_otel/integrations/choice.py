@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
+from entrenar_otel.errors import ConfigError, describe
 from entrenar_otel.integrations.reported import plain_config
 from entrenar_otel.monitor.monitor import Monitor
 from entrenar_otel.run import lifetime
 
+OnStop = Literal["raise", "stop"]
 #: Of callbacks: the training of another callback is no place for this one's.
 _made: weakref.WeakSet[Monitor] = weakref.WeakSet()
+
+
+def check_options(monitor: Monitor | None, on_stop: object, options: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a callback is asked for what cannot be."""
+    if on_stop not in get_args(OnStop):
+        raise ConfigError(f"expected on_stop to be one of raise, stop, got {describe(on_stop)}")
+    if monitor is not None and options:
+        raise ConfigError(f"a Monitor was given: give it these options itself: {', '.join(options)}")
 
 
 def monitor_for(

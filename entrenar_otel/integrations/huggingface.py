@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from entrenar_otel.console import say
+from entrenar_otel.console import logger, say
 from entrenar_otel.errors import AndonStop, guard
-from entrenar_otel.integrations.callback import OnStop, TrainingRun
-from entrenar_otel.integrations.huggingface_trainer import SeenSteps, calling_trainer, watch_train
+from entrenar_otel.integrations.callback import TrainingRun
+from entrenar_otel.integrations.choice import OnStop
+from entrenar_otel.integrations.huggingface_trainer import (
+    SeenSteps,
+    batches_done,
+    calling_trainer,
+    configuration,
+    watch_train,
+)
 from entrenar_otel.integrations.versions import check_version
-from entrenar_otel.monitor.counted import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,9 +27,6 @@ if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
     from entrenar_otel.monitor.monitor import Monitor
-
-#: In names of TrainingArguments, what says where and how it is reported, not how the model is trained.
-_NO_SETTING = ("_dir", "_rank", "log", "run_name", "hub", "report_to", "tqdm", "save", "trackio", "_token")
 
 
 class EntrenarCallback(TrainerCallback):
@@ -60,18 +63,20 @@ class EntrenarCallback(TrainerCallback):
     ) -> None:
         """Begin the run."""
         model = parts.get("model")
-        self.run.begin(model, _config(args, model), rank=args.process_index, world_size=args.world_size)
+        self.run.begin(model, configuration(args, model), rank=args.process_index, world_size=args.world_size)
         with guard("huggingface"):
             if args.logging_nan_inf_filter:  # Trainer asks at every step
                 args.logging_nan_inf_filter = False
                 if args.process_index == 0:
                     say("logging_nan_inf_filter is off: a NaN is recorded as one, and stops at its own step")
-            self.run.begin_total("num_input_tokens_seen", state.num_input_tokens_seen)
+            self.run.reported.totals["num_input_tokens_seen"] = state.num_input_tokens_seen
             self._epoch = int(state.epoch or 0)
-            self._batch = _batches_done(args, state, parts.get("train_dataloader"))
+            self._batch = batches_done(args, state, parts.get("train_dataloader"))
             self._leave()
             trainer = calling_trainer()
             self._seen = SeenSteps(trainer) if trainer is not None else None
+            if trainer is None:
+                logger.warning("no Trainer calls this callback: of its steps, only what it logs is recorded")
 
     def on_epoch_begin(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
         """Counted here: `state.epoch` is a share of all steps where the data set has no length."""
@@ -139,22 +144,3 @@ class EntrenarCallback(TrainerCallback):
         if self._seen is not None:
             self._seen.leave()
             self._seen = None
-
-
-def _config(args: TrainingArguments, model: Any) -> dict[str, Any]:
-    """The hyper-parameters, and of the model's configuration what is not its default."""
-    settings = {name: value for name, value in args.to_dict().items() if value is not None}
-    given = {name: value for name, value in settings.items() if not any(word in name for word in _NO_SETTING)}
-    with guard("configuration"):
-        config: Any = getattr(model, "config", None)
-        if hasattr(config, "to_diff_dict"):
-            given["model"] = config.to_diff_dict()
-    return given
-
-
-def _batches_done(args: TrainingArguments, state: TrainerState, loader: Any) -> int | None:
-    """Steps of the epoch that a checkpoint is in the middle of; None from the beginning."""
-    if not state.global_step or args.ignore_data_skip:
-        return None
-    per_epoch = max(1, count_of(loader) // args.gradient_accumulation_steps) if count_of(loader) else 0
-    return state.global_step % per_epoch if per_epoch else None

@@ -5,13 +5,20 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import Trainer
 
+from entrenar_otel.errors import guard
 from entrenar_otel.interruption import from_outside
+from entrenar_otel.monitor.counted import count_of
 from entrenar_otel.monitor.loop import size_function
 
+if TYPE_CHECKING:
+    from transformers import TrainerState, TrainingArguments
+
+#: In names of TrainingArguments, what says where and how it is reported, not how the model is trained.
+_NO_SETTING = ("_dir", "_rank", "log", "run_name", "hub", "report_to", "tqdm", "save", "trackio", "_token")
 #: How far above a callback's method its Trainer's own is.
 _FRAMES = 12
 
@@ -84,3 +91,22 @@ def _size(inputs: Any) -> int:
         if from_outside(error):
             raise
         return 0
+
+
+def configuration(args: TrainingArguments, model: Any) -> dict[str, Any]:
+    """The hyper-parameters, and of the model's configuration what is not its default."""
+    settings = {name: value for name, value in args.to_dict().items() if value is not None}
+    given = {name: value for name, value in settings.items() if not any(word in name for word in _NO_SETTING)}
+    with guard("configuration"):
+        config: Any = getattr(model, "config", None)
+        if hasattr(config, "to_diff_dict"):
+            given["model"] = config.to_diff_dict()
+    return given
+
+
+def batches_done(args: TrainingArguments, state: TrainerState, loader: Any) -> int | None:
+    """Steps of the epoch that a checkpoint is in the middle of; None from the beginning."""
+    if not state.global_step or args.ignore_data_skip:
+        return None
+    per_epoch = max(1, count_of(loader) // args.gradient_accumulation_steps) if count_of(loader) else 0
+    return state.global_step % per_epoch if per_epoch else None
