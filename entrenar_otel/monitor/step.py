@@ -192,25 +192,25 @@ class StepBoundary:
         """A step of a second thread: its own coordinates, and no times."""
         second, recorder = self._threads.second, self._recorder
         if not second.is_stepping:
-            epoch, batch, step = (recorder.coordinate(*one) for one in _named(epoch, batch, step))
+            given = (
+                recorder.coordinate(*one) for one in (("epoch", epoch), ("batch", batch), ("step", step))
+            )
+            epoch, batch, step = given
             batch = next(second.batches) if batch is None else batch
             recorder.set_coordinates(epoch, batch, next(second.steps) if step is None else step)
 
     def _place(self, epoch: Any, batch: Any, step: Any) -> None:
         """Go on from the coordinates that were given. Raises BadInput where the monitor is to."""
-        recorder = self._recorder
-        epoch, batch, step = (recorder.coordinate(*one) for one in _named(epoch, batch, step))
-        if epoch is not None and epoch != self._epoch:
+        coordinate = self._recorder.coordinate
+        if epoch is not None and (epoch := coordinate("epoch", epoch)) not in (None, self._epoch):
             if self._epoch is not None:  # what was since then, a validation say, was no wait for data
                 self._batch, self._ready_since = 0, None
             self._epoch = epoch
-            recorder.set_coordinates(epoch=epoch)
-        self._batch = self._batch if batch is None else batch
-        self.number = self.number if step is None else step
-
-
-def _named(epoch: Any, batch: Any, step: Any) -> tuple[tuple[str, Any], ...]:
-    return ("epoch", epoch), ("batch", batch), ("step", step)
+            self._recorder.set_coordinates(epoch=epoch)
+        if batch is not None and (batch := coordinate("batch", batch)) is not None:
+            self._batch = batch
+        if step is not None and (step := coordinate("step", step)) is not None:
+            self.number = step
 
 
 class StepBlock:

@@ -159,7 +159,12 @@ def test_a_nan_by_choice_only_ends_the_training(lake: Path, tmp_path: Path) -> N
 
 def test_a_training_that_is_resumed_goes_on(lake: Path, tmp_path: Path) -> None:
     """In the middle of its second epoch; the checkpoint has an event and a sidecar."""
-    settings: dict[str, Any] = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": STEPS + 2}
+    settings: dict[str, Any] = {
+        "num_train_epochs": 2,
+        "save_strategy": "steps",
+        "save_steps": STEPS + 2,
+        "save_only_model": True,
+    }
     trainer_of(tmp_path, EntrenarCallback(run_id="first", quiet=True), **settings).train()
     checkpoint = tmp_path / "out" / f"checkpoint-{STEPS + 2}"
     sidecar = json.loads((tmp_path / "out" / f"{checkpoint.name}.entrenar.json").read_text(encoding="utf-8"))
