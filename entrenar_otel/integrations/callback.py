@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from entrenar_otel.errors import AndonStop, guard
-from entrenar_otel.integrations.choice import OnStop, check_options, monitor_for
+from entrenar_otel.integrations.choice import OnStop as OnStop
+from entrenar_otel.integrations.choice import check_options, monitor_for
 from entrenar_otel.integrations.reported import Reported
 from entrenar_otel.monitor.counted import Counted
 from entrenar_otel.monitor.monitor import Monitor
