@@ -24,9 +24,8 @@ def configuration(model: Any, params: Mapping[str, Any]) -> dict[str, Any]:
     """How the model is compiled and trained."""
     config = {name: params[name] for name in ("epochs", "steps") if params.get(name) is not None}
     if (optimizer := getattr(model, "optimizer", None)) is not None:
-        config["optimizer"] = {
-            name: value for name, value in optimizer.get_config().items() if value is not None
-        }
+        settings = {name: value for name, value in optimizer.get_config().items() if value is not None}
+        config["optimizer"] = settings | {"name": type(optimizer).__name__}  # Keras numbers the names
     loss = getattr(model, "loss", None)
     config["loss"] = getattr(loss, "__name__", None) or getattr(loss, "name", None) or loss
     return {name: value for name, value in config.items() if value is not None}

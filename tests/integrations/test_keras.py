@@ -103,7 +103,7 @@ def test_learning_rate_and_configuration() -> None:
     assert values("learning_rate")[1:] == pytest.approx([0.125] * 3)
     for model, config in rows("SELECT model_id, config FROM runs"):
         assert model == "Sequential"
-        assert '"name": "adam"' in config
+        assert '"name": "Adam"' in config
         assert '"loss": "mse"' in config
 
 

@@ -14,7 +14,9 @@ from tests.integrations.lightning_models import PACKAGES, QUIET, data, module_cl
 from tests.integrations.recorded_runs import examples, rows, series, states, values
 
 # Lightning's own: of few workers, small data sets, and what it calls of PyTorch
-pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning", "ignore:.*:FutureWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*:UserWarning", "ignore:.*:FutureWarning", "ignore:.*:DeprecationWarning"
+)
 both = pytest.mark.parametrize("package", PACKAGES)
 
 

@@ -17,7 +17,9 @@ from tests.integrations.lightning_models import PACKAGES, QUIET, data, module_cl
 from tests.integrations.recorded_runs import events, rows, series, states, values
 
 # Lightning's own: of few workers, small data sets, and what it calls of PyTorch
-pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning", "ignore:.*:FutureWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*:UserWarning", "ignore:.*:FutureWarning", "ignore:.*:DeprecationWarning"
+)
 PACKAGE = PACKAGES[0]
 both = pytest.mark.parametrize("package", PACKAGES)
 
