@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from tests.integrations.recorded_runs import examples, rows, series, states, val
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*:UserWarning", "ignore:.*:FutureWarning", "ignore:.*:DeprecationWarning"
 )
+README = Path(__file__).parents[2] / "README.md"
 both = pytest.mark.parametrize("package", PACKAGES)
 
 
@@ -163,3 +166,11 @@ def test_the_examples_of_the_docs() -> None:
         exec(example, {"__name__": "__main__"})
     assert states() == ["completed", "completed"]
     assert len(values("loss")) == 100
+
+
+def test_the_example_of_the_readme() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), flags=re.M | re.S)
+    (example,) = [block for block in blocks if "integrations.lightning" in block]
+    exec(example, {"model": module_class(PACKAGES[0])(), "data": data()})
+    assert len(values("loss")) == 12
+    assert states() == ["completed"]
