@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+for package in PACKAGES:
+    import_module(package)  # as programs do, before they make a callback
 #: Of a Trainer that shows and writes nothing, and reads its data in this process.
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
