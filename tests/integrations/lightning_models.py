@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import Any
 
 import torch
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
-for package in PACKAGES:
-    import_module(package)  # as programs do, before they make a callback
+with warnings.catch_warnings():  # of what they import, and what that imports
+    warnings.simplefilter("ignore")
+    for package in PACKAGES:
+        import_module(package)  # as programs do, before they make a callback
 #: Of a Trainer that shows and writes nothing, and reads its data in this process.
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
