@@ -1,0 +1,92 @@
+"""Boosting: what a round of boosted trees reports, as metrics of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from entrenar_processors.metric_names import MORE_IS_BETTER, TRAIN, TRAIN_WORDS, VALIDATION
+
+from entrenar_otel.integrations.callback import TrainingRun
+
+#: Metrics of which more is better, besides those that everybody knows.
+_MORE = MORE_IS_BETTER | {"aucpr", "average_precision", "map", "ndcg", "pre", "r2"}
+
+
+class Score(NamedTuple):
+    """A metric of one data set after a round; `spread`: its standard deviation over folds."""
+
+    dataset: str
+    metric: str
+    value: float
+    spread: float | None = None
+    is_loss: bool | None = None  # whether less is better; None: by the name
+
+    @property
+    def falls(self) -> bool:
+        """Whether less of it is better, so that it can be the loss.
+
+        >>> [Score("train", name, 0.5).falls for name in ("logloss", "ndcg@5", "merror", "auc")]
+        [True, False, True, False]
+        """
+        return self.metric.partition("@")[0] not in _MORE if self.is_loss is None else self.is_loss
+
+
+class RoundScores:
+    """Records the scores of each round, by data set.
+
+    The training set has `split="train"`; of the others the last one, by which training is stopped early, is
+    the validation, and the rest keep their own names. The first metric of which less is better is recorded as
+    `loss` too, or the one that was named: it is what detectors and the stop at a NaN watch.
+
+    >>> scores = RoundScores(None).splits(["validation_0", "test", "training"])
+    >>> scores
+    {'validation_0': 'validation_0', 'test': 'validation', 'training': 'train'}
+    """
+
+    def __init__(self, loss: str | None) -> None:
+        self._loss = loss
+        self._splits: dict[str, str] = {}
+
+    def splits(self, datasets: Iterable[str]) -> dict[str, str]:
+        """The `split` of each data set."""
+        splits = {name: TRAIN if name.lower() in TRAIN_WORDS else name for name in datasets}
+        if others := [name for name, split in splits.items() if split != TRAIN]:
+            splits[others[-1]] = VALIDATION
+        return splits
+
+    def log(self, run: TrainingRun, scores: list[Score], step: int) -> None:
+        """Record them. Raises AndonStop where the loss stops the line."""
+        datasets = dict.fromkeys(score.dataset for score in scores)
+        if self._splits.keys() != datasets.keys():
+            self._splits = self.splits(datasets)
+        if self._loss is None and scores:
+            self._loss = next((score.metric for score in scores if score.falls), "")
+        for dataset, split in self._splits.items():
+            values: dict[str, float] = {}
+            for score in scores:
+                if score.dataset == dataset:
+                    values[score.metric] = score.value
+                    if score.spread is not None:
+                        values[f"{score.metric}_std"] = score.spread
+                    if score.metric == self._loss:
+                        values["loss"] = score.value
+            run.log(values, step=step, split=split)
+
+
+def numbers(texts: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters that a library keeps as texts, as what they are.
+
+    >>> numbers({"eta": "0.5", "max_depth": "3", "grow_policy": "depthwise"})
+    {'eta': 0.5, 'max_depth': 3, 'grow_policy': 'depthwise'}
+    """
+    return {name: _number(text) if isinstance(text, str) else text for name, text in texts.items()}
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
