@@ -10,27 +10,48 @@ with Monitor.auto() as monitor:
 
 import typing
 
+from entrenar_processors.lazy_names import lazy_names as _lazy_names
+
 from entrenar_otel._version import __version__ as __version__
-from entrenar_otel.andon.scale_lr import scale_lr
-from entrenar_otel.errors import (
-    AndonStop,
-    BadInput,
-    ConfigError,
-    EntrenarError,
-    LakeError,
-    NotMeasured,
-    QueryError,
-    RunError,
-)
-from entrenar_otel.monitor.builder import MonitorBuilder
-from entrenar_otel.monitor.collector import MetricsCollector
-from entrenar_otel.monitor.configure import configure, raise_if_stopped, wrap
-from entrenar_otel.monitor.monitor import Monitor
-from entrenar_otel.records import MetricRecord, MetricsEmitter, MetricsStore
-from entrenar_otel.semconv import Metric
 
 if typing.TYPE_CHECKING:
+    from entrenar_otel.andon.scale_lr import scale_lr
+    from entrenar_otel.errors import (
+        AndonStop,
+        BadInput,
+        ConfigError,
+        EntrenarError,
+        LakeError,
+        NotMeasured,
+        QueryError,
+        RunError,
+    )
     from entrenar_otel.lake import Lake
+    from entrenar_otel.monitor.builder import MonitorBuilder
+    from entrenar_otel.monitor.collector import MetricsCollector
+    from entrenar_otel.monitor.configure import configure, raise_if_stopped, wrap
+    from entrenar_otel.monitor.monitor import Monitor
+    from entrenar_otel.records import MetricRecord, MetricsEmitter, MetricsStore
+    from entrenar_otel.semconv import Metric
+else:
+    # Each name's module is imported when it is first asked for: a command starts without a Monitor, and
+    # training does without DuckDB and pyarrow, which `Lake` loads.
+    __getattr__, __dir__ = _lazy_names(
+        globals(),
+        {
+            "entrenar_otel.andon.scale_lr": "scale_lr",
+            "entrenar_otel.errors": """
+                AndonStop BadInput ConfigError EntrenarError LakeError NotMeasured QueryError RunError
+            """,
+            "entrenar_otel.lake": "Lake",
+            "entrenar_otel.monitor.builder": "MonitorBuilder",
+            "entrenar_otel.monitor.collector": "MetricsCollector",
+            "entrenar_otel.monitor.configure": "configure raise_if_stopped wrap",
+            "entrenar_otel.monitor.monitor": "Monitor",
+            "entrenar_otel.records": "MetricRecord MetricsEmitter MetricsStore",
+            "entrenar_otel.semconv": "Metric",
+        },
+    )
 
 __all__ = [
     "AndonStop",
@@ -54,12 +75,3 @@ __all__ = [
     "scale_lr",
     "wrap",
 ]
-
-
-def __getattr__(name: str) -> typing.Any:
-    """`Lake`, which loads DuckDB and pyarrow: training does without."""
-    if name == "Lake":
-        from entrenar_otel.lake import Lake
-
-        return Lake
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
