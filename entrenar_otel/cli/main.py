@@ -28,8 +28,8 @@ for commands in (
     app.add_typer(commands)
 
 
-#: How many more objects there may be before garbage is looked for: what a command imports is none, and to find
-#: that out takes a twentieth of the time of a short one.
+#: How many more objects there may be before garbage is looked for: what a command imports is none, and to
+#: find that out takes a twentieth of the time of a short one.
 _OBJECTS = 100_000
 #: Those of `run` that have a value.
 _OPTIONS_OF_RUN = ("--run-id", "--model-id")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from entrenar_otel.lake.store.skipped import name_skipped
 from entrenar_otel.lake.store.storage import is_gone, telling_gone
 from entrenar_otel.recording.notes import EVENT, SPAN_STARTED
 from entrenar_otel.views.curve import Curve
-from entrenar_otel.views.stored import read_samples, whole_series
+from entrenar_otel.views.stored import names_in, read_samples, seq_span, whole_series
 from entrenar_otel.views.tail import SegmentTail
 
 #: The spans that say how much there will be.
@@ -63,7 +64,7 @@ class Feed:
             files = [f for day in folders for f in self._list("metrics", day)]
             fresh = [file for file in files if file.name not in self._files]
             events = {file.name for day in folders for file in self._list("events", day)}
-            self.has_news |= bool(events - self._events)
+            self.has_news |= any(map(self._tells, events - self._events))
             self._events = events
             if fresh:
                 self._read_files(fresh)
@@ -75,6 +76,18 @@ class Feed:
 
     def _list(self, table: str, day: str) -> list[DataFile]:
         return list_folder(self._lake.storage, run_folder(table, day, self.run_id))
+
+    def _tells(self, name: str) -> bool:
+        """Whether a file of events may change what was found: that of a live run has what its notes said."""
+        if not self.is_live:
+            return True
+        storage = self._lake.storage
+        try:
+            return not names_in(storage.location(name), getattr(storage, "filesystem", None)).isdisjoint(
+                _TELLING
+            )
+        except Exception:  # untrusted: the query says what is wrong with it
+            return True
 
     # -- segments -------------------------------------------------------------------------------
 
@@ -162,9 +175,13 @@ class Feed:
             return
         for tail in tails:
             self._tails[tail.path] = None  # what it has beyond that is in the file
+        filesystem = getattr(storage, "filesystem", None)
+        with gate.passing(), telling_gone(where):
+            if not of_curves and _have_read(tails, file, seq_span(where, filesystem)):
+                return
         newest = {series: self._last_seq(series) for series in self.curves if is_partly_known}
         with gate.passing(), telling_gone(where):
-            pieces: Any = read_samples(where, getattr(storage, "filesystem", None), **columns)
+            pieces: Any = read_samples(where, filesystem, **columns)
             if of_curves:
                 pieces = whole_series(pieces, by_time=True).items()
             for (rank, attempt, series), rows in pieces:
@@ -189,3 +206,12 @@ class Feed:
 
 def _overlap(old: DataFile, new: DataFile) -> bool:
     return old.process == new.process and old.first <= new.last and new.first <= old.last
+
+
+def _have_read(tails: list[SegmentTail], file: DataFile, span: tuple[int, int] | None) -> bool:
+    """Whether tails had every row of a file, whose `seq` are in this span."""
+    if span is None or {tail.number for tail in tails} != set(range(file.first, file.last + 1)):
+        return False
+    ordered = sorted(tails, key=lambda tail: tail.first_seq)
+    is_whole = all(one.next_seq >= other.first_seq for one, other in itertools.pairwise(ordered))
+    return is_whole and ordered[0].first_seq <= span[0] and span[1] < ordered[-1].next_seq

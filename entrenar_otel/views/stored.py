@@ -73,6 +73,28 @@ def read_samples(
             yield from _by_series(table, names)
 
 
+def seq_span(source: Any, filesystem: Any = None) -> tuple[int, int] | None:
+    """The least and the greatest `seq` of a file, by its footer alone; None where that does not say."""
+    metadata = pq.read_metadata(source, filesystem=filesystem)
+    low, high = [], []
+    for group in range(metadata.num_row_groups):
+        columns = map(metadata.row_group(group).column, range(metadata.num_columns))
+        seq = next((column for column in columns if column.path_in_schema == "seq"), None)
+        known = seq.statistics if seq is not None else None
+        if known is None or not known.has_min_max:
+            return None
+        low.append(int(known.min))
+        high.append(int(known.max))
+    return (min(low), max(high)) if low else None
+
+
+def names_in(source: Any, filesystem: Any = None) -> set[str]:
+    """What the events or spans of a file are called."""
+    with pq.ParquetFile(source, read_dictionary=["name"], filesystem=filesystem) as file:
+        table = file.read(columns=["name"], use_threads=False)
+    return {name for part in table["name"].chunks for name in part.dictionary.to_pylist()}
+
+
 def whole_series(pieces: Iterable[tuple[Owned, Column]], *, by_time: bool = False) -> dict[Owned, Column]:
     """All rows of each series in recording order; `by_time` numbers them by their time, from 1."""
     parts: dict[Owned, list[Column]] = defaultdict(list)
