@@ -95,6 +95,7 @@ def _command(what: str, limit: float, folder: Path, arguments: list[str], repeat
     """CPU time of a command in a process of its own, from its start to its end."""
     seconds = []
     environment = os.environ | {"ENTRENAR_LAKE": str(folder / "lake"), "COLUMNS": "120", "LINES": "40"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has compiled modules
     code = "from entrenar_otel.cli.main import main; main()"
     for _ in range(repeats + 1):
         before = os.times()

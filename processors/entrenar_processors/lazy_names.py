@@ -31,7 +31,7 @@ def lazy_names(
         original = others.get(name, name)
         if original not in homes:
             raise AttributeError(f"module {package['__name__']!r} has no attribute {name!r}")
-        package[name] = value = getattr(import_module(homes[original]), original)
+        package[original] = value = getattr(import_module(homes[original]), original)
         return value
 
     return get, lambda: sorted({*package, *homes})
