@@ -33,11 +33,12 @@ from entrenar_otel.errors import BadInput, ConfigError, describe, guard
 from entrenar_otel.interruption import from_outside, is_foreign
 from entrenar_otel.recording.by_name import AnyLayout, give_name, unheard
 from entrenar_otel.recording.codegen import bound_source, with_globals
-from entrenar_otel.recording.device.host_copy import Capturing, HostCopy, copy_of
-from entrenar_otel.recording.device.late_calls import LateCall
-from entrenar_otel.recording.device.late_recording import BadLoss, LateRecording
-from entrenar_otel.recording.inputs import COORDINATES, name_problem, number_of, tags_problem, whole_number
-from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout
+from entrenar_otel.recording.device.host_copy import HostCopy
+from entrenar_otel.recording.device.known_calls import KnownCalls
+from entrenar_otel.recording.device.late_form import LateForm
+from entrenar_otel.recording.device.late_recording import BadLoss
+from entrenar_otel.recording.inputs import COORDINATES, name_problem, tags_problem, whole_number
+from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
 from entrenar_otel.recording.segment import SEGMENT_BYTES
 from entrenar_otel.recording.segment_log import no_op, not_ready
 from entrenar_otel.recording.thread_place import ThreadPlace
@@ -106,7 +107,7 @@ def _log(
     slow(epoch, batch, step, metrics, tags, values)
 
 
-class Recorder(LateRecording):
+class Recorder(KnownCalls):
     """Takes samples from the loop's threads and gives them to the heartbeat.
 
     `begin` is called once, by whoever records first; it must call `open`. `on_bad_loss(series, value,
@@ -219,14 +220,23 @@ class Recorder(LateRecording):
         if (known := self._bound.get(series)) is not None:
             return known
         number = len(self.bound_functions)
-        pack, seal = self.packers(len(series))
+        pack, seal = packers(len(series))
         namespace = self.namespace
 
+        form: LateForm | None = None  # where a value may come late
+
         def slowly(epoch: Any, batch: Any, step: Any, *values: Any) -> None:
+            nonlocal form
+            if form is not None and self._record_known(form, epoch, batch, step, values):
+                return
             given = dict(zip(metrics, values, strict=True))
             self._log_slowly(epoch, batch, step, given, tags)
             layout = self.layouts.get(series)
-            if layout is not None and self._is_fast(series, values):
+            if not self._is_fast(series, values):
+                form = self._forms.of(series)
+                namespace[f"head_{number}"], namespace[f"pack_{number}"] = None, pack
+            elif layout is not None:
+                namespace[f"pack_{number}"], _ = self.packers(len(series))
                 namespace[f"head_{number}"] = layout.head
 
         watched = next((i for i, s in enumerate(series) if is_training_loss(s)), None)
@@ -263,6 +273,8 @@ class Recorder(LateRecording):
         tags: Mapping[str, Any] | None,
         values: Mapping[str, Any] | None = None,
     ) -> None:
+        if self._log_known(epoch, batch, step, metrics, tags, values):
+            return
         if self._is_slowed:
             time.sleep(_SLOWED_SECONDS)
         stops: list[BadLoss] = []
@@ -281,14 +293,6 @@ class Recorder(LateRecording):
             stops += self._advance(problems)
             self.say()
         self._act_on(stops, problems)
-
-    def _act_on(self, stops: Sequence[BadLoss], problems: Sequence[str]) -> None:
-        for value, *place, series in stops:
-            self.bad_loss(series, value, *place)
-        if self._held:
-            self.obey()
-        if problems:
-            raise BadInput("; ".join(problems))
 
     def catch_up(self) -> None:
         """Wait for what is late on this thread, and record it. Raises AndonStop."""
@@ -316,7 +320,7 @@ class Recorder(LateRecording):
             try:
                 coordinates = self._coordinates(epoch, batch, step, problems)
                 if self._is_late((series,), (number,)):
-                    self._add_late(LateCall((series,), (number,), coordinates, at))
+                    self._add_late(self._forms.of((series,)), [number], coordinates, at)
                     self._judge(self._advance(problems))
                     number = None
                 else:
@@ -412,10 +416,11 @@ class Recorder(LateRecording):
             if bad := tags_problem(series[0]):
                 self._reject("tags", f"tags {describe(tags)}: {bad}", problems)
                 series = tuple(Series(name) for name in numbers)
-            if self._is_late(series, numbers.values()):
-                self._add_late(LateCall(series, (*numbers.values(),), coordinates, now))
+            if is_late := self._is_late(series, numbers.values()):
+                self._add_late(self._forms.of(series), [*numbers.values()], coordinates, now)
+            fast = self._is_fast(series, metrics.values(), metrics, tags)
+            if is_late:
                 return None
-            fast = not tags and self._is_fast(series, metrics.values())
             self._write(series, tuple(numbers.values()), coordinates, problems, fast=fast, monotonic_ns=now)
             for single, value in zip(series, numbers.values(), strict=True):
                 if is_training_loss(single) and not math.isfinite(value):
@@ -530,28 +535,6 @@ class Recorder(LateRecording):
             problems,
         )
         return absent
-
-    def _number_of(self, name: str, value: Any, problems: list[str]) -> Any:
-        """The number, or the copy that becomes one; None: it was refused."""
-        try:
-            if self._lazy and self._end_reason is None and (copy := copy_of(value)) is not None:
-                return copy
-            if getattr(value, "is_cuda", False):
-                self._warn_once(
-                    "cuda",
-                    name,
-                    f"{name} is a CUDA tensor: reading it waits for the GPU (synchronises) on every "
-                    "log. Log it less often, leave lazy as it is, or pass a value that is on the CPU",
-                )
-            return number_of(value)
-        except Capturing as error:  # no repr: it would read the value, and break the graph
-            self._reject(name, f"{name} was {error}: log it after the replay; not recorded", problems)
-            return None
-        except Exception as error:
-            if from_outside(error):
-                raise
-            self._reject(name, f"{name} must be one number, got {describe(value)}; not recorded", problems)
-            return None
 
     def _reject(self, key: str, message: str, problems: list[str] | None = None) -> None:
         """Bad input: counted; warned of once per name, or raised once what was good is recorded."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,9 +41,19 @@ class HostCopy(Protocol):
     def number(self) -> float:
         """The number, once it is ready. Raises whatever its conversion raises."""
 
+    def release(self) -> None:
+        """The number was taken: what it came through may serve another one."""
+
 
 class Capturing(RuntimeError):
     """A CUDA graph is being captured: what is computed then has no value yet."""
+
+
+#: How the copy of a value of this type begins. Only what is known to be such a value is kept.
+_beginnings: dict[type, Callable[[Any], HostCopy | None]] = {}
+_MAX_BEGINNINGS = 1000
+#: Types whose values are a number or are refused, without a look at anything but their type.
+KNOWN_TYPES: set[type] = {*PLAIN_TYPES}
 
 
 def copy_of(value: Any) -> HostCopy | None:
@@ -58,17 +69,29 @@ def copy_of(value: Any) -> HostCopy | None:
     if kind in PLAIN_TYPES:
         return None
     try:
-        if hasattr(kind, "copy_to_host_async") and hasattr(kind, "is_ready"):
-            return _of_array(value)
-        torch = sys.modules.get("torch")
-        if isinstance(value, getattr(torch, "Tensor", ())):
-            return _of_tensor(torch, value)
+        begin = _beginnings.get(kind) or _beginning_of(value)
+        return None if begin is None else begin(value)
     except Capturing:
         raise
     except Exception as error:  # an odd subclass, a tracer
         if from_outside(error):
             raise
     return None
+
+
+def _beginning_of(value: Any) -> Callable[[Any], HostCopy | None] | None:
+    kind = type(value)
+    begin: Callable[[Any], HostCopy | None]
+    if hasattr(kind, "copy_to_host_async") and hasattr(kind, "is_ready"):
+        begin = _of_array
+    elif isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ())):
+        begin = _of_tensor
+    else:
+        return None
+    if len(_beginnings) < _MAX_BEGINNINGS:
+        _beginnings[kind] = begin
+        KNOWN_TYPES.add(kind)
+    return begin
 
 
 def is_device_here() -> bool:
@@ -91,15 +114,32 @@ def _of_array(array: Any) -> HostCopy | None:
     return ArrayCopy(array)
 
 
-def _of_tensor(torch: Any, tensor: Any) -> HostCopy | None:
+def _of_tensor(tensor: Any) -> HostCopy | None:
     kind = tensor.device.type
     if kind == "cpu" or tensor.numel() != 1 or tensor.is_complex():
         return None
+    torch = sys.modules["torch"]
     if kind == "cuda":
-        return CudaCopy(torch, tensor)
+        return _of_cuda_tensor(torch, tensor)
     if kind == "mps":
         return MpsCopy(torch, tensor)
     return None
+
+
+def _of_cuda_tensor(torch: Any, tensor: Any) -> CudaCopy:
+    if torch.cuda.is_current_stream_capturing():
+        raise Capturing("logged while a CUDA graph is captured")
+    if tensor.requires_grad:
+        tensor = tensor.detach()
+    if (pool := _pools.get(tensor.dtype)) is None:
+        pool = _pools.setdefault(tensor.dtype, _Pool(torch, tensor.dtype))
+    copy = pool.take()
+    try:
+        copy.begin(torch.cuda.current_stream(tensor.device), tensor)
+    except BaseException:
+        copy.release()
+        raise
+    return copy
 
 
 class ArrayCopy:
@@ -116,40 +156,51 @@ class ArrayCopy:
     def number(self) -> float:
         return number_of(self._array)
 
+    def release(self) -> None:
+        """It is nobody else's."""
+
 
 class CudaCopy:
-    """Of a CUDA (or ROCm) tensor, into a slot of pinned memory.
+    """Of a CUDA (or ROCm) tensor, into a slot of pinned memory; the slot and this object serve again.
 
     The slot holds a mark that the copy overwrites. So that it has come is seen in memory alone, by any
     thread, without a call of CUDA's.
     """
 
-    __slots__ = ("_number", "_slots", "_stream")
+    __slots__ = ("_at", "_mark", "_numbers", "_pool", "_stream", "_target", "_words")
 
-    def __init__(self, torch: Any, tensor: Any) -> None:
-        if torch.cuda.is_current_stream_capturing():
-            raise Capturing("logged while a CUDA graph is captured")
-        tensor = tensor.detach()
-        self._slots = _slots_of(torch, tensor.dtype)
-        self._number = number = self._slots.take()
-        try:
-            self._stream = stream = torch.cuda.current_stream(tensor.device)
-            tensor.record_stream(stream)  # its memory may belong to another one
-            target = self._slots.tensors[number]
-            target.copy_(tensor.reshape(()) if tensor.ndim else tensor, non_blocking=True)
-        except BaseException:
-            self._slots.free.append(number)
-            raise
+    def __init__(
+        self,
+        pool: deque[CudaCopy],
+        target: Any,
+        at: int,
+        words: memoryview,
+        numbers: memoryview | None,
+        mark: int,
+    ) -> None:
+        self._pool = pool
+        self._target, self._at = target, at
+        self._words, self._numbers = words, numbers
+        self._mark = mark
+        self._stream: Any = None
+
+    def begin(self, stream: Any, tensor: Any) -> None:
+        """Queue the copy of this tensor on the stream that is current."""
+        self._words[self._at] = self._mark
+        self._stream = stream
+        tensor.record_stream(stream)  # its memory may belong to another one
+        self._target.copy_(tensor.reshape(()) if tensor.ndim else tensor, non_blocking=True)
 
     def is_ready(self, *, ask: bool) -> bool:
         # A stream that is idle has copied, also where the value happens to look like the mark; and it raises
         # what its kernels died of.
-        return not self._slots.is_empty(self._number) or (ask and bool(self._stream.query()))
+        return self._words[self._at] != self._mark or (ask and bool(self._stream.query()))
 
     def number(self) -> float:
-        value = float(self._slots.tensors[self._number])
-        self._slots.free.append(self._number)  # only now: a copy that failed may still write to it
-        return value
+        return float(self._target if self._numbers is None else self._numbers[self._at])
+
+    def release(self) -> None:
+        self._pool.append(self)
 
 
 class MpsCopy:
@@ -168,50 +219,56 @@ class MpsCopy:
     def number(self) -> float:
         return number_of(self._host)
 
+    def release(self) -> None:
+        """It is nobody else's."""
 
-class _Slots:
+
+class _Pool:
     """Pinned host memory for numbers of one dtype; it grows with what waits at once."""
 
     def __init__(self, torch: Any, dtype: Any) -> None:
         self._torch, self._dtype = torch, dtype
         self._lock = threading.RLock()
-        self.free: deque[int] = deque()
-        self.tensors: list[Any] = []
-        self._words: list[Any] = []
-        self._empty = 0
+        self.free: deque[CudaCopy] = deque()
+        #: How many slots there are.
+        self.size = 0
 
-    def take(self) -> int:
+    def take(self) -> CudaCopy:
         try:
-            number = self.free.popleft()
+            return self.free.popleft()
         except IndexError:
-            number = self._grow()
-        self._words[number // _SLOTS][number % _SLOTS] = self._empty
-        return number
+            return self._grow()
 
-    def is_empty(self, number: int) -> bool:
-        return bool(self._words[number // _SLOTS][number % _SLOTS] == self._empty)
-
-    def _grow(self) -> int:
+    def _grow(self) -> CudaCopy:
         torch = self._torch
         with (
             self._lock,
             torch.inference_mode(False),
         ):  # a tensor made in it could not be written outside of it
             block = torch.empty(_SLOTS, dtype=self._dtype, device="cpu", pin_memory=True)
-            size = block.element_size()
-            words = block.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[size])
-            self._empty = _EMPTY[size]
-            first = len(self.tensors)
-            self._words.append(words.numpy())
-            self.tensors += [block[i] for i in range(_SLOTS)]
-        self.free.extend(range(first + 1, first + _SLOTS))
+            width = block.element_size()
+            words = block.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[width])
+            seen, numbers = memoryview(words.numpy()), _numbers_in(block)
+            first, *others = [
+                CudaCopy(self.free, self._target(block[at]), at, seen, numbers, _EMPTY[width])
+                for at in range(_SLOTS)
+            ]
+            self.size += _SLOTS
+        self.free.extend(others)
         return first
 
+    def _target(self, slot: Any) -> Any:
+        return slot
 
-_slots: dict[Any, _Slots] = {}
+
+def _numbers_in(block: Any) -> memoryview | None:
+    """The numbers of a tensor on the host, read without a call of PyTorch's; None: not of this dtype."""
+    try:
+        numbers = memoryview(block.numpy())
+        float(numbers[0])
+    except (TypeError, NotImplementedError):  # bfloat16 for numpy; float16 for Python before 3.14
+        return None
+    return numbers
 
 
-def _slots_of(torch: Any, dtype: Any) -> _Slots:
-    if (known := _slots.get(dtype)) is None:
-        known = _slots.setdefault(dtype, _Slots(torch, dtype))
-    return known
+_pools: dict[Any, _Pool] = {}

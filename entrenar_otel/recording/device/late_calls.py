@@ -14,13 +14,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any, Generic, TypeVar
 
 from entrenar_processors import Series
 
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.device.host_copy import HostCopy
+from entrenar_otel.recording.device.late_form import LateForm
 
 #: A call is waited for when so many rounds have begun after its own.
 ROUNDS = 2
@@ -35,46 +37,59 @@ T = TypeVar("T")
 
 
 class LateCall:
-    """One call: its series, their values or the copies that these come from, where and when it was made."""
+    """One call: its form, its values, the copies that some of these come from, where and when it was made.
 
-    __slots__ = ("coordinates", "failed", "monotonic_ns", "round", "series", "values")
+    `values` are numbers and copies, as many as the form has series.
+    """
+
+    __slots__ = ("coordinates", "failed", "form", "monotonic_ns", "round", "values", "waiting")
 
     def __init__(
         self,
-        series: Sequence[Series],
-        values: Sequence[float | HostCopy],
+        form: LateForm,
+        values: list[float | HostCopy],
         coordinates: tuple[int, int, int],
         monotonic_ns: int,
     ) -> None:
-        self.series = tuple(series)
-        self.values = list(values)
+        self.form = form
+        self.values: list[Any] = values
+        #: The positions of the values that are not there yet.
+        self.waiting = [i for i, value in enumerate(values) if type(value) is not float]
         self.coordinates = coordinates
         self.monotonic_ns = monotonic_ns
         self.round = 0
         #: What came instead of a value, by its position.
-        self.failed: dict[int, Exception] = {}
+        self.failed: dict[int, Exception] | None = None
 
     def is_ready(self, *, ask: bool = False) -> bool:
         """Whether all values are there, or are known never to come; see HostCopy."""
-        for i, value in enumerate(self.values):
-            if isinstance(value, float) or i in self.failed:
+        waiting, values = self.waiting, self.values
+        while waiting:
+            i = waiting[-1]
+            copy = values[i]
+            if type(copy) is float:  # taken, when a signal handler raised
+                waiting.pop()
                 continue
             try:
-                if not value.is_ready(ask=ask):
+                if not copy.is_ready(ask=ask):
                     return False
-                self.values[i] = value.number()
+                values[i] = copy.number()
             except Exception as error:
                 if from_outside(error):
                     raise
-                self.failed[i] = error
+                self.failed = {**(self.failed or {}), i: error}
+                waiting.pop()
+            else:
+                waiting.pop()
+                copy.release()  # of a copy that failed not: it may still be written to
         return True
 
     def numbers(self) -> dict[Series, float]:
         """What came of it."""
         return {
             series: value
-            for series, value in zip(self.series, self.values, strict=True)
-            if isinstance(value, float)
+            for series, value in zip(self.form.series, self.values, strict=True)
+            if type(value) is float
         }
 
 
@@ -86,7 +101,7 @@ class _Queue:
     def __init__(self) -> None:
         self.calls: deque[LateCall] = deque()
         self.round = 0
-        self.seen: set[tuple[Series, ...]] = set()
+        self.seen: set[LateForm] = set()
         self.lock = threading.RLock()
 
     def next_round(self) -> None:
@@ -128,17 +143,19 @@ class LateCalls(Generic[T]):
 
     def waits_here(self) -> bool:
         """Whether a call of this thread is under way."""
-        queue = self._queues.get(threading.get_ident())
+        queue = self._queues.get(get_ident())
         return queue is not None and bool(queue.calls)
 
     def add(self, call: LateCall, *, is_in_step: bool = False) -> None:
         """The newest call of this thread; `is_in_step`: the loop says itself when a step begins."""
         queue = self._own()
-        if len(self.series) < MAX_SERIES:
-            self.series.update(call.series)
-        if not is_in_step and (call.series in queue.seen or len(queue.seen) >= MAX_CALLS):
+        form = call.form
+        if not form.is_late and len(self.series) < MAX_SERIES:
+            self.series.update(form.series)
+            form.is_late = True
+        if not is_in_step and (form in queue.seen or len(queue.seen) >= MAX_CALLS):
             queue.next_round()
-        queue.seen.add(call.series)
+        queue.seen.add(form)
         call.round = queue.round
         queue.calls.append(call)
 
@@ -148,14 +165,16 @@ class LateCalls(Generic[T]):
         queue.next_round()
 
     def _own(self) -> _Queue:
-        me = threading.get_ident()
+        me = get_ident()
         return self._queues.get(me) or self._queues.setdefault(me, _Queue())
 
     def advance(self, *, everything: bool = False) -> list[T]:
         """Record what is ready on this thread, and wait for what is due, or for everything."""
-        queue = self._queues.get(threading.get_ident())
-        results: list[T] = []
+        queue = self._queues.get(get_ident())
         if queue is None or not queue.calls or queue.is_mine():
+            return []
+        results = self._take(queue, ask=everything or queue.is_due())
+        if not (queue.calls if everything else queue.is_due()):
             return results
 
         def is_done() -> bool:
@@ -196,11 +215,12 @@ class LateCalls(Generic[T]):
     def _take(self, queue: _Queue, *, ask: bool = False) -> list[T]:
         """Record the calls at the head of the queue that are complete."""
         results: list[T] = []
-        if not queue.calls or queue.is_mine() or not queue.lock.acquire(blocking=False):
+        calls = queue.calls
+        if not calls or queue.is_mine() or not queue.lock.acquire(blocking=False):
             return results  # somebody else is at it
         try:
-            while queue.calls and queue.calls[0].is_ready(ask=ask):
-                if (result := self._record(queue.calls.popleft())) is not None:
+            while calls and calls[0].is_ready(ask=ask):
+                if (result := self._record(calls.popleft())) is not None:
                     results.append(result)
         finally:
             queue.lock.release()

@@ -1,25 +1,24 @@
-"""Late recording: the part of the recorder for values that are still on a device.
+"""Late recording: keeps the calls whose values are still on a device, and writes them when these are there.
 
-A call with such a value always takes the careful path: no series that was ever late is among those that the
-fast path knows, so nothing overtakes it. Where a process may have values on a device at all, the fast path
-packs plain numbers only; elsewhere it is as it was.
+A call with such a value never takes the fast path: no series that was ever late is among those that it knows,
+so nothing overtakes it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
+from zlib import adler32
 
 from entrenar_processors import Series
-from entrenar_processors.detectors.nonfinite import is_training_loss
 
 from entrenar_otel.clock import Clock
 from entrenar_otel.errors import guard
-from entrenar_otel.interruption import from_outside
-from entrenar_otel.recording.device.host_copy import PLAIN_TYPES, HostCopy, is_device_here
+from entrenar_otel.interruption import from_outside, is_foreign
+from entrenar_otel.recording.device.host_copy import HostCopy
 from entrenar_otel.recording.device.late_calls import LateCall, LateCalls
-from entrenar_otel.recording.layout import ABSENT_32, Packer, packers
+from entrenar_otel.recording.device.late_form import LateForm, LateForms
+from entrenar_otel.recording.layout import ABSENT_32, packers
 from entrenar_otel.recording.segment_log import SegmentLog
 from entrenar_otel.redact import printable_text
 
@@ -37,6 +36,7 @@ class LateRecording(SegmentLog):
         #: None until the first value that is late.
         self.late: LateCalls[BadLoss] | None = None
         self._late_problems: list[str] = []
+        self._forms = LateForms()
         self._bound: dict[tuple[Series, ...], Callable[..., None]] = {}
 
     def _write(
@@ -51,13 +51,13 @@ class LateRecording(SegmentLog):
     ) -> None:
         raise NotImplementedError
 
-    def _stop(self, value: Any, epoch: Any, batch: Any, step: Any, series: Series) -> None:
-        raise NotImplementedError
-
     def bad_loss(self, series: Series, value: Any, epoch: Any, batch: Any, step: Any) -> None:
         raise NotImplementedError
 
     def _reject(self, key: str, message: str, problems: list[str] | None = None) -> None:
+        raise NotImplementedError
+
+    def look_for_devices(self) -> None:
         raise NotImplementedError
 
     # -- life -----------------------------------------------------------------------------------
@@ -87,11 +87,19 @@ class LateRecording(SegmentLog):
         late = self.late
         return late is not None and late.waits_here() and not late.series.isdisjoint(series)
 
-    def _add_late(self, call: LateCall) -> None:
+    def _add_late(
+        self,
+        form: LateForm,
+        values: list[Any],
+        coordinates: tuple[int, int, int],
+        monotonic_ns: int,
+    ) -> None:
         if (late := self.late) is None:
             late = self.late = LateCalls(self._write_late)
-        if not late.series.issuperset(call.series):
-            self._take_the_careful_path({*call.series})
+            self.look_for_devices()  # first: what takes the careful path from here on packs nothing
+        if not form.is_late and not late.series.issuperset(form.series):
+            self._take_the_careful_path({*form.series})
+        call = LateCall(form, values, coordinates, monotonic_ns)
         late.add(call, is_in_step=int(self.namespace["BATCH"]) != ABSENT_32)
 
     def _take_the_careful_path(self, series: Collection[Series]) -> None:
@@ -105,29 +113,27 @@ class LateRecording(SegmentLog):
                 namespace[f"head_{number}"] = None
                 namespace[f"pack_{number}"], _ = packers(len(bound))  # it refuses None in C, which is quick
 
-    def _is_fast(self, series: Sequence[Series], given: Collection[Any]) -> bool:
-        """Whether the fast path may record the next call like this one."""
-        self.look_for_devices()
-        if self._is_wary and not PLAIN_TYPES.issuperset(map(type, given)):
-            return False
-        return self.late is None or self.late.series.isdisjoint(series)
-
     def _advance(self, problems: list[str], *, everything: bool = False) -> list[BadLoss]:
         """Record what is ready on this thread, and what is due once it is."""
         if self.late is None:
             return []
         bad = self.late.advance(everything=everything)
-        late, self._late_problems = self._late_problems, []
-        problems += late
+        if self._late_problems:
+            late, self._late_problems = self._late_problems, []
+            problems += late
         return bad
 
     def _begin_step(self, late: LateCalls[BadLoss]) -> None:
         """Record what is due; what must stop the line does so in the next `log`."""
-        with guard("log"):
+        try:
             late.begin_step()
             for value, *place, series in late.advance():
                 self.bad_loss(series, value, *place)
-            self.say()
+            if self._unsaid:
+                self.say()
+        except Exception:
+            with guard("log"):
+                raise
 
     # -- any thread -----------------------------------------------------------------------------
 
@@ -155,8 +161,20 @@ class LateRecording(SegmentLog):
 
     def _write_late(self, call: LateCall) -> BadLoss | None:
         """Write a call that is complete, as of its own time; returns a training loss that is not finite."""
-        for i, error in call.failed.items():
-            name = call.series[i].metric
+        try:
+            if call.failed is None and self._end_reason is None:
+                return self._write_known(
+                    call.form, call.values, call.coordinates, call.monotonic_ns, self._late_problems
+                )
+            return self._write_what_came(call)
+        except BaseException as error:
+            if not isinstance(error, Exception) or not from_outside(error):
+                self.dropped += len(call.numbers())
+            raise
+
+    def _write_what_came(self, call: LateCall) -> BadLoss | None:
+        for i, error in sorted((call.failed or {}).items()):
+            name = call.form.series[i].metric
             text = printable_text(str(error))[:200]
             hint = " Log what a later step may free with lazy=False." if "deleted" in text else ""
             problem = f"{name} did not arrive from its device ({type(error).__name__}: {text}); not recorded."
@@ -165,50 +183,34 @@ class LateRecording(SegmentLog):
         if not numbers or self._end_reason is not None:
             self.dropped += len(numbers)
             return None
-        try:
-            self._write(
-                tuple(numbers),
-                tuple(numbers.values()),
-                call.coordinates,
-                self._late_problems,
-                fast=False,
-                monotonic_ns=call.monotonic_ns,
-            )
-        except BaseException as error:
-            if not isinstance(error, Exception) or not from_outside(error):
-                self.dropped += len(numbers)
-            raise
-        for series, value in numbers.items():
-            if is_training_loss(series) and not math.isfinite(value):
-                return value, *call.coordinates, series
+        form = self._forms.of(tuple(numbers))
+        values = list(numbers.values())
+        return self._write_known(form, values, call.coordinates, call.monotonic_ns, self._late_problems)
+
+    def _write_known(
+        self,
+        form: LateForm,
+        values: Sequence[float],
+        place: tuple[int, int, int],
+        now: int,
+        problems: list[str],
+    ) -> BadLoss | None:
+        """Write one record of numbers; returns a training loss that is not finite."""
+        if form.head is None or self._end_reason is not None:
+            self._write(form.series, tuple(values), place, problems, fast=False, monotonic_ns=now)
+            if (layout := self.layouts.get(form.series)) is not None:
+                form.head = layout.head
+        else:
+            record = form.pack(form.head, now, *place, *values)
+            sealed = form.seal(record, adler32(record))
+            try:
+                self.namespace["put"](sealed)
+            except ValueError as error:  # the segment is full
+                if is_foreign(error):
+                    raise
+                if not self._put(sealed):
+                    self.dropped += len(values)
+        for i in form.training_losses:
+            if values[i] - values[i]:
+                return values[i], *place, form.series[i]
         return None
-
-    # -- plain numbers --------------------------------------------------------------------------
-
-    def packers(self, n_values: int) -> tuple[Packer, Packer]:
-        """As those of a record; `pack` refuses what may be on a device, where there is one."""
-        pack, seal = packers(n_values)
-        return (_of_plain_numbers(pack) if self._is_wary else pack), seal
-
-    def look_for_devices(self) -> None:
-        """Let the fast path pack plain numbers only, from the moment on in which there may be others."""
-        if self._is_wary or not self._lazy or not (self.late is not None or is_device_here()):
-            return
-        self._is_wary = True
-        namespace: dict[str, Any] = self.namespace
-        known: Mapping[Any, Any] = dict(namespace["writers"])
-        for names, (pack, *more) in known.items():
-            namespace["writers"][names] = (_of_plain_numbers(pack), *more)
-        for name in [key for key in namespace if key.startswith("pack_")]:
-            namespace[name] = _of_plain_numbers(namespace[name])
-
-
-def _of_plain_numbers(pack: Packer) -> Packer:
-    is_plain = PLAIN_TYPES.issuperset
-
-    def pack_plain(head: int, now: int, epoch: int, batch: int, step: int, *values: float) -> bytes:
-        if not is_plain(map(type, values)):
-            raise TypeError("not plain numbers")  # the careful path asks each what it is
-        return pack(head, now, epoch, batch, step, *values)
-
-    return pack_plain

@@ -76,15 +76,8 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
     monkeypatch.setattr(torch, "empty", unpinned)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: stream)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: stream.capturing)
-    monkeypatch.setattr(host_copy, "_slots", {})
-    grow = host_copy._Slots._grow
-
-    def grown(self: Any) -> int:
-        first = grow(self)
-        self.tensors[first:] = [Slot(memory, stream) for memory in self.tensors[first:]]
-        return first
-
-    monkeypatch.setattr(host_copy._Slots, "_grow", grown)
+    monkeypatch.setattr(host_copy, "_pools", {})
+    monkeypatch.setattr(host_copy._Pool, "_target", lambda _self, memory: Slot(memory, stream))
     return stream
 
 
@@ -113,8 +106,8 @@ def test_a_slot_is_used_again_and_never_by_two(recorder: Any, stream: Stream) ->
         stream.finish()
         recorder.record_ready()
     assert recorder.values() == [{f"m{i}": float(i + turn) for i in range(600)} for turn in range(3)]
-    (slots,) = host_copy._slots.values()
-    assert len(slots.tensors) == 768
+    (pool,) = host_copy._pools.values()
+    assert pool.size == 768
 
 
 @pytest.mark.parametrize("kind", ["float32", "int8", "int64"])
@@ -176,7 +169,7 @@ def test_a_copy_that_cannot_begin_takes_no_slot(
     for _ in range(300):
         recorder.log(loss=value)
     assert recorder.values() == [{"loss": 3.0}] * 300
-    assert len(next(iter(host_copy._slots.values())).tensors) == 256
+    assert next(iter(host_copy._pools.values())).size == 256
 
 
 def test_a_tensor_on_the_cpu_is_recorded_at_once(recorder: Any) -> None:
