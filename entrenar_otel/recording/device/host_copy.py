@@ -50,17 +50,17 @@ class Capturing(RuntimeError):
 
 
 #: How the copy of a value of this type begins. Only what is known to be such a value is kept.
-_beginnings: dict[type, Callable[[Any], HostCopy | None]] = {}
+_beginnings: dict[type, Callable[[Any], HostCopy | float | None]] = {}
 _MAX_BEGINNINGS = 1000
 #: Types whose values are a number or are refused, without a look at anything but their type.
 KNOWN_TYPES: set[type] = {*PLAIN_TYPES}
 
 
-def copy_of(value: Any) -> HostCopy | None:
-    """A copy of this value that has just begun; None where it can be read right away, or not at all.
+def copy_of(value: Any) -> HostCopy | float | None:
+    """A copy of this value that has just begun, or its number where that is on the host already.
 
-    What has several elements, is complex, or cannot be copied is left to `number_of`, which says so. Raises
-    Capturing.
+    None: no tensor, or one that has several elements, is complex, or cannot be copied; `number_of` says so.
+    Raises Capturing.
 
     >>> copy_of(0.5) is copy_of(np.float32(0.5)) is None
     True
@@ -79,9 +79,9 @@ def copy_of(value: Any) -> HostCopy | None:
     return None
 
 
-def _beginning_of(value: Any) -> Callable[[Any], HostCopy | None] | None:
+def _beginning_of(value: Any) -> Callable[[Any], HostCopy | float | None] | None:
     kind = type(value)
-    begin: Callable[[Any], HostCopy | None]
+    begin: Callable[[Any], HostCopy | float | None]
     if hasattr(kind, "copy_to_host_async") and hasattr(kind, "is_ready"):
         begin = _of_array
     elif isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ())):
@@ -107,17 +107,22 @@ def is_device_here() -> bool:
         return False
 
 
-def _of_array(array: Any) -> HostCopy | None:
-    if array.size != 1 or getattr(array.dtype, "kind", "") == "c" or array.is_ready():
+def _of_array(array: Any) -> HostCopy | float | None:
+    if array.size != 1 or getattr(array.dtype, "kind", "") == "c":
         return None
+    copy = ArrayCopy(array)
+    if array.is_ready():
+        return copy.number()
     array.copy_to_host_async()
-    return ArrayCopy(array)
+    return copy
 
 
-def _of_tensor(tensor: Any) -> HostCopy | None:
+def _of_tensor(tensor: Any) -> HostCopy | float | None:
     kind = tensor.device.type
-    if kind == "cpu" or tensor.numel() != 1 or tensor.is_complex():
+    if tensor.numel() != 1 or tensor.is_complex():
         return None
+    if kind == "cpu":
+        return float(tensor.item())
     torch = sys.modules["torch"]
     if kind == "cuda":
         return _of_cuda_tensor(torch, tensor)
@@ -154,7 +159,8 @@ class ArrayCopy:
         return bool(self._array.is_ready())
 
     def number(self) -> float:
-        return number_of(self._array)
+        array = self._array
+        return float(array.item() if array.ndim else array)
 
     def release(self) -> None:
         """It is nobody else's."""

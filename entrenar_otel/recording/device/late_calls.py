@@ -39,7 +39,7 @@ T = TypeVar("T")
 class LateCall:
     """One call: its form, its values, the copies that some of these come from, where and when it was made.
 
-    `values` are numbers and copies, as many as the form has series.
+    `values` are numbers and copies, as many as the form has series; `waiting` says where the copies are.
     """
 
     __slots__ = ("coordinates", "failed", "form", "monotonic_ns", "round", "values", "waiting")
@@ -48,13 +48,13 @@ class LateCall:
         self,
         form: LateForm,
         values: list[float | HostCopy],
+        waiting: list[int],
         coordinates: tuple[int, int, int],
         monotonic_ns: int,
     ) -> None:
         self.form = form
         self.values: list[Any] = values
-        #: The positions of the values that are not there yet.
-        self.waiting = [i for i, value in enumerate(values) if type(value) is not float]
+        self.waiting = waiting
         self.coordinates = coordinates
         self.monotonic_ns = monotonic_ns
         self.round = 0
@@ -171,10 +171,10 @@ class LateCalls(Generic[T]):
     def advance(self, *, everything: bool = False) -> list[T]:
         """Record what is ready on this thread, and wait for what is due, or for everything."""
         queue = self._queues.get(get_ident())
-        if queue is None or not queue.calls or queue.is_mine():
+        if queue is None or not queue.calls:
             return []
-        results = self._take(queue, ask=everything or queue.is_due())
-        if not (queue.calls if everything else queue.is_due()):
+        results = self._take(queue)
+        if not (queue.calls if everything else queue.is_due()) or queue.is_mine():
             return results
 
         def is_done() -> bool:

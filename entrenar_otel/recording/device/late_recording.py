@@ -99,7 +99,8 @@ class LateRecording(SegmentLog):
             self.look_for_devices()  # first: what takes the careful path from here on packs nothing
         if not form.is_late and not late.series.issuperset(form.series):
             self._take_the_careful_path({*form.series})
-        call = LateCall(form, values, coordinates, monotonic_ns)
+        waiting = [i for i, value in enumerate(values) if type(value) is not float]
+        call = LateCall(form, values, waiting, coordinates, monotonic_ns)
         late.add(call, is_in_step=int(self.namespace["BATCH"]) != ABSENT_32)
 
     def _take_the_careful_path(self, series: Collection[Series]) -> None:
@@ -112,6 +113,10 @@ class LateRecording(SegmentLog):
             if not {*bound}.isdisjoint(series):
                 namespace[f"head_{number}"] = None
                 namespace[f"pack_{number}"], _ = packers(len(bound))  # it refuses None in C, which is quick
+        heads = {layout.head for one in series if (layout := self.layouts.get((one,))) is not None}
+        for known in [value for name, value in list(namespace.items()) if name.startswith("heads_")]:
+            for identity in [identity for identity, head in list(known.items()) if head in heads]:
+                known.pop(identity, None)  # an instrument's
 
     def _advance(self, problems: list[str], *, everything: bool = False) -> list[BadLoss]:
         """Record what is ready on this thread, and what is due once it is."""
