@@ -130,9 +130,9 @@ class TrainingRun:
     ) -> None:
         """Record what a framework reports (see `Reported`); `split` is that of names which say none."""
         if self.is_on and self.monitor is not None:
-            for tags, metrics in self.reported.groups(values, split):
+            for group, metrics in self.reported.groups(values, split):
                 try:
-                    self.monitor.log(metrics, step, epoch=epoch, tags=tags)
+                    group.log(self.monitor, metrics, step, epoch)
                 except AndonStop as stop:
                     self._stop(stop)
 

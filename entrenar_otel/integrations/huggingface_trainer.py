@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import Trainer
 
 from entrenar_otel.errors import guard
-from entrenar_otel.interruption import from_outside
+from entrenar_otel.integrations.batch_size import BatchSize
 from entrenar_otel.monitor.counted import count_of
-from entrenar_otel.monitor.loop import size_function
 
 if TYPE_CHECKING:
     from transformers import TrainerState, TrainingArguments
@@ -62,6 +61,7 @@ class SeenSteps:
     def __init__(self, trainer: Any) -> None:
         self.loss: Any = None
         self.samples = 0
+        self._size_of = BatchSize()
         self._trainer = trainer
         self._inner = trainer.training_step
         functools.update_wrapper(self, self._inner)
@@ -69,7 +69,7 @@ class SeenSteps:
 
     def __call__(self, model: Any, inputs: Any, *more: Any, **options: Any) -> Any:
         """A batch: its loss is what Trainer adds to what it logs."""
-        self.samples += _size(inputs)
+        self.samples += self._size_of(inputs) or 0
         loss = self._inner(model, inputs, *more, **options)
         self.loss = loss if self.loss is None else self.loss + loss
         return loss
@@ -82,15 +82,6 @@ class SeenSteps:
         """Give the Trainer its own method back."""
         if self._trainer.__dict__.get("training_step") is self:
             del self._trainer.training_step
-
-
-def _size(inputs: Any) -> int:
-    try:
-        return size_function(inputs)(inputs)
-    except Exception as error:  # a batch of another kind
-        if from_outside(error):
-            raise
-        return 0
 
 
 def configuration(args: TrainingArguments, model: Any) -> dict[str, Any]:

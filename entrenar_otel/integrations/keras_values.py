@@ -22,12 +22,14 @@ class BatchValues:
     def __init__(self) -> None:
         self._means = RunningMeans()
         self._metrics: dict[str, Any] = {}
+        self._mean_names: set[str] = set()
         self._places: dict[int, tuple[str, int]] = {}
 
     def begin_epoch(self, model: Any) -> None:
         """Keras has reset its metrics, and their variables can be read."""
         self._means.begin_epoch()
         self._metrics = _metrics_of(model)
+        self._mean_names = {name for name, metric in self._metrics.items() if _is_mean(metric)}
         optimizer = getattr(model, "optimizer", None)
         groups = {"metrics_variables": model.metrics_variables}
         groups["optimizer_variables"] = getattr(optimizer, "variables", ())
@@ -39,29 +41,26 @@ class BatchValues:
         values: dict[str, Any] = {}
         for name, shown in logs.items():
             metric = self._metrics.get(name)
-            if metric is None or (_is_mean(metric) and not read(metric.count)):
+            if metric is None:
                 values[name] = shown  # what a `train_step` of the user's gave
-            elif _is_mean(metric) and (
-                found := self._means.batch(name, read(metric.total), read(metric.count))
-            ):
+            elif name not in self._mean_names:
+                continue
+            elif not (count := read(metric.count)):
+                values[name] = shown
+            elif found := self._means.batch(name, read(metric.total), count):
                 values[name], weight = found
                 if metric is getattr(model, "_loss_tracker", None):
                     size = round(weight)
-        return values | self._learning_rate(model, step, read), size
-
-    def _learning_rate(self, model: Any, step: int, read: Callable[[Any], float]) -> dict[str, float]:
-        from keras.optimizers.schedules import LearningRateSchedule
-
         rate = getattr(getattr(model, "optimizer", None), "_learning_rate", None)
         if id(rate) in self._places:
-            return {"learning_rate": read(rate)}
-        if isinstance(rate, LearningRateSchedule) and step % _SCHEDULE_BATCHES == 0:
-            return {"learning_rate": number_of(rate(step))}
-        return {}
+            values["learning_rate"] = read(rate)
+        elif rate is not None and step % _SCHEDULE_BATCHES == 0 and _is_schedule(rate):
+            values["learning_rate"] = number_of(rate(step))
+        return values, size
 
     def epoch(self, logs: Mapping[str, Any]) -> dict[str, Any]:
         """Of an epoch's logs, what batches do not have."""
-        told = {name: metric for name, metric in self._metrics.items() if not _is_mean(metric)}
+        told = self._metrics.keys() - self._mean_names
         return singles({name: value for name, value in logs.items() if name in told})
 
     def _reader(self, model: Any) -> Callable[[Any], float]:
@@ -85,6 +84,12 @@ def _is_mean(metric: Any) -> bool:
     from keras.metrics import Mean
 
     return isinstance(metric, Mean)
+
+
+def _is_schedule(rate: Any) -> bool:
+    from keras.optimizers.schedules import LearningRateSchedule
+
+    return isinstance(rate, LearningRateSchedule)
 
 
 def _metrics_of(model: Any) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 from entrenar_processors.metric_names import TRAIN, VALIDATION
 
+from entrenar_otel.integrations.batch_size import BatchSize
 from entrenar_otel.integrations.callback import OnStop, TrainingRun
 from entrenar_otel.integrations.extension import Extension
 from entrenar_otel.integrations.lightning_logger import EntrenarLogger
 from entrenar_otel.integrations.lightning_trainer import checkpoints_of, configuration, shared_id
-from entrenar_otel.integrations.lightning_values import BatchValues, gradient_norm, size_of
+from entrenar_otel.integrations.lightning_values import BatchValues, gradient_norm
 from entrenar_otel.integrations.saved_files import SavedFiles, resume_from
 from entrenar_otel.monitor.monitor import Monitor
 
@@ -46,6 +47,7 @@ class EntrenarCallback(Extension):
         self._run = TrainingRun(monitor, on_stop=on_stop, **monitor_options)
         self._asks_gradient_norm = gradient_norm
         self._values = BatchValues()
+        self._size_of = BatchSize()
         self._saved = SavedFiles()
         self._has_saved = False
 
@@ -103,7 +105,7 @@ class EntrenarCallback(Extension):
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Its loss and metrics are known; none of them is waited for."""
-        self._run.end_step(size_of(batch))
+        self._run.end_step(self._size_of(batch))
         self._run.log(self._values.batch(trainer, pl_module, outputs))
         if self._run.stopped is not None:
             trainer.should_stop = True

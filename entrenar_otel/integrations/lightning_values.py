@@ -8,9 +8,6 @@ from typing import Any
 
 from entrenar_processors.metric_names import TRAIN, facade_name, known_as
 
-from entrenar_otel.interruption import from_outside
-from entrenar_otel.monitor.loop import size_function
-
 
 class BatchValues:
     """What there is to record of a batch, and what `self.log` was given at other times.
@@ -102,13 +99,3 @@ def gradient_norm(optimizer: Any) -> Any:
         return None
     norms = torch._foreach_norm(gradients)
     return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
-
-
-def size_of(batch: Any) -> int | None:
-    """How many samples a batch has; None where it does not say."""
-    try:
-        return size_function(batch)(batch)
-    except Exception as error:  # a graph, an object of the user's
-        if from_outside(error):
-            raise
-        return None

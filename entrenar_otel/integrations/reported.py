@@ -9,12 +9,15 @@ from typing import Any
 from entrenar_processors.metric_names import facade_name
 
 from entrenar_otel.console import logger
+from entrenar_otel.integrations.metric_group import MetricGroup, host_number
 
 #: Totals that frameworks count up, and the counters that take what was added.
 TOTALS = {"num_input_tokens_seen": "tokens", "ntokens_seen": "tokens"}
 _NO_NUMBERS = (str, bytes, type(None))
-#: Of each set of tags: the names as the framework has them, and ours.
-_Plan = list[tuple[dict[str, str] | None, list[tuple[str, str]]]]
+#: Beyond so many sets of names, new ones are looked at anew each time: some report another set at every step.
+_MAX_PLANS = 256
+#: Of each set of tags: the group, and the names as the framework has them.
+_Plan = list[tuple[MetricGroup, tuple[tuple[str, str], ...]]]
 
 
 class Reported:
@@ -23,10 +26,11 @@ class Reported:
     Text and None are left out; running totals become what was added since.
 
     >>> reported = Reported()
-    >>> list(reported.groups({"eval_loss": 0.5, "epoch": "one", "num_input_tokens_seen": 64}))
+    >>> values = {"eval_loss": 0.5, "epoch": "one", "num_input_tokens_seen": 64}
+    >>> [(group.tags, metrics) for group, metrics in reported.groups(values)]
     [({'split': 'validation'}, {'loss': 0.5}), (None, {'tokens': 64.0})]
-    >>> list(reported.groups({"num_input_tokens_seen": 80}))
-    [(None, {'tokens': 16.0})]
+    >>> [metrics for _, metrics in reported.groups({"num_input_tokens_seen": 80})]
+    [{'tokens': 16.0}]
     """
 
     def __init__(self) -> None:
@@ -35,19 +39,24 @@ class Reported:
 
     def groups(
         self, values: Mapping[str, Any], split: str | None = None
-    ) -> Iterator[tuple[dict[str, str] | None, dict[str, Any]]]:
+    ) -> Iterator[tuple[MetricGroup, dict[str, Any]]]:
         """The metrics by their tags; `split` is that of names which say none."""
         key = (split, *values)
         if (plan := self._plans.get(key)) is None:
-            plan = self._plans[key] = _plan(tuple(values), split)
-        for tags, pairs in plan:
-            metrics = {
-                name: self._added(raw, values[raw]) if raw in TOTALS else values[raw]
-                for raw, name in pairs
-                if not isinstance(values[raw], _NO_NUMBERS)
-            }
+            plan = _plan(tuple(values), split)
+            if len(self._plans) < _MAX_PLANS:
+                self._plans[key] = plan
+        for group, pairs in plan:
+            metrics = {}
+            for raw, name in pairs:
+                value = values[raw]
+                if type(value) is not float:
+                    if isinstance(value, _NO_NUMBERS):
+                        continue
+                    value = host_number(value)
+                metrics[name] = self._added(raw, value) if raw in TOTALS else value
             if metrics:
-                yield tags, metrics
+                yield group, metrics
 
     def _added(self, name: str, total: Any) -> float:
         added = float(total) - self.totals.get(name, 0.0)
@@ -67,7 +76,8 @@ def _plan(names: tuple[str, ...], split: str | None) -> _Plan:
         group = groups.setdefault(tags, {})
         group[raw if name in group else name] = raw
     return [
-        (dict(tags) or None, [(raw, name) for name, raw in group.items()]) for tags, group in groups.items()
+        (MetricGroup(tuple(group), dict(tags) or None), tuple((raw, name) for name, raw in group.items()))
+        for tags, group in groups.items()
     ]
 
 
