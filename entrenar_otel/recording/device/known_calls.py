@@ -23,6 +23,7 @@ from entrenar_otel.recording.device.host_copy import (
 )
 from entrenar_otel.recording.device.late_form import LateForm
 from entrenar_otel.recording.device.late_recording import BadLoss, LateRecording
+from entrenar_otel.recording.device.plain_packer import plain_packer
 from entrenar_otel.recording.inputs import COORDINATES, number_of
 from entrenar_otel.recording.layout import Packer, packers
 
@@ -156,7 +157,7 @@ class KnownCalls(LateRecording):
     def packers(self, n_values: int) -> tuple[Packer, Packer]:
         """As those of a record; `pack` refuses what may be on a device, where there is one."""
         pack, seal = packers(n_values)
-        return (_of_plain_numbers(pack) if self._is_wary else pack), seal
+        return (plain_packer(n_values) if self._is_wary else pack), seal
 
     def look_for_devices(self) -> None:
         """Let the fast path pack plain numbers only, from the moment on in which there may be others."""
@@ -165,10 +166,11 @@ class KnownCalls(LateRecording):
         self._is_wary = True
         namespace: dict[str, Any] = self.namespace
         known: Mapping[Any, Any] = dict(namespace["writers"])
-        for names, (pack, *more) in known.items():
-            namespace["writers"][names] = (_of_plain_numbers(pack), *more)
-        for name in [key for key in namespace if key.startswith("pack_")]:
-            namespace[name] = _of_plain_numbers(namespace[name])
+        for names, (_, *more) in known.items():
+            namespace["writers"][names] = (plain_packer(len(names)), *more)
+        for number, bound in enumerate(list(self._bound)):
+            namespace[f"pack_{number}"] = plain_packer(len(bound))
+        namespace["pack_one"] = plain_packer(1)  # an instrument's
 
     def _is_fast(
         self, series: tuple[Series, ...], given: Collection[Any], metrics: Any = None, tags: Any = None
@@ -186,14 +188,3 @@ class KnownCalls(LateRecording):
                 self.namespace["writers"].pop((*metrics,), None)  # its refusal would be a slow one
             return False
         return not tags
-
-
-def _of_plain_numbers(pack: Packer) -> Packer:
-    is_plain = PLAIN_TYPES.issuperset
-
-    def pack_plain(head: int, now: int, epoch: int, batch: int, step: int, *values: float) -> bytes:
-        if not is_plain(map(type, values)):
-            raise TypeError("not plain numbers")  # the careful path asks each what it is
-        return pack(head, now, epoch, batch, step, *values)
-
-    return pack_plain
