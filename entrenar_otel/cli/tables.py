@@ -21,7 +21,7 @@ from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line, printable_text
 from entrenar_otel.semconv import is_of_machine
 from entrenar_otel.views.look import STATES
-from entrenar_otel.views.numbers import number
+from entrenar_otel.views.numbers import number, value_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +34,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 #: A data wait below this share of the step time is not worth a line.
 _MUCH_WAIT = 0.05
+#: A configuration of more characters than this is told without what is off, empty or a table of its own.
+_LONG_CONFIG = 800
 #: What the numbers of a resumed run are.
 _LATEST = ": what several attempts recorded at one place in the loop counts once, as the latest has it"
 
@@ -121,7 +123,14 @@ def _took(run: dict[str, Any]) -> str:
 def _config_line(config: Any) -> str:
     if config == "withheld":
         return "withheld: it leaves its machine with ENTRENAR_OTLP_CONFIG=1"
-    return ", ".join(f"{name}={value}" for name, value in _items(config))
+    whole = ", ".join(f"{name}={value}" for name, value in _items(config))
+    if len(whole) <= _LONG_CONFIG or not isinstance(config, dict):
+        return whole
+    told = {name: value for name, value in config.items() if value and not isinstance(value, dict | list)}
+    parts = [f"{name}={value}" for name, value in told.items()]
+    if left := len(config) - len(told):
+        parts.append(f"… {left} more (off, empty or tables): --json")
+    return ", ".join(parts)
 
 
 def _items(config: Any) -> list[tuple[str, Any]]:
@@ -159,7 +168,7 @@ def _print_metrics(metrics: list[dict[str, Any]], console: Console) -> None:
             title.append(f"  {printable_line(tags)}", style="dim")
         if row["nonfinite"]:
             title.append(f"  {row['nonfinite']} non-finite", style="red")
-        numbers = [Text(number(row[key])) for key in NUMBERS]
+        numbers = [Text(value_text(row["metric"], row[key])) for key in NUMBERS]
         rows.append([title, Text(f"{row['count']:,}"), *numbers, Text(sparkline(row["curve"]))])
     print_grid(console, columns, rows)
 

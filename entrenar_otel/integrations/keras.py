@@ -68,8 +68,18 @@ class EntrenarCallback(Extension):
         self._is_fitting = False
         self._run.finish()
 
+    @property
+    def is_on(self) -> bool:
+        """Whether a `fit` or `evaluate` of this process is being recorded."""
+        return self._run.is_on
+
+    def fail(self, error: BaseException) -> None:
+        """For whoever calls `fit` and sees it raise: the run is over, crashed or stopped."""
+        self._is_fitting = False
+        self._run.fail(error)
+
     def _begin(self, **options: Any) -> None:
-        if self._run.is_on:
+        if self.is_on:
             self._run.fail(RuntimeError("fit did not come to its end"))
         monitor, on_stop, given = self._given
         self._run = TrainingRun(monitor, on_stop=on_stop, **(options | given))
@@ -116,8 +126,7 @@ class EntrenarCallback(Extension):
         try:
             self._run.log(values, split=split)
         except AndonStop as stop:  # of which Keras tells nobody
-            self._run.fail(stop)
-            self._is_fitting = False
+            self.fail(stop)
             raise
         if self._run.stopped is not None:
             self._trained.stop_training = True

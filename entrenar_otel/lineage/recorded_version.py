@@ -76,8 +76,12 @@ class RecordedVersion:
         self.parents: list[Parent] = []
         self._accuracy: float | None = None
         self._metrics: dict[str, float] = {}
-        self._has_asked = threading.Event()
         self._lock = threading.Lock()
+        #: Of what the lake was asked, by how many threads it is being asked, and that none is left.
+        self._asked: set[VersionId] = set()
+        self._asking = 0
+        self._has_asked = threading.Event()
+        self._asks: tuple[Lake, RunRecord] | None = None
         one = isinstance(parents, str | os.PathLike) or not isinstance(parents, Iterable)
         with guard("lineage"):  # a stranger's iterable
             for parent in [parents] if one else parents:
@@ -98,8 +102,11 @@ class RecordedVersion:
             return
         with self._lock:
             self.parents = [known for known in self.parents if known.version != made.version] + [made]
+            self._asked.discard(made.version)
         if self.model_id is None:
             logger.warning("parents are recorded of a run with a model_id; give Monitor one")
+        elif self._asks is not None:  # the run goes on: the first question knew nothing of this one
+            self._begin_to_ask(*self._asks)
 
     def describe(self, accuracy: Any = None, metrics: Mapping[str, Any] | None = None) -> None:
         """See `Monitor.describe_model`."""
@@ -143,6 +150,13 @@ class RecordedVersion:
         """Find the parents' spans, and another run that made the same version differently; never waits."""
         if self.model_id is None or record.rank > 0:
             return
+        self._asks = lake, record
+        self._begin_to_ask(lake, record)
+
+    def _begin_to_ask(self, lake: Lake, record: RunRecord) -> None:
+        with self._lock:
+            self._asking += 1
+            self._has_asked.clear()
         thread = threading.Thread(target=self._ask, args=(lake, record), name="entrenar-lineage", daemon=True)
         thread.start()
 
@@ -153,20 +167,24 @@ class RecordedVersion:
     def _ask(self, lake: Lake, record: RunRecord) -> None:
         with guard("lineage"):
             own = VersionId(str(self.model_id), self.version or record.run_id)
-            wanted = [str(parent.version) for parent in self.parents] + [str(own)]
-            rows = lake.query(_KNOWN, [wanted], timeout=_ASK_SECONDS).to_pylist()
+            with self._lock:
+                parents = [parent.version for parent in self.parents if parent.version not in self._asked]
+                wanted = parents if own in self._asked else [*parents, own]
+                self._asked.update(wanted)
+            rows = lake.query(_KNOWN, [[str(one) for one in wanted]], timeout=_ASK_SECONDS).to_pylist()
             found = {VersionId(row["model_id"], row["version"]): row for row in rows}  # of two, the later
             with self._lock:
                 self.parents = [_with_span(parent, found.get(parent.version)) for parent in self.parents]
-            for parent in self.parents:
-                if parent.version not in found:
+            for version in parents:
+                if version not in found:
                     logger.warning(
-                        "the parent %s is not in %s; the lineage shows it as missing",
-                        parent.version,
-                        lake.url,
+                        "the parent %s is not in %s; the lineage shows it as missing", version, lake.url
                     )
             self._name_other(own, config_group(record.config), record.run_id, rows)
-        self._has_asked.set()
+        with self._lock:
+            self._asking -= 1
+            if not self._asking:
+                self._has_asked.set()
 
     def _name_other(self, own: VersionId, group: str, run_id: str, rows: list[dict[str, Any]]) -> None:
         for row in rows:

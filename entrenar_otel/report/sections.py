@@ -20,7 +20,7 @@ from entrenar_otel.report.pictures import pictures_of
 from entrenar_otel.report.story import recommendations_of
 from entrenar_otel.report.text import sentence
 from entrenar_otel.semconv import PEAK_ALLOCATED, PEAK_RSS, is_of_machine
-from entrenar_otel.views.numbers import number
+from entrenar_otel.views.numbers import number, value_text
 
 #: Lines of a configuration that are shown.
 _MAX_LINES = 120
@@ -241,7 +241,7 @@ def _metrics(facts: RunFacts) -> Iterator[Block]:
         (
             str(series),
             f"{one.count:,}" if one.count == one.count else "",
-            *(number(value) for value in (one.last, one.mean, one.min, one.max)),
+            *(value_text(series.metric, value) for value in (one.last, one.mean, one.min, one.max)),
         )
         for series, one in known[:MAX_ROWS]
     ]

@@ -14,7 +14,7 @@ from entrenar_otel.redact import printable_line
 from entrenar_otel.views.chart import Chart, is_named
 from entrenar_otel.views.look import DIM, GRID, INK, LEVEL_COLOURS, LIMIT, LINES, NONFINITE, PAPER, RULE
 from entrenar_otel.views.model import Axis, Line, Panel, RunView
-from entrenar_otel.views.numbers import clock_text, cut, number, tick_texts, ticks
+from entrenar_otel.views.numbers import clock_text, cut, number, tick_texts, ticks, value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,7 +111,7 @@ def _draw_line(axes: Axes, line: Line, at: int, view: RunView, scale: _Scale) ->
         style = (0, (4, 2)) if split_of(line.series) == VALIDATION else "-"
     label = cut(printable_line(line.label), _LABEL) if is_named(line) else "last"
     if (known := view.statistics.get(line.series)) is not None:
-        label = f"{label}  {number(known.last)}"
+        label = f"{label}  {value_text(line.series.metric, known.last)}"
     (drawn,) = axes.plot(
         thin.x, scale.places(thin.values), color=LINES[at], linewidth=1.6 if is_few else 1.1, linestyle=style,
         marker="o" if is_few else "", markersize=3.5, solid_joinstyle="round", zorder=3 + at,

@@ -15,7 +15,7 @@ from entrenar_otel.redact import printable_line
 from entrenar_otel.views.canvas import ASCII_SIGNS, Canvas, sparkline
 from entrenar_otel.views.look import LEVELS, LIMIT, LINES, Look
 from entrenar_otel.views.model import Axis, Finding, Line, Panel, Places, RunView
-from entrenar_otel.views.numbers import clock_text, number, tick_texts, ticks
+from entrenar_otel.views.numbers import clock_text, number, tick_texts, ticks, value_text
 
 #: Curves of one panel; of more, the first ones are drawn, and the rest is counted.
 MAX_LINES = 8
@@ -185,7 +185,7 @@ class Chart:
 
     def _legend(self, at: int, line: Line, *, is_tight: bool) -> Text:
         known = self.view.statistics.get(line.series)
-        last = self.look.plain(number(known.last)) if known is not None else ""
+        last = self.look.plain(value_text(line.series.metric, known.last)) if known is not None else ""
         if known is not None and is_tight and len(last) > len(f"{known.last:.3g}"):
             last = f"{known.last:.3g}"
         sign = self.look.pick("━", ASCII_SIGNS[at])

@@ -18,7 +18,7 @@ from entrenar_otel.semconv import is_of_machine
 from entrenar_otel.views.chart import Chart, Window
 from entrenar_otel.views.look import LEVELS, STATES, Look
 from entrenar_otel.views.model import Axis, Panel, RunView, panels_of
-from entrenar_otel.views.numbers import number
+from entrenar_otel.views.numbers import number, value_text
 
 _GAP = 2
 _TWO_COLUMNS = 76
@@ -253,21 +253,33 @@ def _statistics(view: RunView, width: int, look: Look, limit: int) -> list[Text]
     rows = sorted(chosen_series, key=lambda s: (order.get(known_as(s.metric)[0], len(order)), s))
     names = [look.plain(_name_of(series)) for series in rows[: limit - 1]]
     wide = min(max(6, *map(cell_len, names)), max(12, width // 3))
-    fitting = (width - wide) // 11
-    chosen = {name for name, _ in sorted(_COLUMNS, key=lambda c: c[1])[:fitting]}
-    shown_columns = [name for name, _ in _COLUMNS if name in chosen]
-    lines = [Text("metric".ljust(wide) + "".join(name.rjust(11) for name in shown_columns), style="bold")]
-    for series, name in zip(rows, names, strict=False):
-        numbers = view.statistics[series]
+    texts = {
+        column: [look.plain(_text_of(view, s, column)) for s in rows[: len(names)]] for column, _ in _COLUMNS
+    }
+    widths = {column: max(11, 2 + max(map(cell_len, texts[column]), default=0)) for column in texts}
+    shown_columns: list[str] = []
+    for column, _ in sorted(_COLUMNS, key=lambda c: c[1]):
+        if wide + sum(widths[one] for one in (*shown_columns, column)) > width:
+            break
+        shown_columns.append(column)
+    shown_columns.sort(key=list(texts).index)
+    heads = (column.rjust(widths[column]) for column in shown_columns)
+    lines = [Text("metric".ljust(wide) + "".join(heads), style="bold")]
+    for at, name in enumerate(names):
         label = Text(name)
         label.truncate(wide, overflow="crop" if look.ascii_only else "ellipsis", pad=True)
         for column in shown_columns:
-            label.append(look.plain(number(getattr(numbers, column))).rjust(11))
+            label.append(texts[column][at].rjust(widths[column]))
         lines.append(label)
     left = len(rows) - len(names)
     if left > 0:
         lines[-1] = Text(look.pick("…", "...") + f" {left + 1} more: entrenar-otel show", style="dim")
     return lines
+
+
+def _text_of(view: RunView, series: Series, column: str) -> str:
+    value = getattr(view.statistics[series], column)
+    return number(value) if column == "count" else value_text(series.metric, value)
 
 
 def _name_of(series: Series) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from entrenar_otel.lake.sql.limits import size_text
+from entrenar_otel.semconv import instrument_of
+
 #: By how much ticks go on: 1, 2 or 5 of a decade; of times, what a clock shows.
 _STEPS = (1.0, 2.0, 5.0, 10.0)
 #: Less is no distance: half of it may be 0.
@@ -30,6 +33,16 @@ def number(value: Any) -> str:
     if float(value).is_integer() and abs(value) < 1e9:
         return f"{int(value):,}"
     return f"{value:.4g}"
+
+
+def value_text(metric: str, value: Any) -> str:
+    """A value of this metric: of bytes a size, else a number.
+
+    >>> value_text("process.memory.usage", 164_065_280), value_text("loss", 0.25)
+    ('164 MB', '0.25')
+    """
+    is_size = isinstance(value, int | float) and 0 <= value < math.inf and instrument_of(metric).unit == "By"
+    return size_text(value) if is_size else number(value)
 
 
 def cut(text: str, length: int) -> str:

@@ -11,7 +11,7 @@ from entrenar_otel.redact import printable_line
 from entrenar_otel.views.chart import Chart, is_named
 from entrenar_otel.views.look import LEVEL_COLOURS, LIMIT, LINES
 from entrenar_otel.views.model import Axis, Line, Panel, RunView, panels_of
-from entrenar_otel.views.numbers import clock_text, cut, number, tick_texts, ticks
+from entrenar_otel.views.numbers import clock_text, cut, number, tick_texts, ticks, value_text
 
 _WIDE, _HIGH = 420, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 26, 34
@@ -142,7 +142,7 @@ class _Drawing:
         """A curve's name, where it has one beside its metric's, and its last value."""
         known = self._chart.view.statistics.get(line.series)
         name = cut(printable_line(line.label), _NAME) if is_named(line) else ""
-        return f"{name} {number(known.last) if known else ''}".strip()
+        return f"{name} {value_text(line.series.metric, known.last) if known else ''}".strip()
 
     def _grid(self) -> list[str]:
         """Round numbers on both axes."""

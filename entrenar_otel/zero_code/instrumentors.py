@@ -6,14 +6,10 @@ them; `entrenar-otel run` does the same. No framework is imported for it.
 
 from __future__ import annotations
 
-import functools
-import inspect
-import os
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from entrenar_otel.errors import guard
-from entrenar_otel.identity.process import is_disabled
+from entrenar_otel.zero_code import patches
 from entrenar_otel.zero_code.imports import when_imported
 
 if TYPE_CHECKING:
@@ -40,77 +36,36 @@ else:
                 self._uninstrument(**kwargs)
 
 
-#: What undoes each patch, by the trainer's class.
-_undo: dict[type, Callable[[], None]] = {}
-#: Says of a callback that nobody but us has asked for it.
-_AUTOMATIC = "_entrenar_is_automatic"
-
-
-class TransformersInstrumentor(BaseInstrumentor):
-    """Every `transformers.Trainer` that is made from now on has an `EntrenarCallback`."""
+class _FrameworkInstrumentor(BaseInstrumentor):
+    #: Modules that have the trainer, see `patches.PLACES`.
+    _MODULES: ClassVar[tuple[str, ...]] = ()
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """None: the package itself says which versions are tested."""
         return ()
 
     def _instrument(self, **_: Any) -> None:
-        when_imported("transformers.trainer", add_to_trainer)
+        for name in self._MODULES:
+            when_imported(name, patches.apply)
 
     def _uninstrument(self, **_: Any) -> None:
-        when_imported("transformers.trainer", _leave_trainer)
+        for name in self._MODULES:
+            when_imported(name, patches.leave)
 
 
-def add_to_trainer(module: Any) -> None:
-    """Let `Trainer` of the module `transformers.trainer` have our callback, once."""
-    trainer = module.Trainer
-    if is_disabled(os.environ) or trainer in _undo:
-        return
-    original, add = trainer.__init__, trainer.add_callback
-    place = list(inspect.signature(original).parameters).index("callbacks") - 1
+class TransformersInstrumentor(_FrameworkInstrumentor):
+    """Every `transformers.Trainer` that is made from now on has an `EntrenarCallback`."""
 
-    @functools.wraps(original)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it stands for that one
-        if len(args) > place:
-            args = (*args[:place], _with_ours(args[place]), *args[place + 1 :])
-        else:
-            kwargs["callbacks"] = _with_ours(kwargs.get("callbacks"))
-        original(self, *args, **kwargs)
-
-    @functools.wraps(add)
-    def add_callback(self: Any, callback: Any) -> None:
-        if _is_ours(callback):
-            for known in list(self.callback_handler.callbacks):
-                if getattr(known, _AUTOMATIC, False):
-                    self.remove_callback(known)
-        add(self, callback)
-
-    def undo() -> None:
-        trainer.__init__, trainer.add_callback = original, add
-
-    trainer.__init__, trainer.add_callback = __init__, add_callback
-    _undo[trainer] = undo
+    _MODULES = ("transformers.trainer",)
 
 
-def _leave_trainer(module: Any) -> None:
-    undo = _undo.pop(module.Trainer, None)
-    if undo is not None:
-        undo()
+class LightningInstrumentor(_FrameworkInstrumentor):
+    """Every `fit`, `validate` and `test` of a Trainer of Lightning has an `EntrenarCallback`."""
+
+    _MODULES = ("lightning.pytorch", "pytorch_lightning")
 
 
-def _with_ours(callbacks: Any) -> list[Any]:
-    given = list(callbacks or [])
-    if not any(map(_is_ours, given)):
-        with guard("transformers"):
-            from entrenar_otel.integrations.huggingface import EntrenarCallback
+class KerasInstrumentor(_FrameworkInstrumentor):
+    """Every `fit` and `evaluate` of a Keras 3 model has an `EntrenarCallback`, which stays with the model."""
 
-            made = EntrenarCallback()
-            setattr(made, _AUTOMATIC, True)
-            given.append(made)
-    return given
-
-
-def _is_ours(callback: Any) -> bool:
-    from entrenar_otel.integrations.huggingface import EntrenarCallback
-
-    kind = callback if isinstance(callback, type) else type(callback)
-    return issubclass(kind, EntrenarCallback)
+    _MODULES = ("keras",)

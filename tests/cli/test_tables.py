@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrenar_otel.cli.tables import sparkline
+from entrenar_otel.cli.tables import _config_line, sparkline
 from entrenar_otel.views.numbers import number
 
 
@@ -13,3 +13,11 @@ def test_numbers_and_curves_at_a_glance() -> None:
     assert sparkline([1, None, 3]) == "▁ █"
     assert sparkline([0.05, 0.05 + 1e-17, 0.05 * (1 + 1e-15)]) == "▁▁▁"
     assert (sparkline([]), sparkline([1]), sparkline(["NaN", 1])) == ("", "", "")
+
+
+def test_a_long_configuration_is_told_in_short() -> None:
+    """As Hugging Face's: what is off, empty or a table is counted; a short one is whole."""
+    short = {"lr": 0.1, "debug": False, "betas": [0.9, 0.99]}
+    assert _config_line(short) == "lr=0.1, debug=False, betas=[0.9, 0.99]"
+    told = _config_line(short | {"model": {f"size_{at}": at for at in range(200)}})
+    assert told == "lr=0.1, … 3 more (off, empty or tables): --json"

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-import entrenar_otel
-from entrenar_otel.lake import Lake
+from tests.integrations.zero_code import recorded
 
-ROOT = Path(entrenar_otel.__file__).parents[1]
 TRAIN = """
 import sys
 
@@ -52,16 +45,7 @@ trainer.train()
 @pytest.mark.parametrize(("argument", "code"), [("", 0), ("own", 0), ("added", 0), ("nan", 86)])
 def test_a_trainer_has_our_callback_once(argument: str, code: int) -> None:
     """Every step's loss once, also where the program gives or adds the callback itself; a NaN is 86."""
-    Path("train.py").write_text(TRAIN)
-    done = subprocess.run(
-        [sys.executable, "-m", "entrenar_otel.cli.main", "run", "--", sys.executable, "train.py", argument],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/processors", "ENTRENAR_LAKE": "lake"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == code, done.stderr
-    lake = Lake("lake")
+    lake = recorded(TRAIN, argument, code=code)
     (run,) = lake.runs()
     assert (run.model_id, run.state) == ("Model", "stopped" if code else "completed")
     sql = "SELECT count(*) AS n, count(DISTINCT step) AS steps FROM metrics WHERE metric = 'loss'"

@@ -172,6 +172,28 @@ def test_a_parent_named_again_has_the_later_change(start: Start) -> None:
     assert [parents_of(row) for row in versions()] == [[("digits@0.9", "arch")]]
 
 
+def test_a_parent_named_while_the_run_goes_on_is_found(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of a checkpoint that a framework resumes from, also while the first question is open."""
+    caplog.set_level(logging.WARNING)
+    make(start, "r1", "1.0.0")
+    for number, waits in enumerate((True, False)):
+        monitor = start(f"r{number + 2}", model_id="digits", version=f"1.{number + 1}.0")
+        version: Any = monitor._run.version
+        if waits:
+            assert version.wait(60)
+        monitor.add_parent("digits@1.0.0", "resume")
+        assert version.wait(60)
+        monitor.close()
+    first, *others = versions()
+    for row in others:
+        (parent,) = row["parents"]
+        assert (parent["parent_id"], parent["change_type"]) == ("digits@1.0.0", "resume")
+        assert (parent["trace_id"], parent["span_id"]) == (first["trace_id"], first["span_id"])
+    assert "is not in" not in caplog.text
+
+
 def test_two_configurations_of_one_version_are_named(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     """The run goes on; one that differs by its seed only is the same configuration."""
     caplog.set_level(logging.WARNING)

@@ -95,6 +95,16 @@ def test_five_hundred_metrics_fit(shown: Shown) -> None:
     assert "+492 more" in "\n".join(line.plain for line in Chart(Panel("loss"), many).draw(200, 12))
 
 
+def test_long_numbers_do_not_touch(shown: Shown) -> None:
+    """A column is as wide as its longest number, and its neighbours leave for it."""
+    view = view_of({Series("tokens"): column([-164_065_280.0, 164_054_016.0, -1.2345e-300])})
+    lines = shown(view, 80).splitlines()
+    (row,) = [line.split() for line in lines if line.startswith("tokens") and "━" not in line]
+    (head,) = [line.split() for line in lines if line.startswith("metric")]
+    assert dict(zip(head[1:], row[1:], strict=True)).items() >= {
+        "last": "-1.234e-300", "min": "-164,065,280", "max": "164,054,016"}.items()  # fmt: skip
+
+
 def test_what_comes_from_outside_steers_nothing(shown: Shown) -> None:
     """Names, tags, reasons: neither escapes nor markup of Rich's get through."""
     odd = "\x1b[31m[bold red]x[/]\u202e"

@@ -30,13 +30,14 @@ def _begin() -> None:
 
         begin()
 
-    def trainer(module: object) -> None:
-        from entrenar_otel.zero_code.instrumentors import add_to_trainer
+    def framework(module: object) -> None:
+        from entrenar_otel.zero_code import patches
 
-        add_to_trainer(module)
+        patches.apply(module)
 
     imports.when_imported("opentelemetry.metrics", meters)
-    imports.when_imported("transformers.trainer", trainer)
+    for name in ("transformers.trainer", "lightning.pytorch", "pytorch_lightning", "keras"):
+        imports.when_imported(name, framework)
 
 
 def _run_next() -> None:
