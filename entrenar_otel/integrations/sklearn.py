@@ -7,23 +7,14 @@ from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any, TypeVar
 
-from entrenar_processors.metric_names import VALIDATION
-
 from entrenar_otel.integrations.callback import OnStop, TrainingRun
+from entrenar_otel.integrations.sklearn_curves import Stages, log_curves
 from entrenar_otel.integrations.versions import check_version
 from entrenar_otel.monitor.monitor import Monitor
 
 __all__ = ["EntrenarCallback", "fit"]
 
 E = TypeVar("E")
-#: Curves that estimators keep of their own fit → the metric, and its split; one value a step.
-_CURVES = {
-    "loss_curve_": ("loss", None),
-    "train_score_": ("loss", None),  # of gradient boosting: its loss
-    "validation_scores_": ("score", VALIDATION),
-    "validation_score_": ("score", VALIDATION),
-    "oob_scores_": ("loss", "out_of_bag"),
-}
 
 
 class EntrenarCallback:
@@ -124,37 +115,14 @@ def fit(
     assert run.monitor is not None
     live = "monitor" in signature(estimator.fit).parameters and "monitor" not in params  # type: ignore[attr-defined]
     if live:
-        params["monitor"] = _Stages(run)
+        params["monitor"] = Stages(run)
     try:
         with run.monitor.span("sklearn.fit", **{"sklearn.estimator": type(estimator).__name__}) as span:
             estimator.fit(X, y, **params)  # type: ignore[attr-defined]
             span.set_attribute("sklearn.n_samples", len(X))
-        _log_curves(run, estimator, live=live)
+        log_curves(run, estimator, live=live)
     except BaseException as error:
         run.fail(error)
         raise
     run.finish()
     return estimator
-
-
-class _Stages:
-    """What gradient boosting calls after each stage."""
-
-    def __init__(self, run: TrainingRun) -> None:
-        self._run = run
-        run.begin_step(step=0)
-
-    def __call__(self, stage: int, estimator: Any, _names: Any) -> bool:
-        self._run.end_step()
-        self._run.log({"loss": float(estimator.train_score_[stage])}, step=stage)
-        self._run.begin_step(step=stage + 1)
-        return False
-
-
-def _log_curves(run: TrainingRun, estimator: Any, *, live: bool) -> None:
-    for name, (metric, split) in _CURVES.items():
-        curve = getattr(estimator, name, None)
-        if curve is None or (live and name == "train_score_"):
-            continue
-        for step, value in enumerate(curve):
-            run.log({metric: float(value)}, step=step, split=split)
