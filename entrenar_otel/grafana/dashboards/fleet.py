@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from entrenar_processors.config.build import STALL
 from entrenar_processors.config.models import Config
 
 from entrenar_otel.grafana.dashboards.measured import computing, now, of_split
@@ -20,7 +19,7 @@ from entrenar_otel.grafana.dashboards.panels import (
     timeline,
 )
 from entrenar_otel.grafana.links import what_to_do
-from entrenar_otel.grafana.promql import collector_counter, latest, quoted, series
+from entrenar_otel.grafana.promql import collector_counter, latest, series
 from entrenar_otel.grafana.rules.quiet import CRASHED, STALLED_SECONDS
 from entrenar_otel.semconv import RUN_STATES
 
@@ -51,8 +50,6 @@ def _head() -> Row:
     lives = f"on (run_id) max by (run_id) (increase({beats}[5m])) > 0"
     step = f"max by (run_id) ({now('training.last_step.timestamp')})"
     stalled = f"(time() - {step} > {STALLED_SECONDS}) and on (run_id) {_state('running')} and {lives}"
-    said = now("training.alert.active", f"name={quoted(STALL)}", by=("run_id",))
-    stalled = f"({stalled}) or {said} == 1"
     heard = latest(series("training.run.state", *CHOSEN), *CHOSEN, over="1h")
     lost = f"max by (run_id) ({heard}) < {RUN_STATES['stopped']} unless {lives} unless on (run_id) {CRASHED}"
     return Row(
@@ -60,7 +57,7 @@ def _head() -> Row:
             (_count("Running", "Runs that go on.", f"{_state('running')} and {lives}", is_fault=False), 3),
             (_count("Paused", "Paused by an alert: `entrenar-otel resume RUN` or `stop RUN`.",
                     _state("paused")), 3),
-            (_count("Stalled", "They live and made no step for five minutes, or say that they hang: "
+            (_count("Stalled", "They live and made no step for five minutes: they hang, or log rarely: "
                     f"{what_to_do('TrainingStalled')}.", stalled), 3),
             (_count("Lost", "They went on within the last hour, and nothing has been heard of them for "
                     f"five minutes: {what_to_do('TrainingLost')}.", lost), 3),
