@@ -145,4 +145,7 @@ def test_it_needs_neither_a_database_nor_more_of_arrow(start: Callable[..., Moni
         "*{'pandas', 'pyarrow.compute', 'pyarrow.dataset'}.intersection(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["20"]
+    count, *imported = done.stdout.split()
+    assert count == "20"
+    if int(pa.__version__.split(".")[0]) >= 21:  # earlier ones import more by themselves
+        assert imported == []

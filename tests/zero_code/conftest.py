@@ -22,7 +22,8 @@ ROOT = Path(entrenar_otel.__file__).parents[1]
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PYTHONPATH in which the package has the entry points that its pyproject.toml has now."""
     folder = tmp_path_factory.mktemp("installed")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()  # ROOT may be site-packages
+    project = tomllib.loads(text)["project"]
     info = folder / "entrenar_otel-0.0.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: entrenar-otel\nVersion: 0.0.0\n")
