@@ -22,7 +22,7 @@ RUN = (sys.executable, "-m", "entrenar_otel.cli.main", "run")
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
     """The environment in which the package is installed, and records into `lake`."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     info = tmp_path / "installed" / "entrenar_otel-0.0.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: entrenar-otel\nVersion: 0.0.0\n")
