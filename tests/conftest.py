@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import entrenar_otel
 from entrenar_otel import Monitor, errors
 from entrenar_otel.identity.helper import unmark_recording
 from entrenar_otel.monitor import request
@@ -87,6 +89,23 @@ def lake_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable
             shutil.copytree("lake", kept)
 
     return put
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """PYTHONPATH for programs: the package, with the entry points that pyproject.toml has now."""
+    folder = tmp_path_factory.mktemp("installed")
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    info = folder / "entrenar_otel-0.0.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: entrenar-otel\nVersion: 0.0.0\n")
+    sections = [
+        "\n".join([f"[{group}]", *(f"{name} = {value}" for name, value in points.items())])
+        for group, points in project["entry-points"].items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(sections))
+    package = Path(entrenar_otel.__file__).parents[1]  # of a wheel: site-packages
+    return os.pathsep.join(map(str, (package, package / "processors", folder)))
 
 
 @pytest.fixture

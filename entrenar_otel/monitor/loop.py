@@ -11,58 +11,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from entrenar_otel.errors import guard
 from entrenar_otel.interruption import from_outside
 from entrenar_otel.monitor.counted import Counted, count_of
-from entrenar_otel.monitor.loop_threads import LoopThreads
-from entrenar_otel.monitor.progress import Progress
+from entrenar_otel.monitor.loop_parts import LoopParts
 from entrenar_otel.monitor.step import StepBlock, StepBoundary
 from entrenar_otel.recording.layout import ABSENT_32
-from entrenar_otel.recording.recorder import Recorder
 
 if TYPE_CHECKING:
     from entrenar_otel.andon.judging.stall_watch import LoopPlace
-    from entrenar_otel.otel.traces.run_spans import RunSpans
 
 T = TypeVar("T")
 
 
 class Loop:
-    """Epochs, steps, spans and events of one run.
+    """Epochs, steps, spans and events of one run."""
 
-    Args:
-        recorder: takes the coordinates and what is measured of each step.
-        progress: what a person sees.
-        spans: the run's spans; it starts a run that has not begun, and is None once there is none.
-        seconds: the clock of step durations.
-        paused_seconds: how long the loop has been paused in all, which is no part of a step.
-        step_spans: whether each step is a `training.step` span.
-    """
-
-    def __init__(
-        self,
-        recorder: Recorder,
-        progress: Progress,
-        *,
-        spans: Callable[[], RunSpans | None],
-        seconds: Callable[[], float],
-        paused_seconds: Callable[[], float],
-        step_spans: bool,
-    ) -> None:
-        self._recorder = recorder
-        self._progress = progress
-        self._spans = spans
-        self._seconds = seconds
-        self._paused_seconds = paused_seconds
-        self._step_spans = step_spans
-        self._threads = LoopThreads(recorder.give_threads_their_places)
+    def __init__(self, parts: LoopParts) -> None:
+        self._recorder, self._progress, self._threads = parts.recorder, parts.progress, parts.threads
+        self._spans, self._step_spans = parts.spans, parts.step_spans
+        self._seconds, self._paused_seconds = parts.seconds, parts.paused_seconds
         self._has_ended = False  # a loop of epochs or steps
-        self.boundary = StepBoundary(
-            recorder,
-            progress,
-            self._threads,
-            spans=spans,
-            seconds=seconds,
-            paused_seconds=paused_seconds,
-            step_spans=step_spans,
-        )
+        self.boundary = StepBoundary(parts)
 
     def where(self) -> LoopPlace:
         """What the loop is at, and on which thread, for who watches whether it goes on."""

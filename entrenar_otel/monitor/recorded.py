@@ -20,6 +20,8 @@ from entrenar_otel.interruption import from_outside
 from entrenar_otel.monitor.alerts import Alerts
 from entrenar_otel.monitor.answers import Answers
 from entrenar_otel.monitor.loop import Loop
+from entrenar_otel.monitor.loop_parts import LoopParts
+from entrenar_otel.monitor.loop_threads import LoopThreads
 from entrenar_otel.monitor.progress import Progress
 from entrenar_otel.otel.metrics.registry import Registry
 from entrenar_otel.recording.live_folder import naming
@@ -101,12 +103,15 @@ class RecordedRun:
         self._late_stop: AndonStop | None = None
         self.progress = Progress(self.answers.shown)
         self.loop = Loop(
-            self.recorder,
-            self.progress,
-            spans=self._spans,
-            seconds=_seconds_of(given.clock),
-            paused_seconds=self.alerts.paused_seconds,
-            step_spans=given.step_spans,
+            LoopParts(
+                self.recorder,
+                self.progress,
+                LoopThreads(self.recorder.give_threads_their_places),
+                spans=self._spans,
+                seconds=_seconds_of(given.clock),
+                paused_seconds=self.alerts.paused_seconds,
+                step_spans=given.step_spans,
+            )
         )
         self._owner = owner
         self._quiet = given.quiet or request.rank > 0

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from entrenar_otel.monitor.loop_threads import LoopThreads
-from entrenar_otel.monitor.progress import Progress
+from entrenar_otel.monitor.loop_parts import LoopParts
 from entrenar_otel.recording.layout import ABSENT_32
-from entrenar_otel.recording.recorder import Recorder
 
 if TYPE_CHECKING:
-    from entrenar_otel.otel.traces.run_spans import RunSpans
+    pass
 
 
 class StepBoundary:
@@ -21,35 +19,12 @@ class StepBoundary:
 
     A step waits for its data from the end of the last one on, or from the beginning of the epoch. Where that
     is unknown, before the first step of a loop without `epochs()`, no wait is measured.
-
-    Args:
-        recorder: takes the coordinates and what is measured of each step.
-        progress: what a person sees.
-        threads: whose loop is the run's.
-        spans: the run's spans; it starts a run that has not begun, and is None once there is none.
-        seconds: the clock of step durations.
-        paused_seconds: how long the loop has been paused in all, which is no part of a step.
-        step_spans: whether each step is a `training.step` span.
     """
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        progress: Progress,
-        threads: LoopThreads,
-        *,
-        spans: Callable[[], RunSpans | None],
-        seconds: Callable[[], float],
-        paused_seconds: Callable[[], float],
-        step_spans: bool,
-    ) -> None:
-        self._recorder = recorder
-        self._progress = progress
-        self._threads = threads
-        self._spans = spans
-        self._seconds = seconds
-        self._paused_seconds = paused_seconds
-        self._step_spans = step_spans
+    def __init__(self, parts: LoopParts) -> None:
+        self._recorder, self._progress, self._threads = parts.recorder, parts.progress, parts.threads
+        self._spans, self._step_spans = parts.spans, parts.step_spans
+        self._seconds, self._paused_seconds = parts.seconds, parts.paused_seconds
         #: The number of the next training step, or of the one that goes on.
         self.number = 0
         self._batch = 0  # the next one's within its epoch

@@ -43,7 +43,7 @@ assert sys.modules["pandas"] is pandas
 )
 def test_a_command_loads_no_more_than_it_needs(arguments: list[str], start: Callable[..., Monitor]) -> None:
     """A third of a second for pandas, where it is installed; the others are for other commands."""
-    pytest.importorskip("pandas")
+    pytest.importorskip("pandas", reason="NOT TESTED HERE: pandas is missing")
     with start() as monitor:
         for step in range(20):
             monitor.log(loss=1.0, step=step)
@@ -55,6 +55,6 @@ def test_a_command_loads_no_more_than_it_needs(arguments: list[str], start: Call
 
 def test_a_program_that_wants_pandas_has_it(tmp_path: Path) -> None:
     """Pyarrow asks again when it is asked for a DataFrame."""
-    pytest.importorskip("pandas")
+    pytest.importorskip("pandas", reason="NOT TESTED HERE: pandas is missing")
     done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -102,6 +102,16 @@ except AndonStop:
 told("nonfinite_gradients")
 sys.stdin.readline()
 """
+#: Another run, whose loader does not come back.
+_STALLS = """
+monitor = begun("stalls")
+for step in monitor.steps(range(100)):
+    if step == 50:
+        told("stalls")
+        time.sleep(3600)
+    monitor.log(loss=1.0)
+    time.sleep(0.01)
+"""
 #: Provoked in test_grafana.py and test_grafana_pipeline.py.
 _ELSEWHERE = {
     *(
@@ -114,14 +124,13 @@ _ELSEWHERE = {
     ),
     *("MonitoringLosesSamples", "MonitoringCannotSend", "SinkCannotWrite", "SinkBehind", "PipelineDown"),
     *("CollectorQueueFull", "CollectorDrops"),
-    "training_stalled",  # in tests/andon/test_stalled.py: it takes a minute of silence
 }
 #: What is over before Prometheus looks: a matter of luck here, and of promtool's clock elsewhere.
 _LUCK = {"TrainingAlertBrief"}
 
 
 def test_judged(make_prometheus: Callable[..., Prometheus], tmp_path: Path) -> None:
-    run, model = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    run, stalled, model = (f"127.0.0.1:{free_port()}" for _ in range(3))
     rules = fast_rules()
     old = datetime.now(UTC) - timedelta(days=STALE_DAYS, hours=1)
     environment = {
@@ -130,13 +139,20 @@ def test_judged(make_prometheus: Callable[..., Prometheus], tmp_path: Path) -> N
         "PYTHONWARNINGS": "default",
     }
     trainer = Trainer(tmp_path / "judged", _JUDGED, environment, settings=_SETTINGS)
+    environment["OTEL_EXPORTER_PROMETHEUS_PORT"] = stalled.rpartition(":")[2]
+    stalls = Trainer(
+        tmp_path / "stalls", _STALLS, environment, settings="[monitor.stalled]\nmin_seconds = 1\n"
+    )
     try:
         with MetricsExporter("digits@1.0.0", endpoint=model, created_at=old):
-            made = [make_prometheus(version, {"run": run, "model": model}, rules=rules) for version in (2, 3)]
+            targets = {"run": run, "stalled": stalled, "model": model}
+            made = [make_prometheus(version, targets, rules=rules) for version in (2, 3)]
             both = Both(made)
             assert trainer.told() == ["begun"]
             both.finds('training_run_state{run_id="judged"} == 1', 1)
-            provoked: set[str] = {"ModelStale", "nonfinite_other"}
+            assert stalls.told() == ["stalls"]
+            both.fires("training_stalled", "stalls")
+            provoked: set[str] = {"ModelStale", "nonfinite_other", "training_stalled"}
             while "nonfinite_gradients" not in provoked:
                 trainer.tell()
                 (alert,) = trainer.told()
@@ -147,3 +163,4 @@ def test_judged(make_prometheus: Callable[..., Prometheus], tmp_path: Path) -> N
             assert provoked == names() - _ELSEWHERE - _LUCK
     finally:
         trainer.kill()
+        stalls.kill()

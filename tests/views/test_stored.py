@@ -147,5 +147,5 @@ def test_it_needs_neither_a_database_nor_more_of_arrow(start: Callable[..., Moni
     done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=True)
     count, *imported = done.stdout.split()
     assert count == "20"
-    if int(pa.__version__.split(".")[0]) >= 21:  # earlier ones import more by themselves
-        assert imported == []
+    by_itself = set() if int(pa.__version__.split(".")[0]) >= 21 else {"pandas", "pyarrow.compute"}
+    assert set(imported) <= by_itself  # what an earlier pyarrow imports as it is imported

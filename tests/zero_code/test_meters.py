@@ -15,9 +15,9 @@ from opentelemetry.metrics import NoOpMeterProvider
 
 from entrenar_otel.lake import Lake
 from entrenar_otel.zero_code.meters import meter_provider, model_id
+from tests.zero_code.programs import EVERY, OURS, TRAIN, counts
 
 Program = Callable[..., Any]
-OURS = {"OTEL_PYTHON_METER_PROVIDER": "entrenar"}
 #: What its own exporter shows of a metric at the end, where the program sets a provider.
 SHOW = """
 import json, os, signal, sys
@@ -37,27 +37,6 @@ def shown():
         if metric.name in ("training.loss", "seconds", "requests")
     }
 """
-TRAIN = """
-from opentelemetry import metrics
-import os, signal, sys
-
-meter = metrics.get_meter("mine")
-loss = meter.create_gauge("training.loss")
-seconds = meter.create_histogram("seconds", "s")
-seen = meter.create_counter("seen")
-for step in range(500):
-    loss.set(1 / (1 + step), {"step": step, "split": "train"})
-    seconds.record(0.1, {"step": step})
-    seen.add(2)
-"""
-
-
-def counts(folder: Path) -> list[tuple[str, int]]:
-    sql = "SELECT metric, count(*) FROM metrics GROUP BY metric ORDER BY metric"
-    return [tuple(row.values()) for row in Lake(folder / "lake").query(sql).to_pylist()]
-
-
-EVERY = [("loss", 500), ("seconds", 500), ("seen", 500)]
 
 
 def test_a_plain_script_is_recorded(program: Program, tmp_path: Path) -> None:

@@ -7,28 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from entrenar_otel.lake import Lake
+from tests.zero_code.programs import EVERY, OURS, TRAIN, counts
 
 Program = Callable[..., Any]
-OURS = {"OTEL_PYTHON_METER_PROVIDER": "entrenar"}
-TRAIN = """
-from opentelemetry import metrics
-
-meter = metrics.get_meter("mine")
-loss = meter.create_gauge("training.loss")
-seconds = meter.create_histogram("seconds", "s")
-seen = meter.create_counter("seen")
-for step in range(500):
-    loss.set(1 / (1 + step), {"step": step, "split": "train"})
-    seconds.record(0.1, {"step": step})
-    seen.add(2)
-"""
 NO_EXPORT = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "LOGS", "METRICS")}
-EVERY = [("loss", 500), ("seconds", 500), ("seen", 500)]
-
-
-def counts(folder: Path) -> list[tuple[str, int]]:
-    sql = "SELECT metric, count(*) FROM metrics GROUP BY metric ORDER BY metric"
-    return [tuple(row.values()) for row in Lake(folder / "lake").query(sql).to_pylist()]
 
 
 def test_a_provider_with_our_reader_is_left_alone(

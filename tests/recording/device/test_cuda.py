@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-torch: Any = pytest.importorskip("torch", reason="NOT TESTED on a GPU: torch is missing")
+torch: Any = pytest.importorskip("torch", reason="NOT TESTED HERE: values on a GPU, torch is missing")
 pytestmark = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="NOT TESTED on a GPU: there is none here"
+    not torch.cuda.is_available(), reason="NOT TESTED HERE: values on a GPU, there is none"
 )
 #: GPU cycles of work before a value is there: about 0.2 s.
 BUSY = 300_000_000

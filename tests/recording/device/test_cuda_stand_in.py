@@ -12,7 +12,7 @@ import pytest
 from entrenar_otel.recording.device import host_copy
 
 torch: Any = pytest.importorskip(
-    "torch", reason="NOT TESTED: torch is missing; scripts/setup takes its wheel"
+    "torch", reason="NOT TESTED HERE: torch is missing; scripts/setup takes its wheel"
 )
 
 
