@@ -21,14 +21,25 @@ from entrenar_otel.lake.tables.schema import MICROSECONDS
 #: Of texts their numbers in dictionaries are read, so that none is read a million times.
 _TEXTS = ("metric", "tags.key_value.key", "tags.key_value.value")
 _WHOSE = ("rank", "attempt", "metric", "tags")
-#: Of each array of a `Column` the type, and what stands for a number that is not there.
+
+
+class _Kind(NamedTuple):
+    """Arrow's type and numpy's (an older pyarrow imports pandas to tell), and what stands for none."""
+
+    arrow: pa.DataType
+    dtype: np.dtype[Any]
+    none: Any
+
+
+_OWNER = _Kind(pa.int32(), np.dtype(np.int32), 0)
+#: Of each array of a `Column`.
 _KINDS = (
-    (MICROSECONDS, 0),
-    (pa.int32(), ABSENT),
-    (pa.int32(), ABSENT),
-    (pa.int64(), ABSENT),
-    (pa.int64(), 0),
-    (pa.float64(), np.nan),
+    _Kind(MICROSECONDS, np.dtype(np.int64), 0),
+    _Kind(pa.int32(), np.dtype(np.int32), ABSENT),
+    _Kind(pa.int32(), np.dtype(np.int32), ABSENT),
+    _Kind(pa.int64(), np.dtype(np.int64), ABSENT),
+    _Kind(pa.int64(), np.dtype(np.int64), 0),
+    _Kind(pa.float64(), np.dtype(np.float64), np.nan),
 )
 
 
@@ -113,11 +124,9 @@ def _by_series(table: pa.Table, names: tuple[str | None, ...]) -> Iterator[tuple
     n = table.num_rows
     if not n:
         return
-    time_us, *others = (
-        _numbers(table, name, kind, none) for name, (kind, none) in zip(names, _KINDS, strict=True)
-    )
+    time_us, *others = (_numbers(table, name, kind) for name, kind in zip(names, _KINDS, strict=True))
     rows = Column(time_us * 1000, *others)
-    whose = [_numbers(table, name, pa.int32(), 0) for name in _WHOSE[:2]]
+    whose = [_numbers(table, name, _OWNER) for name in _WHOSE[:2]]
     keys = [*whose, *_text_numbers(table)]
     is_start = np.zeros(n, dtype=bool)
     is_start[0] = True
@@ -170,15 +179,14 @@ def _codes(texts: Any) -> NDArray[np.int32]:
     return codes
 
 
-def _numbers(table: pa.Table, name: str | None, kind: pa.DataType, none: Any) -> Any:
+def _numbers(table: pa.Table, name: str | None, kind: _Kind) -> Any:
     """A column as an array, `(n,)`, with `none` where there is no value, or no such column."""
-    dtype = np.dtype(np.int64 if pa.types.is_timestamp(kind) else kind.to_pandas_dtype())
     if name not in table.column_names:
-        return np.broadcast_to(np.asarray(none, dtype), table.num_rows)
+        return np.broadcast_to(np.asarray(kind.none, kind.dtype), table.num_rows)
     column = _whole(table[name])
-    if column.type != kind:  # nanoseconds may become microseconds; nothing else may lose anything
-        column = column.cast(kind, safe=not pa.types.is_timestamp(kind))
-    return _values(column, dtype, none)
+    if column.type != kind.arrow:  # nanoseconds may become microseconds; nothing else may lose anything
+        column = column.cast(kind.arrow, safe=not pa.types.is_timestamp(kind.arrow))
+    return _values(column, kind.dtype, kind.none)
 
 
 def _whole(column: pa.ChunkedArray) -> Any:
