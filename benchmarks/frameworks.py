@@ -1,16 +1,20 @@
 """Frameworks: what the callback of each costs a training, in CPU time of the thread that trains.
 
-A training of some dozen steps without the callback takes turns with one that has it, in one process, on one
-thread; the median of the differences of neighbours is what counts, so that each sees the same machine. The
-heartbeat beside it beats by the clock, not by the step: what all threads took is told in the note. The models
-are small, with steps of some milliseconds: of a larger one's step, the same microseconds are a smaller share.
+What counts is the time in those hooks of the callback that each step calls. A training of some dozen steps
+without it takes turns with one that has it, in one process, on one thread; what the whole one takes more is
+told in the note: it holds the beginning and the end, and what a framework does for any callback, but has to
+be found in steps that vary by more. The heartbeat beats by the clock, not by the step: what all threads
+take more is told too. The models are small, with steps of some milliseconds: of a larger one's step, the
+same microseconds are a smaller share.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import process_time, thread_time
@@ -23,8 +27,11 @@ from entrenar_otel import Monitor
 
 PAIRS, STEPS, LIMIT_PERCENT = 12, 60, 1.0
 _BATCH = 64
+_HOOKS = ("on_", "before_", "after_")  # as callbacks name them
 #: By name: what makes a training of so many steps with these callbacks; it is imported where it is installed.
 Training = Callable[[Path, list[Any]], Callable[[], object]]
+#: By name of the hook: the CPU seconds of each call.
+Hooks = dict[str, list[float]]
 
 
 def measure() -> Iterator[Row]:
@@ -43,17 +50,53 @@ def _compare(name: str, what: str, training: Training) -> Row:
     with temporary() as folder:
         os.environ["ENTRENAR_LIVE"] = str(folder / "live")
         with Monitor("bench", lake=folder / "lake", quiet=True) as monitor:
-            plain, watched = training(folder, []), training(folder, [callback_of(monitor)])
-            seconds = np.array([_turn(plain, watched, first=bool(n % 2)) for n in range(PAIRS + 2)][2:])
+            hooks: Hooks = defaultdict(list)
+            plain, watched = training(folder, []), training(folder, [_timed(callback_of(monitor), hooks)])
+            turns, of_steps, of_the_rest = [], [], []
+            for n in range(PAIRS + 2):
+                hooks.clear()
+                turns.append(_turn(plain, watched, first=bool(n % 2)))
+                of_steps.append(sum(sum(times) for times in hooks.values() if len(times) >= STEPS))
+                of_the_rest.append(sum(sum(times) for times in hooks.values() if len(times) < STEPS))
+    seconds = np.array(turns[2:])
     step_us, all_us = 1e6 * np.median(seconds, axis=0)[0] / STEPS
     added_us = 1e6 * (seconds[:, 1] - seconds[:, 0]) / STEPS
-    middle, low, high = bootstrap_median(added_us[:, 0])
+    middle, low, high = bootstrap_median(1e6 * np.array(of_steps[2:]) / STEPS)
+    more, least, most = bootstrap_median(added_us[:, 0])
+    all_more_us, begin_and_end_ms = np.median(added_us[:, 1]), 1e3 * np.median(of_the_rest[2:])
     note = (
-        f"{middle:,.0f} µs a step (95 % interval {low:,.0f} to {high:,.0f}) of {step_us:,.0f}; all threads "
-        f"{np.median(added_us[:, 1]):,.0f} of {all_us:,.0f}; {PAIRS} pairs of {STEPS} steps, "
+        f"{middle:,.0f} µs a step (95 % interval {low:,.0f} to {high:,.0f}) of {step_us:,.0f}; begin and end "
+        f"{begin_and_end_ms:.1f} ms a training; the whole one {more:,.0f} µs a step ({least:,.0f} to "
+        f"{most:,.0f}), all threads {all_more_us:,.0f} of {all_us:,.0f}; {PAIRS} pairs of {STEPS} steps, "
         f"load {os.getloadavg()[0]:.1f}"
     )
     return Row(what, LIMIT_PERCENT, 100 * middle / float(step_us), "%", note)
+
+
+def _timed(callback: Any, hooks: Hooks) -> Any:
+    """The callback, whose hooks put down the CPU seconds of each call."""
+    is_inside = [False]
+
+    def timed(hook: Callable[..., Any], name: str) -> Callable[..., Any]:
+        @functools.wraps(hook)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if is_inside[0]:
+                return hook(*args, **kwargs)
+            is_inside[0], start = True, thread_time()
+            try:
+                return hook(*args, **kwargs)
+            finally:
+                is_inside[0] = False
+                hooks[name].append(thread_time() - start)
+
+        return call
+
+    if callable(callback):  # as LightGBM's is
+        return timed(callback, "call")
+    for name in dir(callback):
+        if name.startswith(_HOOKS):
+            setattr(callback, name, timed(getattr(callback, name), name))
+    return callback
 
 
 def _turn(
