@@ -14,9 +14,10 @@ ARG PIP_EXTRA_INDEX_URL
 WORKDIR /source
 COPY --from=needed /needed.txt ./
 RUN python3 -m venv /opt/entrenar && /opt/entrenar/bin/pip install --no-cache-dir -r needed.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE hatch_build.py ./
 COPY entrenar_otel entrenar_otel
 COPY processors processors
+COPY native native
 RUN /opt/entrenar/bin/pip install --no-cache-dir --no-deps . && /opt/entrenar/bin/pip uninstall -q -y pip setuptools
 
 FROM ${PYTHON_IMAGE}

@@ -51,7 +51,7 @@ lint: ## Format check, lint, strict types, who may import whom
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy tests benchmarks conftest.py
+	@$(BIN)/mypy tests benchmarks conftest.py hatch_build.py
 	@$(BIN)/lint-imports --no-logo
 
 release-check: ## Check that this commit can be released: version, changelog, packages

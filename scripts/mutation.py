@@ -35,7 +35,12 @@ KILLED, TIMEOUT, SURVIVED, UNTESTED = {1, 3}, {-24, 24, 36, 152, 255}, {0}, {5, 
 def stage() -> None:
     """Bring build/mutation up to date; a file that is the same keeps its time, so that its results stand."""
     STAGE.mkdir(parents=True, exist_ok=True)
-    for package in (ROOT / "processors" / "entrenar_processors", ROOT / "entrenar_otel"):
+    folders = (
+        ROOT / "processors" / "entrenar_processors",
+        ROOT / "native" / "entrenar_native",
+        ROOT / "entrenar_otel",
+    )
+    for package in folders:
         _mirror(package, STAGE / "src" / package.name)
     for name in ("tests", "benchmarks", "docs"):
         _mirror(ROOT / name, STAGE / name)
@@ -67,6 +72,7 @@ def _mirror(source: Path, target: Path) -> None:
 def mutmut(*arguments: str, quiet: bool = False) -> int:
     """Run it in the staged folder."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment["ENTRENAR_NATIVE"] = "0"  # what is changed is Python
     command = [sys.executable, "-m", "mutmut", *arguments]
     output = subprocess.DEVNULL if quiet else None
     return subprocess.run(command, cwd=STAGE, env=environment, check=False, stdout=output).returncode

@@ -105,7 +105,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
     ]
     (info / "entry_points.txt").write_text("\n".join(sections))
     package = Path(entrenar_otel.__file__).parents[1]  # of a wheel: site-packages
-    return os.pathsep.join(map(str, (package, package / "processors", folder)))
+    return os.pathsep.join(map(str, (package, package / "processors", package / "native", folder)))
 
 
 @pytest.fixture

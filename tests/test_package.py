@@ -132,7 +132,10 @@ def test_processors_know_only_numpy() -> None:
         for target, lazily in imports(tree)
     }
     others = {one[1:] for one in found if one[1] not in sys.stdlib_module_names and not one[0]}
-    assert others == {("numpy", False), ("entrenar_processors", False), ("scipy", True), ("sklearn", True)}
+    assert others | {("entrenar_native", False)} == {
+        *(("numpy", False), ("entrenar_processors", False), ("entrenar_native", False)),
+        *(("scipy", True), ("sklearn", True)),
+    }
     settings = {one[1] for one in found if one[0] and one[1] not in sys.stdlib_module_names}
     assert settings == {"pydantic", "entrenar_processors"}
     for name, tree in modules("entrenar_processors", ROOT / "processors"):
@@ -192,11 +195,21 @@ LONG: dict[str, int] = {}
 
 def test_no_file_is_too_long() -> None:
     """Nobody wants to read more than 600 lines to change one; a test file has at most 350."""
-    for folder in ("entrenar_otel", "processors", "tests", "benchmarks"):
+    for folder in ("entrenar_otel", "processors", "native", "tests", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
             name = path.relative_to(ROOT).as_posix()
             limit = 350 if folder == "tests" else LONG.get(name, 600)
             assert len(path.read_text(encoding="utf-8").splitlines()) <= limit, name
+
+
+def test_the_native_core_stays_small() -> None:
+    """C is read with twice the care: 1,000 lines in all, and no file over 600."""
+    lengths = [
+        len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "native").rglob("*.[ch]")
+    ]
+    assert lengths
+    assert max(lengths) <= 600
+    assert sum(lengths) <= 1000
 
 
 def test_what_is_called_slow_is_there(request: pytest.FixtureRequest) -> None:

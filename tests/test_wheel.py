@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,21 +16,37 @@ import pytest
 import entrenar_otel
 
 ROOT = Path(entrenar_otel.__file__).parents[1]
+PACKAGES = (
+    (ROOT, "entrenar_otel"),
+    (ROOT / "processors", "entrenar_processors"),
+    (ROOT / "native", "entrenar_native"),
+)
+NATIVE = "entrenar_native/_core.abi3.so"
+
+
+def platform_tag() -> str:
+    return sysconfig.get_platform().replace("-", "_").replace(".", "_")
+
+
+def build_wheel(folder: Path, settings: dict[str, str]) -> tuple[Path, str]:
+    """The wheel of the checkout, and what building it said."""
+    command = [sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "-w", str(folder), str(ROOT)]
+    if importlib.util.find_spec("hatchling"):
+        command.append("--no-build-isolation")
+    done = subprocess.run(
+        command, env=os.environ | settings, check=True, capture_output=True, text=True, timeout=200
+    )
+    (found,) = folder.glob("*.whl")
+    return found, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)]
-    if importlib.util.find_spec("hatchling"):
-        command.append("--no-build-isolation")
-    subprocess.run(command, check=True, capture_output=True, timeout=200)
-    (found,) = folder.glob("*.whl")
-    return found
+    return build_wheel(tmp_path_factory.mktemp("wheel"), {"ENTRENAR_NATIVE": ""})[0]
 
 
-def test_the_wheel_has_both_packages_and_nothing_else(wheel: Path) -> None:
-    """Every module of both, py.typed for type checkers, the console script; no tests."""
+def test_the_wheel_has_the_packages_and_nothing_else(wheel: Path) -> None:
+    """Every module of each, py.typed for type checkers, the native core, the console script; no tests."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         info = next(name for name in names if name.endswith("entry_points.txt"))
@@ -37,14 +54,27 @@ def test_the_wheel_has_both_packages_and_nothing_else(wheel: Path) -> None:
     files = {name for name in names if ".dist-info/" not in name}
     wanted = {
         path.relative_to(base).as_posix()
-        for base, package in ((ROOT, "entrenar_otel"), (ROOT / "processors", "entrenar_processors"))
+        for base, package in PACKAGES
         for path in (base / package).rglob("*")
-        if path.suffix == ".py" or path.name == "py.typed"
+        if path.suffix in (".py", ".pyi") or path.name == "py.typed"
     }
-    assert files == wanted
-    assert {"entrenar_otel/py.typed", "entrenar_processors/py.typed"} <= files
+    assert files - {NATIVE} == wanted
+    assert {f"{package}/py.typed" for _, package in PACKAGES} <= files
     assert "entrenar-otel = entrenar_otel.cli.main:main" in scripts
-    assert f"-{entrenar_otel.__version__}-py3-none-any" in wheel.name
+    tag = f"cp311-abi3-{platform_tag()}" if NATIVE in files else "py3-none-any"
+    assert wheel.name == f"entrenar_otel-{entrenar_otel.__version__}-{tag}.whl"
+    assert (NATIVE in files) == (shutil.which("cc") is not None), (
+        "no native core although there is a C compiler"
+    )
+
+
+def test_by_choice_the_wheel_is_a_pure_one(tmp_path: Path) -> None:
+    """Whoever builds it with ENTRENAR_NATIVE=0 is told, and has no native core."""
+    pure, said = build_wheel(tmp_path, {"ENTRENAR_NATIVE": "0"})
+    assert pure.name == f"entrenar_otel-{entrenar_otel.__version__}-py3-none-any.whl"
+    assert "without the native core, in pure Python: ENTRENAR_NATIVE=0" in said
+    with zipfile.ZipFile(pure) as archive:
+        assert NATIVE not in archive.namelist()
 
 
 def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
@@ -62,9 +92,10 @@ def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) ->
         return done.stdout
 
     program = (
-        "import entrenar_otel, entrenar_processors\n"
+        "import entrenar_native, entrenar_otel, entrenar_processors\n"
         "with entrenar_otel.Monitor('r', quiet=True) as m: m.log(loss=0.5)\n"
-        "print(entrenar_otel.__file__, entrenar_processors.__file__)"
+        "print(entrenar_otel.__file__, entrenar_processors.__file__, entrenar_native.__file__)\n"
+        "print(entrenar_native.core.__file__ if entrenar_native.core else entrenar_native.__file__)"
     )
     assert all(path.startswith(str(venv)) for path in run(python, "-c", program).split())
     command = str(venv / "bin" / "entrenar-otel")

@@ -18,7 +18,9 @@ def recorded(program: str, *arguments: str, code: int = 0, **environment: str) -
     Path("train.py").write_text(program)
     done = subprocess.run(
         [sys.executable, "-m", "entrenar_otel.cli.main", "run", "--", sys.executable, "train.py", *arguments],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/processors", "ENTRENAR_LAKE": "lake"} | environment,
+        env=os.environ
+        | {"PYTHONPATH": f"{ROOT}:{ROOT}/processors:{ROOT}/native", "ENTRENAR_LAKE": "lake"}
+        | environment,
         capture_output=True,
         text=True,
         timeout=600,
