@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
 
     class BuildHookInterface:
+        """What of hatchling's class is used; it is there in a build alone."""
+
         app: Any
 
 else:
