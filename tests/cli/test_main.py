@@ -63,7 +63,7 @@ def test_what_goes_wrong_is_one_message(
 COMMANDS = (
     *("ls", "show", "spans", "events", "alerts", "query", "export"),
     *("watch", "plot", "compare", "report", "ab", "lineage"),
-    *("run", "stop", "pause", "resume", "recover", "prune", "demo", "sink", "ci", "config"),
+    *("run", "stop", "pause", "resume", "recover", "prune", "demo", "sink", "ci", "doctor", "config"),
     *("dashboards", "rules"),
 )
 

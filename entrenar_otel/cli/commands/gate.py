@@ -1,7 +1,9 @@
-"""Commands that judge: a run against its budgets, and the file that holds them."""
+"""Commands that judge: a run against its budgets, the file that holds them, and the machine it is on."""
 
 from __future__ import annotations
 
+import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -67,6 +69,38 @@ def ci(
         show_gate(gate, Console())
     if not gate.is_passed:
         raise typer.Exit(1)
+
+
+@commands.command()
+def doctor(
+    cost: Annotated[
+        bool, typer.Option(help="Measure what a monitor costs on this machine, some 8 s.")
+    ] = True,
+) -> None:
+    """Look at everything a run needs here: what is installed, lake, settings, ports, and what it costs.
+
+    Nothing is written into the lake, nothing is sent, no secret is shown. Exit code 1: there is a problem.
+
+    [dim]Examples:[/dim] entrenar-otel doctor · entrenar-otel doctor --no-cost --json
+    """
+    from entrenar_otel.cli.doctor import print_report, progress
+    from entrenar_otel.cli.no_pandas import do_without_pandas
+    from entrenar_otel.doctor.report import examine
+    from entrenar_otel.doctor.surroundings import Surroundings
+
+    do_without_pandas()
+    around = Surroundings.find(Options.lake, SETTINGS)
+    with Console(stderr=True).status("") as status:
+        report = examine(around, with_cost=cost, begins=lambda part: status.update(progress(part)))
+    if Options.json:
+        print_json(report.as_dict())
+    else:
+        print_report(report, Console(highlight=False))
+    code = 0 if report.is_ok else 1
+    if report.is_hanging:  # what hangs would keep the process at its end
+        sys.stdout.flush()
+        os._exit(code)
+    raise typer.Exit(code)
 
 
 @config_commands.command("check")
