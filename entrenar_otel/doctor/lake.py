@@ -20,6 +20,7 @@ from entrenar_otel.redact import without_credentials
 #: Less room than this will not last for long.
 _LITTLE_BYTES = 1_000_000_000
 _NAME = "lake"
+_ANOTHER = "name a folder of yours with --lake or ENTRENAR_LAKE"
 #: What Arrow's S3, GCS and Azure take their credentials from, where the URL has none.
 _CREDENTIALS = {
     "s3": ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
@@ -65,11 +66,10 @@ def _folder(given: Path, source: str) -> Iterator[Check]:
 
 
 def _unusable(text: str, is_default: bool, **facts: object) -> Check:
-    name_another = "name a folder of yours with --lake or ENTRENAR_LAKE"
     live = default_live()
     if is_default and live is not None:  # a run that was given no lake records all the same
-        return note(_NAME, text, f"runs go to {live.parent / SECOND_LAKE}; {name_another}", **facts)
-    return problem(_NAME, text, name_another, **facts)
+        return note(_NAME, text, f"runs go to {live.parent / SECOND_LAKE}; {_ANOTHER}", **facts)
+    return problem(_NAME, text, _ANOTHER, **facts)
 
 
 def _room(able: Abilities) -> Iterator[Check]:
@@ -83,13 +83,16 @@ def _room(able: Abilities) -> Iterator[Check]:
 
 def _abilities(able: Abilities, there: Path, *, is_lake: bool) -> Check:
     """What its file system can do: beside the lake rather than in it, where both are on the same one."""
+    text = f"{able.able}; renaming is not tried, since nothing is written into a lake"
     beside = there.parent if is_lake else there
     is_same = os.stat(beside).st_dev == os.stat(there).st_dev
     if is_same and is_writable(beside) and able.kind not in NETWORK:
-        able = probe(beside)
-        text = able.able
-    else:
-        text = f"{able.able}; renaming is not tried, since nothing is written into a lake"
+        try:
+            able = probe(beside)
+            text = able.able
+        except OSError as error:
+            if not is_lake:  # it is to be made there
+                return problem(_NAME, f"it cannot be made in {there}: {error.strerror}", _ANOTHER)
     facts = {"tried": list(able.tried), "failed": able.failed}
     if able.failed:
         told = ", ".join(f"no {name} ({why})" for name, why in able.failed.items())

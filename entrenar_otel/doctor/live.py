@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -85,18 +86,27 @@ def checks(around: Surroundings) -> Iterator[Check]:
     facts: dict[str, Any] = {"location": str(folder), "source": source}
     there = existing(folder)
     if not is_writable(there):
-        what = "is not a folder" if os.path.lexists(folder) and not folder.is_dir() else "is not writable"
-        where = folder if there == folder else there
-        text = f"{folder} ({source}) cannot be used: {where} {what}"
-        yield note(_NAME, f"{text}; a private one in the temporary folder is used", _OTHER, **facts)
+        what = "is not writable" if there.is_dir() else "is not a folder"
+        yield _instead(f"{folder} ({source}) cannot be used: {there} {what}", facts)
         return
-    able = probe(there)
+    try:
+        able = probe(there)
+    except OSError as error:
+        text = f"{folder} ({source}) cannot hold files: {error.strerror}"
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        yield problem(_NAME, text, f"make room, or {_OTHER}", **facts) if is_full else _instead(text, facts)
+        return
     facts |= {"file_system": able.kind, "free_bytes": able.free_bytes, "may_be_mapped": able.maps}
     is_new = "" if there == folder else ": the first run makes it"
     yield _place(f"{folder} ({source}){is_new}; {able.room}", able, facts)
     yield _abilities(able)
     if there == folder:
         yield from _waiting(Waiting.of(folder), around)
+
+
+def _instead(text: str, facts: dict[str, Any]) -> Check:
+    """A run goes on all the same."""
+    return note(_NAME, f"{text}; a private one in the temporary folder is used", _OTHER, **facts)
 
 
 def _source(around: Surroundings) -> str:

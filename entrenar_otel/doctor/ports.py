@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ def checks(around: Surroundings) -> Iterator[Check]:
     environ = around.otlp_environ
     yield from _page(environ)
     places = [*_otlp(environ), *_receivers(around)]
-    asked = [(place, Promise("entrenar-doctor", place.ask)) for place in places]
+    asked = [(place, Promise("entrenar-doctor", partial(place.ask, environ))) for place in places]
     for place, answer in asked:
         if answer.wait(ANSWER_SECONDS):
             yield answer.result()
@@ -86,23 +87,24 @@ class Place:
         self._url = url if "://" in url else f"http://{url}"
         self.origin = origin_of(self._url)
 
-    def ask(self) -> Check:
-        """Connect, and say nothing."""
+    def ask(self, environ: Mapping[str, str]) -> Check:
+        """Connect, through a proxy where the environment has one, and say nothing."""
         facts = {"endpoint": self.origin}
         if self._lacks:
             name = "OTLP" if self.is_otlp else self.what
             return problem(
                 name, f"{self.what} to {self.origin}: {self._lacks}", self._lacks.partition(": ")[2], **facts
             )
+        by = ""
         try:
-            proxy = proxy_for(self._url)
+            if (proxy := proxy_for(self._url, environ)) is not None:
+                by = f", by the proxy of {proxy.variable}"
             parts = urlsplit(self._url if proxy is None else proxy.url)
             port = parts.port or _PORTS.get(parts.scheme, 80)
             with socket.create_connection((parts.hostname or "", port), CONNECT_SECONDS):
                 pass
         except (OSError, ValueError) as error:
-            return self.silent(str(getattr(error, "strerror", None) or error))
-        by = "" if proxy is None else f", by the proxy of {proxy.variable}"
+            return self.silent(f"{getattr(error, 'strerror', None) or error}{by}")
         return Check(self._name, f"{self._shown} can be reached{by}", facts=facts)
 
     @property

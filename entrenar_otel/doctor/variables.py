@@ -81,24 +81,21 @@ def _unheard(name: str) -> Check:
 
 
 def _listed(variables: Mapping[str, str]) -> str:
-    return (
-        ", ".join(f"{name}={value_shown(name, value)}" for name, value in sorted(variables.items()))
-        or "none is set"
-    )
+    return ", ".join(setting_shown(name, value) for name, value in sorted(variables.items())) or "none is set"
 
 
-def value_shown(name: str, value: str) -> str:
-    """The value of a variable as it may be shown: of a secret only that it is set.
+def setting_shown(name: str, value: str) -> str:
+    """A variable and its value, as they may be shown: of a secret only that it is set.
 
-    >>> value_shown("ENTRENAR_METRICS_TOKEN", "abc"), value_shown("OTEL_EXPORTER_OTLP_HEADERS", "a=b")
-    ('(set)', '(set)')
-    >>> value_shown("ENTRENAR_WEBHOOK_URL", "https://hooks.example.com/T0/B0")
-    'https://hooks.example.com'
+    >>> setting_shown("ENTRENAR_METRICS_TOKEN", "abc"), setting_shown("OTEL_EXPORTER_OTLP_HEADERS", "a=b")
+    ('ENTRENAR_METRICS_TOKEN (set)', 'OTEL_EXPORTER_OTLP_HEADERS (set)')
+    >>> setting_shown("ENTRENAR_WEBHOOK_URL", "https://hooks.example.com/T0/B0")
+    'ENTRENAR_WEBHOOK_URL=https://hooks.example.com'
     """
     if is_secret_name(name) or "HEADERS" in name or name == "ENTRENAR_APPRISE_URLS":
-        return "(set)"
-    if name.endswith(_URL_WORDS) or name.lower().endswith("_proxy"):
-        is_list = name.lower() == "no_proxy"
-        return value[:_MAX_SHOWN] if is_list else origin_of(value if "://" in value else f"http://{value}")
+        return f"{name} (set)"
+    is_proxy = name.lower().endswith("_proxy") and name.lower() != "no_proxy"
+    if is_proxy or name.endswith(_URL_WORDS):
+        return f"{name}={origin_of(value if '://' in value else f'http://{value}')}"
     text = redacted(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+    return f"{name}={text if len(text) <= _MAX_SHOWN else f'{text[:_MAX_SHOWN]}…'}"
