@@ -29,7 +29,7 @@ _STYLES = {Level.OK: "", Level.NOTE: "", Level.PROBLEM: "red"}
 _MARK, _GAP = 2, 2
 #: Less room than this is none for a text: then it stands below its name.
 _LEAST = 32
-_BAR = 20
+_BAR = 16
 _INDENT = 4
 
 

@@ -26,10 +26,10 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 _NAME = "a step"
 #: What is told of each part: its name, its key, what it does.
 PARTS = (
-    ("log", "log_us", "five metrics by keyword, on the loop's thread"),
-    ("steps()", "steps_us", "places, times and counts, on the loop's thread"),
-    ("heartbeat", "heartbeat_us", "drained, judged, summed up, synced"),
-    ("the rest", "other_us", "readings of the machine, files of the lake"),
+    ("log", "log_us", "five metrics, on the loop's thread"),
+    ("steps()", "steps_us", "places and times, likewise"),
+    ("heartbeat", "heartbeat_us", "drains, judges, sums up, syncs"),
+    ("the rest", "other_us", "the lake, the machine's readings"),
 )
 
 
@@ -90,7 +90,7 @@ def told(found: Mapping[str, Any]) -> Iterator[Check]:
         100 * us / step for us in (total, found["low_us"] + background, found["high_us"] + background)
     )
     text = (
-        f"{total:.1f} µs of CPU, all threads: {percent:.2f} % of {text_of(step / 1e6)} "
+        f"{total:.1f} µs of CPU in all threads: {percent:.2f} % of one that takes {text_of(step / 1e6)} "
         f"(95 %: {low:.2f} to {high:.2f} %), {total / 100:.2g} % of 10 ms"
     )
     facts = {name: value for name, value in found.items() if name != "load"}

@@ -115,7 +115,7 @@ def _zero_code() -> Iterator[Check]:
         yield note(
             "zero code",
             f"{launcher}; the installed metadata lacks {counted(len(missing), 'entry point')} for "
-            f"opentelemetry-instrument ({', '.join(missing)})",
+            "opentelemetry-instrument",
             "install the package again",
             missing=missing,
         )

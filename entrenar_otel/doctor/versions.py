@@ -82,7 +82,7 @@ def _native_core() -> Check:
     """Whether the C core runs; without it the same is done in Python, and takes longer."""
     try:
         native = import_module(_NATIVE)
-        is_there, words = native.core is not None, str(native.state())
+        is_there, words = native.core is not None, str(native.state()).removeprefix("native core ")
     except ImportError:
         is_there, words = False, "pure Python: this installation has no native core"
     if is_there:

@@ -59,7 +59,7 @@ What listens, and what is sent to
           → start the Collector there, or correct OTEL_EXPORTER_OTLP_ENDPOINT
 
 What it costs here
-✓ log     ━━━━━━────────────── 3.0 µs: five metrics
+✓ log     ━━━━━─────────── 3.0 µs: five metrics
 
 1 problem, 1 note, 2 checks well
 """

@@ -41,7 +41,7 @@ def only(command: list[str], seconds: float = 100.0) -> Check:
 def test_what_is_told_of_the_numbers() -> None:
     total, *parts, run = cost.told(FOUND)
     assert total.text == (
-        "10.0 µs of CPU, all threads: 1.00 % of 1 ms (95 %: 0.95 to 1.10 %), 0.1 % of 10 ms"
+        "10.0 µs of CPU in all threads: 1.00 % of one that takes 1 ms (95 %: 0.95 to 1.10 %), 0.1 % of 10 ms"
     )
     assert total.level is Level.OK
     assert [part.facts["share"] for part in parts] == [0.3, 0.1, 0.5, 0.1]
