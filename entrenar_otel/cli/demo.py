@@ -163,7 +163,7 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
     """Train, then show the run, the answer to a query, and where everything is stored."""
     from entrenar_otel.cli.spans import show_spans, spans_of
     from entrenar_otel.cli.tables import print_table, show_run
-    from entrenar_otel.lake.overview import run_details
+    from entrenar_otel.lake.details import run_details
 
     load_digits()
     console.print(Rule("training a digit classifier under the monitor", align="left"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from rich.text import Text
 
 from entrenar_otel.cli.grid import Column, print_grid, print_heading, print_whole
 from entrenar_otel.cli.output import Console
-from entrenar_otel.lake.overview import GOING, NUMBERS, seconds_of
+from entrenar_otel.lake.details import NUMBERS
+from entrenar_otel.lake.overview import GOING, seconds_of
 from entrenar_otel.lake.tables.plain import plain_rows
 from entrenar_otel.redact import printable_line, printable_text
 from entrenar_otel.semconv import is_of_machine
@@ -26,8 +28,11 @@ from entrenar_otel.views.numbers import number, value_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from entrenar_otel.lake.series_list import Family
 
 _MAX_ROWS = 200
+#: Of a run with more series than these, these are shown, and as many families of the others.
+MOST_METRICS, _MOST_FAMILIES = 40, 15
 #: Less room than this is none for a text.
 _NARROWEST = 7
 _BARS = "▁▂▃▄▅▆▇█"
@@ -100,6 +105,7 @@ def show_run(details: dict[str, Any], console: Console) -> None:
     print_heading(console, printable_line(details["run_id"]), Text(state, style=f"bold {STATES[state]}"))
     console.print(Padding(facts, (0, 0, 1, 0), expand=False))
     _print_metrics(details["metrics"], console)
+    _print_families(details.get("families", []), console)
 
 
 def _alerts_line(alerts: list[dict[str, Any]]) -> str:
@@ -171,6 +177,36 @@ def _print_metrics(metrics: list[dict[str, Any]], console: Console) -> None:
         numbers = [Text(value_text(row["metric"], row[key])) for key in NUMBERS]
         rows.append([title, Text(f"{row['count']:,}"), *numbers, Text(sparkline(row["curve"]))])
     print_grid(console, columns, rows)
+
+
+def _print_families(families: list[Family], console: Console) -> None:
+    """What metrics there are beside those that are shown, and how to see them."""
+    if not families:
+        return
+    shown, others = families[:_MOST_FAMILIES], families[_MOST_FAMILIES:]
+    columns = [
+        Column("more metrics"),
+        Column("series", right=True),
+        Column("count", right=True, need=3),
+        Column("least", right=True, need=1),
+        Column("greatest", right=True, need=2),
+    ]
+    rows = []
+    for family in shown:
+        title = Text(printable_line(family.name))
+        if family.nonfinite:
+            title.append(f"  {family.nonfinite:,} non-finite", style="red")
+        low, high = (Text(value_text(family.name, plain(value))) for value in (family.low, family.high))
+        rows.append([title, Text(f"{family.series:,}"), Text(f"{family.values:,}"), low, high])
+    console.print()
+    print_grid(console, columns, rows)
+    if others:
+        left = f"… {sum(family.series for family in others):,} more, of {len(others):,} other names"
+        console.print(Text(left, style="dim"))
+    example = shown[0].name.partition("{")[0]
+    console.print(
+        Text(f"--metric {shlex.quote(printable_line(example))} shows those, --all every one", style="dim")
+    )
 
 
 def sparkline(values: list[Any]) -> str:

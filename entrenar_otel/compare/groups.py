@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from entrenar_processors.counts import counted
-from entrenar_processors.metric_names import is_better
+from entrenar_processors.metric_names import is_better, rank_of
 from entrenar_processors.plain import plain
 
-from entrenar_otel.compare.metrics import Test, Value, ValueTable, common_keys, rank_of
+from entrenar_otel.compare.metrics import Test, Value, ValueTable, common_keys
 from entrenar_otel.compare.reader import RunReader
 from entrenar_otel.compare.run_values import Key, values_of
 from entrenar_otel.compare.runs import logged_names

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 import numpy as np
-from entrenar_processors.metric_names import TRAIN, VALIDATION, is_better, known_as
+from entrenar_processors.metric_names import TRAIN, is_better, rank_of
 from entrenar_processors.samples import Floats
 from numpy.typing import ArrayLike
 
@@ -46,8 +46,6 @@ _CORRECTIONS: dict[Correction, Callable[[ArrayLike], Floats]] = {
     "holm": holm,
     "none": lambda p_values: np.asarray(p_values, np.float64),
 }
-#: Metrics that are the first that people look at.
-_FIRST = ("accuracy", "loss")
 
 
 class Verdict(StrEnum):
@@ -295,18 +293,6 @@ def _verdict(
     if better is None:
         return Verdict.CHANGED
     return Verdict.BETTER if (result.effect > 0) == (better == "more") else Verdict.WORSE
-
-
-def rank_of(metric: str, split: str | None) -> tuple[int, bool]:
-    """The place of a metric in a list: what is good or bad by its name first, validation first.
-
-    >>> rank_of("accuracy", "validation") < rank_of("loss", None) < rank_of("step_duration", None)
-    True
-    """
-    known = known_as(metric)[0]
-    is_cost = known.endswith("_duration") or known == "data_wait"
-    tier = 0 if known in _FIRST else 3 if is_cost else 1 if is_better(metric) else 2
-    return tier, split != VALIDATION
 
 
 def _worth(difference: MetricDifference) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from entrenar_otel.lake.compact import compact
 from entrenar_otel.lake.prune import Prunable, find_prunable, prune
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.recover import Recovered, close_all_dead, recover
+from entrenar_otel.lake.sql.hints import some_names
 from entrenar_otel.lake.sql.limits import Limits
 from entrenar_otel.lake.sql.query import metric_names, run_query
 from entrenar_otel.lake.store.catalog import list_files, list_metrics, run_folder
@@ -134,7 +135,7 @@ class Lake:
                 run_id=run_id,
             )
         if not len(table):
-            names = ", ".join(self.metric_names(run_id)) or "nothing"
+            names = some_names(metric, self.metric_names(run_id))
             raise NotMeasured(f"{metric!r} was not measured in run {run_id}; measured: {names}")
         return table
 

@@ -1,21 +1,18 @@
-"""Overview: what is known of runs without reading their samples one by one."""
+"""Overview: the runs of a lake, and which of them go on here."""
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors.plain import plain
 
-from entrenar_otel.lake.ranks import compare_ranks
 from entrenar_otel.lake.records.pulse import is_dead
 from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, ELSEWHERE, RUNNING, STOPPED, UNKNOWN
-from entrenar_otel.lake.sql.statistics import KEPT, columns
 from entrenar_otel.recording.process.control import is_paused
-from entrenar_otel.semconv import Metric, is_of_machine
 
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
@@ -25,36 +22,11 @@ if TYPE_CHECKING:
 PAUSED = "paused"
 #: The states of a run that is not over.
 GOING = (RUNNING, PAUSED)
-#: The numbers known of each metric, in the order in which they are shown.
-NUMBERS = ("last", "mean", "std", "min", "p50", "p90", "p99", "max")
 #: A run of several ranks is in the first of these states that any of them is in.
 _WORST = (CRASHED, UNKNOWN, STOPPED, RUNNING, COMPLETED)
-#: With fewer steps nothing is said of the data wait.
-_LEAST_STEPS = 20
-#: Points of a curve.
-_POINTS = 20
-
 _RUNS = "SELECT * FROM runs ORDER BY started_at"
-_STATISTICS = f"""
-SELECT metric, tags, {columns(*KEPT)}
-FROM {{table}} GROUP BY metric, tags ORDER BY metric, cardinality(tags), CAST(tags AS VARCHAR)
-"""
-_SUMMARIES = "SELECT * REPLACE (coalesce(nonfinite, 0) AS nonfinite) FROM summaries ORDER BY metric"
 #: Of `alerts`: those that somebody was told of.
 TOLD = "source <> 'run' AND action <> 'log'"
-_ALERTS = f"""
-SELECT name, level, count(*) AS count FROM alerts WHERE {TOLD}
-GROUP BY name, level ORDER BY min(started_at)
-"""
-_CURVES = """
-SELECT metric, tags, bucket, avg(value) FILTER (isfinite(value)) AS value FROM (
-  SELECT metric, tags, {value} AS value,
-         (row_number() OVER (PARTITION BY metric, tags ORDER BY attempt, {order}) - 1) * {points}
-         // count(*) OVER (PARTITION BY metric, tags) AS bucket
-  FROM {table} WHERE rank = (SELECT min(rank) FROM {table}))
-GROUP BY metric, tags, bucket ORDER BY metric, tags, bucket
-"""
-
 
 # -- runs --------------------------------------------------------------------------------------------
 
@@ -101,54 +73,6 @@ def seconds_of(run: dict[str, Any]) -> float | None:
         return None
     end = datetime.fromisoformat(run["ended_at"]) if run["ended_at"] else datetime.now(UTC)
     return max(0.0, (end - datetime.fromisoformat(run["started_at"])).total_seconds())
-
-
-# -- one run -----------------------------------------------------------------------------------------
-
-
-def run_details(lake: Lake, run_id: str) -> dict[str, Any]:
-    """Everything that `show` shows of one run. Raises QueryError."""
-    run = next(run for run in runs_of(lake) if run["run_id"] == run_id)
-    table = "metrics_latest" if run["attempts"] > 1 else "metrics"
-    metrics = lake.query(_STATISTICS.format(table=table), run_id=run_id).to_pylist()
-    source = {"table": table, "value": "value", "order": "seq"}
-    is_pruned = False
-    if not metrics:
-        metrics = lake.query(_SUMMARIES, run_id=run_id).to_pylist()
-        source = {"table": "curves", "value": "mean", "order": "timestamp"}
-        is_pruned = bool(metrics)
-    metrics.sort(key=lambda row: is_of_machine(row["metric"]))
-    curves: dict[tuple[Any, ...], list[float]] = {}
-    for row in lake.query(_CURVES.format(**source, points=_POINTS), run_id=run_id).to_pylist():
-        curves.setdefault((row["metric"], *row["tags"]), []).append(row["value"])
-    compared = compare_ranks(lake, run_id) if run["ranks"] > 1 and not is_pruned else None
-    return {
-        **run,
-        "lake": lake.url,
-        "data_wait_ratio": _data_wait_ratio(metrics),
-        "rank_times": None if compared is None else compared.as_dict(),
-        "pruned": is_pruned,
-        "alerts": lake.query(_ALERTS, run_id=run_id).to_pylist(),
-        "metrics": [
-            {
-                **{key: plain(row[key]) for key in ("metric", "count", "nonfinite", *NUMBERS)},
-                "tags": dict(row["tags"]),
-                "curve": plain(curves.get((row["metric"], *row["tags"]), [])),
-            }
-            for row in metrics
-        ],
-    }
-
-
-def _data_wait_ratio(metrics: Iterable[Mapping[str, Any]]) -> float | None:
-    """Data wait as a share of the time of all training steps, of a run with enough of them."""
-    step, wait = (
-        next((row for row in metrics if row["metric"] == name and not row["tags"]), None)
-        for name in (Metric.STEP_DURATION, Metric.DATA_WAIT)
-    )
-    if step is None or wait is None or min(step["count"], wait["count"]) < _LEAST_STEPS or not step["mean"]:
-        return None
-    return float(wait["mean"] * wait["count"] / (step["mean"] * step["count"]))
 
 
 # -- what this host can tell -------------------------------------------------------------------------

@@ -55,6 +55,8 @@ MORE_IS_BETTER = frozenset(
 )
 #: Words for what a training costs: time and memory.
 _COSTS = frozenset("duration latency wait seconds time memory bytes rss".split())  # noqa: SIM905
+#: The first that people look at.
+_FIRST = ("accuracy", "loss")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BREAKS = re.compile(r"[^a-z0-9]+")
 _SPLIT_FIRST = re.compile(r"[_/.]")
@@ -126,6 +128,18 @@ def is_better(metric: str) -> str | None:
     if words & LESS_IS_BETTER:
         return "less"
     return "more" if words & MORE_IS_BETTER or is_reward(metric) else "less" if words & _COSTS else None
+
+
+def rank_of(metric: str, split: str | None) -> tuple[int, bool]:
+    """The place of a metric in a list: what is good or bad by its name first, validation first.
+
+    >>> rank_of("accuracy", "validation") < rank_of("loss", None) < rank_of("step_duration", None)
+    True
+    """
+    known = known_as(metric)[0]
+    is_cost = known.endswith("_duration") or known == "data_wait"
+    tier = 0 if known in _FIRST else 3 if is_cost else 1 if is_better(metric) else 2
+    return tier, split != VALIDATION
 
 
 @lru_cache(maxsize=1 << 16)

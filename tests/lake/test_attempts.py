@@ -12,7 +12,7 @@ import pytest
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.overview import run_details
+from entrenar_otel.lake.details import run_details
 
 CHILD = """
 import sys

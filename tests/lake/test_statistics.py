@@ -13,7 +13,7 @@ from entrenar_processors.metric_names import _ALIASES, known_as
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.budget_facts import lookup_of
-from entrenar_otel.lake.overview import NUMBERS, run_details
+from entrenar_otel.lake.details import NUMBERS, run_details
 from entrenar_otel.lake.sql.statistics import KEPT, STATISTICS, columns
 from entrenar_otel.lake.tables.schema import SUMMARIES
 

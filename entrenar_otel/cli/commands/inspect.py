@@ -79,16 +79,29 @@ def list_runs(
 
 
 @commands.command()
-def show(run: Run = None) -> None:
+def show(
+    run: Run = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", "-m", help="Only this metric, or 'layers.0.*'; may be given several times."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every metric, however many there are; --json has them anyway.")
+    ] = False,
+) -> None:
     """Show one run: what was trained, how it ended, and the statistics of every metric.
 
-    [dim]Examples:[/dim] entrenar-otel show · entrenar-otel show digits-7 --json
+    Of a run with very many metrics, those that people look at first, and how many others there are.
+
+    [dim]Examples:[/dim] entrenar-otel show · entrenar-otel show digits-7 --json ·
+    entrenar-otel show -m loss -m "layers.0.*"
     """
-    from entrenar_otel.cli.tables import show_run
-    from entrenar_otel.lake.overview import run_details
+    from entrenar_otel.cli.tables import MOST_METRICS, show_run
+    from entrenar_otel.lake.details import run_details
 
     lake = open_lake()
-    details = run_details(lake, lake.find_run(run))
+    most = None if Options.json or metric or everything else MOST_METRICS
+    details = run_details(lake, lake.find_run(run), metric or (), most)
     if Options.json:
         print_json(details)
     else:

@@ -204,7 +204,7 @@ def demo(
     [dim]Example:[/dim] entrenar-otel demo --lake demo-lake
     """
     from entrenar_otel.cli.demo import run_demo
-    from entrenar_otel.lake.overview import run_details
+    from entrenar_otel.lake.details import run_details
 
     location = Options.lake or os.environ.get("ENTRENAR_LAKE") or "demo-lake"
     monitor = run_demo(location, epochs, Console(stderr=Options.json))

@@ -103,6 +103,7 @@ def plot(
     [dim]Examples:[/dim] entrenar-otel plot -o run.png · entrenar-otel plot -m loss --x epoch -o loss.svg ·
     entrenar-otel plot digits-7 digits-8 -m loss
     """
+    from entrenar_otel.lake.sql.hints import some_names
     from entrenar_otel.run.settings import RunSettings
     from entrenar_otel.views.model import Axis, Panel
     from entrenar_otel.views.png import save
@@ -122,7 +123,7 @@ def plot(
         raise NotMeasured(f"{told}: no epochs were reported; use --x step or --x time")
     for panel in panels or ():
         if not panel.lines(view):
-            names = ", ".join(sorted({series.metric for series in view.curves})) or "nothing"
+            names = some_names(str(panel.metric), sorted({series.metric for series in view.curves}))
             raise NotMeasured(f"{panel.metric!r} was not measured in {told}; measured: {names}")
     save(view, output, panels=panels, axis=Axis(axis.value))
     echo(f"{told} drawn in {output}")

@@ -74,6 +74,15 @@ def unknown_metrics(sql: str, metrics: Sequence[str]) -> str:
     return f"no metric is named {unknown[0]!r}; there are {_listed([*close, *metrics])}"
 
 
+def some_names(name: str, known: Sequence[str]) -> str:
+    """Names that are there where this one is not: those that are like it, else the first.
+
+    >>> some_names("los", ["accuracy", "loss"]), some_names("x", [])
+    ('loss, accuracy', 'nothing')
+    """
+    return _listed([*_close(name, known), *known]) or "nothing"
+
+
 def _close(name: str, known: Sequence[str]) -> list[str]:
     by_lower = {text.lower(): text for text in known}
     return [by_lower[lower] for lower in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.7)]

@@ -17,7 +17,7 @@ import pytest
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.overview import NUMBERS
+from entrenar_otel.lake.details import NUMBERS
 from entrenar_otel.lake.records.runs import write_record
 
 Cli = Callable[..., Any]
@@ -175,3 +175,31 @@ def test_export_every_format(runs: None, cli: Cli) -> None:
     assert cli("export", "digits-7", "-f", "parquet").code == 2
     cli("export", "digits-7", "-f", "parquet", "-o", "out.parquet")
     assert pq.read_table("out.parquet").num_rows == 42
+
+
+def test_a_run_of_many_metrics_is_shown_in_short(cli: Cli, shown: Callable[..., str]) -> None:
+    """The foremost have a line each; the others are counted, and can be asked for."""
+    with Monitor("wide", lake="lake", quiet=True) as monitor:
+        for step in range(4):
+            monitor.log(loss=1 / (1 + step), step=step)
+            monitor.log({f"layers.{at}.norm": at + step / 4 for at in range(120)}, step=step)
+    lines = shown("show").splitlines()
+    lines = lines[next(at for at, line in enumerate(lines) if line.startswith("metric")) :]
+    end = lines.index("")
+    assert [line.split()[0] for line in lines[1:4]] == ["loss", "layers.0.norm", "layers.1.norm"]
+    assert end == 41
+    assert lines[end + 1 :] == [
+        "more metrics   series  count  least  greatest",
+        "layers.*.norm      81    324     39     119.8",
+        "--metric 'layers.*.norm' shows those, --all every one",
+    ]
+    every = shown("show", "--all").splitlines()
+    assert sum(line.startswith("layers.") for line in every) == 120
+    some = shown("show", "-m", "layers.11?.norm", "-m", "loss").splitlines()
+    assert sum(line.startswith("layers.") for line in some) == 10
+    assert set(some) <= set(every)
+    assert len(json.loads(shown("show", "--json"))["metrics"]) == 121
+    assert [row["metric"] for row in json.loads(shown("show", "--json", "-m", "loss"))["metrics"]] == ["loss"]
+    unknown = cli("show", "-m", "los")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert unknown.err.startswith("error: 'los' was not measured in run wide; measured: loss, layers.")
