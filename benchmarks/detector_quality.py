@@ -19,9 +19,8 @@ from entrenar_processors import (
     SpikeDetector,
     StuckDetector,
 )
-from entrenar_processors.detectors.zscore import zscores
 from entrenar_processors.stats.robust_window import RobustWindow
-from entrenar_processors.stats.rolling_moments import RollingMoments
+from entrenar_processors.stats.rolling_moments import RollingMoments, zscores
 
 from benchmarks.curves import (
     Floats,

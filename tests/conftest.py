@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import entrenar_native
 import pytest
 
 import entrenar_otel
@@ -163,3 +164,14 @@ def s3() -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+
+
+@pytest.fixture(params=["python", "native"])
+def each_core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The test runs twice: in pure Python, then with the native core, which has to do the same."""
+    if request.param == "native":
+        if entrenar_native.core is None:
+            pytest.skip(f"NOT TESTED HERE: no native core ({entrenar_native.state()})")
+    else:
+        monkeypatch.setattr(entrenar_native, "core", None)
+    return str(request.param)

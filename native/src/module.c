@@ -8,7 +8,7 @@
 /* To be raised, here and in entrenar_native/__init__.py, when what Python calls changes. */
 #define INTERFACE 1
 
-static PyMethodDef *const method_tables[] = {NULL};
+static PyMethodDef *const method_tables[] = {kernel_methods, NULL};
 
 static int execute(PyObject *module)
 {

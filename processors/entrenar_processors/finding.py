@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from entrenar_processors.plain import plain
-from entrenar_processors.samples import ABSENT, Block, Column, Series
+from entrenar_processors.samples import ABSENT, Block, Column, Ints, Series
 
 
 class Severity(StrEnum):
@@ -51,6 +51,12 @@ class Coordinates(NamedTuple):
             int(column.step[row]),
             int(column.seq[row]),
         )
+
+    @classmethod
+    def of_rows(cls, column: Block | Column, rows: Ints) -> list[Coordinates]:
+        """The coordinates of many rows `(m,)`."""
+        arrays = column.time_ns, column.epoch, column.batch, column.step, column.seq
+        return list(map(cls._make, zip(*(array[rows].tolist() for array in arrays), strict=True)))
 
     @classmethod
     def at(cls, time_ns: int, *place: int | None) -> Coordinates:

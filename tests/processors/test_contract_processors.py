@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+pytestmark = pytest.mark.usefixtures("each_core")
+
 #: How to make those that have no defaults, by class name.
 MAKE: dict[str, Callable[[type], Processor]] = {
     "ThresholdDetector": lambda cls: cls(Limit("high", "loss", min=-0.5, max=2.4, for_samples=2))

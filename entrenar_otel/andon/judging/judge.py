@@ -95,9 +95,7 @@ class Judge:
     def decide(self, findings: Sequence[Finding], now_ns: int) -> list[Alert]:
         """The alerts that begin, call for more, or are resolved."""
         with self._lock:
-            for finding in findings:
-                if not finding.resolved and finding.count:
-                    self._count_anomaly(finding)
+            self._count_anomalies(findings)
             alerts = self.policy.decide(findings, now_ns, self.newest)
             for alert in alerts:
                 self._count(alert)
@@ -161,11 +159,15 @@ class Judge:
         if not alert.is_resolved:
             self._alerts[alert.level, alert.source] += 1
 
-    def _count_anomaly(self, finding: Finding) -> None:
-        key = finding.series.metric, finding.detector, str(finding.severity)
-        if key not in self._anomalies and len(self._anomalies) >= _MAX_NAMES:
-            key = "(others)", finding.detector, str(finding.severity)
-            self._lost(1)
-        self._anomalies[key] += 1
-        if finding.detector == "drift":
-            self._p_values[finding.series.metric, finding.detector] = finding.score
+    def _count_anomalies(self, findings: Sequence[Finding]) -> None:
+        new = [finding for finding in findings if finding.count and not finding.resolved]
+        counts = Counter((finding.series.metric, finding.detector, finding.severity) for finding in new)
+        for (metric, detector, severity), n in counts.items():
+            key = metric, detector, str(severity)
+            if key not in self._anomalies and len(self._anomalies) >= _MAX_NAMES:
+                key = "(others)", detector, str(severity)
+                self._lost(n)
+            self._anomalies[key] += n
+        for finding in new:
+            if finding.detector == "drift":
+                self._p_values[finding.series.metric, finding.detector] = finding.score

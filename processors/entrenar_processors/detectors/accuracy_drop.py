@@ -77,8 +77,8 @@ class AccuracyDrop:
                 state = self._series[series] = (
                     _State(windows, self._for_samples, self._min_samples) if is_whole else _State(windows)
                 )
-            for end, window in state.windows.cut(clipped(column.values)):
-                if (drop := self._judge(state, float(window.mean()))) is None:
+            for end, mean in state.windows.means(clipped(column.values)):
+                if (drop := self._judge(state, mean)) is None:
                     continue
                 severity = Severity.HIGH if drop >= 0.2 else Severity.MEDIUM if drop >= 0.1 else Severity.LOW
                 at, (value, best) = Coordinates.of(column, end), state.last

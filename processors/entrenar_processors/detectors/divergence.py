@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import entrenar_native
 import numpy as np
 
 from entrenar_processors.detectors.series import SeriesProcessor
@@ -29,6 +30,8 @@ class DivergenceCore:
 
     def update(self, rows: Index, values: Floats) -> Hits:
         z, mean = self._residuals.update(rows, values)
+        if entrenar_native.core is not None:  # which leaves out what is NaN
+            return self._report(self._test.update(rows, z), z, mean)
         scored = ~np.isnan(z)
         if scored.all():
             return self._report(self._test.update(rows, z), z, mean)

@@ -110,20 +110,20 @@ class SeriesProcessor(Counting):
             return []
         signed = values if (signs == 1).all() else values * signs
         hits = self._core.update(rows, signed)
-        findings = []
-        at = source.at if isinstance(source, Stack) else lambda row, _column: Coordinates.of(source, row)
-        for step, column, level, expected, score in zip(*(array.tolist() for array in hits), strict=True):
-            row = step if kept is None else int(kept[step])
-            sign, value = float(signs[column]), float(values[step, column])
-            findings.append(
-                Finding(
-                    self._name,
-                    series[columns[column]],
-                    _LEVELS[level],
-                    at(row, columns[column]),
-                    value,
-                    sign * expected,
-                    sign * score,
-                )
-            )
-        return findings
+        if not len(hits.step):
+            return []
+        lines = hits.step if kept is None else kept[hits.step]
+        if isinstance(source, Stack):
+            places = zip(lines.tolist(), hits.column.tolist(), strict=True)
+            at = [source.at(line, columns[column]) for line, column in places]
+        else:
+            at = Coordinates.of_rows(source, lines)
+        sign = signs[hits.column]
+        numbers = values[hits.step, hits.column], sign * hits.expected, sign * hits.score
+        fields = zip(
+            hits.column.tolist(), hits.level.tolist(), at, *(one.tolist() for one in numbers), strict=True
+        )
+        return [
+            Finding(self._name, series[columns[column]], _LEVELS[level], *rest)
+            for column, level, *rest in fields
+        ]

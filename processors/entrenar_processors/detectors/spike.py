@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import entrenar_native
 import numpy as np
 
 from entrenar_processors.detectors.series import SeriesProcessor
 from entrenar_processors.metric_names import name_in
 from entrenar_processors.samples import Floats, Series
 from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, clipped, columns_of, yielding_slices
-from entrenar_processors.stats.core import Core, Hit, Hits, require
+from entrenar_processors.stats.core import NO_HITS, Core, Hit, Hits, require
 from entrenar_processors.stats.cusum import Cusum
 from entrenar_processors.stats.robust_window import FLAT, RobustWindow
 
@@ -61,9 +62,11 @@ class SpikeCore:
 
     def update(self, rows: Index, values: Floats) -> Hits:
         n, k = values.shape
-        if n <= k and k >= SCALAR_BELOW:
+        if entrenar_native.core is not None or (n <= k and k >= SCALAR_BELOW):
             z, median = self.window.update(rows, values)
             fires = self.cusum.update(rows, z)
+            if not fires.any():
+                return NO_HITS
             jumps = z == math.inf
             if jumps.any():
                 z[jumps] = (clipped(values)[jumps] - median[jumps]) / (FLAT * np.abs(median[jumps]))

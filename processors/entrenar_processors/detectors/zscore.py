@@ -13,20 +13,7 @@ from entrenar_processors.detectors.series import SeriesProcessor
 from entrenar_processors.samples import Floats
 from entrenar_processors.stats.arrays import Index, clipped
 from entrenar_processors.stats.core import Core, Hits, require
-from entrenar_processors.stats.rolling_moments import RollingMoments
-
-
-def zscores(values: Floats, mean: Floats, std: Floats) -> Floats:
-    """`z = (x - mean) / std`; 0 where the window is flat (std 0) or too short (std NaN).
-
-    >>> zscores(np.array([3.0, 3.0, 3.0]), np.array([1.0, 1.0, 1.0]), np.array([0.5, 0.0, np.nan])).tolist()
-    [4.0, 0.0, 0.0]
-    """
-    off = values - mean
-    scored = std > 0
-    if scored.all():  # a masked division costs ten times as much
-        return off / std
-    return np.divide(off, std, out=np.zeros(values.shape), where=scored)
+from entrenar_processors.stats.rolling_moments import RollingMoments, zscores
 
 
 class ZScoreCore:
@@ -39,8 +26,7 @@ class ZScoreCore:
 
     def update(self, rows: Index, values: Floats) -> Hits:
         values = clipped(values)
-        mean, std = self._rolling.update(rows, values)
-        z = zscores(values, mean, std)
+        mean, z = self._rolling.scores(rows, values)
         return Hits.where(np.abs(z) >= self._threshold, mean, z)
 
 

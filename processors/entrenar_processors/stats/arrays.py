@@ -36,6 +36,11 @@ def columns_of(rows: Index) -> list[int]:
     return cast("list[int]", rows.tolist())
 
 
+def places_of(rows: Index) -> Ints:
+    """The same as an array, which is what the native core takes."""
+    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+
+
 def grown(array: NDArray[_T], n: int, fill: float, axis: int = 0) -> NDArray[_T]:
     """The array with at least `n` places along `axis`, new ones holding `fill`; doubles, never shrinks."""
     have = array.shape[axis]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import entrenar_native
 import numpy as np
 from numpy.typing import NDArray
 
 from entrenar_processors.samples import Floats
-from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, columns_of, grown
+from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, columns_of, grown, places_of
 
 
 class Cusum:
@@ -42,13 +43,17 @@ class Cusum:
         """At which of z `(n, k)` it fires."""
         n, k = z.shape
         fires = np.zeros(z.shape, dtype=bool)
+        if (native := entrenar_native.core) is not None:
+            state = self._sum, self._fired, self.threshold, self.clip
+            native.cusum(z, places_of(rows), fires, *state, self._allowance)
+            return fires
         if n <= k and k >= SCALAR_BELOW:
             clip = self.clip[rows]
             bounded = np.minimum(np.maximum(z, -clip), clip)
             total, fired, threshold = self._sum[rows], self._fired[rows], self.threshold[rows]
             for step in range(n):
                 fired = fired & (z[step] >= self._allowance)
-                total = np.maximum(0.0, total + bounded[step] - self._allowance)
+                total = np.maximum(0.0, total + (bounded[step] - self._allowance))
                 total[fired] = 0.0
                 fires[step] = (total >= threshold) | ((z[step] == math.inf) & ~fired)
                 fired = fired | fires[step]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 from typing import Literal
 
+import entrenar_native
 import numpy as np
 
 from entrenar_processors.samples import Floats, Ints
-from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, clipped, columns_of, grown
-from entrenar_processors.stats.core import Hit, Hits
+from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, clipped, columns_of, grown, places_of
+from entrenar_processors.stats.core import NO_HITS, Hit, Hits
 
 Mode = Literal["both", "up", "down"]
 
@@ -57,6 +59,8 @@ class PageHinkleyCore:
         self._state[6, rows], self._state[7, rows] = math.inf, -1.0
 
     def update(self, rows: Index, values: Floats) -> Hits:
+        if (native := entrenar_native.core) is not None:
+            return self._natively(native, rows, values)
         n, k = values.shape
         values = clipped(values)
         hits: list[Hit] = []
@@ -69,6 +73,20 @@ class PageHinkleyCore:
             for column, row in enumerate(columns_of(rows)):
                 hits += judge(column, row, values[:, column])
         return Hits.of(hits)
+
+    def _natively(self, native: ModuleType, rows: Index, values: Floats) -> Hits:
+        fires, expected, score = (
+            np.zeros(values.shape, np.bool_),
+            np.empty(values.shape),
+            np.empty(values.shape),
+        )
+        state = self._n, self._state, self._weight, self._inverse
+        settings = self._min_instances, self._delta, self._threshold, self._up, self._down
+        native.page_hinkley(values, places_of(rows), fires, expected, score, *state, *settings)
+        if not fires.any():
+            return NO_HITS
+        at = np.nonzero(fires)
+        return Hits(*at, np.ones(len(at[0]), np.int64), expected[at], score[at])
 
     def _one_by_one(self, column: int, row: int, values: Floats) -> list[Hit]:
         """A few values of one series, in plain Python."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import entrenar_native
 import numpy as np
 
 from entrenar_processors.samples import Floats, Ints
@@ -15,6 +16,7 @@ from entrenar_processors.stats.arrays import (
     clipped,
     columns_of,
     grown,
+    places_of,
     varies,
     yielding_slices,
 )
@@ -53,8 +55,12 @@ class Residuals:
 
     def update(self, rows: Index, values: Floats) -> tuple[Floats, Floats]:
         """z and mean, each `(n, k)`, of values `(n, k)`."""
-        values = clipped(values)
         z, mean = np.empty(values.shape), np.empty(values.shape)
+        if (native := entrenar_native.core) is not None:
+            state = self._count, self._first, self._mean, self._variance
+            native.residuals(values, places_of(rows), z, mean, *state, self._decay, self._clip)
+            return z, mean
+        values = clipped(values)
         n, k = values.shape
         if n <= k and k >= SCALAR_BELOW:
             places = np.array(columns_of(rows))

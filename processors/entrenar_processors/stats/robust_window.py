@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 
+import entrenar_native
 import numpy as np
 
 from entrenar_processors.samples import Floats, Ints
@@ -16,6 +17,7 @@ from entrenar_processors.stats.arrays import (
     clipped,
     columns_of,
     grown,
+    places_of,
     varies,
 )
 
@@ -92,8 +94,13 @@ class RobustWindow:
 
     def update(self, rows: Index, values: Floats) -> tuple[Floats, Floats]:
         """z and median, each `(n, k)`, of values `(n, k)`."""
-        values = clipped(values)
         z, median = np.empty(values.shape), np.empty(values.shape)
+        if (native := entrenar_native.core) is not None:
+            state = self._count, self._ring, self._needed, self._least, self._wide
+            settings = self._winsorise, self._relative
+            native.robust_window(values, places_of(rows), z, median, *state, *settings)
+            return z, median
+        values = clipped(values)
         n, k = values.shape
         if n <= k and k >= SCALAR_BELOW:
             for step in range(n):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 
+import entrenar_native
 import numpy as np
 
 from entrenar_processors.samples import Floats, Ints
-from entrenar_processors.stats.arrays import SCALAR_BELOW, SMALLEST, ULPS, Index, columns_of, grown
+from entrenar_processors.stats.arrays import SCALAR_BELOW, SMALLEST, ULPS, Index, columns_of, grown, places_of
 
 #: A sum of squares at most this share of that about the pivot is rounding, not spread.
 _RESOLUTION = 1e-12
@@ -36,6 +38,19 @@ def moments(pivot: Floats, s1: Floats, s2: Floats, size: Ints | int) -> tuple[Fl
     if flat.any():
         std[flat] = 0.0
     return mean, std
+
+
+def zscores(values: Floats, mean: Floats, std: Floats) -> Floats:
+    """`z = (x - mean) / std`; 0 where the window is flat (std 0) or too short (std NaN).
+
+    >>> zscores(np.array([3.0, 3.0, 3.0]), np.array([1.0, 1.0, 1.0]), np.array([0.5, 0.0, np.nan])).tolist()
+    [4.0, 0.0, 0.0]
+    """
+    off = values - mean
+    scored = std > 0
+    if scored.all():  # a masked division costs ten times as much
+        return off / std
+    return np.divide(off, std, out=np.zeros(values.shape), where=scored)
 
 
 class RollingMoments:
@@ -79,6 +94,8 @@ class RollingMoments:
 
         The values must be `clipped`.
         """
+        if (native := entrenar_native.core) is not None:
+            return self._natively(native, rows, values, as_scores=False)
         n, k = values.shape
         if n > k or max(n, k) < SCALAR_BELOW:
             judge = self._along if n >= SCALAR_BELOW else self._one_by_one
@@ -96,6 +113,22 @@ class RollingMoments:
             group = np.flatnonzero(counts == count)
             mean[:, group], std[:, group] = self._across(places[group], values[:, group], count)
         return mean, std
+
+    def scores(self, rows: Index, values: Floats) -> tuple[Floats, Floats]:
+        """Mean and `zscores` of each value against the window before it, likewise."""
+        if (native := entrenar_native.core) is not None:
+            return self._natively(native, rows, values, as_scores=True)
+        mean, std = self.update(rows, values)
+        return mean, zscores(values, mean, std)
+
+    def _natively(
+        self, native: ModuleType, rows: Index, values: Floats, *, as_scores: bool
+    ) -> tuple[Floats, Floats]:
+        mean, result = np.empty(values.shape), np.empty(values.shape)
+        blocks = self._pivot, self._block, self._suffix1, self._suffix2, self._prefix1, self._prefix2
+        settings = self.min_samples, as_scores
+        native.rolling_moments(values, places_of(rows), mean, result, self.count, *blocks, *settings)
+        return mean, result
 
     def _across(self, rows: Index, values: Floats, count: int) -> tuple[Floats, Floats]:
         """Many series at the same place in their blocks: numpy along the series."""

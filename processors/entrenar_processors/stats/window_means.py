@@ -24,12 +24,23 @@ class Windows:
 
     def cut(self, values: Floats) -> list[tuple[int, Floats]]:
         """Each window that `values` complete, with the index of its last value in them."""
+        first, windows = self._table(values)
+        return [(first + i * self._size, window) for i, window in enumerate(windows)]
+
+    def means(self, values: Floats) -> list[tuple[int, float]]:
+        """Likewise, the mean of each."""
+        first, windows = self._table(values)
+        if not len(windows):
+            return []
+        return [(first + i * self._size, mean) for i, mean in enumerate(windows.mean(axis=1).tolist())]
+
+    def _table(self, values: Floats) -> tuple[int, Floats]:
+        """The index of the first window's last value, and the windows `(m, size)` that `values` complete."""
         waiting = len(self._filling)
-        filled = np.concatenate([self._filling, values])
+        filled = np.concatenate([self._filling, values]) if waiting else np.ascontiguousarray(values)
         whole = len(filled) // self._size * self._size
         self._filling = filled[whole:].copy()
-        starts = range(0, whole, self._size)
-        return [(start + self._size - 1 - waiting, filled[start : start + self._size]) for start in starts]
+        return self._size - 1 - waiting, filled[:whole].reshape(-1, self._size)
 
 
 class BestMean:

@@ -7,6 +7,8 @@ import pytest
 from entrenar_processors import DivergenceDetector, Finding, Processor, Samples, Severity
 from numpy.typing import NDArray
 
+pytestmark = pytest.mark.usefixtures("each_core")
+
 
 def find(processor: Processor, values: NDArray[np.float64]) -> list[Finding]:
     return processor.update(Samples.from_columns({"loss": values}))

@@ -10,6 +10,8 @@ from entrenar_processors import Finding, PageHinkley, Processor, Samples, Severi
 from entrenar_processors.stats.page_hinkley import PageHinkleyCore
 from numpy.typing import NDArray
 
+pytestmark = pytest.mark.usefixtures("each_core")
+
 
 def find(processor: Processor, values: NDArray[np.float64]) -> list[Finding]:
     return processor.update(Samples.from_columns({"loss": values}))

@@ -10,6 +10,8 @@ from entrenar_processors.stats.page_hinkley import Mode, PageHinkleyCore
 from numpy.typing import NDArray
 from river import drift
 
+pytestmark = pytest.mark.usefixtures("each_core")
+
 STREAMS = 1000
 
 

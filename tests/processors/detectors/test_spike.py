@@ -11,6 +11,8 @@ from entrenar_processors import Finding, Processor, Samples, Series, Severity, S
 from entrenar_processors.detectors.spike import SpikeRule
 from numpy.typing import NDArray
 
+pytestmark = pytest.mark.usefixtures("each_core")
+
 
 def find(processor: Processor, values: NDArray[np.float64]) -> list[Finding]:
     return processor.update(Samples.from_columns({"loss": values}))

@@ -11,6 +11,8 @@ import pytest
 from entrenar_processors import Finding, Samples, Series, Severity
 from entrenar_processors.detectors.threshold import Limit, ThresholdDetector
 
+pytestmark = pytest.mark.usefixtures("each_core")
+
 SECOND = 10**9
 NAN, INF = math.nan, math.inf
 

@@ -9,6 +9,8 @@ import pytest
 from entrenar_processors import Samples, Severity, SlidingWindowBaseline
 from entrenar_processors.stats.rolling_moments import RollingMoments
 
+pytestmark = pytest.mark.usefixtures("each_core")
+
 
 def test_a_window_within_rounding_of_constant_is_flat() -> None:
     """0.1 + 0.2 and 0.3 are one number here; nothing is scored against them."""

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from entrenar_processors.stats.residuals import Residuals
 
+pytestmark = pytest.mark.usefixtures("each_core")
+
 
 def test_residuals_start_robustly_and_leave_the_flat_state() -> None:
     """A wild first value does not blind the detector; a constant start is not scored."""

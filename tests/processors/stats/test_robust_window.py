@@ -10,6 +10,8 @@ import pytest
 from entrenar_processors.stats.robust_window import RobustWindow
 from numpy.typing import NDArray
 
+pytestmark = pytest.mark.usefixtures("each_core")
+
 
 def plain_robust(values: NDArray[np.float64], window: int, min_samples: int, clip: float) -> list[float]:
     """The definition, written down as slowly as possible."""

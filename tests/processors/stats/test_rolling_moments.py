@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+pytestmark = pytest.mark.usefixtures("each_core")
+
 
 def by_deque(values: NDArray[np.float64], window: int, min_samples: int) -> list[tuple[float, float]]:
     """Mean and sample standard deviation of the window before each value."""

@@ -1,0 +1,454 @@
+/* Kernels: detectors' recursions over one series after the other, where each value depends on all before it.
+ *
+ * Each does what the Python class that calls it does, in the same order of floating-point operations, so that
+ * the results are the same to the bit. All state is in the caller's arrays. Values need not be finite for the
+ * memory's sake: what is not a number leads to wrong numbers, never to a wrong place. Python's lock is let go
+ * meanwhile: a step of the training need not wait for thousands of values.
+ */
+#include "core.h"
+
+#include <math.h>
+#include <string.h>
+
+/* As in stats/arrays.py and stats/robust_window.py. */
+#define LARGEST 1e150
+#define ULPS 1e-14
+#define SMALLEST 1e-150
+#define IQR 1.349
+#define WIDE 1.2
+#define FLAT 0.1
+#define JUMP 0.5
+#define MOST 100.0
+/* As in stats/residuals.py and stats/rolling_moments.py. */
+#define WIDE_SCALE 0.1
+#define RESOLUTION 1e-12
+/* For fewer values than this, letting go of Python's lock costs more than holding it. */
+#define LET_GO_FROM 256
+
+#define RELEASE(n) PyThreadState *released = (n) >= LET_GO_FROM ? PyEval_SaveThread() : NULL
+#define ACQUIRE() \
+    if (released != NULL) \
+    PyEval_RestoreThread(released)
+
+/* Room for n numbers and one more; the caller's arrays hold as many. */
+static double *room_for(Py_ssize_t n)
+{
+    double *room = n < 1 ? NULL : PyMem_Malloc((size_t)(n + 1) * sizeof(double));
+    if (room == NULL)
+        PyErr_SetString(n < 1 ? PyExc_ValueError : PyExc_MemoryError, "expected a window of at least 1 value");
+    return room;
+}
+
+/* What a kernel returns: nothing, for its results are in the tables that it was given. */
+static PyObject *finish(Arrays *arrays, double *room)
+{
+    PyMem_Free(room);
+    let_go(arrays);
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
+static inline double clipped(double value)
+{
+    return value > LARGEST ? LARGEST : value < -LARGEST ? -LARGEST : value;
+}
+
+/* -- sorted windows ------------------------------------------------------------------------------------------ */
+
+/* A value enters n sorted ones, behind those that are the same (insort). */
+static inline void insert(double *ordered, Py_ssize_t n, double value)
+{
+    for (; n > 0 && ordered[n - 1] > value; n--)
+        ordered[n] = ordered[n - 1];
+    ordered[n] = value;
+}
+
+/* The oldest of n sorted values leaves, and another enters. Both are searched for at once, without a jump that
+ * a processor could guess wrong: that is most of the time that a value takes. */
+static inline void exchange(double *ordered, Py_ssize_t n, double oldest, double value)
+{
+    const double *first = ordered, *second = ordered;
+    for (Py_ssize_t half, rest = n; rest > 1; rest -= half) {
+        half = rest / 2;
+        first += half & -(Py_ssize_t)(first[half - 1] < oldest);
+        second += half & -(Py_ssize_t)(second[half - 1] <= value);
+    }
+    Py_ssize_t from = first - ordered + (*first < oldest), to = second - ordered + (*second <= value);
+    if (from == n) /* where it is not a number */
+        from--;
+    if (from < to) {
+        to--;
+        memmove(ordered + from, ordered + from + 1, (size_t)(to - from) * sizeof(double));
+    } else {
+        memmove(ordered + to + 1, ordered + to, (size_t)(from - to) * sizeof(double));
+    }
+    ordered[to] = value;
+}
+
+/* -- RobustWindow -------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    double winsorise, least, wide;
+    Py_ssize_t relative;
+} Rule;
+
+/* RobustWindow._judge: z of a value, and what of it enters the window of `size` sorted values. */
+static inline double judge(const Rule *rule, double value, const double *ordered, Py_ssize_t size, double median,
+                           double *entry)
+{
+    const double clip = rule->winsorise, least = rule->least, wide = rule->wide, level = fabs(median);
+    const double lower = ordered[size / 4], upper = ordered[3 * size / 4];
+    const int astride = rule->relative && wide < INFINITY && ordered[0] < 0.0 && 0.0 < ordered[size - 1];
+    *entry = value;
+    if (rule->relative && !astride && value > 0.0 && 0.0 < WIDE * lower && WIDE * lower < upper) {
+        double scale = log(upper / lower) / IQR;
+        if (least > scale)
+            scale = least;
+        if (scale > MOST)
+            return -INFINITY;
+        double z = (log(value) - log(median)) / scale;
+        if (!(-clip <= z && z <= clip))
+            *entry = median * exp(copysign(clip, z) * scale);
+        return scale > wide ? z * wide / scale : z;
+    }
+    double scale = (upper - lower) / IQR;
+    if (scale < least * level)
+        scale = least * level;
+    if (lower == upper && rule->relative) {
+        if (ordered[0] == ordered[size - 1] && level > 0.0 && value - median > JUMP * level) {
+            *entry = median + clip * FLAT * level;
+            return INFINITY;
+        }
+        scale = (FLAT > least ? FLAT : least) * level;
+    }
+    if (!(scale > ULPS * level && scale > SMALLEST))
+        return -INFINITY;
+    const double low = median - clip * scale, high = median + clip * scale;
+    const double bounded = low > value ? low : value;
+    *entry = high < bounded ? high : bounded;
+    return astride ? -INFINITY : (value - median) / scale;
+}
+
+static PyObject *robust_window(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
+{
+    Arrays arrays = {.n = 0};
+    Table values, rows, z, median, count, ring, needed, least, wide;
+    Rule rule;
+    if (!take(&arrays, args, n_args, "dqDDQDqddfi", &values, &rows, &z, &median, &count, &ring, &needed, &least, &wide,
+              &rule.winsorise, &rule.relative) ||
+        !rows_fit(&rows, values.k, ring.n) || !have_shape(values.n, values.k, 2, &z, &median) ||
+        !have_shape(ring.n, 1, 4, &count, &needed, &least, &wide))
+        return finish(&arrays, NULL);
+    const Py_ssize_t window = ring.k;
+    double *ordered = room_for(window);
+    if (ordered == NULL)
+        return finish(&arrays, NULL);
+    RELEASE(values.n * values.k);
+    for (Py_ssize_t j = 0; j < values.k; j++) {
+        const Py_ssize_t row = AT(int64_t, rows, j, 0), enough = AT(int64_t, needed, row, 0);
+        const int64_t before = AT(int64_t, count, row, 0), total = before < 0 ? 0 : before;
+        Py_ssize_t size = total < window ? (Py_ssize_t)total : window, at = (Py_ssize_t)(total % window);
+        rule.least = AT(double, least, row, 0), rule.wide = AT(double, wide, row, 0);
+        for (Py_ssize_t i = 0; i < size; i++)
+            insert(ordered, i, AT(double, ring, row, i));
+        for (Py_ssize_t i = 0; i < values.n; i++) {
+            const double value = clipped(AT(double, values, i, j));
+            double score = -INFINITY, middle = value, entry = value;
+            if (size >= enough && size > 0) {
+                middle = (ordered[(size - 1) / 2] + ordered[size / 2]) / 2;
+                score = judge(&rule, value, ordered, size, middle, &entry);
+            }
+            if (size < window)
+                insert(ordered, size++, entry);
+            else
+                exchange(ordered, window, AT(double, ring, row, at), entry);
+            AT(double, ring, row, at) = entry;
+            at = at + 1 == window ? 0 : at + 1;
+            AT(double, z, i, j) = score;
+            AT(double, median, i, j) = middle;
+        }
+        AT(int64_t, count, row, 0) = total + values.n;
+    }
+    ACQUIRE();
+    return finish(&arrays, ordered);
+}
+
+/* -- Cusum --------------------------------------------------------------------------------------------------- */
+
+static PyObject *cusum(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
+{
+    Arrays arrays = {.n = 0};
+    Table z, rows, fires, sum, fired, threshold, clip;
+    double allowance;
+    if (!take(&arrays, args, n_args, "dqBDBddf", &z, &rows, &fires, &sum, &fired, &threshold, &clip, &allowance) ||
+        !rows_fit(&rows, z.k, sum.n) || !have_shape(z.n, z.k, 1, &fires) ||
+        !have_shape(sum.n, 1, 3, &fired, &threshold, &clip))
+        return finish(&arrays, NULL);
+    RELEASE(z.n * z.k);
+    for (Py_ssize_t j = 0; j < z.k; j++) {
+        const Py_ssize_t row = AT(int64_t, rows, j, 0);
+        const double most = AT(double, clip, row, 0), enough = AT(double, threshold, row, 0);
+        double total = AT(double, sum, row, 0);
+        int lasts = AT(char, fired, row, 0) != 0;
+        for (Py_ssize_t i = 0; i < z.n; i++) {
+            const double value = AT(double, z, i, j);
+            AT(char, fires, i, j) = 0;
+            if (lasts ? value >= allowance : total == 0.0 && !(value >= allowance))
+                continue;
+            lasts = 0;
+            total += (value > most ? most : value < -most ? -most : value) - allowance;
+            if (total < 0.0) {
+                total = 0.0;
+            } else if (total >= enough || value == INFINITY) {
+                AT(char, fires, i, j) = lasts = 1;
+                total = 0.0;
+            }
+        }
+        AT(double, sum, row, 0) = total;
+        AT(char, fired, row, 0) = (char)lasts;
+    }
+    ACQUIRE();
+    return finish(&arrays, NULL);
+}
+
+/* -- Residuals ----------------------------------------------------------------------------------------------- */
+
+static PyObject *residuals(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
+{
+    Arrays arrays = {.n = 0};
+    Table values, rows, z, mean, count, first, means, variances;
+    double decay, clip;
+    if (!take(&arrays, args, n_args, "dqDDQDDDff", &values, &rows, &z, &mean, &count, &first, &means, &variances, &decay,
+              &clip) ||
+        !rows_fit(&rows, values.k, first.n) || !have_shape(values.n, values.k, 2, &z, &mean) ||
+        !have_shape(first.n, 1, 3, &count, &means, &variances))
+        return finish(&arrays, NULL);
+    const Py_ssize_t warm_up = first.k;
+    double *ordered = room_for(warm_up);
+    if (ordered == NULL)
+        return finish(&arrays, NULL);
+    RELEASE(values.n * values.k);
+    for (Py_ssize_t j = 0; j < values.k; j++) {
+        const Py_ssize_t row = AT(int64_t, rows, j, 0);
+        double m = AT(double, means, row, 0), v = AT(double, variances, row, 0);
+        int64_t seen = AT(int64_t, count, row, 0);
+        Py_ssize_t i = 0;
+        for (; i < values.n && seen < warm_up && seen >= 0; i++) {
+            const double value = clipped(AT(double, values, i, j));
+            AT(double, first, row, (Py_ssize_t)seen++) = value;
+            AT(double, z, i, j) = NAN;
+            AT(double, mean, i, j) = value;
+            if (seen == warm_up) { /* start from the robust moments of what came */
+                for (Py_ssize_t place = 0; place < warm_up; place++)
+                    insert(ordered, place, AT(double, first, row, place));
+                m = (ordered[(warm_up - 1) / 2] + ordered[warm_up / 2]) / 2;
+                const double scale = (ordered[3 * warm_up / 4] - ordered[warm_up / 4]) / IQR;
+                v = scale * scale;
+            }
+        }
+        AT(int64_t, count, row, 0) = seen;
+        for (; i < values.n; i++) {
+            const double scale = sqrt(v), level = fabs(m);
+            double off = clipped(AT(double, values, i, j)) - m, score = NAN;
+            AT(double, mean, i, j) = m;
+            if (scale > ULPS * level && scale > SMALLEST) {
+                score = off / scale;
+                score = score > clip ? clip : score < -clip ? -clip : score;
+                off = score * scale;
+                if (scale > WIDE_SCALE * level)
+                    score *= WIDE_SCALE * level / scale;
+            }
+            AT(double, z, i, j) = score;
+            m += decay * off;
+            v += decay * (off * off - v);
+        }
+        AT(double, means, row, 0) = m;
+        AT(double, variances, row, 0) = v;
+    }
+    ACQUIRE();
+    return finish(&arrays, ordered);
+}
+
+/* -- RollingMoments ------------------------------------------------------------------------------------------ */
+
+/* The k-th smallest of n values, which are moved about (quickselect, with the middle of three as pivot). */
+static double smallest(double *values, Py_ssize_t n, Py_ssize_t k)
+{
+    Py_ssize_t low = 0, high = n - 1;
+    while (low < high) {
+        const double a = values[low], b = values[(low + high) / 2], c = values[high];
+        const double pivot = a < b ? (b < c ? b : a < c ? c : a) : (a < c ? a : b < c ? c : b);
+        Py_ssize_t i = low, j = high;
+        while (i <= j) {
+            while (i < high && values[i] < pivot)
+                i++;
+            while (j > low && pivot < values[j])
+                j--;
+            if (i <= j) {
+                const double other = values[i];
+                values[i++] = values[j];
+                values[j--] = other;
+            }
+        }
+        if (k <= j)
+            high = j;
+        else if (k >= i)
+            low = i;
+        else
+            break;
+    }
+    return values[k];
+}
+
+/* _medians of one block. */
+static double median_of(double *values, Py_ssize_t n)
+{
+    const double upper = smallest(values, n, n / 2);
+    if (n % 2)
+        return upper;
+    double lower = values[0]; /* what is not above it lies before it now */
+    for (Py_ssize_t i = 1; i < n / 2; i++)
+        lower = values[i] > lower ? values[i] : lower;
+    return (lower + upper) / 2;
+}
+
+static PyObject *rolling_moments(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
+{
+    Arrays arrays = {.n = 0};
+    Table values, rows, mean, std, count, pivots, block, suffix1, suffix2, prefix1, prefix2;
+    Py_ssize_t min_samples, as_scores;
+    if (!take(&arrays, args, n_args, "dqDDQDDDDDDii", &values, &rows, &mean, &std, &count, &pivots, &block, &suffix1,
+              &suffix2, &prefix1, &prefix2, &min_samples, &as_scores) ||
+        !rows_fit(&rows, values.k, block.k) || !have_shape(values.n, values.k, 2, &mean, &std) ||
+        !have_shape(block.k, 1, 4, &count, &pivots, &prefix1, &prefix2) ||
+        !have_shape(block.n, block.k, 2, &suffix1, &suffix2))
+        return finish(&arrays, NULL);
+    const Py_ssize_t window = block.n;
+    double *sorted = room_for(window);
+    if (sorted == NULL)
+        return finish(&arrays, NULL);
+    RELEASE(values.n * values.k);
+    for (Py_ssize_t j = 0; j < values.k; j++) {
+        const Py_ssize_t row = AT(int64_t, rows, j, 0);
+        double pivot = AT(double, pivots, row, 0), sum1 = AT(double, prefix1, row, 0), sum2 = AT(double, prefix2, row, 0);
+        int64_t total = AT(int64_t, count, row, 0);
+        total = total < 0 ? 0 : total;
+        if (total == 0 && values.n > 0)
+            pivot = AT(double, values, 0, j);
+        Py_ssize_t at = (Py_ssize_t)(total % window);
+        for (Py_ssize_t i = 0; i < values.n; i++) {
+            const double value = AT(double, values, i, j), s1 = AT(double, suffix1, at, row) + sum1;
+            const double s2 = AT(double, suffix2, at, row) + sum2;
+            const Py_ssize_t size = total >= window ? window : total < 1 ? 1 : (Py_ssize_t)total;
+            const double offset = s1 / (double)size, squares = s2 - s1 * offset, centre = pivot + offset;
+            double spread = NAN, least = ULPS * fabs(centre);
+            if (total >= min_samples) {
+                spread = sqrt((squares > 0.0 ? squares : 0.0) / (double)(size > 1 ? size - 1 : 1));
+                least = least > SMALLEST ? least : SMALLEST;
+                if (squares <= RESOLUTION * s2 || spread <= least)
+                    spread = 0.0;
+            }
+            AT(double, mean, i, j) = centre;
+            AT(double, std, i, j) = !as_scores ? spread : spread > 0.0 ? (value - centre) / spread : 0.0;
+            const double off = value - pivot;
+            sum1 += off;
+            sum2 += off * off;
+            AT(double, block, at, row) = value;
+            total++;
+            if (++at < window)
+                continue;
+            /* The block is full: its suffix sums are about its median, and a new one begins. */
+            for (at = 0; at < window; at++)
+                sorted[at] = AT(double, block, at, row);
+            pivot = median_of(sorted, window);
+            sum1 = sum2 = 0.0;
+            while (at-- > 0) {
+                const double own = AT(double, block, at, row) - pivot;
+                sum1 = at == window - 1 ? own : sum1 + own;
+                sum2 = at == window - 1 ? own * own : sum2 + own * own;
+                AT(double, suffix1, at, row) = sum1;
+                AT(double, suffix2, at, row) = sum2;
+            }
+            at = 0;
+            sum1 = sum2 = 0.0;
+        }
+        AT(int64_t, count, row, 0) = total;
+        AT(double, pivots, row, 0) = pivot;
+        AT(double, prefix1, row, 0) = sum1;
+        AT(double, prefix2, row, 0) = sum2;
+    }
+    ACQUIRE();
+    return finish(&arrays, sorted);
+}
+
+/* -- PageHinkleyCore ----------------------------------------------------------------------------------------- */
+
+static PyObject *page_hinkley(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
+{
+    Arrays arrays = {.n = 0};
+    Table values, rows, fires, expected, score, counts, state, weights, inverses;
+    Py_ssize_t min_instances, up, down;
+    double delta, threshold;
+    if (!take(&arrays, args, n_args, "dqBDDQDddiffii", &values, &rows, &fires, &expected, &score, &counts, &state,
+              &weights, &inverses, &min_instances, &delta, &threshold, &up, &down) ||
+        !rows_fit(&rows, values.k, state.k) || !have_shape(values.n, values.k, 3, &fires, &expected, &score) ||
+        !have_shape(state.k, 1, 1, &counts) || !have_shape(8, state.k, 1, &state) ||
+        !have_shape(inverses.n, 1, 1, &weights))
+        return finish(&arrays, NULL);
+    const Py_ssize_t length = inverses.n - 1;
+    RELEASE(values.n * values.k);
+    for (Py_ssize_t j = 0; j < values.k && length > 0; j++) {
+        const Py_ssize_t row = AT(int64_t, rows, j, 0);
+        const int64_t before = AT(int64_t, counts, row, 0);
+        int64_t n = before < 0 ? 0 : before;
+        double s[8]; /* pivot, total, inc0, dec0, inc1, dec1, low, high */
+        for (int place = 0; place < 8; place++)
+            s[place] = AT(double, state, place, row);
+        Py_ssize_t at = (Py_ssize_t)(n % length);
+        for (Py_ssize_t i = 0; i < values.n; i++) {
+            const double value = clipped(AT(double, values, i, j));
+            AT(char, fires, i, j) = 0;
+            if (isnan(value))
+                continue;
+            if (++n == 1)
+                s[0] = value;
+            s[1] += value - s[0];
+            const double dev = (value - s[0]) - s[1] / (double)n, inverse = AT(double, inverses, at, 0);
+            s[4] += (dev - delta) * inverse;
+            s[5] += (dev + delta) * inverse;
+            const double weight = AT(double, weights, at, 0), after = AT(double, weights, at + 1, 0);
+            const double inc = after * s[2] + weight * s[4], dec = after * s[3] + weight * s[5];
+            s[6] = inc < s[6] ? inc : s[6];
+            s[7] = dec > s[7] ? dec : s[7];
+            if (++at == length) {
+                at = 0;
+                s[2] = inc, s[3] = dec, s[4] = s[5] = 0.0;
+            }
+            const double rise = up ? inc - s[6] : -INFINITY, fall = down ? s[7] - dec : -INFINITY;
+            if (n < min_instances || !(rise > threshold || fall > threshold))
+                continue;
+            AT(char, fires, i, j) = 1;
+            AT(double, expected, i, j) = s[0] + s[1] / (double)n;
+            AT(double, score, i, j) = rise >= fall ? rise : -fall;
+            n = at = 0;
+            s[1] = s[2] = s[3] = s[4] = s[5] = 0.0;
+            s[6] = INFINITY, s[7] = -1.0;
+        }
+        AT(int64_t, counts, row, 0) = n;
+        for (int place = 0; place < 8; place++)
+            AT(double, state, place, row) = s[place];
+    }
+    ACQUIRE();
+    return finish(&arrays, NULL);
+}
+
+#define KERNEL(name, doc) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, doc}
+
+/* Called with the values, the rows of state of their columns, tables for the results, then the state and settings. */
+PyMethodDef kernel_methods[] = {
+    KERNEL(robust_window, "RobustWindow.update: z and median."),
+    KERNEL(cusum, "Cusum.update: where it fires."),
+    KERNEL(residuals, "Residuals.update: z and mean."),
+    KERNEL(rolling_moments, "RollingMoments.update: mean and std; or .scores: mean and z."),
+    KERNEL(page_hinkley, "PageHinkleyCore.update, without NaN: where it fires, and there expected value and score."),
+    {NULL, NULL, 0, NULL},
+};
