@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from entrenar_otel.prometheus.naming import prometheus_name
-from entrenar_otel.semconv import INSTRUMENTS, STATE, Instrument
+from entrenar_otel.semconv import INSTRUMENTS, MACHINE, STATE, Instrument
 
 _TABLE = {name: Instrument(name, *facts) for name, facts in STATE.items()} | {
-    instrument.name: instrument for instrument in INSTRUMENTS.values()
+    instrument.name: instrument for instrument in (*INSTRUMENTS.values(), *MACHINE.values())
 }
 #: What tells a run's process from another, whichever attempt it is.
 PROCESS = ("run_id", "rank")
@@ -25,8 +25,8 @@ _STARTED = "training.run.start.timestamp"
 def name_of(instrument: str) -> str:
     """The name in Prometheus of an instrument of the table. Raises KeyError where it has none of that name.
 
-    >>> name_of("training.step.duration"), name_of("training.alerts")
-    ('training_step_duration_seconds', 'training_alerts_total')
+    >>> name_of("training.step.duration"), name_of("training.alerts"), name_of("hw.temperature")
+    ('training_step_duration_seconds', 'training_alerts_total', 'hw_temperature_celsius')
     """
     return prometheus_name(_TABLE[instrument])
 

@@ -23,6 +23,7 @@ from entrenar_otel.lake.store.skipped import name_skipped
 from entrenar_otel.lake.store.storage import is_gone, telling_gone
 from entrenar_otel.recording.notes import EVENT, SPAN_STARTED
 from entrenar_otel.views.curve import Curve
+from entrenar_otel.views.data_wait import DataWaits
 from entrenar_otel.views.stored import names_in, read_samples, seq_span, whole_series
 from entrenar_otel.views.tail import SegmentTail
 
@@ -37,14 +38,16 @@ _MEANS: dict[str, Any] = {"value": "mean", "seq": None}
 class Feed:
     """Reads what one rank of a run has recorded; `refresh` adds what is new.
 
-    `curves` and `summaries` are by series. `has_news` says that there may be other findings since it was set
-    False; `epochs` is how many there will be, and `batches` how many in each, where the loop said so.
+    `curves` and `summaries` are by series; `data_waits` sums up the times of its steps. `has_news` says that
+    there may be other findings since it was set False; `epochs` is how many there will be, and `batches` how
+    many in each, where the loop said so.
     """
 
     def __init__(self, lake: Lake, run_id: str, rank: int = 0) -> None:
         self._lake, self.run_id, self.rank = lake, run_id, rank
         self.curves: dict[Series, Curve] = defaultdict(Curve)
         self.summaries: dict[Series, Summary] = defaultdict(Summary)
+        self.data_waits = DataWaits()
         self.epochs: int | None = None
         self.batches: int | None = None
         self.has_news = True
@@ -202,6 +205,8 @@ class Feed:
     def _add(self, attempt: int, series: Series, rows: Column) -> None:
         self.curves[series].extend(attempt, rows)
         self.summaries[series].update(rows.values, order=attempt << 48 | int(rows.seq[-1]))
+        if not self.is_pruned:
+            self.data_waits.add(attempt, series, rows)
 
 
 def _overlap(old: DataFile, new: DataFile) -> bool:

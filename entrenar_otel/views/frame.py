@@ -16,6 +16,7 @@ from rich.text import Text
 from entrenar_otel.redact import printable_line
 from entrenar_otel.semconv import is_of_machine
 from entrenar_otel.views.chart import Chart, Window
+from entrenar_otel.views.data_wait import DataWait
 from entrenar_otel.views.look import LEVELS, STATES, Look
 from entrenar_otel.views.model import Axis, Panel, RunView, panels_of
 from entrenar_otel.views.numbers import number, value_text
@@ -27,6 +28,8 @@ _TABLE = 24
 #: Signs in height: of a chart where the page is as long as it likes, and the least of one on a screen.
 _CHART, _LEAST_CHART = 11, 8
 _MAX_PANELS = 6
+#: Lines of a screen that has one for the data wait.
+_DATA_WAIT = 14
 _BAR = 20
 #: Data of a run that goes on are old from here on.
 _OLD_SECONDS = 30.0
@@ -62,6 +65,8 @@ def frame(
     head = [_first_line(view, width, look), _progress_line(view, width, look, choice)]
     if view.reason:
         head.append(_cut(Text(look.plain(printable_line(view.reason)), style="yellow"), width, look))
+    if view.data_wait is not None and (height is None or height >= _DATA_WAIT):
+        head.append(_cut(_data_wait_line(view.data_wait), width, look))
     if not panels:
         text = "no sample yet" if view.is_going else "no samples were recorded"
         return _fit([*head, Text(), Text(text, style="dim"), *_below(view, width, look, 8)], height, look)
@@ -156,6 +161,14 @@ def _progress_line(view: RunView, width: int, look: Look, choice: Choice) -> Tex
     while len(parts) > 1 and cell_len(line.plain) + len(" · ".join(parts)) > width:
         parts.pop()
     return _cut(line.append(look.plain(" · ".join(parts))), width, look)
+
+
+def _data_wait_line(waited: DataWait) -> Text:
+    """Which part of its steps' time the loop waits for data."""
+    text = f"data wait {waited.ratio:.0%} of step time in the last {waited.steps} steps"
+    if waited.epoch_ratio is not None:
+        text += f", {waited.epoch_ratio:.0%} in the last whole epoch"
+    return Text(text, style="bold yellow" if waited.is_much else "dim")
 
 
 # -- the charts --------------------------------------------------------------------------------------

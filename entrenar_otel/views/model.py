@@ -18,6 +18,7 @@ from entrenar_processors.samples import Column, Floats, Ints, Series
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.semconv import Metric, instrument_of, is_of_machine
 from entrenar_otel.views.curve import extremes
+from entrenar_otel.views.data_wait import DataWait
 
 #: The panels that come first, in this order, where they were measured.
 FIRST = (Metric.LOSS, Metric.ACCURACY, Metric.LEARNING_RATE, Metric.GRADIENT_NORM, Metric.STEP_DURATION)
@@ -140,6 +141,8 @@ class RunView:
     #: Whether epochs were reported; None says that the curves do, which takes a look at all of them.
     has_epochs: bool | None = None
     progress: Progress = Progress()
+    #: Where the training's steps have measured it.
+    data_wait: DataWait | None = None
     findings: Sequence[Finding] = ()
     budgets: Sequence[Result] = ()
     thresholds: Sequence[Threshold] = ()

@@ -23,6 +23,7 @@ from entrenar_otel.lake.records.pulse import as_seen
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord
 from entrenar_otel.recording.process.control import is_paused
 from entrenar_otel.semconv import is_of_machine
+from entrenar_otel.views.data_wait import DataWait
 from entrenar_otel.views.feed import Feed
 from entrenar_otel.views.model import Finding, RunView, Statistics, Threshold
 from entrenar_otel.views.progress import Plan, progress_of
@@ -151,10 +152,16 @@ class WatchedRun:
                 ),
                 is_going=state == RUNNING,
             ),
+            data_wait=self._data_wait(is_going=is_going),
             findings=self._findings,
             budgets=self._budgets,
             thresholds=thresholds_of(self._config),
         )
+
+    def _data_wait(self, *, is_going: bool) -> DataWait | None:
+        config = self._config
+        limit = DataWait.max_ratio if config is None else config.monitor.data_wait.max_ratio
+        return self._feed.data_waits.now(limit, is_going=is_going)
 
     def _statistics(self) -> dict[Series, Statistics]:
         """The numbers of each series, made anew of those that have new values."""

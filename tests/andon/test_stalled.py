@@ -137,6 +137,31 @@ def test_a_stuck_data_loader_is_named(train: Any, until: Any) -> None:
     assert ", in feed\n" in text
 
 
+FIRST = """\
+    import queue
+    def loader():
+        while True:
+            yield queue.Queue().get()
+    with Monitor("r", interval_seconds=0.1, quiet=True) as monitor:
+        for epoch in monitor.epochs(2):
+            print("stuck", flush=True)
+            for batch in loader():
+                with monitor.step():
+                    pass
+"""
+
+
+def test_a_first_batch_that_never_comes(train: Any, until: Any) -> None:
+    """The loop has begun, and no step was ever made."""
+    trainer = train(FAST.replace("min_seconds_between", "min_seconds_first") + FIRST)
+    trainer.expect("stuck")
+    until(lambda: len(alerts_of()) == 1)
+    (alert,) = alerts_of()
+    assert ", and none before; MainThread is in Queue.get (queue.py:" in alert["summary"]
+    assert "called by loader (<string>:" in alert["summary"]
+    trainer.signal(signal.SIGKILL)
+
+
 DEADLOCK = """\
     import ctypes
     c = ctypes.CDLL(None)

@@ -17,7 +17,9 @@ from .prometheus import Prometheus
 #: Values, or what is true of them, by the values of their labels, these in the order of the names; or of all.
 Known = Mapping[str, Any] | Callable[[dict[str, float]], bool]
 #: Names of metrics in PromQL, those that a regular expression alternates among them.
-_NAME = re.compile(r"\b(?:training|entrenar|otelcol)_(?:\([a-z|]+\)_)?[a-z_]+")
+_NAME = re.compile(
+    r"\b(?!hw_name\b)(?:training|entrenar|otelcol|process|system|container|hw)_(?:\([a-z|]+\)_)?[a-z_]+"
+)
 _RANGE = "10m"
 Tables = Callable[[Prometheus, float], "Sequence[Table]"]
 

@@ -56,6 +56,7 @@ def table_of_runs(asked: Prometheus, facts: Facts, at: float) -> Table:
     assert 2 * 100 / 600 <= steps <= 2.2 * 2 * 200 / 600
     since = between(at - facts.last_step[1] - _CLOCK_SECONDS, at - facts.last_step[0] + _CLOCK_SECONDS)
     known = _of_run(facts, at, steps, since) | _compared(steps) | _of_fleet(at, facts, since)
+    known |= _of_machine(answer(asked, f"sum by (rank) ({_STEPS})", at))
     runs: dict[object, str] = {"run": "r", "compare": "r|done", "fleet": ".*"}
     runs["run", "Lost by monitoring", "A"] = "full"
     return Table(known, runs)
@@ -116,6 +117,36 @@ def _of_run(
             "B": {f"{rank} values recorder (refused)": 2 for rank in "01"},
             "C": _failed,
         },
+    }
+    return {("run", title): known for title, known in panels.items()}
+
+
+def _of_machine(steps: dict[str, float]) -> dict[tuple[str, str], dict[str, Known]]:
+    """As the trainers told it: of a counter so much with each step, of which there are so many per second."""
+
+    def so_many(added: float, per_second: float) -> Callable[[float], bool]:
+        one = 2 / 600  # the first export may fall between what is logged at a step
+        return between(added * (per_second - one), added * (per_second + one))
+
+    def by_direction(**added: float) -> Known:
+        return {
+            f"{way} {rank} r": so_many(each, steps.get(rank, 0))
+            for way, each in added.items()
+            for rank in "01"
+        }
+
+    def of_gpu(value: float) -> Known:
+        return {f"gpu0 {rank} r": value for rank in "01"}
+
+    panels: dict[str, dict[str, Known]] = {
+        "CPU": {"A": _ranks(0.5), "B": _ranks(0.375), "C": _ranks(0.0625)},
+        "Memory": {"A": _ranks(1e9), "B": _ranks(4e9), "C": _ranks(2e9), "D": _ranks(3e9)},
+        "Disk": {"A": by_direction(read=16, write=8), "B": by_direction(read=48, write=24)},
+        "Network": {"A": by_direction(receive=96, transmit=72)},
+        "GPU utilisation": {"A": of_gpu(0.75)},
+        "GPU memory": {"A": of_gpu(0.375)},
+        "GPU power": {"A": of_gpu(300)},
+        "GPU temperature": {"A": of_gpu(65)},
     }
     return {("run", title): known for title, known in panels.items()}
 

@@ -42,7 +42,15 @@ class Stage:
     def __init__(self, start: Callable[..., Trainer], both: Both, **environment: str) -> None:
         self.both, self.began = both, time.time()
         self.ranks = [
-            start(f"r-{rank}", KNOWN, RANK=rank, WORLD_SIZE="2", STEP_SECONDS=seconds, **environment)
+            start(
+                f"r-{rank}",
+                KNOWN,
+                RANK=rank,
+                WORLD_SIZE="2",
+                STEP_SECONDS=seconds,
+                ENTRENAR_SYSTEM_METRICS="0",  # it tells what is known of a machine itself
+                **environment,
+            )
             for rank, seconds in (("0", "0.25"), ("1", "0.4"))
         ]
         self.ends = start("ends", ENDS, **environment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .process import ROOT, SECONDS
@@ -45,8 +46,37 @@ def told(*words):
 def begun(run_id):
     return Monitor(run_id, model_id="digits", quiet=True, interval_seconds=0.2).start()
 """
+#: Of the machine, by tags; of a counter what is added at each step.
+MACHINE: Sequence[tuple[dict[str, str], dict[str, float]]] = (
+    (
+        {},
+        {
+            "process.cpu.utilization": 0.5, "process.memory.usage": 1e9,
+            "container.memory.usage": 2e9, "container.memory.available": 3e9,
+        },
+    ),
+    ({"system.memory.state": "used"}, {"system.memory.usage": 4e9}),
+    ({"cpu.mode": "user"}, {"system.cpu.utilization": 0.25}),
+    ({"cpu.mode": "system"}, {"system.cpu.utilization": 0.125}),
+    ({"cpu.mode": "iowait"}, {"system.cpu.utilization": 0.0625}),
+    ({"disk.io.direction": "read"}, {"process.disk.io": 16, "system.disk.io": 48}),
+    ({"disk.io.direction": "write"}, {"process.disk.io": 8, "system.disk.io": 24}),
+    ({"network.io.direction": "receive"}, {"system.network.io": 96}),
+    ({"network.io.direction": "transmit"}, {"system.network.io": 72}),
+    (
+        {"hw.id": "GPU-1", "hw.name": "gpu0", "hw.type": "gpu"},
+        {
+            "hw.gpu.utilization": 0.75, "hw.gpu.memory.utilization": 0.375,
+            "hw.power": 300, "hw.temperature": 65,
+        },
+    ),
+)  # fmt: skip
 #: Two halves of 100 steps, since a rate sees what comes between two scrapes.
-KNOWN = """
+KNOWN = (
+    f"""
+machine = {MACHINE!r}
+"""
+    + """
 monitor, step_seconds = begun("r"), float(os.environ["STEP_SECONDS"])
 def half(first):
     for step in range(first, first + 100):
@@ -55,6 +85,8 @@ def half(first):
                     gradient_norm=2.0, step_duration=step_seconds, data_wait=step_seconds / 5,
                     samples=32, tokens=64)
         monitor.log(step=step, loss=0.75, accuracy=accuracy, tags={"split": "validation"})
+        for tags, values in machine:
+            monitor.log(step=step, tags=tags, **values)
     for _ in range(2):
         with monitor.span("known"):
             pass
@@ -65,6 +97,7 @@ for number, _ in enumerate(sys.stdin):
     half(100 * number)
     told(begin, time.time())
 """
+)
 #: One run after the other: completed, stopped by an alert, crashed; each goes on when it is told to.
 ENDS = """
 def wait():

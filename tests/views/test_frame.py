@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from entrenar_processors.samples import Series
 from rich.cells import cell_len
 
 from entrenar_otel.views.chart import Chart, Window
+from entrenar_otel.views.data_wait import DataWait
 from entrenar_otel.views.frame import Choice, frame
 from entrenar_otel.views.look import Look
 from entrenar_otel.views.model import Axis, Panel, RunView
@@ -126,6 +128,21 @@ def test_a_run_without_samples_says_so(shown: Shown) -> None:
 def test_old_data_of_another_host_are_told(shown: Shown) -> None:
     view = view_of({Series("loss"): column([1.0])}, age_seconds=95.0, is_live=False, host="gpu-7")
     assert "data from gpu-7 1m 35s old" in shown(view, 80, 24)
+
+
+def test_the_data_wait_is_told_where_there_is_a_line_for_it(digits: RunView, shown: Shown) -> None:
+    """Dim where it is small, and not on a screen of a few lines."""
+    little = replace(digits, data_wait=DataWait(0.004, 120))
+    for height in (24, None):
+        (line,) = [line for line in frame(little, 80, height) if line.plain.startswith("data wait")]
+        assert (line.plain, line.style) == ("data wait 0% of step time in the last 120 steps", "dim")
+    assert "data wait" not in shown(little, 80, 13)
+    much = replace(digits, data_wait=DataWait(0.1, 200, 0.38))
+    (line,) = [line for line in frame(much, 80, 24) if line.plain.startswith("data wait")]
+    assert (line.plain, line.style) == (
+        "data wait 10% of step time in the last 200 steps, 38% in the last whole epoch",
+        "bold yellow",
+    )
 
 
 def test_a_spike_is_drawn_also_where_a_column_has_ten_thousand_values() -> None:

@@ -18,6 +18,7 @@ import pytest
 import textual
 from entrenar_processors.budgets.verdicts import Outcome, Result
 
+from entrenar_otel.views.data_wait import DataWait
 from entrenar_otel.views.look import Look
 from entrenar_otel.views.model import RunView
 from entrenar_otel.views.terminal import WatchApp
@@ -61,9 +62,14 @@ def _ranks(digits: RunView) -> RunView:
     return replace(digits, run_id="digits-8", rank=1, ranks=4, known_ranks=range(4), attempts=2)
 
 
+def _waits(digits: RunView) -> RunView:
+    return replace(digits, data_wait=DataWait(0.43, 200, 0.38))
+
+
 CASES: dict[str, tuple[Callable[[RunView], list[RunView]], tuple[int, int], str, dict[str, str]]] = {
     "running": (lambda digits: [digits], (100, 36), "", {}),
     "finished": (lambda digits: [_finished(digits)], (100, 36), "", {}),
+    "waits": (lambda digits: [_waits(digits)], (100, 24), "", {}),
     "several": (lambda digits: [digits, _ranks(digits)], (100, 24), "r", {}),
     "small": (lambda digits: [digits], (40, 12), "", {}),
     "tiny": (lambda digits: [digits], (20, 5), "", {}),

@@ -20,6 +20,7 @@ from entrenar_processors.durations import text_of
 from entrenar_processors.metric_names import TRAIN, split_of
 from entrenar_processors.samples import ABSENT
 
+from entrenar_otel.andon.judging.loader_wait import LoaderWait
 from entrenar_otel.andon.judging.stacks import Stacks
 from entrenar_otel.semconv import Metric, is_of_machine
 
@@ -47,8 +48,9 @@ class StallWatch:
     """Whether the loop goes on, by what it records and by where it is.
 
     Any sample is a sign of life (of whatever split, or of a validation that logs), but those about the
-    machine, which are recorded on a thread beside the loop; and so is another epoch, batch or step. Only time
-    that was watched counts: not that of a suspended process, nor of a pause.
+    machine, which are recorded on a thread beside the loop; and so is another epoch, batch or step, or that
+    the loop is at something else. Only time that was watched counts: not that of a suspended process, nor of
+    a pause.
 
     Args:
         settings: `[monitor.stalled]`.
@@ -65,13 +67,15 @@ class StallWatch:
         interval_seconds: float = 1.0,
     ) -> None:
         self._settings, self._loop, self._where = settings, loop, place
+        self._soonest = min(settings.min_seconds, settings.min_seconds_between, settings.min_seconds_first)
         self._most_counted = _INTERVALS_COUNTED * interval_seconds
         self._lock = threading.Lock()  # a `flush` ticks on a thread of its own
         self._durations: deque[float] = deque(maxlen=_MEDIAN_OF)
         self._rows: deque[tuple[Any, Any]] = deque(maxlen=_ROWS)  # times and steps, where none are timed
         self._steps = 0
         self._has_lived = False
-        self._place: tuple[int | None, ...] = (None, None, None)
+        self._place: tuple[object, ...] = ()
+        self._loader_wait = LoaderWait()
         self._ticked: float | None = None
         self._silent = 0.0
         self._has_stepped = False  # before this tick
@@ -106,10 +110,12 @@ class StallWatch:
             self._ticked = seconds
             phase, thread = self._loop()
             place = self._where()
-            lives = self._has_lived or place != self._place or is_paused or phase == "over"
-            self._has_lived, self._place = False, place
+            before, self._place = self._place, (phase, *place)
+            lives = self._has_lived or self._place != before or is_paused or phase == "over"
+            self._has_lived = False
             at = Coordinates.at(time_ns, *place)
             if lives:
+                self._loader_wait.forget()
                 # What came before the first steps, a compilation say, does not come again.
                 found = self._go_on(at, is_normal=self._has_stepped and not is_paused)
                 self._has_stepped = max(self._steps, len(self._rows)) >= _MIN_STEPS
@@ -128,22 +134,35 @@ class StallWatch:
 
     def _judge(self, phase: Phase, thread: int | None, at: Coordinates) -> list[Finding]:
         settings = self._settings
-        least = settings.min_seconds if phase == "steps" else settings.min_seconds_between
-        if self._is_stalled or self._silent < least:
+        if self._is_stalled or 2 * self._silent < self._soonest:
             return []
-        if (usual := self._usual_seconds()) is None:
-            return []
-        normal = min(2 * self._longest, _LONGEST_NORMAL_SECONDS)
-        limit = max(least, settings.times_median * usual, normal)
+        usual = self._usual_seconds()
+        if usual is not None:
+            normal = min(2 * self._longest, _LONGEST_NORMAL_SECONDS)
+            limit = max(self._least(phase, thread), settings.times_median * usual, normal)
+        elif phase == "unknown" and not self._steps:
+            return []  # it prepares its data, or logs no steps: nobody knows that there will be any
+        else:
+            limit = settings.min_seconds_first
         if self._silent < limit:
             return []
         stacks = Stacks(thread)
         if stacks.is_at_rest:
             return []
         self._is_stalled = True
-        said = f"no step for {text_of(self._silent)}, where one takes {text_of(usual)}"
+        self._loader_wait.forget()
+        known = f"where one takes {text_of(usual)}" if usual is not None else _after(self._steps)
+        said = f"no step for {text_of(self._silent)}, {known}"
         self.stacks = stacks.text(f"Training stalled: {said}")
         return [self._finding(at, self._silent, limit, f"{said}; {stacks.where}")]
+
+    def _least(self, phase: Phase, thread: int | None) -> float:
+        """How long a silence must last; between steps longer, unless the loop waits in its loader."""
+        settings = self._settings
+        if phase == "steps":
+            return settings.min_seconds
+        waited = self._loader_wait.seconds(thread, self._silent)
+        return settings.min_seconds if 2 * waited >= settings.min_seconds else settings.min_seconds_between
 
     def _usual_seconds(self) -> float | None:
         """The median step; where none are timed, the median time from one to the next that is logged."""
@@ -176,3 +195,9 @@ class StallWatch:
             count=0 if resolved else 1,
             text=text,
         )
+
+
+def _after(steps: int) -> str:
+    if not steps:
+        return "and none before"
+    return f"after the first {'one' if steps == 1 else steps}"

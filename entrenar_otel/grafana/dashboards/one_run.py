@@ -1,4 +1,4 @@
-"""The dashboard *Run*: how one run learns, how fast, what was judged abnormal, what monitoring costs."""
+"""The dashboard *Run*: how one run learns, how fast, on what machine, what was judged abnormal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from entrenar_processors.config.models import Config
 
+from entrenar_otel.grafana.dashboards.machine import machine
 from entrenar_otel.grafana.dashboards.measured import (
     STEP,
     drift_limit,
@@ -42,7 +43,14 @@ _FULL_RATE = (
 
 def run_dashboard(settings: Config) -> Any:
     """One run."""
-    rows = [_head(), *_learning(settings), *_speed(settings), *_judged(settings), *_itself()]
+    rows = [
+        _head(),
+        *_learning(settings),
+        *_speed(settings),
+        *machine(),
+        *_judged(settings),
+        *_itself(),
+    ]
     return page(
         RUN_UID,
         "Training run",

@@ -349,10 +349,12 @@ class StalledSettings(Section):
     enabled: Flag = True
     """Whether it is watched."""
     min_seconds: Positive = 60.0
-    """Within `steps()`: how long without a step at least."""
+    """Within `steps()`, a step, or a loader in which the loop waits: how long without a step at least."""
     min_seconds_between: Positive = 300.0
-    """The same between two loops of steps (an evaluation, a checkpoint, the next epoch's loader), and where
-    no `steps()` says what goes on."""
+    """The same between steps (an evaluation, a checkpoint), and where nobody says what goes on."""
+    min_seconds_first: Positive = 600.0
+    """The same before the third step, while nobody knows how long one takes: a loader starts, a model is
+    compiled."""
     times_median: Positive = 20.0
     """And at least so many times the median step."""
     action: Literal["log", "notify"] = "notify"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from entrenar_processors import Samples, Series
 from entrenar_processors.config.models import StalledSettings
 
+from entrenar_otel.andon.judging.stacks import Stacks
 from entrenar_otel.andon.judging.stall_watch import LoopPlace, StallWatch
 
 SETTINGS = StalledSettings()
@@ -52,8 +55,8 @@ class Run:
 def test_when_it_is_said(phase: Any, step_seconds: float, expected: int) -> None:
     """After max(60 s, 20 × the median step) within steps(), 300 s elsewhere; once, and that it went on."""
     run = Run()
-    run.steps(10, step_seconds)
     run.loop = (phase, None)
+    run.steps(10, step_seconds)
     said = [*run.silence(1000)]
     assert [number for number, _ in said] == [expected]
     assert said[0][1].startswith("no step for ")
@@ -62,13 +65,136 @@ def test_when_it_is_said(phase: Any, step_seconds: float, expected: int) -> None
     assert run.steps(1) == []
 
 
-def test_where_a_run_has_made_no_steps_nobody_knows_how_long_one_takes() -> None:
+@pytest.mark.parametrize("phase", ["steps", "epochs"])
+def test_a_loop_that_hangs_before_its_third_step(phase: Any) -> None:
+    """Nobody knows how long a step takes: it has 600 s, for a loader that starts, or a compilation."""
     run = Run()
-    assert [*run.silence(1000)] == []
-    run.steps(2)
-    assert [*run.silence(1000)] == []
+    run.loop = (phase, None)
+    ((number, said),) = run.silence(1000)
+    assert (number, said.partition(";")[0]) == (601, "no step for 10m, and none before")
+    assert run.steps(1) == ["resolved: it went on after 16m 39s"]
+    ((number, said),) = run.silence(1000)
+    assert (number, said.partition(";")[0]) == (600, "no step for 10m, after the first one")
+    run.steps(1)
+    assert [said.partition(";")[0] for _, said in run.silence(600)] == ["no step for 10m, after the first 2"]
+    run.loop = ("steps", None)
+    run.steps(1)  # what came before is not what a step takes
     run.steps(1)
     assert [number for number, _ in run.silence(1000)] == [60]
+
+
+def test_a_loop_that_has_not_begun_is_no_hang() -> None:
+    """A program prepares its data for hours; then its loop has all its time."""
+    run = Run()
+    run.loop = ("unknown", None)
+    assert [*run.silence(10_000)] == []
+    run.loop = ("steps", None)
+    assert [number for number, _ in run.silence(1000)] == [601]
+
+
+def test_a_few_steps_that_are_marked_are_a_loop() -> None:
+    """Between two of `with monitor.step()` nobody says what goes on."""
+    run = Run(StalledSettings(min_seconds_first=100))
+    run.steps(2)
+    run.loop = ("unknown", None)
+    run.tick()
+    assert [number for number, _ in run.silence(1000)] == [100]
+
+
+class Batches:
+    """Batches that do not come; `asked` is how often one was asked for."""
+
+    def __init__(self) -> None:
+        self.queue: queue.Queue[None] = queue.Queue()
+        self.asked = 0
+        self.is_over = False
+
+    def get(self, timeout: float | None = None) -> None:
+        self.asked += 1
+        self.queue.get(timeout=timeout)
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> None:
+        self.get()
+
+    def by_generator(self) -> Iterator[None]:
+        while True:
+            yield self.get()
+
+    def by_polling(self) -> Iterator[None]:
+        while not self.is_over:
+            with contextlib.suppress(queue.Empty):
+                self.get(timeout=0.001)
+        yield
+
+
+@contextlib.contextmanager
+def within(call: Callable[[], object], batches: Batches) -> Iterator[int]:
+    """A thread that waits within this call, until the end."""
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert thread.ident is not None
+    try:
+        yield thread.ident
+    finally:
+        batches.is_over = True
+        batches.queue.put(None)
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("call", "is_polling", "expected"),
+    [
+        (next, False, 60),
+        (lambda batches: next(batches.by_generator()), False, 60),
+        (lambda batches: next(map(id, zip(batches, strict=True))), False, 60),
+        (Batches.get, False, 300),
+        (lambda batches: next(batches.by_polling()), True, 300),
+    ],
+    ids=["iterator", "generator", "behind iterators in C", "no loader", "another call each time"],
+)
+def test_a_loop_that_waits_in_its_loader_between_steps(
+    call: Any, is_polling: bool, expected: int, wait_until: Any
+) -> None:
+    """It is known by the stack: then 60 s, and 20 × the median step, are enough there too."""
+    batches, run = Batches(), Run()
+    run.steps(10)
+    with within(lambda: call(batches), batches) as thread:
+        wait_until(lambda: any(frame.module == "threading" for frame in Stacks(thread).of_loop[:1]))
+        run.loop = ("epochs", thread)
+        run.tick()
+        number, said = 0, list[str]()
+        while not said:
+            number, asked = number + 1, batches.asked
+            if is_polling:
+                wait_until(lambda before=asked: batches.asked > before, every_seconds=0.0005)
+            said = run.tick()
+    assert number == expected
+
+
+def test_an_evaluation_is_no_loader(wait_until: Any) -> None:
+    """Its own iterator comes to its next batch again and again: it has its 300 s."""
+    batches, run = Batches(), Run()
+    said = list[str]()
+
+    def evaluate() -> None:
+        while not said:
+            next(batches)
+
+    run.steps(10)
+    with within(evaluate, batches) as thread:
+        run.loop = ("epochs", thread)
+        run.tick()
+        number = 0
+        while not said:
+            number, asked = number + 1, batches.asked
+            if number % 20 == 0:
+                batches.queue.put(None)
+                wait_until(lambda before=asked: batches.asked > before)
+            said += run.tick()
+    assert number == 300
 
 
 @pytest.mark.parametrize(
