@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Each does all its own set-up.
 .DEFAULT_GOAL := help
-.PHONY: help install demo collector test test-all test-lowest test-frameworks mutation bench docs lint release-check clean
+.PHONY: help install demo collector test native-check test-all test-lowest test-frameworks mutation bench docs lint release-check clean
 PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
@@ -23,6 +23,10 @@ test: ## Run all tests, with coverage
 	@scripts/container-images --background || true
 	@scripts/test-program --background
 	@$(BIN)/python -m pytest --cov --cov-report=term
+
+native-check: ## Check the native core under sanitizers, half a minute
+	@scripts/setup demo,dev
+	@scripts/native-check
 
 test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that this machine has
 	@scripts/test-all

@@ -85,8 +85,9 @@ class PageHinkleyCore:
         native.page_hinkley(values, places_of(rows), fires, expected, score, *state, *settings)
         if not fires.any():
             return NO_HITS
-        at = np.nonzero(fires)
-        return Hits(*at, np.ones(len(at[0]), np.int64), expected[at], score[at])
+        step, column = np.nonzero(fires)
+        level = np.ones(len(step), np.int64)
+        return Hits(step, column, level, expected[step, column], score[step, column])
 
     def _one_by_one(self, column: int, row: int, values: Floats) -> list[Hit]:
         """A few values of one series, in plain Python."""
