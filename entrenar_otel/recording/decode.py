@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -13,14 +13,17 @@ from entrenar_processors import Block, Samples
 from numpy.typing import NDArray
 
 from entrenar_otel.clock import Era
+from entrenar_otel.recording.checksums import adler32_of
 from entrenar_otel.recording.layout import FIXED_WORDS, MAGIC, Layout, parse_definition
 from entrenar_otel.recording.notes import CLOCK_SET, EVENT, FIRST_TEXT, MARK, SPAN_STARTED, Note, parse_note
 
 #: Times stay monotonic.
 NO_CLOCK = (Era(0, 0),)
 Words = NDArray[np.uint64]
-#: Records checked at once: few enough to stay in the cache.
+#: Records taken at once: few enough to stay in the cache.
 _CHECK_ROWS = 1 << 13
+#: Of so many and more at even distances a view is quicker than a copy.
+_EVEN_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -220,13 +223,8 @@ def _checksums_agree(
     possible &= ~other
     for length in np.flatnonzero(np.bincount(lengths[possible])).tolist():
         of_length = np.flatnonzero(possible & (lengths == length))
-        rows = max(1, min(_CHECK_ROWS, (1 << 21) // length))
-        for chunk in np.array_split(of_length, -(-len(of_length) // rows)):
-            records = _gather(words, heads[chunk], length)
-            stored = records[:, -1]
-            bodies = np.ascontiguousarray(records[:, :-1]).view(f"V{8 * (length - 1)}").ravel().tolist()
-            sums = np.fromiter(map(adler32, bodies), dtype=np.uint64, count=len(chunk))
-            agree[chunk] = sums == stored
+        for piece, records in _pieces(words, heads[of_length], length):
+            agree[of_length[piece]] = adler32_of(records[:, :-1]) == records[:, -1]
     # A record's values may look like a head with a checksum of its own only by intent; the outer wins.
     good = np.flatnonzero(agree)
     inside = heads[good][1:] < np.maximum.accumulate((heads + lengths)[good])[:-1]
@@ -234,17 +232,33 @@ def _checksums_agree(
     return agree
 
 
-def _gather(words: Words, heads: NDArray[np.int64], length: int) -> Words:
-    """The records at `heads` as rows `(n, length)`: a view where they lie at even distances."""
-    if len(heads) > 1:
-        stride = int(heads[1] - heads[0])
-        even = heads[-1] - heads[0] == stride * (len(heads) - 1) and np.all(np.diff(heads) == stride)
-        if even and stride >= length:
-            return np.lib.stride_tricks.as_strided(
-                words[heads[0] :], (len(heads), length), (8 * stride, 8), writeable=False
-            )
-    gathered: Words = words[heads[:, None] + np.arange(length)]
-    return gathered
+def _pieces(words: Words, heads: NDArray[np.int64], length: int) -> Iterator[tuple[slice, Words]]:
+    """The records at `heads`, as many at once as stay in the cache: which they are, and their rows
+    `(n, length)`, views where they lie at even distances."""
+    distances = np.diff(heads)
+    usual = int(distances[len(distances) // 2]) if len(distances) else length
+    cuts = np.flatnonzero(distances != usual) + 1
+    are_even = usual >= length and len(cuts) <= len(heads) // _EVEN_ROWS
+    most = max(1, min(_CHECK_ROWS, (1 << 21) // length))
+    for low, high in pairwise([0, *(cuts.tolist() if are_even else ()), len(heads)]):
+        for start in range(low, high, most):
+            stop = min(high, start + most)
+            at = heads[start:stop]
+            if are_even:
+                rows = np.lib.stride_tricks.as_strided(
+                    words[at[0] :], (stop - start, length), (8 * usual, 8), writeable=False
+                )
+            else:
+                rows = words[at[:, None] + np.arange(length)]
+            yield slice(start, stop), rows
+
+
+def _fields(words: Words, heads: NDArray[np.int64], length: int) -> Words:
+    """The records at `heads` field by field, `(length, n)`."""
+    fields = np.empty((length, len(heads)), np.uint64)
+    for piece, records in _pieces(words, heads, length):
+        fields[:, piece] = records.T
+    return fields
 
 
 def _gaps(
@@ -351,17 +365,17 @@ def _blocks(words: Words, found: Scan, layouts: dict[int, Layout]) -> tuple[list
         rows = np.flatnonzero(lengths == length)
         rows = rows[np.argsort(ids[rows], kind="stable")]
         layout_ids = ids[rows]
-        table = _gather(words, heads[rows], length)
-        halves = np.ascontiguousarray(table[:, 2]).view("<i4")
-        steps = np.ascontiguousarray(table[:, 3]).view("<i8")
+        fields = _fields(words, heads[rows], length)
+        halves = fields[2].view("<i4")
+        steps = fields[3].view("<i8")
         out_of_range += int(np.count_nonzero(halves < -1) + np.count_nonzero(steps < -1))
         columns = (
-            _times_of_day(table[:, 1].astype(np.int64), found.eras),
+            _times_of_day(fields[1].view("<i8"), found.eras),
             np.maximum(halves[0::2], -1),
             np.maximum(halves[1::2], -1),
             np.maximum(steps, -1),
             found.seq[rows],
-            table[:, 4:-1].view("<f8"),
+            fields[4:-1].view("<f8").T,
         )
         cuts = [0, *(np.flatnonzero(np.diff(layout_ids)) + 1).tolist(), len(rows)]
         for (low, high), layout_id in zip(pairwise(cuts), layout_ids[cuts[:-1]].tolist(), strict=True):
