@@ -10,7 +10,7 @@ import sys
 from entrenar_processors.extras import MissingExtra
 
 from entrenar_otel.cli.app import app
-from entrenar_otel.cli.commands import explain, gate, generate, inspect, operate, run, see, serve
+from entrenar_otel.cli.commands import bring, explain, gate, generate, inspect, operate, run, see, serve
 from entrenar_otel.cli.output import make_printable, print_error
 from entrenar_otel.errors import EntrenarError, LakeError, RunError
 
@@ -21,6 +21,7 @@ for commands in (
     explain.commands,
     run.commands,
     operate.commands,
+    bring.commands,
     serve.commands,
     gate.commands,
     generate.commands,

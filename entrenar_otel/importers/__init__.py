@@ -1,0 +1,1 @@
+"""Importers: the history of other trackers, brought into the lake."""
