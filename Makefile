@@ -34,7 +34,7 @@ test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that this machi
 test-lowest: ## Test the wheel with the lowest allowed version of every dependency
 	@scripts/test-lowest
 
-test-frameworks: ## Test the integrations with the newest and the oldest promised version of each framework
+test-frameworks: ## Test integrations and imports with the newest and oldest promised versions of all frameworks and trackers
 	@scripts/test-frameworks
 
 mutation: ## Change the code a little, see whether tests notice (half an hour); rewrites docs/mutation.md

@@ -63,15 +63,29 @@ def test_what_goes_wrong_is_one_message(
 COMMANDS = (
     *("ls", "show", "spans", "events", "alerts", "query", "export"),
     *("watch", "plot", "compare", "report", "ab", "lineage"),
-    *("run", "stop", "pause", "resume", "recover", "prune", "demo", "sink", "ci", "doctor", "config"),
+    *(
+        "run",
+        "stop",
+        "pause",
+        "resume",
+        "recover",
+        "prune",
+        "demo",
+        "import",
+        "sink",
+        "ci",
+        "doctor",
+        "config",
+    ),
     *("dashboards", "rules"),
 )
 
 #: Those that have commands of their own.
-GROUPS = ("config", "dashboards", "lineage", "rules")
+GROUPS = ("config", "dashboards", "import", "lineage", "rules")
 TWO_WORDS = (
     *("config check", "config schema", "dashboards build", "rules build"),
     *("lineage show", "lineage blame"),
+    *("import tensorboard", "import wandb", "import mlflow", "import trackio"),
 )
 
 
