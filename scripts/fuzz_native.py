@@ -68,17 +68,18 @@ def calls(random: Random) -> dict[str, list[Any]]:
     fires, fired = np.zeros((n, k), np.bool_), random.integers(0, 2, places).astype(np.bool_)
     count, weights = counts(random, places), numbers(random, window + 1)
     ring, block = numbers(random, places, window), [numbers(random, window, places) for _ in range(3)]
+    room = np.empty(window)
     return {
         "robust_window": [
-            *(values, rows, out(), out(), count, ring, counts(random, places), state(), state()),
+            *(values, rows, out(), out(), count, ring, room, counts(random, places), state(), state()),
             *settings(random, "f", "i"),
         ],
         "cusum": [values, rows, fires, state(), fired, state(), state(), *settings(random, "f")],
         "residuals": [
-            *(values, rows, out(), out(), count, ring, state(), state(), *settings(random, "f", "f"))
+            *(values, rows, out(), out(), count, ring, room, state(), state(), *settings(random, "f", "f"))
         ],
         "rolling_moments": [
-            *(values, rows, out(), out(), count, state(), *block, state(), state()),
+            *(values, rows, out(), out(), count, state(), room, *block, state(), state()),
             *settings(random, "i", "i"),
         ],
         "page_hinkley": [

@@ -1,91 +1,73 @@
+/* Arrays: numpy's arrays by the buffer protocol. Every type, size and row is checked before a kernel begins. */
 #include "core.h"
 
+#include <ctype.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <string.h>
 
-static int is_of(const Py_buffer *view, char kind)
+static int is_size(Arrays *arrays, char name, Py_ssize_t size)
 {
-    const char *format = view->format != NULL ? view->format : "B";
-    if (strlen(format) != 1 || view->ndim < 1 || view->ndim > 2)
-        return 0;
-    if (kind == 'b')
-        return *format == '?' && view->itemsize == 1;
-    return view->itemsize == 8 && (kind == 'd' ? *format == 'd' : *format == 'q' || *format == 'l');
+    Py_ssize_t *known = &arrays->sizes[(int)name]; /* one more than it is; 0 is unknown */
+    if (*known == 0)
+        *known = isdigit(name) ? name - '0' + 1 : size + 1;
+    return *known == size + 1 && (name != 'W' || size > 0);
 }
 
-static int take_table(Arrays *arrays, PyObject *object, char kind, int writable, Table *table)
+static int take_table(Arrays *arrays, PyObject *object, const char *kind, Table *table)
 {
-    if (arrays->n == MOST_ARRAYS) {
-        PyErr_SetString(PyExc_SystemError, "more arrays than a kernel may take");
-        return 0;
-    }
     Py_buffer *view = &arrays->views[arrays->n];
-    if (PyObject_GetBuffer(object, view, PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) < 0)
+    if (PyObject_GetBuffer(object, view, PyBUF_STRIDES | PyBUF_FORMAT | (isupper(*kind) ? PyBUF_WRITABLE : 0)) < 0)
         return 0;
     arrays->n++;
-    if (!is_of(view, kind)) {
-        PyErr_Format(PyExc_TypeError, "expected an array of kind %c with 1 or 2 dimensions, got kind %s with %d",
-                     kind, view->format != NULL ? view->format : "B", view->ndim);
+    const char *format = view->format != NULL ? view->format : "B", letter = (char)tolower(*kind);
+    const char *formats = letter == 'd' ? "d" : letter == 'b' ? "?" : "ql";
+    if (strlen(format) != 1 || strchr(formats, *format) == NULL || view->ndim < 1 || view->ndim > 2) {
+        PyErr_Format(PyExc_TypeError, "expected an array of type %s with 1 or 2 dimensions, got type %s with %d", formats,
+                     format, view->ndim);
         return 0;
     }
-    table->data = view->buf;
-    table->n = view->shape[0];
-    table->down = view->strides[0];
-    table->k = view->ndim == 2 ? view->shape[1] : 1;
-    table->right = view->ndim == 2 ? view->strides[1] : 0;
-    return 1;
+    *table = (Table){view->buf, view->shape[0], 1, view->strides[0], 0};
+    if (kind[1] == 'W' && kind[2] == '1' && table->down != sizeof(double))
+        PyErr_SetString(PyExc_ValueError, "expected room without gaps");
+    if (view->ndim == 2)
+        table->k = view->shape[1], table->right = view->strides[1];
+    if (is_size(arrays, kind[1], table->n) && is_size(arrays, kind[2], table->k))
+        return 1;
+    PyErr_Format(PyExc_ValueError, "expected an array of sizes %.2s as those before, got (%zd, %zd)", kind + 1, table->n,
+                 table->k);
+    return 0;
 }
 
 int take(Arrays *arrays, PyObject *const *args, Py_ssize_t n_args, const char *kinds, ...)
 {
-    int is_taken = n_args == (Py_ssize_t)strlen(kinds);
-    if (!is_taken)
-        PyErr_Format(PyExc_TypeError, "expected %d arguments, got %zd", (int)strlen(kinds), n_args);
+    const Table *rows = NULL;
     va_list targets;
     va_start(targets, kinds);
-    for (Py_ssize_t i = 0; is_taken && i < n_args; i++) {
+    for (; *kinds != 0 && n_args > 0 && PyErr_Occurred() == NULL; kinds += *kinds == ' ', n_args--) {
+        PyObject *object = *args++;
         void *target = va_arg(targets, void *);
-        if (kinds[i] == 'f')
-            *(double *)target = PyFloat_AsDouble(args[i]);
-        else if (kinds[i] == 'i')
-            *(Py_ssize_t *)target = PyLong_AsSsize_t(args[i]);
-        else if (kinds[i] >= 'a')
-            take_table(arrays, args[i], kinds[i], 0, target);
-        else
-            take_table(arrays, args[i], (char)(kinds[i] - 'A' + 'a'), 1, target);
-        is_taken = PyErr_Occurred() == NULL;
+        const char *kind = kinds;
+        kinds += strcspn(kinds, " ");
+        if (*kind == 'f')
+            *(double *)target = PyFloat_AsDouble(object);
+        else if (*kind == 'i')
+            *(Py_ssize_t *)target = PyLong_AsSsize_t(object);
+        else if (take_table(arrays, object, kind, target) && *kind == 'r')
+            rows = target;
     }
     va_end(targets);
-    return is_taken;
+    if (PyErr_Occurred() == NULL && (*kinds != 0 || n_args != 0))
+        PyErr_SetString(PyExc_TypeError, "expected another number of arguments");
+    for (Py_ssize_t i = 0; PyErr_Occurred() == NULL && rows != NULL && i < rows->n; i++)
+        if (AT(int64_t, *rows, i, 0) < 0 || AT(int64_t, *rows, i, 0) >= arrays->sizes['P'] - 1)
+            PyErr_SetString(PyExc_IndexError, "expected a row of the state for each column of the values");
+    return PyErr_Occurred() == NULL;
 }
 
-void let_go(Arrays *arrays)
+PyObject *finish(Arrays *arrays)
 {
     while (arrays->n > 0)
         PyBuffer_Release(&arrays->views[--arrays->n]);
-}
-
-int rows_fit(const Table *rows, Py_ssize_t k, Py_ssize_t n)
-{
-    int fit = rows->n == k && rows->k == 1;
-    for (Py_ssize_t i = 0; fit && i < k; i++)
-        fit = AT(int64_t, *rows, i, 0) >= 0 && AT(int64_t, *rows, i, 0) < n;
-    if (!fit)
-        PyErr_SetString(PyExc_IndexError, "expected a row of the state for each column of the values");
-    return fit;
-}
-
-int have_shape(Py_ssize_t n, Py_ssize_t k, int n_tables, ...)
-{
-    int have = 1;
-    va_list tables;
-    va_start(tables, n_tables);
-    for (int i = 0; i < n_tables; i++) {
-        const Table *table = va_arg(tables, const Table *);
-        have = have && table->n == n && table->k == k;
-    }
-    va_end(tables);
-    if (!have)
-        PyErr_Format(PyExc_ValueError, "expected arrays of shape (%zd, %zd), got another", n, k);
-    return have;
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }

@@ -6,19 +6,13 @@
 #define Py_LIMITED_API 0x030b0000 /* one build for CPython 3.11 and all later ones (abi3) */
 #include <Python.h>
 
-#include <stdint.h>
-
 extern PyMethodDef kernel_methods[]; /* kernels.c */
 
-/* -- arrays.c: numpy's arrays by the buffer protocol; every type and shape is checked before use ---------------- */
-
-/* A kernel takes at most so many arrays. */
-#define MOST_ARRAYS 12
-
-/* The arrays of one call. All are let go together, whatever went wrong. */
+/* The arrays of one call, by the buffer protocol; all are let go together. Their sizes have names of a letter. */
 typedef struct {
-    Py_buffer views[MOST_ARRAYS];
+    Py_buffer views[14];
     int n;
+    Py_ssize_t sizes['Z' + 1];
 } Arrays;
 
 /* A table (n, k) of any strides; an array of one dimension is a table of one column. */
@@ -29,16 +23,13 @@ typedef struct {
 
 #define AT(type, table, i, j) (*(type *)((table).data + (i) * (table).down + (j) * (table).right))
 
-/* The arguments by their kinds: d a table of float64, q of int64, b of bool, in capitals one that is written to;
- * f a number (double), i an integer (Py_ssize_t). False, with an exception set, where one is something else. */
+/* Take the arguments as `kinds` says, for example "dNK rK1 DPW f i". A table is of float64 (d), int64 (q), bool (b),
+ * in capitals one that is written to, or of int64 that are rows of tables of P rows (r); then come its two sizes:
+ * the same letter is the same number (W at least 1), a digit is itself. DW1 is room: numbers without gaps.
+ * Others are a double (f) or a Py_ssize_t (i). False, with an exception set, where one is something else. */
 int take(Arrays *arrays, PyObject *const *args, Py_ssize_t n_args, const char *kinds, ...);
 
-void let_go(Arrays *arrays);
-
-/* Whether there is a row of the state, of n places, for each of k columns; else an IndexError is set. */
-int rows_fit(const Table *rows, Py_ssize_t k, Py_ssize_t n);
-
-/* Whether all that are given have this shape; else a ValueError is set. */
-int have_shape(Py_ssize_t n, Py_ssize_t k, int n_tables, ...);
+/* Let go of the arrays; None, or NULL where an exception is set. */
+PyObject *finish(Arrays *arrays);
 
 #endif

@@ -8,6 +8,7 @@
 #include "core.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 /* As in stats/arrays.py and stats/robust_window.py. */
@@ -30,29 +31,10 @@
     if (released != NULL) \
     PyEval_RestoreThread(released)
 
-/* Room for n numbers and one more; the caller's arrays hold as many. */
-static double *room_for(Py_ssize_t n)
-{
-    double *room = n < 1 ? NULL : PyMem_Malloc((size_t)(n + 1) * sizeof(double));
-    if (room == NULL)
-        PyErr_SetString(n < 1 ? PyExc_ValueError : PyExc_MemoryError, "expected a window of at least 1 value");
-    return room;
-}
-
-/* What a kernel returns: nothing, for its results are in the tables that it was given. */
-static PyObject *finish(Arrays *arrays, double *room)
-{
-    PyMem_Free(room);
-    let_go(arrays);
-    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
-}
-
 static inline double clipped(double value)
 {
     return value > LARGEST ? LARGEST : value < -LARGEST ? -LARGEST : value;
 }
-
-/* -- sorted windows ------------------------------------------------------------------------------------------ */
 
 /* A value enters n sorted ones, behind those that are the same (insort). */
 static inline void insert(double *ordered, Py_ssize_t n, double value)
@@ -83,8 +65,6 @@ static inline void exchange(double *ordered, Py_ssize_t n, double oldest, double
     }
     ordered[to] = value;
 }
-
-/* -- RobustWindow -------------------------------------------------------------------------------------------- */
 
 typedef struct {
     double winsorise, least, wide;
@@ -131,17 +111,13 @@ static inline double judge(const Rule *rule, double value, const double *ordered
 static PyObject *robust_window(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
 {
     Arrays arrays = {.n = 0};
-    Table values, rows, z, median, count, ring, needed, least, wide;
+    Table values, rows, z, median, count, ring, room, needed, least, wide;
     Rule rule;
-    if (!take(&arrays, args, n_args, "dqDDQDqddfi", &values, &rows, &z, &median, &count, &ring, &needed, &least, &wide,
-              &rule.winsorise, &rule.relative) ||
-        !rows_fit(&rows, values.k, ring.n) || !have_shape(values.n, values.k, 2, &z, &median) ||
-        !have_shape(ring.n, 1, 4, &count, &needed, &least, &wide))
-        return finish(&arrays, NULL);
+    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK QP1 DPW DW1 qP1 dP1 dP1 f i", &values, &rows, &z, &median, &count, &ring,
+              &room, &needed, &least, &wide, &rule.winsorise, &rule.relative))
+        return finish(&arrays);
     const Py_ssize_t window = ring.k;
-    double *ordered = room_for(window);
-    if (ordered == NULL)
-        return finish(&arrays, NULL);
+    double *ordered = (double *)room.data;
     RELEASE(values.n * values.k);
     for (Py_ssize_t j = 0; j < values.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0), enough = AT(int64_t, needed, row, 0);
@@ -169,20 +145,17 @@ static PyObject *robust_window(PyObject *Py_UNUSED(module), PyObject *const *arg
         AT(int64_t, count, row, 0) = total + values.n;
     }
     ACQUIRE();
-    return finish(&arrays, ordered);
+    return finish(&arrays);
 }
-
-/* -- Cusum --------------------------------------------------------------------------------------------------- */
 
 static PyObject *cusum(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
 {
     Arrays arrays = {.n = 0};
     Table z, rows, fires, sum, fired, threshold, clip;
     double allowance;
-    if (!take(&arrays, args, n_args, "dqBDBddf", &z, &rows, &fires, &sum, &fired, &threshold, &clip, &allowance) ||
-        !rows_fit(&rows, z.k, sum.n) || !have_shape(z.n, z.k, 1, &fires) ||
-        !have_shape(sum.n, 1, 3, &fired, &threshold, &clip))
-        return finish(&arrays, NULL);
+    if (!take(&arrays, args, n_args, "dNK rK1 BNK DP1 BP1 dP1 dP1 f", &z, &rows, &fires, &sum, &fired, &threshold, &clip,
+              &allowance))
+        return finish(&arrays);
     RELEASE(z.n * z.k);
     for (Py_ssize_t j = 0; j < z.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0);
@@ -207,25 +180,19 @@ static PyObject *cusum(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ss
         AT(char, fired, row, 0) = (char)lasts;
     }
     ACQUIRE();
-    return finish(&arrays, NULL);
+    return finish(&arrays);
 }
-
-/* -- Residuals ----------------------------------------------------------------------------------------------- */
 
 static PyObject *residuals(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
 {
     Arrays arrays = {.n = 0};
-    Table values, rows, z, mean, count, first, means, variances;
+    Table values, rows, z, mean, count, first, room, means, variances;
     double decay, clip;
-    if (!take(&arrays, args, n_args, "dqDDQDDDff", &values, &rows, &z, &mean, &count, &first, &means, &variances, &decay,
-              &clip) ||
-        !rows_fit(&rows, values.k, first.n) || !have_shape(values.n, values.k, 2, &z, &mean) ||
-        !have_shape(first.n, 1, 3, &count, &means, &variances))
-        return finish(&arrays, NULL);
+    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK QP1 DPW DW1 DP1 DP1 f f", &values, &rows, &z, &mean, &count, &first,
+              &room, &means, &variances, &decay, &clip))
+        return finish(&arrays);
     const Py_ssize_t warm_up = first.k;
-    double *ordered = room_for(warm_up);
-    if (ordered == NULL)
-        return finish(&arrays, NULL);
+    double *ordered = (double *)room.data;
     RELEASE(values.n * values.k);
     for (Py_ssize_t j = 0; j < values.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0);
@@ -265,36 +232,28 @@ static PyObject *residuals(PyObject *Py_UNUSED(module), PyObject *const *args, P
         AT(double, variances, row, 0) = v;
     }
     ACQUIRE();
-    return finish(&arrays, ordered);
+    return finish(&arrays);
 }
 
-/* -- RollingMoments ------------------------------------------------------------------------------------------ */
-
-/* The k-th smallest of n values, which are moved about (quickselect, with the middle of three as pivot). */
+/* The k-th smallest of n values, which are moved about so that none before it is larger (Hoare's find). */
 static double smallest(double *values, Py_ssize_t n, Py_ssize_t k)
 {
-    Py_ssize_t low = 0, high = n - 1;
-    while (low < high) {
-        const double a = values[low], b = values[(low + high) / 2], c = values[high];
-        const double pivot = a < b ? (b < c ? b : a < c ? c : a) : (a < c ? a : b < c ? c : b);
+    for (Py_ssize_t low = 0, high = n - 1; low < high;) {
+        const double pivot = values[k];
         Py_ssize_t i = low, j = high;
         while (i <= j) {
-            while (i < high && values[i] < pivot)
-                i++;
-            while (j > low && pivot < values[j])
-                j--;
+            for (; values[i] < pivot; i++)
+                ;
+            for (; pivot < values[j]; j--)
+                ;
             if (i <= j) {
                 const double other = values[i];
                 values[i++] = values[j];
                 values[j--] = other;
             }
         }
-        if (k <= j)
-            high = j;
-        else if (k >= i)
-            low = i;
-        else
-            break;
+        low = j < k ? i : low;
+        high = k < i ? j : high;
     }
     return values[k];
 }
@@ -314,18 +273,13 @@ static double median_of(double *values, Py_ssize_t n)
 static PyObject *rolling_moments(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
 {
     Arrays arrays = {.n = 0};
-    Table values, rows, mean, std, count, pivots, block, suffix1, suffix2, prefix1, prefix2;
+    Table values, rows, mean, std, count, pivots, room, block, suffix1, suffix2, prefix1, prefix2;
     Py_ssize_t min_samples, as_scores;
-    if (!take(&arrays, args, n_args, "dqDDQDDDDDDii", &values, &rows, &mean, &std, &count, &pivots, &block, &suffix1,
-              &suffix2, &prefix1, &prefix2, &min_samples, &as_scores) ||
-        !rows_fit(&rows, values.k, block.k) || !have_shape(values.n, values.k, 2, &mean, &std) ||
-        !have_shape(block.k, 1, 4, &count, &pivots, &prefix1, &prefix2) ||
-        !have_shape(block.n, block.k, 2, &suffix1, &suffix2))
-        return finish(&arrays, NULL);
+    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK QP1 DP1 DW1 DWP DWP DWP DP1 DP1 i i", &values, &rows, &mean, &std, &count,
+              &pivots, &room, &block, &suffix1, &suffix2, &prefix1, &prefix2, &min_samples, &as_scores))
+        return finish(&arrays);
     const Py_ssize_t window = block.n;
-    double *sorted = room_for(window);
-    if (sorted == NULL)
-        return finish(&arrays, NULL);
+    double *sorted = (double *)room.data;
     RELEASE(values.n * values.k);
     for (Py_ssize_t j = 0; j < values.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0);
@@ -377,10 +331,8 @@ static PyObject *rolling_moments(PyObject *Py_UNUSED(module), PyObject *const *a
         AT(double, prefix2, row, 0) = sum2;
     }
     ACQUIRE();
-    return finish(&arrays, sorted);
+    return finish(&arrays);
 }
-
-/* -- PageHinkleyCore ----------------------------------------------------------------------------------------- */
 
 static PyObject *page_hinkley(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
 {
@@ -388,12 +340,9 @@ static PyObject *page_hinkley(PyObject *Py_UNUSED(module), PyObject *const *args
     Table values, rows, fires, expected, score, counts, state, weights, inverses;
     Py_ssize_t min_instances, up, down;
     double delta, threshold;
-    if (!take(&arrays, args, n_args, "dqBDDQDddiffii", &values, &rows, &fires, &expected, &score, &counts, &state,
-              &weights, &inverses, &min_instances, &delta, &threshold, &up, &down) ||
-        !rows_fit(&rows, values.k, state.k) || !have_shape(values.n, values.k, 3, &fires, &expected, &score) ||
-        !have_shape(state.k, 1, 1, &counts) || !have_shape(8, state.k, 1, &state) ||
-        !have_shape(inverses.n, 1, 1, &weights))
-        return finish(&arrays, NULL);
+    if (!take(&arrays, args, n_args, "dNK rK1 BNK DNK DNK QP1 D8P dL1 dL1 i f f i i", &values, &rows, &fires, &expected, &score,
+              &counts, &state, &weights, &inverses, &min_instances, &delta, &threshold, &up, &down))
+        return finish(&arrays);
     const Py_ssize_t length = inverses.n - 1;
     RELEASE(values.n * values.k);
     for (Py_ssize_t j = 0; j < values.k && length > 0; j++) {
@@ -438,7 +387,7 @@ static PyObject *page_hinkley(PyObject *Py_UNUSED(module), PyObject *const *args
             AT(double, state, place, row) = s[place];
     }
     ACQUIRE();
-    return finish(&arrays, NULL);
+    return finish(&arrays);
 }
 
 #define KERNEL(name, doc) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, doc}

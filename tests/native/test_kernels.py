@@ -204,35 +204,49 @@ def test_what_is_not_a_number_breaks_nothing(name: str) -> None:
 def test_arguments_that_do_not_fit_are_refused() -> None:
     """The kernels check what they are given: types, dimensions, shapes, rows; nothing is written then."""
     values, out, rows = np.zeros((4, 2)), np.zeros((4, 2)), np.arange(2)
-    window = [np.zeros(2, np.int64), np.zeros((2, 5)), np.full(2, 3), np.zeros(2), np.zeros(2), 3.0, False]
+    window = [
+        np.zeros(2, np.int64),
+        np.zeros((2, 5)),
+        np.zeros(5),
+        np.full(2, 3),
+        np.zeros(2),
+        np.zeros(2),
+        3.0,
+        False,
+    ]
 
     def call(*given: Any) -> None:
         CORE.robust_window(*given)
 
     call(values, rows, out, out.copy(), *window)
-    with pytest.raises(TypeError, match="expected 11 arguments, got 2"):
+    with pytest.raises(TypeError, match="another number of arguments"):
         call(values, rows)
-    with pytest.raises(TypeError, match="kind d"):
+    with pytest.raises(TypeError, match="type d"):
         call(values.astype(np.float32), rows, out, out, *window)
-    with pytest.raises(TypeError, match="kind q"):
+    with pytest.raises(TypeError, match="type q"):
         call(values, rows.astype(np.int32), out, out, *window)
-    with pytest.raises(TypeError, match=r"kind d .*dimensions"):
+    with pytest.raises(TypeError, match=r"type d .*dimensions"):
         call(np.zeros((4, 2, 1)), rows, out, out, *window)
-    with pytest.raises(TypeError, match="kind d"):
+    with pytest.raises(TypeError, match="type d"):
         call(values.astype(">f8"), rows, out, out, *window)
     with pytest.raises(TypeError, match=r"bytes-like|buffer"):
         call(values.tolist(), rows, out, out, *window)
-    for bad in (np.array([0, 2]), np.array([-1, 0]), np.array([0]), np.zeros((2, 2), np.int64)):
+    for bad in (np.array([0, 2]), np.array([-1, 0])):
         with pytest.raises(IndexError, match="a row of the state"):
             call(values, bad, out, out, *window)
-    with pytest.raises(ValueError, match=r"shape \(4, 2\)"):
+    for bad in (np.array([0]), np.zeros((2, 2), np.int64)):
+        with pytest.raises(ValueError, match="sizes K1 as those before"):
+            call(values, bad, out, out, *window)
+    with pytest.raises(ValueError, match="sizes NK as those before"):
         call(values, rows, out[:3], out, *window)
-    with pytest.raises(ValueError, match=r"shape \(2, 1\)"):
+    with pytest.raises(ValueError, match="sizes P"):
         call(values, rows, out, out, np.zeros(3, np.int64), *window[1:])
-    with pytest.raises(ValueError, match="at least 1 value"):
-        call(values, rows, out, out, window[0], np.zeros((2, 0)), *window[2:])
+    with pytest.raises(ValueError, match="sizes PW"):
+        call(values, rows, out, out, window[0], np.zeros((2, 0)), np.zeros(0), *window[3:])
+    with pytest.raises(ValueError, match="room without gaps"):
+        call(values, rows, out, out, *window[:2], np.zeros(10)[::2], *window[3:])
     with pytest.raises(TypeError, match="must be real number"):
-        call(values, rows, out, out, *window[:5], "three", False)
+        call(values, rows, out, out, *window[:6], "three", False)
     frozen = out.copy()
     frozen.flags.writeable = False
     with pytest.raises((BufferError, ValueError), match=r"read-only|not writable"):

@@ -96,7 +96,7 @@ class RobustWindow:
         """z and median, each `(n, k)`, of values `(n, k)`."""
         z, median = np.empty(values.shape), np.empty(values.shape)
         if (native := entrenar_native.core) is not None:
-            state = self._count, self._ring, self._needed, self._least, self._wide
+            state = self._count, self._ring, np.empty(self._window), self._needed, self._least, self._wide
             settings = self._winsorise, self._relative
             native.robust_window(values, places_of(rows), z, median, *state, *settings)
             return z, median

@@ -125,9 +125,10 @@ class RollingMoments:
         self, native: ModuleType, rows: Index, values: Floats, *, as_scores: bool
     ) -> tuple[Floats, Floats]:
         mean, result = np.empty(values.shape), np.empty(values.shape)
-        blocks = self._pivot, self._block, self._suffix1, self._suffix2, self._prefix1, self._prefix2
+        sums = self._suffix1, self._suffix2, self._prefix1, self._prefix2
+        state = self.count, self._pivot, np.empty(self.window), self._block, *sums
         settings = self.min_samples, as_scores
-        native.rolling_moments(values, places_of(rows), mean, result, self.count, *blocks, *settings)
+        native.rolling_moments(values, places_of(rows), mean, result, *state, *settings)
         return mean, result
 
     def _across(self, rows: Index, values: Floats, count: int) -> tuple[Floats, Floats]:
