@@ -287,10 +287,10 @@ static PyObject *rolling_moments(PyObject *Py_UNUSED(module), PyObject *const *a
         int64_t total = AT(int64_t, count, row, 0);
         total = total < 0 ? 0 : total;
         if (total == 0 && values.n > 0)
-            pivot = AT(double, values, 0, j);
+            pivot = clipped(AT(double, values, 0, j));
         Py_ssize_t at = (Py_ssize_t)(total % window);
         for (Py_ssize_t i = 0; i < values.n; i++) {
-            const double value = AT(double, values, i, j), s1 = AT(double, suffix1, at, row) + sum1;
+            const double value = clipped(AT(double, values, i, j)), s1 = AT(double, suffix1, at, row) + sum1;
             const double s2 = AT(double, suffix2, at, row) + sum2;
             const Py_ssize_t size = total >= window ? window : total < 1 ? 1 : (Py_ssize_t)total;
             const double offset = s1 / (double)size, squares = s2 - s1 * offset, centre = pivot + offset;

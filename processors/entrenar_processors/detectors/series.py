@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from entrenar_processors.detectors.tables import Source, Stack, stacked, tables
+from entrenar_processors.detectors.tables import Source, Stack, Table, stacked, tables
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.metric_names import name_in
 from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Floats, Ints, Samples, Series
 from entrenar_processors.stats.arrays import Index, columns_of
 from entrenar_processors.stats.core import Core
+
+
+def _places(columns: list[int]) -> slice | list[int]:
+    """Columns as a slice where they stand in a row: their values are not copied then."""
+    if columns[-1] - columns[0] == len(columns) - 1:
+        return slice(columns[0], columns[-1] + 1)
+    return columns
+
 
 _LEVELS = tuple(Severity)
 #: How many sets of series have their layout remembered.
@@ -50,14 +58,21 @@ class SeriesProcessor(Counting):
 
     def update(self, samples: Samples) -> list[Finding]:
         findings: list[Finding] = []
-        for source, series, values in stacked(tables(samples, self.metrics), self.metrics):
+        parts: Iterable[Table]
+        if len(samples.blocks) == 1:  # most often: what `stacked` and `tables` would give
+            parts = [(block, block.series, block.values) for block in samples.blocks]
+        else:
+            parts = stacked(tables(samples, self.metrics), self.metrics)
+        for source, series, values in parts:
             findings += self._judge(source, series, values)
         findings.sort(key=lambda finding: finding.order)
         return findings
 
     def _judge(self, source: Source, series: tuple[Series, ...], values: Floats) -> list[Finding]:
         columns, rows, signs = self._layout(series, keep=not isinstance(source, Stack))
-        chosen = values if len(columns) == len(series) else values[:, columns]
+        if not columns:
+            return []
+        chosen = values if len(columns) == len(series) else values[:, _places(columns)]
         finite = np.isfinite(chosen)
         if finite.all():
             return self._run(source, None, series, columns, rows, signs, chosen)
@@ -108,7 +123,7 @@ class SeriesProcessor(Counting):
     ) -> list[Finding]:
         if not values.size:
             return []
-        signed = values if (signs == 1).all() else values * signs
+        signed = values if min(signs.tolist()) == 1 else values * signs
         hits = self._core.update(rows, signed)
         if not len(hits.step):
             return []

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from entrenar_processors.detectors.series import SeriesProcessor
 from entrenar_processors.samples import Floats
 from entrenar_processors.stats.arrays import LARGEST, Index, clipped, columns_of, grown
-from entrenar_processors.stats.core import Core, Hit, Hits, require
+from entrenar_processors.stats.core import NO_HITS, Core, Hit, Hits, require
 
 #: A move is noise from this share of the value on: what settles moves less and less before it stands still.
 _NOISE = 1e-3
@@ -43,7 +43,12 @@ class StuckCore:
     def update(self, rows: Index, values: Floats) -> Hits:
         before = np.vstack([self._last[rows], values[:-1]])
         moved = values != before
-        n, counts, places = len(values), moved.sum(axis=0), np.array(columns_of(rows))
+        n = len(values)
+        if moved.all():  # most often
+            self._all_moved(rows, values, before)
+            self._last[rows] = values[-1]
+            return NO_HITS
+        counts, places = moved.sum(axis=0), np.array(columns_of(rows))
         hits: list[Hit] = []
 
         still = counts == 0
@@ -52,18 +57,21 @@ class StuckCore:
         self._run[places[still]] += n
 
         if (always := counts == n).any():
-            at = places[always]
-            self._longest[at] = np.maximum(self._longest[at], self._run[at])
-            self._run[at] = 1
-            self._before[at] = before[-1, always]
-            tail = _is_noise(values[-_MOVES:, always], before[-_MOVES:, always])
-            bits = (tail * _BITS[-len(tail) :, None]).sum(axis=0, dtype=np.uint64)
-            self._moves[at] = (self._moves[at] << np.uint64(len(tail)) | bits) & _ALL
+            self._all_moved(places[always], values[:, always], before[:, always])
 
         for column in np.flatnonzero(~still & ~always).tolist():
             hits += self._some(int(places[column]), column, np.flatnonzero(moved[:, column]), before, values)
         self._last[rows] = values[-1]
         return Hits.of(sorted(hits))
+
+    def _all_moved(self, rows: Index, values: Floats, before: Floats) -> None:
+        """Series that moved at every step."""
+        self._longest[rows] = np.maximum(self._longest[rows], self._run[rows])
+        self._run[rows] = 1
+        self._before[rows] = before[-1]
+        tail = _is_noise(values[-_MOVES:], before[-_MOVES:])
+        bits = (tail * _BITS[-len(tail) :, None]).sum(axis=0, dtype=np.uint64)
+        self._moves[rows] = (self._moves[rows] << np.uint64(len(tail)) | bits) & _ALL
 
     def _some(
         self, row: int, column: int, at: NDArray[np.int64], before: Floats, values: Floats

@@ -25,7 +25,6 @@ class ZScoreCore:
         self.reserve = self._rolling.reserve
 
     def update(self, rows: Index, values: Floats) -> Hits:
-        values = clipped(values)
         mean, z = self._rolling.scores(rows, values)
         return Hits.where(np.abs(z) >= self._threshold, mean, z)
 

@@ -9,7 +9,16 @@ import entrenar_native
 import numpy as np
 
 from entrenar_processors.samples import Floats, Ints
-from entrenar_processors.stats.arrays import SCALAR_BELOW, SMALLEST, ULPS, Index, columns_of, grown, places_of
+from entrenar_processors.stats.arrays import (
+    SCALAR_BELOW,
+    SMALLEST,
+    ULPS,
+    Index,
+    clipped,
+    columns_of,
+    grown,
+    places_of,
+)
 
 #: A sum of squares at most this share of that about the pivot is rounding, not spread.
 _RESOLUTION = 1e-12
@@ -115,9 +124,10 @@ class RollingMoments:
         return mean, std
 
     def scores(self, rows: Index, values: Floats) -> tuple[Floats, Floats]:
-        """Mean and `zscores` of each value against the window before it, likewise."""
+        """Mean and `zscores` of each value, which is clipped here, against the window before it."""
         if (native := entrenar_native.core) is not None:
             return self._natively(native, rows, values, as_scores=True)
+        values = clipped(values)
         mean, std = self.update(rows, values)
         return mean, zscores(values, mean, std)
 
