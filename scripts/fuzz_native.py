@@ -67,11 +67,14 @@ def calls(random: Random) -> dict[str, list[Any]]:
 
     fires, fired = np.zeros((n, k), np.bool_), random.integers(0, 2, places).astype(np.bool_)
     count, weights = counts(random, places), numbers(random, window + 1)
-    ring, block = numbers(random, places, window), [numbers(random, window, places) for _ in range(3)]
+    ring, block = (
+        np.ascontiguousarray(numbers(random, places, window)),
+        [numbers(random, window, places) for _ in range(3)],
+    )
     room = np.empty(window)
     return {
         "robust_window": [
-            *(values, rows, out(), out(), count, ring, room, counts(random, places), state(), state()),
+            *(values, rows, out(), out(), count, ring, ring.copy(), counts(random, places), state(), state()),
             *settings(random, "f", "i"),
         ],
         "cusum": [values, rows, fires, state(), fired, state(), state(), *settings(random, "f")],

@@ -12,7 +12,7 @@ import sys
 from types import ModuleType
 
 #: What of the extension module this version of the packages knows; it has the same number (src/module.c).
-INTERFACE = 1
+INTERFACE = 2
 
 
 def _load() -> tuple[ModuleType | None, str]:

@@ -28,10 +28,10 @@ static int take_table(Arrays *arrays, PyObject *object, const char *kind, Table 
         return 0;
     }
     *table = (Table){view->buf, view->shape[0], 1, view->strides[0], 0};
-    if (kind[1] == 'W' && kind[2] == '1' && table->down != sizeof(double))
-        PyErr_SetString(PyExc_ValueError, "expected room without gaps");
     if (view->ndim == 2)
         table->k = view->shape[1], table->right = view->strides[1];
+    if ((kind[2] == 'W' ? table->right : kind[2] == '1' && kind[1] == 'W' ? table->down : view->itemsize) != view->itemsize)
+        PyErr_SetString(PyExc_ValueError, "expected rows of W numbers without gaps");
     if (is_size(arrays, kind[1], table->n) && is_size(arrays, kind[2], table->k))
         return 1;
     PyErr_Format(PyExc_ValueError, "expected an array of sizes %.2s as those before, got (%zd, %zd)", kind + 1, table->n,

@@ -25,7 +25,7 @@ typedef struct {
 
 /* Take the arguments as `kinds` says, for example "dNK rK1 DPW f i". A table is of float64 (d), int64 (q), bool (b),
  * in capitals one that is written to, or of int64 that are rows of tables of P rows (r); then come its two sizes:
- * the same letter is the same number (W at least 1), a digit is itself. DW1 is room: numbers without gaps.
+ * the same letter is the same number (W at least 1), a digit is itself. W numbers in a row have no gaps.
  * Others are a double (f) or a Py_ssize_t (i). False, with an exception set, where one is something else. */
 int take(Arrays *arrays, PyObject *const *args, Py_ssize_t n_args, const char *kinds, ...);
 

@@ -111,21 +111,19 @@ static inline double judge(const Rule *rule, double value, const double *ordered
 static PyObject *robust_window(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
 {
     Arrays arrays = {.n = 0};
-    Table values, rows, z, median, count, ring, room, needed, least, wide;
+    Table values, rows, z, median, count, ring, sorted, needed, least, wide;
     Rule rule;
-    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK QP1 DPW DW1 qP1 dP1 dP1 f i", &values, &rows, &z, &median, &count, &ring,
-              &room, &needed, &least, &wide, &rule.winsorise, &rule.relative))
+    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK QP1 DPW DPW qP1 dP1 dP1 f i", &values, &rows, &z, &median, &count, &ring,
+              &sorted, &needed, &least, &wide, &rule.winsorise, &rule.relative))
         return finish(&arrays);
     const Py_ssize_t window = ring.k;
-    double *ordered = (double *)room.data;
     RELEASE(values.n * values.k);
     for (Py_ssize_t j = 0; j < values.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0), enough = AT(int64_t, needed, row, 0);
         const int64_t before = AT(int64_t, count, row, 0), total = before < 0 ? 0 : before;
         Py_ssize_t size = total < window ? (Py_ssize_t)total : window, at = (Py_ssize_t)(total % window);
+        double *ordered = &AT(double, sorted, row, 0); /* the same as the ring's, which it spares to be sorted */
         rule.least = AT(double, least, row, 0), rule.wide = AT(double, wide, row, 0);
-        for (Py_ssize_t i = 0; i < size; i++)
-            insert(ordered, i, AT(double, ring, row, i));
         for (Py_ssize_t i = 0; i < values.n; i++) {
             const double value = clipped(AT(double, values, i, j));
             double score = -INFINITY, middle = value, entry = value;

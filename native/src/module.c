@@ -6,7 +6,7 @@
 #endif
 
 /* To be raised, here and in entrenar_native/__init__.py, when what Python calls changes. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 static PyMethodDef *const method_tables[] = {kernel_methods, NULL};
 

@@ -153,10 +153,10 @@ def both(name: str, k: int, values: Floats, cuts: list[int], rows: Index) -> Non
 
 
 def state_of(core: Any) -> dict[str, Any]:
-    """All numbers that a core and its parts hold; the free places of a block may have old ones."""
+    """All numbers that a core and its parts hold, but old ones in the free places of a block, and copies."""
     state: dict[str, Any] = {}
     for name, value in vars(core).items():
-        if isinstance(value, np.ndarray) and name != "_block":
+        if isinstance(value, np.ndarray) and name not in ("_block", "_sorted"):
             state[name] = (value + 0.0 if value.dtype == np.float64 else value).tolist()
         elif hasattr(value, "__dict__") and "entrenar_processors" in type(value).__module__:
             state[name] = state_of(value)
@@ -207,7 +207,7 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     window = [
         np.zeros(2, np.int64),
         np.zeros((2, 5)),
-        np.zeros(5),
+        np.zeros((2, 5)),
         np.full(2, 3),
         np.zeros(2),
         np.zeros(2),
@@ -242,9 +242,9 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="sizes P"):
         call(values, rows, out, out, np.zeros(3, np.int64), *window[1:])
     with pytest.raises(ValueError, match="sizes PW"):
-        call(values, rows, out, out, window[0], np.zeros((2, 0)), np.zeros(0), *window[3:])
-    with pytest.raises(ValueError, match="room without gaps"):
-        call(values, rows, out, out, *window[:2], np.zeros(10)[::2], *window[3:])
+        call(values, rows, out, out, window[0], np.zeros((2, 0)), np.zeros((2, 0)), *window[3:])
+    with pytest.raises(ValueError, match="without gaps"):
+        call(values, rows, out, out, *window[:2], np.zeros((2, 10))[:, ::2], *window[3:])
     with pytest.raises(TypeError, match="must be real number"):
         call(values, rows, out, out, *window[:6], "three", False)
     frozen = out.copy()

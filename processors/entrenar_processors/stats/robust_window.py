@@ -80,6 +80,7 @@ class RobustWindow:
         # What entered, oldest first from count % window on; empty places are +inf, so that sorting
         # leaves them at the end.
         self._ring = np.full((0, window), math.inf)
+        self._sorted = self._ring  # the same in order, where the native core keeps it
 
     def reserve(self, n_series: int) -> None:
         self._needed = grown(self._needed, n_series, self._min_samples)
@@ -87,6 +88,8 @@ class RobustWindow:
         self._wide = grown(self._wide, n_series, math.inf)
         self._count = grown(self._count, n_series, 0)
         self._ring = grown(self._ring, n_series, math.inf)
+        if entrenar_native.core is not None:
+            self._sorted = grown(self._sorted, n_series, math.inf)
 
     def set(self, row: int, min_samples: int, least: float, wide: float) -> None:
         """What holds for one series; `reserve` comes before."""
@@ -96,7 +99,7 @@ class RobustWindow:
         """z and median, each `(n, k)`, of values `(n, k)`."""
         z, median = np.empty(values.shape), np.empty(values.shape)
         if (native := entrenar_native.core) is not None:
-            state = self._count, self._ring, np.empty(self._window), self._needed, self._least, self._wide
+            state = self._count, self._ring, self._sorted, self._needed, self._least, self._wide
             settings = self._winsorise, self._relative
             native.robust_window(values, places_of(rows), z, median, *state, *settings)
             return z, median
