@@ -18,7 +18,7 @@ from benchmarks.report import DOCUMENT, write_report
 
 GROUPS = (
     *("hot_path", "peers", "loop_overhead", "tick", "storage", "queries", "memory", "startup"),
-    *("otel", "page", "otlp_encode", "receipt", "roll", "assign"),
+    *("otel", "page", "otlp_encode", "receipt", "roll", "assign", "where"),
 )
 #: Run by name only: what they say stands in docs/detectors.md, docs/postmortem.md, docs/statistics.md,
 #: docs/collector.md, docs/watch.md, docs/system.md and docs/integrations.

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
@@ -44,6 +44,8 @@ class Row:
     measured: float | None
     unit: str
     note: str = ""
+    #: Of a table of its own (report.py): its cells by column.
+    columns: dict[str, str] = field(default_factory=dict)
 
     @property
     def met(self) -> bool | None:

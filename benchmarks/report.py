@@ -43,6 +43,14 @@ WARNING = """\
 **The machine was busy: others kept its cores.** Only ratios of interleaved blocks, sizes and counts of
 this run can be believed; run it again when the machine is quiet."""
 
+WHERE = """\
+## Where it goes
+
+What each part takes: on the loop's thread a call, in the heartbeat what a step of five metrics adds (three of
+them watched, a tick of 1,000 steps). Cold is what a loop pays whose steps fill the caches with their own;
+warm is a tight loop. Lines with … are parts of the line above them."""
+
+
 #: Why a row falls short, by the beginning of its name; measured where it does not say otherwise.
 REASONS = {
     "`log`, 5 metrics by keyword": (
@@ -90,7 +98,7 @@ def write_report(results: dict[str, list[Row]], seconds: float, load: float) -> 
 
 
 def _sections(results: dict[str, list[Row]], seconds: float, load: float) -> Iterator[str]:
-    rows = [row for group in results.values() for row in group]
+    rows = [row for group in results.values() for row in group if not row.columns]
     judged = [row for row in rows if row.met is not None]
     short = [row for row in judged if not row.met]
     yield INTRODUCTION
@@ -104,6 +112,9 @@ def _sections(results: dict[str, list[Row]], seconds: float, load: float) -> Ite
             f"- **{row.what}**: {row.measured_text}, limit {row.limit_text}. {_reason(row)}".rstrip()
             for row in short
         )
+    if parts := [row for group in results.values() for row in group if row.columns]:
+        yield WHERE
+        yield from _parts(parts)
     yield "## How each is measured"
     for group in results:
         text = importlib.import_module(f"benchmarks.{group}").__doc__ or ""
@@ -118,6 +129,17 @@ def _table(rows: list[Row]) -> Iterator[str]:
         met = {True: "yes", False: "**short**", None: ""}[row.met]
         note = row.note.replace("|", "\\|")
         yield f"| {row.what} | {row.limit_text} | {row.measured_text} | {met} | {note} |"
+
+
+def _parts(rows: list[Row]) -> Iterator[str]:
+    """A table for each place where the parts are."""
+    for of in dict.fromkeys(row.columns["of"] for row in rows):
+        lines = [f"| {of} | instructions | warm | cold |", "| --- | ---: | ---: | ---: |"]
+        for row in rows:
+            if row.columns["of"] == of:
+                cells = (row.columns[name] for name in ("part", "instructions", "warm", "cold"))
+                lines.append(f"| {' | '.join(cells)} |")
+        yield "\n".join(lines)
 
 
 def _machine(seconds: float, load: float) -> str:
