@@ -28,6 +28,10 @@ EXTRAS = {
     "grafana": "dashboards build, rules build",
     "gpu": "readings of NVIDIA's GPUs",
     "lineage": "graphs of models' versions",
+    "import-mlflow": "import of MLflow's history",
+    "import-tensorboard": "import of TensorBoard's history",
+    "import-trackio": "import of Trackio's history",
+    "import-wandb": "import of W&B's history",
 }
 _FRAMEWORKS = "frameworks"
 #: The native core; a separate package of the same wheel, which may be missing.
