@@ -14,7 +14,7 @@ from entrenar_processors import Samples
 
 from entrenar_otel.lake.store.skipped import name_skipped, say_once
 from entrenar_otel.lake.tables.journal import Journal
-from entrenar_otel.lake.tables.rows import metric_batches
+from entrenar_otel.lake.tables.rows import live_batches
 from entrenar_otel.lake.tables.schema import Owner
 from entrenar_otel.recording.decode import Decoded, decode
 from entrenar_otel.recording.header import NewerFormat, SegmentError, check_header
@@ -52,7 +52,8 @@ class LiveSegment:
         return Owner(header["run_id"], int(header["attempt"]), int(header["rank"]))
 
     def metrics(self) -> Iterator[pa.RecordBatch]:
-        return metric_batches(self.samples, self.owner)
+        """Its rows, sorted by metric, tags and recording order."""
+        return live_batches(self.samples, self.owner)
 
 
 def segment_paths(live: Path) -> list[Path]:

@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from entrenar_otel.delivery.exit_gate import gate
+from entrenar_otel.delivery.promise import Promise
 from entrenar_otel.errors import EntrenarError, QueryError
 from entrenar_otel.lake.records.pulse import as_seen
 from entrenar_otel.lake.records.runs import attempt_of, find_records, records_table
@@ -100,12 +101,15 @@ def _answer(
     spill: str,
 ) -> pa.Table:
     deadline = time.monotonic() + limits.seconds
+    has_live = not _named(sql).isdisjoint(_LIVE)
     for attempt in range(_TRIES):
-        connection = connect(limits, spill)
+        connecting = Promise("entrenar-connect", lambda: connect(limits, spill))  # while segments are read
         execution = None
         try:
+            segments = _segments(storage, live, run_id) if has_live else []  # first
+            connection = connecting.result()
             check_sql(sql, connection)
-            _make_views(connection, storage, live, sql, run_id)
+            _make_views(connection, storage, segments, sql, run_id)
             _lock(connection, storage)
             execution = Execution(connection, by_severity(sql), parameters, limits)
             return execution.result(deadline)
@@ -120,7 +124,7 @@ def _answer(
             wrong = error
         finally:
             if execution is None:
-                connection.close()
+                connecting.result().close()
             else:
                 execution.close()
         # after the connection is closed: what the metrics are called is another query
@@ -165,21 +169,35 @@ def _lock(connection: duckdb.DuckDBPyConnection, storage: Storage) -> None:
     connection.execute("SET lock_configuration=true")
 
 
+def _named(sql: str) -> set[str]:
+    """The views that a statement names, and what they are made of."""
+    named = {view for view in VIEWS if re.search(rf"\b{view}\b", sql, flags=re.I)}
+    return named.union(*(_MADE_OF.get(view, ()) for view in named))
+
+
+def _segments(storage: Storage, live: Path, run_id: str | None) -> list[LiveSegment]:
+    """The live segments, each with the attempt that it is of."""
+    segments = read_live(live, storage.url, run_id)
+    for segment in segments:
+        if not segment.owner.attempt:  # its process has not heard of the lake yet
+            owner, process = segment.owner, segment.snapshot.process
+            segment.snapshot.header["attempt"] = attempt_of(storage, owner.run_id, owner.rank, process)
+    return segments
+
+
 def _make_views(
-    connection: duckdb.DuckDBPyConnection, storage: Storage, live: Path, sql: str, run_id: str | None
+    connection: duckdb.DuckDBPyConnection,
+    storage: Storage,
+    segments: list[LiveSegment],
+    sql: str,
+    run_id: str | None,
 ) -> None:
     """Make the views that the statement names, and what they are made of; making one takes milliseconds.
 
     Where it asks for the views themselves, all of them are there, and those that it does not name unread.
     """
-    named = {view for view in VIEWS if re.search(rf"\b{view}\b", sql, flags=re.I)}
-    named = named.union(*(_MADE_OF.get(view, ()) for view in named))
+    named = _named(sql)
     made = VIEWS if _ASKS_FOR_VIEWS.search(sql) else [view for view in VIEWS if view in named]
-    segments = read_live(live, storage.url, run_id) if named.intersection(_LIVE) else []  # first
-    for segment in segments:
-        if not segment.owner.attempt:  # its process has not heard of the lake yet
-            owner, process = segment.owner, segment.snapshot.process
-            segment.snapshot.header["attempt"] = attempt_of(storage, owner.run_id, owner.rank, process)
     connection.execute(CREATE_TYPE)
     for table in made:
         if table == "alerts":
