@@ -136,7 +136,7 @@ def scan(
         good, size = heads, lengths
     else:
         valid = _checksums_agree(words, heads, lengths, last)
-        good, size = heads[valid], lengths[valid]
+        good, size = (heads, lengths) if valid.all() else (heads[valid], lengths[valid])
     ids = (words[good] & np.uint64(0xFFFF_FFFF)).astype(np.int64)
     is_data = ids != 0
     notes: list[Words] = []
@@ -216,19 +216,21 @@ def _checksums_agree(
     agree = np.zeros(len(heads), dtype=bool)
     possible = (lengths >= 4) & (heads + lengths <= last)
     # Definitions and notes are of all lengths, so one by one; samples are of few, so by length.
-    other = possible & (words[heads] & np.uint64(0xFFFF_FFFF) == 0)
+    other = possible & (words[heads].view("<u4")[::2] == 0)
     for i in np.flatnonzero(other).tolist():
         at, check = int(heads[i]), int(heads[i] + lengths[i]) - 1
         agree[i] = adler32(words[at:check].data) == words[check]
     possible &= ~other
-    for length in np.flatnonzero(np.bincount(lengths[possible])).tolist():
+    for length in np.flatnonzero(np.bincount(lengths, possible)).tolist():
         of_length = np.flatnonzero(possible & (lengths == length))
         for piece, records in _pieces(words, heads[of_length], length):
             agree[of_length[piece]] = adler32_of(records[:, :-1]) == records[:, -1]
     # A record's values may look like a head with a checksum of its own only by intent; the outer wins.
     good = np.flatnonzero(agree)
-    inside = heads[good][1:] < np.maximum.accumulate((heads + lengths)[good])[:-1]
-    agree[good[1:][inside]] = False
+    starts, stops = heads[good], (heads + lengths)[good]
+    if (starts[1:] < stops[:-1]).any():
+        inside = starts[1:] < np.maximum.accumulate(stops)[:-1]
+        agree[good[1:][inside]] = False
     return agree
 
 
@@ -254,10 +256,10 @@ def _pieces(words: Words, heads: NDArray[np.int64], length: int) -> Iterator[tup
 
 
 def _fields(words: Words, heads: NDArray[np.int64], length: int) -> Words:
-    """The records at `heads` field by field, `(length, n)`."""
-    fields = np.empty((length, len(heads)), np.uint64)
+    """What is between head and checksum of the records at `heads`, field by field, `(length - 2, n)`."""
+    fields = np.empty((length - 2, len(heads)), np.uint64)
     for piece, records in _pieces(words, heads, length):
-        fields[:, piece] = records.T
+        fields[:, piece] = records[:, 1:-1].T
     return fields
 
 
@@ -366,16 +368,16 @@ def _blocks(words: Words, found: Scan, layouts: dict[int, Layout]) -> tuple[list
         rows = rows[np.argsort(ids[rows], kind="stable")]
         layout_ids = ids[rows]
         fields = _fields(words, heads[rows], length)
-        halves = fields[2].view("<i4")
-        steps = fields[3].view("<i8")
+        halves = fields[1].view("<i4")
+        steps = fields[2].view("<i8")
         out_of_range += int(np.count_nonzero(halves < -1) + np.count_nonzero(steps < -1))
         columns = (
-            _times_of_day(fields[1].view("<i8"), found.eras),
+            _times_of_day(fields[0].view("<i8"), found.eras),
             np.maximum(halves[0::2], -1),
             np.maximum(halves[1::2], -1),
             np.maximum(steps, -1),
             found.seq[rows],
-            fields[4:-1].view("<f8").T,
+            fields[3:].view("<f8").T,
         )
         cuts = [0, *(np.flatnonzero(np.diff(layout_ids)) + 1).tolist(), len(rows)]
         for (low, high), layout_id in zip(pairwise(cuts), layout_ids[cuts[:-1]].tolist(), strict=True):

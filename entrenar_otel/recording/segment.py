@@ -40,6 +40,8 @@ HEADER_BYTES = 16 << 10
 #: What a disk that is nearly full is still asked for.
 SMALLEST_BYTES = 256 << 10
 _PAGE = 4096
+#: What is read of a segment at once: it stays in the cache.
+_PIECE = 256 << 10
 _HEADER = struct.Struct("<8sqqII")  # magic, first_seq, synced_to, JSON length, JSON checksum
 _SEQ = _SYNCED = struct.Struct("<q")
 _SYNCED_AT = 16
@@ -362,6 +364,21 @@ class Head(NamedTuple):
         return cls(header, first_seq, synced_to, size, head)
 
 
+def _read_used(file: io.RawIOBase, data: NDArray[np.uint64]) -> int:
+    """Read what is behind the header into `data`, which is zero; memory is taken only where the file is not.
+
+    Returns how many bytes of `data` may be other than zero.
+    """
+    into, used, at = data.view(np.uint8), HEADER_BYTES, HEADER_BYTES
+    piece, zeros = bytearray(_PIECE), bytes(_PIECE)
+    while count := file.readinto(memoryview(piece)[: len(into) - at]):
+        if piece[:count] != zeros[:count]:
+            used = at + count
+            into[at:used] = np.frombuffer(piece, np.uint8, count)
+        at += count
+    return -(-used // 8) * 8
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A segment as everybody else sees it: a copy of its bytes at one moment."""
@@ -372,6 +389,7 @@ class Snapshot:
     synced_to: int
     words: NDArray[np.uint64]
     cut_bytes: int  # bytes by which the file is shorter than it was made
+    used: int  # bytes behind which all are zero, or more than that
 
     @classmethod
     def read(cls, path: Path, wanted: Callable[[dict[str, Any]], bool] = lambda _: True) -> Snapshot | None:
@@ -388,9 +406,9 @@ class Snapshot:
             whole = min(size, max(header["bytes"], HEADER_BYTES))  # more than it was made with is not ours
             data = np.zeros(whole // 8, dtype="<u8")
             data[: HEADER_BYTES // 8] = np.frombuffer(head.page, dtype="<u8")
-            file.readinto(data[HEADER_BYTES // 8 :].data.cast("B"))
+            used = _read_used(file, data)
         cut_bytes = 0 if header.get("grows") else max(0, header["bytes"] - size)
-        return cls(path, header, head.first_seq, head.synced_to, data, cut_bytes)
+        return cls(path, header, head.first_seq, head.synced_to, data, cut_bytes, used)
 
     @property
     def process(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from zlib import adler32
 
+import numpy as np
 import pytest
 
 from entrenar_otel.recording.header import NewerFormat, SegmentError, check_format, check_header
@@ -100,3 +101,20 @@ def test_no_more_is_read_than_the_segment_has(tmp_path: Path) -> None:
     assert snapshot is not None
     assert snapshot.words.nbytes == GOOD["bytes"]
     assert snapshot.cut_bytes == 0
+
+
+@pytest.mark.parametrize("at", [HEADER_BYTES, 300_001, 600_000 - 1])
+def test_a_byte_anywhere_is_read(at: int, tmp_path: Path) -> None:
+    """However many zeros are before it; `used` is no less."""
+    path = segment(tmp_path / "a-000000.seg", GOOD | {"bytes": 600_000}, size=600_000)
+    empty = Snapshot.read(path)
+    assert empty is not None
+    assert (empty.used, empty.words.any()) == (HEADER_BYTES, True)
+    with path.open("rb+") as file:
+        file.seek(at)
+        file.write(b"x")
+    found = Snapshot.read(path)
+    assert found is not None
+    assert found.words.view(np.uint8)[HEADER_BYTES:].nonzero()[0].tolist() == [at - HEADER_BYTES]
+    assert at < found.used <= 600_000
+    assert found.used % 8 == 0

@@ -83,6 +83,7 @@ def decode_snapshot(snapshot: Snapshot) -> LiveSegment:
             snapshot.words,
             layouts,
             start=HEADER_BYTES,
+            end=snapshot.used,
             first_seq=snapshot.first_seq,
             eras=eras_of(snapshot.header),
         )
