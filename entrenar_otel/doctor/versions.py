@@ -123,23 +123,27 @@ def _unmet(one: Requirement) -> Check:
 
 
 def _extras(known: list[Requirement]) -> Iterator[Check]:
+    """Each that is whole or too old, and in one note what the others would give."""
+    lacking: dict[str, list[str]] = {}
     for extra, gives in EXTRAS.items():
         required = [one for one in known if one.extra == extra]
-        if not required:  # not installed as a package
-            continue
-        name, missing = f"[{extra}]", [one for one in required if not one.is_met]
-        facts = {"installed": {one.name: one.installed for one in required}, "gives": gives}
         there = ", ".join(f"{one.name} {one.installed}" for one in required if one.is_met)
-        install = f"pip install 'entrenar-otel[{extra}]'"
-        old = [one for one in missing if one.installed is not None]
-        if not missing:
-            yield Check(name, there, facts=facts)
-        elif old:
+        old = [one for one in required if one.installed is not None and not one.is_met]
+        facts = {"installed": {one.name: one.installed for one in required}, "gives": gives}
+        if old:
             told = ", ".join(f"{one.name} {one.installed} (tested: {one.range})" for one in old)
-            yield note(name, f"{gives}: {told}", install, **facts)
-        else:
-            lacking = ", ".join(one.name for one in missing)
-            yield note(name, f"would give {gives}; not here: {lacking}", install, **facts)
+            yield note(f"[{extra}]", f"{gives}: {told}", f"pip install 'entrenar-otel[{extra}]'", **facts)
+        elif missing := [one.name for one in required if not one.is_met]:
+            lacking[extra] = missing
+        elif required:  # none where the package is not installed
+            yield Check(f"[{extra}]", there, facts=facts)
+    if lacking:
+        yield note(
+            "not installed",
+            "; ".join(f"[{extra}] for {EXTRAS[extra]}" for extra in lacking),
+            f"pip install 'entrenar-otel[{','.join(lacking)}]', with those that you want",
+            missing=lacking,
+        )
 
 
 def _frameworks(known: list[Requirement]) -> Iterator[Check]:

@@ -55,12 +55,15 @@ def test_extras_whole_old_and_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     told = found(
         monkeypatch,
         *(Requirement("numpy"), Requirement("rich", "", "view"), Requirement("httpx", ">=999", "otlp")),
-        *(Requirement("nowhere", "", "gpu"), Requirement("typer", "", "frameworks")),
+        *(Requirement("nowhere", "", "gpu"), Requirement("nowhere", "", "river")),
+        Requirement("typer", "", "frameworks"),
     )
-    assert [told[f"[{name}]"].level.value for name in ("view", "otlp", "gpu")] == ["ok", "note", "note"]
+    assert [told[f"[{name}]"].level.value for name in ("view", "otlp")] == ["ok", "note"]
     assert "(tested: >=999)" in told["[otlp]"].text
-    assert told["[gpu]"].text == "would give readings of NVIDIA's GPUs; not here: nowhere"
-    assert told["[gpu]"].advice == "pip install 'entrenar-otel[gpu]'"
+    missing = told["not installed"]
+    assert missing.text == "[river] for river's drift detectors; [gpu] for readings of NVIDIA's GPUs"
+    assert missing.advice == "pip install 'entrenar-otel[river,gpu]', with those that you want"
+    assert missing.facts["missing"] == {"river": ["nowhere"], "gpu": ["nowhere"]}
     assert told["frameworks"].text.startswith("typer ")
 
 
