@@ -29,17 +29,19 @@ _STYLES = {Level.OK: "", Level.NOTE: "", Level.PROBLEM: "red"}
 _MARK, _GAP = 2, 2
 #: Less room than this is none for a text: then it stands below its name.
 _LEAST = 32
+#: Names of most parts are no longer, so that their texts stand in one line.
+_NAMES = 13
 _BAR = 16
 _INDENT = 4
 
 
 def print_report(report: Report, console: Console) -> None:
     """Print all of it, at the width there is."""
-    width = max((cell_len(check.name) for check in report.checks), default=0)
     for at, (part, checks) in enumerate(report.parts.items()):
         if at:
             console.print()
         print_whole(console, Text(TITLES.get(part, part), style="bold cyan"))
+        width = max([_NAMES, *(cell_len(check.name) for check in checks)])
         for check in checks:
             for line in _lines(check, width, console):
                 print_whole(console, line)

@@ -49,17 +49,18 @@ def test_what_a_person_sees() -> None:
         printed(REPORT, 80)
         == """\
 What is installed
-✓ Python  CPython 3.11.7 (/usr/bin/python)
-! [gpu]   would give readings of NVIDIA's GPUs
-          → pip install 'entrenar-otel[gpu]'
+✓ Python         CPython 3.11.7 (/usr/bin/python)
+! [gpu]          would give readings of NVIDIA's GPUs
+                 → pip install 'entrenar-otel[gpu]'
 
 What listens, and what is sent to
-✗ OTLP    traces, metrics and logs to http://localhost:4317 cannot be reached:
-          Connection refused
-          → start the Collector there, or correct OTEL_EXPORTER_OTLP_ENDPOINT
+✗ OTLP           traces, metrics and logs to http://localhost:4317 cannot be
+                 reached: Connection refused
+                 → start the Collector there, or correct
+                   OTEL_EXPORTER_OTLP_ENDPOINT
 
 What it costs here
-✓ log     ━━━━━─────────── 3.0 µs: five metrics
+✓ log            ━━━━━─────────── 3.0 µs: five metrics
 
 1 problem, 1 note, 2 checks well
 """
