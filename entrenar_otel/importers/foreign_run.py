@@ -50,7 +50,7 @@ class ForeignRun:
         """Its id in the lake, the same each time: the tracker, the name, and a digest of `source_id`.
 
         >>> ForeignRun("wandb", "team/digits/1f3kq2", "golden frog").run_id
-        'wandb-golden-frog-a53ac4e2'
+        'wandb-golden-frog-0f50eec3'
         """
         name = _NO_ID.sub("-", self.name)[:_MAX_NAME].strip("-.") or "run"
         return f"{self.source}-{name}-{self.digest[:8]}"

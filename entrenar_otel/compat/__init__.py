@@ -1,0 +1,1 @@
+"""Compat: what scripts for other trackers call, on top of a Monitor."""
