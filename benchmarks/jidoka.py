@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import entrenar_native
 import numpy as np
 from entrenar_processors import Samples, Series
 from entrenar_processors.alert import Action
@@ -27,6 +28,8 @@ CASES = (
     ("2,000 series at 10 steps/s, set one by one", 2000, 10, True, 5.0),
 )
 SECONDS, WARM = 60, 20
+#: Steps that wait for one heartbeat, and how often they are judged anew.
+WAITING, REPEATS = 20_000, 15
 STEP_SECONDS = 0.5  # of the curves: what a language model's step may take
 
 
@@ -37,6 +40,7 @@ def measure() -> Iterator[Row]:
         largest = max(of, key=lambda name: of[name])
         note = f"{findings} findings, {alerts} alerts; most of it {largest}, {of[largest]:.2g} %"
         yield Row(f"judging {what}", limit, spent, "% of a core", note)
+    yield _waiting()
     for half, runs in zip(("tuned on", "held out"), halves(curves()), strict=True):
         steps = sum(len(curve) for curve in runs.values())
         told, logged = _alerts(runs)
@@ -46,17 +50,45 @@ def measure() -> Iterator[Row]:
         )
 
 
+def _waiting() -> Row:
+    """One tick of many steps, which are the same work value by value whoever waits for it."""
+    samples, core = _ticks(3, WAITING, seconds=1), entrenar_native.core
+    judged = _cost_of_one(samples)
+    entrenar_native.core = None
+    try:
+        in_python, _ = _cost_of_one(samples)
+    finally:
+        entrenar_native.core = core
+    what = f"judging {WAITING:,} waiting steps of three watched series"
+    note = f"{judged[1]} findings; in pure Python {in_python:.0f} ms"
+    return Row(what, 6.0, judged[0], "ms", note)
+
+
+def _cost_of_one(ticks: list[Samples]) -> tuple[float, int]:
+    """Milliseconds (median) of a new run's first tick, and its findings."""
+    spent, findings = [], 0
+    for _ in range(REPEATS):
+        judge = _judge()
+        begun = time.thread_time()
+        for samples in ticks:
+            found = judge.judge(samples)
+            judge.decide(found, int(samples.blocks[0].time_ns[-1]))
+        spent.append(time.thread_time() - begun)
+        findings = len(found)
+    return 1e3 * float(np.median(spent)), findings
+
+
 def _judge() -> Judge:
     return Judge(processors_of(Config().monitor), policy_of(Config()))
 
 
-def _ticks(n_series: int, steps: int, seed: int = 0) -> list[Samples]:
+def _ticks(n_series: int, steps: int, seed: int = 0, seconds: int = SECONDS) -> list[Samples]:
     """Healthy training: heavy-tailed noise about a falling curve, a third each of what is watched."""
     random = np.random.default_rng(seed)
     names = ("loss", "gradient_norm", "accuracy")
     series = [Series.of(names[i % 3], {"layer": i // 3}) for i in range(n_series)]
     found = []
-    for second in range(SECONDS):
+    for second in range(seconds):
         seq = np.arange(second * steps, (second + 1) * steps)
         level = 1 + 2 / (1 + seq / 5000)
         values = level[:, np.newaxis] + 0.05 * random.standard_t(4, (steps, n_series))
