@@ -109,6 +109,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return os.pathsep.join(map(str, (package, package / "processors", package / "native", folder)))
 
 
+@pytest.fixture(params=["python", "native"])
+def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test of recording is one of the reference and of the native core; child processes follow."""
+    if request.param == "python":
+        monkeypatch.setattr(entrenar_native, "core", None)
+        monkeypatch.setenv("ENTRENAR_NATIVE", "0")
+    elif entrenar_native.core is None:
+        pytest.skip("NOT TESTED HERE: no native core")
+    return str(request.param)
+
+
 @pytest.fixture
 def segment_size(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets the size of the segments made from now on."""

@@ -27,6 +27,8 @@ class Appended:
     """
 
     grows = True
+    #: Nothing for the native core to write to.
+    writer = None
 
     def __init__(self, file: OwnedFile, size: int) -> None:
         reserve(file.fileno(), size)

@@ -1,7 +1,8 @@
 """Mapped: the bytes of a segment in memory, where its file system writes allocated blocks in place.
 
-`write` is the mmap's own method: one C call that checks the room, copies and advances, all under the
-GIL; it raises ValueError, having written nothing, when the record does not fit.
+`write` is one C call that checks the room, copies and advances, all under the GIL; it raises ValueError,
+having written nothing, when the record does not fit. It is the mmap's own method, or where the native core is
+the writer's, which keeps the position instead of the mmap: then the native `log` writes there too.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ import contextlib
 import mmap
 import os
 import time
+from typing import TYPE_CHECKING
 
+import entrenar_native
 import numpy as np
 from numpy.typing import NDArray
 
 from entrenar_otel.recording.process.lock import OwnedFile
+
+if TYPE_CHECKING:
+    from entrenar_native._core import Writer
 
 _MADV_POPULATE_WRITE = 23
 _PREFAULT_CHUNK = 1 << 20
@@ -39,19 +45,33 @@ class Mapped:
         # the lock could keep it in a forked child, and the parent would seem to live for ever.
         with open(file.name, "rb+", buffering=0) as other:
             self.map = mmap.mmap(other.fileno(), size)
-        self.write = self.map.write
+        #: What the native core's own calls write to; it keeps the position, where it is.
+        self.writer: Writer | None = (
+            None if entrenar_native.core is None else entrenar_native.core.Writer(self.map)
+        )
+        self.write = self.map.write if self.writer is None else self.writer.write
 
     def restart(self, at: int) -> None:
         """Write from this byte on."""
-        self.map.seek(at)
+        if self.writer is None:
+            self.map.seek(at)
+        elif self.writer.at >= 0:
+            self.writer.at = at
+        else:
+            raise ValueError("the segment is closed")
 
     def position(self) -> int:
         """Where the next record will be written."""
-        return self.map.tell()
+        if self.writer is None:
+            return self.map.tell()
+        at: int = self.writer.at
+        if at < 0:
+            raise ValueError("the segment is closed")
+        return at
 
     def stop(self) -> None:
         """Refuse all further writes."""
-        self.map.seek(self.size)
+        self.restart(self.size)
 
     def put(self, at: int, data: bytes) -> None:
         """Write in a place of its own, for the header."""
@@ -77,5 +97,7 @@ class Mapped:
 
     def close(self) -> None:
         """Unmap."""
+        if self.writer is not None:
+            self.writer.close()
         with contextlib.suppress(BufferError):  # a view is still alive: freed with it
             self.map.close()

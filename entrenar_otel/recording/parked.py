@@ -12,6 +12,7 @@ class Parked:
     """The bytes of a file that is read anew each time."""
 
     grows = False
+    writer = None
     failure: OSError | None = None
 
     def __init__(self, path: Path, size: int) -> None:

@@ -2,9 +2,8 @@
 
 Invariants, on which speed and safety rest:
 
-1. `write` is the current segment's own `mmap.write`: it checks, copies and advances in one C call
-   under the GIL. So there is no lock, no reserved slot and no hole; where there is no GIL, a lock
-   is put around it.
+1. `write` is the current segment's own: it checks, copies and advances in one C call under the GIL. So
+   there is no lock, no reserved slot and no hole; where there is no GIL, a lock is put around it.
 2. Whatever is unusual raises before anything is written: an unknown combination of names
    (KeyError), no number (struct.error, TypeError), a full, sealed or closed segment (ValueError),
    a run not yet begun or already ended. The `except` leads to `_log_slowly`, which does it again
@@ -14,6 +13,12 @@ Invariants, on which speed and safety rest:
    all of them, and with the spans still open, before `write` is pointed at it.
 4. `log` and the bound functions share one namespace, the only thing that changes when a segment is
    replaced, when a fork makes this the no-op twin, or when an alert waits to be acted on.
+5. Where the native core is (native_path.py), `log` and the bound functions are its, and what is below is
+   their reference. A native call writes where `write` does (`hot.writer`, which is changed wherever `write`
+   is, and is None where that leads to the careful path), and runs no code of Python's: it is whole or
+   nothing, nobody comes in, and nothing is raised. It does what is usual: plain numbers, known names, plain
+   coordinates, a watched value that is finite, room. All else it gives to the reference as it came. What it
+   knows of names and heads is forgotten (`hot.forget`, `head`) where the reference forgets it.
 """
 
 from __future__ import annotations
@@ -33,15 +38,15 @@ from entrenar_otel.errors import BadInput, ConfigError, describe, guard
 from entrenar_otel.interruption import from_outside, is_foreign
 from entrenar_otel.recording.by_name import AnyLayout, give_name, unheard
 from entrenar_otel.recording.codegen import bound_source, with_globals
+from entrenar_otel.recording.current_place import CurrentPlace
 from entrenar_otel.recording.device.host_copy import HostCopy
-from entrenar_otel.recording.device.known_calls import KnownCalls
 from entrenar_otel.recording.device.late_form import LateForm
 from entrenar_otel.recording.device.late_recording import BadLoss
 from entrenar_otel.recording.inputs import COORDINATES, name_problem, tags_problem, whole_number
-from entrenar_otel.recording.layout import ABSENT_32, ABSENT_64, MAX_VALUES, Layout, packers
-from entrenar_otel.recording.segment import SEGMENT_BYTES
+from entrenar_otel.recording.layout import MAX_VALUES, Layout, packers
+from entrenar_otel.recording.native_path import native_call
+from entrenar_otel.recording.segment import SEGMENT_BYTES, Segment
 from entrenar_otel.recording.segment_log import no_op, not_ready
-from entrenar_otel.recording.thread_place import ThreadPlace
 
 #: Beyond this many combinations of names, a new one is recorded series by series: a loop that
 #: reports a different subset each step (active experts, say) must not make layouts without end.
@@ -50,8 +55,6 @@ MAX_LAYOUTS = 1024
 MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
 #: Mappings within mappings that `log` unfolds: one that holds itself has no end.
 _MAX_DEPTH = 10
-#: The coordinates among the globals of `log`.
-_PLACE = ("EPOCH", "BATCH", "STEP")
 #: What a `log` waits from the moment on in which its run begins to end.
 _SLOWED_SECONDS = 0.001
 
@@ -107,7 +110,7 @@ def _log(
     slow(epoch, batch, step, metrics, tags, values)
 
 
-class Recorder(KnownCalls):
+class Recorder(CurrentPlace):
     """Takes samples from the loop's threads and gives them to the heartbeat.
 
     `begin` is called once, by whoever records first; it must call `open`. `on_bad_loss(series, value,
@@ -132,18 +135,15 @@ class Recorder(KnownCalls):
         self._raise = raise_on_bad_value
         self.bound_functions: list[Callable[..., None]] = []
         self.bad = 0
-        self._places: dict[str, ThreadPlace] | None = None  # None: one loop, plain numbers
         self.namespace |= {
             "slow": self._log_slowly,
             "stop_line": self._stop,
             "Series": Series,
             "is_foreign": is_foreign,
-            "writers": {},
-            "EPOCH": ABSENT_32,
-            "BATCH": ABSENT_32,
-            "STEP": ABSENT_64,
         }
         self.log: Callable[..., None] = with_globals(_log, self.namespace, "log")
+        if (hot := self.hot) is not None:
+            self.log = native_call(hot, self.log)
         give_name(self.log)
 
     def abandon(self) -> None:
@@ -153,55 +153,7 @@ class Recorder(KnownCalls):
             self.namespace[name] = no_op if name == "stop_line" else unheard
         self.namespace["writers"] = AnyLayout()
 
-    # -- coordinates and bound functions ----------------------------------------------------------
-
-    def set_coordinates(
-        self, epoch: int | None = None, batch: int | None = None, step: int | None = None
-    ) -> None:
-        """What `log` uses where the caller gives no coordinates; None keeps the current one."""
-        self.return_to(
-            {
-                name: value
-                for name, value in zip(_PLACE, (epoch, batch, step), strict=True)
-                if value is not None
-            }
-        )
-
-    def move_to(self, batch: int, step: int) -> None:
-        """The next step, for `steps()`: as `set_coordinates`, without its questions."""
-        if self.late is not None:
-            self._begin_step(self.late)
-        if self._places is not None:
-            self.return_to({"BATCH": batch, "STEP": step})
-            return
-        namespace = self.namespace
-        namespace["BATCH"] = batch
-        namespace["STEP"] = step
-
-    def place(self) -> dict[str, int | None]:
-        """The coordinates now, for `return_to`; None: another thread's, which go on."""
-        if self._places is not None:
-            return {name: place.own for name, place in self._places.items()}
-        return {name: self.namespace[name] for name in _PLACE}
-
-    def return_to(self, place: Mapping[str, int | None]) -> None:
-        """Take up the coordinates of an outer loop again."""
-        if self._places is None:
-            self.namespace.update(place)
-            return
-        for name, value in place.items():
-            self._places[name].put(value)
-            self.namespace[name] = self._places[name]
-
-    def give_threads_their_places(self, epoch_of: int, step_of: int) -> None:
-        """From now on each thread has coordinates of its own; those of now belong to the threads named."""
-        with self._lock:
-            if self._places is None:
-                self._places = {
-                    name: ThreadPlace(epoch_of if name == "EPOCH" else step_of, self.namespace[name])
-                    for name in _PLACE
-                }
-                self.namespace |= self._places
+    # -- bound functions --------------------------------------------------------------------------
 
     def bind(self, metrics: Sequence[str], tags: Mapping[str, Any] | None) -> Callable[..., None]:
         """A function made for exactly these metrics. Raises ConfigError on invalid names."""
@@ -234,10 +186,11 @@ class Recorder(KnownCalls):
             layout = self.layouts.get(series)
             if not self._is_fast(series, values):
                 form = self._forms.of(series)
-                namespace[f"head_{number}"], namespace[f"pack_{number}"] = None, pack
+                self._set_head(number, None)
+                namespace[f"pack_{number}"] = pack
             elif layout is not None:
                 namespace[f"pack_{number}"], _ = self.packers(len(series))
-                namespace[f"head_{number}"] = layout.head
+                self._set_head(number, layout.head)
 
         watched = next((i for i, s in enumerate(series) if is_training_loss(s)), None)
         # head is None until the first call: struct.error leads it through `slowly`, where the
@@ -257,10 +210,18 @@ class Recorder(KnownCalls):
         local: dict[str, Any] = {}
         exec(compile(source, filename, "exec"), namespace, local)  # noqa: S102 - names are checked
         bound: Callable[..., None] = local["bound"]
+        if self.hot is not None:
+            bound = native_call(self.hot, bound, len(series), watched)
         give_name(bound)
         self.bound_functions.append(bound)
         self._bound[series] = bound
         return bound
+
+    def _set_head(self, number: int, head: int | None) -> None:
+        """What a bound function's records begin with from now on; None: it takes the careful path."""
+        self.namespace[f"head_{number}"] = head
+        if self.hot is not None:
+            self.bound_functions[number].head = head or 0  # type: ignore[attr-defined]
 
     # -- the careful path -------------------------------------------------------------------------
 
@@ -368,23 +329,28 @@ class Recorder(KnownCalls):
         with self._lock:  # a roll puts `write` in place
             if not self._held and self._end_reason is None:
                 self._held = True
-                self.namespace["write"] = not_ready
+                self._point(not_ready, None)
 
     def slow_down(self) -> None:
         """The run is about to end: a thread that logs without pause leaves the others time for it."""
         with self._lock:
             self._is_slowed = True
             if self._end_reason is None:
-                self.namespace["write"] = not_ready
+                self._point(not_ready, None)
 
     def obey(self) -> None:
         """Do what the line is held for, on this thread. Does nothing when nothing holds it."""
         with self._lock:
             held, self._held = self._held, False
             if held and self._end_reason is None and not self._is_slowed:
-                self.namespace["write"] = self.namespace["put"]
+                self._point(self.namespace["put"], self.segment)
         if held:
             self._on_held()
+
+    def _point(self, write: Callable[[bytes], Any], segment: Segment | None) -> None:
+        self.namespace["write"] = write
+        if self.hot is not None:
+            self.hot.writer = None if segment is None else segment.body.writer
 
     def _merged(self, values: Any, metrics: Mapping[str, Any], problems: list[str]) -> dict[Any, Any]:
         if values is None:
@@ -553,30 +519,3 @@ class Recorder(KnownCalls):
         self.bad_loss(series, value, epoch, batch, step)
         if self._held:
             self.obey()
-
-    def places(self, epoch: int | None, batch: int | None, step: int | None) -> tuple[int, int, int]:
-        """Coordinates as a record has them; those that are not given are the current ones."""
-        at = self.namespace
-        return (
-            at["EPOCH"] if epoch is None else epoch,
-            at["BATCH"] if batch is None else batch,
-            at["STEP"] if step is None else step,
-        )
-
-    def coordinates(self) -> tuple[int | None, int | None, int | None]:
-        """Epoch, batch and step as `epochs()` and `steps()` have set them."""
-        return self._where(None, None, None)
-
-    def _where(self, epoch: Any, batch: Any, step: Any) -> tuple[int | None, int | None, int | None]:
-        def known(name: str, given: Any, absent: int) -> int | None:
-            at = self.namespace[name] if given is None else given
-            try:
-                return None if int(at) == absent else int(at)
-            except (TypeError, ValueError, OverflowError):  # refused where it was recorded
-                return None
-
-        return (
-            known("EPOCH", epoch, ABSENT_32),
-            known("BATCH", batch, ABSENT_32),
-            known("STEP", step, ABSENT_64),
-        )

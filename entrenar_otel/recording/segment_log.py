@@ -38,6 +38,7 @@ from entrenar_otel.recording.decode import count_records, decode
 from entrenar_otel.recording.inputs import watch_conversions
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.live_folder import make_live
+from entrenar_otel.recording.native_path import native_path
 from entrenar_otel.recording.notes import CLOCK_SET, SPAN_ENDED, SPAN_STARTED, OpenSpans, note_record
 from entrenar_otel.recording.process.lock import sweep
 from entrenar_otel.recording.process.origin import Origin
@@ -114,7 +115,10 @@ class SegmentLog:
             "adler32": adler32,
             "write": not_ready,
             "put": not_ready,
+            "writers": {},
         }
+        #: What of it is native; its `writer` is what `write` is, where that is a segment's own and mapped.
+        self.hot = native_path(clock, self.namespace)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -158,6 +162,8 @@ class SegmentLog:
         with self._lock:
             self._end_reason = why
             self.namespace["write"] = self.namespace["put"] = not_ready
+            if self.hot is not None:
+                self.hot.writer = None
             if self._coming is not None:
                 with contextlib.suppress(OSError):
                     self._install()
@@ -172,6 +178,8 @@ class SegmentLog:
     def abandon(self) -> None:
         """Become the no-op twin, in a forked child: nothing of the parent's is touched."""
         self.namespace["write"] = self.namespace["put"] = unheard
+        if self.hot is not None:
+            self.hot.writer = None
         self._lock = threading.RLock()
         self._drain_lock = threading.RLock()
         segments = [self._coming, self.standby, *self._segments]
@@ -213,9 +221,10 @@ class SegmentLog:
             number = segment.header["number"]
             segment.install(f"{self.process}-{number:06d}")
             write: Callable[[bytes], Any] = segment.write
+            writer = segment.body.writer
             if not getattr(sys, "_is_gil_enabled", lambda: True)():
                 write = _locked(write)
-            namespace, known = self.namespace, self._segments
+            namespace, known, hot = self.namespace, self._segments, self.hot
             segments = (*known, segment)
             following = number + 1
             # from here on without a call: nobody comes in between
@@ -227,6 +236,8 @@ class SegmentLog:
                     namespace["put"] = write
                     if not self._held and not self._is_slowed:
                         namespace["write"] = write
+                        if hot is not None:
+                            hot.writer = writer
                 self._coming = None
 
     def _seal(self, segment: Segment) -> int:

@@ -32,4 +32,7 @@ int take(Arrays *arrays, PyObject *const *args, Py_ssize_t n_args, const char *k
 /* Let go of the arrays; None, or NULL where an exception is set. */
 PyObject *finish(Arrays *arrays);
 
+/* The types of record.c. */
+int add_recording(PyObject *module);
+
 #endif

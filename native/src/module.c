@@ -15,7 +15,7 @@ static int execute(PyObject *module)
     for (PyMethodDef *const *table = method_tables; *table != NULL; table++)
         if (PyModule_AddFunctions(module, *table) < 0)
             return -1;
-    if (PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) < 0)
+    if (add_recording(module) < 0 || PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) < 0)
         return -1;
     return PyModule_AddStringConstant(module, "SOURCES", "entrenar sources " ENTRENAR_SOURCES);
 }

@@ -63,7 +63,7 @@ class Kit(Recorder):
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Kit]]:
+def make(tmp_path: Path, core: str) -> Iterator[Callable[..., Kit]]:
     """Makes a recorder, whose files are closed in the end; `raise_on_bad_value` is an option."""
     kits: list[Kit] = []
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from entrenar_processors import Series
 
@@ -29,6 +28,8 @@ from entrenar_otel.recording.segment import (
     Snapshot,
     eras_of,
 )
+
+pytestmark = pytest.mark.usefixtures("core")
 
 HEADER = {"process": "p", "run_id": "r", "clock_ns": 5}
 RECORD = Layout(1, (Series("loss"),)).definition
@@ -92,22 +93,18 @@ def test_seal_finds_what_another_thread_wrote_between_its_two_calls(tmp_path: Pa
     segment = make(tmp_path)
     segment.write(RECORD)
     assert isinstance(segment.body, Mapped)
-    real = segment.body.map
+    body, words = segment.body, segment.words()
+    position = body.position
 
-    class Late:
-        """The map, with a thread that writes twice right after `tell`."""
+    def outdated() -> int:
+        """The position, and a thread that writes twice right after that."""
+        at = position()
+        body.write(RECORD + RECORD)
+        return at
 
-        def tell(self) -> int:
-            position = real.tell()
-            real.write(RECORD + RECORD)
-            return position
-
-        seek = staticmethod(real.seek)
-
-    segment.body.map = Late()  # type: ignore
-    segment.words = lambda: np.frombuffer(real, dtype="<u8")  # type: ignore[method-assign]
+    body.position = outdated  # type: ignore[method-assign]
+    segment.words = lambda: words  # type: ignore[method-assign]
     assert segment.seal() == HEADER_BYTES + 3 * len(RECORD)
-    segment.body.map = real
     segment.close()
 
 

@@ -12,7 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import entrenar_native
+
+if TYPE_CHECKING:
+    from entrenar_native._core import Call
 
 _numbers = itertools.count()
 #: How much of an older measurement is left in the mean after a new one.
@@ -46,13 +51,9 @@ class Probe:
         exec(compile(source, "<entrenar_otel probe>", "exec"), {}, made)  # noqa: S102 - our own text
         self._armed: CodeType = made["armed"].__code__
 
-    def arm(self) -> None:
-        """Time the next call."""
-        self.function.__code__ = self._armed
-
-    def disarm(self) -> None:
-        """Time no call."""
-        self.function.__code__ = self._plain
+    def arm(self, is_armed: bool = True) -> None:
+        """Time the next call, or no call."""
+        self.function.__code__ = self._armed if is_armed else self._plain
 
     def _time(self, args: Any, kwargs: Any) -> Any:
         self.function.__code__ = self._plain
@@ -76,7 +77,8 @@ class Overhead:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.ratio = 0.0
         self._lock = threading.RLock()
-        self.probes: dict[int, Probe] = {}
+        #: By the function's identity; one of the native core has its own.
+        self.probes: dict[int, Probe | Call] = {}
         self._spent = 0.0
         self._clock = clock
         self._since = clock()
@@ -86,8 +88,12 @@ class Overhead:
     def watch(self, functions: Iterable[Callable[..., Any]]) -> None:
         """Time these functions too; those that are watched already stay as they are."""
         for function in functions:
-            if id(function) not in self.probes and isinstance(function, FunctionType):
+            if id(function) in self.probes:
+                continue
+            if isinstance(function, FunctionType):
                 self.probes[id(function)] = Probe(function)
+            elif entrenar_native.core is not None and isinstance(function, entrenar_native.core.Call):
+                self.probes[id(function)] = function
 
     def spent(self, seconds: float) -> None:
         """Time that monitoring took elsewhere."""
@@ -109,10 +115,10 @@ class Overhead:
             self.ratio = share if self._first else 0.7 * self.ratio + 0.3 * share
             self._first = False
         for probe in self.probes.values():
-            probe.arm()
+            probe.arm(True)
         return self.ratio
 
     def stop(self) -> None:
         """Leave every function as it was."""
         for probe in self.probes.values():
-            probe.disarm()
+            probe.arm(False)

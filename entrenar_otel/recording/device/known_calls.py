@@ -186,5 +186,7 @@ class KnownCalls(LateRecording):
             if metrics is not None:
                 self._forms.learn(metrics, tags, series)
                 self.namespace["writers"].pop((*metrics,), None)  # its refusal would be a slow one
+                if self.hot is not None:
+                    self.hot.forget()
             return False
         return not tags

@@ -51,6 +51,9 @@ class LateRecording(SegmentLog):
     ) -> None:
         raise NotImplementedError
 
+    def _set_head(self, number: int, head: int | None) -> None:
+        raise NotImplementedError
+
     def bad_loss(self, series: Series, value: Any, epoch: Any, batch: Any, step: Any) -> None:
         raise NotImplementedError
 
@@ -109,9 +112,11 @@ class LateRecording(SegmentLog):
         for names in list(namespace["writers"]):
             if any(Series(name) in series for name in names):
                 namespace["writers"].pop(names, None)
+        if self.hot is not None:
+            self.hot.forget()
         for number, bound in enumerate(list(self._bound)):
             if not {*bound}.isdisjoint(series):
-                namespace[f"head_{number}"] = None
+                self._set_head(number, None)
                 namespace[f"pack_{number}"], _ = packers(len(bound))  # it refuses None in C, which is quick
         heads = {layout.head for one in series if (layout := self.layouts.get((one,))) is not None}
         for known in [value for name, value in list(namespace.items()) if name.startswith("heads_")]:
