@@ -203,11 +203,11 @@ def test_no_file_is_too_long() -> None:
 
 
 def test_the_native_core_stays_small() -> None:
-    """C is read with twice the care: 1,050 lines of code in all, and no file over 600."""
+    """C is read with twice the care: 1,000 lines of code besides comments, and no file over 600."""
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "native").rglob("*.[ch]")]
     assert max(len(text.splitlines()) for text in texts) <= 600
     codes = [re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL) for text in texts]
-    assert sum(1 for code in codes for line in code.splitlines() if line.strip()) <= 1050
+    assert sum(1 for code in codes for line in code.splitlines() if line.strip()) <= 1000
 
 
 def test_what_is_called_slow_is_there(request: pytest.FixtureRequest) -> None:

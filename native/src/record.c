@@ -426,7 +426,7 @@ static PyMemberDef call_members[] = {
     {"__dictoffset__", T_PYSSIZET, offsetof(Call, attributes), READONLY, NULL},
     {"head", T_ULONGLONG, offsetof(Call, head), 0, "Of a bound function's layout; 0: every call goes to the reference."},
     {"calls", T_LONGLONG, offsetof(Call, calls), READONLY, "How many calls were timed."},
-    {"mean_ns", T_DOUBLE, offsetof(Call, mean_ns), READONLY, "What they took, as an exponential mean."},
+    {"mean_ns", T_DOUBLE, offsetof(Call, mean_ns), 0, "What they took, as an exponential mean."},
     {NULL, 0, 0, 0, NULL},
 };
 static PyType_Slot call_slots[] = {

@@ -82,7 +82,7 @@ CALLS = st.lists(
 
 def play(recorder: Kit, calls: list[Any]) -> list[str | None]:
     """Make these calls; what each raised."""
-    raised = []
+    raised: list[str | None] = []
     for way, names, values, places in calls:
         given_now = dict(zip(names, values, strict=False))
         try:
@@ -209,7 +209,7 @@ def test_one_that_looks_like_its_reference(native: Kit) -> None:
     assert str(inspect.signature(bound)) == "(loss, accuracy, *, epoch=None, batch=None, step=None)"
     expected = "(values=None, /, step=None, *, epoch=None, batch=None, tags=None, **metrics)"
     assert str(inspect.signature(native.log)) == expected
-    assert bound.__doc__.startswith("Record 'loss', 'accuracy' in one call")
+    assert str(bound.__doc__).startswith("Record 'loss', 'accuracy' in one call")
     assert "def bound(loss, accuracy" in inspect.getsource(bound)
     assert bound.__name__ == "bound"
     assert native.log.__name__ == "log"
@@ -259,7 +259,7 @@ def test_the_writer() -> None:
     assert writer.write(b"12345678") == 8
     assert (writer.at, map_[4080:]) == (4088, b"12345678" + bytes(8))
     with pytest.raises(TypeError):
-        writer.write("text")  # type: ignore[arg-type]
+        writer.write("text")
     with pytest.raises(BufferError):
         map_.close()
     writer.close()
