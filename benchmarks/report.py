@@ -1,4 +1,4 @@
-"""Writes `docs/benchmarks.md`: the text stands here, the numbers come from the run."""
+"""Writes `docs/benchmarks.md`, and what README.md says of cost: texts stand here, numbers come from the run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmarks.claims import write_claims
 from benchmarks.harness import ROOT, Row
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
@@ -94,7 +95,9 @@ def _reason(row: Row) -> str:
 def write_report(results: dict[str, list[Row]], seconds: float, load: float) -> None:
     """`load` is the load average before the run, which must be small for it to mean anything."""
     DOCUMENT.parent.mkdir(exist_ok=True)
-    DOCUMENT.write_text("\n\n".join(_sections(results, seconds, load)) + "\n", encoding="utf-8")
+    text = "\n\n".join(_sections(results, seconds, load)) + "\n"
+    DOCUMENT.write_text(text, encoding="utf-8")
+    write_claims(text)
 
 
 def _sections(results: dict[str, list[Row]], seconds: float, load: float) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import claims
 from entrenar_otel.lake import Lake
 
 README = Path(__file__).parents[1] / "README.md"
@@ -36,6 +37,14 @@ def test_no_merge_is_left_open() -> None:
     """In none of the documents: conflict markers pass every other check."""
     for document in (README, README.parent / "CHANGELOG.md", *README.parent.glob("docs/**/*.md")):
         assert not re.search(r"^(<{7} |={7}$|>{7} )", document.read_text(encoding="utf-8"), flags=re.M)
+
+
+def test_what_is_said_of_cost_follows_the_benchmarks() -> None:
+    """Word for word: a complete run of the benchmarks writes both."""
+    document = (README.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    readme = README.read_text(encoding="utf-8")
+    assert readme == claims.replaced(readme, claims.cost(claims.measured(document)))
+    assert readme.count(claims.BEGIN) == readme.count(claims.END) == 1
 
 
 def run_example(code: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,6 @@ from entrenar_otel.doctor.check import Check, note, problem
 from entrenar_otel.doctor.file_system import NETWORK, Abilities, existing, is_writable, look, probe
 from entrenar_otel.doctor.surroundings import Surroundings
 from entrenar_otel.errors import LakeError
-from entrenar_otel.recording.live_folder import SECOND_LAKE, default_live
 from entrenar_otel.redact import without_credentials
 
 #: Less room than this will not last for long.
@@ -66,9 +65,8 @@ def _folder(given: Path, source: str) -> Iterator[Check]:
 
 
 def _unusable(text: str, is_default: bool, **facts: object) -> Check:
-    live = default_live()
-    if is_default and live is not None:  # a run that was given no lake records all the same
-        return note(_NAME, text, f"runs go to {live.parent / SECOND_LAKE}; {_ANOTHER}", **facts)
+    if is_default:  # a run that was given no lake records all the same
+        return note(_NAME, text, f"runs go to a second lake beside the live folder; {_ANOTHER}", **facts)
     return problem(_NAME, text, _ANOTHER, **facts)
 
 
