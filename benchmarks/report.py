@@ -1,4 +1,4 @@
-"""Writes `docs/benchmarks.md`, and what README.md says of cost: texts stand here, numbers come from the run."""
+"""Writes `docs/benchmarks.md`, and what README.md says of cost; the numbers come from the run."""
 
 from __future__ import annotations
 
