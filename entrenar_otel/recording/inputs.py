@@ -61,6 +61,8 @@ def tags_problem(series: Series) -> str | None:
 
 def name_problem(name: Any) -> str | None:
     """What is wrong with a metric's name, or None."""
+    if type(name) is str and name.isascii() and len(name) <= MAX_NAME and name and not name.isspace():
+        return None  # most are
     if not isinstance(name, str):
         return f"a metric's name must be text, got {describe(name)}"
     if not name.strip():

@@ -24,6 +24,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from json.encoder import encode_basestring_ascii
 from zlib import adler32
 
 from entrenar_processors import Series
@@ -66,12 +67,18 @@ class Layout:
 
 
 def _definition(layout_id: int, series: Sequence[Series]) -> bytes:
-    text = json.dumps([[s.metric, dict(s.tags)] for s in series], separators=(",", ":")).encode()
+    text = f"[{','.join([_definition_of(s) for s in series])}]".encode()
     padded = text + b" " * (-len(text) % 8)
     # The length field may be too narrow for the text of a very wide layout: word 2 has it in full.
     words = 4 + len(padded) // 8
     body = struct.pack("<QQQ", head_word(min(words, 0xFFFF), 0), layout_id, len(text)) + padded
     return body + struct.pack("<Q", adler32(body))
+
+
+def _definition_of(series: Series) -> str:
+    """JSON's text of a metric and its tags, in the way that is quick for thousands of series."""
+    tags = json.dumps(dict(series.tags), separators=(",", ":")) if series.tags else "{}"
+    return f"[{encode_basestring_ascii(series.metric)},{tags}]"
 
 
 def parse_definition(body: bytes) -> Layout:

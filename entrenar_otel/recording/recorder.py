@@ -55,6 +55,8 @@ MAX_LAYOUTS = 1024
 MAX_LAYOUT_BYTES = SEGMENT_BYTES // 4
 #: Mappings within mappings that `log` unfolds: one that holds itself has no end.
 _MAX_DEPTH = 10
+#: Names in a mapping that as keywords of `log` mean something else.
+_KEYWORDS = frozenset({"epoch", "batch", "step", "tags"})
 #: What a `log` waits from the moment on in which its run begins to end.
 _SLOWED_SECONDS = 0.001
 
@@ -234,8 +236,11 @@ class Recorder(CurrentPlace):
         tags: Mapping[str, Any] | None,
         values: Mapping[str, Any] | None = None,
     ) -> None:
+        if type(values) is dict and tags is None and not metrics and (*values,) in self.namespace["writers"]:
+            if _KEYWORDS.isdisjoint(values):  # names that the fast path knows, as keywords; else it comes back
+                return self.log(epoch=epoch, batch=batch, step=step, **values)
         if self._log_known(epoch, batch, step, metrics, tags, values):
-            return
+            return None
         if self._is_slowed:
             time.sleep(_SLOWED_SECONDS)
         stops: list[BadLoss] = []
@@ -378,7 +383,7 @@ class Recorder(CurrentPlace):
             tags = None
         numbers = self._numbers_of(metrics, problems)
         if numbers:
-            series = tuple(Series.of(name, tags) for name in numbers)
+            series = Series.each_of(numbers, tags)
             if bad := tags_problem(series[0]):
                 self._reject("tags", f"tags {describe(tags)}: {bad}", problems)
                 series = tuple(Series(name) for name in numbers)
@@ -389,7 +394,7 @@ class Recorder(CurrentPlace):
                 return None
             self._write(series, tuple(numbers.values()), coordinates, problems, fast=fast, monotonic_ns=now)
             for single, value in zip(series, numbers.values(), strict=True):
-                if is_training_loss(single) and not math.isfinite(value):
+                if not math.isfinite(value) and is_training_loss(single):
                     return value, *coordinates, single
         return None
 
@@ -402,6 +407,8 @@ class Recorder(CurrentPlace):
             name = "/".join((*above, str(key))) if above and isinstance(key, str | int) else key
             if problem := name_problem(name):
                 self._reject(f"name {describe(name)}", problem, problems)
+            elif type(value) is float:  # as most are
+                numbers[name] = value
             elif not isinstance(value, float) and isinstance(value, Mapping) and len(value):
                 if len(above) >= _MAX_DEPTH:
                     self._reject(name, f"{name}: mappings are nested too deeply here; not recorded", problems)

@@ -39,6 +39,8 @@ _ALIASES = {
     "norm_grad": "gradient_norm",
     "grad_2_0_norm": "gradient_norm",  # Lightning's grad_2.0_norm_total
 }
+#: One of these is in each of them, so that of most names no more is asked.
+_PERHAPS_KNOWN = re.compile("loss|acc|top1|grad", re.IGNORECASE)
 #: The last part of a name, without fillers, of what a policy earns: Stable-Baselines3's rollout/ep_rew_mean,
 #: CleanRL's charts/episodic_return, RLlib's episode_return_mean, Spinning Up's AverageEpRet.
 _REWARDS = frozenset(
@@ -69,6 +71,8 @@ def known_as(metric: str) -> tuple[str, str | None]:
     >>> known_as("train/loss"), known_as("val_acc"), known_as("grad_norm"), known_as("aux_loss")
     (('loss', 'train'), ('accuracy', 'validation'), ('gradient_norm', None), ('aux_loss', None))
     """
+    if _PERHAPS_KNOWN.search(metric) is None:
+        return metric, None
     words = [word for word in _BREAKS.split(_CAMEL.sub("_", metric).lower()) if word]
     split = None
     left = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,16 @@ class Series(NamedTuple):
     @classmethod
     def of(cls, metric: str, tags: Mapping[str, Any] | None = None) -> Series:
         return cls(metric, tuple(sorted((str(k), str(v)) for k, v in (tags or {}).items())))
+
+    @classmethod
+    def each_of(cls, metrics: Iterable[str], tags: Mapping[str, Any] | None = None) -> tuple[Series, ...]:
+        """`of` each metric with the same tags, quicker for thousands.
+
+        >>> Series.each_of(["loss", "accuracy"], {"split": "validation"})[1] == \
+        ... Series.of("accuracy", {"split": "validation"})
+        True
+        """
+        return tuple(map(tuple.__new__, repeat(cls), zip(metrics, repeat(cls.of("", tags).tags))))
 
     def __str__(self) -> str:
         if not self.tags:

@@ -25,6 +25,8 @@ from entrenar_otel.redact import printable_text
 #: A training loss that is not finite: value, epoch, batch and step as a record has them, series.
 BadLoss = tuple[float, int, int, int, Series]
 
+_FLOAT = frozenset([float])
+
 
 class LateRecording(SegmentLog):
     """Keeps the late calls, and writes them. `lazy`: whether there are any, or values are waited for."""
@@ -85,7 +87,7 @@ class LateRecording(SegmentLog):
 
     def _is_late(self, series: Sequence[Series], values: Collection[float | HostCopy]) -> bool:
         """Whether this call cannot be recorded now: for a value of its own, or for one that comes before."""
-        if any(not isinstance(value, float) for value in values):
+        if not _FLOAT.issuperset(map(type, values)):
             return True
         late = self.late
         return late is not None and late.waits_here() and not late.series.isdisjoint(series)

@@ -22,6 +22,8 @@ def is_training_loss(series: Series) -> bool:
     >>> is_training_loss(Series("train/loss")), is_training_loss(Series.of("loss", {"split": "validation"}))
     (True, False)
     """
+    if "loss" not in series.metric.lower():  # quick, for a call with thousands of names
+        return False
     return known_as(series.metric)[0] == "loss" and split_of(series) in (None, TRAIN)
 
 
