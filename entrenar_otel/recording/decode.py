@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 from zlib import adler32
 
 import numpy as np
-from entrenar_processors import Block, Samples
+from entrenar_processors import Block, Column, Samples
+from entrenar_processors.samples import Singles
 from numpy.typing import NDArray
 
 from entrenar_otel.clock import Era
@@ -20,6 +22,8 @@ from entrenar_otel.recording.notes import CLOCK_SET, EVENT, FIRST_TEXT, MARK, SP
 #: Times stay monotonic.
 NO_CLOCK = (Era(0, 0),)
 Words = NDArray[np.uint64]
+#: From so many layouts of one value on, their records stay together.
+_MANY_LAYOUTS = 8
 #: Records taken at once: few enough to stay in the cache.
 _CHECK_ROWS = 1 << 13
 #: Of so many and more at even distances a view is quicker than a copy.
@@ -102,8 +106,8 @@ def decode(
     times of day.
     """
     found = scan(words, layouts, start=start, end=end, first_seq=first_seq, eras=eras, verify=verify)
-    blocks, out_of_range = _blocks(words, found, layouts)
-    return Decoded(Samples(blocks), found.records, found.end, found.damage, out_of_range, found.note_words)
+    parts, out_of_range = _parts(words, found, layouts)
+    return Decoded(Samples(parts), found.records, found.end, found.damage, out_of_range, found.note_words)
 
 
 def scan(
@@ -171,7 +175,7 @@ def scan(
 
 def samples_of(words: Words, found: Scan, layouts: dict[int, Layout]) -> Samples:
     """The samples of a scan, or of a part of one."""
-    return Samples(_blocks(words, found, layouts)[0])
+    return Samples(_parts(words, found, layouts)[0])
 
 
 def count_records(words: Words, start: int, end: int) -> int:
@@ -357,10 +361,10 @@ def _times_of_day(monotonic_ns: NDArray[np.int64], eras: Sequence[Era]) -> NDArr
     return monotonic_ns + anchors[np.searchsorted(sinces, monotonic_ns, side="right")]
 
 
-def _blocks(words: Words, found: Scan, layouts: dict[int, Layout]) -> tuple[list[Block], int]:
-    """A block a layout. All records of one length are taken apart at once: instruments with many
+def _parts(words: Words, found: Scan, layouts: dict[int, Layout]) -> tuple[list[Block | Singles], int]:
+    """A block per layout. All records of one length are taken apart at once: instruments with many
     series make many layouts of one value, and a numpy call costs a microsecond whatever it gets."""
-    blocks: list[Block] = []
+    parts: list[Block | Singles] = []
     out_of_range = 0
     heads, lengths, ids = found.heads, found.lengths, found.layout_ids
     for length in np.flatnonzero(np.bincount(lengths)).tolist() if len(lengths) else ():
@@ -371,18 +375,30 @@ def _blocks(words: Words, found: Scan, layouts: dict[int, Layout]) -> tuple[list
         halves = fields[1].view("<i4")
         steps = fields[2].view("<i8")
         out_of_range += int(np.count_nonzero(halves < -1) + np.count_nonzero(steps < -1))
-        columns = (
+        places = (
             _times_of_day(fields[0].view("<i8"), found.eras),
             np.maximum(halves[0::2], -1),
             np.maximum(halves[1::2], -1),
             np.maximum(steps, -1),
             found.seq[rows],
-            fields[3:].view("<f8").T,
         )
-        cuts = [0, *(np.flatnonzero(np.diff(layout_ids)) + 1).tolist(), len(rows)]
-        for (low, high), layout_id in zip(pairwise(cuts), layout_ids[cuts[:-1]].tolist(), strict=True):
-            layout = layouts.get(layout_id)
+        values = fields[3:].view("<f8").T
+        cuts = np.flatnonzero(np.diff(layout_ids, prepend=-1, append=-1))
+        known = [layouts.get(layout_id) for layout_id in layout_ids[cuts[:-1]].tolist()]
+        singles = None
+        if length == FIXED_WORDS + 1 and len(known) >= _MANY_LAYOUTS:
+            singles = _singles(known, cuts, Column(*places, values[:, 0]))
+        if singles is not None:
+            parts.append(singles)
+            continue
+        for layout, (low, high) in zip(known, pairwise(cuts.tolist()), strict=True):
             if layout is not None:  # else its definition is damaged: without names there are no values
-                parts = columns if len(cuts) == 2 else [column[low:high] for column in columns]
-                blocks.append(Block(layout.series, *parts))
-    return blocks, out_of_range
+                columns: Any = [column[low:high] for column in (*places, values)]
+                parts.append(Block(layout.series, *columns))
+    return parts, out_of_range
+
+
+def _singles(layouts: list[Layout | None], starts: NDArray[np.int64], columns: Column) -> Singles | None:
+    """The records of layouts of one value; None where one of them is unknown, or a series is in two."""
+    series = tuple([layout.series[0] for layout in layouts if layout is not None])
+    return Singles(series, starts, columns) if len(set(series)) == len(layouts) else None

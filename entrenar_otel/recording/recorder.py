@@ -39,7 +39,7 @@ from entrenar_otel.interruption import from_outside, is_foreign
 from entrenar_otel.recording.by_name import AnyLayout, give_name, unheard
 from entrenar_otel.recording.codegen import bound_source, with_globals
 from entrenar_otel.recording.current_place import CurrentPlace
-from entrenar_otel.recording.device.host_copy import HostCopy
+from entrenar_otel.recording.device.host_copy import PLAIN_TYPES, HostCopy
 from entrenar_otel.recording.device.late_form import LateForm
 from entrenar_otel.recording.device.late_recording import BadLoss
 from entrenar_otel.recording.inputs import COORDINATES, name_problem, tags_problem, whole_number
@@ -236,11 +236,11 @@ class Recorder(CurrentPlace):
         tags: Mapping[str, Any] | None,
         values: Mapping[str, Any] | None = None,
     ) -> None:
-        if type(values) is dict and tags is None and not metrics and (*values,) in self.namespace["writers"]:
-            if _KEYWORDS.isdisjoint(values):  # names that the fast path knows, as keywords; else it comes back
-                return self.log(epoch=epoch, batch=batch, step=step, **values)
+        if type(values) is dict and tags is None and not metrics and self._is_as_keywords(values):
+            self.log(epoch=epoch, batch=batch, step=step, **values)  # or it comes back here
+            return
         if self._log_known(epoch, batch, step, metrics, tags, values):
-            return None
+            return
         if self._is_slowed:
             time.sleep(_SLOWED_SECONDS)
         stops: list[BadLoss] = []
@@ -259,6 +259,14 @@ class Recorder(CurrentPlace):
             stops += self._advance(problems)
             self.say()
         self._act_on(stops, problems)
+
+    def _is_as_keywords(self, values: dict[Any, Any]) -> bool:
+        """Whether a mapping is of plain numbers by names that the fast path knows from keywords."""
+        return (
+            (*values,) in self.namespace["writers"]
+            and _KEYWORDS.isdisjoint(values)
+            and PLAIN_TYPES.issuperset(map(type, values.values()))
+        )
 
     def catch_up(self) -> None:
         """Wait for what is late on this thread, and record it. Raises AndonStop."""

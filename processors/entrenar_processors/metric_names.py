@@ -108,6 +108,24 @@ def name_in(names: Container[str], series: Series) -> str | None:
     return known if known in names else None
 
 
+def watched_in(series: tuple[Series, ...], names: frozenset[str]) -> tuple[int, ...]:
+    """The places of the series that go by one of `names`; a set of series is looked at once.
+
+    >>> watched_in((Series("rate"), Series("train_loss")), frozenset({"loss"}))
+    (1,)
+    """
+    return (_in_many if len(series) > _MANY_SERIES else _in_few)(series, names)
+
+
+def _look_in(series: tuple[Series, ...], names: frozenset[str]) -> tuple[int, ...]:
+    return tuple([i for i, one in enumerate(series) if name_in(names, one)])
+
+
+#: Of sets with more series than this, fewer are kept.
+_MANY_SERIES = 64
+_in_few, _in_many = lru_cache(1 << 13)(_look_in), lru_cache(1 << 7)(_look_in)
+
+
 def split_of(series: Series) -> str | None:
     """`train` or `validation`, by the tag `split` (another one as it is), else by the name, else None.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +76,11 @@ class Block:
     def column_of(self) -> dict[Series, int]:
         return {series: i for i, series in enumerate(self.series)}
 
+    def column(self, series: Series) -> Column:
+        """The rows of one of its series."""
+        values = self.values[:, self.column_of[series]]
+        return Column(self.time_ns, self.epoch, self.batch, self.step, self.seq, values)
+
 
 class Column(NamedTuple):
     """The rows of one series in recording order; every array is `(n,)`."""
@@ -102,8 +107,77 @@ class Column(NamedTuple):
         return cls(*(np.concatenate(array) for array in arrays))
 
 
+@dataclass(frozen=True)
+class Singles:
+    """Rows of one value each, of many series: what would be a block per series, in one.
+
+    `columns` has the rows series after series, each in recording order; those of `series[i]` are `starts[i]`
+    to `starts[i + 1]`. A series is in it once, with at least one row.
+    """
+
+    series: tuple[Series, ...]
+    starts: Ints
+    columns: Column
+
+    def __len__(self) -> int:
+        return len(self.columns.seq)
+
+    @property
+    def seq(self) -> Ints:
+        return self.columns.seq
+
+    @property
+    def values(self) -> Floats:
+        """Of all rows, `(n,)`."""
+        return self.columns.values
+
+    @cached_property
+    def lengths(self) -> Ints:
+        """How many rows each series has."""
+        return np.diff(self.starts)
+
+    @cached_property
+    def column_of(self) -> dict[Series, int]:
+        return {series: i for i, series in enumerate(self.series)}
+
+    def column(self, series: Series) -> Column:
+        """The rows of one of its series."""
+        at = self.column_of[series]
+        return self.columns.take(slice(self.starts[at], self.starts[at + 1]))
+
+    def index_of(self, rows: Ints) -> Ints:
+        """Of which of the series rows are."""
+        found: Ints = np.searchsorted(self.starts, rows, side="right") - 1
+        return found
+
+    def take(self, index: Sequence[int]) -> Singles:
+        """Some of its series, by their places, ascending."""
+        if len(index) == len(self.series):
+            return self
+        chosen = np.asarray(index, np.int64)
+        lengths = self.lengths[chosen]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        rows = np.repeat(self.starts[chosen] - starts[:-1], lengths) + np.arange(starts[-1])
+        return Singles(tuple([self.series[i] for i in index]), starts, self.columns.take(rows))
+
+    def copy(self) -> Singles:
+        """The same rows with values in memory of their own."""
+        return replace(self, columns=self.columns._replace(values=np.array(self.values)))
+
+    def blocks(self) -> Iterator[Block]:
+        """A block per series."""
+        time_ns, epoch, batch, step, seq, values = self.columns
+        for series, (low, high) in zip(self.series, pairwise(self.starts.tolist()), strict=True):
+            rows = slice(low, high)
+            places = time_ns[rows], epoch[rows], batch[rows], step[rows], seq[rows]
+            yield Block((series,), *places, values[rows, np.newaxis])
+
+
 class Samples:
     """Rows of one process in recording order, held as one dense block per set of series.
+
+    Series that are set one by one, thousands of them, are held together as `Singles`; `blocks` has them as a
+    block each, `parts` as they are.
 
     Loops report several sets (training metrics each step, validation each epoch); a block per
     set stays dense where one wide table would be mostly holes. `matrix` gives that wide table
@@ -114,8 +188,17 @@ class Samples:
     [0.5, 0.4]
     """
 
-    def __init__(self, blocks: Iterable[Block] = ()) -> None:
-        self.blocks = tuple(block for block in blocks if len(block))
+    def __init__(self, parts: Iterable[Block | Singles] = ()) -> None:
+        self.parts = tuple(part for part in parts if len(part))
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """All rows as blocks."""
+        return tuple(
+            block
+            for part in self.parts
+            for block in (part.blocks() if isinstance(part, Singles) else (part,))
+        )
 
     @classmethod
     def from_columns(
@@ -154,31 +237,28 @@ class Samples:
 
     def __len__(self) -> int:
         """Number of rows (calls of `log`), not of values."""
-        return sum(len(block) for block in self.blocks)
+        return sum(len(part) for part in self.parts)
 
     @property
     def n_values(self) -> int:
-        return sum(block.values.size for block in self.blocks)
+        return sum(part.values.size for part in self.parts)
 
     @cached_property
     def series(self) -> tuple[Series, ...]:
         """Every series that was reported, sorted by metric, then tags."""
-        return tuple(sorted({series for block in self.blocks for series in block.series}))
+        return tuple(sorted({series for part in self.parts for series in part.series}))
 
     @cached_property
-    def _blocks_of(self) -> dict[Series, list[Block]]:
-        blocks: dict[Series, list[Block]] = {}
-        for block in self.blocks:
-            for series in block.series:
-                blocks.setdefault(series, []).append(block)
-        return blocks
+    def _parts_of(self) -> dict[Series, list[Block | Singles]]:
+        parts: dict[Series, list[Block | Singles]] = {}
+        for part in self.parts:
+            for series in part.series:
+                parts.setdefault(series, []).append(part)
+        return parts
 
     def column(self, series: Series) -> Column:
         """The rows in which `series` was reported, in recording order."""
-        parts = [
-            Column(b.time_ns, b.epoch, b.batch, b.step, b.seq, b.values[:, b.column_of[series]])
-            for b in self._blocks_of.get(series, ())
-        ]
+        parts = [part.column(series) for part in self._parts_of.get(series, ())]
         if len(parts) == 1:
             return parts[0]
         if not parts:
@@ -212,9 +292,9 @@ class Samples:
 
     def copy(self) -> Samples:
         """A copy that outlives the segment of which the values may be a view."""
-        return Samples(block.copy() for block in self.blocks)
+        return Samples(part.copy() for part in self.parts)
 
     @classmethod
     def concat(cls, parts: Iterable[Samples]) -> Samples:
         """Samples of one process, one after the other."""
-        return cls(block for part in parts for block in part.blocks)
+        return cls(part for samples in parts for part in samples.parts)

@@ -12,7 +12,8 @@ from zlib import adler32
 
 import numpy as np
 import pytest
-from entrenar_processors import Samples, Series
+from entrenar_processors import Block, Samples, Series
+from entrenar_processors.samples import Singles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -325,3 +326,22 @@ def test_a_record_whose_layout_is_unknown_still_has_its_seq() -> None:
     decoded = written.decode(written.words())
     assert rows_of(decoded.samples) == {FIRST_SEQ + 1: written.rows[FIRST_SEQ + 1]}
     assert decoded.records == 2
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_series_set_one_by_one_come_out_together(verify: bool) -> None:
+    """And apart where a name is unknown, which costs its own rows only."""
+    written = Written()
+    layouts = [Layout(7 + i, (Series.of("norm", {"layer": i}),)) for i in range(12)]
+    for layout in layouts:
+        written.define(layout)
+    for i in range(100):
+        written.log(layouts[(i * i + i // 5) % 12], [float(i)], 10**10 + i, i % 3, i, i)
+    words = written.words()
+    decoded = written.decode(words, verify=verify)
+    (singles,) = decoded.samples.parts
+    assert isinstance(singles, Singles)
+    assert rows_of(decoded.samples) == written.rows
+    known = {layout.id: layout for layout in layouts[1:]}
+    apart = decode(words, known, start=len(b"".join([one.definition for one in layouts])), verify=verify)
+    assert {type(part) for part in apart.samples.parts} == {Block}

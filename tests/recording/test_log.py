@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from entrenar_processors import Series
 from hypothesis import HealthCheck, given, settings
@@ -161,6 +162,31 @@ def test_ten_thousand_names_in_one_call(recorder: Any) -> None:
     recorder.without_slow_path()
     recorder.log(**values)
     assert recorder.values() == [values, values]
+
+
+def test_a_mapping_of_known_names_is_recorded_as_keywords_are(
+    recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the careful path; not so names that are keywords of `log`, and values that may be anything."""
+    values = {f"layer.{i}": float(i) for i in range(1_000)}
+    twice = {"step": 3.0, "loss": 0.5}
+    for _ in range(2):
+        recorder.log(twice)
+    recorder.log(values)
+    careful: list[Any] = []
+    record = recorder._record
+    monkeypatch.setattr(recorder, "_record", lambda *given: (careful.append(given), record(*given))[1])
+    recorder.log(values, 7, epoch=1)
+    assert not careful
+    recorder.log(values | {"layer.3": np.array([0.5])})
+    recorder.log(twice)
+    assert len(careful) == 2
+    assert recorder.rows()[3:] == [
+        (1, -1, 7, values),
+        (*ABSENT, values | {"layer.3": 0.5}),
+        (*ABSENT, twice),
+    ]
+    assert (recorder.bad, recorder.dropped) == (0, 0)
 
 
 def test_ten_thousand_different_names(recorder: Any) -> None:

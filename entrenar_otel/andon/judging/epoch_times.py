@@ -15,14 +15,15 @@ import numpy as np
 from entrenar_processors import Block, Coordinates, Finding, Samples, Series, Severity
 from entrenar_processors.config.build import DATA_WAIT
 from entrenar_processors.durations import text_of
-from entrenar_processors.metric_names import TRAIN, split_of
-from entrenar_processors.samples import ABSENT
+from entrenar_processors.metric_names import TRAIN, split_of, watched_in
+from entrenar_processors.samples import ABSENT, Singles
 
 from entrenar_otel.semconv import EPOCH_DATA_WAIT, Metric
 
 if TYPE_CHECKING:
     from entrenar_processors.config.models import DataWaitSettings
 
+_TIMES = frozenset({Metric.STEP_DURATION, Metric.DATA_WAIT})
 #: A run without epochs, or a long one, is looked at after so many steps, and each time they have doubled.
 _FIRST_LOOK = 1000
 
@@ -57,12 +58,13 @@ class EpochTimes:
     def update(self, samples: Samples) -> list[Finding]:
         """The samples of a tick; what is found of epochs that are over, and of long ones."""
         newest_seq = -1
-        for block in samples.blocks:
+        for block in samples.parts:
+            if isinstance(block, Singles):  # not what `steps()` measures, which is in one row
+                continue
             places = {
-                series.metric: at
-                for at, series in enumerate(block.series)
-                if series.metric in (Metric.STEP_DURATION, Metric.DATA_WAIT)
-                and split_of(series) in (None, TRAIN)
+                block.series[at].metric: at
+                for at in watched_in(block.series, _TIMES)
+                if split_of(block.series[at]) in (None, TRAIN)
             }
             if len(places) == 2:
                 self._add(block, places)

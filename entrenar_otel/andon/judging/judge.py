@@ -12,6 +12,7 @@ from entrenar_processors.alert import NOWHERE, Action, Alert, Level
 from entrenar_processors.metric_names import is_reward
 from entrenar_processors.policy import Policy
 from entrenar_processors.processor import FollowsClock
+from entrenar_processors.samples import Block, Singles
 
 from entrenar_otel.andon.judging.user_processor import UserProcessor, own_copy
 from entrenar_otel.errors import guard
@@ -62,9 +63,8 @@ class Judge:
 
     def judge(self, samples: Samples) -> list[Finding]:
         """What the processors find in the samples of a tick, in the order of the recording."""
-        if samples.blocks:
-            newest = max(samples.blocks, key=lambda block: int(block.seq[-1]))
-            self.newest = Coordinates.of(newest, -1)
+        if samples.parts:
+            self.newest = max(map(_newest_of, samples.parts), key=lambda at: at.seq)
             self._look_for_reward(samples)
         findings: list[Finding] = []
         for processor in self.processors:
@@ -77,8 +77,10 @@ class Judge:
         return findings
 
     def _look_for_reward(self, samples: Samples) -> None:
-        for block in () if self.policy.has_reward else samples.blocks:
-            if block.series not in self._without_reward:
+        for block in () if self.policy.has_reward else samples.parts:
+            if isinstance(block, Singles):  # of which the next tick may have others
+                self.policy.has_reward |= any(is_reward(series.metric) for series in block.series)
+            elif block.series not in self._without_reward:
                 self.policy.has_reward |= any(is_reward(series.metric) for series in block.series)
                 self._without_reward.add(block.series)
 
@@ -171,3 +173,10 @@ class Judge:
         for finding in new:
             if finding.detector == "drift":
                 self._p_values[finding.series.metric, finding.detector] = finding.score
+
+
+def _newest_of(part: Block | Singles) -> Coordinates:
+    """Where its last row is."""
+    if isinstance(part, Singles):
+        return Coordinates.of(part.columns, int(part.seq.argmax()))
+    return Coordinates.of(part, -1)

@@ -17,8 +17,8 @@ import numpy as np
 from entrenar_processors import Block, Coordinates, Finding, Samples, Series, Severity
 from entrenar_processors.config.build import STALLED
 from entrenar_processors.durations import text_of
-from entrenar_processors.metric_names import TRAIN, split_of
-from entrenar_processors.samples import ABSENT
+from entrenar_processors.metric_names import TRAIN, split_of, watched_in
+from entrenar_processors.samples import ABSENT, Singles
 
 from entrenar_otel.andon.judging.loader_wait import LoaderWait
 from entrenar_otel.andon.judging.stacks import Stacks
@@ -33,6 +33,7 @@ Phase = Literal["steps", "epochs", "over", "unknown"]
 #: The phase, and the thread of the loop where it is known.
 LoopPlace = tuple[Phase, int | None]
 
+_STEP_DURATION = frozenset({Metric.STEP_DURATION})
 #: Steps without which nobody knows how long one takes.
 _MIN_STEPS = 3
 #: Of so many steps the median is taken; and rows of one tick that are looked at.
@@ -86,14 +87,21 @@ class StallWatch:
 
     def consume(self, samples: Samples) -> None:
         """The samples of a tick."""
-        for block in samples.blocks:
-            if not all(is_of_machine(series.metric) for series in block.series):
+        for part in samples.parts:
+            if isinstance(part, Singles):
+                others = [i for i, series in enumerate(part.series) if not is_of_machine(series.metric)]
+                self._has_lived |= bool(others)
+                if not any(part.series[i].metric == Metric.STEP_DURATION for i in others):
+                    others = others[-_ROWS:]  # more are not kept
+                for block in part.take(others).blocks() if others else ():
+                    self._take(block)
+            elif not all(is_of_machine(series.metric) for series in part.series):  # mostly the first is not
                 self._has_lived = True
-                self._take(block)
+                self._take(part)
 
     def _take(self, block: Block) -> None:
-        for number, series in enumerate(block.series):
-            if series.metric == Metric.STEP_DURATION and split_of(series) in (None, TRAIN):
+        for number in watched_in(block.series, _STEP_DURATION):
+            if split_of(block.series[number]) in (None, TRAIN):
                 self._steps += len(block.values)
                 self._durations.extend(block.values[-_MEDIAN_OF:, number].tolist())
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from entrenar_processors import Processor, Samples
+from entrenar_processors import Processor, Samples, Series
 from entrenar_processors.metric_names import name_in
 
 from entrenar_otel.semconv import AB_PREFIX, MACHINE
@@ -30,6 +30,7 @@ class Unwatched:
         self._watched = frozenset[str]().union(*(processor.metrics for processor in processors))
         self._say = say
         self._names: dict[str, None] = {}
+        self._seen: dict[int, tuple[Series, ...]] = {}  # sets of series, by identity
         self._rows = 0
         self._is_done = not self._watched  # all detectors are off: that was asked for
 
@@ -37,7 +38,9 @@ class Unwatched:
         """The samples of a tick."""
         if self._is_done:
             return
-        for series in samples.series:
+        new = [part.series for part in samples.parts if id(part.series) not in self._seen]
+        self._seen |= {id(together): together for together in new}
+        for series in sorted({one for together in new for one in together}):
             # outcomes of an A/B test are judged by the test
             if series.metric in _OURS or series.metric in MACHINE or series.metric.startswith(AB_PREFIX):
                 continue

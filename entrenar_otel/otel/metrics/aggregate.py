@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from entrenar_processors import Block, ExplicitHistogram, ExponentialHistogram, Samples, Series
+from entrenar_processors import Block, Column, ExplicitHistogram, ExponentialHistogram, Samples, Series
+from entrenar_processors.samples import Floats, Singles
 
 from entrenar_otel.otel.metrics.registry import Declared, Registry
 from entrenar_otel.semconv import DEFAULT_BOUNDS, DURATION_BOUNDS_SECONDS, MACHINE, Kind
@@ -68,7 +69,10 @@ class Aggregates:
     def update(self, samples: Samples) -> None:
         """Take the samples of a tick."""
         with self.lock:
-            for block in samples.blocks:
+            for block in samples.parts:
+                if isinstance(block, Singles):
+                    self._take_singles(block)
+                    continue
                 columns = self._columns.get(id(block.series))
                 if columns is None or columns.series is not block.series:
                     columns = self._new_columns(block)
@@ -76,8 +80,7 @@ class Aggregates:
                     self._take_one(block, columns.states[0])
                 else:
                     self._take(block, columns)
-            # A loop that hangs takes no step, whatever its machine still tells.
-            self._see([block for block in samples.blocks if block.series[0].metric not in MACHINE])
+            self._see([places for part in samples.parts if (places := _places_of_loop(part)) is not None])
 
     def _take_one(self, block: Block, state: State) -> None:
         value = block.values.item()
@@ -93,6 +96,36 @@ class Aggregates:
         elif finite and (kind is Kind.UP_DOWN_COUNTER or value > 0):
             state.value += value
 
+    def _take_singles(self, singles: Singles) -> None:
+        values, ends = singles.values, singles.starts.tolist()
+        finite = np.isfinite(values)
+        whole = bool(finite.all())
+        if not whole:
+            for column in singles.index_of(np.flatnonzero(~finite)).tolist():
+                self.nonfinite[singles.series[column].metric] += 1
+        last = singles.starts[1:] - 1
+        lasts = zip(values[last].tolist(), singles.seq[last].tolist(), strict=True)
+        states = self._states
+        for column, (series, (value, seq)) in enumerate(zip(singles.series, lasts, strict=True)):
+            if (state := states.get(series)) is None:
+                state = self._state(series, int(singles.columns.time_ns[ends[column]]))
+            if state.declared.instrument.kind in _LAST:
+                if seq > state.seq:
+                    state.value, state.seq = value, seq
+            else:
+                rows = slice(ends[column], ends[column + 1])
+                self._add(state, values[rows] if whole else values[rows][finite[rows]])
+
+    @staticmethod
+    def _add(state: State, values: Floats) -> None:
+        """Finite values of a series that is no gauge."""
+        if state.histogram is not None:
+            state.histogram.update(values)
+            return
+        if state.declared.instrument.kind is Kind.COUNTER:
+            values = values[values > 0]  # a total that fell must not make a counter fall
+        state.value += float(values.sum())
+
     def _take(self, block: Block, columns: _Columns) -> None:
         values, states = block.values, columns.states
         finite = np.isfinite(values)
@@ -106,27 +139,21 @@ class Aggregates:
             for column in columns.gauges:
                 if seq > (state := states[column]).seq:  # blocks are in the order of their layouts
                     state.value, state.seq = last[column], seq
-        for column in columns.sums:
-            mine = values[:, column] if whole else values[finite[:, column], column]
-            if states[column].declared.instrument.kind is Kind.COUNTER:
-                mine = mine[mine > 0]  # a total that fell must not make a counter fall
-            states[column].value += float(mine.sum())
-        for column in columns.histograms:
-            histogram = states[column].histogram
-            if histogram is not None:
-                histogram.update(values[:, column] if whole else values[finite[:, column], column])
+        for column in (*columns.sums, *columns.histograms):
+            self._add(states[column], values[:, column] if whole else values[finite[:, column], column])
 
-    def _see(self, blocks: Sequence[Block]) -> None:
-        """The latest time, and the latest epoch and step that were said, over all blocks at once."""
-        if not blocks:
+    def _see(self, parts: Sequence[Block | Column]) -> None:
+        """The latest time, and the latest epoch and step that were said, over all parts at once."""
+        if not parts:
             return
+        seq = np.concatenate([part.seq for part in parts])
         # By seq, not by time: a clock that was set back must not make the run stand still.
-        last_seq, last_ns = max((int(block.seq[-1]), int(block.time_ns[-1])) for block in blocks)
-        if last_seq > self._last_seq:
-            self._last_seq, self.last_sample_ns = last_seq, last_ns
-        seq = np.concatenate([block.seq for block in blocks])
+        newest = int(seq.argmax())
+        if (last_seq := int(seq[newest])) > self._last_seq:
+            self._last_seq = last_seq
+            self.last_sample_ns = int(np.concatenate([part.time_ns for part in parts])[newest])
         for name in ("epoch", "step"):
-            column = np.concatenate([getattr(block, name) for block in blocks])
+            column = np.concatenate([getattr(part, name) for part in parts])
             rows = np.flatnonzero(column >= 0)
             if len(rows):
                 latest = rows[np.argmax(seq[rows])]
@@ -174,3 +201,11 @@ class Aggregates:
         for states in by_metric.values():
             if states[0].declared.exported:
                 yield states[0].declared, states
+
+
+def _places_of_loop(part: Block | Singles) -> Block | Column | None:
+    """Its coordinates, without those of what the machine tells: a loop that hangs takes no step."""
+    if isinstance(part, Block):
+        return None if part.series[0].metric in MACHINE else part
+    loop = [i for i, series in enumerate(part.series) if series.metric not in MACHINE]
+    return part.take(loop).columns if loop else None

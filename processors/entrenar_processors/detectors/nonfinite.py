@@ -9,7 +9,7 @@ import numpy as np
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.metric_names import TRAIN, known_as, name_in, split_of
 from entrenar_processors.processor import Counting
-from entrenar_processors.samples import Column, Samples, Series
+from entrenar_processors.samples import Column, Samples, Series, Singles
 from entrenar_processors.stats.core import require
 
 #: Metrics whose non-finite values stop the run when they are many in a row, whatever a single one does.
@@ -59,11 +59,13 @@ class NonfiniteDetector(Counting):
     def update(self, samples: Samples) -> list[Finding]:
         findings: list[Finding] = []
         suspects: set[Series] = set()
-        for block in samples.blocks:
+        for block in samples.parts:
             suspects.update(series for series in self._in_a_row if series in block.column_of)
             finite = np.isfinite(block.values)
             if not finite.all():
-                suspects.update(block.series[i] for i in np.flatnonzero(~finite.all(axis=0)).tolist())
+                bad = np.flatnonzero(~finite if isinstance(block, Singles) else ~finite.all(axis=0))
+                columns = set(block.index_of(bad).tolist()) if isinstance(block, Singles) else bad.tolist()
+                suspects.update(block.series[i] for i in columns)
         for series in suspects:
             findings += self._judge(series, samples.column(series))
         findings.sort(key=lambda finding: finding.order)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from entrenar_processors.finding import Coordinates
-from entrenar_processors.metric_names import VALIDATION, known_as, name_in, split_of
+from entrenar_processors.metric_names import VALIDATION, known_as, split_of, watched_in
 from entrenar_processors.samples import Column, Samples, Series
 
 _Group = tuple[str, tuple[tuple[str, str], ...]]
@@ -40,11 +40,8 @@ class PreferValidation:
 
     def rows(self, samples: Samples) -> list[tuple[Series, Column]]:
         """The chosen rows of each watched series, sorted by series; series without any are left out."""
-        watched = {
-            series: self._finite(series, samples)
-            for series in samples.series
-            if name_in(self._metrics, series)
-        }
+        names = {part.series[i] for part in samples.parts for i in watched_in(part.series, self._metrics)}
+        watched = {series: self._finite(series, samples) for series in sorted(names)}
         for series, column in watched.items():
             if is_validation(series) and len(column.seq):
                 group, first = _group(series), Coordinates.of(column, 0)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from entrenar_processors.detectors.tables import Source, Stack, Table, stacked, tables
+from entrenar_processors.detectors.tables import Source, Stack, Table, stacked
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.metric_names import name_in
 from entrenar_processors.processor import Counting
-from entrenar_processors.samples import Floats, Ints, Samples, Series
+from entrenar_processors.samples import Block, Floats, Ints, Samples, Series
 from entrenar_processors.stats.arrays import Index, columns_of
 from entrenar_processors.stats.core import Core
 
@@ -59,17 +59,18 @@ class SeriesProcessor(Counting):
     def update(self, samples: Samples) -> list[Finding]:
         findings: list[Finding] = []
         parts: Iterable[Table]
-        if len(samples.blocks) == 1:  # most often: what `stacked` and `tables` would give
-            parts = [(block, block.series, block.values) for block in samples.blocks]
+        blocks = [part for part in samples.parts if isinstance(part, Block)]
+        if len(samples.parts) == len(blocks) == 1:  # most often: what `stacked` would give
+            parts = [(block, block.series, block.values) for block in blocks]
         else:
-            parts = stacked(tables(samples, self.metrics), self.metrics)
+            parts = stacked(samples, self.metrics)
         for source, series, values in parts:
             findings += self._judge(source, series, values)
         findings.sort(key=lambda finding: finding.order)
         return findings
 
     def _judge(self, source: Source, series: tuple[Series, ...], values: Floats) -> list[Finding]:
-        columns, rows, signs = self._layout(series, keep=not isinstance(source, Stack))
+        columns, rows, signs = self._layout(series)
         if not columns:
             return []
         chosen = values if len(columns) == len(series) else values[:, _places(columns)]
@@ -92,7 +93,7 @@ class SeriesProcessor(Counting):
             findings += self._run(source, mine, series, names, index, signs[group], chosen[mine][:, group])
         return findings
 
-    def _layout(self, series: tuple[Series, ...], *, keep: bool) -> tuple[list[int], Index, Floats]:
+    def _layout(self, series: tuple[Series, ...]) -> tuple[list[int], Index, Floats]:
         """The watched columns of a table, their rows of state and their signs."""
         if (known := self._layouts.get(series)) is not None:
             return known
@@ -107,8 +108,7 @@ class SeriesProcessor(Counting):
         if len(self._layouts) >= _LAYOUTS:
             self._layouts.clear()
         signs = np.array([self._signs[name_in(self._signs, series[i]) or ""] for i in columns])
-        if keep:
-            self._layouts[series] = columns, rows, signs
+        self._layouts[series] = columns, rows, signs
         return columns, rows, signs
 
     def _run(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from entrenar_processors.finding import Coordinates, Finding, Severity
-from entrenar_processors.metric_names import name_in
+from entrenar_processors.metric_names import watched_in
 from entrenar_processors.processor import Counting
-from entrenar_processors.samples import Block, Column, Floats, Samples, Series
+from entrenar_processors.samples import Block, Column, Floats, Ints, Samples, Series, Singles
 from entrenar_processors.stats.silence import Group, Limits
 
 #: The table of a group's rows and members is worked on in parts of about this many cells.
@@ -90,19 +90,21 @@ class SilentMembers(Counting):
         return self._metrics
 
     def update(self, samples: Samples) -> list[Finding]:
-        blocks: dict[int, tuple[Group, list[Block]]] = {}
-        for block in samples.blocks:
-            groups = {
-                id(group): group for series in block.series if (group := self._group(series)) is not None
-            }
-            for key, group in groups.items():
-                blocks.setdefault(key, (group, []))[1].append(block)
-        findings = [finding for group, parts in blocks.values() for finding in self._judge(group, parts)]
+        parts: dict[int, tuple[Group, list[Block | Singles]]] = {}
+        for part in samples.parts:
+            members: dict[int, tuple[Group, list[int]]] = {}
+            for i in watched_in(part.series, self._metrics):
+                if (group := self._group(part.series[i])) is not None:
+                    members.setdefault(id(group), (group, []))[1].append(i)
+            for key, (group, places) in members.items():
+                mine = part.take(places) if isinstance(part, Singles) else part
+                parts.setdefault(key, (group, []))[1].append(mine)
+        findings = [finding for group, mine in parts.values() for finding in self._judge(group, mine)]
         findings.sort(key=lambda finding: finding.order)
         return findings
 
     def _group(self, series: Series) -> Group | None:
-        if not series.tags or name_in(self._metrics, series) is None:
+        if not series.tags:
             return None
         if (group := self._group_of.get(series)) is None:
             key = series.metric, tuple(tag if tag[0] in self._apart else tag[0] for tag in series.tags)
@@ -111,9 +113,11 @@ class SilentMembers(Counting):
             self._group_of[series] = group
         return group
 
-    def _judge(self, group: Group, blocks: list[Block]) -> Iterator[Finding]:
-        table = _rounds if _is_sparse(group, blocks) else _table
-        rows, values, present, places = table(group, blocks)
+    def _judge(self, group: Group, parts: list[Block | Singles]) -> Iterator[Finding]:
+        if _is_sparse(group, parts):
+            rows, values, present, places = _rounds(group, parts)
+        else:
+            rows, values, present, places = _table(group, Samples(parts).blocks)
         lost = np.count_nonzero(present & ~np.isfinite(values), axis=0)
         for column in np.flatnonzero(lost).tolist():
             self._left_out(group.members[column], int(lost[column]))
@@ -139,7 +143,7 @@ class SilentMembers(Counting):
 _Rows = tuple[Column, Floats, NDArray[np.bool_], Callable[[int, int], int]]
 
 
-def _table(group: Group, blocks: list[Block]) -> _Rows:
+def _table(group: Group, blocks: Sequence[Block]) -> _Rows:
     """The rows in which any member reports, in recording order: coordinates, values `(n, k)`, presence.
 
     The function gives the place among the coordinates of a row and column.
@@ -161,30 +165,35 @@ def _table(group: Group, blocks: list[Block]) -> _Rows:
     return rows, rows.values, present, lambda row, _column: row
 
 
-def _is_sparse(group: Group, blocks: list[Block]) -> bool:
+def _is_sparse(group: Group, parts: list[Block | Singles]) -> bool:
     """Whether many members report one by one, so that a table of rows and members would be nearly empty."""
-    rows = sum(len(block) for block in blocks)
-    reports = sum(len(block) * len(block.series) for block in blocks)
+    rows = sum(len(part) for part in parts)
+    reports = sum(part.values.size for part in parts)
     return len(group.members) >= _MANY and _EMPTY * reports < rows * len(group.members)
 
 
-def _rounds(group: Group, blocks: list[Block]) -> _Rows:
+def _rounds(group: Group, parts: list[Block | Singles]) -> _Rows:
     """The same for rounds: a row is a round, which ends before a member reports in it for a second time."""
-    samples = Samples(blocks)
-    columns = [samples.column(series) for series in group.members]
-    events = Column.concat(columns)
-    member = np.repeat(np.arange(len(columns)), [len(column.seq) for column in columns])
+    columns, members = [], []
+    for part in parts:
+        singles = (
+            [(part.series, part.lengths, part.columns)]
+            if isinstance(part, Singles)
+            else [
+                ((series,), [len(part)], part.column(series))
+                for series in part.series
+                if series in group.column_of
+            ]
+        )
+        for series, lengths, column in singles:
+            columns.append(column)
+            members.append(np.repeat([group.column_of[one] for one in series], lengths))
+    events, member = Column.concat(columns), np.concatenate(members)
     order = np.argsort(events.seq, kind="stable")
     events, member = events.take(order), member[order]
-    number, seen, rounds = 0, set[int](), []
-    for column in member.tolist():
-        if column in seen:
-            number += 1
-            seen = set()
-        seen.add(column)
-        rounds.append(number)
-    row = np.array(rounds)
-    event = np.full((number + 1, len(group.members)), -1)
+    starts = _starts_of_rounds(member)
+    row = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(member)))
+    event = np.full((len(starts), len(group.members)), -1)
     event[row, member] = np.arange(len(member))
     values = np.where(event < 0, np.nan, events.values[event])
     latest = np.maximum.accumulate(event.max(axis=1))
@@ -194,3 +203,21 @@ def _rounds(group: Group, blocks: list[Block]) -> _Rows:
         event >= 0,
         lambda row, column: int(latest[row] if event[row, column] < 0 else event[row, column]),
     )
+
+
+def _starts_of_rounds(member: Ints) -> list[int]:
+    """Where each round begins: with the first report of a member that has one in the round before.
+
+    >>> _starts_of_rounds(np.array([0, 1, 2, 1, 0, 2, 2]))
+    [0, 3, 6]
+    """
+    order = np.argsort(member, kind="stable")
+    again = np.flatnonzero(member[order][1:] == member[order][:-1])
+    before = np.full(len(member), -1)
+    before[order[again + 1]] = order[again]
+    latest = np.maximum.accumulate(before)
+    starts, start = [], 0
+    while start < len(member):
+        starts.append(start)
+        start = int(np.searchsorted(latest, start))
+    return starts

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entrenar_processors.metric_names import name_in
-from entrenar_processors.samples import Samples, Series
+from entrenar_processors.samples import Samples, Series, Singles
 from entrenar_processors.stats.sketch import QuantileSketch
 
 
@@ -155,9 +155,14 @@ class Summaries:
         self._waiting: dict[tuple[Series, ...], list[tuple[int, NDArray[np.float64]]]] = {}
         self._waiting_rows: dict[tuple[Series, ...], int] = {}
         self._waiting_values = 0
+        self._singles: list[Singles] = []
+        self._singles_rows = 0  # of a series, at most
 
     def update(self, samples: Samples) -> None:
-        for block in samples.blocks:
+        for block in samples.parts:
+            if isinstance(block, Singles):
+                self._wait(block)
+                continue
             key = block.series
             # A copy: the block may be a view into a segment that is about to be unmapped.
             self._waiting.setdefault(key, []).append((int(block.seq[-1]), np.array(block.values)))
@@ -169,18 +174,46 @@ class Summaries:
         if self._waiting_values >= self.FLUSH_VALUES:
             self._flush_all()
 
+    def _wait(self, singles: Singles) -> None:
+        self._singles.append(singles.copy())
+        self._singles_rows += int(singles.lengths.max())
+        self._waiting_values += len(singles)
+        if self._singles_rows >= self.FLUSH_ROWS:
+            self._flush_singles()
+
+    def _flush_singles(self) -> None:
+        parts, self._singles, self._singles_rows = self._singles, [], 0
+        if not parts:
+            return
+        place: dict[Series, int] = {}
+        codes = [
+            np.repeat([place.setdefault(series, len(place)) for series in part.series], part.lengths)
+            for part in parts
+        ]
+        of = np.concatenate(codes)
+        order = np.argsort(of, kind="stable")
+        values = np.concatenate([part.values for part in parts])[order]
+        seq = np.concatenate([part.seq for part in parts])[order]
+        ends = np.cumsum(np.bincount(of)).tolist()
+        self._waiting_values -= len(values)
+        for series, start, end in zip(place, [0, *ends], ends, strict=False):
+            self._summary_of(series).update(values[start:end], order=int(seq[end - 1]))
+
+    def _summary_of(self, series: Series) -> Summary:
+        if (summary := self._by_series.get(series)) is None:
+            summary = self._by_series[series] = Summary()
+        return summary
+
     def _flush(self, key: tuple[Series, ...]) -> None:
         parts = self._waiting.pop(key)
         values = np.concatenate([part for _, part in parts])
         self._waiting_values -= values.size
         del self._waiting_rows[key]
         for column, series in enumerate(key):
-            summary = self._by_series.get(series)
-            if summary is None:
-                summary = self._by_series[series] = Summary()
-            summary.update(np.ascontiguousarray(values[:, column]), order=parts[-1][0])
+            self._summary_of(series).update(np.ascontiguousarray(values[:, column]), order=parts[-1][0])
 
     def _flush_all(self) -> None:
+        self._flush_singles()
         for key in list(self._waiting):
             self._flush(key)
 
@@ -191,6 +224,8 @@ class Summaries:
 
     def of(self, metrics: Collection[str]) -> dict[Series, Summary]:
         """The summaries of some metrics, by any of their names; other rows may keep waiting."""
+        if any(name_in(metrics, one) for part in self._singles for one in part.series):
+            self._flush_singles()
         for key in [key for key in self._waiting if any(name_in(metrics, one) for one in key)]:
             self._flush(key)
         return {

@@ -6,11 +6,13 @@ import bisect
 import math
 import random
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from entrenar_processors import Block, ExplicitHistogram, ExponentialHistogram, Samples, Series
+from entrenar_processors import Block, Column, ExplicitHistogram, ExponentialHistogram, Samples, Series
+from entrenar_processors.samples import Singles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -253,3 +255,38 @@ def test_ticks_do_not_matter(rows: Any, cuts: set[int], kind: Any) -> None:
     assert one_by_one.nonfinite[GAUGE] == sum(not math.isfinite(number) for number in gauge)
     counted = [n for names, n, _ in rows if COUNTER in names and math.isfinite(n) and n > 0]
     assert expected.get(COUNTER, 0.0) == sum(counted)
+
+
+@pytest.mark.parametrize("kind", ["explicit", "exponential"])
+def test_series_set_one_by_one_are_aggregated_alike_together_and_apart(kind: Any) -> None:
+    random = np.random.default_rng(5)
+    names = [GAUGE, COUNTER, UP_DOWN, HISTOGRAM, "process.cpu.utilization"]
+    series = tuple(Series.of(names[i % 5], {"layer": i}) for i in range(40))
+    together, apart = aggregates(kind), aggregates(kind)
+    first = 0
+    for _ in range(4):
+        starts = np.concatenate([[0], np.cumsum(random.integers(1, 12, len(series)))])
+        n = int(starts[-1])
+        seq = first + random.permutation(n)
+        for low, high in pairwise(starts):
+            seq[low:high].sort()
+        values = random.normal(0, 3, n)
+        values[random.random(n) < 0.1] = NAN
+        place = (seq // 7).astype(np.int32)
+        singles = Singles(series, starts, Column(10 * seq, place, place, seq // 3, seq, values))
+        together.update(Samples([singles]))
+        apart.update(Samples(singles.blocks()))
+        first += n
+    assert seen(together) == seen(apart)
+    assert together.nonfinite == apart.nonfinite
+    assert together.nonfinite
+    for name in ("epoch", "step", "last_sample_ns"):
+        assert getattr(together, name) == getattr(apart, name)
+
+
+def seen(of: Aggregates) -> list[Any]:
+    def text(state: Any) -> tuple[Any, ...]:
+        histogram = state.histogram and sorted(map(str, vars(state.histogram).items()))
+        return state.series, state.start_ns, state.seq, repr(state.value), histogram
+
+    return sorted(text(state) for _, states in of.states() for state in states)
