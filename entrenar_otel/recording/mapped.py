@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _MADV_POPULATE_WRITE = 23
 _PREFAULT_CHUNK = 1 << 20
+#: What is written first, before anything is prefaulted: the header, and layouts mostly.
+_BEGINNING = 64 << 10
 
 
 class Mapped:
@@ -40,7 +42,8 @@ class Mapped:
 
     def __init__(self, file: OwnedFile, size: int) -> None:
         os.posix_fallocate(file.fileno(), 0, size)
-        self.size = size
+        self.size, self._file = size, file
+        self._read_ahead(0, _BEGINNING)
         # mmap keeps a duplicate of its descriptor until the last view of it dies. One that shared
         # the lock could keep it in a forked child, and the parent would seem to live for ever.
         with open(file.name, "rb+", buffering=0) as other:
@@ -82,18 +85,27 @@ class Mapped:
         return np.frombuffer(self.map, dtype="<u8")
 
     def prefault(self, start: int, length: int) -> None:
-        """Have the kernel map these bytes before the loop touches them (1 ms of faults per 4 MB).
+        """Have the kernel map these bytes before the loop touches them.
 
         In pieces, since Python holds the GIL meanwhile.
         """
         at, stop = start // mmap.PAGESIZE * mmap.PAGESIZE, min(start + length, self.size)
         while at < stop:
             try:
-                self.map.madvise(_MADV_POPULATE_WRITE, at, min(_PREFAULT_CHUNK, stop - at))
+                length = min(_PREFAULT_CHUNK, stop - at)
+                self._read_ahead(at, length)
+                self.map.madvise(_MADV_POPULATE_WRITE, at, length)
             except (OSError, ValueError):  # a kernel before 5.14 faults page by page; or just closed
                 return
             at += _PREFAULT_CHUNK
             time.sleep(0)
+
+    def _read_ahead(self, at: int, length: int) -> None:
+        """Have the kernel make the pages of these bytes, without the GIL.
+
+        Else the first touch of new blocks reads ahead 4 MB: 1.5 ms, and up to 30 ms where the disk is busy.
+        """
+        os.posix_fadvise(self._file.fileno(), at, length, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         """Unmap."""
