@@ -19,7 +19,9 @@ LIMIT_MS, LIMIT_FIRST_MS, LIMIT_TICK_MS = 4.0, 10.0, 10.0
 
 
 def measure() -> Iterator[Row]:
-    first, later, ticks = [], [], []
+    first: list[float] = []
+    later: list[float] = []
+    ticks: list[float] = []
     with temporary() as folder, started(folder, **BY_HAND) as monitor:
         monitor.log(loss=1.0)
         heartbeat = heartbeat_of(monitor)
