@@ -76,11 +76,6 @@ class Andon:
         with self._lock:
             return any(alert.action is Action.STOP for alert in self._pending)
 
-    @property
-    def paused_seconds(self) -> float:
-        """How long the loop was paused in all, by the clock of its samples."""
-        return self.pause.total_seconds
-
     def on(self, occasion: str, call: Callback, *, local: bool = False) -> None:
         """Register a callback. Raises ConfigError."""
         self.callbacks.on(occasion, call, local=local)

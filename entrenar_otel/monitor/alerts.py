@@ -16,9 +16,19 @@ if TYPE_CHECKING:
     from entrenar_processors.budgets.verdicts import Violation
 
     from entrenar_otel.andon.andon import Andon
+    from entrenar_otel.andon.pause import Pause
     from entrenar_otel.andon.pipeline import AlertPipeline
 
 Agree = Callable[[bool], bool]
+
+
+class NeverPaused:
+    """Before a run begins."""
+
+    total_seconds = 0.0
+
+
+_NEVER_PAUSED = NeverPaused()
 
 
 class Alerts:
@@ -86,9 +96,9 @@ class Alerts:
         """The alerts that fire now."""
         return self._pipeline.judge.active if self._pipeline is not None else []
 
-    def paused_seconds(self) -> float:
-        """How long the loop was paused in all."""
-        return self._pipeline.andon.paused_seconds if self._pipeline is not None else 0.0
+    def pause(self) -> Pause | NeverPaused:
+        """Knows how long the loop was paused in all."""
+        return self._pipeline.andon.pause if self._pipeline is not None else _NEVER_PAUSED
 
     # -- what the recorder calls ------------------------------------------------------------------
 

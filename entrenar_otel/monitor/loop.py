@@ -27,7 +27,7 @@ class Loop:
     def __init__(self, parts: LoopParts) -> None:
         self._recorder, self._progress, self._threads = parts.recorder, parts.progress, parts.threads
         self._spans, self._step_spans = parts.spans, parts.step_spans
-        self._seconds, self._paused_seconds = parts.seconds, parts.paused_seconds
+        self._seconds, self._pause = parts.seconds, parts.pause
         self._has_ended = False  # a loop of epochs or steps
         self.boundary = StepBoundary(parts)
 
@@ -127,29 +127,32 @@ class Loop:
         self._recorder.set_coordinates(epoch=epoch)
         progress, move_to = self._progress, self._recorder.move_to
         progress.batches = count_of(batches)
-        if progress.batches is not None and (known := self._spans()) is not None:
+        known = self._spans()  # a run that has not begun begins outside of its first step
+        if progress.batches is not None and known is not None:
             known.expect_batches(progress.batches)
         progress.begin()
         size_of: Callable[[Any], int] | None = None
         boundary = self.boundary
         timed, counted = boundary.writers()
-        spans = self._spans() if self._step_spans else None
-        clock = self._seconds
-        start, paused = clock(), self._paused_seconds()
+        spans = known if self._step_spans else None
+        clock, pause, recorder = self._seconds, self._pause(), self._recorder
+        move = None if recorder.hot is None else recorder.hot.move  # it does what is usual of `move_to`
+        start, paused = clock(), pause.total_seconds
         try:
             for index, batch in enumerate(batches):
                 arrived = clock()
-                if paused != self._paused_seconds():  # by the last step's records, or the loader
-                    paused, lost = self._paused_seconds(), self._paused_seconds() - paused
+                if paused != pause.total_seconds:  # by the last step's records, or the loader
+                    paused, lost = pause.total_seconds, pause.total_seconds - paused
                     start += lost
-                move_to(index, boundary.number)
+                if move is None or recorder.late is not None or not move(index, boundary.number):
+                    move_to(index, boundary.number)
                 progress.batch = index + 1
                 if spans is not None:
                     spans.begin_step(*self._recorder.coordinates())
                 yield batch
                 done = clock()
-                if paused != self._paused_seconds():  # a pause is no part of the step
-                    paused, lost = self._paused_seconds(), self._paused_seconds() - paused
+                if paused != pause.total_seconds:  # a pause is no part of the step
+                    paused, lost = pause.total_seconds, pause.total_seconds - paused
                     start, arrived = start + lost, arrived + lost
                 try:
                     size_of = size_of or size_function(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from entrenar_otel.monitor.loop_threads import LoopThreads
 from entrenar_otel.monitor.progress import Progress
@@ -11,6 +11,13 @@ from entrenar_otel.recording.recorder import Recorder
 
 if TYPE_CHECKING:
     from entrenar_otel.otel.traces.run_spans import RunSpans
+
+
+class Paused(Protocol):
+    """How long a loop was paused in all."""
+
+    @property
+    def total_seconds(self) -> float: ...
 
 
 class LoopParts(NamedTuple):
@@ -26,7 +33,7 @@ class LoopParts(NamedTuple):
     """The run's spans; it starts a run that has not begun, and is None once there is none."""
     seconds: Callable[[], float]
     """The clock of step durations."""
-    paused_seconds: Callable[[], float]
-    """How long the loop has been paused in all, which is no part of a step."""
+    pause: Callable[[], Paused]
+    """Of the run as it is now; how long the loop has been paused is no part of a step."""
     step_spans: bool
     """Whether each step is a `training.step` span."""

@@ -109,7 +109,7 @@ class RecordedRun:
                 LoopThreads(self.recorder.give_threads_their_places),
                 spans=self._spans,
                 seconds=_seconds_of(given.clock),
-                paused_seconds=self.alerts.paused_seconds,
+                pause=self.alerts.pause,
                 step_spans=given.step_spans,
             )
         )

@@ -24,7 +24,7 @@ class StepBoundary:
     def __init__(self, parts: LoopParts) -> None:
         self._recorder, self._progress, self._threads = parts.recorder, parts.progress, parts.threads
         self._spans, self._step_spans = parts.spans, parts.step_spans
-        self._seconds, self._paused_seconds = parts.seconds, parts.paused_seconds
+        self._seconds, self._pause = parts.seconds, parts.pause
         #: The number of the next training step, or of the one that goes on.
         self.number = 0
         self._batch = 0  # the next one's within its epoch
@@ -39,7 +39,7 @@ class StepBoundary:
     def wait(self) -> None:
         """The wait for the next batch begins now: what was since the last step was something else."""
         if self._arrived is None:
-            self._paused = self._paused_seconds()
+            self._paused = self._pause().total_seconds
             self._ready_since = self._seconds()
 
     @property
@@ -68,8 +68,8 @@ class StepBoundary:
             return
         if not (epoch is None is batch is step):
             self._place(epoch, batch, step)
-        if self._paused != self._paused_seconds():  # since the last step: no wait for data
-            paused, lost = self._paused_seconds(), self._paused_seconds() - self._paused
+        if self._paused != (pause := self._pause()).total_seconds:  # since the last step: no wait for data
+            paused, lost = pause.total_seconds, pause.total_seconds - self._paused
             self._paused = paused
             if self._ready_since is not None:
                 self._ready_since += lost
@@ -94,8 +94,8 @@ class StepBoundary:
             return
         done = self._seconds()
         start = self._ready_since
-        if self._paused != self._paused_seconds():  # a pause is no part of the step
-            paused, lost = self._paused_seconds(), self._paused_seconds() - self._paused
+        if self._paused != (pause := self._pause()).total_seconds:  # a pause is no part of the step
+            paused, lost = pause.total_seconds, pause.total_seconds - self._paused
             self._paused, arrived = paused, arrived + lost
             start = None if start is None else start + lost
         try:

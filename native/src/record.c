@@ -525,10 +525,19 @@ static PyObject *hot_move(HotPath *self, PyObject *const *args, Py_ssize_t count
     Py_RETURN_TRUE;
 }
 
+/* one(head, epoch, batch, step, value): a record of one value; False: nothing was done. */
+static PyObject *hot_one(HotPath *self, PyObject *const *args, Py_ssize_t count)
+{
+    Plan plan = {0, 1, {0, 1, 2}, NONE};
+    int is_done = count == 5 && coordinate(args[0], UINT64_MAX, &plan.head) && record(self, &plan, args + 4, args + 1);
+    return PyBool_FromLong(is_done);
+}
+
 static PyMethodDef hot_methods[] = {
     {"call", (PyCFunction)hot_call, METH_VARARGS, "A `log` with this reference, or a function bound to so many values."},
     {"put", (PyCFunction)hot_put, METH_VARARGS, "Take a coordinate; False: it is no plain number, and the reference's."},
     {"move", (PyCFunction)(void (*)(void))hot_move, METH_FASTCALL, "Take batch and step; False: they are for `put`."},
+    {"one", (PyCFunction)(void (*)(void))hot_one, METH_FASTCALL, "Write a record of one value; False: nothing was done."},
     {"forget", (PyCFunction)forget, METH_NOARGS, "Learn anew which calls are known."},
     {NULL, NULL, 0, NULL},
 };

@@ -51,7 +51,7 @@ def test_a_pause_that_is_taken_back_in_time(judged: Callable[..., Any]) -> None:
             one.tick()
         one.monitor.on("pause", lambda alert: pytest.fail("paused"))
         one.monitor.log(accuracy=0.9)
-        assert recorded_run(one.monitor).alerts.paused_seconds() == 0.0
+        assert recorded_run(one.monitor).alerts.pause().total_seconds == 0.0
         sql = "SELECT state FROM alerts WHERE source = 'control'"
         assert one.monitor.query(sql).column(0).to_pylist() == ["resolved"]
 
@@ -251,7 +251,7 @@ def test_a_pause_is_no_part_of_a_step(tmp_path: Any, where: str) -> None:
         waits = monitor.curve("data_wait")["value"].to_pylist()
         assert len(times) == len(waits) == 6
         assert all(0 <= one < 1.2 for one in (*times, *waits)), (times, waits)
-        assert recorded_run(monitor).alerts.paused_seconds() >= 1.5
+        assert recorded_run(monitor).alerts.pause().total_seconds >= 1.5
 
 
 def test_the_clock_of_the_samples_measures_a_pause(judged: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -229,7 +230,7 @@ def test_a_pause_is_no_part_of_a_step(one: Kit, monkeypatch: pytest.MonkeyPatch)
         paused += seconds
 
     boundary = recorded_run(monitor).loop.boundary
-    monkeypatch.setattr(boundary, "_paused_seconds", lambda: paused)
+    monkeypatch.setattr(boundary, "_pause", lambda: SimpleNamespace(total_seconds=paused))
     for _ in monitor.epochs(1):
         pause(100.0)
         one.clock.advance(0.5)

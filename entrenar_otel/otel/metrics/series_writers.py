@@ -41,14 +41,16 @@ _numbers = itertools.count()
 
 _SOURCE = """\
 def write_series(amount, attributes):
-{unpack}{check}    record = pack_one(
-        {head}, now(),
-        {epoch},
-        {batch},
-        {step},
-        amount
-    )
-{watch}    put(seal_one(record, adler32(record)))
+{unpack}{check}    head = {head}
+{watch}    if not one(head, {given}, amount):
+        record = pack_one(
+            head, now(),
+            {epoch},
+            {batch},
+            {step},
+            amount
+        )
+        put(seal_one(record, adler32(record)))
 {stop}"""
 _CHECKS = {
     Kind.COUNTER: "    if not amount >= 0:\n        raise ValueError\n",
@@ -146,6 +148,7 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
         namespace |= {
             "pack_one": pack,
             "seal_one": seal,
+            "one": _not_native if self._recorder.hot is None else self._recorder.hot.one,
             f"heads_{number}": heads,
             f"hold_{number}": self._hold,
         }
@@ -159,6 +162,7 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
             check=_CHECKS.get(self.declared.instrument.kind, ""),
             head=f"heads_{number}[{', '.join(identity) or '()'}]",
             watch="    broken = amount - amount\n" if watched else "",
+            given=", ".join(name if name in variables else "None" for name in ("epoch", "batch", "step")),
             stop=f"    if broken:\n        hold_{number}(amount, attributes)\n" if watched else "",
             **{name: name if name in variables else name.upper() for name in ("epoch", "batch", "step")},
         )
@@ -175,6 +179,11 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
             self.declared.metric, {key: text_of(v) for key, v in at.items() if key not in COORDINATES}
         )
         self._recorder.bad_loss(series, amount, at.get("epoch"), at.get("batch"), at.get("step"))
+
+
+def _not_native(*_given: Any) -> bool:
+    """Without the native core, each record is packed here."""
+    return False
 
 
 def _key(values: list[Any], *, typed: bool) -> Any:
