@@ -7,6 +7,7 @@ Python.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shlex
@@ -55,6 +56,8 @@ def build(to: Path = CORE, flags: Sequence[str] = ()) -> Path:
         digest.update(source.read_bytes())
     mark = digest.hexdigest()[:16]
     if to.exists() and f"entrenar sources {mark}".encode() in to.read_bytes():
+        with contextlib.suppress(OSError):  # of another user
+            os.utime(to)  # a source that is newer, and the same, is no reason to do without (entrenar_native)
         return to
     handle, name = tempfile.mkstemp(dir=to.parent, suffix=".tmp")
     os.close(handle)

@@ -13,6 +13,8 @@ from types import ModuleType
 
 #: What of the extension module this version of the packages knows; it has the same number (src/module.c).
 INTERFACE = 2
+#: Of a checkout; nowhere in an installation.
+_SOURCES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "src")
 
 
 def _load() -> tuple[ModuleType | None, str]:
@@ -27,11 +29,21 @@ def _load() -> tuple[ModuleType | None, str]:
             None,
             "not built: there was no C compiler at installation (in a checkout: python hatch_build.py)",
         )
-    except ImportError as error:
+    except Exception as error:  # whatever it is, Python does without
         return None, f"not loaded: {error}"
+    if _is_older_than_sources(_core):
+        return None, "older than its sources: python hatch_build.py"
     if _core.INTERFACE != INTERFACE:
         return None, "built from another version: install again (in a checkout: python hatch_build.py)"
     return _core, f"in use: {_core.__file__}"
+
+
+def _is_older_than_sources(built: ModuleType) -> bool:
+    """Whether this is a checkout whose sources have changed since: what is called may not be there yet."""
+    if built.__file__ is None or not os.path.exists(os.path.join(_SOURCES, "core.h")):
+        return False  # an installation
+    made = os.stat(built.__file__).st_mtime
+    return any(entry.stat().st_mtime > made for entry in os.scandir(_SOURCES))
 
 
 core, _STATE = _load()

@@ -57,9 +57,9 @@ def test_the_sources_compile_without_a_warning_and_load(hook: ModuleType, packag
     core = package / "entrenar_native" / hook.CORE.name
     assert hook.build(core, hook.WARNINGS) == core
     assert state_in(package) == f"True native core in use: {core}"
-    built = core.stat().st_mtime_ns
+    built = core.stat().st_ino
     hook.build(core, hook.WARNINGS)
-    assert core.stat().st_mtime_ns == built, "built again although nothing changed"
+    assert core.stat().st_ino == built, "built again although nothing changed"
     hook.build(core)
     assert core.stat().st_mtime_ns != built, "not built again although the flags are others"
     assert [path.name for path in core.parent.glob("*.tmp")] == []
@@ -103,3 +103,18 @@ def test_without_a_core_it_says_why(package: Path) -> None:
         state_in(package, ENTRENAR_NATIVE=" off ")
         == "False pure Python: native core switched off by ENTRENAR_NATIVE=off"
     )
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason=NEEDS_COMPILER)
+def test_a_core_that_is_older_than_its_sources_is_not_used(hook: ModuleType, package: Path) -> None:
+    """After a `git pull` what Python calls may not be in it yet; built again it is, of the same sources too."""
+    core, sources = hook.build(package / "entrenar_native" / hook.CORE.name), package / "src"
+    shutil.copytree(hook.NATIVE / "src", sources)
+    later = core.stat().st_mtime + 9
+    os.utime(sources / "core.h", (later, later))
+    assert state_in(package).startswith("False pure Python: native core older than its sources: python hatch")
+    os.utime(core, (later, later))
+    assert state_in(package) == f"True native core in use: {core}"
+    os.utime(core, (0, 0))
+    hook.build(core)
+    assert core.stat().st_mtime > 0
