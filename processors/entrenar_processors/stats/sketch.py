@@ -15,6 +15,21 @@ RELATIVE_ERROR = 0.001
 MAX_BUCKETS = 8192
 
 
+def _interpolated(ordered: NDArray[np.float64], q: float) -> float:
+    """`np.quantile` of sorted values to the last bit, without its care for arrays of all kinds."""
+    place = (len(ordered) - 1) * q
+    at = min(math.floor(place), len(ordered) - 1)
+    low, high = float(ordered[at]), float(ordered[min(at + 1, len(ordered) - 1)])
+    exact = _between(low, high, place - at)
+    # From -1e308 to 1e308 the distance overflows; between their halves it does not.
+    return exact if math.isfinite(exact) else 2 * _between(low / 2, high / 2, place - at)
+
+
+def _between(low: float, high: float, share: float) -> float:
+    distance = high - low
+    return high - distance * (1 - share) if share >= 0.5 else low + distance * share
+
+
 class QuantileSketch:
     """Mergeable percentiles: exact for short series, then logarithmic buckets.
 
@@ -33,6 +48,7 @@ class QuantileSketch:
         self.count = 0
         self.relative_error = RELATIVE_ERROR
         self._exact: NDArray[np.float64] | None = np.empty(0)
+        self._ordered: NDArray[np.float64] | None = None  # the same, as soon as somebody asks
         self._zeros = 0
         self._stores = {+1: _Store(), -1: _Store()}
 
@@ -43,7 +59,7 @@ class QuantileSketch:
             self._exact = np.concatenate([self._exact, values])
             if self.count <= EXACT_VALUES:
                 return
-            values, self._exact = self._exact, None
+            values, self._exact, self._ordered = self._exact, None, None
         self._add_to_buckets(values)
 
     def _add_to_buckets(self, values: NDArray[np.float64]) -> None:
@@ -69,10 +85,9 @@ class QuantileSketch:
         if self.count == 0:
             return math.nan
         if self._exact is not None:
-            with np.errstate(over="ignore", invalid="ignore"):
-                exact = float(np.quantile(self._exact, q))
-            # From -1e308 to 1e308 the interpolation overflows; between their halves it does not.
-            return exact if math.isfinite(exact) else float(np.quantile(self._exact / 2, q)) * 2
+            if self._ordered is None or len(self._ordered) != self.count:
+                self._ordered = np.sort(self._exact)
+            return _interpolated(self._ordered, q)
         rank = q * (self.count - 1)
         negative, positive = self._stores[-1], self._stores[+1]
         if rank < negative.total:
@@ -93,7 +108,7 @@ class QuantileSketch:
             self.add(other._exact)
             return
         if self._exact is not None:
-            mine, self._exact = self._exact, None
+            mine, self._exact, self._ordered = self._exact, None, None
             self._add_to_buckets(mine)
         while self.relative_error < other.relative_error * 0.999:
             self._collapse()

@@ -10,6 +10,7 @@ import pytest
 from entrenar_processors.stats.sketch import EXACT_VALUES, MAX_BUCKETS, RELATIVE_ERROR, QuantileSketch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -151,3 +152,12 @@ def test_any_numbers_in_any_chunks(numbers: list[float], repeats: int, chunks: i
         assert_within_stated_error(sketch_of(*parts), values)
         assert_within_stated_error(merged, values)
     assert merged.count == len(values)
+
+
+@given(arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e300, 1e300)), st.floats(0, 1))
+def test_few_values_have_numpy_s_quantile_to_the_last_bit(values: np.ndarray, q: float) -> None:
+    """Asked twice, and with a value more in between, too."""
+    sketch = sketch_of(values)
+    assert [sketch.quantile(q), sketch.quantile(q)] == [np.quantile(values, q)] * 2
+    sketch.add(np.array([1.5]))
+    assert sketch.quantile(q) == np.quantile(np.append(values, 1.5), q)
