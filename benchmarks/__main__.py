@@ -17,7 +17,8 @@ from benchmarks.harness import ROOT, Row
 from benchmarks.report import DOCUMENT, write_report
 
 GROUPS = (
-    *("hot_path", "peers", "loop_overhead", "wide", "tick", "storage", "queries", "memory", "startup"),
+    *("hot_path", "peers", "loop_overhead", "wide", "tick", "storage", "queries", "wide_commands"),
+    *("memory", "startup"),
     *("otel", "page", "otlp_encode", "receipt", "roll", "assign", "where"),
 )
 #: Run by name only: what they say stands in docs/detectors.md, docs/postmortem.md, docs/statistics.md,

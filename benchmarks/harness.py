@@ -193,3 +193,29 @@ def median_seconds(work: Callable[[], object], repeats: int) -> float:
         work()
         times.append(perf_counter() - start)
     return float(np.median(times[1:]))
+
+
+def command_seconds(folder: Path, arguments: list[str], repeats: int) -> list[float]:
+    """CPU time of a command in a process of its own, from its start to its end, several times.
+
+    Its lake is `lake` in that folder, its terminal 120 × 40.
+    """
+    seconds = []
+    environment = os.environ | {"ENTRENAR_LAKE": str(folder / "lake"), "COLUMNS": "120", "LINES": "40"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has compiled modules
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+    code = "from entrenar_otel.cli.main import main; main()"
+    for _ in range(repeats + 1):
+        before = os.times()
+        subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=folder,
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        after = os.times()
+        seconds.append(
+            after.children_user + after.children_system - before.children_user - before.children_system
+        )
+    return seconds[1:]

@@ -30,7 +30,17 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.harness import BY_HAND, METRICS, ROOT, Row, hand_over, run_python, started, temporary
+from benchmarks.harness import (
+    BY_HAND,
+    METRICS,
+    ROOT,
+    Row,
+    command_seconds,
+    hand_over,
+    run_python,
+    started,
+    temporary,
+)
 from benchmarks.tick import step_of, steps_while
 from benchmarks.watching import watch_beside_training
 from entrenar_otel import Monitor
@@ -92,25 +102,7 @@ def _record(folder: Path) -> np.ndarray:
 
 
 def _command(what: str, limit: float, folder: Path, arguments: list[str], repeats: int = 3) -> Row:
-    """CPU time of a command in a process of its own, from its start to its end."""
-    seconds = []
-    environment = os.environ | {"ENTRENAR_LAKE": str(folder / "lake"), "COLUMNS": "120", "LINES": "40"}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has compiled modules
-    code = "from entrenar_otel.cli.main import main; main()"
-    for _ in range(repeats + 1):
-        before = os.times()
-        subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            cwd=folder,
-            env=environment | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        after = os.times()
-        seconds.append(
-            after.children_user + after.children_system - before.children_user - before.children_system
-        )
-    return _row(what, limit, seconds[1:], "s")
+    return _row(what, limit, command_seconds(folder, arguments, repeats), "s")
 
 
 # -- beside TensorBoard -------------------------------------------------------------------------
