@@ -73,9 +73,7 @@ def _unmeasured(why: str) -> Check:
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """That of the process: without settings of ours and OpenTelemetry's, and with the same modules."""
-    kept = {
-        name: value for name, value in environ.items() if not name.startswith(("ENTRENAR_", "OTEL_", "COV"))
-    }
+    kept = {name: value for name, value in environ.items() if not name.startswith(("ENTRENAR_", "OTEL_"))}
     native = {"ENTRENAR_NATIVE": environ["ENTRENAR_NATIVE"]} if "ENTRENAR_NATIVE" in environ else {}
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
     return kept | native | _ONE_THREAD | {"PYTHONPATH": paths}
