@@ -10,6 +10,7 @@ from entrenar_otel.errors import AndonStop, guard
 from entrenar_otel.integrations.choice import OnStop as OnStop
 from entrenar_otel.integrations.choice import check_options, monitor_for
 from entrenar_otel.integrations.reported import Reported
+from entrenar_otel.integrations.saved_files import record_checkpoint
 from entrenar_otel.monitor.counted import Counted
 from entrenar_otel.monitor.monitor import Monitor
 from entrenar_otel.run import lifetime
@@ -139,10 +140,7 @@ class TrainingRun:
     def checkpoint(self, path: str | os.PathLike[str], step: int | None = None) -> None:
         """One was written: an event `training.checkpoint` and the sidecar, of the first rank."""
         if self.is_on and self.monitor is not None and self.monitor.rank == 0:
-            with guard("checkpoint"):
-                self.monitor.event("training.checkpoint", {"path": os.fspath(path), "step": step})
-                if self.monitor.model_id is not None:
-                    self.monitor.save_sidecar(path)
+            record_checkpoint(self.monitor, path, step)
 
     def _stop(self, stop: AndonStop) -> None:
         if self._given[1] == "raise":

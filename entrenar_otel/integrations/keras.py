@@ -13,7 +13,7 @@ from entrenar_otel.integrations.callback import OnStop, TrainingRun
 from entrenar_otel.integrations.extension import Extension
 from entrenar_otel.integrations.keras_model import configuration, steps_done, templates_beside
 from entrenar_otel.integrations.keras_values import BatchValues, singles
-from entrenar_otel.integrations.saved_files import SavedFiles, matching
+from entrenar_otel.integrations.saved_files import SavedByTemplates
 from entrenar_otel.monitor.monitor import Monitor
 
 
@@ -41,8 +41,7 @@ class EntrenarCallback(Extension):
         self._given = monitor, on_stop, monitor_options
         self._run = TrainingRun(monitor, on_stop=on_stop, **monitor_options)
         self._values = BatchValues()
-        self._saved = SavedFiles()
-        self._templates: list[str] = []
+        self._checkpoints = SavedByTemplates()
         self._is_fitting = False
         self._step: int | None = None  # of the first batch of this epoch
         self._batch = self._batches = 0
@@ -58,8 +57,7 @@ class EntrenarCallback(Extension):
         """A run begins; a `fit` before it that raised has crashed."""
         self._is_fitting = True
         self._begin()
-        self._templates = templates_beside(inspect.currentframe())
-        self._new_checkpoints()
+        self._checkpoints = SavedByTemplates(templates_beside(inspect.currentframe()))
         self._step, self._batches = None, 0
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -118,7 +116,7 @@ class EntrenarCallback(Extension):
 
     def _end_epoch(self) -> None:
         """Checkpoints that other callbacks have written since."""
-        for path in self._new_checkpoints():
+        for path in self._checkpoints.new():
             self._run.checkpoint(path)
         self._run.end_epoch()
 
@@ -130,9 +128,6 @@ class EntrenarCallback(Extension):
             raise
         if self._run.stopped is not None:
             self._trained.stop_training = True
-
-    def _new_checkpoints(self) -> list[str]:
-        return self._saved.new(path for template in self._templates for path in matching(template))
 
     # -- evaluation
 

@@ -67,7 +67,8 @@ class EntrenarCallback:
         if env.iteration + 1 == env.end_iteration:
             self._run.finish()
         else:
-            self._run.begin_step(step=env.iteration + 1)
+            step = env.iteration + 1
+            self._run.begin_step(step=step, batch=step - env.begin_iteration)  # the first had no beginning
 
     def close(self) -> None:
         """The training is over, as after an early stop."""

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 
+from entrenar_otel.errors import guard
 from entrenar_otel.lineage.sidecar import SUFFIX, path_beside
 from entrenar_otel.monitor.monitor import Monitor
 
@@ -32,6 +33,18 @@ class SavedFiles:
         return found
 
 
+class SavedByTemplates:
+    """Which of the files that templates give their names are new since it was made, each time once."""
+
+    def __init__(self, templates: Iterable[str | os.PathLike[str]] = ()) -> None:
+        self._templates, self._files = tuple(templates), SavedFiles()
+        self.new()  # those of an earlier training
+
+    def new(self) -> list[str]:
+        """Those that were written since the last call."""
+        return self._files.new(path for template in self._templates for path in matching(template))
+
+
 def _written_ns(path: str) -> int | None:
     if "://" in path:
         return 0
@@ -53,6 +66,14 @@ def has_sidecar(checkpoint: str | os.PathLike[str]) -> bool:
     return os.path.exists(path_beside(checkpoint)) or os.path.exists(
         os.path.join(checkpoint, SUFFIX.removeprefix("."))
     )
+
+
+def record_checkpoint(monitor: Monitor, checkpoint: str | os.PathLike[str], step: int | None = None) -> None:
+    """An event `training.checkpoint`, and the sidecar where the run's model has an id."""
+    with guard("checkpoint"):
+        monitor.event("training.checkpoint", {"path": os.fspath(checkpoint), "step": step})
+        if monitor.model_id is not None:
+            monitor.save_sidecar(checkpoint)
 
 
 def resume_from(monitor: Monitor | None, checkpoint: str | os.PathLike[str] | None) -> None:

@@ -43,7 +43,7 @@ def test_every_round_is_recorded_as_lightgbm_reports_it() -> None:
     assert values("binary_logloss", "train") == told["train"]["binary_logloss"]
     assert values("loss", "train") == told["train"]["binary_logloss"]
     assert values("loss", "validation") == told["held"]["binary_logloss"]
-    assert [row[2] for row in series("loss", "train")] == [0, 1, 2, 3, 4]
+    assert [row[1:3] for row in series("loss", "train")] == [(None, 0), (1, 1), (2, 2), (3, 3), (4, 4)]
     assert len(values("step_duration")) == 4  # of the first round nobody knows when it began
     assert states() == ["completed"]
     ((model, config),) = rows("SELECT model_id, config::VARCHAR FROM runs")

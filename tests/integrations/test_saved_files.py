@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from entrenar_otel.integrations.saved_files import SavedFiles, has_sidecar, matching
+from entrenar_otel.integrations.saved_files import SavedByTemplates, SavedFiles, has_sidecar, matching
 
 
 def test_a_file_is_new_when_it_is_written_and_when_it_is_written_anew() -> None:
@@ -33,6 +33,16 @@ def test_names_of_a_template_oldest_first() -> None:
     assert matching(folder / "model-{epoch:02d}.keras") == ["run[1]/model-09.keras", "run[1]/model-10.keras"]
     assert matching("run[1]/other.keras") == ["run[1]/other.keras"]
     assert matching("nowhere/{epoch}.keras") == []
+
+
+def test_of_templates_only_what_is_written_since() -> None:
+    Path("model-1.keras").touch()
+    saved = SavedByTemplates(["model-{epoch}.keras", "best.keras"])
+    assert saved.new() == []
+    Path("model-2.keras").touch()
+    Path("best.keras").touch()
+    assert saved.new() == ["model-2.keras", "best.keras"]
+    assert saved.new() == []
 
 
 def test_sidecars_beside_a_file_and_in_a_folder() -> None:
