@@ -57,21 +57,20 @@ class RoundScores:
 
     def log(self, run: TrainingRun, scores: list[Score], step: int) -> None:
         """Record them. Raises AndonStop where the loss stops the line."""
-        datasets = dict.fromkeys(score.dataset for score in scores)
-        if self._splits.keys() != datasets.keys():
-            self._splits = self.splits(datasets)
+        found: dict[str, dict[str, float]] = {}
         if self._loss is None and scores:
             self._loss = next((score.metric for score in scores if score.falls), "")
+        for dataset, metric, value, spread, _ in scores:
+            values = found.setdefault(dataset, {})
+            values[metric] = value
+            if spread is not None:
+                values[f"{metric}_std"] = spread
+            if metric == self._loss:
+                values["loss"] = value
+        if self._splits.keys() != found.keys():
+            self._splits = self.splits(found)
         for dataset, split in self._splits.items():
-            values: dict[str, float] = {}
-            for score in scores:
-                if score.dataset == dataset:
-                    values[score.metric] = score.value
-                    if score.spread is not None:
-                        values[f"{score.metric}_std"] = score.spread
-                    if score.metric == self._loss:
-                        values["loss"] = score.value
-            run.log(values, step=step, split=split)
+            run.log(found[dataset], step=step, split=split)
 
 
 def numbers(texts: Mapping[str, Any]) -> dict[str, Any]:

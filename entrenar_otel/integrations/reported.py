@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
 from entrenar_processors.metric_names import facade_name
 
 from entrenar_otel.console import logger
-from entrenar_otel.integrations.metric_group import MetricGroup, host_number
+from entrenar_otel.integrations.metric_group import MetricGroup
 
 #: Totals that frameworks count up, and the counters that take what was added.
 TOTALS = {"num_input_tokens_seen": "tokens", "ntokens_seen": "tokens"}
-_NO_NUMBERS = (str, bytes, type(None))
 #: Beyond so many sets of names, new ones are looked at anew each time: some report another set at every step.
 _MAX_PLANS = 256
-#: Of each set of tags: the group, and the names as the framework has them.
-_Plan = list[tuple[MetricGroup, tuple[tuple[str, str], ...]]]
 
 
 class Reported:
@@ -27,38 +24,28 @@ class Reported:
 
     >>> reported = Reported()
     >>> values = {"eval_loss": 0.5, "epoch": "one", "num_input_tokens_seen": 64}
-    >>> [(group.tags, metrics) for group, metrics in reported.groups(values)]
+    >>> [(group.tags, group.metrics(values, reported.added)) for group in reported.groups(values)]
     [({'split': 'validation'}, {'loss': 0.5}), (None, {'tokens': 64.0})]
-    >>> [metrics for _, metrics in reported.groups({"num_input_tokens_seen": 80})]
+    >>> values = {"num_input_tokens_seen": 80}
+    >>> [group.metrics(values, reported.added) for group in reported.groups(values)]
     [{'tokens': 16.0}]
     """
 
     def __init__(self) -> None:
         self.totals: dict[str, float] = {}
-        self._plans: dict[tuple[str | None, ...], _Plan] = {}
+        self._plans: dict[tuple[str | None, ...], list[MetricGroup]] = {}
 
-    def groups(
-        self, values: Mapping[str, Any], split: str | None = None
-    ) -> Iterator[tuple[MetricGroup, dict[str, Any]]]:
-        """The metrics by their tags; `split` is that of names which say none."""
+    def groups(self, values: Mapping[str, Any], split: str | None = None) -> list[MetricGroup]:
+        """The groups of metrics that have the same tags; `split` is that of names which say none."""
         key = (split, *values)
         if (plan := self._plans.get(key)) is None:
             plan = _plan(tuple(values), split)
             if len(self._plans) < _MAX_PLANS:
                 self._plans[key] = plan
-        for group, pairs in plan:
-            metrics = {}
-            for raw, name in pairs:
-                value = values[raw]
-                if type(value) is not float:
-                    if isinstance(value, _NO_NUMBERS):
-                        continue
-                    value = host_number(value)
-                metrics[name] = self._added(raw, value) if raw in TOTALS else value
-            if metrics:
-                yield group, metrics
+        return plan
 
-    def _added(self, name: str, total: Any) -> float:
+    def added(self, name: str, total: Any) -> float:
+        """What was added to a running total since the last time."""
         added = float(total) - self.totals.get(name, 0.0)
         self.totals[name] = float(total)
         if added < 0:
@@ -66,7 +53,7 @@ class Reported:
         return max(added, 0.0)
 
 
-def _plan(names: tuple[str, ...], split: str | None) -> _Plan:
+def _plan(names: tuple[str, ...], split: str | None) -> list[MetricGroup]:
     """Of two names that would be one the second stays as it is."""
     groups: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
     for raw in names:
@@ -75,10 +62,7 @@ def _plan(names: tuple[str, ...], split: str | None) -> _Plan:
             tags = (*tags, ("split", split))
         group = groups.setdefault(tags, {})
         group[raw if name in group else name] = raw
-    return [
-        (MetricGroup(tuple(group), dict(tags) or None), tuple((raw, name) for name, raw in group.items()))
-        for tags, group in groups.items()
-    ]
+    return [MetricGroup(group, dict(tags) or None, TOTALS) for tags, group in groups.items()]
 
 
 _NOTHING = object()

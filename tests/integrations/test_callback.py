@@ -208,19 +208,20 @@ def test_a_checkpoint_is_an_event_and_has_a_sidecar(lake: Path, tmp_path: Path) 
 
 
 def test_two_names_that_would_be_one_stay_two() -> None:
-    groups = Reported().groups({"train_loss_step": 1.0, "train_loss_epoch": 2.0})
-    assert [(group.tags, metrics) for group, metrics in groups] == [
-        ({"split": "train"}, {"loss": 1.0, "train_loss_epoch": 2.0})
-    ]
+    reported, values = Reported(), {"train_loss_step": 1.0, "train_loss_epoch": 2.0}
+    (group,) = reported.groups(values)
+    assert group.tags == {"split": "train"}
+    assert group.metrics(values, reported.added) == {"loss": 1.0, "train_loss_epoch": 2.0}
 
 
 def test_totals_are_differenced(caplog: pytest.LogCaptureFixture) -> None:
     reported = Reported()
     reported.totals["num_input_tokens_seen"] = 100
     added = [
-        metrics
+        group.metrics(values, reported.added)
         for total in (150, 150, 20, 30)
-        for _, metrics in reported.groups({"num_input_tokens_seen": total})
+        for values in [{"num_input_tokens_seen": total}]
+        for group in reported.groups(values)
     ]
     assert added == [{"tokens": value} for value in (50.0, 0.0, 0.0, 10.0)]
     assert caplog.text.count("num_input_tokens_seen fell by 130") == 1

@@ -54,6 +54,14 @@ def test_what_is_missing_once_leaves_the_others_where_they_are(run: TrainingRun)
     assert rows(run, "end") == [(20.0 + i,) for i in range(6)]
 
 
+def test_totals_are_added_once_whatever_else_is_missing(run: TrainingRun) -> None:
+    """By names, by the bound function, and where that leaves it to the names."""
+    for i in range(6):
+        run.log({"num_input_tokens_seen": 64 * (i + 1), "gap": None if i in (0, 4) else 1.0})
+    assert rows(run, "tokens") == [(64.0,)] * 6
+    assert len(rows(run, "gap")) == 4
+
+
 @pytest.mark.parametrize("at", range(4))
 @pytest.mark.parametrize("name", ["loss", "train_loss_step", "total_loss"])
 def test_a_nan_stops_whichever_way_it_is_recorded(run: TrainingRun, at: int, name: str) -> None:
