@@ -72,7 +72,7 @@ REASONS = {
         "3 µs a step for three watched metrics."
     ),
     "tick with": (
-        "Judging takes 30 ms of it: three watched metrics of 20,000 steps, value by value. Without, 20 ms."
+        "Half of it is Parquet, 9 ms in pyarrow; judging with the native core takes 4 ms, without it 30."
     ),
     "worst stall": (
         "A wait for the GIL, up to CPython's switch interval of 5 ms each; judging gives it up every half "
@@ -83,7 +83,7 @@ REASONS = {
         "syncs side by side would not, but of two on one file the system tells only one of an error."
     ),
     "a heartbeat with": (
-        "Of it judging is 30 ms; decoding, summing up and aggregating 2,000 blocks of ten rows the rest."
+        "Of it judging is 10 ms with the native core, 20 without; decoding, sums and aggregates 4 ms."
     ),
 }
 
