@@ -4,8 +4,8 @@ A call on the loop's thread: blocks of calls in a tight loop (warm), and single 
 other memory were touched, so that neither code nor data is in the first two caches (cold): what a call finds
 after a step that computes something. An empty call is taken off both. In the heartbeat: the CPU time that a
 step of five metrics, three of them watched, takes in a tick of 1,000 steps (warm: one stage right after the
-other; cold: 8 MB touched before each); Parquet is that of 20,000 steps. Of all times the lower quartile, since
-others only ever add to them.
+other; cold: 8 MB touched before each); Parquet is that of 20,000 steps. Of all times the lower quartile,
+since others only ever add to them.
 Instructions are counted by `valgrind --tool=callgrind` in a process of its own, between calls of `getpgid`,
 at which it dumps what it has counted: they are the same on a busy machine as on a quiet one, times are not.
 """
