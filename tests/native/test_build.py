@@ -107,7 +107,7 @@ def test_without_a_core_it_says_why(package: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason=NEEDS_COMPILER)
 def test_a_core_that_is_older_than_its_sources_is_not_used(hook: ModuleType, package: Path) -> None:
-    """After a `git pull` what Python calls may not be in it yet; built again it is, of the same sources too."""
+    """After a `git pull` what Python calls may not be in it yet; built again it is, of the same sources."""
     core, sources = hook.build(package / "entrenar_native" / hook.CORE.name), package / "src"
     shutil.copytree(hook.NATIVE / "src", sources)
     later = core.stat().st_mtime + 9
