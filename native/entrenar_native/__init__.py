@@ -43,7 +43,8 @@ def _is_older_than_sources(built: ModuleType) -> bool:
     if built.__file__ is None or not os.path.exists(os.path.join(_SOURCES, "core.h")):
         return False  # an installation
     made = os.stat(built.__file__).st_mtime
-    return any(entry.stat().st_mtime > made for entry in os.scandir(_SOURCES))
+    with os.scandir(_SOURCES) as sources:
+        return any(entry.stat().st_mtime > made for entry in sources)
 
 
 core, _STATE = _load()
