@@ -459,9 +459,10 @@ class Recorder(CurrentPlace):
         if not self._put(seal(record, adler32(record))):
             self._drop(len(values))
         elif fast:
-            watched = next((s.metric for s in series if is_training_loss(s)), None)
-            names = tuple(s.metric for s in series)
-            self.namespace["writers"][names] = (pack, layout.head, seal, watched)
+            losses = [s.metric for s in series if is_training_loss(s)]
+            if len(losses) <= 1:  # one is watched there, and each of them stops at once
+                names, watched = tuple(s.metric for s in series), losses[0] if losses else None
+                self.namespace["writers"][names] = (pack, layout.head, seal, watched)
 
     def _layout(self, series: tuple[Series, ...], problems: list[str]) -> Layout | None:
         """The layout of these series, defined in the segment; None: record them one by one."""
