@@ -16,7 +16,6 @@ from entrenar_otel.console import logger
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.lake.records.writer import mark_for_sink
 from entrenar_otel.lake.store.storage import Storage
-from entrenar_otel.sink.address import Address
 from entrenar_otel.sink.grpc_server import GrpcServer
 from entrenar_otel.sink.http_server import HttpServer
 from entrenar_otel.sink.own_metrics import page
@@ -24,6 +23,7 @@ from entrenar_otel.sink.receiver import MAX_BACKLOG_BYTES, Receiver
 from entrenar_otel.sink.request_log import RequestLog
 from entrenar_otel.sink.roll_loop import ROLL_SECONDS, Rolling, RollLoop
 from entrenar_otel.sink.tenure import Tenure
+from entrenar_otel.web.address import Address
 from entrenar_otel.web.bounded_server import tls_context
 
 #: What the end takes at most: for requests in progress, and for the last roll.

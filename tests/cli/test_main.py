@@ -72,6 +72,7 @@ COMMANDS = (
         "prune",
         "demo",
         "import",
+        "serve",
         "sink",
         "ci",
         "doctor",

@@ -16,10 +16,10 @@ import pytest
 
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.store.storage import open_storage
-from entrenar_otel.sink.address import Address
 from entrenar_otel.sink.request_log import RequestLog, Signal
 from entrenar_otel.sink.roller import Roller
 from entrenar_otel.sink.service import Sink, SinkSettings
+from entrenar_otel.web.address import Address
 from tests.otel.otlp.conftest import no_endpoint
 from tests.sink.conftest import METHODS
 from tests.sink.wire import logs, steps

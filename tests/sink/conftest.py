@@ -13,7 +13,6 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from entrenar_otel.lake import Lake
-from entrenar_otel.sink.address import Address
 from entrenar_otel.sink.grpc_server import GrpcServer
 from entrenar_otel.sink.http_server import HttpServer
 from entrenar_otel.sink.memory import Memory
@@ -21,6 +20,7 @@ from entrenar_otel.sink.receiver import Receiver
 from entrenar_otel.sink.request_log import RequestLog, Signal, read_requests
 from entrenar_otel.sink.roller import Roller
 from entrenar_otel.sink.service import Sink, SinkSettings
+from entrenar_otel.web.address import Address
 
 from .wire import log_file
 

@@ -26,9 +26,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake.store.storage import open_storage
-from entrenar_otel.sink.address import Address
 from entrenar_otel.sink.request_log import Signal, read_requests
 from entrenar_otel.sink.service import Sink, SinkSettings
+from entrenar_otel.web.address import Address
 from tests.sink.test_roll_loop import Keeper
 
 TOKEN = "s3cret"

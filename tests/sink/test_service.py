@@ -11,12 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from entrenar_otel.errors import ConfigError, LakeError
 from entrenar_otel.lake.store.storage import open_storage
-from entrenar_otel.sink.address import Address
 from entrenar_otel.sink.decoding.unstorable import KINDS
 from entrenar_otel.sink.known.database import Crash
 from entrenar_otel.sink.refusal import Why
 from entrenar_otel.sink.request_log import Signal
 from entrenar_otel.sink.service import Sink, SinkSettings, default_state
+from entrenar_otel.web.address import Address
 from tests.sink.conftest import METHODS, a_block, a_request, garbage
 from tests.sink.test_roll_loop import Keeper, until
 

@@ -1,4 +1,4 @@
-"""Commands that serve until they are stopped: the sink."""
+"""Commands that serve until they are stopped: the page for people, the sink for runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,37 @@ from typing import Annotated
 
 import typer
 
-from entrenar_otel.cli.app import open_lake
+from entrenar_otel.cli.app import SETTINGS, open_lake
 from entrenar_otel.errors import ConfigError
 
 commands = typer.Typer()
+
+
+@commands.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0: any free one.", min=0, max=65535)] = 8642,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Show it to others without a token.")] = False,
+    config: Annotated[
+        Path,
+        typer.Option("--config", "-c", help="The renacer.toml whose limits are drawn; it need not exist."),
+    ] = SETTINGS,
+) -> None:
+    """Show the runs of a lake in a browser: a list, curves side by side, findings on them, live.
+
+    Where others may reach it, it asks for the token in ENTRENAR_PAGE_TOKEN. ENTRENAR_PAGE_CERTFILE and
+    ENTRENAR_PAGE_KEYFILE: for TLS.
+
+    [dim]Examples:[/dim] entrenar-otel serve · entrenar-otel serve --host 0.0.0.0 --port 8080
+    """
+    from entrenar_otel.page.run import run_page
+    from entrenar_otel.page.settings import PageSettings
+    from entrenar_otel.run.settings import RunSettings
+    from entrenar_otel.web.address import Address
+
+    settings = PageSettings.from_environment(address=Address(host, port), insecure=insecure)
+    settings.check()
+    run_page(open_lake(), settings, RunSettings.find(config).file)
 
 
 @commands.command()
@@ -43,9 +70,9 @@ def sink(
         import opentelemetry.proto.collector.logs.v1.logs_service_pb2  # noqa: F401
     except ImportError:
         raise ConfigError("the sink needs gRPC: pip install 'entrenar-otel[otlp]'") from None
-    from entrenar_otel.sink.address import Address
     from entrenar_otel.sink.run import run_sink
     from entrenar_otel.sink.service import SinkSettings
+    from entrenar_otel.web.address import Address
 
     settings = SinkSettings.from_environment(
         grpc=Address.parse(grpc, "--grpc") if grpc else None,

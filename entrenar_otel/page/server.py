@@ -1,0 +1,214 @@
+"""The page's server: GET, and POST to log in; what is asked for is looked up, never opened by its name."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import ipaddress
+import socket
+import ssl
+import threading
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from entrenar_otel.errors import BadInput, ConfigError, EntrenarError, guard
+from entrenar_otel.page.answers import Answers
+from entrenar_otel.page.session import MAX_FORM_BYTES, Session
+from entrenar_otel.page.settings import PageSettings
+from entrenar_otel.page.static_files import StaticFile, static_files
+from entrenar_otel.redact import printable_line
+from entrenar_otel.web.address import Address
+from entrenar_otel.web.bounded_server import BoundedServer, tls_context
+from entrenar_otel.web.handler import TEXT, Handler, weight
+
+#: Scripts and styles from here alone, none within the page; texts become no markup by any means.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+    "trusted-types 'none'"
+)
+_HEADERS = {
+    "Content_Security_Policy": POLICY,
+    "X_Content_Type_Options": "nosniff",
+    "Referrer_Policy": "no-referrer",
+    "Cross_Origin_Resource_Policy": "same-origin",
+    "Cross_Origin_Opener_Policy": "same-origin",
+    "X_Frame_Options": "DENY",
+}
+#: Smaller bodies are sent as they are.
+_GZIP_BYTES = 1024
+#: What anyone may see, to log in.
+_OPEN = ("app.css", "icon.svg")
+_MAX_URL = 1 << 15
+
+
+class PageServer(BoundedServer):
+    """Listens when made; serves from `start` to `stop`. Raises ConfigError where it cannot listen."""
+
+    place = "the page's server"
+    requests = 32
+    request_seconds = 120.0  # the first look at many long runs
+    request_queue_size = 64
+
+    def __init__(self, answers: Answers, settings: PageSettings) -> None:
+        settings.check()
+        self.answers, self.settings = answers, settings
+        self.session = Session(settings.token.encode())
+        self.files = static_files()
+        try:
+            context: ssl.SSLContext | None = tls_context(settings.certfile, settings.keyfile)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"ENTRENAR_PAGE_CERTFILE, ENTRENAR_PAGE_KEYFILE: {error}; expected PEM files of a "
+                "certificate and its key, without a password"
+            ) from None
+        address = settings.address
+        try:
+            super().__init__(address.host, address.port, _PageHandler, settings.token.encode(), context)
+        except (OSError, OverflowError) as error:
+            raise ConfigError(
+                f"cannot listen on {address} ({error}): stop the program that uses the port, or name another "
+                "one with --port (0: any free one)"
+            ) from None
+        self._thread = threading.Thread(target=self.serve, name="entrenar-page", daemon=True)
+
+    @property
+    def address(self) -> Address:
+        """Where it listens, with the port that it got."""
+        return self.settings.address.with_port(int(self.server_address[1]))
+
+    def knows_host(self, host: str) -> bool:
+        """Whether a request for this host is meant for us.
+
+        Without a token, a page of somebody else's whose name leads to this machine (DNS rebinding) could read
+        every run; an address, and a name that was given, it cannot have.
+        """
+        if not self.session.is_open:
+            return True
+        name = urlsplit(f"//{host}").hostname or ""
+        if name in ("localhost", self.settings.address.host.lower(), socket.gethostname().lower()):
+            return True
+        try:
+            ipaddress.ip_address(name.partition("%")[0])
+        except ValueError:
+            return self.settings.insecure
+        return True
+
+    def start(self) -> None:
+        """Serve, on threads of its own."""
+        self._thread.start()
+
+    def stop(self, seconds: float = 2.0) -> None:
+        """Take no more requests."""
+        self.stop_serving()
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        self.socket.close()
+
+
+class _PageHandler(Handler):
+    server: PageServer
+    methods = "GET and HEAD and POST"
+
+    def is_allowed(self) -> bool:
+        cookie = "; ".join(self.headers.get_all("Cookie") or ())
+        return self.server.session.is_allowed(self.headers.get("Authorization", ""), cookie)
+
+    def do_GET(self) -> None:  # noqa: N802 - the standard library calls it by this name
+        if not self._is_for_us():
+            return
+        path, _, query = self.path.partition("?")
+        name = {"/": "index.html", "/login": "login.html"}.get(path, path.removeprefix("/static/"))
+        file = self.server.files.get(name) if path in ("/", "/login", f"/static/{name}") else None
+        if path == "/healthz":
+            self._send(HTTPStatus.OK, b"ok\n")
+        elif path == "/login" or (path.startswith("/static/") and name in _OPEN and file):
+            self._send_file(self.server.files[name])
+        elif not self.is_allowed():
+            self._refuse(path)
+        elif file is not None:
+            self._send_file(file)
+        elif path in self.server.answers.paths:
+            self._send_answer(path, query)
+        else:
+            self._send(HTTPStatus.NOT_FOUND, b"not found: try /\n")
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def do_POST(self) -> None:  # noqa: N802
+        if not self._is_for_us():
+            return
+        if self.path == "/logout":
+            self._send(HTTPStatus.SEE_OTHER, b"", Location="/login", Set_Cookie=Session.log_out())
+            return
+        length = str(self.headers.get("Content-Length", ""))
+        is_valid = length.isascii() and length.isdigit() and len(length) < 6 and int(length) <= MAX_FORM_BYTES
+        if self.path != "/login" or self.server.session.is_open or not is_valid:
+            self._send(HTTPStatus.BAD_REQUEST, b"expected a login form with a token\n")
+            return
+        is_secure = self.server.settings.certfile is not None
+        cookie = self.server.session.log_in(self.rfile.read(int(length)), is_secure=is_secure)
+        if cookie is None:
+            self._send(HTTPStatus.SEE_OTHER, b"", Location="/login#wrong")
+        else:
+            self._send(HTTPStatus.SEE_OTHER, b"", Location="/", Set_Cookie=cookie)
+
+    def _is_for_us(self) -> bool:
+        if len(self.path) > _MAX_URL:
+            self._send(HTTPStatus.REQUEST_URI_TOO_LONG, b"too long: ask for fewer runs at a time\n")
+        elif not self.server.knows_host(self.headers.get("Host", "")):
+            self._send(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                b"unknown host: open the page by its address, or set ENTRENAR_PAGE_TOKEN\n",
+            )
+        else:
+            return True
+        return False
+
+    def _refuse(self, path: str) -> None:
+        if path == "/":
+            self._send(HTTPStatus.SEE_OTHER, b"", Location="/login")
+        else:
+            self._send(HTTPStatus.UNAUTHORIZED, b"a token is required\n", WWW_Authenticate="Bearer")
+
+    def _send_file(self, file: StaticFile) -> None:
+        headers = {"ETag": file.etag, "Cache_Control": "no-cache"}
+        if file.etag in self.headers.get("If-None-Match", ""):
+            self._send(HTTPStatus.NOT_MODIFIED, b"", **headers)
+        else:
+            self._send(HTTPStatus.OK, file.body, file.content_type, **headers)
+
+    def _send_answer(self, path: str, query: str) -> None:
+        try:
+            asked = parse_qs(query, max_num_fields=200, strict_parsing=bool(query), errors="strict")
+            answer = self.server.answers.answer(path, asked, self.headers.get("If-None-Match", ""))
+        except KeyError:
+            self._send(HTTPStatus.NOT_FOUND, b"no such run\n")
+        except (BadInput, ValueError) as error:
+            status = HTTPStatus.BAD_REQUEST
+            if isinstance(error, EntrenarError) and not isinstance(error, BadInput):
+                status = HTTPStatus.SERVICE_UNAVAILABLE
+            self._send(status, f"{printable_line(str(error))}\n".encode())
+        except EntrenarError as error:
+            self._send(HTTPStatus.SERVICE_UNAVAILABLE, f"{printable_line(str(error))}\n".encode())
+        except OSError:
+            self._send(HTTPStatus.SERVICE_UNAVAILABLE, b"the lake does not answer\n")
+        except Exception as error:
+            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, b"the page failed; see its output\n")
+            with contextlib.suppress(Exception), guard(self.server.place):
+                raise error
+        else:
+            headers = {"ETag": answer.etag, "Cache_Control": "no-cache, private"}
+            if answer.body is None:
+                self._send(HTTPStatus.NOT_MODIFIED, b"", **headers)
+            else:
+                self._send(HTTPStatus.OK, answer.body, answer.content_type, **headers)
+
+    def _send(self, status: HTTPStatus, body: bytes, content_type: str = TEXT, **headers: Any) -> None:
+        headers |= _HEADERS
+        accepts = weight(self.headers.get_all("Accept-Encoding"), "gzip") > 0
+        if accepts and len(body) >= _GZIP_BYTES:
+            body = gzip.compress(body, 1, mtime=0)
+            headers |= {"Content_Encoding": "gzip", "Vary": "Accept-Encoding"}
+        self.send(status, body, content_type, **headers)

@@ -1,0 +1,277 @@
+// The page: a list of runs, their curves side by side, what was found; all of its state in the address.
+
+import { Charts } from "./charts";
+import { el, say } from "./dom";
+import { FindingList } from "./findings";
+import { duration } from "./format";
+import { HELP, keys } from "./keys";
+import { EmbeddedSource, HttpSource, Refused, type Axis, type Facts, type Run, type Source } from "./source";
+import { format, parse, type State } from "./state";
+import { RunTable, settings } from "./table";
+
+const AXES: Axis[] = ["step", "epoch", "time"];
+/** Of running means, by the place of the slider. */
+const WINDOWS = [1, 3, 5, 11, 21, 51, 101, 201, 501, 1001];
+const POLL_MS = 2000;
+const MOST_RUNS = 100;
+
+async function start(): Promise<void> {
+  const data = document.getElementById("data");
+  const source: Source = data ? await EmbeddedSource.open(data.textContent ?? "") : new HttpSource();
+  const about = await source.about();
+  let state = parse(location.hash);
+  let runs: Run[] = [];
+  let facts: Facts[] = [];
+  let axes: Axis[] = ["step"];
+
+  const set = (change: Partial<State>, isStep = true) => {
+    state = { ...state, ...change };
+    const hash = `#${format(state)}`;
+    if (hash !== (location.hash || "#")) history[isStep ? "pushState" : "replaceState"](null, "", hash);
+    draw();
+    if (change.runs) void refreshFacts();
+  };
+  const choose = (chosen: string[]) => set({ runs: chosen.slice(0, MOST_RUNS), from: null, to: null });
+  const toggle = (run: string) => choose(state.runs.includes(run) ? state.runs.filter((one) => one !== run) : [...state.runs, run]);
+  const point = (run: string | null) => {
+    charts.emphasise(state.runs.length > 1 ? run : null);
+    for (const row of table.root.querySelectorAll<HTMLElement>("tr.pointed")) row.classList.remove("pointed");
+    if (run !== null) table.root.querySelector<HTMLElement>(`tr[data-run="${CSS.escape(run)}"]`)?.classList.add("pointed");
+  };
+
+  const table = new RunTable({
+    only: (run) => choose([run]),
+    toggle,
+    all: choose,
+    sort: (key) => set({ sort: key, down: state.sort === key ? !state.down : key !== "loss" && key !== "run" }),
+    hover: point,
+  });
+  const problem = el("p", { class: "problem", role: "alert", hidden: true });
+  const failed = (text: string | null) => {
+    problem.hidden = text === null;
+    say(problem, text ?? "");
+  };
+  const charts = new Charts(
+    source,
+    about,
+    {
+      zoom: (from, to) => set({ from, to }),
+      unzoom: () => set({ from: null, to: null }),
+      enlarge: (metric) => set({ large: state.large === metric ? "" : metric }),
+      point,
+    },
+    failed,
+  );
+  const findings = new FindingList({
+    open: (run, finding) => {
+      const place = finding.places[state.axis];
+      const metric = finding.panels[0];
+      const room = place === undefined ? 0 : Math.max(20, Math.abs(place) * 0.1);
+      if (place !== undefined && state.axis !== "epoch") set({ from: place - room, to: place + room });
+      if (metric) charts.reveal(metric);
+      point(run);
+    },
+  });
+
+  // -- controls ------------------------------------------------------------------------------------------
+
+  const search = (label: string, name: "filter" | "metrics", hint: string) => {
+    const box = el("input", { type: "search", "aria-label": label, placeholder: hint, spellcheck: "false" });
+    box.addEventListener("input", () => set({ [name]: box.value }, false));
+    return box;
+  };
+  const filter = search("Filter runs", "filter", "Filter: crashed lr>0.01");
+  const metrics = search("Filter metrics", "metrics", "Metrics");
+  const axis = el("div", { class: "group", role: "group", "aria-label": "x-axis" });
+  for (const name of AXES) {
+    axis.append(el("button", { type: "button", "data-axis": name }, name, { click: () => set({ axis: name, from: null, to: null }) }));
+  }
+  const smooth = el("input", { type: "range", min: "0", max: String(WINDOWS.length - 1), "aria-label": "Smoothing" });
+  const smoothed = el("output", {}, "");
+  smooth.addEventListener("input", () => set({ window: WINDOWS[Number(smooth.value)] ?? 1 }, false));
+  const button = (text: string, title: string, click: () => void) => el("button", { type: "button", title }, text, { click });
+  const log = button("log", "Logarithmic y-axis (l)", () => set({ log: !state.log }));
+  const machine = button("machine", "Also what the machine measured of itself (m)", () => set({ machine: !state.machine }));
+  const whole = button("whole", "The whole curves again (r, or a double click)", () => set({ from: null, to: null }));
+  const wide = button("⇥", "Wide table (t)", () => set({ wide: !state.wide }));
+  const help = el("dialog", { class: "help", "aria-label": "Keys" }, [
+    el("h2", {}, "Keys"),
+    el("dl", {}, HELP.flatMap(([key, text]) => [el("dt", {}, [el("kbd", {}, key)]), el("dd", {}, text)])),
+    el("form", { method: "dialog" }, [el("button", {}, "Close")]),
+  ]);
+  const choices = el("div", { class: "choices" });
+  const columns = el("details", { class: "menu" }, [el("summary", {}, "columns"), choices]);
+  columns.addEventListener("toggle", () => columns.open && drawChoices());
+
+  const drawChoices = () => {
+    const { names, differing } = settings(runs);
+    choices.replaceChildren(
+      ...names.slice(0, 300).map((name) => {
+        const box = el("input", { type: "checkbox" });
+        box.checked = table.columns.includes(name);
+        box.addEventListener("change", () => set({ columns: box.checked ? [...table.columns, name] : table.columns.filter((one) => one !== name) }, false));
+        return el("label", { class: differing.has(name) ? undefined : "dim" }, [box, ` ${name}`]);
+      }),
+      names.length ? "" : el("span", { class: "dim" }, "No run told its settings: Monitor(config={…})"),
+    );
+  };
+
+  const live = el("span", { class: "live", title: "Whether new values appear by themselves" });
+  const shown = el("p", { class: "shown" });
+  const count = el("span", { class: "dim" });
+  const layout = el("div", { class: "layout" }, [
+    el("header", { class: "top" }, [
+      el("h1", {}, "entrenar-otel"),
+      el("span", { class: "dim lake", title: about.lake }, about.lake),
+      live,
+      el("span", { class: "space" }),
+      axis,
+      el("label", { class: "smooth", title: "Running mean over so many values" }, ["smooth ", smooth, smoothed]),
+      log,
+      machine,
+      metrics,
+      button("?", "Keys", () => help.showModal()),
+    ]),
+    el("aside", {}, [el("div", { class: "bar" }, [filter, count, columns, wide]), table.root]),
+    el("main", {}, [problem, el("div", { class: "bar" }, [shown, whole]), findings.root, charts.root]),
+    help,
+  ]);
+  document.getElementById("app")!.replaceChildren(layout);
+
+  // -- drawing -------------------------------------------------------------------------------------------
+
+  function draw(): void {
+    for (const [box, text] of [[filter, state.filter], [metrics, state.metrics]] as const) if (box.value !== text) box.value = text;
+    const mine = facts.filter((one) => state.runs.includes(one.run));
+    axes = AXES.filter((name) => name === "step" || mine.some((one) => one.axes.includes(name)));
+    for (const one of axis.children as HTMLCollectionOf<HTMLButtonElement>) {
+      one.setAttribute("aria-pressed", String(one.dataset.axis === state.axis));
+      one.disabled = mine.length > 0 && !axes.includes(one.dataset.axis as Axis);
+    }
+    const at = WINDOWS.findIndex((window) => window >= state.window);
+    smooth.value = String(at < 0 ? WINDOWS.length - 1 : at);
+    say(smoothed, state.window > 1 ? String(state.window) : "off");
+    log.setAttribute("aria-pressed", String(state.log));
+    machine.setAttribute("aria-pressed", String(state.machine));
+    wide.setAttribute("aria-pressed", String(state.wide));
+    whole.hidden = state.from === null && state.to === null;
+    layout.classList.toggle("wide", state.wide);
+    charts.draw(mine, state);
+    findings.draw(mine, about.colours.levels);
+    const isOfMany = state.runs.length > 1;
+    table.draw(runs, state, (run) => (isOfMany ? (charts.colourOf(run)?.colour ?? null) : null));
+    say(count, table.shown.length === runs.length ? counted(runs.length) : `${table.shown.length} of ${runs.length}`);
+    say(shown, told(mine));
+    shown.title = shown.textContent ?? "";
+    document.title = state.runs.length === 1 ? `${state.runs[0]} · entrenar-otel` : "entrenar-otel";
+  }
+
+  function told(mine: Facts[]): string {
+    if (!state.runs.length) return runs.length ? "Choose a run." : "";
+    if (state.runs.length > 1) return counted(state.runs.length);
+    const one = mine[0];
+    if (!one) return state.runs[0]!;
+    const parts = [one.run, one.state, one.reason, one.step === null ? null : `step ${one.step}`];
+    if (one.done_ratio !== null) parts.push(`${Math.floor(one.done_ratio * 100)} %`);
+    if (one.seconds !== null) parts.push(duration(one.seconds));
+    if (one.is_pruned) parts.push("pruned: means of its curves are left");
+    return parts.filter(Boolean).join(" · ");
+  }
+
+  // -- what is new ---------------------------------------------------------------------------------------
+
+  async function refreshFacts(): Promise<void> {
+    const wanted = state.runs.filter((run) => !runs.length || runs.some((one) => one.run_id === run));
+    const missing = wanted.filter((run) => !facts.some((one) => one.run === run));
+    // what is not there yet comes first, and a part at a time
+    for (let at = 0; at < missing.length; at += 8) {
+      const part = await source.facts(missing.slice(at, at + 8));
+      facts = [...facts.filter((one) => !part.some((fresh) => fresh.run === one.run)), ...part];
+      order();
+      draw();
+    }
+    const rest = wanted.filter((run) => !missing.includes(run));
+    if (rest.length && source.isLive) {
+      const going = rest.filter((run) => facts.find((one) => one.run === run)!.is_going || isRevived(run));
+      if (going.length) {
+        const fresh = await source.facts(going);
+        facts = facts.map((one) => fresh.find((new_) => new_.run === one.run) ?? one);
+        order();
+        draw();
+      }
+    }
+    facts = facts.filter((one) => state.runs.includes(one.run));
+  }
+
+  /** A run that had ended and goes on, or ended in another state. */
+  function isRevived(run: string): boolean {
+    return facts.find((one) => one.run === run)!.state !== runs.find((one) => one.run_id === run)?.state;
+  }
+
+  function order(): void {
+    facts.sort((a, b) => state.runs.indexOf(a.run) - state.runs.indexOf(b.run));
+  }
+
+  async function refresh(): Promise<void> {
+    try {
+      runs = await source.runs();
+      if (!state.runs.length && runs.length && !location.hash.includes("run=")) {
+        const first = source.isLive ? [...runs].sort((a, b) => b.started_at.localeCompare(a.started_at)).slice(0, 1) : runs;
+        state = { ...state, runs: first.map((run) => run.run_id) };
+        history.replaceState(null, "", `#${format(state)}`);
+      }
+      const isGone = state.runs.filter((run) => !runs.some((one) => one.run_id === run));
+      draw();
+      await refreshFacts();
+      failed(isGone.length ? `Not in this lake: ${isGone.join(", ")}` : null);
+      const isGoing = facts.some((one) => one.is_going);
+      live.className = `live ${source.isLive ? (isGoing ? "on" : "idle") : "file"}`;
+      say(live, source.isLive ? (isGoing ? "live" : "up to date") : "a file");
+    } catch (error) {
+      failed(error instanceof Refused ? error.message : "The server does not answer; trying again.");
+      live.className = "live off";
+      say(live, "offline");
+    }
+  }
+
+  addEventListener("popstate", () => {
+    state = parse(location.hash);
+    draw();
+    void refreshFacts();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.redraw());
+  keys({
+    filter: () => filter.focus(),
+    move: (by) => table.move(by),
+    axis: () => set({ axis: axes[(axes.indexOf(state.axis) + 1) % axes.length] ?? "step", from: null, to: null }),
+    log: () => log.click(),
+    machine: () => machine.click(),
+    whole: () => set({ from: null, to: null, large: "" }),
+    wide: () => wide.click(),
+    help: () => (help.open ? help.close() : help.showModal()),
+    smooth: (by) => {
+      smooth.value = String(Number(smooth.value) + by);
+      smooth.dispatchEvent(new Event("input"));
+    },
+    pan: (by) => {
+      if (state.from === null || state.to === null) return;
+      const room = (state.to - state.from) * by;
+      set({ from: state.from + room, to: state.to + room }, false);
+    },
+  });
+
+  await refresh();
+  document.documentElement.dataset.ready = "";
+  const again = async () => {
+    if (!document.hidden) await refresh();
+    setTimeout(again, POLL_MS);
+  };
+  if (source.isLive) setTimeout(again, POLL_MS);
+}
+
+const counted = (runs: number) => `${runs} ${runs === 1 ? "run" : "runs"}`;
+
+start().catch((error: unknown) => {
+  const text = error instanceof Error ? error.message : String(error);
+  document.getElementById("app")!.textContent = `The page could not start: ${text}`;
+});

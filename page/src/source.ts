@@ -1,0 +1,191 @@
+// Source: where runs and curves come from: a server, or what lies in the file itself.
+
+import { extremes, place, smoothed } from "./thin";
+import { decode, type Curves } from "./wire";
+
+export type Axis = "step" | "epoch" | "time";
+
+export interface About {
+  version: string;
+  lake: string;
+  colours: { lines: string[]; levels: Record<string, string>; limit: string; nonfinite: string };
+}
+
+export interface Run {
+  run_id: string;
+  state: string;
+  reason: string | null;
+  started_at: string;
+  seconds: number | null;
+  model_id: string | null;
+  host: string | null;
+  loss: number | string | null;
+  alerts: number;
+  alert_level: string | null;
+  first_alert: string | null;
+  config: Record<string, unknown> | null;
+}
+
+export interface Finding {
+  name: string;
+  level: string;
+  summary: string;
+  metric: string | null;
+  panels: string[];
+  state: string;
+  action: string;
+  count: number;
+  at: string;
+  value: number | string | null;
+  step: number | null;
+  epoch: number | null;
+  places: Partial<Record<Axis, number>>;
+}
+
+export interface PanelFacts {
+  metric: string;
+  title: string;
+  unit: string;
+  of_machine: boolean;
+  limits: [string, number][];
+}
+
+export interface Facts {
+  run: string;
+  version: string;
+  state: string;
+  reason: string | null;
+  is_going: boolean;
+  is_pruned: boolean;
+  axes: Axis[];
+  seconds: number | null;
+  step: number | null;
+  done_ratio: number | null;
+  panels: PanelFacts[];
+  findings: Finding[];
+}
+
+export interface Wanted {
+  metric: string;
+  runs: string[];
+  axis: Axis;
+  columns: number;
+  window: number;
+  from: number | null;
+  to: number | null;
+}
+
+export interface Source {
+  readonly isLive: boolean;
+  about(): Promise<About>;
+  runs(): Promise<Run[]>;
+  facts(runs: string[]): Promise<Facts[]>;
+  curves(wanted: Wanted): Promise<Curves>;
+}
+
+/** The server did not answer as it should; the text is its own. */
+export class Refused extends Error {}
+
+export class HttpSource implements Source {
+  readonly isLive = true;
+
+  async about(): Promise<About> {
+    return (await this.ask("/api/about")).json();
+  }
+
+  async runs(): Promise<Run[]> {
+    return (await (await this.ask("/api/runs")).json()).runs;
+  }
+
+  async facts(runs: string[]): Promise<Facts[]> {
+    const known: Facts[] = [];
+    for (let at = 0; at < runs.length; at += 8) {
+      const asked = new URLSearchParams(runs.slice(at, at + 8).map((run) => ["run", run]));
+      known.push(...(await (await this.ask(`/api/facts?${asked}`)).json()).runs);
+    }
+    return known;
+  }
+
+  async curves(wanted: Wanted): Promise<Curves> {
+    const asked = new URLSearchParams({ metric: wanted.metric, x: wanted.axis, columns: `${wanted.columns}` });
+    if (wanted.window > 1) asked.set("window", `${wanted.window}`);
+    if (wanted.from !== null) asked.set("from", `${wanted.from}`);
+    if (wanted.to !== null) asked.set("to", `${wanted.to}`);
+    for (const run of wanted.runs) asked.append("run", run);
+    return decode(await (await this.ask(`/api/curves?${asked}`)).arrayBuffer());
+  }
+
+  private async ask(path: string): Promise<Response> {
+    const answer = await fetch(path, { credentials: "same-origin" });
+    if (answer.status === 401) location.assign("/login");
+    if (!answer.ok) throw new Refused((await answer.text()).trim() || answer.statusText);
+    return answer;
+  }
+}
+
+interface Packed {
+  about: About;
+  runs: Run[];
+  facts: Facts[];
+  curves: { metric: string; axis: Axis; start: number; length: number }[];
+}
+
+/** What `entrenar-otel plot RUN -o run.html` wrote into the file. */
+export class EmbeddedSource implements Source {
+  readonly isLive = false;
+  private readonly kept = new Map<string, Curves>();
+
+  private constructor(
+    private readonly packed: Packed,
+    private readonly bytes: ArrayBuffer,
+    private readonly start: number,
+  ) {}
+
+  static async open(text: string): Promise<EmbeddedSource> {
+    const zipped = Uint8Array.from(atob(text.trim()), (sign) => sign.charCodeAt(0));
+    const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const bytes = await new Response(stream).arrayBuffer();
+    const length = new DataView(bytes).getUint32(0, true);
+    const packed = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 8, length)));
+    return new EmbeddedSource(packed, bytes, 8 + length);
+  }
+
+  async about(): Promise<About> {
+    return this.packed.about;
+  }
+
+  async runs(): Promise<Run[]> {
+    return this.packed.runs;
+  }
+
+  async facts(runs: string[]): Promise<Facts[]> {
+    return this.packed.facts.filter((facts) => runs.includes(facts.run));
+  }
+
+  async curves(wanted: Wanted): Promise<Curves> {
+    const whole = this.whole(wanted.metric, wanted.axis);
+    const lines = whole.lines
+      .filter((line) => wanted.runs.includes(line.run))
+      .map((line) => {
+        const y = smoothed(line.y, wanted.window);
+        const from = wanted.from === null ? 0 : Math.max(0, place(line.x, wanted.from) - 1);
+        const to = wanted.to === null ? y.length : Math.min(y.length, place(line.x, wanted.to) + 1);
+        const kept = extremes(y, wanted.columns, from, to);
+        return { ...line, x: Float64Array.from(kept, (at) => line.x[at]!), y: Float64Array.from(kept, (at) => y[at]!) };
+      });
+    return { ...whole, lines };
+  }
+
+  private whole(metric: string, axis: Axis): Curves {
+    const key = `${axis} ${metric}`;
+    let curves = this.kept.get(key);
+    if (!curves) {
+      const at = this.packed.curves.find((one) => one.metric === metric && one.axis === axis);
+      if (!at) return { axis, versions: {}, lines: [] };
+      const start = this.start + at.start;
+      curves = decode(this.bytes.slice(start, start + at.length));
+      this.kept.set(key, curves);
+    }
+    return curves;
+  }
+}
