@@ -25,7 +25,7 @@ def read_records(path: Path) -> Iterator[Any]:
     from google.protobuf.message import DecodeError
     from wandb.proto import wandb_internal_pb2
 
-    record: Any = wandb_internal_pb2.Record  # type: ignore[attr-defined]  # of a version that is found at run time
+    record: Any = wandb_internal_pb2.Record
     with path.open("rb") as file:
         if file.read(7)[:4] != _BEGINNING:
             raise ValueError(f"{path} is no file of W&B")

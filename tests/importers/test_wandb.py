@@ -110,7 +110,7 @@ def test_the_records_are_those_of_its_own_reader(offline: Callable[..., Path]) -
     store, theirs = DataStore(), []
     store.open_for_scan(str(file))
     while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
+        record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
         theirs.append(record)
     store.close()
