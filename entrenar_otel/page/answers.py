@@ -9,6 +9,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from entrenar_processors.plain import plain
+
 from entrenar_otel._version import __version__
 from entrenar_otel.errors import BadInput
 from entrenar_otel.lake import Lake
@@ -141,6 +143,6 @@ def _place(query: Query, name: str) -> float | None:
 
 
 def _json(value: Any, known: str) -> Answer:
-    body = json.dumps(value, separators=(",", ":"), allow_nan=False, default=str).encode()
+    body = json.dumps(plain(value), separators=(",", ":"), allow_nan=False).encode()
     etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
     return Answer(None if etag in known else body, JSON, etag)

@@ -5,7 +5,7 @@ export function number(value: unknown): string {
   if (typeof value !== "number") return "–";
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "-∞";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace("e+", "e");
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace(/\.?0*e\+?/, "e");
   if (Number.isInteger(value)) return String(value);
   return String(Number(value.toPrecision(4)));
 }

@@ -19,7 +19,7 @@ async function start(): Promise<void> {
   const data = document.getElementById("data");
   const source: Source = data ? await EmbeddedSource.open(data.textContent ?? "") : new HttpSource();
   const about = await source.about();
-  let state = parse(location.hash);
+  let state = parse(location.hash || source.hash);
   let runs: Run[] = [];
   let facts: Facts[] = [];
   let axes: Axis[] = ["step"];
@@ -235,7 +235,7 @@ async function start(): Promise<void> {
   }
 
   addEventListener("popstate", () => {
-    state = parse(location.hash);
+    state = parse(location.hash || source.hash);
     draw();
     void refreshFacts();
   });

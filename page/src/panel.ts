@@ -221,7 +221,7 @@ export class Panel {
         {
           ...axis,
           size: (_plot, values) => 14 + 7 * Math.max(3, ...(values ?? []).map((text) => text?.length ?? 0)),
-          values: (_plot, splits) => splits.map((at) => (at == null ? "" : number(at))),
+          values: (_plot, splits) => splits.map((at) => (at == null || (drawing.log && !this.isRound(at)) ? "" : number(at))),
         },
       ],
       series: [
@@ -247,6 +247,13 @@ export class Panel {
         setSelect: [(plot) => this.select(plot)],
       },
     };
+  }
+
+  /** Of a logarithmic axis: a power of ten, or where there are few of those, 2 or 5 times one. */
+  private isRound(value: number): boolean {
+    const [low, high] = this.range.y;
+    const leading = value / 10 ** Math.floor(Math.log10(value) + 1e-9);
+    return (Math.log10(high / low) > 1.5 ? [1] : [1, 2, 5]).some((one) => Math.abs(leading - one) < 1e-6);
   }
 
   private select(plot: uPlot): void {

@@ -77,6 +77,8 @@ export interface Wanted {
 
 export interface Source {
   readonly isLive: boolean;
+  /** The state that is shown where the address has none. */
+  readonly hash: string;
   about(): Promise<About>;
   runs(): Promise<Run[]>;
   facts(runs: string[]): Promise<Facts[]>;
@@ -88,6 +90,7 @@ export class Refused extends Error {}
 
 export class HttpSource implements Source {
   readonly isLive = true;
+  readonly hash = "";
 
   async about(): Promise<About> {
     return (await this.ask("/api/about")).json();
@@ -128,6 +131,7 @@ interface Packed {
   runs: Run[];
   facts: Facts[];
   curves: { metric: string; axis: Axis; start: number; length: number }[];
+  hash: string;
 }
 
 /** What `entrenar-otel plot RUN -o run.html` wrote into the file. */
@@ -148,6 +152,10 @@ export class EmbeddedSource implements Source {
     const length = new DataView(bytes).getUint32(0, true);
     const packed = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 8, length)));
     return new EmbeddedSource(packed, bytes, 8 + length);
+  }
+
+  get hash(): string {
+    return this.packed.hash;
   }
 
   async about(): Promise<About> {

@@ -45,7 +45,7 @@ def lake() -> Lake:
     """Three runs: one with a hostile name, and settings of that kind."""
     record("first", lr=0.1)
     record("second", lr=0.2, note=HOSTILE)
-    record(HOSTILE, lr=0.3)
+    record(HOSTILE, lr=0.3, clip=math.inf)
     return Lake("lake")
 
 
@@ -93,6 +93,7 @@ class Client:
 
 
 Serve = Callable[..., Client]
+Cli = Callable[..., Any]
 
 
 @pytest.fixture

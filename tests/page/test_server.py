@@ -76,7 +76,7 @@ def test_runs(page: Client) -> None:
     page.server.answers.runs.wait()
     runs = page("/api/runs").json["runs"]
     assert [run["run_id"] for run in runs] == [HOSTILE, "second", "first"]
-    assert runs[0]["config"] == {"lr": 0.3}
+    assert runs[0]["config"] == {"lr": 0.3, "clip": "Infinity"}
     assert {run["state"] for run in runs} == {"completed"}
     assert runs[0]["loss"] == pytest.approx(0.0, abs=0.3)
     assert "argv" not in runs[0]

@@ -87,7 +87,10 @@ def watch(
 def plot(
     runs: Runs = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The picture: a name that ends with .png, .svg or .pdf.")
+        Path,
+        typer.Option(
+            "--output", "-o", help="A name that ends with .png, .svg or .pdf; or .html, to look around in."
+        ),
     ] = Path("run.png"),
     metric: Annotated[
         list[str] | None, typer.Option("--metric", "-m", help="Only this metric; may be given several times.")
@@ -98,10 +101,11 @@ def plot(
 ) -> None:
     """Draw runs as a picture: curves of every sample's extremes, findings marked, limits drawn.
 
-    Several runs stand in the same panels, side by side.
+    Several runs stand in the same panels, side by side. An .html is the page of `serve` with the runs in it:
+    one file to zoom in and to send, which opens offline.
 
     [dim]Examples:[/dim] entrenar-otel plot -o run.png · entrenar-otel plot -m loss --x epoch -o loss.svg ·
-    entrenar-otel plot digits-7 digits-8 -m loss
+    entrenar-otel plot digits-7 digits-8 -o both.html
     """
     from entrenar_otel.lake.sql.hints import some_names
     from entrenar_otel.run.settings import RunSettings
@@ -116,7 +120,8 @@ def plot(
     watched = [WatchedRun(lake, run_id, file, rank) for run_id in run_ids]
     for run in watched:
         run.check_rank()
-    view = together([run.view() for run in watched])
+    views = [run.view() for run in watched]
+    view = together(views)
     panels = [Panel(name) for name in metric] if metric else None
     told = f"run{'s' if len(run_ids) > 1 else ''} {view.run_id}"
     if Axis(axis.value) not in view.axes:
@@ -125,7 +130,12 @@ def plot(
         if not panel.lines(view):
             names = some_names(str(panel.metric), sorted({series.metric for series in view.curves}))
             raise NotMeasured(f"{panel.metric!r} was not measured in {told}; measured: {names}")
-    save(view, output, panels=panels, axis=Axis(axis.value))
+    if output.suffix.lower() == ".html":
+        from entrenar_otel.page.html_file import write_html
+
+        write_html(output, lake, views, metric, Axis(axis.value))
+    else:
+        save(view, output, panels=panels, axis=Axis(axis.value))
     echo(f"{told} drawn in {output}")
 
 

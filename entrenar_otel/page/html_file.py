@@ -1,0 +1,143 @@
+"""HTML file: runs as one file that opens offline, with the page and all of its data inside."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from entrenar_processors.metric_names import known_as
+from entrenar_processors.plain import plain
+
+from entrenar_otel.lake import Lake
+from entrenar_otel.lake.listing import last_losses
+from entrenar_otel.lake.overview import runs_of, seconds_of
+from entrenar_otel.page.answers import about
+from entrenar_otel.page.curves import Wanted, all_lines
+from entrenar_otel.page.run_facts import facts_of
+from entrenar_otel.page.static_files import StaticFile, static_files
+from entrenar_otel.page.wire import encode
+from entrenar_otel.views.model import Axis, RunView
+
+#: Of each curve: the extremes of so many stretches. And so many panels, the most telling first.
+COLUMNS, MAX_PANELS = 4096, 200
+#: From the least.
+_LEVELS = ("INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def html_of(
+    lake: Lake, views: Sequence[RunView], metrics: Sequence[str] | None = None, axis: Axis = Axis.STEP
+) -> str:
+    """The file's text: all metrics of the runs, or some. Raises QueryError."""
+    facts = [facts_of(view, view.run_id) for view in views]
+    wanted = {name for metric in metrics or () for name in (metric, known_as(metric)[0])}
+    for one in facts:
+        panels = [panel for panel in one["panels"] if not wanted or panel["metric"] in wanted]
+        one["panels"] = panels[:MAX_PANELS]
+    named = dict.fromkeys(panel["metric"] for one in facts for panel in one["panels"])
+    blocks, curves, at = [], [], 0
+    pairs = [(view.run_id, view) for view in views]
+    for metric in named:
+        for each in Axis:
+            lines = all_lines(pairs, Wanted(metric, each, COLUMNS))
+            if lines:
+                blocks.append(encode(lines, axis=each.value))
+                curves.append({"metric": metric, "axis": each.value, "start": at, "length": len(blocks[-1])})
+                at += len(blocks[-1])
+    packed = {
+        "about": about(lake),
+        "runs": _runs(lake, views),
+        "facts": facts,
+        "curves": curves,
+        "hash": urlencode([("run", view.run_id) for view in views] + [("x", axis.value)]),
+    }
+    return _page(_zipped(packed, blocks), static_files())
+
+
+def write_html(
+    path: Path,
+    lake: Lake,
+    views: Sequence[RunView],
+    metrics: Sequence[str] | None = None,
+    axis: Axis = Axis.STEP,
+) -> None:
+    """The same as a file, which is there as a whole or not at all. Raises QueryError, OSError."""
+    text = html_of(lake, views, metrics, axis)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    try:
+        with open(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _runs(lake: Lake, views: Sequence[RunView]) -> list[dict[str, Any]]:
+    """As `RunList` has them, of these runs only."""
+    losses = last_losses(lake, [view.run_id for view in views])
+    known = {run["run_id"]: run for run in runs_of(lake)}
+    listed = []
+    for view in views:
+        run = known.get(view.run_id, {"run_id": view.run_id, "started_at": "", "ended_at": None, "state": ""})
+        told = sorted(view.findings, key=lambda finding: finding.at)
+        levels = [finding.level for finding in told if finding.level in _LEVELS]
+        kept = {name: value for name, value in run.items() if name != "argv"}
+        listed.append(
+            {
+                **kept,
+                "state": view.state,
+                "loss": plain(losses.get(view.run_id)),
+                "seconds": seconds_of(run) if run["started_at"] else None,
+                "alerts": len(told),
+                "alert_level": max(levels, key=_LEVELS.index, default=None),
+                "first_alert": told[0].name if told else None,
+            }
+        )
+    return listed
+
+
+def _zipped(packed: dict[str, Any], blocks: list[bytes]) -> str:
+    """The length of the JSON (uint32), 4 zero bytes, the JSON, the curves; by gzip, as base64."""
+    header = json.dumps(plain(packed), separators=(",", ":"), allow_nan=False).encode()
+    header += b" " * (-len(header) % 8)
+    body = b"".join([len(header).to_bytes(4, "little"), bytes(4), header, *blocks])
+    return base64.b64encode(gzip.compress(body, 6, mtime=0)).decode()
+
+
+def _page(data: str, files: dict[str, StaticFile]) -> str:
+    """One file, in which only this very script and this very style count: their digests are in its policy.
+
+    Names of runs and metrics are in `data` only, which is base64.
+    """
+    script, style = (files[name].body.decode() for name in ("app.js", "app.css"))
+    icon = base64.b64encode(files["icon.svg"].body).decode()
+    policy = (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="referrer" content="no-referrer"><meta name="color-scheme" content="light dark">'
+        f'<title>entrenar-otel</title><link rel="icon" href="data:image/svg+xml;base64,{icon}">'
+        f"<style>{style}</style></head><body>"
+        "<noscript>This page draws with JavaScript, which is off in this browser.</noscript>"
+        '<div id="app"></div>'
+        f'<script id="data" type="application/octet-stream">{data}</script>'
+        f"<script>{script}</script></body></html>\n"
+    )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
