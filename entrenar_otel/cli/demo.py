@@ -210,7 +210,8 @@ def run_demo(lake: str, epochs: int, console: Console) -> Monitor:
     for path in sorted(Path(monitor.lake.url).glob(f"*/*/run={monitor.run_id}/*.parquet")):
         console.print(f"{path.stat().st_size:>9,} B  {path}", highlight=False, soft_wrap=True)
     console.print(
-        f"\nTry:  {command()} ls --lake {lake}\n      {command()} export --lake {lake} -f prometheus",
+        f"\nTry:  {command()} serve --lake {lake}\n      {command()} ls --lake {lake}\n"
+        f"      {command()} export --lake {lake} -f prometheus",
         highlight=False,
     )
     show_curves(monitor, console)
