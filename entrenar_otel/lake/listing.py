@@ -81,8 +81,11 @@ def last_losses(lake: Lake, run_ids: Sequence[str]) -> dict[str, float]:
     """The last value of each run's training loss, by run; of one without, that of its validation."""
     rows: list[dict[str, Any]] = []
     try:
-        for run_id in run_ids if len(run_ids) <= _FEW else (None,):
-            rows += lake.query(_LAST, run_id=run_id).to_pylist()
+        if len(run_ids) <= _FEW:
+            for run_id in run_ids:
+                rows += lake.query(_LAST, run_id=run_id).to_pylist()
+        else:
+            rows = lake.query(f"{_LAST} AND list_contains(?, run_id)", [list(run_ids)]).to_pylist()
     except EntrenarError:  # it is a number more: the runs are listed without it
         return {}
     best: dict[str, tuple[Any, float]] = {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors.plain import plain
 
-from entrenar_otel.lake.records.pulse import is_dead
+from entrenar_otel.lake.records.pulse import as_seen, is_dead
 from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, ELSEWHERE, RUNNING, STOPPED, UNKNOWN
 from entrenar_otel.recording.process.control import is_paused
 
@@ -31,14 +31,21 @@ TOLD = "source <> 'run' AND action <> 'log'"
 # -- runs --------------------------------------------------------------------------------------------
 
 
-def runs_of(lake: Lake) -> list[dict[str, Any]]:
-    """One entry per run, newest first: the latest attempt, with all its ranks. Raises QueryError."""
+def runs_of(lake: Lake, records: Sequence[RunRecord] | None = None) -> list[dict[str, Any]]:
+    """One entry per run, newest first: the latest attempt, with all its ranks. Raises QueryError.
+
+    `records` are all that there are, where somebody has read them already.
+    """
+    if records is None:
+        rows = lake.query(_RUNS).to_pylist()
+    else:
+        rows = [vars(as_seen(lake.storage, record)) for record in records]
     by_run: dict[str, list[dict[str, Any]]] = {}
-    for row in lake.query(_RUNS).to_pylist():
+    for row in rows:
         by_run.setdefault(row["run_id"], []).append(row)
     runs = [_entry(records) for records in by_run.values()]
     if any(run["state"] == RUNNING for run in runs):
-        paused = paused_runs(lake)
+        paused = paused_runs(lake, records)
         for run in runs:
             if run["state"] == RUNNING and run["run_id"] in paused:
                 run["state"] = PAUSED
@@ -61,10 +68,18 @@ def _entry(records: list[dict[str, Any]]) -> dict[str, Any]:
         "attempts": attempt,
         "ranks": len(ranks),
         **{key: first[key] for key in ("model_id", "version", "config_hash", "git_commit", "host")},
-        "config": json.loads(first["config"]),
+        "config": _config(first["config"]),
         "argv": first["argv"],
         "dropped": sum(row["dropped"] for row in ranks),
     }
+
+
+def _config(text: str) -> Any:
+    """The settings; of a record whose text is no JSON, the text, as SQL has it."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def seconds_of(run: dict[str, Any]) -> float | None:
@@ -89,9 +104,9 @@ def on_this_host(records: Iterable[RunRecord]) -> list[RunRecord]:
     return [record for record in records if record.host == host and record.live != ELSEWHERE]
 
 
-def paused_runs(lake: Lake) -> set[str]:
-    """The ids of running runs of which a process on this host is paused."""
-    records = lake.runs()
+def paused_runs(lake: Lake, records: Sequence[RunRecord] | None = None) -> set[str]:
+    """The ids of running runs of which a process on this host is paused; `records` as in `runs_of`."""
+    records = lake.runs() if records is None else records
     newest: dict[str, int] = {}
     for record in records:
         newest[record.run_id] = max(record.attempt, newest.get(record.run_id, 0))

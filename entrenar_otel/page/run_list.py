@@ -12,10 +12,11 @@ from entrenar_otel.errors import EntrenarError, guard
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.listing import last_losses
 from entrenar_otel.lake.overview import GOING, TOLD, runs_of, seconds_of
+from entrenar_otel.lake.records.known import KnownRecords
 
 _FRESH_SECONDS, _LEARN_SECONDS = 1.0, 5.0
-#: Losses are asked for so many runs at a time, by their own files only.
-_AT_ONCE = 20
+#: Losses are asked for so many runs at a time.
+_AT_ONCE = 100
 _ALERTS = f"""
 SELECT run_id, max(level) AS level, count(*) AS count,
     arg_min(name, started_at) AS first
@@ -28,6 +29,7 @@ class RunList:
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
+        self._records = KnownRecords(lake.storage, None)
         self._lock = threading.Lock()
         self._runs: list[dict[str, Any]] = []
         self._due = 0.0
@@ -40,7 +42,7 @@ class RunList:
         """Newest first, as JSON has them. Raises QueryError, LakeError."""
         with self._lock:
             if time.monotonic() >= self._due:
-                self._runs = runs_of(self._lake)
+                self._runs = runs_of(self._lake, self._records.find())
                 self._due = time.monotonic() + _FRESH_SECONDS
             if self._learning is None and time.monotonic() >= self._learn_due:
                 self._learning = threading.Thread(

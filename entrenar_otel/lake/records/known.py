@@ -1,4 +1,4 @@
-"""Known: the records of one run, asked for again and again; a file that did not change is not read again."""
+"""Known: the records of one run or of all, asked for again and again; what did not change is read once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _SETTLED_SECONDS = 5.0
 
 
 class KnownRecords:
-    """What `find_records` finds of a run, without parsing each record each time.
+    """What `find_records` finds of a run (None: of all), without parsing each record each time.
 
     Only in a local lake: what an object store says about an object costs as much as to read it. Raises
     LakeError.
     """
 
-    def __init__(self, storage: Storage, run_id: str) -> None:
+    def __init__(self, storage: Storage, run_id: str | None) -> None:
         self._storage, self._run_id = storage, run_id
         self._known: dict[str, tuple[tuple[datetime, int], RunRecord | None]] = {}
         self._since = ""
@@ -30,9 +30,11 @@ class KnownRecords:
         now = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
         names = list(record_names(self._storage, self._run_id, self._since))
         if self._since:  # no attempt begins on a day that is over; those of earlier days may be removed
-            names += [name for name in self._before if name not in names and self._storage.size_bytes(name)]
+            there = set(names)
+            names += [name for name in self._before if name not in there and self._storage.size_bytes(name)]
         self._since, self._before = now, names
-        self._known = {name: known for name, known in self._known.items() if name in names}
+        there = set(names)
+        self._known = {name: known for name, known in self._known.items() if name in there}
         records = [record for name in names if (record := self._read(name)) is not None]
         return sorted(records, key=lambda r: (r.started_at, r.run_id, r.attempt, r.rank))
 
