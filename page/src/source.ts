@@ -175,7 +175,7 @@ export class EmbeddedSource implements Source {
     const lines = whole.lines
       .filter((line) => wanted.runs.includes(line.run))
       .map((line) => {
-        const y = smoothed(line.y, wanted.window);
+        const y = smoothed(line.y, Math.min(wanted.window, Math.floor(line.y.length / 10)));
         const from = wanted.from === null ? 0 : Math.max(0, place(line.x, wanted.from) - 1);
         const to = wanted.to === null ? y.length : Math.min(y.length, place(line.x, wanted.to) + 1);
         const kept = extremes(y, wanted.columns, from, to);

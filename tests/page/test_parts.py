@@ -73,6 +73,14 @@ def test_spikes_stay() -> None:
     assert part.y.min() == -7.0
 
 
+def test_a_short_curve_keeps_its_shape() -> None:
+    """A mean is taken over a tenth of the values at most."""
+    (line,) = lines_of("r", _view(np.arange(10.0)), Wanted("loss", window=21))
+    assert line.y.tolist() == list(range(10))
+    (line,) = lines_of("r", _view([0.0, 3.0] * 20), Wanted("loss", window=3))
+    assert line.y[1:-1].tolist() == [1.0, 2.0] * 19
+
+
 def test_lines_go_from_left_to_right() -> None:
     """Also where a later attempt began anew at other places; over an axis that is not there is no line."""
     view = _view([3.0, 1.0, 2.0], step=[30, 10, 20])
