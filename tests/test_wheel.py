@@ -46,7 +46,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_the_packages_and_nothing_else(wheel: Path) -> None:
-    """Every module of each, py.typed for type checkers, the native core, the console script; no tests."""
+    """Every module of each, py.typed, the page's files, the native core, the console script; no tests."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         info = next(name for name in names if name.endswith("entry_points.txt"))
@@ -56,7 +56,7 @@ def test_the_wheel_has_the_packages_and_nothing_else(wheel: Path) -> None:
         path.relative_to(base).as_posix()
         for base, package in PACKAGES
         for path in (base / package).rglob("*")
-        if path.suffix in (".py", ".pyi") or path.name == "py.typed"
+        if path.suffix in (".py", ".pyi") or path.name == "py.typed" or path.parent.name == "static"
     }
     assert files - {NATIVE} == wanted
     assert {f"{package}/py.typed" for _, package in PACKAGES} <= files
