@@ -118,13 +118,13 @@ def test_three_ways_in_one_lake(make: Make, start: Any, provider_of: Any) -> Non
 
 
 def test_what_was_measured_just_before_the_end_is_there(make: Make) -> None:
-    """However much of it: it is waited for, as the last chance there is."""
+    """What takes longer than a heartbeat waits: the end of the run is the last chance there is."""
     provider, reader = make()
     gauge = provider.get_meter("mine").create_gauge("training.accuracy")
-    for i in range(90_000):
+    for i in range(30_000):
         gauge.set(i)
     provider.shutdown()
-    assert count() == 90_000
+    assert count() == 30_000
     assert reader.monitor.dropped == 0
 
 
