@@ -1,4 +1,4 @@
-"""Start-up: importing the package, and runs so short that starting and closing is all they do.
+"""Start-up: importing what a loop needs, and runs so short that starting and closing is all they do.
 
 The import is timed inside fresh interpreters (median of 9) and looked at for modules that it must
 not bring. 1,000 runs follow each other in one process and one lake, each with five calls of `log`;
@@ -19,7 +19,7 @@ RUNS = 1_000
 _IMPORT = f"""
 import json, sys, time
 start = time.perf_counter()
-import entrenar_otel
+from entrenar_otel import Monitor
 seconds = time.perf_counter() - start
 print(json.dumps([seconds, [name for name in {HEAVY} if name in sys.modules]]))
 """
@@ -30,7 +30,7 @@ def measure() -> Iterator[Row]:
     found = [run_python(_IMPORT) for _ in range(9)]
     times = np.array([seconds for seconds, _ in found])
     note = f"median of {len(times)}, min {times.min():.3f} s"
-    yield Row("`import entrenar_otel`", 0.25, float(np.median(times)), "s", note)
+    yield Row("`from entrenar_otel import Monitor`", 0.25, float(np.median(times)), "s", note)
     early = sorted({name for _, names in found for name in names})
     note = f"{', '.join(early) or 'none'} of {', '.join(HEAVY)}"
     yield Row("heavy modules that the import brings", 0.0, len(early), "modules", note)
