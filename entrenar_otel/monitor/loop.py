@@ -132,6 +132,7 @@ class Loop:
             known.expect_batches(progress.batches)
         progress.begin()
         size_of: Callable[[Any], int] | None = None
+        without_size: type | None = None  # of the batches that have none: to find that out is not cheap
         boundary = self.boundary
         timed, counted = boundary.writers()
         spans = known if self._step_spans else None
@@ -154,13 +155,18 @@ class Loop:
                 if paused != pause.total_seconds:  # a pause is no part of the step
                     paused, lost = pause.total_seconds, pause.total_seconds - paused
                     start, arrived = start + lost, arrived + lost
-                try:
-                    size_of = size_of or size_function(batch)
-                    size = size_of(batch)
-                except Exception as error:  # nothing with a length, or an array without dimensions
-                    if from_outside(error):
-                        raise
-                    size_of = size = None
+                size = None
+                if batch.__class__ is not without_size:
+                    before = size_of
+                    try:
+                        size_of = size_of or size_function(batch)
+                        size = size_of(batch)
+                    except Exception as error:  # nothing with a length, or an array without dimensions
+                        if from_outside(error):
+                            raise
+                        size_of = None
+                        if before is None:  # else an empty one, perhaps, among others
+                            without_size = batch.__class__
                 if size is None:  # outside of the except: an AndonStop from here is not its consequence
                     timed(done - start, arrived - start)
                 else:

@@ -242,6 +242,8 @@ class _Unsized:
         ([np.array(1.0), np.array(2.0)], None),
         ([1, "text", None], None),
         ([[[1, 2]], (), [[1]]], [2, None, 1]),
+        ([[[1, 2]], [], [[1]]], [2, None, 1]),
+        ([1, 2, [[1]], 3, [[1]]], [None, None, 1, None, 1]),
     ],
 )
 def test_steps_sizes_batches_and_never_breaks_the_loop(batches: Any, sizes: list[int | None] | None) -> None:
