@@ -18,6 +18,7 @@ from entrenar_otel.compat.wandb._config import Config
 from entrenar_otel.compat.wandb._summary import Definition, Summary
 from entrenar_otel.compat.wandb.left_out import Nothing, kind_of, tell_left_out
 from entrenar_otel.monitor.monitor import Monitor
+from entrenar_otel.recording.inputs import number_of
 
 _LEVELS = {"INFO": Level.INFO, "WARN": Level.WARNING, "WARNING": Level.WARNING, "ERROR": Level.ERROR}
 #: Under these names people log the epoch.
@@ -281,7 +282,7 @@ def _plain(value: Any) -> float | None:
     if hasattr(value, "device"):
         return None
     try:
-        return float(value)
+        return number_of(value)
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -67,9 +67,9 @@ class SpikeCore:
             fires = self.cusum.update(rows, z)
             if not fires.any():
                 return NO_HITS
-            jumps = z == math.inf
-            if jumps.any():
-                z[jumps] = (clipped(values)[jumps] - median[jumps]) / (FLAT * np.abs(median[jumps]))
+            for place in np.argwhere(z == math.inf).tolist():
+                at = tuple(place)
+                z[at] = _jump(float(clipped(values[at])), float(median[at]))
             return Hits.where(fires, median, z)
         values = clipped(values)
         hits: list[Hit] = []
@@ -80,11 +80,17 @@ class SpikeCore:
                 for step in self.cusum.along(row, scores):
                     score, expected = scores[step], medians[step]
                     if score == math.inf:
-                        score = (series[part.start + step] - expected) / (FLAT * abs(expected))
+                        score = _jump(series[part.start + step], expected)
                     size = abs(score)
                     level = 0 if size < 4 else 1 if size < 5 else 2
                     hits.append((part.start + step, column, level, expected, score))
         return Hits.of(sorted(hits))
+
+
+def _jump(value: float, median: float) -> float:
+    """z of a jump out of a window of one value; infinite where a part of that is too small for a number."""
+    scale = FLAT * abs(median)
+    return (value - median) / scale if scale else math.inf
 
 
 class SpikeDetector(SeriesProcessor):

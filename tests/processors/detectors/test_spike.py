@@ -151,3 +151,11 @@ def test_settings_of_the_user_hold_for_all_metrics() -> None:
         own: dict[str, Any] = {} if name == "least" else {name: given}
         with pytest.raises(ValueError, match=f"expected {message}"):
             SpikeDetector(metrics={"loss": "up"}, rules=rules, **own)
+
+
+def test_a_jump_out_of_the_smallest_numbers() -> None:
+    """A tenth of 5e-324 is 0: the jump is infinitely far, and nothing is divided by it."""
+    loss = np.full(60, 5e-324)
+    loss[50:] = 1e-300
+    (finding,) = find(SpikeDetector(), loss)
+    assert math.isinf(finding.score)
