@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from entrenar_otel.compat.wandb._by_attribute import ByAttribute
 from entrenar_otel.compat.wandb.left_out import Error
 
 _Told = Callable[[dict[str, Any]], object]
 
 
-class Config(MutableMapping[str, Any]):
+class Config(ByAttribute):
     """As `wandb.config`: a value that is there may be replaced with `allow_val_change` only.
 
     Args:
@@ -24,7 +25,7 @@ class Config(MutableMapping[str, Any]):
     """
 
     def __init__(self, values: Any = None, on_change: _Told | None = None) -> None:
-        object.__setattr__(self, "_values", as_mapping(values))
+        super().__init__("wandb.config", as_mapping(values))
         object.__setattr__(self, "_on_change", on_change or (lambda _changed: None))
 
     def update(self, given: Any = (), /, allow_val_change: bool | None = None, **more: Any) -> None:
@@ -51,32 +52,8 @@ class Config(MutableMapping[str, Any]):
         if changed:
             self._on_change(changed)
 
-    def __getitem__(self, key: str) -> Any:
-        return self._values[key]
-
     def __setitem__(self, key: str, value: Any) -> None:
         self._set({key: value}, may_change=False)
-
-    def __delitem__(self, key: str) -> None:
-        del self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self._values[name]
-        except KeyError:
-            raise AttributeError(f"wandb.config has no {name!r}") from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self[name] = value
-
-    def __repr__(self) -> str:
-        return repr(self._values)
 
 
 def as_mapping(given: Any) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
+
+from entrenar_otel.compat.wandb._by_attribute import ByAttribute
 
 
 class Definition(NamedTuple):
@@ -31,7 +33,7 @@ _CHOOSE: dict[str, Callable[[float, float, int], float]] = {
 }
 
 
-class Summary(MutableMapping[str, Any]):
+class Summary(ByAttribute):
     """As `run.summary`: the last value of each metric, or what `define_metric` asked for; and what was set.
 
     >>> summary = Summary()
@@ -43,7 +45,7 @@ class Summary(MutableMapping[str, Any]):
     """
 
     def __init__(self) -> None:
-        object.__setattr__(self, "_values", {})
+        super().__init__("the summary", {})
         object.__setattr__(self, "own", {})  # what the program has set itself
         object.__setattr__(self, "_definitions", [])
         object.__setattr__(self, "_kept", {})
@@ -85,30 +87,9 @@ class Summary(MutableMapping[str, Any]):
         for key, value in {**dict(given), **more}.items():
             self[key] = value
 
-    def __getitem__(self, key: str) -> Any:
-        return self._values[key]
-
     def __setitem__(self, key: str, value: Any) -> None:
         self._values[key] = self.own[key] = value
 
     def __delitem__(self, key: str) -> None:
-        del self._values[key]
+        super().__delitem__(key)
         self.own.pop(key, None)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self._values[name]
-        except KeyError:
-            raise AttributeError(f"the summary has no {name!r}") from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self[name] = value
-
-    def __repr__(self) -> str:
-        return repr(self._values)
