@@ -7,9 +7,10 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from entrenar_otel.lake.sql.limits import size_text
 from entrenar_otel.recording.file_systems import kind_of, writes_in_place
 
 #: File systems of other machines, on which names, locks and times are theirs.
@@ -56,8 +57,7 @@ def is_writable(folder: Path) -> bool:
 
 def look(folder: Path) -> Abilities:
     """What can be told of a file system without writing anything. Raises OSError."""
-    room = os.statvfs(folder)
-    able = Abilities(kind_of(folder), room.f_bavail * room.f_frsize, room.f_favail if room.f_files else None)
+    able = _room(folder)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         return _tried(
@@ -73,8 +73,7 @@ def look(folder: Path) -> Abilities:
 
 def probe(folder: Path) -> Abilities:
     """What a file system can do, tried with a file in a folder that is made for it. Raises OSError."""
-    room = os.statvfs(folder)
-    able = Abilities(kind_of(folder), room.f_bavail * room.f_frsize, room.f_favail if room.f_files else None)
+    able = _room(folder)
     with _folder_in(folder) as made:
         first, second = made / "first", made / "second"
         fd = os.open(first, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -93,9 +92,12 @@ def probe(folder: Path) -> Abilities:
         finally:
             os.close(parent)
             os.close(fd)
-        return Abilities(
-            found.kind, found.free_bytes, found.free_files, writes_in_place(made), found.tried, found.failed
-        )
+        return replace(found, maps=writes_in_place(made))
+
+
+def _room(folder: Path) -> Abilities:
+    room = os.statvfs(folder)
+    return Abilities(kind_of(folder), room.f_bavail * room.f_frsize, room.f_favail if room.f_files else None)
 
 
 @contextlib.contextmanager
@@ -113,17 +115,4 @@ def _tried(able: Abilities, tries: dict[str, Callable[[], object]]) -> Abilities
             attempt()
         except OSError as error:
             failed[name] = error.strerror or str(error)
-    return Abilities(able.kind, able.free_bytes, able.free_files, able.maps, tuple(tries), failed)
-
-
-def size_text(size: float) -> str:
-    """Bytes for people, in powers of a thousand.
-
-    >>> size_text(999), size_text(16 << 20), size_text(2.5e12)
-    ('999 B', '16.8 MB', '2.5 TB')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
+    return replace(able, tried=tuple(tries), failed=failed)

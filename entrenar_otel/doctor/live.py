@@ -13,8 +13,9 @@ from typing import Any
 from entrenar_processors.counts import counted
 
 from entrenar_otel.doctor.check import Check, note, problem
-from entrenar_otel.doctor.file_system import Abilities, existing, is_writable, probe, size_text
+from entrenar_otel.doctor.file_system import Abilities, existing, is_writable, probe
 from entrenar_otel.doctor.surroundings import Surroundings
+from entrenar_otel.lake.sql.limits import size_text
 from entrenar_otel.recording.file_systems import largest_file
 from entrenar_otel.recording.header import SegmentError
 from entrenar_otel.recording.live_folder import default_live

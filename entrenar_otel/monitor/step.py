@@ -5,13 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from entrenar_otel.monitor.loop_parts import LoopParts
 from entrenar_otel.recording.layout import ABSENT_32
-
-if TYPE_CHECKING:
-    pass
 
 
 class StepBoundary:

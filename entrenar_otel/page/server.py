@@ -7,7 +7,6 @@ import gzip
 import ipaddress
 import socket
 import ssl
-import threading
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,7 +18,8 @@ from entrenar_otel.page.settings import PageSettings
 from entrenar_otel.page.static_files import StaticFile, static_files
 from entrenar_otel.redact import printable_line
 from entrenar_otel.web.address import Address
-from entrenar_otel.web.bounded_server import BoundedServer, tls_context
+from entrenar_otel.web.background_server import BackgroundServer
+from entrenar_otel.web.bounded_server import tls_context
 from entrenar_otel.web.handler import TEXT, Handler, weight
 
 #: Scripts and styles from here alone, none within the page; texts become no markup by any means.
@@ -43,10 +43,10 @@ _OPEN = ("app.css", "icon.svg")
 _MAX_URL = 1 << 15
 
 
-class PageServer(BoundedServer):
+class PageServer(BackgroundServer):
     """Listens when made; serves from `start` to `stop`. Raises ConfigError where it cannot listen."""
 
-    place = "the page's server"
+    place, thread_name = "the page's server", "entrenar-page"
     requests = 32
     request_seconds = 120.0  # the first look at many long runs
     request_queue_size = 64
@@ -71,12 +71,11 @@ class PageServer(BoundedServer):
                 f"cannot listen on {address} ({error}): stop the program that uses the port, or name another "
                 "one with --port (0: any free one)"
             ) from None
-        self._thread = threading.Thread(target=self.serve, name="entrenar-page", daemon=True)
 
     @property
     def address(self) -> Address:
         """Where it listens, with the port that it got."""
-        return self.settings.address.with_port(int(self.server_address[1]))
+        return self.settings.address.with_port(self.port)
 
     def knows_host(self, host: str) -> bool:
         """Whether a request for this host is meant for us.
@@ -94,17 +93,6 @@ class PageServer(BoundedServer):
         except ValueError:
             return self.settings.insecure
         return True
-
-    def start(self) -> None:
-        """Serve, on threads of its own."""
-        self._thread.start()
-
-    def stop(self, seconds: float = 2.0) -> None:
-        """Take no more requests."""
-        self.stop_serving()
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
-        self.socket.close()
 
 
 class _PageHandler(Handler):
@@ -185,13 +173,12 @@ class _PageHandler(Handler):
             answer = self.server.answers.answer(path, asked, self.headers.get("If-None-Match", ""))
         except KeyError:
             self._send(HTTPStatus.NOT_FOUND, b"no such run\n")
-        except (BadInput, ValueError) as error:
-            status = HTTPStatus.BAD_REQUEST
-            if isinstance(error, EntrenarError) and not isinstance(error, BadInput):
-                status = HTTPStatus.SERVICE_UNAVAILABLE
-            self._send(status, f"{printable_line(str(error))}\n".encode())
-        except EntrenarError as error:
+        except BadInput as error:
+            self._send(HTTPStatus.BAD_REQUEST, f"{printable_line(str(error))}\n".encode())
+        except EntrenarError as error:  # ours first: some are ValueErrors, too
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, f"{printable_line(str(error))}\n".encode())
+        except ValueError as error:  # no query string
+            self._send(HTTPStatus.BAD_REQUEST, f"{printable_line(str(error))}\n".encode())
         except OSError:
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, b"the lake does not answer\n")
         except Exception as error:

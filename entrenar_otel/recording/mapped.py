@@ -17,6 +17,7 @@ import entrenar_native
 import numpy as np
 from numpy.typing import NDArray
 
+from entrenar_otel.interruption import from_outside
 from entrenar_otel.recording.process.lock import OwnedFile
 
 if TYPE_CHECKING:
@@ -105,7 +106,11 @@ class Mapped:
 
         Else the first touch of new blocks reads ahead 4 MB: 1.5 ms, and up to 30 ms where the disk is busy.
         """
-        os.posix_fadvise(self._file.fileno(), at, length, os.POSIX_FADV_WILLNEED)
+        try:
+            os.posix_fadvise(self._file.fileno(), at, length, os.POSIX_FADV_WILLNEED)
+        except OSError as error:  # it is advice: a file system, or a sandbox, may not take it
+            if from_outside(error):
+                raise
 
     def close(self) -> None:
         """Unmap."""

@@ -21,7 +21,7 @@ from entrenar_otel.sink.json_request import MAX_JSON_BYTES, from_json
 from entrenar_otel.sink.receiver import MAX_REQUEST_BYTES, Receiver
 from entrenar_otel.sink.refusal import Refusal, Why
 from entrenar_otel.sink.request_log import Signal
-from entrenar_otel.web.bounded_server import BoundedServer
+from entrenar_otel.web.background_server import BackgroundServer
 from entrenar_otel.web.handler import TEXT, Handler
 
 _SIGNALS = {"/v1/logs": Signal.LOGS, "/v1/metrics": Signal.METRICS, "/v1/traces": Signal.TRACES}
@@ -33,10 +33,10 @@ _MAX_DIGITS, _SIZE, _MAX_MEMBERS = 20, re.compile(rb"[0-9A-Fa-f]{1,16}"), 1_000
 _DRAIN_BYTES, _DRAIN_SECONDS = 256 << 20, 5.0
 
 
-class HttpServer(BoundedServer):
+class HttpServer(BackgroundServer):
     """Listens when made; serves from `start` to `stop`. Raises ConfigError where it cannot listen."""
 
-    place = "the sink's HTTP server"
+    place, thread_name = "the sink's HTTP server", "entrenar-sink-http"
     requests = 32
     request_seconds = 30.0
     request_queue_size = 128
@@ -59,24 +59,11 @@ class HttpServer(BoundedServer):
                 f"cannot listen on {host}:{port} for HTTP ({error}): stop the program that uses the port, or "
                 "name another one with --http HOST:PORT (port 0: any free one)"
             ) from None
-        self._thread = threading.Thread(target=self.serve, name="entrenar-sink-http", daemon=True)
 
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return int(self.server_address[1])
-
-    def start(self) -> None:
-        """Serve, on threads of its own."""
-        self._thread.start()
-
-    def stop(self, seconds: float) -> None:
+    def stop(self, seconds: float = 2.0) -> None:
         """Take no more; let the requests that are being handled end, within this time."""
-        self.stop_serving()
         end = monotonic() + seconds
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
-        self.socket.close()
+        super().stop(seconds)
         while self.is_busy and monotonic() < end:
             threading.Event().wait(0.02)
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from entrenar_processors.detectors.tables import Source, Stack, Table, stacked
+from entrenar_processors.detectors.tables import Source, Stack, stacked
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.metric_names import name_in
 from entrenar_processors.processor import Counting
-from entrenar_processors.samples import Block, Floats, Ints, Samples, Series
+from entrenar_processors.samples import Floats, Ints, Samples, Series
 from entrenar_processors.stats.arrays import Index, columns_of
 from entrenar_processors.stats.core import Core
-
-
-def _places(columns: list[int]) -> slice | list[int]:
-    """Columns as a slice where they stand in a row: their values are not copied then."""
-    if columns[-1] - columns[0] == len(columns) - 1:
-        return slice(columns[0], columns[-1] + 1)
-    return columns
-
 
 _LEVELS = tuple(Severity)
 #: How many sets of series have their layout remembered.
@@ -58,13 +50,7 @@ class SeriesProcessor(Counting):
 
     def update(self, samples: Samples) -> list[Finding]:
         findings: list[Finding] = []
-        parts: Iterable[Table]
-        blocks = [part for part in samples.parts if isinstance(part, Block)]
-        if len(samples.parts) == len(blocks) == 1:  # most often: what `stacked` would give
-            parts = [(block, block.series, block.values) for block in blocks]
-        else:
-            parts = stacked(samples, self.metrics)
-        for source, series, values in parts:
+        for source, series, values in stacked(samples, self.metrics):
             findings += self._judge(source, series, values)
         findings.sort(key=lambda finding: finding.order)
         return findings
@@ -142,3 +128,10 @@ class SeriesProcessor(Counting):
             Finding(self._name, series[columns[column]], _LEVELS[level], *rest)
             for column, level, *rest in fields
         ]
+
+
+def _places(columns: list[int]) -> slice | list[int]:
+    """Columns as a slice where they stand in a row: their values are not copied then."""
+    if columns[-1] - columns[0] == len(columns) - 1:
+        return slice(columns[0], columns[-1] + 1)
+    return columns
