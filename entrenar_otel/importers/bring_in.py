@@ -102,11 +102,8 @@ def _fingerprint(run: ForeignRun) -> str:
 
 
 def _record(run: ForeignRun, run_id: str, process: str) -> RunRecord:
-    started = run.started_ns if run.started_ns is not None else run.points.first_ns or 0
-    last = max(started, run.points.last_ns or 0)
-    ended = max(run.ended_ns or 0, last)
+    started_at, ended_at = map(_time, run.span_ns)
     config, config_hash = describe_config(run.config)
-    started_at = _time(started)
     return RunRecord(
         run_id=run_id,
         attempt=1,
@@ -119,7 +116,7 @@ def _record(run: ForeignRun, run_id: str, process: str) -> RunRecord:
         process=process,
         state=run.state,
         reason=run.reason and redacted(run.reason),
-        ended_at=_time(ended),
+        ended_at=ended_at,
         model_id=run.model_id,
         git_commit=run.git_commit,
         argv=arguments_without_secrets(run.argv),
@@ -154,12 +151,7 @@ def _block(series: Series, column: Column) -> Block:
 
 def _events(run: ForeignRun, record: RunRecord) -> list[dict[str, Any]]:
     """That it began, what was brought in, and how it ended."""
-    started = int((record.started_at - _EPOCH) / timedelta(microseconds=1)) * 1000
-    ended = (
-        started
-        if record.ended_at is None
-        else int((record.ended_at - _EPOCH) / timedelta(microseconds=1)) * 1000
-    )
+    started, ended = run.span_ns
     labels = settings_without_secrets({key: value for key, value in run.labels.items() if value})
     about = {
         "import.source": run.source,
@@ -179,7 +171,7 @@ def _events(run: ForeignRun, record: RunRecord) -> list[dict[str, Any]]:
         {
             "time_ns": ended,
             "name": "training.run.ended",
-            "severity": "INFO" if record.reason is None else "WARN",
+            "severity": "INFO" if record.reason is None else "WARNING",
             "attributes": {"training.run.state": record.state, "training.run.reason": record.reason or ""},
         },
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,12 @@ class ForeignRun:
         return f"{self.source}-{name}-{self.digest[:8]}"
 
     @property
+    def span_ns(self) -> tuple[int, int]:
+        """When it began and ended: as the tracker says, and no value lies outside."""
+        start = self.started_ns if self.started_ns is not None else self.points.first_ns or 0
+        return start, max(self.ended_ns or 0, start, self.points.last_ns or 0)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of whose run it is, in hexadecimal digits."""
         text = f"{self.source}\0{self.source_id}".encode("utf-8", "backslashreplace")
@@ -71,6 +77,8 @@ class ForeignRun:
                 self.left_out[_kind(leaf)] += 1
 
 
+#: Under these names people log the epoch.
+EPOCHS = ("epoch", "train/epoch", "trainer/epoch", "epochs")
 #: What JSON has no number for, as trackers write it.
 _NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
@@ -85,6 +93,16 @@ def number_in(value: Any) -> float | None:
         except OverflowError:
             return float("inf") if value > 0 else float("-inf")
     return None
+
+
+def epoch_in(row: Mapping[str, Any]) -> float | None:
+    """The epoch that a row of numbers is of, where it was logged with them.
+
+    >>> epoch_in({"loss": 0.5, "train/epoch": 2.5}), epoch_in({"epoch": "two"})
+    (2.5, None)
+    """
+    found = (row[name] for name in EPOCHS if isinstance(row.get(name), int | float))
+    return next(found, None)
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:

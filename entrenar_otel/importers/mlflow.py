@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from entrenar_processors.extras import require_library
+
 from entrenar_otel.importers.foreign_run import ForeignRun
-from entrenar_otel.importers.libraries import require_reader
 from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, STOPPED
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def find_runs(uri: str) -> Iterator[Callable[[], ForeignRun]]:
 
     Raises MissingExtra without MLflow, and MLflow's own errors where the place does not answer.
     """
-    require_reader(SOURCE)
+    require_library(SOURCE, f"importing from {SOURCE}")
     from mlflow.entities import ViewType
     from mlflow.tracking import MlflowClient
 

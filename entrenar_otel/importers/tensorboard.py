@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from entrenar_processors.extras import require_library
+
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.importers.foreign_run import ForeignRun
-from entrenar_otel.importers.libraries import require_reader
 
 SOURCE = "tensorboard"
 #: Plugins whose tensors are numbers of a curve.
@@ -29,7 +30,7 @@ def find_runs(folder: str) -> Iterator[Callable[[], ForeignRun]]:
 
     Raises MissingExtra without TensorBoard, ConfigError where there is no event file.
     """
-    require_reader(SOURCE)
+    require_library(SOURCE, f"importing from {SOURCE}")
     root = Path(folder)
     found = sorted({path.parent for path in _event_files(root)})
     if not found:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from entrenar_processors.extras import require_library
+
 from entrenar_otel.errors import ConfigError
-from entrenar_otel.importers.foreign_run import ForeignRun
-from entrenar_otel.importers.libraries import require_reader
+from entrenar_otel.importers.foreign_run import ForeignRun, epoch_in
 
 SOURCE = "trackio"
 _TIME, _STEP = "timestamp", "step"
@@ -20,7 +21,7 @@ def find_runs(project: str | None = None) -> Iterator[Callable[[], ForeignRun]]:
 
     Raises MissingExtra without Trackio, ConfigError where there is no such project.
     """
-    require_reader(SOURCE)
+    require_library(SOURCE, f"importing from {SOURCE}")
     from trackio.sqlite_storage import SQLiteStorage
     from trackio.utils import TRACKIO_DIR
 
@@ -59,16 +60,10 @@ def _read(project: str, record: dict[str, Any]) -> ForeignRun:
 
 
 def _add(run: ForeignRun, row: dict[str, Any], prefix: str) -> None:
-    time_ns, step, epoch = _time(row.get(_TIME)), row.get(_STEP), row.get("epoch")
+    time_ns, step, epoch = _time(row.get(_TIME)), row.get(_STEP), epoch_in(row)
     for name, value in row.items():
         if name not in (_TIME, _STEP):
-            run.add(
-                f"{prefix}{name}",
-                value,
-                time_ns=time_ns,
-                step=step,
-                epoch=epoch if isinstance(epoch, int | float) else None,
-            )
+            run.add(f"{prefix}{name}", value, time_ns=time_ns, step=step, epoch=epoch)
 
 
 def _time(value: Any) -> int:

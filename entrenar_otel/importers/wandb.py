@@ -8,17 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from entrenar_processors.extras import require_library
+
 from entrenar_otel.errors import ConfigError
-from entrenar_otel.importers.foreign_run import ForeignRun
-from entrenar_otel.importers.libraries import require_reader
+from entrenar_otel.importers.foreign_run import ForeignRun, epoch_in
 from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, STOPPED
 
 SOURCE = "wandb"
 #: Of a history row: coordinates, and what W&B measures itself.
 _STEP, _TIMESTAMP = "_step", "_timestamp"
 _OWN = frozenset([_STEP, _TIMESTAMP, "_runtime", "_wandb"])
-#: Under these names people log the epoch.
-_EPOCHS = ("epoch", "train/epoch", "trainer/epoch", "epochs")
 
 
 def find_runs(folder: str) -> Iterator[Callable[[], ForeignRun]]:
@@ -26,7 +25,7 @@ def find_runs(folder: str) -> Iterator[Callable[[], ForeignRun]]:
 
     Raises MissingExtra without W&B, ConfigError where there is no such file.
     """
-    require_reader(SOURCE)
+    require_library(SOURCE, f"importing from {SOURCE}")
     root = Path(folder)
     found = [root] if root.is_file() else sorted(root.rglob("*.wandb"))
     files = list(dict.fromkeys(path.resolve() for path in found))  # `latest-run` is a link to one of them
@@ -140,7 +139,7 @@ def _add_row(run: ForeignRun, record: Any, step: int, last_ns: int) -> tuple[int
     step = record.step.num if record.HasField("step") else int(row.get(_STEP, step + 1))
     seconds = row.get(_TIMESTAMP)
     time_ns = round(seconds * 1e6) * 1000 if isinstance(seconds, int | float) else last_ns
-    epoch = next((row[name] for name in _EPOCHS if isinstance(row.get(name), int | float)), None)
+    epoch = epoch_in(row)
     for name, value in row.items():
         if name not in _OWN:
             run.add(name, value, time_ns=time_ns, step=step, epoch=epoch)

@@ -1,4 +1,4 @@
-"""Extras: libraries that only some detectors need, and the message that says how to install them."""
+"""Extras: libraries that only some parts need, and the message that says how to install them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 
 class MissingExtra(ImportError):
-    """A library that a detector needs is not installed; `extra` is the extra that brings it."""
+    """A library that is needed is not installed; `extra` is the extra that brings it."""
 
     def __init__(self, who: str, library: str, extra: str) -> None:
         super().__init__(f"{who} needs {library}: pip install 'entrenar-otel[{extra}]'", name=library)
@@ -15,6 +15,7 @@ class MissingExtra(ImportError):
 
 #: By import name: what the library is called, and the extra that brings it.
 _LIBRARIES = {
+    **{tracker: (tracker, f"import-{tracker}") for tracker in ("mlflow", "tensorboard", "trackio", "wandb")},
     "networkx": ("networkx", "lineage"),
     "packaging": ("packaging", "lineage"),
     "scipy": ("scipy", "detectors"),

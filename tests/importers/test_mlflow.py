@@ -70,3 +70,10 @@ def test_a_dry_run_of_it_writes_nothing(database: str, cli: Callable[..., Answer
     answer = cli("import", "mlflow", database, "--dry-run")
     assert "would be in" in answer.out
     assert not Path("lake").exists()
+
+
+def test_a_server_that_does_not_answer(cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    answer = cli("import", "mlflow", "http://127.0.0.1:9")
+    assert answer.code == 2
+    assert answer.err.startswith("error: mlflow cannot read http://127.0.0.1:9: ")

@@ -14,6 +14,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.summary import Writer
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
 from entrenar_otel.errors import ConfigError
@@ -113,6 +114,18 @@ def test_a_file_that_is_cut_gives_what_is_whole(
     file.write_bytes(file.read_bytes()[:-10])
     assert cli("import", "tensorboard", "logs").code == 0
     assert len(curve("train/loss")) == len(_VALUES) - 1
+
+
+def test_records_that_are_no_events_are_told(cli: Callable[..., Answer]) -> None:
+    _write(Path("logs/good"))
+    Path("logs/bad").mkdir()
+    with Path("logs/bad/events.out.tfevents.1.host").open("wb") as file:
+        RecordWriter(file).write(b"\xff\xff no event")
+    answer = cli("import", "tensorboard", "logs")
+    assert answer.code == 1
+    assert "1 run of tensorboard, 7 values" in answer.out
+    assert "one run could not be read: DecodeError" in answer.err
+    assert "Traceback" not in answer.err
 
 
 def test_a_folder_without_events(cli: Callable[..., Answer]) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from entrenar_processors.counts import counted
+from entrenar_processors.extras import MissingExtra
 
 from entrenar_otel.cli.app import Options, open_lake
 from entrenar_otel.cli.output import Console, complain, echo, print_json
+from entrenar_otel.errors import ConfigError, EntrenarError
 from entrenar_otel.redact import printable_line
 
 if TYPE_CHECKING:
@@ -77,7 +79,12 @@ def _bring(source: str, where: str | None, model_id: str | None, is_rehearsal: b
     from entrenar_otel.importers.bring_in import Importer
 
     find_runs = import_module(f"entrenar_otel.importers.{source}").find_runs
-    readers: list[Callable[[], ForeignRun]] = list(find_runs(where))
+    try:
+        readers: list[Callable[[], ForeignRun]] = list(find_runs(where))
+    except (EntrenarError, MissingExtra, OSError):
+        raise
+    except Exception as error:  # the tracker's own, of a server that does not answer say
+        raise ConfigError(f"{source} cannot read {where}: {error}") from None
     storage = open_lake(must_exist=False).storage
     importer = Importer(storage, is_rehearsal=is_rehearsal)
     done: list[Brought] = []
@@ -87,7 +94,9 @@ def _bring(source: str, where: str | None, model_id: str | None, is_rehearsal: b
             run = read()
             run.model_id = model_id
             done.append(importer.bring_in(run))
-        except (ValueError, KeyError, OSError) as error:  # one file that is damaged keeps no other back
+        except EntrenarError:  # of the lake
+            raise
+        except Exception as error:  # whatever the tracker's reader raises: one run keeps no other back
             failed.append(f"{type(error).__name__}: {error}")
     if Options.json:
         print_json([_document(brought) for brought in done])

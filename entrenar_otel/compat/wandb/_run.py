@@ -17,12 +17,11 @@ from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_otel.compat.wandb._config import Config
 from entrenar_otel.compat.wandb._summary import Definition, Summary
 from entrenar_otel.compat.wandb.left_out import Nothing, kind_of, tell_left_out
+from entrenar_otel.importers.foreign_run import EPOCHS, epoch_in
 from entrenar_otel.monitor.monitor import Monitor
 from entrenar_otel.recording.inputs import number_of
 
 _LEVELS = {"INFO": Level.INFO, "WARN": Level.WARNING, "WARNING": Level.WARNING, "ERROR": Level.ERROR}
-#: Under these names people log the epoch.
-_EPOCHS = ("epoch", "train/epoch", "trainer/epoch")
 #: Mappings within mappings that are unfolded.
 _MAX_DEPTH = 10
 
@@ -156,11 +155,11 @@ class Run:
         numbers = {name: number for name, value in metrics.items() if (number := _plain(value)) is not None}
         self.summary.take(numbers)
         self._last.update(numbers)
-        epoch = next((numbers[name] for name in _EPOCHS if name in numbers), None)
+        epoch = epoch_in(numbers)
         by_step: dict[int, dict[str, Any]] = {}
         for name, value in metrics.items():
             axis = self.summary.step_metric_of(name)
-            place = self._last.get(axis) if axis is not None and axis not in _EPOCHS else None
+            place = self._last.get(axis) if axis is not None and axis not in EPOCHS else None
             by_step.setdefault(step if place is None or place < 0 else int(place), {})[name] = value
         for at, values in by_step.items():
             self.monitor.log(values, step=at, epoch=epoch)
