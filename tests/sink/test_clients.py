@@ -34,24 +34,13 @@ from tests.sink.test_roll_loop import Keeper
 TOKEN = "s3cret"
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: Any) -> Any:
-    folder = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -keyout key.pem -out cert.pem "
-        "-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
-    )
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    return str(folder / "cert.pem"), str(folder / "key.pem")
-
-
 @pytest.fixture
 def sink(tmp_path: Any, certificate: Any, monkeypatch: Any) -> Any:
     class Dated(Keeper):
         def roll(self, path: Any) -> None:
             self.data += list(read_requests(path))
 
-    cert, key = certificate
+    cert, key = map(str, certificate)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", cert)  # which the machine may have set, and which would win
     settings = SinkSettings(
         grpc=Address("127.0.0.1", 0),
@@ -105,7 +94,7 @@ def make_metrics(exporter: Any) -> None:
 def grpc_settings(sink: Any, certificate: Any, token: Any = TOKEN) -> Any:
     return {
         "endpoint": f"https://localhost:{sink.grpc_port}",
-        "credentials": grpc.ssl_channel_credentials(Path(certificate[0]).read_bytes()),
+        "credentials": grpc.ssl_channel_credentials(certificate[0].read_bytes()),
         "headers": f"authorization=Bearer {token}",
         "compression": grpc.Compression.Gzip,
         "timeout": 60,
@@ -115,7 +104,7 @@ def grpc_settings(sink: Any, certificate: Any, token: Any = TOKEN) -> Any:
 def http_settings(sink: Any, certificate: Any, path: Any, token: Any = TOKEN) -> Any:
     return {
         "endpoint": f"https://localhost:{sink.http.port}{path}",
-        "certificate_file": certificate[0],
+        "certificate_file": str(certificate[0]),
         "headers": {"Authorization": f"Bearer {token}"},
         "compression": Compression.Gzip,
         "timeout": 60,
@@ -152,7 +141,7 @@ def settings_of_logs(monkeypatch: Any, sink: Any, certificate: Any, protocol: st
         "ENDPOINT": f"https://localhost:{port}{path}",
         "PROTOCOL": protocol,
         "HEADERS": f"authorization=Bearer%20{TOKEN}",
-        "CERTIFICATE": certificate[0],
+        "CERTIFICATE": str(certificate[0]),
     } | others
     for name, value in settings.items():
         monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_LOGS_{name}", value)
