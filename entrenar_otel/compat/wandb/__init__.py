@@ -5,7 +5,8 @@ is sent to anybody. What is not there does nothing, and says so once by name; wh
 of (`Api`, `sweep`, `use_artifact`) raises `wandb.Error`.
 
 >>> from entrenar_otel.compat import wandb
->>> run = wandb.init(project="digits", config={"lr": 0.1}, settings={"quiet": True})
+>>> settings = {"lake": tmp_path / "lake", "quiet": True}
+>>> run = wandb.init(project="digits", config={"lr": 0.1}, settings=settings)
 >>> wandb.log({"loss": 0.5})
 >>> wandb.finish()
 """
