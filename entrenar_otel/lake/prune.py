@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from entrenar_otel.console import logger
 from entrenar_otel.lake.compact import consecutive
-from entrenar_otel.lake.records.pulse import is_dead
+from entrenar_otel.lake.records.pulse import is_dead, last_heard
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records
 from entrenar_otel.lake.sql.execution import spill_folder
 from entrenar_otel.lake.sql.limits import Limits
@@ -60,7 +60,7 @@ def find_prunable(
     for run, records in runs.items():
         if any(record.state == RUNNING and not is_dead(storage, record) for record in records):
             continue
-        ended = max(record.ended_at or record.started_at for record in records)
+        ended = max(_ended_at(storage, record) for record in records)
         if datetime.now(UTC) - ended < older_than:
             continue
         files = [
@@ -73,6 +73,17 @@ def find_prunable(
         if files:
             size = sum(storage.size_bytes(file.name) for file in files)
             yield Prunable(run, ended, tuple(files), size, older_than)
+
+
+def _ended_at(storage: Storage, record: RunRecord) -> datetime:
+    """A process that died and was not recovered yet has been at work until it was last heard of, or later."""
+    if record.ended_at is not None:
+        return record.ended_at
+    folder = run_folder("metrics", record.day, record.run_id)
+    files = [file for file in list_folder(storage, folder) if file.process == record.process]
+    written = storage.modified_at(files[-1].name) if files else None
+    heard = last_heard(storage, record)
+    return heard if written is None else max(heard, written)
 
 
 def prune(storage: Storage, run: Prunable) -> bool:

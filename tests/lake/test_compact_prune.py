@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +20,7 @@ from hypothesis import strategies as st
 from entrenar_otel import MetricRecord, MetricsStore, Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake import compact as compact_module
+from entrenar_otel.lake.records.runs import write_record
 from entrenar_otel.testing import recorded_run
 
 ROWS = "SELECT * FROM metrics ORDER BY metric, CAST(tags AS VARCHAR), seq"
@@ -129,6 +136,36 @@ def test_a_running_run_is_not_pruned(tmp_path: Path) -> None:
     with Monitor("one", lake=tmp_path / "lake", quiet=True) as monitor:
         monitor.log(loss=1.0)
         assert monitor.lake.prunable(timedelta(0)) == []
+
+
+def test_a_run_that_has_just_died_is_as_old_as_its_last_sign_of_life(tmp_path: Path) -> None:
+    """Not as old as its start: it trained for a month, was killed, and nobody has recovered it yet."""
+    program = """
+        import glob, os, signal, time
+        from entrenar_otel import Monitor
+        from entrenar_otel.testing import recorded_run
+        monitor = Monitor("one", lake="lake", quiet=True, interval_seconds=0.05).start()
+        monitor.log(loss=1.0)
+        assert recorded_run(monitor).recorder.roll()
+        while not (glob.glob("lake/metrics/*/*/*.parquet") and glob.glob("lake/beats/*/*/*.json")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, check=False)
+    assert done.returncode == -signal.SIGKILL
+    lake, month, week = Lake(tmp_path / "lake"), timedelta(days=30), timedelta(days=7)
+    (record_of_it,) = lake.runs()
+    write_record(
+        lake.storage, replace(record_of_it, started_at=record_of_it.started_at - month, state="running")
+    )
+    (file,) = tmp_path.glob("lake/metrics/*/*/*.parquet")
+    (beat,) = tmp_path.glob("lake/beats/*/*/*.json")
+    assert lake.prunable(week) == []
+    assert [run.run_id for run in lake.prunable(timedelta(0))] == ["one"]
+    beat.unlink()  # of a version that wrote none
+    assert lake.prunable(week) == []
+    os.utime(file, (file.stat().st_atime, file.stat().st_mtime - month.total_seconds()))
+    assert [run.run_id for run in lake.prunable(week)] == ["one"]
 
 
 def test_nothing_is_removed_by_a_clock_that_runs_ahead(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from entrenar_otel.lake.records.runs import CRASHED, RUNNING, UNKNOWN, RunRecord, read_record
@@ -58,6 +59,12 @@ def _read_beat(storage: Storage, record: RunRecord) -> tuple[float, Origin | Non
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         pass  # none yet, or of a version that wrote none
     return at, origin
+
+
+def last_heard(storage: Storage, record: RunRecord) -> datetime:
+    """When a process that has not closed its record was last heard of, by its own clock."""
+    at = max(record.started_at.timestamp(), _read_beat(storage, record)[0])
+    return datetime.fromtimestamp(at, UTC)
 
 
 def lock_of(record: RunRecord) -> LockFile:
