@@ -35,11 +35,11 @@ def bound({arguments}, *, epoch=None, batch=None, step=None):
 '''
 
 
-def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> str:
+def bound_source(metrics: Sequence[str], number: int, watched: Sequence[int]) -> str:
     """Source of the function that records exactly `metrics` (cf. how dataclasses makes `__init__`).
 
-    It runs in the recorder's namespace; `watched` is the position of the value whose being
-    non-finite is judged at once.
+    It runs in the recorder's namespace; `watched` are the positions of the values whose being
+    non-finite is judged at once: the first such stops the line.
     """
     taken = _TAKEN | {f"{own}_{number}" for own in ("pack", "head", "seal", "slow", "series")}
     names: list[str] = []
@@ -51,10 +51,12 @@ def bound_source(metrics: Sequence[str], number: int, watched: int | None) -> st
             name = f"_{name}"
         names.append(name)
     watch = stop = ""
-    if watched is not None:
-        value = names[watched]
-        watch = f"        broken = {value} - {value}\n"
-        stop = f"        if broken:\n            stop_line({value}, epoch, batch, step, series_{number})\n"
+    if watched:  # x - x is 0 for what is finite, else NaN, which is true
+        watch = f"        broken = {' or '.join(f'{names[i]} - {names[i]}' for i in watched)}\n"
+        stop = "        if broken:\n"
+        for place, value in enumerate(names[i] for i in watched):
+            stop += f"            {'elif' if place else 'if'} {value} - {value}:\n"
+            stop += f"                stop_line({value}, epoch, batch, step, series_{number}[{place}])\n"
     return _BOUND.format(
         arguments=", ".join(names),
         values=", ".join(names) + ",",

@@ -194,7 +194,7 @@ class Recorder(CurrentPlace):
                 namespace[f"pack_{number}"], _ = self.packers(len(series))
                 self._set_head(number, layout.head)
 
-        watched = next((i for i, s in enumerate(series) if is_training_loss(s)), None)
+        watched = [i for i, one in enumerate(series) if is_training_loss(one)]
         # head is None until the first call: struct.error leads it through `slowly`, where the
         # layout is defined and the values' types are looked at once
         namespace.update(
@@ -202,7 +202,7 @@ class Recorder(CurrentPlace):
                 f"pack_{number}": pack,
                 f"seal_{number}": seal,
                 f"head_{number}": None,
-                f"series_{number}": None if watched is None else series[watched],
+                f"series_{number}": [series[i] for i in watched],
                 f"slow_{number}": slowly if not self.is_abandoned else unheard,
             }
         )
@@ -212,8 +212,8 @@ class Recorder(CurrentPlace):
         local: dict[str, Any] = {}
         exec(compile(source, filename, "exec"), namespace, local)  # noqa: S102 - names are checked
         bound: Callable[..., None] = local["bound"]
-        if self.hot is not None:
-            bound = native_call(self.hot, bound, len(series), watched)
+        if self.hot is not None and len(watched) <= 1:  # the native core looks at one value
+            bound = native_call(self.hot, bound, len(series), watched[0] if watched else None)
         give_name(bound)
         self.bound_functions.append(bound)
         self._bound[series] = bound

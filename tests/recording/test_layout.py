@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import keyword
+import math
 import struct
+from collections.abc import Sequence
 from typing import Any
 from zlib import adler32
 
@@ -52,7 +54,7 @@ def test_the_record_is_the_documented_one() -> None:
     assert words[6:] == (adler32(body),)
 
 
-def bind(metrics: list[str], watched: int | None = None) -> tuple[Any, list[tuple[Any, ...]]]:
+def bind(metrics: list[str], watched: Sequence[int] = ()) -> tuple[Any, list[tuple[Any, ...]]]:
     """The generated function in a namespace that notes what was packed, or given to `slow`."""
     calls: list[tuple[Any, ...]] = []
 
@@ -72,7 +74,7 @@ def bind(metrics: list[str], watched: int | None = None) -> tuple[Any, list[tupl
         "BATCH": 200,
         "STEP": 300,
         "slow_4": lambda *given: calls.append(("slow", *given)),
-        "series_4": "series",
+        "series_4": ["series", "other"],
         "is_foreign": lambda _: False,
         "stop_line": lambda *given: calls.append(("stop", *given[:-1])),
     }
@@ -120,7 +122,7 @@ AWKWARD = [
 @pytest.mark.parametrize("name", AWKWARD)
 def test_bound_takes_any_name(name: str) -> None:
     """No name, alone or watched, can shadow what the function itself uses."""
-    bound, calls = bind([name], watched=0)
+    bound, calls = bind([name], watched=[0])
     bound(0.5)
     bound(0.25, epoch=1, batch=2, step=3)
     bound("text", epoch=1)
@@ -132,6 +134,18 @@ def test_bound_takes_any_name(name: str) -> None:
         (100, 200, 300, float("inf")),
         ("stop", float("inf"), None, None, None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "stopped"), [((math.nan, 1.0), 0), ((1.0, -math.inf), 1), ((math.inf,) * 2, 0)]
+)
+def test_the_first_of_several_that_is_not_finite_stops(values: tuple[float, float], stopped: int) -> None:
+    """What is watched together does not cancel out: `inf` and `-inf`, or two large finite values."""
+    bound, calls = bind(["loss", "error", "train/loss"], watched=[0, 2])
+    bound(1e308, math.nan, 1e308)
+    assert len(calls) == 1
+    bound(values[0], 0.0, values[1])
+    assert repr(calls[2:]) == repr([("stop", values[stopped], None, None, None)])
 
 
 @settings(deadline=None)

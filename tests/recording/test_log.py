@@ -262,6 +262,22 @@ def test_a_non_finite_loss_stops_the_line_once_it_is_recorded(recorder: Any, val
     assert recorded_when_stopped == [1, 2]
 
 
+@pytest.mark.parametrize("way", ["log", "bind"])
+def test_each_of_two_training_losses_stops_the_line(recorder: Any, way: str) -> None:
+    """A generator's and a whole model's, say: at once, not at the next heartbeat."""
+    bound = recorder.bind(["loss", "train/loss"], None)
+    stops = []
+    recorder.on_bad_loss = lambda series, *stop: stops.append((str(series), *stop))
+    for losses in [(math.inf, 1.0), (1.0, math.inf), (1e308, -1e308), (math.inf, -math.inf), (1.0, math.inf)]:
+        if way == "bind":
+            bound(*losses, step=5)
+        else:
+            recorder.log({"loss": losses[0], "train/loss": losses[1]}, step=5)
+    stop = (math.inf, None, None, 5)
+    assert stops == [("loss", *stop), ("train/loss", *stop), ("loss", *stop), ("train/loss", *stop)]
+    assert len(recorder.rows()) == 5
+
+
 def test_a_stop_knows_a_large_step_from_an_absent_one(recorder: Any) -> None:
     """All ones in 32 bits are no epoch, but they are a step."""
     recorder.set_coordinates(epoch=3)
