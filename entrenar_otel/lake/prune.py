@@ -15,7 +15,7 @@ from entrenar_otel.lake.sql.execution import spill_folder
 from entrenar_otel.lake.sql.limits import Limits
 from entrenar_otel.lake.sql.query import connect
 from entrenar_otel.lake.sql.statistics import KEPT, columns
-from entrenar_otel.lake.sql.views import view_files
+from entrenar_otel.lake.sql.views import files_not_held, view_files
 from entrenar_otel.lake.store.catalog import DataFile, list_folder, list_replaced, run_folder
 from entrenar_otel.lake.store.files import is_readable
 from entrenar_otel.lake.store.storage import Storage
@@ -124,8 +124,7 @@ def _keep(storage: Storage, folder: str, files: list[DataFile]) -> Iterator[date
     below = folder.partition("/")[2]
     for table, sql, schema in (("curves", _CURVES, CURVES), ("summaries", _SUMMARIES, SUMMARIES)):
         there = list_folder(storage, f"{table}/{below}")
-        left = [file for file in files if not _is_held(file, there)]
-        for stretch in consecutive(left):
+        for stretch in consecutive(files_not_held(files, there)):
             with spill_folder() as spill, connect(Limits.of(), spill) as connection:
                 view_files(connection, storage, "metrics", [file.name for file in stretch], METRICS)
                 rows = connection.sql(sql).to_arrow_table().cast(nullable(schema))
@@ -136,8 +135,3 @@ def _keep(storage: Storage, folder: str, files: list[DataFile]) -> Iterator[date
             storage.write(name, schema, rows.to_batches())
             if (at := storage.modified_at(name)) is not None:
                 yield at
-
-
-def _is_held(file: DataFile, by: list[DataFile]) -> bool:
-    """Whether one of these files is about all segments of the file."""
-    return any(other.holds(file.process, file.first) and other.holds(file.process, file.last) for other in by)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from entrenar_otel import MetricRecord, MetricsStore, Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake import compact as compact_module
+from entrenar_otel.lake.records.pulse import write_beat
 from entrenar_otel.lake.records.runs import write_record
 from entrenar_otel.testing import recorded_run
 
@@ -147,7 +148,7 @@ def test_a_run_that_has_just_died_is_as_old_as_its_last_sign_of_life(tmp_path: P
         monitor = Monitor("one", lake="lake", quiet=True, interval_seconds=0.05).start()
         monitor.log(loss=1.0)
         assert recorded_run(monitor).recorder.roll()
-        while not (glob.glob("lake/metrics/*/*/*.parquet") and glob.glob("lake/beats/*/*/*.json")):
+        while not glob.glob("lake/metrics/*/*/*.parquet"):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGKILL)
     """
@@ -159,13 +160,12 @@ def test_a_run_that_has_just_died_is_as_old_as_its_last_sign_of_life(tmp_path: P
         lake.storage, replace(record_of_it, started_at=record_of_it.started_at - month, state="running")
     )
     (file,) = tmp_path.glob("lake/metrics/*/*/*.parquet")
-    (beat,) = tmp_path.glob("lake/beats/*/*/*.json")
     assert lake.prunable(week) == []
     assert [run.run_id for run in lake.prunable(timedelta(0))] == ["one"]
-    beat.unlink()  # of a version that wrote none
-    assert lake.prunable(week) == []
     os.utime(file, (file.stat().st_atime, file.stat().st_mtime - month.total_seconds()))
     assert [run.run_id for run in lake.prunable(week)] == ["one"]
+    write_beat(lake.storage, record_of_it)
+    assert lake.prunable(week) == []
 
 
 def test_nothing_is_removed_by_a_clock_that_runs_ahead(
@@ -239,7 +239,10 @@ def test_row_limit_at_close_is_what_keeps_exit_short() -> None:
 @pytest.mark.usefixtures("uncompacted")
 @pytest.mark.parametrize("removed", [0, 2, 3])
 def test_a_prune_that_was_killed_while_segments_still_came(tmp_path: Path, removed: int) -> None:
-    """Each sample is counted once: by the first summaries, by those of what came later, never by both."""
+    """Each sample is counted once: by the first summaries, by those of what came later, never by both.
+
+    In between, too: of what is pruned in part, the summaries are of all.
+    """
     record(tmp_path / "lake", 6)
     lake = Lake(tmp_path / "lake")
     count = lake.query("SELECT count(*) AS n FROM metrics").column(0)[0].as_py()
@@ -254,10 +257,16 @@ def test_a_prune_that_was_killed_while_segments_still_came(tmp_path: Path, remov
         *later,
     ]:  # killed before it had removed all; then recovery
         file.write_bytes(content)
+    counted = "SELECT sum(count)::BIGINT AS n FROM summaries"
+    assert (
+        lake.query(counted).column(0)[0].as_py()
+        == lake.query(counted, run_id="one").column(0)[0].as_py()
+        == count
+    )
     assert lake.compact() == 0  # else a file would be held by the first summaries in part
     assert lake.prune(timedelta(0))
     assert lake.query("SELECT count(*) AS n FROM metrics").column(0)[0].as_py() == 0
-    assert lake.query("SELECT sum(count)::BIGINT AS n FROM summaries").column(0)[0].as_py() == count
+    assert lake.query(counted).column(0)[0].as_py() == count
 
 
 @pytest.mark.usefixtures("uncompacted")

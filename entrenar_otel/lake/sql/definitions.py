@@ -53,14 +53,12 @@ QUALIFY coalesce(step, epoch, batch) IS NULL OR attempt = max(attempt) OVER (PAR
     run_id, rank, metric, tags, epoch, batch, CASE WHEN epoch IS NULL OR batch IS NULL THEN step END)
 """
 
-#: `rows` are what is left of pruned runs; of all others it is made from `metrics`.
+#: What is left of pruned segments, a row of each series and stretch of them; of all others it is computed.
 SUMMARIES_VIEW = f"""
 SELECT *, {best("min", "max")} AS best, {best("min_step", "max_step")} AS best_step FROM (
-    FROM ({{rows}})
+    {{rows}}
     UNION ALL
-    SELECT {_PROCESS}, metric, tags, {columns(*KEPT)}
-    FROM metrics ANTI JOIN ({{rows}}) USING ({_PROCESS})
-    GROUP BY {_PROCESS}, metric, tags
+    SELECT {_PROCESS}, metric, tags, {columns(*KEPT)} FROM {{unpruned}} GROUP BY {_PROCESS}, metric, tags
 )
 """
 

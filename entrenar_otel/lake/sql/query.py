@@ -36,8 +36,15 @@ from entrenar_otel.lake.sql.limits import Limits
 from entrenar_otel.lake.sql.live import LiveSegment, read_live
 from entrenar_otel.lake.sql.severity import CREATE_TYPE
 from entrenar_otel.lake.sql.statement import by_severity, check_sql
-from entrenar_otel.lake.sql.views import event_rows_of, not_held, span_rows_of, sql_text, view_files
-from entrenar_otel.lake.store.catalog import list_files, list_metrics, list_pruned
+from entrenar_otel.lake.sql.views import (
+    event_rows_of,
+    files_not_held,
+    not_held,
+    span_rows_of,
+    sql_text,
+    view_files,
+)
+from entrenar_otel.lake.store.catalog import DataFile, list_files, list_metrics, list_pruned
 from entrenar_otel.lake.store.storage import Storage, is_gone
 from entrenar_otel.lake.tables.rows import in_memory_table
 from entrenar_otel.lake.tables.schema import CURVES, EVENTS, LINEAGE, METRICS, RUNS_WITH_DAY, SPANS, SUMMARIES
@@ -207,11 +214,13 @@ def _make_views(
         elif table not in named:
             _define(connection, table, unread(table, _TABLES[table]))
         elif table == "metrics":
-            _view_metrics(connection, storage, segments, run_id)
+            _view_metrics(connection, storage, segments, list_metrics(storage, run_id))
         elif table == "events":
             _define(connection, table, event_rows_of(connection, storage, segments, run_id))
         elif table == "spans":
             _define(connection, table, span_rows_of(connection, storage, segments, run_id))
+        elif table == "summaries":
+            _view_summaries(connection, storage, segments, run_id)
         elif table == "runs":
             connection.register("runs_seen", runs_table(storage, run_id))
             _define(connection, table, "FROM runs_seen")
@@ -221,28 +230,43 @@ def _make_views(
             _define(connection, table, f"FROM {table}_files")
 
 
-def _define(connection: duckdb.DuckDBPyConnection, view: str, rows: str) -> None:
-    """Make a view of these rows, with what it says of them."""
+def _define(connection: duckdb.DuckDBPyConnection, view: str, rows: str, unpruned: str = "metrics") -> None:
+    """Make a view of these rows, with what it says of them; `summaries` also of unpruned metrics."""
     definitions = {"runs": RUNS_VIEW, "summaries": SUMMARIES_VIEW, "lineage": LINEAGE_VIEW}
     definitions |= dict.fromkeys(("events", "otel_events"), EVENTS_VIEW)
     definition = definitions.get(view, "{rows}")
-    connection.execute(create(view, definition.format(rows=rows)))
+    connection.execute(create(view, definition.format(rows=rows, unpruned=unpruned)))
 
 
 def _view_metrics(
-    connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
+    connection: duckdb.DuckDBPyConnection,
+    storage: Storage,
+    segments: list[LiveSegment],
+    files: list[DataFile],
+    view: str = "metrics",
 ) -> None:
-    files = list_metrics(storage, run_id)  # second
+    """The rows of these files, listed after the segments, and of the segments that no file holds."""
     owners = {(segment.snapshot.header["day"], segment.owner.run_id) for segment in segments}
     pruned = [file for day, run in sorted(owners) for file in list_pruned(storage, day, run)]
     batches = [batch for segment in not_held(segments, [*files, *pruned]) for batch in segment.metrics()]
-    view_files(connection, storage, "metrics_files", [file.name for file in files], METRICS)
+    view_files(connection, storage, f"{view}_files", [file.name for file in files], METRICS)
+    source = f"SELECT * FROM {view}_files"
     if batches:
-        connection.register("metrics_live", in_memory_table(batches))
-        source = "SELECT * FROM metrics_files UNION ALL SELECT * FROM metrics_live"
-    else:
-        source = "SELECT * FROM metrics_files"
-    _define(connection, "metrics", source)
+        connection.register(f"{view}_live", in_memory_table(batches))
+        source += f" UNION ALL SELECT * FROM {view}_live"
+    _define(connection, view, source)
+
+
+def _view_summaries(
+    connection: duckdb.DuckDBPyConnection, storage: Storage, segments: list[LiveSegment], run_id: str | None
+) -> None:
+    """What is left of pruned segments, and what is computed of all others: a run may be pruned in part."""
+    files = list_metrics(storage, run_id)
+    pruned = list_files(storage, "summaries", run_id)  # second: what is pruned meanwhile is in one of them
+    view_files(connection, storage, "summaries_files", [file.name for file in pruned], SUMMARIES)
+    if pruned:
+        _view_metrics(connection, storage, segments, files_not_held(files, pruned), "metrics_unpruned")
+    _define(connection, "summaries", "FROM summaries_files", "metrics_unpruned" if pruned else "metrics")
 
 
 def runs_table(storage: Storage, run_id: str | None = None) -> pa.Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import duckdb
 import pyarrow as pa
 
@@ -14,7 +16,6 @@ from entrenar_otel.lake.store.storage import Storage
 from entrenar_otel.lake.tables.journal import Document, event_rows, span_key, span_rows
 from entrenar_otel.lake.tables.schema import EVENTS, SPANS
 from entrenar_otel.recording.header import SegmentError
-from entrenar_otel.recording.segment import Snapshot
 
 
 def view_files(
@@ -60,16 +61,30 @@ def sql_text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def not_held(segments: list[LiveSegment], files: list[DataFile]) -> list[LiveSegment]:
+def not_held(segments: list[LiveSegment], files: Sequence[DataFile]) -> list[LiveSegment]:
     """The segments whose rows are in no file yet."""
+    is_held = _holder(files)
+    return [
+        one for one in segments if not is_held(one.snapshot.process, one.snapshot.number, one.snapshot.number)
+    ]
+
+
+def files_not_held(files: list[DataFile], by: Sequence[DataFile]) -> list[DataFile]:
+    """The files of which none of the others stands for all segments."""
+    is_held = _holder(by)
+    return [file for file in files if not is_held(file.process, file.first, file.last)]
+
+
+def _holder(files: Sequence[DataFile]) -> Callable[[str, int, int], bool]:
+    """Whether one of the files holds these segments of a process, from the first to the last."""
     by_process: dict[str, list[DataFile]] = {}
     for file in files:
         by_process.setdefault(file.process, []).append(file)
 
-    def is_held(snapshot: Snapshot) -> bool:
-        return any(f.holds(snapshot.process, snapshot.number) for f in by_process.get(snapshot.process, ()))
+    def is_held(process: str, first: int, last: int) -> bool:
+        return any(file.first <= first and last <= file.last for file in by_process.get(process, ()))
 
-    return [segment for segment in segments if not is_held(segment.snapshot)]
+    return is_held
 
 
 def event_rows_of(
