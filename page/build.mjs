@@ -10,7 +10,7 @@ const out = process.argv[2] ?? join(here, "..", "entrenar_otel", "page", "static
 await mkdir(out, { recursive: true });
 await build({
   absWorkingDir: here,
-  entryPoints: { app: "src/main.ts" },
+  entryPoints: { app: "src/main.ts", login: "src/login.ts" },
   outdir: out,
   bundle: true,
   minify: true,

@@ -15,6 +15,7 @@ from entrenar_otel._version import __version__
 from entrenar_otel.errors import BadInput
 from entrenar_otel.lake import Lake
 from entrenar_otel.page.curves import MAX_COLUMNS, Wanted, all_lines
+from entrenar_otel.page.full_rate import FullRate
 from entrenar_otel.page.run_facts import facts_of
 from entrenar_otel.page.run_list import RunList
 from entrenar_otel.page.watched_runs import Seen, WatchedRuns
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 #: Runs in one question, and how wide a running mean may be.
 MAX_RUNS, MAX_WINDOW = 100, 100_001
+_MAX_RANK = 10**8
 JSON, CURVES = "application/json; charset=utf-8", "application/octet-stream"
 Query = Mapping[str, Sequence[str]]
 
@@ -51,8 +53,11 @@ class Answers:
         self._lake = lake
         self.runs = RunList(lake)
         self._watched = WatchedRuns(lake, config)
+        self._full_rate = FullRate(lake)
         # versions are numbers of this process
         self._nonce = secrets.token_hex(4)
+        #: Whether there is a log-in, and so a way out.
+        self.has_token = False
         self.paths = {
             "/api/about": self._about,
             "/api/runs": self._runs,
@@ -65,7 +70,7 @@ class Answers:
         return self.paths[path](query, known)
 
     def _about(self, _query: Query, known: str) -> Answer:
-        return _json(about(self._lake), known)
+        return _json({**about(self._lake), "has_token": self.has_token}, known)
 
     def _runs(self, _query: Query, known: str) -> Answer:
         return _json({"runs": self.runs.runs()}, known)
@@ -82,7 +87,7 @@ class Answers:
         etag = f'"{hashlib.sha256(told.encode()).hexdigest()[:20]}"'
         if etag in known:
             return Answer(None, CURVES, etag)
-        lines = all_lines([(run_id, one.view) for run_id, one in seen], wanted)
+        lines = all_lines([(run_id, one.view) for run_id, one in seen], wanted, self._full_rate)
         versions = {run_id: one.version for run_id, one in seen}
         return Answer(encode(lines, axis=wanted.axis.value, versions=versions), CURVES, etag)
 
@@ -93,7 +98,9 @@ class Answers:
         for run_id in run_ids:
             if not self.runs.has(run_id):
                 raise KeyError(run_id)
-        return [(run_id, self._watched.see(run_id)) for run_id in run_ids]
+        rank = _whole(query, "rank", 0, 0, _MAX_RANK) if query.get("rank") else None
+        seen = self._watched.see_all(run_ids, rank, ended=self.runs.ended, of=len(self.runs))
+        return [*zip(run_ids, seen, strict=True)]
 
 
 def about(lake: Lake) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from entrenar_processors.metric_names import split_of
+from entrenar_processors.samples import Floats, Ints
 
+from entrenar_otel.page.full_rate import FullRate, is_thinned
 from entrenar_otel.page.smoothing import smoothed
 from entrenar_otel.page.wire import DrawnLine
-from entrenar_otel.views.model import Axis, Line, Panel, RunView
+from entrenar_otel.views.model import Axis, Line, Panel, Places, RunView
 
 #: Columns of pixels, at most; a column has up to five points.
 MAX_COLUMNS = 1 << 14
@@ -27,33 +29,68 @@ class Wanted:
     high: float | None = None
     window: int = 1
 
+    @property
+    def is_part(self) -> bool:
+        """Whether not all of the axis is to be drawn."""
+        return self.low is not None or self.high is not None
 
-def lines_of(run_id: str, view: RunView, wanted: Wanted) -> list[DrawnLine]:
-    """The lines of one run; none where it has not measured that, or not over this axis."""
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Between which places."""
+        return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
+
+
+def lines_of(
+    run_id: str, view: RunView, wanted: Wanted, full_rate: FullRate | None = None
+) -> list[DrawnLine]:
+    """The lines of one run; none where it has not measured that, or not over this axis.
+
+    With `full_rate` a part of a long curve is drawn of all its values. Raises QueryError.
+    """
     if wanted.axis not in view.axes:
         return []
     panel = Panel(wanted.metric)
-    return [_drawn(run_id, line, wanted) for line in panel.lines(view, wanted.axis)]
+    return [_drawn(run_id, view, line, wanted, full_rate) for line in panel.lines(view, wanted.axis)]
 
 
-def _drawn(run_id: str, line: Line, wanted: Wanted) -> DrawnLine:
-    order = np.diff(line.x) < 0
-    if bool(order.any()):  # attempts, or clocks, that overlap: a picture goes from left to right
-        rising = np.argsort(line.x, kind="stable")
-        line = line._replace(x=line.x[rising], values=line.values[rising])
+def _drawn(run_id: str, view: RunView, line: Line, wanted: Wanted, full_rate: FullRate | None) -> DrawnLine:
+    order = _rising(line.x)
+    line = _taken(line, order)
+    of = view.statistics[line.series].count if is_thinned(view, line.series) else len(line.x)
     # of a validation with ten values a mean over twenty would be a line without any shape
-    line = line._replace(values=smoothed(line.values, min(wanted.window, len(line.values) // 10)))
-    whole = len(line.x)
-    if wanted.low is not None or wanted.high is not None:
-        low = -np.inf if wanted.low is None else wanted.low
-        high = np.inf if wanted.high is None else wanted.high
-        line = line.within(low, high)
+    window = min(wanted.window, of // 10)
+    rows = None
+    if wanted.is_part and full_rate is not None:
+        first, last = np.searchsorted(line.x, wanted.ends)
+        chosen = np.arange(len(line.x)) if order is None else order
+        rows = full_rate.rows(
+            view, line.series, chosen[max(0, int(first) - 1) : int(last) + 1], wanted.columns, window // 2
+        )
+    if rows is not None:
+        x = Places(view, wanted.axis).of(line.series, rows)
+        line = _taken(line._replace(x=x, values=rows.values), _rising(x))
+    elif of:
+        window = window * len(line.x) // of  # of extremes as many as stand for so many values
+    line = line._replace(values=smoothed(line.values, window))
+    if wanted.is_part:
+        line = line.within(*wanted.ends)
     line = line.thinned(wanted.columns)
     return DrawnLine(
-        run_id, line.label, line.series.metric, split_of(line.series) or "", whole, line.x, line.values
+        run_id, line.label, line.series.metric, split_of(line.series) or "", of, line.x, line.values
     )
 
 
-def all_lines(views: Sequence[tuple[str, RunView]], wanted: Wanted) -> list[DrawnLine]:
-    """Those of several runs, in their order."""
-    return [line for run_id, view in views for line in lines_of(run_id, view, wanted)]
+def _rising(x: Floats) -> Ints | None:
+    """The order in which places rise, where they do not: attempts, or clocks, that overlap."""
+    return np.argsort(x, kind="stable") if bool((np.diff(x) < 0).any()) else None
+
+
+def _taken(line: Line, order: Ints | None) -> Line:
+    return line if order is None else line._replace(x=line.x[order], values=line.values[order])
+
+
+def all_lines(
+    views: Sequence[tuple[str, RunView]], wanted: Wanted, full_rate: FullRate | None = None
+) -> list[DrawnLine]:
+    """Those of several runs, in their order. Raises QueryError."""
+    return [line for run_id, view in views for line in lines_of(run_id, view, wanted, full_rate)]

@@ -21,7 +21,7 @@ def facts_of(view: RunView, version: str) -> dict[str, Any]:
         "model": view.model,
         "host": view.host,
         "rank": view.rank,
-        "ranks": view.ranks,
+        "known_ranks": [*view.known_ranks],
         "attempts": view.attempts,
         "seconds": view.seconds,
         "age_seconds": view.age_seconds,

@@ -13,6 +13,7 @@ from entrenar_otel.lake import Lake
 from entrenar_otel.lake.listing import last_losses
 from entrenar_otel.lake.overview import GOING, TOLD, runs_of, seconds_of
 from entrenar_otel.lake.records.known import KnownRecords
+from entrenar_otel.lake.records.runs import UNKNOWN
 
 _FRESH_SECONDS, _LEARN_SECONDS = 1.0, 5.0
 #: Losses are asked for so many runs at a time.
@@ -60,6 +61,15 @@ class RunList:
             run["first_alert"] = told["first"] if told else None
             del run["argv"]
         return known
+
+    def __len__(self) -> int:
+        """How many there were when they were listed last."""
+        return len(self._runs)
+
+    @property
+    def ended(self) -> set[str]:
+        """Those that had ended when they were listed last."""
+        return {run["run_id"] for run in self._runs if run["state"] not in (*GOING, UNKNOWN)}
 
     def wait(self, seconds: float = 60.0) -> None:
         """Until what is being learnt is known."""

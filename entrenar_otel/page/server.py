@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import ipaddress
+import math
 import socket
 import ssl
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from entrenar_otel.errors import BadInput, ConfigError, EntrenarError, guard
 from entrenar_otel.page.answers import Answers
+from entrenar_otel.page.guesses import Guesses
 from entrenar_otel.page.session import MAX_FORM_BYTES, Session
 from entrenar_otel.page.settings import PageSettings
 from entrenar_otel.page.static_files import StaticFile, static_files
@@ -31,7 +33,7 @@ POLICY = (
 _HEADERS = {
     "Content_Security_Policy": POLICY,
     "X_Content_Type_Options": "nosniff",
-    "Referrer_Policy": "no-referrer",
+    "Referrer_Policy": "same-origin",  # by which a browser says where a form was filled in
     "Cross_Origin_Resource_Policy": "same-origin",
     "Cross_Origin_Opener_Policy": "same-origin",
     "X_Frame_Options": "DENY",
@@ -39,7 +41,7 @@ _HEADERS = {
 #: Smaller bodies are sent as they are.
 _GZIP_BYTES = 1024
 #: What anyone may see, to log in.
-_OPEN = ("app.css", "icon.svg")
+_OPEN = ("app.css", "icon.svg", "login.js")
 _MAX_URL = 1 << 15
 
 
@@ -55,6 +57,8 @@ class PageServer(BackgroundServer):
         settings.check()
         self.answers, self.settings = answers, settings
         self.session = Session(settings.token.encode())
+        self.guesses = Guesses()
+        answers.has_token = not self.session.is_open
         self.files = static_files()
         try:
             context: ssl.SSLContext | None = tls_context(settings.certfile, settings.keyfile)
@@ -100,8 +104,24 @@ class _PageHandler(Handler):
     methods = "GET and HEAD and POST"
 
     def is_allowed(self) -> bool:
-        cookie = "; ".join(self.headers.get_all("Cookie") or ())
-        return self.server.session.is_allowed(self.headers.get("Authorization", ""), cookie)
+        """By a cookie, or by the token in the header, which is compared a limited number of times."""
+        session = self.server.session
+        if session.is_open or session.has_ticket("; ".join(self.headers.get_all("Cookie") or ())):
+            return True
+        authorization = self.headers.get("Authorization")
+        if authorization is None or self._wait_seconds():
+            return False
+        is_right = session.has_token(authorization)
+        if not is_right:
+            self.server.guesses.count(self._address)
+        return is_right
+
+    @property
+    def _address(self) -> str:
+        return str(self.client_address[0])
+
+    def _wait_seconds(self) -> int:
+        return math.ceil(self.server.guesses.wait_seconds(self._address))
 
     def do_GET(self) -> None:  # noqa: N802 - the standard library calls it by this name
         if not self._is_for_us():
@@ -135,9 +155,14 @@ class _PageHandler(Handler):
         if self.path != "/login" or self.server.session.is_open or not is_valid:
             self._send(HTTPStatus.BAD_REQUEST, b"expected a login form with a token\n")
             return
-        is_secure = self.server.settings.certfile is not None
-        cookie = self.server.session.log_in(self.rfile.read(int(length)), is_secure=is_secure)
+        form = self.rfile.read(int(length))
+        if wait := self._wait_seconds():
+            self._send(HTTPStatus.SEE_OTHER, b"", Location="/login#often", Retry_After=str(wait))
+            return
+        is_secure = self.server.settings.certfile is not None or self._is_behind_tls
+        cookie = self.server.session.log_in(form, is_secure=is_secure)
         if cookie is None:
+            self.server.guesses.count(self._address)
             self._send(HTTPStatus.SEE_OTHER, b"", Location="/login#wrong")
         else:
             self._send(HTTPStatus.SEE_OTHER, b"", Location="/", Set_Cookie=cookie)
@@ -150,13 +175,36 @@ class _PageHandler(Handler):
                 HTTPStatus.MISDIRECTED_REQUEST,
                 b"unknown host: open the page by its address, or set ENTRENAR_PAGE_TOKEN\n",
             )
+        elif self._is_of_another_site:
+            self._send(HTTPStatus.FORBIDDEN, b"refused: another site's page asked for this\n")
         else:
             return True
         return False
 
+    @property
+    def _is_of_another_site(self) -> bool:
+        """Whether another site's page made the browser ask; somebody who follows a link from there may.
+
+        Browsers tell where a request comes from, over plain HTTP only that of a form, and only its `Origin`.
+        """
+        site = self.headers.get("Sec-Fetch-Site")
+        if site is not None:
+            is_link = self.command == "GET" and self.headers.get("Sec-Fetch-Mode") == "navigate"
+            return site not in ("same-origin", "none") and not is_link
+        origin = self.headers.get("Origin", "null")
+        return origin != "null" and urlsplit(origin).netloc.lower() != self.headers.get("Host", "").lower()
+
+    @property
+    def _is_behind_tls(self) -> bool:
+        """Whether a proxy says that the browser came to it by HTTPS."""
+        return self.headers.get("X-Forwarded-Proto", "").strip().lower() == "https"
+
     def _refuse(self, path: str) -> None:
         if path == "/":
             self._send(HTTPStatus.SEE_OTHER, b"", Location="/login")
+        elif self.headers.get("Authorization") is not None and (wait := self._wait_seconds()):
+            text = b"too many wrong tokens came from this address: wait, or log in from another\n"
+            self._send(HTTPStatus.TOO_MANY_REQUESTS, text, Retry_After=str(wait))
         else:
             self._send(HTTPStatus.UNAUTHORIZED, b"a token is required\n", WWW_Authenticate="Bearer")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+import secrets
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
@@ -16,29 +16,34 @@ _DAYS = 30
 
 
 class Session:
-    """Knows the token. The cookie is made of it, but does not tell it.
+    """Knows the token. The cookie has a number of this process instead: nobody can try tokens by it.
+
+    Browsers send it with a link that somebody follows from a chat (`SameSite=Lax`), with nothing else that
+    another site's page makes them ask for.
 
     >>> session = Session(b"s3cret")
-    >>> session.is_allowed("", ""), session.is_allowed("Bearer s3cret", "")
+    >>> session.has_token(""), session.has_token("Bearer s3cret")
     (False, True)
     >>> cookie = session.log_in(b"token=s3cret", is_secure=False)
-    >>> session.is_allowed("", cookie.partition(";")[0]), "s3cret" in cookie
+    >>> session.has_ticket(cookie.partition(";")[0]), "s3cret" in cookie
     (True, False)
     """
 
     def __init__(self, token: bytes) -> None:
         self._token = token
-        self._ticket = hmac.new(token, b"entrenar-otel page", hashlib.sha256).hexdigest()
+        self._ticket = secrets.token_hex(32)
 
     @property
     def is_open(self) -> bool:
         """Whether no token is wanted."""
         return not self._token
 
-    def is_allowed(self, authorization: str, cookie: str) -> bool:
-        """By the headers of a request."""
-        if has_token(authorization, self._token, "latin-1"):
-            return True
+    def has_token(self, authorization: str) -> bool:
+        """Whether a request's header has the token."""
+        return has_token(authorization, self._token, "latin-1")
+
+    def has_ticket(self, cookie: str) -> bool:
+        """Whether somebody has logged in by that browser."""
         try:
             jar = SimpleCookie(cookie)
         except CookieError:
@@ -51,9 +56,9 @@ class Session:
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self._token):
             return None
         secure = "; Secure" if is_secure else ""
-        return f"{COOKIE}={self._ticket}; Path=/; Max-Age={_DAYS * 86400}; HttpOnly; SameSite=Strict{secure}"
+        return f"{COOKIE}={self._ticket}; Path=/; Max-Age={_DAYS * 86400}; HttpOnly; SameSite=Lax{secure}"
 
     @staticmethod
     def log_out() -> str:
         """The cookie that ends it."""
-        return f"{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"
+        return f"{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"

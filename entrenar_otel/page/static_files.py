@@ -12,7 +12,7 @@ _TYPES = {
     "css": "text/css; charset=utf-8",
     "svg": "image/svg+xml",
 }
-NAMES = ("app.css", "app.js", "icon.svg", "index.html", "login.html")
+NAMES = ("app.css", "app.js", "icon.svg", "index.html", "login.html", "login.js")
 
 
 class StaticFile(NamedTuple):

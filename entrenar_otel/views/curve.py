@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -192,19 +193,14 @@ class _Joined:
     """Several attempts as one curve: what is left of the earlier ones, and the latest one, which may grow."""
 
     def __init__(self, earlier: list[Column], latest: Rows) -> None:
-        later = [latest.column()]
-        for rows in reversed(earlier):
-            is_left = np.ones(len(rows.step), dtype=bool)
-            for part in later:
-                is_left &= ~_within(rows, part)
-            later.append(rows.take(np.flatnonzero(is_left)))
+        parts = in_loop_order([*earlier, latest.column()])
         self.rows = Rows()
-        for rows in later[::-1]:
+        for rows in parts:
             self.rows.add(rows)
-        steps = later[0].step
+        steps = parts[-1].step
         self._of, self._taken = latest, latest.count
         self._first, self._last = int(steps.min()), int(steps.max())
-        beyond = [int(rows.step[rows.step > self._last].min(initial=_NEVER)) for rows in later[1:]]
+        beyond = [int(rows.step[rows.step > self._last].min(initial=_NEVER)) for rows in parts[:-1]]
         self._next = min(beyond, default=_NEVER)
 
     def follow(self, latest: Rows) -> bool:
@@ -222,6 +218,22 @@ class _Joined:
 
 #: Later than any step.
 _NEVER = np.iinfo(np.int64).max
+
+
+def in_loop_order(attempts: Sequence[Column]) -> list[Column]:
+    """What is left of the rows of each attempt, where a later one went through the same places again.
+
+    >>> attempts = [Column(*(np.array(steps),) * 6) for steps in ([1, 2, 3], [3, 4])]
+    >>> [rows.step.tolist() for rows in in_loop_order(attempts)]
+    [[1, 2], [3, 4]]
+    """
+    later: list[Column] = []
+    for rows in reversed(attempts):
+        is_left = np.ones(len(rows.step), dtype=bool)
+        for part in later:
+            is_left &= ~_within(rows, part)
+        later.append(rows.take(np.flatnonzero(is_left)) if later else rows)
+    return later[::-1]
 
 
 def _within(rows: Column, later: Column) -> NDArray[np.bool_]:

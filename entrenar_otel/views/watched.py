@@ -14,10 +14,10 @@ from entrenar_processors import Series
 from entrenar_processors.budgets.verdicts import Result, evaluate
 from entrenar_processors.metric_names import VALIDATION, split_of
 
-from entrenar_otel.errors import EntrenarError, NotMeasured, RunError
+from entrenar_otel.errors import NotMeasured, RunError
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.budget_facts import facts_of
-from entrenar_otel.lake.overview import PAUSED, TOLD, on_this_host
+from entrenar_otel.lake.overview import PAUSED, on_this_host
 from entrenar_otel.lake.records.known import KnownRecords
 from entrenar_otel.lake.records.pulse import as_seen
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord
@@ -27,29 +27,13 @@ from entrenar_otel.views.data_wait import DataWait
 from entrenar_otel.views.feed import Feed
 from entrenar_otel.views.model import Finding, RunView, Statistics, Threshold
 from entrenar_otel.views.progress import Plan, progress_of
+from entrenar_otel.views.told import Told, told_of
 
 if TYPE_CHECKING:
     from entrenar_processors.config.models import Config
 
-#: One answer for both: to be asked costs more than what is asked for.
-_TOLD = f"""
-SELECT (
-    SELECT list(found ORDER BY started_at DESC) FROM (
-        SELECT name, level, summary, metric, state, action, count, started_at, epoch, batch, step, value
-        FROM alerts WHERE {TOLD} ORDER BY started_at DESC LIMIT 50
-    ) AS found
-) AS findings, {{plan}} AS plan
-"""
 _NUMBERS = tuple(field.name for field in fields(Statistics))
 _SUMMARIES = "SELECT * REPLACE (coalesce(nonfinite, 0) AS nonfinite) FROM summaries WHERE rank = ?"
-_PLAN = """(
-    SELECT list(planned ORDER BY name = 'training.epoch' DESC, start_time DESC) FROM (
-        SELECT
-            name, start_time, TRY_CAST(attributes['training.epochs'] AS BIGINT) AS epochs,
-            TRY_CAST(attributes['training.batches'] AS BIGINT) AS batches
-        FROM spans WHERE name IN ('training.epoch', 'training.run') ORDER BY start_time DESC LIMIT 2
-    ) AS planned
-)"""
 #: How often budgets are judged of a run that goes on: all its spans are read for it.
 _BUDGET_SECONDS = 30.0
 #: A query for findings is followed by a rest of so many times as long, where something happens all the time.
@@ -64,18 +48,25 @@ class WatchedRun:
         run_id: which one.
         config: the renacer.toml with thresholds and budgets, if there is one.
         rank: whose samples are shown; None is the lowest.
+        told: what the lake was asked for before, together with other runs; of a run that had ended then.
 
     Raises QueryError, LakeError.
     """
 
     def __init__(
-        self, lake: Lake, run_id: str, config: Config | None = None, rank: int | None = None
+        self,
+        lake: Lake,
+        run_id: str,
+        config: Config | None = None,
+        rank: int | None = None,
+        told: Told | None = None,
     ) -> None:
         self.lake, self.run_id = lake, run_id
         self._config = config
         self._found = KnownRecords(lake.storage, run_id)
         self._feed = Feed(lake, run_id)
         self._rank = rank
+        self._told = told
         self._findings: Sequence[Finding] = ()
         self._budgets: Sequence[Result] = ()
         self._budgets_at: float | None = None
@@ -189,10 +180,13 @@ class WatchedRun:
             # once, where the samples come from the process: so does what it plans from then on
             is_unplanned = feed.epochs is None and feed.batches is None
             is_asked = is_unplanned and not (feed.is_live and self._has_asked)
-            self._findings, plan = _told(self.lake, self.run_id, with_plan=is_asked)
+            told, self._told = self._told, None
+            if told is None or is_going:
+                told = told_of(self.lake, self.run_id, with_plan=is_asked)
+            self._findings = told.findings
             self._has_asked = True
             if is_asked:
-                feed.epochs, feed.batches = plan
+                feed.epochs, feed.batches = told.epochs, told.batches
             now = time.monotonic()
             self._ask_from = now + min(_BUDGET_SECONDS, _REST * (now - began))
         if feed.is_pruned and not self._pruned:
@@ -248,29 +242,6 @@ def thresholds_of(config: Config | None) -> list[Threshold]:
 
 def _statistics(summary: Any) -> Statistics:
     return Statistics(**{name: getattr(summary, name) for name in _NUMBERS})
-
-
-def _told(lake: Lake, run_id: str, *, with_plan: bool) -> tuple[list[Finding], tuple[int | None, int | None]]:
-    """What was found; and how many epochs there will be, and batches in each, where the loop said so."""
-    try:
-        answer = lake.query(_TOLD.format(plan=_PLAN if with_plan else "NULL"), run_id=run_id)
-    except EntrenarError:
-        if not with_plan:
-            raise
-        return _told(lake, run_id, with_plan=False)  # a number more: the run is shown without it
-    ((rows, spans),) = (row.values() for row in answer.to_pylist())
-    epochs, batches = (
-        next((span[name] for span in spans or () if span[name]), None) for name in ("epochs", "batches")
-    )
-    findings = [
-        Finding(
-            row["name"] or "", str(row["level"]), row["summary"] or "", row["metric"], row["state"],
-            row["action"] or "", row["count"] or 1, row["started_at"],
-            row["epoch"], row["batch"], row["step"], row["value"],
-        )
-        for row in rows or ()
-    ]  # fmt: skip
-    return findings, (epochs, batches)
 
 
 def _kept(lake: Lake, run_id: str, rank: int) -> dict[Series, Statistics]:

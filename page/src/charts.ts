@@ -122,16 +122,16 @@ export class Charts {
   private async fetchOne(metric: string): Promise<void> {
     const panel = this.panels.get(metric);
     if (!panel) return;
-    const { axis, window: mean, from, to } = this.state;
+    const { axis, window: mean, from, to, rank } = this.state;
     const having = this.facts.filter((facts) => facts.panels.some((one) => one.metric === metric));
     const runs = having.map((facts) => facts.run);
     // at most as many points for many lines as a canvas draws between two frames
     const columns = Math.max(100, Math.min(panel.width, Math.round(24_000 / Math.max(1, runs.length))));
-    const told = JSON.stringify([axis, mean, from, to, Math.round(columns / 64), having.map((facts) => [facts.run, facts.version])]);
+    const told = JSON.stringify([axis, mean, from, to, rank, Math.round(columns / 64), having.map((facts) => [facts.run, facts.version])]);
     if (!runs.length || this.asked.get(metric) === told) return;
     this.asked.set(metric, told);
     try {
-      const curves = await this.source.curves({ metric, runs, axis, columns, window: mean, from, to });
+      const curves = await this.source.curves({ metric, runs, axis, columns, window: mean, from, to, rank });
       if (this.asked.get(metric) !== told) return;
       this.curves.set(metric, curves);
       this.show(metric);

@@ -10,6 +10,11 @@ export function number(value: unknown): string {
   return String(Number(value.toPrecision(4)));
 }
 
+/** A place among steps: every digit of it, since neighbours among millions differ in the last. */
+export function step(value: number): string {
+  return value.toLocaleString("en-US", { maximumFractionDigits: 2 });
+}
+
 export function duration(seconds: number | null | undefined): string {
   if (seconds == null) return "–";
   if (seconds < 10) return `${Math.round(seconds * 10) / 10} s`;

@@ -14,6 +14,8 @@ const AXES: Axis[] = ["step", "epoch", "time"];
 const WINDOWS = [1, 3, 5, 11, 21, 51, 101, 201, 501, 1001];
 const POLL_MS = 2000;
 const MOST_RUNS = 100;
+/** Those of many that are asked for first, so that something is soon there. */
+const FIRST_RUNS = 4;
 
 async function start(): Promise<void> {
   const data = document.getElementById("data");
@@ -29,7 +31,7 @@ async function start(): Promise<void> {
     const hash = `#${format(state)}`;
     if (hash !== (location.hash || "#")) history[isStep ? "pushState" : "replaceState"](null, "", hash);
     draw();
-    if (change.runs) void refreshFacts();
+    if (change.runs || change.rank !== undefined) void refreshFacts();
   };
   const choose = (chosen: string[]) => set({ runs: chosen.slice(0, MOST_RUNS), from: null, to: null });
   const toggle = (run: string) => choose(state.runs.includes(run) ? state.runs.filter((one) => one !== run) : [...state.runs, run]);
@@ -89,6 +91,8 @@ async function start(): Promise<void> {
   const smooth = el("input", { type: "range", min: "0", max: String(WINDOWS.length - 1), "aria-label": "Smoothing" });
   const smoothed = el("output", {}, "");
   smooth.addEventListener("input", () => set({ window: WINDOWS[Number(smooth.value)] ?? 1 }, false));
+  const ranks = el("select", { "aria-label": "Rank", title: "Whose values are shown, of a run with several processes", hidden: true });
+  ranks.addEventListener("change", () => set({ rank: Number(ranks.value) }));
   const button = (text: string, title: string, click: () => void) => el("button", { type: "button", title }, text, { click });
   const log = button("log", "Logarithmic y-axis (l)", () => set({ log: !state.log }));
   const machine = button("machine", "Also what the machine measured of itself (m)", () => set({ machine: !state.machine }));
@@ -130,6 +134,8 @@ async function start(): Promise<void> {
       log,
       machine,
       metrics,
+      ranks,
+      about.has_token ? el("form", { method: "post", action: "/logout" }, [el("button", { title: "Forget the token in this browser" }, "log out")]) : null,
       button("?", "Keys", () => help.showModal()),
     ]),
     el("aside", {}, [el("div", { class: "bar" }, [filter, count, columns, wide]), table.root]),
@@ -156,6 +162,7 @@ async function start(): Promise<void> {
     wide.setAttribute("aria-pressed", String(state.wide));
     whole.hidden = state.from === null && state.to === null;
     layout.classList.toggle("wide", state.wide);
+    drawRanks(mine);
     charts.draw(mine, state);
     findings.draw(mine, about.colours.levels);
     const isOfMany = state.runs.length > 1;
@@ -166,35 +173,66 @@ async function start(): Promise<void> {
     document.title = state.runs.length === 1 ? `${state.runs[0]} · entrenar-otel` : "entrenar-otel";
   }
 
+  function drawRanks(mine: Facts[]): void {
+    const known = [...new Set(mine.flatMap((one) => one.known_ranks))].sort((a, b) => a - b);
+    ranks.hidden = known.length < 2 || !source.isLive;
+    const options = known.map(String);
+    if (JSON.stringify(options) !== JSON.stringify([...ranks.options].map((one) => one.value))) {
+      ranks.replaceChildren(...options.map((rank) => el("option", { value: rank }, `rank ${rank}`)));
+    }
+    ranks.value = String(state.rank !== null && known.includes(state.rank) ? state.rank : (mine[0]?.rank ?? known[0]));
+  }
+
   function told(mine: Facts[]): string {
     if (!state.runs.length) return runs.length ? "Choose a run." : "";
-    if (state.runs.length > 1) return counted(state.runs.length);
+    if (state.runs.length > 1) {
+      if (!mine.some((one) => one.known_ranks.length > 1)) return counted(state.runs.length);
+      const wanted = state.rank ?? 0;
+      const others = mine.filter((one) => one.rank !== wanted);
+      const told = others.length > 3 ? [`${others.length} runs without it: their lowest`] : others.map((one) => `of ${one.run} rank ${one.rank}`);
+      return [counted(state.runs.length), `rank ${wanted}`, ...told].join(" · ");
+    }
     const one = mine[0];
     if (!one) return state.runs[0]!;
     const parts = [one.run, one.state, one.reason, one.step === null ? null : `step ${one.step}`];
     if (one.done_ratio !== null) parts.push(`${Math.floor(one.done_ratio * 100)} %`);
     if (one.seconds !== null) parts.push(duration(one.seconds));
+    if (one.known_ranks.length > 1) parts.push(`rank ${one.rank} of ${one.known_ranks.length} ranks`);
     if (one.is_pruned) parts.push("pruned: means of its curves are left");
     return parts.filter(Boolean).join(" · ");
   }
 
   // -- what is new ---------------------------------------------------------------------------------------
 
+  /** Those that a question is on its way for. */
+  const asked = new Set<string>();
+
   async function refreshFacts(): Promise<void> {
+    const { rank } = state;
+    const key = (run: string) => `${rank} ${run}`;
     const wanted = state.runs.filter((run) => !runs.length || runs.some((one) => one.run_id === run));
-    const missing = wanted.filter((run) => !facts.some((one) => one.run === run));
-    // what is not there yet comes first, and a part at a time
-    for (let at = 0; at < missing.length; at += 8) {
-      const part = await source.facts(missing.slice(at, at + 8));
-      facts = [...facts.filter((one) => !part.some((fresh) => fresh.run === one.run)), ...part];
-      order();
-      draw();
+    const missing = wanted.filter((run) => !facts.some((one) => one.run === run && one.asked === rank));
+    const left = missing.filter((run) => !asked.has(key(run)));
+    for (const run of left) asked.add(key(run));
+    try {
+      // what is not there yet comes first; a few soon, and all others by one question
+      for (const part of [left.slice(0, FIRST_RUNS), left.slice(FIRST_RUNS)]) {
+        if (!part.length) continue;
+        const fresh = await source.facts(part, rank);
+        if (rank !== state.rank) return;
+        facts = [...facts.filter((one) => !part.includes(one.run)), ...fresh];
+        order();
+        draw();
+      }
+    } finally {
+      for (const run of left) asked.delete(key(run));
     }
     const rest = wanted.filter((run) => !missing.includes(run));
     if (rest.length && source.isLive) {
-      const going = rest.filter((run) => facts.find((one) => one.run === run)!.is_going || isRevived(run));
+      const going = rest.filter((run) => facts.some((one) => one.run === run && (one.is_going || isRevived(one))));
       if (going.length) {
-        const fresh = await source.facts(going);
+        const fresh = await source.facts(going, rank);
+        if (rank !== state.rank) return;
         facts = facts.map((one) => fresh.find((new_) => new_.run === one.run) ?? one);
         order();
         draw();
@@ -204,8 +242,8 @@ async function start(): Promise<void> {
   }
 
   /** A run that had ended and goes on, or ended in another state. */
-  function isRevived(run: string): boolean {
-    return facts.find((one) => one.run === run)!.state !== runs.find((one) => one.run_id === run)?.state;
+  function isRevived(one: Facts): boolean {
+    return one.state !== runs.find((run) => run.run_id === one.run)?.state;
   }
 
   function order(): void {

@@ -2,7 +2,7 @@
 
 import uPlot from "uplot";
 import { el, say, themed } from "./dom";
-import { clock, number } from "./format";
+import { clock, number, step } from "./format";
 import type { Axis, Finding, PanelFacts } from "./source";
 import { place } from "./thin";
 import type { Line } from "./wire";
@@ -194,7 +194,6 @@ export class Panel {
     const grid = { stroke: themed("grid"), width: 1 };
     const font = "12px system-ui, sans-serif";
     const axis = { stroke: ink, grid, ticks: { ...grid, size: 4 }, font };
-    const isTime = drawing.axis === "time";
     return {
       mode: 2,
       width: this.width,
@@ -216,7 +215,7 @@ export class Panel {
           ...axis,
           size: 30,
           space: 70,
-          values: (_plot, splits) => splits.map((at) => (at == null ? "" : isTime ? clock(at) : number(at))),
+          values: (_plot, splits) => splits.map((at) => (at == null ? "" : this.place(at, drawing.axis))),
         },
         {
           ...axis,
@@ -247,6 +246,10 @@ export class Panel {
         setSelect: [(plot) => this.select(plot)],
       },
     };
+  }
+
+  private place(at: number, axis: Axis): string {
+    return axis === "time" ? clock(at) : axis === "step" ? step(at) : number(at);
   }
 
   /** Of a logarithmic axis: a power of ten, or where there are few of those, 2 or 5 times one. */
@@ -365,14 +368,15 @@ export class Panel {
     }
     const isNear = nearest !== null && nearest.away < NEAR;
     const isOfMany = drawing.lines.length > 6;
-    const where = drawing.axis === "time" ? clock(at) : `${drawing.axis} ${number(drawing.axis === "step" ? Math.round(at) : at)}`;
+    const where = this.place(drawing.axis === "step" ? Math.round(at) : at, drawing.axis);
+    const named = drawing.axis === "time" ? where : `${drawing.axis} ${where}`;
     const shown = isOfMany ? (isNear && nearest ? [nearest] : []) : values;
     const marks = drawing.marks.filter(({ finding }) => {
       const its = finding.places[drawing.axis];
       return its !== undefined && Math.abs(plot.valToPos(its, "x") - left) < 8;
     });
     this.tip.replaceChildren(
-      el("div", { class: "dim" }, where),
+      el("div", { class: "dim" }, named),
       ...shown.map(({ line, y }) => {
         const swatch = el("span", { class: "swatch" });
         swatch.style.color = this.style(line, drawing).colour;

@@ -8,6 +8,8 @@ export type Axis = "step" | "epoch" | "time";
 export interface About {
   version: string;
   lake: string;
+  /** Whether there is a log-in, and so a way out. */
+  has_token?: boolean;
   colours: { lines: string[]; levels: Record<string, string>; limit: string; nonfinite: string };
 }
 
@@ -55,6 +57,11 @@ export interface Facts {
   version: string;
   state: string;
   reason: string | null;
+  /** Whose values these are, and which others the run has. */
+  rank: number;
+  known_ranks: number[];
+  /** The rank that was asked for. */
+  asked: number | null;
   is_going: boolean;
   is_pruned: boolean;
   axes: Axis[];
@@ -73,6 +80,8 @@ export interface Wanted {
   window: number;
   from: number | null;
   to: number | null;
+  /** Of runs that have it; null: the lowest. */
+  rank: number | null;
 }
 
 export interface Source {
@@ -81,9 +90,12 @@ export interface Source {
   readonly hash: string;
   about(): Promise<About>;
   runs(): Promise<Run[]>;
-  facts(runs: string[]): Promise<Facts[]>;
+  facts(runs: string[], rank: number | null): Promise<Facts[]>;
   curves(wanted: Wanted): Promise<Curves>;
 }
+
+/** Of one question; the server takes 32 kB, and a run's id may be long. */
+const LONG_QUERY = 16_000;
 
 /** The server did not answer as it should; the text is its own. */
 export class Refused extends Error {}
@@ -100,12 +112,20 @@ export class HttpSource implements Source {
     return (await (await this.ask("/api/runs")).json()).runs;
   }
 
-  async facts(runs: string[]): Promise<Facts[]> {
+  async facts(runs: string[], rank: number | null): Promise<Facts[]> {
     const known: Facts[] = [];
-    for (let at = 0; at < runs.length; at += 8) {
-      const asked = new URLSearchParams(runs.slice(at, at + 8).map((run) => ["run", run]));
-      known.push(...(await (await this.ask(`/api/facts?${asked}`)).json()).runs);
+    let asked = new URLSearchParams();
+    const send = async () => {
+      if (rank !== null) asked.set("rank", `${rank}`);
+      const fresh: Facts[] = (await (await this.ask(`/api/facts?${asked}`)).json()).runs;
+      known.push(...fresh.map((one) => ({ ...one, asked: rank })));
+      asked = new URLSearchParams();
+    };
+    for (const run of runs) {
+      asked.append("run", run);
+      if (asked.toString().length > LONG_QUERY) await send();
     }
+    if (asked.has("run")) await send();
     return known;
   }
 
@@ -114,13 +134,14 @@ export class HttpSource implements Source {
     if (wanted.window > 1) asked.set("window", `${wanted.window}`);
     if (wanted.from !== null) asked.set("from", `${wanted.from}`);
     if (wanted.to !== null) asked.set("to", `${wanted.to}`);
+    if (wanted.rank !== null) asked.set("rank", `${wanted.rank}`);
     for (const run of wanted.runs) asked.append("run", run);
     return decode(await (await this.ask(`/api/curves?${asked}`)).arrayBuffer());
   }
 
   private async ask(path: string): Promise<Response> {
     const answer = await fetch(path, { credentials: "same-origin" });
-    if (answer.status === 401) location.assign("/login");
+    if (answer.status === 401) location.assign(`/login${location.hash}`);
     if (!answer.ok) throw new Refused((await answer.text()).trim() || answer.statusText);
     return answer;
   }
@@ -166,8 +187,8 @@ export class EmbeddedSource implements Source {
     return this.packed.runs;
   }
 
-  async facts(runs: string[]): Promise<Facts[]> {
-    return this.packed.facts.filter((facts) => runs.includes(facts.run));
+  async facts(runs: string[], rank: number | null): Promise<Facts[]> {
+    return this.packed.facts.filter((facts) => runs.includes(facts.run)).map((one) => ({ ...one, asked: rank }));
   }
 
   async curves(wanted: Wanted): Promise<Curves> {

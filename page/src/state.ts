@@ -12,6 +12,8 @@ export interface State {
   to: number | null;
   /** Which metrics have a panel: those whose names have this in them. */
   metrics: string;
+  /** Whose values are shown, of runs that have it; null: the lowest. */
+  rank: number | null;
   /** The one panel that is large. */
   large: string;
   filter: string;
@@ -31,6 +33,7 @@ export const EMPTY: State = {
   from: null,
   to: null,
   metrics: "",
+  rank: null,
   large: "",
   filter: "",
   sort: "started",
@@ -56,6 +59,7 @@ export function parse(hash: string): State {
     from: place("from"),
     to: place("to"),
     metrics: told.get("metrics") ?? "",
+    rank: /^\d{1,8}$/.test(told.get("rank") ?? "") ? Number(told.get("rank")) : null,
     large: told.get("large") ?? "",
     filter: told.get("filter") ?? "",
     sort: sort.replace(/^-/, "") || EMPTY.sort,
@@ -74,6 +78,7 @@ export function format(state: State): string {
   if (state.log) told.set("log", "");
   if (state.from !== null) told.set("from", `${state.from}`);
   if (state.to !== null) told.set("to", `${state.to}`);
+  if (state.rank !== null) told.set("rank", `${state.rank}`);
   for (const name of ["metrics", "large", "filter"] as const) if (state[name]) told.set(name, state[name]);
   if (state.sort !== EMPTY.sort || state.down !== EMPTY.down) told.set("sort", `${state.down ? "-" : ""}${state.sort}`);
   if (state.columns) for (const column of state.columns.length ? state.columns : [""]) told.append("column", column);

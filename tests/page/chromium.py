@@ -149,6 +149,10 @@ class Browser:
             self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1)
         self.call("Input.dispatchMouseEvent", type="mouseReleased", x=at[2], y=y, button="left", clickCount=1)
 
+    def wheel(self, x: float, y: float, down: float) -> None:
+        """Turn the wheel there."""
+        self.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=down)
+
     def point(self, x: float, y: float) -> None:
         """Move the pointer there."""
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -157,6 +157,27 @@ def test_log_in(browser: Browser, serve: Serve, lake: Lake) -> None:
     browser.until("document.querySelectorAll('.runs .name').length === 3")
     assert browser.js("document.cookie") == ""
     assert not any("s3cret" in url for url in browser.asked)
+    browser.click("form[action='/logout'] button")
+    browser.until("location.pathname === '/login' && document.querySelector('#token')")
+    browser.js("location.assign('/')")
+    browser.until("location.pathname === '/login' && document.readyState === 'complete'")
+
+
+def test_a_link_survives_the_log_in(browser: Browser, serve: Serve, lake: Lake) -> None:
+    """Also where it is followed from another site, by somebody who has logged in already."""
+    page = serve(lake, token="s3cret-of-the-team")
+    browser.call("Page.navigate", url=f"{page.url}/#run=second&x=epoch")
+    browser.until("location.pathname === '/login' && document.readyState === 'complete'")
+    field = "document.querySelector('#token')"
+    browser.js(f"{field}.value = 's3cret-of-the-team'; {field}.form.requestSubmit()")
+    browser.until(f"location.pathname === '/' && {DRAWN} >= 2")
+    assert browser.js("location.hash") == "#run=second&x=epoch"
+    link = f"<a href='{page.url}/#run=first'>look</a>"
+    browser.call("Page.navigate", url=f"data:text/html,{quote(link)}")
+    browser.until("document.querySelector('a')")
+    browser.click("a")
+    browser.until(f"document.title.startsWith('first') && {DRAWN} >= 2")
+    assert browser.said == []
 
 
 def test_many_runs_in_a_narrow_window(browser: Browser, serve: Serve) -> None:

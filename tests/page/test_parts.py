@@ -126,7 +126,7 @@ def test_runs_are_forgotten_where_memory_ends() -> None:
     runs = WatchedRuns(Lake("lake"), max_bytes=1)
     for name in "abca":
         assert runs.see(name).view.run_id == name
-        assert [*runs._runs] == [name]
+        assert [*runs._runs] == [(name, None)]
 
 
 def test_the_list_learns_losses_and_alerts() -> None:

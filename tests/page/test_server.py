@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import gzip
 import socket
-import ssl
 import time
-from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import pytest
 
-from entrenar_otel.errors import ConfigError, LakeError
+from entrenar_otel.errors import LakeError
 from entrenar_otel.lake import Lake
-from entrenar_otel.page.answers import Answers
 from entrenar_otel.page.server import POLICY, PageServer
-from entrenar_otel.page.session import COOKIE
-from entrenar_otel.page.settings import PageSettings
 from entrenar_otel.page.static_files import NAMES
 from entrenar_otel.page.wire import decode
-from entrenar_otel.web.address import Address
 from tests.page.conftest import HOSTILE, Client, Serve
 
 TOKEN = "s3cret-of-the-team"
@@ -154,106 +148,6 @@ def test_methods(page: Client) -> None:
     assert page("/", "POST").status == 400
     head = page("/", "HEAD")
     assert (head.status, head.body) == (200, b"")
-
-
-# -- who may look ----------------------------------------------------------------------------------------
-
-
-def test_a_token_is_wanted_everywhere(lake: Lake, serve: Serve) -> None:
-    """But for the form and what it looks like; a token in the address opens nothing."""
-    page = serve(lake, token=TOKEN)
-    for path in ("/api/runs", "/api/about", "/static/app.js", "/static/index.html", "/nowhere"):
-        for asked in (path, f"{path}?token={TOKEN}", f"{path}?access_token={TOKEN}"):
-            answer = page(asked)
-            assert (answer.status, answer.body) == (401, b"a token is required\n")
-            assert answer.headers["WWW-Authenticate"] == "Bearer"
-    first = page("/")
-    assert (first.status, first.headers["Location"]) == (303, "/login")
-    assert page("/login").status == page("/static/app.css").status == page("/healthz").status == 200
-    assert page("/api/runs", Authorization=f"Bearer {TOKEN}").status == 200
-    assert page("/api/runs", Authorization="Bearer wrong").status == 401
-
-
-def test_log_in_and_out(lake: Lake, serve: Serve) -> None:
-    page = serve(lake, token=TOKEN)
-    wrong = page("/login", "POST", b"token=wrong")
-    assert (wrong.status, wrong.headers["Location"], "Set-Cookie" in wrong.headers) == (
-        303,
-        "/login#wrong",
-        False,
-    )
-    right = page("/login", "POST", urlencode({"token": TOKEN}).encode())
-    cookie = right.headers["Set-Cookie"]
-    assert (right.status, right.headers["Location"]) == (303, "/")
-    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
-    assert TOKEN not in cookie
-    sent = cookie.partition(";")[0]
-    assert page("/api/runs", Cookie=sent).status == 200
-    assert page("/api/runs", Cookie=f"other=1; {sent}").status == 200
-    assert page("/api/runs", Cookie=f"{COOKIE}=wrong").status == 401
-    assert page("/api/runs", Cookie=f"{COOKIE}={TOKEN}").status == 401
-    assert page("/api/runs", Cookie='a="\\').status == 401
-    assert "Max-Age=0" in page("/logout", "POST", b"").headers["Set-Cookie"]
-
-
-@pytest.mark.parametrize("length", ["", "-1", "x", "4097", "99999999999"])
-def test_a_form_without_a_length(lake: Lake, serve: Serve, length: str) -> None:
-    page = serve(lake, token=TOKEN)
-    assert page("/login", "POST", b"token=x", Content_Length=length).status == 400
-
-
-def test_no_form_where_no_token_is_wanted(page: Client) -> None:
-    assert page("/login", "POST", b"token=").status == 400
-
-
-def test_another_sites_name_for_this_machine(lake: Lake, serve: Serve) -> None:
-    """Without a token, whoever leads a name of theirs here (DNS rebinding) gets nothing."""
-    page = serve(lake)
-    for host in ("evil.example", "evil.example:80", "localhost.evil.example", ""):
-        assert page("/api/runs", Host=host).status == 421
-    for host in ("localhost:1", "127.0.0.1", "[::1]:80", socket.gethostname()):
-        assert page("/api/runs", Host=host).status == 200
-    assert serve(lake, token=TOKEN)("/login", Host="page.example").status == 200
-    assert serve(lake, insecure=True)("/api/runs", Host="page.example").status == 200
-
-
-def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    away = Address("0.0.0.0", 0)
-    with pytest.raises(
-        ConfigError, match=r"whoever reaches 0\.0\.0\.0:0 could read every run: set ENTRENAR_PAGE_TOKEN"
-    ):
-        PageSettings(away).check()
-    PageSettings(away, insecure=True).check()
-    PageSettings(away, token="x").check()
-    with pytest.raises(ConfigError, match="without ENTRENAR_PAGE_CERTFILE"):
-        PageSettings(away, keyfile="key.pem", insecure=True).check()
-    monkeypatch.setenv("ENTRENAR_PAGE_TOKEN", f" {TOKEN}\n")
-    monkeypatch.setenv("ENTRENAR_PAGE_CERTFILE", "missing.pem")
-    settings = PageSettings.from_environment(address=away)
-    assert (settings.token, settings.url) == (TOKEN, "https://0.0.0.0:0/")
-    with pytest.raises(ConfigError, match=r"ENTRENAR_PAGE_CERTFILE, ENTRENAR_PAGE_KEYFILE: .*No such file"):
-        PageServer(Answers(Lake("lake")), settings)
-
-
-def test_a_busy_port(page: Client) -> None:
-    with pytest.raises(ConfigError, match=r"cannot listen on .* name another one with --port"):
-        PageServer(page.server.answers, PageSettings(Address("127.0.0.1", page.port)))
-
-
-def test_tls(lake: Lake, serve: Serve, certificate: tuple[Path, Path]) -> None:
-    """The cookie is for TLS only."""
-    certfile, keyfile = certificate
-    page = serve(lake, token=TOKEN, certfile=str(certfile), keyfile=str(keyfile))
-    context = ssl.create_default_context(cafile=str(certfile))
-    body = urlencode({"token": TOKEN}).encode()
-    with (
-        socket.create_connection(("127.0.0.1", page.port), 60) as plain,
-        context.wrap_socket(plain, server_hostname="localhost") as secured,
-    ):
-        secured.sendall(b"POST /login HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        answer = b"".join(iter(lambda: secured.recv(4096), b"")).decode()
-    assert "303 See Other" in answer
-    assert "; Secure" in answer
 
 
 # -- limits ----------------------------------------------------------------------------------------------
