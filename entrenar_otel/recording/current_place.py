@@ -31,13 +31,13 @@ class CurrentPlace(KnownCalls):
         self, epoch: int | None = None, batch: int | None = None, step: int | None = None
     ) -> None:
         """What `log` uses where the caller gives no coordinates; None keeps the current one."""
-        self.return_to(
-            {
-                name: value
-                for name, value in zip(_PLACE, (epoch, batch, step), strict=True)
-                if value is not None
-            }
-        )
+        put = self._put_place if self._places is None else self._put_aside
+        if epoch is not None:
+            put("EPOCH", epoch)
+        if batch is not None:
+            put("BATCH", batch)
+        if step is not None:
+            put("STEP", step)
 
     def move_to(self, batch: int, step: int) -> None:
         """The next step, for `steps()`: as `set_coordinates`, without its questions."""
@@ -67,13 +67,15 @@ class CurrentPlace(KnownCalls):
 
     def return_to(self, place: Mapping[str, int | None]) -> None:
         """Take up the coordinates of an outer loop again."""
-        if self._places is None:
-            for name, value in place.items():
-                self._put_place(name, value)
-            return
+        put = self._put_place if self._places is None else self._put_aside
         for name, value in place.items():
-            self._places[name].put(value)
-            self.namespace[name] = self._places[name]
+            put(name, value)
+
+    def _put_aside(self, name: str, value: int | None) -> None:
+        """This is the thread's coordinate from now on."""
+        assert self._places is not None
+        self._places[name].put(value)
+        self.namespace[name] = self._places[name]
 
     def give_threads_their_places(self, epoch_of: int, step_of: int) -> None:
         """From now on each thread has coordinates of its own; those of now belong to the threads named."""
@@ -89,6 +91,8 @@ class CurrentPlace(KnownCalls):
     def _put_place(self, name: str, value: Any) -> None:
         """From now on this is the coordinate; the native core keeps a plain number, and nothing else."""
         if (hot := self.hot) is not None and hot.put(which := _PLACE.index(name), value):
+            if self.namespace.get(name).__class__ is HeldPlace:
+                return
             value = HeldPlace(hot, which)
         self.namespace[name] = value
 
@@ -102,7 +106,16 @@ class CurrentPlace(KnownCalls):
 
     def coordinates(self) -> tuple[int | None, int | None, int | None]:
         """Epoch, batch and step as `epochs()` and `steps()` have set them."""
-        return self._where(None, None, None)
+        namespace, hot = self.namespace, self.hot
+        epoch, batch, step = namespace["EPOCH"], namespace["BATCH"], namespace["STEP"]
+        if hot is None or not epoch.__class__ is batch.__class__ is step.__class__ is HeldPlace:
+            return self._where(None, None, None)
+        epoch, batch, step = hot.epoch, hot.batch, hot.step
+        return (
+            None if epoch == ABSENT_32 else epoch,
+            None if batch == ABSENT_32 else batch,
+            None if step == ABSENT_64 else step,
+        )
 
     def _where(self, epoch: Any, batch: Any, step: Any) -> tuple[int | None, int | None, int | None]:
         def known(name: str, given: Any, absent: int) -> int | None:

@@ -24,7 +24,7 @@ from zlib import adler32
 
 from entrenar_otel.errors import describe
 from entrenar_otel.interruption import from_outside
-from entrenar_otel.recording.layout import head_word
+from entrenar_otel.recording.layout import MAGIC
 
 SPAN_STARTED, SPAN_ENDED, EVENT, CLOCK_SET = 1, 2, 3, 4
 #: The high half of a note's second word; a definition has 0 there.
@@ -32,6 +32,7 @@ MARK = 1
 #: So its words fit into the length field, and the smallest segment into a nearly full disk.
 MAX_TEXT = 256_000
 _LEAD = b" " * 7
+_HEAD = struct.Struct("<QQQ").pack
 #: The first word of every note's text.
 FIRST_TEXT = int.from_bytes(_LEAD + b"{", "little")
 #: Deeper nesting is cut: whoever reads the text recurses as deep.
@@ -61,12 +62,23 @@ def note_record(kind: int, document: Mapping[str, Any], *, clean: bool = False) 
 
     `clean`: there are no odd values, as far as the caller knows; it is a third quicker.
     """
-    text = _LEAD + ((_quickly(document) if clean else None) or _carefully(document)).encode()
+    return text_record(kind, note_text(document, clean=clean))
+
+
+def note_text(document: Mapping[str, Any], *, clean: bool = False) -> bytes:
+    """The text of a note, as `note_record` writes it."""
+    return _LEAD + ((_quickly(document) if clean else None) or _carefully(document)).encode()
+
+
+def text_record(kind: int, text: bytes) -> bytes:
+    """A note as a record, of a text that is made already. Raises ValueError where it is too long."""
     if len(text) > MAX_TEXT:
         raise _too_long(f"{len(text):,} bytes")
-    padded = text + b" " * (-len(text) % 8)
-    body = struct.pack("<QQQ", head_word(4 + len(padded) // 8, 0), MARK << 32 | kind, len(text)) + padded
-    return body + struct.pack("<Q", adler32(body))
+    length = len(text)
+    words = 4 + (length + 7) // 8
+    head = _HEAD(MAGIC << 48 | words << 32, MARK << 32 | kind, length)
+    body = head + text.ljust(8 * (words - 4))
+    return body + adler32(body).to_bytes(8, "little")
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -153,12 +165,12 @@ class OpenSpans:
     def __init__(self) -> None:
         self._records: dict[str, tuple[bool, bytes]] = {}  # by span id, in the order of their starts
 
-    def saw(self, kind: int, document: Mapping[str, Any], record: bytes) -> None:
-        """Follow a note that was written."""
-        if kind == EVENT or (span := document.get("span_id")) is None:
+    def saw(self, kind: int, span: object, record: bytes, *, has_parent: bool) -> None:
+        """Follow a note that was written about the span of this id, if it is about one."""
+        if kind == EVENT or span is None:
             return
         if kind == SPAN_STARTED:
-            self._records[str(span)] = (document.get("parent_span_id") is not None, record)
+            self._records[str(span)] = (has_parent, record)
             if len(self._records) > MAX_OPEN:
                 self._records.pop(_by_worth(dict(self._records))[-1], None)
         else:

@@ -270,6 +270,8 @@ class Recorder(CurrentPlace):
 
     def catch_up(self) -> None:
         """Wait for what is late on this thread, and record it. Raises AndonStop."""
+        if self.late is None and not self._unsaid and not self._held:  # a loop comes here at every epoch
+            return
         stops: list[BadLoss] = []
         problems: list[str] = []
         with guard("log"):

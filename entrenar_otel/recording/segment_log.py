@@ -22,7 +22,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zlib import adler32
@@ -39,7 +39,14 @@ from entrenar_otel.recording.inputs import watch_conversions
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.live_folder import make_live
 from entrenar_otel.recording.native_path import native_path
-from entrenar_otel.recording.notes import CLOCK_SET, SPAN_ENDED, SPAN_STARTED, OpenSpans, note_record
+from entrenar_otel.recording.notes import (
+    CLOCK_SET,
+    SPAN_ENDED,
+    SPAN_STARTED,
+    OpenSpans,
+    note_record,
+    text_record,
+)
 from entrenar_otel.recording.process.lock import sweep
 from entrenar_otel.recording.process.origin import Origin
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment
@@ -471,21 +478,33 @@ class SegmentLog:
         """
         if self._end_reason == FORKED:
             return False
+        has_parent = document.get("parent_span_id") is not None
         record = note_record(kind, document, clean=clean)
+        return self._put_note(kind, record, document.get("span_id"), has_parent=has_parent)
+
+    def put_texts(self, texts: Sequence[tuple[int, bytes]], span_id: str, *, has_parent: bool) -> bool:
+        """Put notes whose texts (`notes.note_text`) are made already, all about one span; see `note`."""
+        if self._end_reason == FORKED:
+            return False
+        records = b"".join([text_record(kind, text) for kind, text in texts])
+        return self._put_note(texts[-1][0], records, span_id, has_parent=has_parent, count=len(texts))
+
+    def _put_note(self, kind: int, record: bytes, span: object, *, has_parent: bool, count: int = 1) -> bool:
+        """Write a note, or `count` of them at once, of which the last is of this kind."""
         if self.segment is None and self._end_reason is None:
             self._begin()
         with self._lock:
             if kind == SPAN_STARTED:  # before: the next segment may begin in between
-                self._open_spans.saw(kind, document, record)
+                self._open_spans.saw(kind, span, record, has_parent=has_parent)
             if self._put(record):
                 if (segment := self.segment) is not None:
-                    segment.notes += 1
+                    segment.notes += count
                 if kind != SPAN_STARTED:
-                    self._open_spans.saw(kind, document, record)
+                    self._open_spans.saw(kind, span, record, has_parent=has_parent)
                 return True
             if kind == SPAN_STARTED:
-                self._open_spans.saw(SPAN_ENDED, document, record)
-            self.notes_dropped += 1
+                self._open_spans.saw(SPAN_ENDED, span, record, has_parent=has_parent)
+            self.notes_dropped += count
         self.say()
         return False
 

@@ -169,6 +169,7 @@ class OpenRun:
             partial(self._recorder.note, clean=True),
             resource,
             self._recorder.coordinates,
+            put_texts=self._recorder.put_texts,
             clock=self._recorder.clock,
             step_spans=step_spans,
             exporters=() if has_other else span_exporters(self._environ),
@@ -280,6 +281,8 @@ class OpenRun:
     def _after_tick(self, seconds: float, rows: int) -> None:
         self.metrics.overhead.watch(self._recorder.bound_functions)
         self.metrics.after_tick(seconds, rows, self._cpu_seconds())
+        with guard("tracing"):
+            self.spans.hand_on()
         if self.pipeline is not None:
             with guard("alert pipeline"):
                 self.pipeline.on_tick()

@@ -165,7 +165,8 @@ def spans_in(data: bytes) -> Iterator[str]:
 
 
 def follow(spans: OpenSpans, kind: int, document: dict[str, Any]) -> None:
-    spans.saw(kind, document, note_record(kind, document))
+    has_parent = document.get("parent_span_id") is not None
+    spans.saw(kind, document.get("span_id"), note_record(kind, document), has_parent=has_parent)
 
 
 def test_open_spans_are_those_started_and_not_ended() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from entrenar_otel.recording.decode import decode
-from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED, Note
+from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED, Note, note_text
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment, Snapshot
 
 SMALL = HEADER_BYTES + 8192
@@ -48,6 +48,28 @@ def test_the_first_note_begins_the_run(recorder: Any) -> None:
     (path,) = recorder.folder.glob("*.seg")
     assert notes_in(path) == [Note(EVENT, {"name": "x"}), Note(EVENT, {"name": "y"})]
     assert recorder.notes_dropped == 0
+
+
+def test_texts_that_are_made_already_are_the_same_notes(recorder: Any) -> None:
+    """Several at once, into one segment or the next, and followed like all others."""
+    begun, ended = {"span_id": "a", "parent_span_id": "r", "pad": "." * 3000}, {"span_id": "a"}
+    happened = {"name": "x", "pad": "." * 3000}
+
+    def put(*documents: tuple[int, dict[str, Any]]) -> bool:
+        texts = [(kind, note_text(document)) for kind, document in documents]
+        done: bool = recorder.put_texts(texts, "a", has_parent=True)
+        return done
+
+    assert put((SPAN_STARTED, begun))
+    recorder.roll()
+    assert put((EVENT, happened), (SPAN_ENDED, ended))
+    recorder.roll()
+    first, second, third = sorted(recorder.folder.glob("*.seg"))
+    assert notes_in(first) == [Note(SPAN_STARTED, begun)]
+    assert notes_in(second) == [Note(SPAN_STARTED, begun), Note(EVENT, happened), Note(SPAN_ENDED, ended)]
+    assert notes_in(third) == []
+    recorder.abandon()
+    assert not put((SPAN_ENDED, ended))
 
 
 def test_every_segment_begins_with_the_spans_still_open(recorder: Any) -> None:

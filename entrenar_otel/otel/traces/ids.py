@@ -7,13 +7,34 @@ with one seed would have one trace id.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import threading
+from collections.abc import Iterator
 
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 _random = random.Random()  # noqa: S311 (ids are no secrets)
 os.register_at_fork(after_in_child=_random.seed)
+
+
+_given = threading.local()
+
+
+@contextlib.contextmanager
+def given(span_id: int) -> Iterator[None]:
+    """Within it, the spans that this thread begins have this id."""
+    _given.span_id = span_id
+    try:
+        yield
+    finally:
+        _given.span_id = None
+
+
+def new_span_id() -> int:
+    """The id of a span that begins."""
+    return _random.getrandbits(64) or new_span_id()
 
 
 class OwnIds(RandomIdGenerator):
@@ -26,7 +47,7 @@ class OwnIds(RandomIdGenerator):
     """
 
     def generate_span_id(self) -> int:
-        return _random.getrandbits(64) or self.generate_span_id()
+        return getattr(_given, "span_id", None) or new_span_id()
 
     def generate_trace_id(self) -> int:
         return _random.getrandbits(128) or self.generate_trace_id()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from opentelemetry import context, trace
 
 _OPENED = context.create_key("entrenar-open-span")
+#: Where OpenTelemetry has the current span.
+(_CURRENT,) = trace.set_span_in_context(trace.INVALID_SPAN, context.Context())
 
 
 class OpenSpan:
@@ -25,9 +27,8 @@ class OpenSpan:
         self.span = span
         self.anchor_ns = anchor_ns
         self.key = key
-        self.before = context.get_current()
-        within = context.set_value(key, span, trace.set_span_in_context(span, self.before))
-        self.within = context.set_value(_OPENED, self, within)
+        self.before = before = context.get_current()
+        self.within = context.Context({**before, _CURRENT: span, key: span, _OPENED: self})
         context.attach(self.within)
 
     def leave(self) -> None:

@@ -27,6 +27,9 @@ from entrenar_otel.otel.traces.global_provider import (
     processors_for_ours,
     release,
 )
+from entrenar_otel.otel.traces.ids import given
+from entrenar_otel.otel.traces.noted_span import NotedSpan
+from entrenar_otel.otel.traces.noted_spans import NotedSpans, PutTexts, needs_start
 from entrenar_otel.otel.traces.open_span import OpenSpan, live
 from entrenar_otel.otel.traces.restored_span import restored
 from entrenar_otel.otel.traces.run_tracer import run_parent, run_tracer
@@ -48,6 +51,7 @@ class RunSpans:
 
     Args:
         note: takes what must survive the process, see `span_journal`.
+        put_texts: takes notes whose text is made already, see `noted_spans`; None: all spans are the SDK's.
         resource: of our spans.
         coordinates: the current epoch, batch and step, for events.
         step_spans: whether `begin_step` makes spans; thousands of them are rarely what one wants.
@@ -75,6 +79,7 @@ class RunSpans:
         resource: Resource,
         coordinates: Callable[[], Place],
         *,
+        put_texts: PutTexts | None = None,
         step_spans: bool = False,
         exporters: Sequence[SpanExporter] = (),
         environ: Mapping[str, str] = os.environ,
@@ -95,6 +100,10 @@ class RunSpans:
         self._clock = RunClock() if clock is None else clock
         self._step_spans = step_spans
         self._pipeline = SpanPipeline(exporters, **(export_settings or {}), failures=failures, losses=losses)
+        self._noted: NotedSpans | None = None
+        if put_texts is not None and not any(needs_start(processor) for processor in processors):
+            self._noted = NotedSpans(put_texts, self._grow, self._processors, self._pipeline, resource)
+            self._pipeline.fill = self._noted.hand_on
         self._environ = environ
         self._set_global = set_global
         self._pid = os.getpid()
@@ -106,7 +115,7 @@ class RunSpans:
         self._steps = 0
         self._recent: dict[int, trace.Span] = {}  # spans of the last epochs, ended ones too, by number
         self._events = SpanEvents(losses)
-        losses.watch("notes", "journal", lambda: self._journal.lost_count + self._users_journal.lost_count)
+        losses.watch("notes", "journal", self._lost_notes)
         losses.watch("notes cut", "journal", lambda: self._journal.shortened + self._users_journal.shortened)
         self._is_ended = False
         #: Told how many seconds the beginnings and ends of spans take, for `entrenar.overhead`.
@@ -132,6 +141,8 @@ class RunSpans:
             now = self._clock.time_ns()  # a span leaves only when it ends, that of the run in days perhaps
             told = self._tracer.start_span("training.run.started", self._run.within, start_time=now)
             told.end(now)
+            if self._noted is not None:
+                self._noted.learn(self._run.span, told)
             self._pipeline.hurry()
 
     def _all_processors(self) -> Iterator[SpanProcessor]:
@@ -142,6 +153,7 @@ class RunSpans:
             with guard("global tracing"):
                 install_global(self._users_spans, self._pipeline, self._resource)
             if (theirs := processors_for_ours()) is not None:
+                self._noted = None  # they are shown each span as it begins
                 yield theirs
         yield self._pipeline
 
@@ -171,6 +183,8 @@ class RunSpans:
                                 record(run.span, error, self._clock.time_ns())
                         set_status(opened.span, None if state == "completed" else reason or state, error)
                         self._close(opened)
+        with guard("tracing"):
+            self.hand_on()
         self._tracer = self._run = self._epoch = self._step = None
         with guard("tracing"):
             if release(self._users_spans, self._pipeline):
@@ -187,6 +201,15 @@ class RunSpans:
         self._is_ended = True
         self._tracer = self._run = self._epoch = self._step = None
         self._events.clear()
+        if self._noted is not None:
+            self._noted.forget()
+
+    def hand_on(self) -> None:
+        """The heartbeat's turn: exporters and processors get what ended since, as far as it is kept back."""
+        if self._noted is not None and self._is_on():
+            self._noted.hand_on()
+            seconds, self._noted.seconds = self._noted.seconds, 0.0
+            self.spent(seconds)
 
     # -- epochs and steps -----------------------------------------------------------------------
 
@@ -194,35 +217,53 @@ class RunSpans:
         """Start `training.epoch`, of `epochs` in all; one that is open still (a loop that was left) ends."""
         if not self._is_on():
             return
-        with guard("tracing"):
-            self.end_epoch()
+        try:
+            if self._epoch is not None:
+                self.end_epoch()
             self._steps = 0
-            total = {} if epochs is None else {"training.epochs": epochs}
-            self._epoch = self._open("training.epoch", {"training.epoch": epoch, **total})
+            values = {"training.epoch": epoch}
+            if epochs is not None:
+                values["training.epochs"] = epochs
+            self._epoch = self._open_as_notes("training.epoch", values) or self._open(
+                "training.epoch", values
+            )
             self._recent.pop(epoch, None)
             self._recent[epoch] = self._epoch.span
             while len(self._recent) > MAX_RECENT:
                 del self._recent[next(iter(self._recent))]
+        except Exception:
+            with guard("tracing"):  # entered for failures only: it costs a microsecond
+                raise
 
     def expect_batches(self, count: int) -> None:
         """Say how many batches the open epoch, or the run without epochs, will have, while it has them."""
         opened = self._epoch or self._run
         if opened is None or not self._is_on():
             return
-        with guard("tracing"):
+        try:
             span: Any = opened.span
-            if span.is_recording() and (span.attributes or {}).get("training.batches") != count:
+            if span.__class__ is NotedSpan and self._noted is not None and not span.is_whole:
+                if span.values.get("training.batches") != count:
+                    span.values["training.batches"] = count
+                    self._noted.note_start(span)
+            elif span.is_recording() and (span.attributes or {}).get("training.batches") != count:
                 span.set_attribute("training.batches", count)
                 self._journal.on_start(span)  # again: a later note of the same start counts
+        except Exception:
+            with guard("tracing"):
+                raise
 
     def end_epoch(self, steps: int | None = None, *, error: BaseException | None = None) -> None:
         """End `training.epoch`, after `steps` steps, by default as many as were begun in it."""
         opened, self._epoch = self._epoch, None
         if opened is None or not self._is_on():
             return
-        with guard("tracing"):
-            self.end_step()
+        try:
+            if self._step is not None:
+                self.end_step()
             span, count = opened.span, self._steps if steps is None else steps
+            if error is None and self._end_as_notes(opened, count):
+                return
             span.set_attribute("training.epoch.steps", count)
             number = getattr(span, "attributes", {}).get("training.epoch")
             attributes = {"training.epoch": number, "training.epoch.steps": count}
@@ -230,6 +271,9 @@ class RunSpans:
             if error is not None:
                 set_status(span, describe(error), error)
             self._close(opened)
+        except Exception:
+            with guard("tracing"):
+                raise
 
     def begin_step(self, epoch: int | None = None, batch: int | None = None, step: int | None = None) -> None:
         """Count a step of the epoch, and start `training.step` where step spans are wanted."""
@@ -396,7 +440,10 @@ class RunSpans:
         return opened.span if opened is not None else None
 
     def _open(
-        self, name: str, attributes: Mapping[str, Any], parent: context.Context | None = None
+        self,
+        name: str,
+        attributes: Mapping[str, Any],
+        parent: context.Context | None = None,
     ) -> OpenSpan:
         assert self._tracer is not None
         start = time.perf_counter()
@@ -405,6 +452,54 @@ class RunSpans:
         opened = OpenSpan(span, self._key, self._clock.anchor_ns)
         self.spent(time.perf_counter() - start)
         return opened
+
+    def _open_as_notes(self, name: str, values: dict[str, int]) -> OpenSpan | None:
+        """A span whose notes will do, if nobody wants more of it; None where it has to be the SDK's.
+
+        A loop's thread finds cold caches here, so what is usual is done with few calls.
+        """
+        if (noted := self._noted) is None or (run := self._run) is None:
+            return None
+        start = time.perf_counter()
+        parent = run.span if context.get_current() is run.within else trace.get_current_span(self._parent())
+        span = noted.begin(name, values, parent, self._clock.time_ns())
+        if span is None:
+            return None
+        opened = OpenSpan(span, self._key, self._clock.anchor_ns)
+        noted.seconds += time.perf_counter() - start
+        return opened
+
+    def _end_as_notes(self, opened: OpenSpan, steps: int) -> bool:
+        """End an epoch that is its notes alone; False where it has become the SDK's."""
+        span, noted = opened.span, self._noted
+        if noted is None or not isinstance(span, NotedSpan):
+            return False
+        start = time.perf_counter()
+        if self._events:
+            self._events.add_to_spans()
+        span.values["training.epoch.steps"] = steps
+        attributes = {"training.epoch": span.values["training.epoch"], "training.epoch.steps": steps}
+        event = "training.epoch.ended", attributes, self._clock.time_ns()
+        end_ns = self._clock.monotonic_ns() + opened.anchor_ns
+        if not noted.end(span, self._coordinates(), end_ns, event):
+            return False
+        opened.leave()
+        noted.seconds += time.perf_counter() - start
+        return True
+
+    def _grow(self, span: NotedSpan) -> trace.Span | None:
+        """The SDK's span of one that is its notes alone."""
+        if (tracer := self._tracer) is None:
+            return None
+        within = trace.set_span_in_context(trace.NonRecordingSpan(span.parent), context.Context())
+        with given(span.context.span_id):
+            return tracer.start_span(
+                span.name, within, attributes=dict(span.values), start_time=span.start_time
+            )
+
+    def _lost_notes(self) -> int:
+        noted = 0 if self._noted is None else self._noted.lost_count
+        return self._journal.lost_count + self._users_journal.lost_count + noted
 
     def _close(self, opened: OpenSpan) -> None:
         if self._pid != os.getpid():

@@ -59,6 +59,9 @@ class SpanPipeline(SpanProcessor):
         self._pid = os.getpid()
         self._is_closed = False
         self.is_released = False  # the run has ended
+        self.has_exporters = bool(self._lanes)
+        #: Puts in what its run has kept back; called before all that waits is sent.
+        self.fill: Callable[[], None] = lambda: None
 
     def on_end(self, span: ReadableSpan) -> None:
         if self._is_closed or self._pid != os.getpid():
@@ -79,6 +82,7 @@ class SpanPipeline(SpanProcessor):
         if self._pid != os.getpid():
             return True
         deadline = time.monotonic() + timeout_seconds
+        self.fill()
         used = [queue.worker for queue in self._queues if queue.worker.is_started]
         rounds = [(worker, worker.wake()) for worker in used]
         return all(
@@ -92,6 +96,7 @@ class SpanPipeline(SpanProcessor):
         """Send the rest and shut the exporters down, or leave them behind at the deadline."""
         if self._is_closed or self._pid != os.getpid():
             return
+        self.fill()
         self._is_closed = True
         deadline = time.monotonic() + timeout_seconds
         for queue in self._queues:

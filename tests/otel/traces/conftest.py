@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from entrenar_otel.otel.traces.run_spans import RunSpans
-from entrenar_otel.recording.notes import SPAN_ENDED
+from entrenar_otel.recording.notes import SPAN_ENDED, parse_note, text_record
 
 Notes = list[tuple[int, dict[str, Any]]]
 
@@ -39,18 +39,33 @@ def memory() -> InMemorySpanExporter:
 Make = Callable[..., RunSpans]
 
 
-@pytest.fixture
-def make(notes: Notes, memory: InMemorySpanExporter) -> Make:
-    def make(**settings: Any) -> RunSpans:
-        def note(kind: int, document: dict[str, Any]) -> bool:
-            notes.append((kind, document))
-            return True
+def maker(notes: Notes, memory: InMemorySpanExporter, *, noted: bool) -> Make:
+    """Makes the spans of a run; `noted`: those of epochs are their notes alone, as far as they can be."""
 
+    def note(kind: int, document: dict[str, Any]) -> bool:
+        notes.append((kind, document))
+        return True
+
+    def put_texts(texts: Sequence[tuple[int, bytes]], span_id: str, *, has_parent: bool) -> bool:
+        for kind, text in texts:
+            document = parse_note(text_record(kind, text)[:-8]).document
+            assert (document["span_id"], has_parent) == (span_id, True)
+            notes.append((kind, document))
+        return True
+
+    def make(**settings: Any) -> RunSpans:
         at = settings.pop("at", (None, None, None))
         given: dict[str, Any] = {"exporters": [memory], "environ": {}, "set_global": False, **settings}
+        if noted:
+            given["put_texts"] = put_texts
         return RunSpans(note, Resource({"training.run.id": "r"}), lambda: at, **given)
 
     return make
+
+
+@pytest.fixture(params=["sdk", "noted"])
+def make(request: pytest.FixtureRequest, notes: Notes, memory: InMemorySpanExporter) -> Make:
+    return maker(notes, memory, noted=request.param == "noted")
 
 
 @pytest.fixture
