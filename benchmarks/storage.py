@@ -17,7 +17,7 @@ from entrenar_processors import Samples
 
 from benchmarks.harness import Row, temporary, training_samples
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.tables.rows import metric_batches
+from entrenar_otel.lake.tables.rows import metric_tables
 from entrenar_otel.lake.tables.schema import METRICS, Owner
 
 BATCHES = 300
@@ -84,4 +84,4 @@ def write(lake: Lake, samples: Samples, number: int, owner: Owner = OWNER) -> No
     """A Parquet file as the heartbeat writes it."""
     folder = f"metrics/day=2026-01-01/run={owner.run_id}"
     name = f"{folder}/p-{number:06d}.parquet"
-    lake.storage.write(name, METRICS, metric_batches(samples, owner))
+    lake.storage.write(name, METRICS, metric_tables(samples, owner))

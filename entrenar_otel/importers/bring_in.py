@@ -25,7 +25,7 @@ from entrenar_otel.lake.records.runs import RunRecord, describe_config, find_rec
 from entrenar_otel.lake.store.catalog import list_folder, list_replaced, run_folder
 from entrenar_otel.lake.store.storage import Storage, walk
 from entrenar_otel.lake.tables.journal import event_rows
-from entrenar_otel.lake.tables.rows import metric_batches
+from entrenar_otel.lake.tables.rows import metric_tables
 from entrenar_otel.lake.tables.schema import EVENTS, METRICS
 from entrenar_otel.redact import arguments_without_secrets, redacted, settings_without_secrets
 
@@ -73,7 +73,7 @@ class Importer:
         if not known:
             for number, samples in enumerate(_pieces(run), 1):
                 name = file_name("metrics", record.day, run_id, process, number)
-                storage.write(name, METRICS, metric_batches(samples, record.owner))
+                storage.write(name, METRICS, metric_tables(samples, record.owner))
             events = event_rows(_events(run, record), record.owner).to_batches()
             storage.write(file_name("events", record.day, run_id, process, 0), EVENTS, events)
             write_record(storage, record)

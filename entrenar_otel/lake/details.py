@@ -11,6 +11,7 @@ from entrenar_processors.samples import Series
 from entrenar_otel.errors import NotMeasured
 from entrenar_otel.lake.overview import TOLD, runs_of
 from entrenar_otel.lake.ranks import compare_ranks
+from entrenar_otel.lake.records.runs import find_records
 from entrenar_otel.lake.series_list import (
     ROWS_OF,
     Family,
@@ -64,7 +65,7 @@ def run_details(lake: Lake, run_id: str, patterns: Sequence[str] = (), most: int
     With `patterns`, of the metrics that are named so or meet one, as file names do; with `most`, of so many
     series at most, the foremost first where there are more: `families` are the others then.
     """
-    run = next(run for run in runs_of(lake) if run["run_id"] == run_id)
+    (run,) = runs_of(lake, find_records(lake.storage, run_id))
     table = "metrics_latest" if run["attempts"] > 1 else "metrics"
     shown: dict[Series, int] | None = None  # with its place; None is all
     left: list[Family] = []

@@ -14,9 +14,9 @@ from entrenar_processors import Samples
 
 from entrenar_otel.clock import Era
 from entrenar_otel.lake.store.catalog import run_folder
-from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.store.storage import Rows, Storage
 from entrenar_otel.lake.tables.journal import Journal, event_rows, span_rows
-from entrenar_otel.lake.tables.rows import metric_batches
+from entrenar_otel.lake.tables.rows import metric_tables
 from entrenar_otel.lake.tables.schema import EVENTS, METRICS, SPANS, Owner
 from entrenar_otel.recording.decode import decode
 from entrenar_otel.recording.layout import Layout
@@ -30,14 +30,14 @@ def file_name(table: str, day: str, run_id: str, process: str, number: int) -> s
 
 def tables_of(
     journal: Journal, samples: Samples, owner: Owner
-) -> Iterator[tuple[str, pa.Schema, Iterable[pa.RecordBatch]]]:
+) -> Iterator[tuple[str, pa.Schema, Iterable[Rows]]]:
     """The tables that a segment has rows for, in the order in which they must be written."""
     if journal.events:
         yield "events", EVENTS, event_rows(journal.events, owner).to_batches()
     if journal.ended:  # those still open are in the next segment
         yield "spans", SPANS, span_rows(journal.ended, owner).to_batches()
     if len(samples):
-        yield "metrics", METRICS, metric_batches(samples, owner)
+        yield "metrics", METRICS, metric_tables(samples, owner)
 
 
 def hand_over(

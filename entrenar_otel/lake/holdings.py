@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ class Holdings:
         self._newest: int | None = None
         self._files = 0
         self._is_told = False  # of a record that is gone, and could not be written again yet
+        self._own: Hashable | None = None  # the mark of the record, when it was this process's
         self._seen: tuple[Gone, float] | None = None  # what is gone, and since when it is the same
 
     def add(self, number: int) -> None:
@@ -62,8 +64,11 @@ class Holdings:
             write_record(storage, record)
             write_beat(storage, record)
             self._is_told = False
-        elif (there := read_record(storage, record.name)) is not None and there.process != record.process:
-            return self._next(record, there)
+        elif (mark := storage.mark(record.name)) is None or mark != self._own:
+            there = read_record(storage, record.name)
+            if there is not None and there.process != record.process:
+                return self._next(record, there)
+            self._own = mark
         return record
 
     @property

@@ -25,7 +25,7 @@ from entrenar_otel.lake.store.catalog import list_files, list_metrics, run_folde
 from entrenar_otel.lake.store.late import LateStorage
 from entrenar_otel.lake.store.storage import Storage, open_storage, remove_stale
 from entrenar_otel.lake.tables.html import show_tables_in_notebooks
-from entrenar_otel.lake.tables.rows import metric_batches
+from entrenar_otel.lake.tables.rows import metric_tables
 from entrenar_otel.lake.tables.schema import METRICS, Owner
 from entrenar_otel.recording.live_folder import usable_live
 from entrenar_otel.records import MetricRecord
@@ -178,7 +178,7 @@ class Lake:
         for owner, rows in owners.items():
             day = self._day_of(owner, rows)
             name = f"{run_folder('metrics', day, owner.run_id)}/{new_process_name()}-000000.parquet"
-            self.storage.write(name, METRICS, metric_batches(_samples_of(rows), owner))
+            self.storage.write(name, METRICS, metric_tables(_samples_of(rows), owner))
 
     def _day_of(self, owner: Owner, rows: list[MetricRecord]) -> str:
         for record in find_records(self.storage, owner.run_id):

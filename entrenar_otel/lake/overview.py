@@ -24,7 +24,6 @@ PAUSED = "paused"
 GOING = (RUNNING, PAUSED)
 #: A run of several ranks is in the first of these states that any of them is in.
 _WORST = (CRASHED, UNKNOWN, STOPPED, RUNNING, COMPLETED)
-_RUNS = "SELECT * FROM runs ORDER BY started_at"
 #: Of `alerts`: those that somebody was told of.
 TOLD = "source <> 'run' AND action <> 'log'"
 
@@ -32,14 +31,13 @@ TOLD = "source <> 'run' AND action <> 'log'"
 
 
 def runs_of(lake: Lake, records: Sequence[RunRecord] | None = None) -> list[dict[str, Any]]:
-    """One entry per run, newest first: the latest attempt, with all its ranks. Raises QueryError.
+    """One entry per run, newest first: the latest attempt, with all its ranks. Raises LakeError.
 
-    `records` are all that there are, where somebody has read them already.
+    `records` are those of these runs, where somebody has read them already. SQL would have the same of them,
+    after DuckDB has started.
     """
-    if records is None:
-        rows = lake.query(_RUNS).to_pylist()
-    else:
-        rows = [vars(as_seen(lake.storage, record)) for record in records]
+    records = lake.runs() if records is None else records
+    rows = [vars(as_seen(lake.storage, record)) for record in records]
     by_run: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_run.setdefault(row["run_id"], []).append(row)

@@ -47,6 +47,8 @@ _REWARDS = frozenset(
     {"reward", "rewards", "return", "returns", "cumulative_reward", "episodic_return", "episodic_reward"}
     | {"episode_reward", "episode_return", "ep_rew", "ep_reward", "ep_ret", "ep_return", "eprew", "eprewmean"}
 )
+#: As `_PERHAPS_KNOWN`.
+_PERHAPS_REWARD = re.compile("rew|ret", re.IGNORECASE)
 #: Words in a name that say whether little or much of a metric is good.
 LESS_IS_BETTER = frozenset(
     "loss losses error err nll perplexity ppl mae mse rmse wer cer fid bpb bpc divergence".split()  # noqa: SIM905
@@ -65,6 +67,14 @@ _SPLIT_FIRST = re.compile(r"[_/.]")
 
 
 @lru_cache(maxsize=1 << 16)
+def _words_of(metric: str) -> tuple[str, ...]:
+    """The words of a name, in lower case; most names have no capitals, and are asked for none."""
+    lower = metric.lower()
+    text = lower if lower == metric else _CAMEL.sub("_", metric).lower()
+    return tuple([word for word in _BREAKS.split(text) if word])
+
+
+@lru_cache(maxsize=1 << 16)
 def known_as(metric: str) -> tuple[str, str | None]:
     """The name that detectors know a metric by (its own, where it is no other), and the split in its name.
 
@@ -73,10 +83,9 @@ def known_as(metric: str) -> tuple[str, str | None]:
     """
     if _PERHAPS_KNOWN.search(metric) is None:
         return metric, None
-    words = [word for word in _BREAKS.split(_CAMEL.sub("_", metric).lower()) if word]
     split = None
     left = []
-    for word in words:
+    for word in _words_of(metric):
         if word in TRAIN_WORDS or word in VALIDATION_WORDS:
             split = TRAIN if word in TRAIN_WORDS else VALIDATION
         elif word not in _FILLERS:
@@ -92,6 +101,8 @@ def is_reward(metric: str) -> bool:
     >>> [is_reward(name) for name in ("rollout/ep_rew_mean", "reward", "rewards/chosen", "reward_loss")]
     [True, True, False, False]
     """
+    if _PERHAPS_REWARD.search(metric) is None:
+        return False
     words = _BREAKS.split(_CAMEL.sub("_", metric.rpartition("/")[2]).lower())
     return "_".join(word for word in words if word not in _FILLERS) in _REWARDS
 
@@ -146,7 +157,7 @@ def is_better(metric: str) -> str | None:
     >>> [is_better(name) for name in ("val_loss", "accuracy", "step_duration", "learning_rate")]
     ['less', 'more', 'less', None]
     """
-    words = {word for word in _BREAKS.split(_CAMEL.sub("_", metric).lower()) if word}
+    words = frozenset(_words_of(metric))
     if words & LESS_IS_BETTER:
         return "less"
     return "more" if words & MORE_IS_BETTER or is_reward(metric) else "less" if words & _COSTS else None

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrenar_otel import Lake, Monitor
-from entrenar_otel.lake.tables.rows import metric_batches
+from entrenar_otel.lake.tables.rows import metric_tables
 from entrenar_otel.lake.tables.schema import METRICS, Owner, parquet_options
 from entrenar_otel.views.stored import Owned, read_samples, whole_series
 
@@ -28,7 +28,7 @@ VALIDATION = Series.of("loss", {"split": "validation"})
 
 
 def _table(samples: Samples, owner: Owner, rows: int = 7) -> pa.Table:
-    return pa.Table.from_batches(list(metric_batches(samples, owner, rows)))
+    return pa.concat_tables(list(metric_tables(samples, owner, rows)))
 
 
 def _file(path: Path, table: pa.Table, rows: int = 5) -> Path:

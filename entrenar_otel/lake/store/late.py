@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.store.storage import Rows, Storage
 from entrenar_otel.redact import without_credentials
 
 
@@ -51,7 +51,7 @@ class LateStorage:
         return getattr(self.real, name)
 
     def write(
-        self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, exclusive: bool = False
+        self, name: str, schema: pa.Schema, batches: Iterable[Rows], *, exclusive: bool = False
     ) -> None:
         self.real.write(name, schema, batches, exclusive=exclusive)
 

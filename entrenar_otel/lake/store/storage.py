@@ -10,10 +10,10 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -34,6 +34,10 @@ _TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{16}\.tmp")
 STALE_SECONDS = 24 * 3600.0
 
 
+#: What a file is written from: a table is a row group, of one piece or several.
+Rows: TypeAlias = pa.RecordBatch | pa.Table
+
+
 class Storage(Protocol):
     """What the lake needs of a place: names are relative, with `/`."""
 
@@ -46,7 +50,7 @@ class Storage(Protocol):
         """Whether it is a folder."""
 
     def write(
-        self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, exclusive: bool = False
+        self, name: str, schema: pa.Schema, batches: Iterable[Rows], *, exclusive: bool = False
     ) -> None:
         """Put a Parquet file there, whole or not at all, durably.
 
@@ -76,6 +80,9 @@ class Storage(Protocol):
 
     def modified_at(self, name: str) -> datetime | None:
         """When a file was written, by the clock of the place; None where it is gone, or not told."""
+
+    def mark(self, name: str) -> Hashable | None:
+        """What a file that takes this one's place has another of; None where it is gone, or not told."""
 
 
 def open_storage(lake: str | os.PathLike[str]) -> Storage:
@@ -121,13 +128,14 @@ def _patient(filesystem: pafs.FileSystem) -> pafs.FileSystem:
     return copy.copy(filesystem)  # made by `S3FileSystem()`, whose default that is; `from_uri` has another
 
 
-def _write(where: Any, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+def _write(where: Any, schema: pa.Schema, batches: Iterable[Rows]) -> None:
     writer = None
     try:
-        for batch in batches:
+        for rows in batches:
             if writer is None:
-                writer = pq.ParquetWriter(where, batch.schema, **parquet_options(batch.schema))
-            writer.write_batch(batch, row_group_size=ROW_GROUP)
+                writer = pq.ParquetWriter(where, rows.schema, **parquet_options(rows.schema))
+            table = rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
+            writer.write_table(table, row_group_size=ROW_GROUP)
         if writer is None:
             writer = pq.ParquetWriter(where, schema, **parquet_options(schema))
     finally:
@@ -145,7 +153,7 @@ class LocalStorage:
         self.url = str(self.root)
 
     def write(
-        self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, exclusive: bool = False
+        self, name: str, schema: pa.Schema, batches: Iterable[Rows], *, exclusive: bool = False
     ) -> None:
         def fill(path: Path, _file: BinaryIO) -> None:
             # Arrow's own file: one of Python's, which it calls, aborts a process that ends meanwhile
@@ -224,6 +232,13 @@ class LocalStorage:
         except FileNotFoundError:
             return None
 
+    def mark(self, name: str) -> Hashable | None:
+        try:
+            state = (self.root / name).stat()
+        except OSError:
+            return None
+        return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size
+
     def size_bytes(self, name: str) -> int:
         try:
             return (self.root / name).stat().st_size
@@ -290,7 +305,7 @@ class ArrowStorage:
         return f"{self.root}/{name}"
 
     def write(
-        self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, exclusive: bool = False
+        self, name: str, schema: pa.Schema, batches: Iterable[Rows], *, exclusive: bool = False
     ) -> None:
         path = self._path(name)
         if exclusive and self.filesystem.get_file_info(path).type != pafs.FileType.NotFound:
@@ -331,6 +346,9 @@ class ArrowStorage:
     def modified_at(self, name: str) -> datetime | None:
         modified: datetime | None = self.filesystem.get_file_info(self._path(name)).mtime
         return modified
+
+    def mark(self, _name: str) -> Hashable | None:
+        return None  # to ask for it takes as long as to read what is small
 
     def size_bytes(self, name: str) -> int:
         return int(self.filesystem.get_file_info(self._path(name)).size or 0)

@@ -11,77 +11,96 @@ from entrenar_processors import Column, Samples, Series
 
 from entrenar_otel.lake.tables.schema import METRICS_IN_MEMORY, MICROSECONDS, ROW_GROUP, Owner
 
-#: Rows from which on a series is a batch of its own, where it is not stored.
+#: Rows from which on a series is a piece of its own.
 _LONG = 1 << 13
 
+_Part = tuple[Series, Column]
+#: Where rows were recorded, as columns, by the number that `id` has of their `seq`, which is kept with them.
+_Places = dict[int, tuple[Any, list[pa.Array]]]
 
-def metric_batches(samples: Samples, owner: Owner, rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:
-    """The samples in long form, sorted by metric, tags and recording order, in batches of `rows` rows."""
-    waiting: list[tuple[Series, Column]] = []
+
+def metric_tables(samples: Samples, owner: Owner, rows: int = ROW_GROUP) -> Iterator[pa.Table]:
+    """The samples in long form, sorted by metric, tags and recording order, in tables of `rows` rows.
+
+    Each is a row group of a file. A long series is a piece of its own, whose places are those of all that
+    were reported with it: they are made once, and are still in the processor's cache when they are written.
+    """
+    waiting: list[_Part] = []
     held = 0
     for series, column in samples.columns():
         at, n = 0, len(column.seq)
         while n - at >= rows - held:
             cut = at + rows - held
-            waiting.append((series, column.take(slice(at, cut))))
-            yield _batch(waiting, owner)
+            waiting.append((series, column if cut - at == n else column.take(slice(at, cut))))
+            yield _table(waiting, owner)
             waiting, held, at = [], 0, cut
         if at < n:
-            waiting.append((series, column.take(slice(at, None))))
+            waiting.append((series, column.take(slice(at, None)) if at else column))
             held += n - at
     if waiting:
-        yield _batch(waiting, owner)
+        yield _table(waiting, owner)
 
 
 def live_batches(samples: Samples, owner: Owner) -> Iterator[pa.RecordBatch]:
-    """The same rows in the same order for a query, in batches of any length.
-
-    A long series is a batch of its own: its places are those of all that were reported with it, and are made
-    once for all of them.
-    """
-    waiting: list[tuple[Series, Column]] = []
+    """The same rows in the same order for a query, in batches of any length."""
+    waiting: list[_Part] = []
     held = 0
-    made: dict[int, tuple[Any, list[pa.Array]]] = {}  # with the numbers, so that their id stays theirs
+    places: _Places = {}
     for series, column in samples.columns():
         n = len(column.seq)
         if n < _LONG:
             waiting.append((series, column))
             held += n
         if waiting and (n >= _LONG or held >= ROW_GROUP):
-            yield _batch(waiting, owner)
+            yield _batch(waiting, owner, places, _numbers(waiting))
             waiting, held = [], 0
         if n >= _LONG:
-            if id(column.seq) not in made:
-                made[id(column.seq)] = column.seq, _places(column, owner)
-            time, run_id, epoch, batch, step, rank, attempt, seq = made[id(column.seq)][1]
-            metric = pa.DictionaryArray.from_arrays(run_id.indices, pa.array([series.metric]))
-            tags = _tags([(series, column)], np.array([n]))
-            values = pa.array(np.ascontiguousarray(column.values))
-            arrays = [time, run_id, epoch, batch, metric, values, tags, step, rank, attempt, seq]
-            yield pa.RecordBatch.from_arrays(arrays, schema=METRICS_IN_MEMORY)
+            alone = [(series, column)]
+            yield _batch(alone, owner, places, _numbers(alone))
     if waiting:
-        yield _batch(waiting, owner)
+        yield _batch(waiting, owner, places, _numbers(waiting))
 
 
 def in_memory_table(batches: list[pa.RecordBatch]) -> pa.Table:
-    """The batches of `metric_batches` as one table."""
+    """The batches of `live_batches` as one table."""
     return pa.Table.from_batches(batches, schema=METRICS_IN_MEMORY)
 
 
-def _batch(parts: list[tuple[Series, Column]], owner: Owner) -> pa.RecordBatch:
-    lengths = np.array([len(column.seq) for _, column in parts])
-    columns = Column.concat(column for _, column in parts)
+def _table(parts: list[_Part], owner: Owner) -> pa.Table:
+    """Parts as one table: each long one a piece of its own, and what is between two of them."""
+    numbers = _numbers(parts)  # of all pieces: Parquet takes no other dictionary in the same row group
+    pieces: list[list[_Part]] = [[]]
+    for part in parts:
+        if len(part[1].seq) >= _LONG:
+            pieces += [part], []
+        else:
+            pieces[-1].append(part)
+    places: _Places = {}
+    return in_memory_table([_batch(piece, owner, places, numbers) for piece in pieces if piece])
+
+
+def _numbers(parts: list[_Part]) -> dict[str, int]:
+    """The metrics, numbered as they come."""
     numbers: dict[str, int] = {}
-    codes = [numbers.setdefault(series.metric, len(numbers)) for series, _ in parts]
-    metric = np.repeat(np.array(codes, np.int32), lengths)
-    time, run_id, epoch, batch, step, rank, attempt, seq = _places(columns, owner)
+    for series, _ in parts:
+        numbers.setdefault(series.metric, len(numbers))
+    return numbers
+
+
+def _batch(parts: list[_Part], owner: Owner, places: _Places, numbers: dict[str, int]) -> pa.RecordBatch:
+    lengths = np.array([len(column.seq) for _, column in parts])
+    column = Column.concat(column for _, column in parts)
+    metric = np.repeat(np.array([numbers[series.metric] for series, _ in parts], np.int32), lengths)
+    if id(column.seq) not in places:
+        places[id(column.seq)] = column.seq, _places(column, owner)
+    time, run_id, epoch, batch, step, rank, attempt, seq = places[id(column.seq)][1]
     arrays = [
         time,
         run_id,
         epoch,
         batch,
         pa.DictionaryArray.from_arrays(metric, pa.array(list(numbers))),
-        pa.array(np.ascontiguousarray(columns.values)),
+        pa.array(np.ascontiguousarray(column.values)),
         _tags(parts, lengths),
         step,
         rank,
@@ -112,7 +131,7 @@ def _nullable(values: Any) -> pa.Array:
     return pa.array(values, mask=absent) if absent.any() else pa.array(values)
 
 
-def _tags(parts: list[tuple[Series, Column]], lengths: Any) -> pa.MapArray:
+def _tags(parts: list[_Part], lengths: Any) -> pa.MapArray:
     offsets = np.zeros(int(lengths.sum()) + 1, np.int32)
     if not any(series.tags for series, _ in parts):
         none = pa.array([], pa.string())

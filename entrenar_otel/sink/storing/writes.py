@@ -8,7 +8,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
-from entrenar_otel.lake.store.storage import Storage
+from entrenar_otel.lake.store.storage import Rows, Storage
 
 #: At a time: rows of so many files are in memory.
 WRITES = 8
@@ -34,7 +34,7 @@ class Writes:
         self,
         name: str,
         schema: pa.Schema,
-        batches: Iterable[pa.RecordBatch],
+        batches: Iterable[Rows],
         is_known: Callable[[BaseException], bool],
     ) -> None:
         """Write a file as soon as there is room; what fails is raised here or by `finish`, but for what
