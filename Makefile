@@ -22,7 +22,7 @@ test: ## Run all tests, with coverage
 	@scripts/collector --background || true
 	@scripts/container-images --background || true
 	@scripts/test-program --background
-	@$(BIN)/python -m pytest --cov --cov-report=term
+	@$(STEADY) $(BIN)/python -m pytest --cov --cov-report=term
 
 native-check: ## Check the native core under sanitizers, half a minute
 	@scripts/setup demo,dev

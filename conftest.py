@@ -1,4 +1,4 @@
-"""For tests and doctests alike: which of them are slow, and what names doctests have."""
+"""For tests and doctests alike: which of them run in which lane of CI, and what names doctests have."""
 
 from __future__ import annotations
 
@@ -62,16 +62,84 @@ SLOW = (
     "tests/views/test_picture.py::test_what_is_missing_or_elsewhere_is_seen",
     "tests/views/test_pseudo_terminal.py",
 )
-#: Of those, the ones without coverage, by which they would take half as long again (twice as long, those that
-#: judge long streams): what they run, other tests reach.
+#: What rests on libraries, arithmetic or text, and not on the interpreter, marked `any_python`: it runs on
+#: one Python, as the libraries are the same on each.
+ANY_PYTHON = (
+    "tests/cli/commands/test_ab.py",
+    "tests/cli/commands/test_explain_lineage.py",
+    "tests/cli/commands/test_gate.py",
+    "tests/cli/commands/test_generate.py",
+    "tests/cli/commands/test_inspect.py",
+    "tests/cli/commands/test_report.py",
+    "tests/cli/test_ci.py",
+    "tests/cli/test_compare.py",
+    "tests/cli/test_grid.py",
+    "tests/compare",
+    "tests/grafana",
+    "tests/lake/test_budget_facts.py",
+    "tests/lake/test_hints.py",
+    "tests/lake/test_ranks.py",
+    "tests/lake/test_readers.py",
+    "tests/lake/test_series_list.py",
+    "tests/lake/test_sql.py",
+    "tests/lake/test_statistics.py",
+    "tests/lake/test_versions.py",
+    "tests/lake/test_views.py",
+    "tests/lineage",
+    "tests/page",
+    "tests/processors/budgets",
+    "tests/processors/detectors",
+    "tests/processors/stats",
+    "tests/processors/test_contract_processors.py",
+    "tests/processors/test_policy_streams.py",
+    "tests/report",
+    "tests/views/test_picture.py",
+    "tests/views/test_pictures_of_the_terminal.py",
+)
+#: What rests on the interpreter and our own code, and not on libraries, marked `any_libraries`: it does not
+#: run with their lowest versions.
+ANY_LIBRARIES = (
+    "tests/delivery",
+    "tests/grafana",
+    "tests/identity",
+    "tests/launch",
+    "tests/native",
+    "tests/page",
+    "tests/recording/device",
+    "tests/recording/test_interrupted.py",
+    "tests/recording/test_killed.py",
+    "tests/recording/test_life.py",
+    "tests/recording/test_live_folder.py",
+    "tests/recording/test_native_path.py",
+    "tests/recording/test_segment.py",
+    "tests/recording/test_segment_log.py",
+    "tests/recording/test_segments.py",
+    "tests/web",
+)
+#: Of the slow ones, those without coverage, by which they would take half as long again (twice as long, those
+#: that judge long streams): what they run, other tests reach.
 UNCOVERED = (
     "tests/andon/test_ranks.py",
+    "tests/cli/test_output.py::test_a_terminal_of_any_encoding",
     "tests/collector",
     "tests/containers",
     "tests/faults",
+    "tests/otel/metrics/test_instruments.py::test_any_sequence_of_calls",
     "tests/otel/metrics/test_sdk_minors.py",
+    "tests/otel/metrics/test_series_writers.py::test_what_is_called_is_what_the_lake_returns",
     "tests/processors/detectors/test_detector_quality.py",
+    "tests/processors/detectors/test_drift.py::test_repeated_looks_are_no_more_often_wrong",
+    "tests/processors/detectors/test_joint_contract.py::test_chunks_do_not_matter",
+    "tests/processors/detectors/test_silent.py::test_random_reporters_by_design",
+    "tests/processors/detectors/test_silent_streams.py::test_silence_in_any_chunks",
+    "tests/processors/detectors/test_threshold_streams.py::test_bounds_in_any_chunks",
+    "tests/processors/stats/test_rolling_moments.py::test_rolling_moments_are_those_of_a_deque",
+    "tests/processors/stats/test_silence.py::test_rules_are_their_definition",
+    "tests/processors/test_contract_processors.py::test_chunks_do_not_matter",
+    "tests/processors/test_policy_streams.py::test_every_alert_is_told_and_over_once",
+    "tests/processors/test_policy_streams.py::test_finding_by_finding_episodes_are_as_defined",
     "tests/sink/test_fuzz.py",
+    "tests/sink/test_like_embedded.py",
     "tests/test_wheel.py",
 )
 
@@ -88,14 +156,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Else what a run has recorded depends on how long it took: its machine is read each 10 s, and at its end.
 os.environ["ENTRENAR_SYSTEM_METRICS"] = "0"
 
-# No test is about how long one example takes: the machine may be busy.
+# No test is about how long one example takes: the machine may be busy. `--hypothesis-profile repeat` is for
+# lanes that repeat what another has tried with a hundred examples.
 settings.register_profile("untimed", deadline=None)
+settings.register_profile("repeat", deadline=None, max_examples=25)
 settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the mark known, wherever the settings come from (scripts/mutation.toml has its own)."""
     config.addinivalue_line("markers", "slow: not in the quick half, see SLOW in conftest.py")
+    config.addinivalue_line("markers", "any_python: not on another Python, see ANY_PYTHON in conftest.py")
+    config.addinivalue_line("markers", "any_libraries: not with their lowest versions, see ANY_LIBRARIES")
     config.addinivalue_line("markers", "no_cover: without coverage (of pytest-cov), see UNCOVERED")
 
 
@@ -116,15 +188,18 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow ones; last come those with the Collector and containers, which are built meanwhile."""
-    slow, uncovered = _beginnings(SLOW), _beginnings(UNCOVERED)
-    for item in items:
-        if f"{item.nodeid}[".startswith(slow):
-            item.add_marker(pytest.mark.slow)
-        if f"{item.nodeid}[".startswith(uncovered):
-            item.add_marker("no_cover")  # pytest-cov knows it
-    built = _beginnings(("tests/collector", "tests/containers"))
-    items.sort(key=lambda item: item.nodeid.startswith(built))
+    """Mark what is not in each lane; pytest-cov knows `no_cover`."""
+    marks = (
+        (SLOW, "slow"),
+        (UNCOVERED, "no_cover"),
+        (ANY_PYTHON, "any_python"),
+        (ANY_LIBRARIES, "any_libraries"),
+    )
+    for names, mark in marks:
+        beginnings = _beginnings(names)
+        for item in items:
+            if f"{item.nodeid}[".startswith(beginnings):
+                item.add_marker(mark)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -28,7 +28,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.harness import ROOT, Row, temporary
 from benchmarks.otlp_kills import Sink
 from entrenar_otel.lake import Lake
-from tests.collector.process import Collector, collector_binary, free_port
+from tests.collector.process import Collector, collector_binary
+from tests.ports import free_port
 
 RUNS, WRITERS, STEPS = 200, 8, 500
 #: Runs at a time.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import itertools
 import re
 import subprocess
 import sys
@@ -214,7 +215,8 @@ def test_what_is_called_slow_is_there(request: pytest.FixtureRequest) -> None:
     """A test that is renamed is not lost from the slow half in silence."""
     conftest = request.config.pluginmanager.get_plugin(str(ROOT / "conftest.py"))
     assert conftest is not None
-    for name in (*conftest.SLOW, *conftest.UNCOVERED):
+    lists = (conftest.SLOW, conftest.ANY_PYTHON, conftest.ANY_LIBRARIES, conftest.UNCOVERED)
+    for name in itertools.chain(*lists):
         path, _, function = name.partition("::")
         assert (ROOT / path).exists(), name
         if function:

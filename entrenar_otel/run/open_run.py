@@ -95,7 +95,7 @@ class OpenRun:
         self.budgets = budgets
         self._recorder, self._deadline = recorder, Deadline(_END_SECONDS)
         self._providers, self._source = providers, source
-        self._shown = self._republishers  # which have an outbox
+        self._shown: dict[Republisher, Outbox] = {}
         self._on_tick = on_tick
         self._environ = environ
         self._version = version
@@ -204,9 +204,15 @@ class OpenRun:
     def _outboxes(self, consumers: Sequence[Any], emitters: Sequence[MetricsEmitter]) -> list[Outbox]:
         of_emitter = partial(outbox_of_emitter, owner=lambda: self.record.owner)
         return [
-            *(outbox_of_consumer(consumer, self.losses) for consumer in (*consumers, *self._republishers)),
+            *(outbox_of_consumer(consumer, self.losses) for consumer in consumers),
+            *map(self._outbox_of, self._republishers),
             *(of_emitter(emitter, self.losses) for emitter in emitters),
         ]
+
+    def _outbox_of(self, publisher: Republisher) -> Outbox:
+        """Of a provider that is somebody else's: what waits in it, their readers do not see yet."""
+        outbox = self._shown[publisher] = outbox_of_consumer(publisher, self.losses)
+        return outbox
 
     def start(self, log: Callable[..., None]) -> None:
         """Everybody may begin; `log` is the function whose cost is measured."""
@@ -303,16 +309,16 @@ class OpenRun:
             if not self.metrics.pull(max(0.0, deadline - time.monotonic()), last=True):
                 return False
             self.heartbeat.tick(pull=False, hand_over=False)
+            for outbox in tuple(self._shown.values()):  # a provider behind ours is flushed next
+                is_complete &= outbox.flush(max(0.0, deadline - time.monotonic()))
             return self.metrics.flush(max(0.0, deadline - time.monotonic())) and is_complete
         return False
 
     def join(self, provider: WrappingMeterProvider) -> None:
         """A provider that came when the run had begun: one behind it sees the run from now on."""
         if provider.publisher is not None and provider.publisher not in self._shown:
-            self._shown.append(provider.publisher)
             provider.show(self.metrics)
-            outbox = outbox_of_consumer(provider.publisher, self.losses)
-            self.heartbeat.outboxes = (*self.heartbeat.outboxes, outbox)
+            self.heartbeat.outboxes = (*self.heartbeat.outboxes, self._outbox_of(provider.publisher))
 
     def prepare_end(self, state: str, reason: str | None, error: BaseException | None = None) -> None:
         """What needs a segment to be recorded in: the SDK's last samples, the end of the run's spans.

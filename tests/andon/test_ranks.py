@@ -27,6 +27,7 @@ from entrenar_otel.andon.remote import give
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.lake import Lake
 from entrenar_otel.recording.process.control import Command
+from tests.ports import free_port
 
 SCRIPT = Path(__file__).with_name("rank_script.py")
 #: Longer than any of it takes, shorter than a person would wait: beyond it, it hangs.
@@ -69,9 +70,7 @@ class Pair:
         self._started: list[subprocess.Popen[str]] = []
 
     def start(self, case: str, agreement: str = "alone", script: Path = SCRIPT) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
+        port = str(free_port())
         ends = socket.socketpair()
         for rank in (0, 1):
             environment = os.environ | {

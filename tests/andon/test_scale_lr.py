@@ -151,9 +151,11 @@ def curves(
 ) -> list[list[float]]:
     """The learning rates of every step, the optimizer's as it steps; scaled before step `scale_at`."""
     torch = pytest.importorskip("torch", reason=NO_TORCH)
-    layers = [torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)]
+    weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    for weight in weights:
+        weight.grad = torch.ones(2)  # what the steps do with it is not looked at: no loss, no backward()
     number = torch.tensor(0.4) if tensor else 0.4
-    groups: list[dict[str, Any]] = [{"params": layers[0].parameters()}, {"params": layers[1].parameters()}]
+    groups: list[dict[str, Any]] = [{"params": [weight]} for weight in weights]
     if not tensor:
         groups[1]["lr"] = 0.2
     optimizer = getattr(torch.optim, optimizer_name)(groups, lr=number)
@@ -163,10 +165,7 @@ def curves(
         if step == scale_at:
             scale_lr(optimizer, FACTOR, scheduler)
         seen.append([float(group["lr"]) for group in optimizer.param_groups])
-        for layer in layers:
-            layer(torch.ones(2)).backward()
         optimizer.step()
-        optimizer.zero_grad()
         if scheduler is not None:
             scheduler.step(*([1.0] if "Plateau" in name else []))
             if hasattr(scheduler, "_last_lr"):
@@ -174,7 +173,7 @@ def curves(
     return seen
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_the_rest_of_the_schedule_is_scaled(name: str, optimizer: str) -> None:
     """Scaled before any step, the curve from there on is `factor` times the one that would have been."""

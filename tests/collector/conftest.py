@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.otlp_kills import Sink
 from tests.faults.conftest import small_disk
+from tests.ports import free_port
 
-from .process import Collector, free_port
+from .process import Collector
 from .process import collector_binary as find_binary
 from .prometheus import Prometheus
 

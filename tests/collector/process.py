@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "collector-config"
@@ -37,26 +35,6 @@ def built(script: str, *arguments: str) -> str:
 
 def collector_binary() -> str:
     return built("collector")
-
-
-def _own_ports() -> Iterator[int]:
-    """Those of this worker of pytest, each once, below those that the system gives to clients.
-
-    Another worker's could be taken between the moment they are found free and their use.
-    """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 12
-    yield from itertools.cycle(random.SystemRandom().sample(range(20_000 + worker, 32_000, 12), 1_000))
-
-
-_PORTS = _own_ports()
-
-
-def free_port() -> int:
-    """One that stays free while nobody listens to it: below those that the system gives to clients."""
-    while True:
-        port = next(_PORTS)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 class Collector:

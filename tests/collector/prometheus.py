@@ -15,7 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from .process import SECONDS, built, free_port
+from tests.ports import free_port
+
+from .process import SECONDS, built
 
 #: A series: its labels, the name among them.
 Labels = frozenset[tuple[str, str]]

@@ -11,12 +11,13 @@ import httpx
 import pytest
 
 from benchmarks.otlp_kills import Sink
+from tests.ports import free_port
 from tests.sink.wire import ended, logs, resource, started
 
 from .dashboards import Table, check, label_values, marks, panels, variables, words
 from .fast_rules import fast_rules
 from .known_runs import Facts, table_after_kills, table_of_other_names, table_of_runs
-from .process import Collector, free_port
+from .process import Collector
 from .prometheus import Both, Prometheus
 from .trainers import ENDS, FULL, KNOWN, PAUSED, SCRAPED, Trainer
 

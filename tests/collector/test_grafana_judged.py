@@ -8,9 +8,9 @@ from pathlib import Path
 
 from entrenar_otel.grafana.rules.pipeline import STALE_DAYS
 from entrenar_otel.serving import MetricsExporter
+from tests.ports import free_port
 
 from .fast_rules import fast_rules, names
-from .process import free_port
 from .prometheus import Both, Prometheus
 from .trainers import Trainer
 

@@ -12,12 +12,13 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from benchmarks.otlp_kills import Sink
+from tests.ports import free_port
 from tests.sink.wire import gauge, logs, metrics, resource, started, steps, traces
 
 from .dashboards import Known, Table, check, panels
 from .fast_rules import fast_rules
 from .known_runs import between
-from .process import Collector, free_port
+from .process import Collector
 from .prometheus import Both, Prometheus
 
 #: Bytes, so that a few requests fill it.

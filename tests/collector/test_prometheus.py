@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from .process import SECONDS, Collector, free_port
+from tests.ports import free_port
+
+from .process import SECONDS, Collector
 from .prometheus import Labels, Prometheus
 from .traffic import wait_until
 

@@ -12,10 +12,11 @@ import pytest
 from benchmarks.otlp_kills import Sink
 from entrenar_otel.lake import Lake
 from entrenar_otel.sink.request_log import Signal
+from tests.ports import free_port
 from tests.sink.conftest import export
 from tests.sink.wire import logs, started
 
-from .process import Collector, free_port
+from .process import Collector
 from .traffic import Trainer, wait_until
 
 

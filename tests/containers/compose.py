@@ -9,7 +9,8 @@ import subprocess
 from typing import Any
 from uuid import uuid4
 
-from tests.collector.process import ROOT, free_port
+from tests.collector.process import ROOT
+from tests.ports import free_port
 
 #: The ports that are published, by docker-compose.yml's variables.
 PORTS = {

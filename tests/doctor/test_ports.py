@@ -12,6 +12,7 @@ import pytest
 from entrenar_otel.doctor import ports
 from entrenar_otel.doctor.check import Check, Level
 from entrenar_otel.doctor.surroundings import Surroundings
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -22,11 +23,6 @@ def server() -> Iterator[socket.socket]:
 
 def port_of(server: socket.socket) -> int:
     return int(server.getsockname()[1])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return port_of(listener)
 
 
 def of(environ: dict[str, str]) -> list[Check]:

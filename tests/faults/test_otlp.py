@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.otel.otlp.conftest import Endpoint, GrpcEndpoint, no_endpoint, until
+from tests.ports import free_port
 
 from .conftest import Child, Done, Place
 
@@ -110,9 +111,7 @@ def test_kill_9_in_mid_stream_and_the_next_run_sends_the_rest(place: Place, endp
 
 def test_the_next_run_sends_what_a_dead_one_left(place: Place) -> None:
     """While it records itself: nobody has to ask for it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     first = place.make_child(loop(50_000, 0.0), **leading_to(url))
     counted, _, done = hear_end(first)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
 from tests.otel.otlp.conftest import GrpcEndpoint, no_endpoint, until
+from tests.ports import free_port
 
 from .conftest import Child, Place
 from .test_otlp import SEND, hear_end, is_whole, leading_to, left, loop, seqs_of
@@ -43,9 +42,7 @@ def go_on(child: Child) -> None:
 @pytest.fixture
 def port() -> int:
     """A port on which nobody listens yet."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.mark.parametrize("is_first_away", [False, True])

@@ -6,7 +6,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ import pytest
 from entrenar_otel.lake import Lake
 from entrenar_otel.sink.request_log import Signal
 from tests.otel.otlp.conftest import no_endpoint
+from tests.ports import free_port
 from tests.sink.conftest import METHODS
 from tests.sink.wire import logs, resource, started, steps
 
@@ -69,9 +69,7 @@ class Process:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, program: str = "from entrenar_otel.cli.main import main; main()") -> None:

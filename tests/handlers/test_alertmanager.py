@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -20,6 +19,7 @@ from entrenar_processors import Series
 from entrenar_otel.errors import DeliveryError
 from entrenar_otel.handlers import Alertmanager, Deliveries, Notice, Webhook, alertmanager
 from entrenar_otel.handlers.payload import fingerprint, labels_of
+from tests.ports import free_port
 
 SECONDS = 20.0
 AT_ONCE = 1e-9  # seconds: every alert is due for a repeat
@@ -50,8 +50,7 @@ def real(server: Any, tmp_path: Path, wait_until: Callable[..., None]) -> Iterat
     assert found, "Alertmanager is missing: apt-get install prometheus-alertmanager"
     config = tmp_path / "alertmanager.yml"
     config.write_text(CONFIG.format(url=server.url))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     with (tmp_path / "alertmanager.log").open("wb") as log:
         process = subprocess.Popen(
             [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import socket
 import subprocess
 import sys
 import warnings
@@ -18,6 +17,7 @@ from torch.utils.data import SequentialSampler
 
 from entrenar_otel import AndonStop, Monitor
 from entrenar_otel.lake import Lake
+from tests.ports import free_port
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of old versions, about new ones of what they need
@@ -287,17 +287,13 @@ LAUNCH = """
 import importlib.util, sys
 from accelerate import notebook_launcher
 
+from tests.ports import free_port
+
 spec = importlib.util.spec_from_file_location("launched", sys.argv[1])
 launched = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(launched)
 notebook_launcher(launched.train_here, (sys.argv[2],), num_processes=2, use_port=sys.argv[3])
 """
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def test_processes_that_are_forked_are_ranks(lake: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from entrenar_otel.prometheus import page as page_module
 from entrenar_otel.prometheus.page import MetricsPage
 from entrenar_otel.prometheus.server import PLACE
 from entrenar_otel.prometheus.targets import TargetFile
+from tests.ports import free_port
 
 SECONDS = 20.0  # that a test waits at most for what comes at once
 Serving = Callable[..., AbstractContextManager[MetricsPage]]
@@ -151,6 +152,9 @@ from conftest import LOSS, ask_page, collected
 from entrenar_otel.prometheus.page import MetricsPage
 from entrenar_otel.prometheus.server import PLACE
 from entrenar_otel.prometheus.targets import TargetFile
+from tests.ports import free_port
+
+from tests.ports import free_port
 page = MetricsPage(collected, port=0)
 assert page.start()
 child_ready, parent_closed = os.pipe(), os.pipe()
@@ -179,10 +183,8 @@ def test_a_real_prometheus_scrapes_it(serving: Serving, until: Callable[..., Non
     """Its target is up and a query answers with what was collected."""
     if shutil.which("prometheus") is None:
         pytest.skip("NOT TESTED: prometheus is missing (apt-get install prometheus)")
-    with serving(token="secret") as page, socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-        sock.close()
+    with serving(token="secret") as page:
+        port = free_port()
         config = tmp_path / "prometheus.yml"
         target = {"targets": [f"127.0.0.1:{page.port}"]}
         job: dict[str, Any] = {"job_name": "training", "scrape_interval": "1s", "static_configs": [target]}

@@ -12,8 +12,9 @@ import pytest
 
 from benchmarks.otlp_kills import Sink
 from entrenar_otel.lake import Lake
+from tests.ports import free_port
 
-from ..process import Collector, free_port
+from ..process import Collector
 from ..traffic import wait_until
 
 COORDINATES = ("epoch", "batch", "step", "seq", "attempt", "rank")

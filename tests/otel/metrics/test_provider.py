@@ -105,8 +105,6 @@ def test_a_provider_that_is_set_already_is_wrapped(run_script: Any, tmp_path: An
         metrics.get_meter("app").create_counter("requests").add(1)
         monitor.log(a2=1.0)
         monitor.flush()
-        for outbox in open_run(monitor).heartbeat.outboxes:
-            outbox.worker.flush(10)
         say(values())
         monitor.close()
         say(values()["training.run.state"])

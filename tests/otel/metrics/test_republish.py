@@ -171,6 +171,26 @@ def test_flush_and_shutdown_are_theirs_too(
     assert one.shutdowns == 1
 
 
+def test_a_flush_waits_for_what_theirs_is_to_show(start: Start, provider_of: Any, points: Points) -> None:
+    """It is told on a thread of its own: a flush that is done before would leave out the newest."""
+    gate = threading.Event()
+    gate.set()
+
+    class Slow(MeterProvider):
+        def get_meter(self, *args: Any, **kwargs: Any) -> Any:
+            assert gate.wait(100)
+            return super().get_meter(*args, **kwargs)
+
+    reader = InMemoryMetricReader()
+    wrapped = provider_of(start(), Slow([reader], shutdown_on_exit=False))
+    gate.clear()
+    wrapped.get_meter("mine").create_counter("training.tokens").add(3)
+    assert not wrapped.force_flush(50)
+    gate.set()
+    assert wrapped.force_flush(100_000)
+    assert points(reader.get_metrics_data(), "training.tokens") == {(): 3}
+
+
 def test_what_is_not_training_is_theirs(start: Start, provider_of: Any, points: Points) -> None:
     """It goes to their provider as it is, and not into the lake."""
     theirs = Theirs()

@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from entrenar_otel.otel.otlp.answer import Client, Verdict
 from entrenar_otel.otel.otlp.settings import LogSettings
 from entrenar_otel.run.log_export import client_of
+from tests.ports import free_port
 
 from .conftest import Endpoint, GrpcEndpoint, HttpEndpoint
 from .proxy import Proxy
@@ -61,12 +62,6 @@ def proxy() -> Iterator[Proxy]:
     made = Proxy()
     yield made
     made.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_request_is_taken(make: Make, server: Endpoint, protocol: str) -> None:

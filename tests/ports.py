@@ -1,0 +1,30 @@
+"""Ports on which nobody listens, until the test has somebody listen there."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import socket
+from collections.abc import Iterator
+
+
+def _own_ports() -> Iterator[int]:
+    """Those of this worker of pytest, each once, below those that the system gives to clients.
+
+    Another worker's could be taken between the moment they are found free and their use.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 12
+    yield from itertools.cycle(random.SystemRandom().sample(range(20_000 + worker, 32_000, 12), 1_000))
+
+
+_PORTS = _own_ports()
+
+
+def free_port() -> int:
+    """One that stays free while nobody listens to it, which one that the system gave does not."""
+    while True:
+        port = next(_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
