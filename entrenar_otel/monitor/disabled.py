@@ -89,14 +89,19 @@ class DisabledLoop:
         return Counted(_each(batches), lambda: count_of(batches))
 
     def step(
-        self, size: Any, *, epoch: int | None = None, batch: int | None = None, step: int | None = None
+        self,
+        size: Any = None,
+        *,
+        epoch: int | None = None,
+        batch: int | None = None,
+        step: int | None = None,
     ) -> DisabledStep:
         return DisabledStep(size)
 
-    def begin_step(self, epoch: int | None, batch: int | None, step: int | None) -> None:
+    def begin_step(self, epoch: int | None = None, batch: int | None = None, step: int | None = None) -> None:
         """Nothing is measured."""
 
-    def end_step(self, size: Any) -> None:
+    def end_step(self, size: Any = None) -> None:
         """Nothing is measured."""
 
     def begin_wait(self) -> None:

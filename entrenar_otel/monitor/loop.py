@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from entrenar_otel.errors import guard
@@ -29,7 +30,11 @@ class Loop:
         self._spans, self._step_spans = parts.spans, parts.step_spans
         self._seconds, self._pause = parts.seconds, parts.pause
         self._has_ended = False  # a loop of epochs or steps
-        self.boundary = StepBoundary(parts)
+        self.boundary = boundary = StepBoundary(parts)
+        parts.progress.counts = boundary.counts
+        #: See `Monitor.step`, `begin_step` and `end_step`.
+        self.step = partial(StepBlock, boundary)
+        self.begin_step, self.end_step = boundary.begin, boundary.end
 
     def where(self) -> LoopPlace:
         """What the loop is at, and on which thread, for who watches whether it goes on."""
@@ -51,7 +56,7 @@ class Loop:
                 for epoch in range(start, count):
                     self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
                     self._progress.begin_epoch(epoch, count)
-                    first = self._progress.steps
+                    first = self.boundary.steps
                     if (spans := self._spans()) is not None:
                         spans.begin_epoch(epoch, count)
                     self.boundary.restart(epoch)
@@ -60,7 +65,7 @@ class Loop:
                         self._recorder.catch_up()
                     finally:
                         if spans is not None:
-                            spans.end_epoch(steps=self._progress.steps - first)
+                            spans.end_epoch(steps=self.boundary.steps - first)
         finally:
             threads.in_epochs = outer
             self._has_ended = True
@@ -80,16 +85,6 @@ class Loop:
     ) -> Counted[T]:
         """See `Monitor.steps`."""
         return Counted(self._steps(batches, epoch, split), lambda: count_of(batches))
-
-    def _steps(self, batches: Iterable[T], epoch: int | None, split: str | None) -> Iterator[T]:
-        is_training = split in (None, "train")
-        if self._threads.begins_second_steps():
-            yield from self._aside(batches, epoch, split, counts=is_training)
-        elif self._threads.in_steps is not None or not is_training:
-            yield from self._aside(batches, epoch, split)
-        else:
-            with self._progress.looping():
-                yield from self._training_steps(batches, epoch)
 
     def _aside(
         self, batches: Iterable[T], epoch: int | None, split: str | None, *, counts: bool = False
@@ -122,79 +117,58 @@ class Loop:
                 recorder.return_to(around)
                 self.boundary.wait()
 
-    def _training_steps(self, batches: Iterable[T], epoch: int | None) -> Iterator[T]:
-        self._threads.in_steps = threading.get_ident()
-        self._recorder.set_coordinates(epoch=epoch)
-        progress, move_to = self._progress, self._recorder.move_to
-        progress.batches = count_of(batches)
-        known = self._spans()  # a run that has not begun begins outside of its first step
-        if progress.batches is not None and known is not None:
-            known.expect_batches(progress.batches)
-        progress.begin()
+    def _steps(self, batches: Iterable[T], epoch: int | None, split: str | None) -> Iterator[T]:
+        is_training = split in (None, "train")
+        if self._threads.begins_second_steps():
+            yield from self._aside(batches, epoch, split, counts=is_training)
+            return
+        if self._threads.state.thread or not is_training:
+            yield from self._aside(batches, epoch, split)
+            return
+        # From here on, what is done at each step is little: a loop's own work has it out of the caches.
         size_of: Callable[[Any], int] | None = None
+        key: Any = None  # of the item of a batch that has its size, where it is one's
         without_size: type | None = None  # of the batches that have none: to find that out is not cheap
-        boundary = self.boundary
-        timed, counted = boundary.writers()
-        spans = known if self._step_spans else None
-        clock, pause, recorder = self._seconds, self._pause(), self._recorder
-        move = None if recorder.hot is None else recorder.hot.move  # it does what is usual of `move_to`
-        start, paused = clock(), pause.total_seconds
-        try:
-            for index, batch in enumerate(batches):
-                arrived = clock()
-                if paused != pause.total_seconds:  # by the last step's records, or the loader
-                    paused, lost = pause.total_seconds, pause.total_seconds - paused
-                    start += lost
-                if move is None or recorder.late is not None or not move(index, boundary.number):
-                    move_to(index, boundary.number)
-                progress.batch = index + 1
-                if spans is not None:
-                    spans.begin_step(*self._recorder.coordinates())
+        size: int | None
+        enter, leave = self.boundary.enter, self.boundary.leave
+        with self._training(batches, epoch):
+            for batch in batches:
+                enter()
                 yield batch
-                done = clock()
-                if paused != pause.total_seconds:  # a pause is no part of the step
-                    paused, lost = pause.total_seconds, pause.total_seconds - paused
-                    start, arrived = start + lost, arrived + lost
-                size = None
-                if batch.__class__ is not without_size:
-                    before = size_of
-                    try:
-                        size_of = size_of or size_function(batch)
-                        size = size_of(batch)
-                    except Exception as error:  # nothing with a length, or an array without dimensions
-                        if from_outside(error):
-                            raise
-                        size_of = None
-                        if before is None:  # else an empty one, perhaps, among others
-                            without_size = batch.__class__
-                if size is None:  # outside of the except: an AndonStop from here is not its consequence
-                    timed(done - start, arrived - start)
-                else:
-                    counted(done - start, arrived - start, size)
-                start = done
-                boundary.number += 1
-                progress.steps += 1
-        finally:
-            self._threads.in_steps = None
-            if spans is not None:
-                spans.end_step()
-            self._recorder.set_coordinates(batch=ABSENT_32)
-            self._has_ended = True
-            boundary.restart()
+                try:
+                    if key is not None:
+                        size = len(batch[key])  # type: ignore[index]
+                    elif type(batch) is without_size:
+                        size = None
+                    else:
+                        counts = size_of or size_function(batch)
+                        size = counts(batch)
+                        size_of, key = counts, getattr(counts, "key", None)
+                except Exception as error:  # nothing with a length, or an array without dimensions
+                    if from_outside(error):
+                        raise
+                    if size_of is None:  # else an empty one, perhaps, among others
+                        without_size = type(batch)
+                    size = size_of = key = None
+                leave(size)  # outside of the except: an AndonStop from here is not its consequence
 
-    def step(
-        self, size: Any, *, epoch: int | None = None, batch: int | None = None, step: int | None = None
-    ) -> StepBlock:
-        """See `Monitor.step`."""
-        return StepBlock(self.boundary, size, epoch, batch, step)
-
-    def begin_step(self, epoch: int | None, batch: int | None, step: int | None) -> None:
-        """See `Monitor.begin_step`."""
-        self.boundary.begin(epoch, batch, step)
-
-    def end_step(self, size: Any) -> None:
-        """See `Monitor.end_step`."""
-        self.boundary.end(size)
+    @contextlib.contextmanager
+    def _training(self, batches: Iterable[Any], epoch: int | None) -> Iterator[None]:
+        """While this thread runs the training's steps."""
+        boundary, progress = self.boundary, self._progress
+        with progress.looping():
+            self._recorder.set_coordinates(epoch=epoch)
+            progress.batches = count_of(batches)
+            spans = self._spans()  # a run that has not begun begins outside of its first step
+            if progress.batches is not None and spans is not None:
+                spans.expect_batches(progress.batches)
+            progress.begin()
+            boundary.begin_loop()
+            try:
+                yield
+            finally:
+                self._has_ended = True
+                boundary.end_loop()
 
     def begin_wait(self) -> None:
         """See `Monitor.begin_wait`."""
@@ -232,16 +206,25 @@ class Loop:
         return spans.traceparent if spans is not None else None
 
 
+class SizeOfItem:
+    """Counts the samples of a batch by those of one of its items."""
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def __call__(self, batch: Any) -> int:
+        return len(batch[self.key])
+
+
 def size_function(batch: Any) -> Callable[[Any], int]:
     """A function that counts the samples of a batch like this one; it raises where it cannot."""
     if isinstance(batch, tuple | list) and batch and isinstance(batch[0], Mapping):
         inner = size_function(batch[0])
         return lambda other: inner(other[0])
     if isinstance(batch, tuple | list) and batch and hasattr(batch[0], "__len__"):
-        return len if isinstance(batch[0], str | bytes) else lambda other: len(other[0])
+        return len if isinstance(batch[0], str | bytes) else SizeOfItem(0)
     if isinstance(batch, Mapping) and batch:
-        key = next(iter(batch))
-        return lambda other: len(other[key])
+        return SizeOfItem(next(iter(batch)))
     if isinstance(batch, str | bytes):
         raise TypeError("the length of a text is not a number of samples")
     return len

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from entrenar_otel.console import logger
 
 if TYPE_CHECKING:
+    from entrenar_native._core import HotPath
+
     from entrenar_otel.andon.judging.stall_watch import LoopPlace
+    from entrenar_otel.monitor.step_state import StepState
 
 
 class LoopThreads:
@@ -21,13 +24,14 @@ class LoopThreads:
     Args:
         give_places: called once, as a second thread begins, with the threads whose epoch and whose batch and
             step are those of the run.
+        state: of the training steps; its `thread` is the one that runs them now.
     """
 
-    def __init__(self, give_places: Callable[[int, int], None]) -> None:
+    def __init__(self, give_places: Callable[[int, int], None], state: StepState | HotPath) -> None:
         self._give_places = give_places
+        self.state = state
         self._owners: tuple[int, int] | None = None
         self.in_epochs: int | None = None  # the thread that runs epochs now
-        self.in_steps: int | None = None  # the thread that runs training steps now
         self.second = SecondLoop()
 
     @property
@@ -41,12 +45,12 @@ class LoopThreads:
 
     def begins_second_steps(self) -> bool:
         """Whether the steps that this thread begins are those of a second loop."""
-        return self._is_second(self.in_steps, 1)
+        return self._is_second(self.state.thread or None, 1)
 
     def where(self, *, is_over: bool) -> LoopPlace:
         """What the run's loop is at, and on which thread."""
-        if self.in_steps is not None:
-            return "steps", self.in_steps
+        if thread := self.state.thread:
+            return "steps", thread
         if self.in_epochs is not None:
             return "epochs", self.in_epochs
         return ("over" if is_over else "unknown"), None
@@ -57,7 +61,7 @@ class LoopThreads:
             return me != self._owners[kind]
         if busy is None or busy == me:
             return False
-        self._owners = self.in_epochs or busy, self.in_steps or busy
+        self._owners = self.in_epochs or busy, self.state.thread or busy
         self._give_places(*self._owners)
         logger.warning(
             "two threads run loops on one monitor: each counts its own epoch, batch and step, and only the "

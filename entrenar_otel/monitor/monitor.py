@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: What of the loop is called at each step.
+_BOUNDARY = ("step", "begin_step", "end_step")
+
 
 class Monitor(metaclass=OnePerProcess):
     """Records a training run: every sample, durably, at about a microsecond per call to the loop.
@@ -149,6 +152,10 @@ class Monitor(metaclass=OnePerProcess):
         self._run = run
         self._loop, self._alerts, self._answers = run.loop, run.alerts, run.answers
         self.log = run.log
+        # The loop's own functions in place of methods that call them, unless a subclass has others.
+        for name in _BOUNDARY:
+            if getattr(type(self), name) is getattr(Monitor, name):
+                vars(self)[name] = getattr(run.loop, name)
 
     # -- ways to make one -----------------------------------------------------------------------
 

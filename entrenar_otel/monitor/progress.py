@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from entrenar_processors.durations import text_of
 from entrenar_processors.metric_names import name_in
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 SHOWN = ("loss", "accuracy")
 
 
+class Counts(NamedTuple):
+    """How far a loop is."""
+
+    batch: int = 0
+    """How many batches of its epoch have begun."""
+    steps: int = 0
+    """How many training steps are over."""
+    is_in_step: bool = False
+    """Whether one goes on."""
+
+
 class Progress:
     """One line: epoch, batch, rate, time left, last values.
 
@@ -35,8 +46,11 @@ class Progress:
         summaries: Callable[[], dict[Series, Summary]],
         stream: TextIO | None = None,
         log_seconds: float = 60.0,
+        *,
+        counts: Callable[[], Counts] = Counts,
     ) -> None:
         self._summaries = summaries
+        self.counts = counts
         self._stream = stream
         self._log_seconds = log_seconds
         self._last_line = time.monotonic()
@@ -46,27 +60,17 @@ class Progress:
         self.epochs: int | None = None
         self.epoch = 0
         self.batches: int | None = None
-        self.batch = 0
-        self.steps = 0
         self.active = False
         self._loops = 0  # that run now, one within the other
 
     @contextlib.contextmanager
     def looping(self) -> Iterator[None]:
         """While a loop runs. Between loops a notebook's cell that only looks gets no line of progress."""
-        self.enter()
+        self._loops += 1
         try:
             yield
         finally:
-            self.leave()
-
-    def enter(self) -> None:
-        """A loop, or a step of one that is not seen, begins."""
-        self._loops += 1
-
-    def leave(self) -> None:
-        """It is over."""
-        self._loops -= 1
+            self._loops -= 1
 
     def begin_epoch(self, epoch: int, epochs: int | None) -> None:
         self.epoch, self.epochs = epoch, epochs
@@ -84,7 +88,7 @@ class Progress:
         if not self.active:
             return
         if self._stream is None and NotebookLine.is_there():
-            self._notebook.write(self.line(), may_begin=self._loops > 0)
+            self._notebook.write(self.line(), may_begin=self._loops > 0 or self.counts().is_in_step)
         elif is_terminal(stream):
             if _has_other_bar():
                 self._erase()
@@ -116,15 +120,15 @@ class Progress:
         return shown(" · ".join(parts))[:width]
 
     def _parts(self) -> Iterator[str]:
-        now = time.monotonic()
+        now, (batch, steps, _) = time.monotonic(), self.counts()
         seconds = max(now - (self._start_seconds or now), 1e-9)
         yield f"epoch {self.epoch + 1}" + (f"/{self.epochs}" if self.epochs else "")
-        yield f"batch {self.batch}" + (f"/{self.batches}" if self.batches else "")
-        if self.steps:
-            yield f"{self.steps / seconds:,.0f} steps/s"
-        if self.epochs and self.batches and self.steps:
-            left = (self.epochs - self.epoch) * self.batches - self.batch
-            yield f"{text_of(round(left * seconds / self.steps))} left"  # in whole seconds: it is a guess
+        yield f"batch {batch}" + (f"/{self.batches}" if self.batches else "")
+        if steps:
+            yield f"{steps / seconds:,.0f} steps/s"
+        if self.epochs and self.batches and steps:
+            left = (self.epochs - self.epoch) * self.batches - batch
+            yield f"{text_of(round(left * seconds / steps))} left"  # in whole seconds: it is a guess
         for series, summary in self._summaries().items():
             if name_in(SHOWN, series):
                 split = f" ({', '.join(v for _, v in series.tags)})" if series.tags else ""

@@ -23,6 +23,7 @@ from entrenar_otel.monitor.loop import Loop
 from entrenar_otel.monitor.loop_parts import LoopParts
 from entrenar_otel.monitor.loop_threads import LoopThreads
 from entrenar_otel.monitor.progress import Progress
+from entrenar_otel.monitor.step_state import state_of
 from entrenar_otel.otel.metrics.registry import Registry
 from entrenar_otel.recording.live_folder import naming
 from entrenar_otel.recording.process.lock import ProcessLock
@@ -106,7 +107,7 @@ class RecordedRun:
             LoopParts(
                 self.recorder,
                 self.progress,
-                LoopThreads(self.recorder.give_threads_their_places),
+                LoopThreads(self.recorder.give_threads_their_places, state_of(self.recorder.hot)),
                 spans=self._spans,
                 seconds=_seconds_of(given.clock),
                 pause=self.alerts.pause,

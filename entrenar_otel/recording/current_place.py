@@ -40,15 +40,11 @@ class CurrentPlace(KnownCalls):
             put("STEP", step)
 
     def move_to(self, batch: int, step: int) -> None:
-        """The next step, for `steps()`: as `set_coordinates`, without its questions."""
+        """The next step: as `set_coordinates`, without its questions."""
         if self.late is not None:
             self._begin_step(self.late)
-        if self._places is not None:
+        if self._places is not None or self.hot is not None:
             self.return_to({"BATCH": batch, "STEP": step})
-            return
-        if self.hot is not None:
-            if not self.hot.move(batch, step):
-                self.return_to({"BATCH": batch, "STEP": step})
             return
         namespace = self.namespace
         namespace["BATCH"] = batch

@@ -52,6 +52,21 @@ def native_call(
     return functools.update_wrapper(call, reference, updated=())
 
 
+def step_calls(
+    path: HotPath | None, begin: Callable[..., None], end: Callable[..., None], holder: int
+) -> tuple[Callable[..., None], Callable[..., None]]:
+    """What begins and ends a training step, natively where it can be; these are the reference.
+
+    `holder` is the `StepState.holder` of a step that is begun without one.
+    """
+    if path is None:
+        return begin, end
+    calls = path.call(begin, holder, -1, "begin"), path.call(end, holder, -1, "end")
+    return functools.update_wrapper(calls[0], begin, updated=()), functools.update_wrapper(
+        calls[1], end, updated=()
+    )
+
+
 def _learn(namespace: dict[str, Any], names: tuple[str, ...]) -> bytes | None:
     """How a call of `log` with these keywords is recorded; None: not by the native core."""
     try:

@@ -171,8 +171,13 @@ class Recorder(CurrentPlace):
         series = tuple(Series.of(metric, tags) for metric in metrics)
         if problem := tags_problem(series[0]):
             raise ConfigError(f"bind(): tags {describe(tags)}: {problem}")
-        if (known := self._bound.get(series)) is not None:
-            return known
+        with self._lock:  # two threads would take one number
+            known = self._bound.get(series)
+            return self._bind(metrics, tags, series) if known is None else known
+
+    def _bind(
+        self, metrics: Sequence[str], tags: Mapping[str, Any] | None, series: tuple[Series, ...]
+    ) -> Callable[..., None]:
         number = len(self.bound_functions)
         pack, seal = packers(len(series))
         namespace = self.namespace
@@ -360,7 +365,11 @@ class Recorder(CurrentPlace):
             if held and self._end_reason is None and not self._is_slowed:
                 self._point(self.namespace["put"], self.segment)
         if held:
-            self._on_held()
+            try:
+                self._on_held()
+            finally:
+                if self.hot is not None:
+                    self.hot.is_usual = False  # a pause perhaps, which is no part of a step
 
     def _point(self, write: Callable[[bytes], Any], segment: Segment | None) -> None:
         self.namespace["write"] = write

@@ -34,9 +34,19 @@ class HotPath:
     def __init__(
         self, learn: Callable[[tuple[str, ...]], bytes | None], kept: tuple[Any, ...], /
     ) -> None: ...
-    def call(self, reference: Callable[..., None], values: int = 0, watched: int = -1, /) -> Call: ...
+    number: int
+    begun: int
+    holder: int
+    thread: int
+    ready: float
+    arrived: float
+    timed_head: int
+    counted_head: int
+    is_usual: bool
+    def call(
+        self, reference: Callable[..., None], values: int = 0, watched: int = -1, kind: str = "", /
+    ) -> Call: ...
     def put(self, which: int, value: Any, /) -> bool: ...
-    def move(self, batch: int, step: int, /) -> bool: ...
     def one(
         self, head: int, epoch: int | None, batch: int | None, step: int | None, value: Any, /
     ) -> bool: ...

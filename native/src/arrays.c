@@ -3,8 +3,9 @@
 
 #include <ctype.h>
 #include <stdarg.h>
-#include <stdint.h>
-#include <string.h>
+
+/* For fewer values than this, letting go of Python's lock costs more than holding it. */
+#define LET_GO_FROM 256
 
 static int is_size(Arrays *arrays, char name, Py_ssize_t size)
 {
@@ -62,11 +63,17 @@ int take(Arrays *arrays, PyObject *const *args, Py_ssize_t n_args, const char *k
     for (Py_ssize_t i = 0; PyErr_Occurred() == NULL && rows != NULL && i < rows->n; i++)
         if (AT(int64_t, *rows, i, 0) < 0 || AT(int64_t, *rows, i, 0) >= arrays->sizes['P'] - 1)
             PyErr_SetString(PyExc_IndexError, "expected a row of the state for each column of the values");
-    return PyErr_Occurred() == NULL;
+    if (PyErr_Occurred() != NULL)
+        return 0;
+    if (arrays->sizes['N'] * arrays->sizes['K'] > LET_GO_FROM)
+        arrays->released = PyEval_SaveThread();
+    return 1;
 }
 
 PyObject *finish(Arrays *arrays)
 {
+    if (arrays->released != NULL)
+        PyEval_RestoreThread(arrays->released);
     while (arrays->n > 0)
         PyBuffer_Release(&arrays->views[--arrays->n]);
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);

@@ -2,14 +2,9 @@
  *
  * Each does what the Python class that calls it does, in the same order of floating-point operations, so that
  * the results are the same to the bit. All state is in the caller's arrays. Values need not be finite for the
- * memory's sake: what is not a number leads to wrong numbers, never to a wrong place. Python's lock is let go
- * meanwhile: a step of the training need not wait for thousands of values.
+ * memory's sake: what is not a number leads to wrong numbers, never to a wrong place.
  */
 #include "core.h"
-
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
 
 /* As in stats/arrays.py and stats/robust_window.py. */
 #define LARGEST 1e150
@@ -23,13 +18,6 @@
 /* As in stats/residuals.py and stats/rolling_moments.py. */
 #define WIDE_SCALE 0.1
 #define RESOLUTION 1e-12
-/* For fewer values than this, letting go of Python's lock costs more than holding it. */
-#define LET_GO_FROM 256
-
-#define RELEASE(n) PyThreadState *released = (n) >= LET_GO_FROM ? PyEval_SaveThread() : NULL
-#define ACQUIRE() \
-    if (released != NULL) \
-    PyEval_RestoreThread(released)
 
 static inline double clipped(double value)
 {
@@ -55,8 +43,7 @@ static inline void exchange(double *ordered, Py_ssize_t n, double oldest, double
         second += half & -(Py_ssize_t)(second[half - 1] <= value);
     }
     Py_ssize_t from = first - ordered + (*first < oldest), to = second - ordered + (*second <= value);
-    if (from == n) /* where it is not a number */
-        from--;
+    from -= from == n; /* where it is not a number */
     if (from < to) {
         to--;
         memmove(ordered + from, ordered + from + 1, (size_t)(to - from) * sizeof(double));
@@ -80,9 +67,7 @@ static inline double judge(const Rule *rule, double value, const double *ordered
     const int astride = rule->relative && wide < INFINITY && ordered[0] < 0.0 && 0.0 < ordered[size - 1];
     *entry = value;
     if (rule->relative && !astride && value > 0.0 && 0.0 < WIDE * lower && WIDE * lower < upper) {
-        double scale = log(upper / lower) / IQR;
-        if (least > scale)
-            scale = least;
+        const double own = log(upper / lower) / IQR, scale = least > own ? least : own;
         if (scale > MOST)
             return -INFINITY;
         double z = (log(value) - log(median)) / scale;
@@ -117,7 +102,6 @@ static PyObject *robust_window(PyObject *Py_UNUSED(module), PyObject *const *arg
               &sorted, &needed, &least, &wide, &rule.winsorise, &rule.relative))
         return finish(&arrays);
     const Py_ssize_t window = ring.k;
-    RELEASE(values.n * values.k);
     for (Py_ssize_t j = 0; j < values.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0), enough = AT(int64_t, needed, row, 0);
         const int64_t before = AT(int64_t, count, row, 0), total = before < 0 ? 0 : before;
@@ -142,7 +126,6 @@ static PyObject *robust_window(PyObject *Py_UNUSED(module), PyObject *const *arg
         }
         AT(int64_t, count, row, 0) = total + values.n;
     }
-    ACQUIRE();
     return finish(&arrays);
 }
 
@@ -154,7 +137,6 @@ static PyObject *cusum(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ss
     if (!take(&arrays, args, n_args, "dNK rK1 BNK DP1 BP1 dP1 dP1 f", &z, &rows, &fires, &sum, &fired, &threshold, &clip,
               &allowance))
         return finish(&arrays);
-    RELEASE(z.n * z.k);
     for (Py_ssize_t j = 0; j < z.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0);
         const double most = AT(double, clip, row, 0), enough = AT(double, threshold, row, 0);
@@ -177,7 +159,6 @@ static PyObject *cusum(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ss
         AT(double, sum, row, 0) = total;
         AT(char, fired, row, 0) = (char)lasts;
     }
-    ACQUIRE();
     return finish(&arrays);
 }
 
@@ -191,7 +172,6 @@ static PyObject *residuals(PyObject *Py_UNUSED(module), PyObject *const *args, P
         return finish(&arrays);
     const Py_ssize_t warm_up = first.k;
     double *ordered = (double *)room.data;
-    RELEASE(values.n * values.k);
     for (Py_ssize_t j = 0; j < values.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0);
         double m = AT(double, means, row, 0), v = AT(double, variances, row, 0);
@@ -229,7 +209,6 @@ static PyObject *residuals(PyObject *Py_UNUSED(module), PyObject *const *args, P
         AT(double, means, row, 0) = m;
         AT(double, variances, row, 0) = v;
     }
-    ACQUIRE();
     return finish(&arrays);
 }
 
@@ -278,7 +257,6 @@ static PyObject *rolling_moments(PyObject *Py_UNUSED(module), PyObject *const *a
         return finish(&arrays);
     const Py_ssize_t window = block.n;
     double *sorted = (double *)room.data;
-    RELEASE(values.n * values.k);
     for (Py_ssize_t j = 0; j < values.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0);
         double pivot = AT(double, pivots, row, 0), sum1 = AT(double, prefix1, row, 0), sum2 = AT(double, prefix2, row, 0);
@@ -328,7 +306,6 @@ static PyObject *rolling_moments(PyObject *Py_UNUSED(module), PyObject *const *a
         AT(double, prefix1, row, 0) = sum1;
         AT(double, prefix2, row, 0) = sum2;
     }
-    ACQUIRE();
     return finish(&arrays);
 }
 
@@ -342,7 +319,6 @@ static PyObject *page_hinkley(PyObject *Py_UNUSED(module), PyObject *const *args
               &counts, &state, &weights, &inverses, &min_instances, &delta, &threshold, &up, &down))
         return finish(&arrays);
     const Py_ssize_t length = inverses.n - 1;
-    RELEASE(values.n * values.k);
     for (Py_ssize_t j = 0; j < values.k && length > 0; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0);
         const int64_t before = AT(int64_t, counts, row, 0);
@@ -384,7 +360,6 @@ static PyObject *page_hinkley(PyObject *Py_UNUSED(module), PyObject *const *args
         for (int place = 0; place < 8; place++)
             AT(double, state, place, row) = s[place];
     }
-    ACQUIRE();
     return finish(&arrays);
 }
 

@@ -1,22 +1,14 @@
 /* entrenar_native._core: the module. What is in it stands in the other files. */
 #include "core.h"
 
-#ifndef ENTRENAR_SOURCES
-#define ENTRENAR_SOURCES "unknown" /* hatch_build.py gives the digest of the sources */
-#endif
-
 /* To be raised, here and in entrenar_native/__init__.py, when what Python calls changes. */
-#define INTERFACE 2
-
-static PyMethodDef *const method_tables[] = {kernel_methods, NULL};
+#define INTERFACE 3
 
 static int execute(PyObject *module)
 {
-    for (PyMethodDef *const *table = method_tables; *table != NULL; table++)
-        if (PyModule_AddFunctions(module, *table) < 0)
-            return -1;
     if (add_recording(module) < 0 || PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) < 0)
         return -1;
+    /* hatch_build.py gives the digest of the sources */
     return PyModule_AddStringConstant(module, "SOURCES", "entrenar sources " ENTRENAR_SOURCES);
 }
 
@@ -26,6 +18,7 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "entrenar_native._core",
     .m_doc = "The native core: the same results as the Python code, to the bit, in less time.",
+    .m_methods = kernel_methods,
     .m_slots = slots,
 };
 

@@ -9,7 +9,6 @@
  * A loop's step has thrown all of this out of the caches, and what a call costs is the lines and pages it touches:
  * so what it needs lies together, and little is called. */
 #include "core.h"
-#include <string.h>
 #include <structmember.h>
 #include <time.h>
 
@@ -25,93 +24,15 @@ extern PyObject *PyObject_Vectorcall(PyObject *, PyObject *const *, size_t, PyOb
 extern PyObject *PyVectorcall_Call(PyObject *, PyObject *, PyObject *);
 #endif
 #define NARGS(nargsf) ((Py_ssize_t)((nargsf) & ~((size_t)1 << (8 * sizeof(size_t) - 1))))
-#define NEW(type) ((void *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0))
 
 enum { HEAD, TIME, PLACE, STEP, VALUES, FIXED_WORDS }; /* words of a record; the last is its checksum */
 enum { EPOCH, BATCH };                                 /* and then STEP - 1: which coordinate */
+enum { LOOP = 1, BLOCK = 2 };                          /* who holds a step: `steps()`, a `with` block; or nobody */
 #define LARGEST(which) ((which) < 2 ? 0xffffffffu : UINT64_MAX)
 #define NONE 0xffff    /* no such argument */
 #define FEW 64         /* values for which there is room on the stack */
 #define SLOTS 8        /* call sites of `log` that are told by their names' address */
 #define MAX_PLANS 4096 /* combinations and orders of names; then they are learnt anew */
-
-/* -- the bytes of a segment ------------------------------------------------------------------------------- */
-
-typedef struct {
-    PyObject_HEAD
-    char *base;
-    Py_ssize_t at, size; /* -1 and 0: closed */
-    Py_buffer view;
-} Writer;
-
-/* The head last: until it is there, there is no record. */
-static inline void complete(Writer *writer, uint64_t head, Py_ssize_t bytes)
-{
-    __atomic_store_n((uint64_t *)(writer->base + writer->at), head, __ATOMIC_RELEASE);
-    writer->at += bytes;
-}
-
-static PyObject *writer_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
-{
-    PyObject *map;
-    Writer *self = PyArg_ParseTuple(args, "O:Writer", &map) ? NEW(type) : NULL;
-    if (self != NULL && PyObject_GetBuffer(map, &self->view, PyBUF_WRITABLE) < 0)
-        Py_CLEAR(self);
-    if (self != NULL) {
-        self->base = self->view.buf;
-        self->size = self->view.len;
-    }
-    return (PyObject *)self;
-}
-
-static PyObject *writer_close(Writer *self, PyObject *Py_UNUSED(none))
-{
-    self->base = NULL;
-    self->at = -1;
-    self->size = 0;
-    PyBuffer_Release(&self->view);
-    Py_RETURN_NONE;
-}
-
-static void writer_dealloc(Writer *self)
-{
-    PyTypeObject *type = Py_TYPE((PyObject *)self);
-    PyBuffer_Release(&self->view);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF(type);
-}
-
-static PyObject *writer_write(Writer *self, PyObject *record)
-{
-    Py_buffer given;
-    if (PyObject_GetBuffer(record, &given, PyBUF_SIMPLE) < 0)
-        return NULL;
-    Py_ssize_t bytes = given.len;
-    const char *problem = self->base == NULL ? "the writer is closed" : bytes % 8 ? "a record has whole words" : NULL;
-    if (problem == NULL && bytes > self->size - self->at)
-        problem = "data out of range";
-    if (problem == NULL && bytes > 0) {
-        uint64_t head;
-        memcpy(&head, given.buf, 8);
-        memcpy(self->base + self->at + 8, (char *)given.buf + 8, bytes - 8);
-        complete(self, head, bytes);
-    }
-    PyBuffer_Release(&given);
-    return problem == NULL ? PyLong_FromSsize_t(bytes) : PyErr_Format(PyExc_ValueError, problem);
-}
-
-static PyMethodDef writer_methods[] = {
-    {"write", (PyCFunction)writer_write, METH_O, "Append whole words, all or none. Raises ValueError where there is no room."},
-    {"close", (PyCFunction)writer_close, METH_NOARGS, "Let go of the buffer; there is no room any more."},
-    {NULL, NULL, 0, NULL},
-};
-static PyMemberDef writer_members[] = {
-    {"at", T_PYSSIZET, offsetof(Writer, at), 0, "Where the next record will be; -1: closed. Of whole words."},
-    {NULL, 0, 0, 0, NULL},
-};
-static PyType_Slot writer_slots[] = {{Py_tp_new, writer_new},         {Py_tp_dealloc, writer_dealloc},
-                                     {Py_tp_methods, writer_methods}, {Py_tp_members, writer_members}, {0, NULL}};
-static PyType_Spec writer_spec = {"entrenar_native._core.Writer", sizeof(Writer), 0, Py_TPFLAGS_DEFAULT, writer_slots};
 
 /* -- where the loop is, and what calls of `log` are known ---------------------------------------------------- */
 
@@ -126,6 +47,11 @@ typedef struct {
     PyObject_HEAD
     Writer *writer;    /* NULL, or something else (None): every call goes to the reference */
     uint64_t place[3]; /* epoch, batch, step */
+    /* Of training steps: as in monitor/step_state.py, and heads of records without and with a number of samples. */
+    uint64_t number, begun, holder, heads[2];
+    unsigned long thread;
+    double ready, arrived;
+    char is_usual;
     PyTypeObject *types[4]; /* two whose values are plain numbers besides Python's own; Writer and Call */
     Py_ssize_t odd;        /* bits: of this coordinate the reference knows, which is no plain number */
     struct {
@@ -151,6 +77,14 @@ typedef struct {
     long long calls;
     double mean_ns;
 } Call;
+
+/* As time.monotonic_ns; divided by 1e9 it is time.perf_counter. */
+static inline uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
 
 /* Adler-32 of whole words. The sums fit: a record has less than 2**20 bytes. */
 static inline uint64_t adler32(const uint64_t *words, Py_ssize_t count)
@@ -203,7 +137,6 @@ static inline int record(HotPath *path, const Plan *plan, PyObject *const *value
     if (writer == NULL || Py_TYPE((PyObject *)writer) != path->types[2] || 8 * words > writer->size - writer->at)
         return 0;
     uint64_t few[FIXED_WORDS + FEW], *row = few, place[3];
-    struct timespec now;
     int is_good = 0;
     if (plan->values > FEW && (row = PyMem_Malloc(8 * words)) == NULL)
         return 0;
@@ -213,7 +146,7 @@ static inline int record(HotPath *path, const Plan *plan, PyObject *const *value
         if (given == Py_None ? path->odd >> which & 1 : !coordinate(given, LARGEST(which), &place[which]))
             goto done;
     }
-    clock_gettime(CLOCK_MONOTONIC, &now); /* as time.monotonic_ns */
+    row[TIME] = now_ns();
     uint64_t *to = row + VALUES, *const end = to + plan->values;
     for (Py_ssize_t i = 0; to < end; i++) {
         double value;
@@ -224,7 +157,6 @@ static inline int record(HotPath *path, const Plan *plan, PyObject *const *value
         memcpy(to++, &value, 8);
     }
     row[HEAD] = plan->head;
-    row[TIME] = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     row[PLACE] = place[EPOCH] | place[BATCH] << 32;
     row[STEP] = place[STEP - 1];
     row[words - 1] = adler32(row, words - 1);
@@ -295,28 +227,23 @@ static int find_kept(HotPath *path, PyObject *names, const Plan **found)
     return is_known;
 }
 
-/* `log({...})`: names and values out of a dictionary, taken at one moment; as `find`. */
+/* `log({...})`, as `find`: of a copy, which nobody changes meanwhile. */
 static int record_dict(HotPath *path, PyObject *given)
 {
-    Py_ssize_t count = PyDict_Size(given), at = 0, i = 0;
-    PyObject *names = PyTuple_New(count), *values = PyTuple_New(count), *name, *value, *few[FEW], **row = few;
-    int is_done = names == NULL || values == NULL ? -1 : count == PyDict_Size(given);
-    while (is_done == 1 && i < count && PyDict_Next(given, &at, &name, &value)) {
-        PyTuple_SetItem(names, i, Py_NewRef(name));
-        PyTuple_SetItem(values, i++, Py_NewRef(value));
-    }
+    PyObject *copy = PyDict_Copy(given), *names = copy == NULL ? NULL : PySequence_Tuple(copy), *few[FEW], **row = few;
+    Py_ssize_t count = names == NULL ? 0 : PyTuple_Size(names), at = 0, i = 0;
     Plan plan;
-    if (is_done == 1 && (is_done = find(path, names, &plan)) == 1) {
-        if (plan.values != count || (count > FEW && (row = PyMem_Malloc(count * sizeof *row)) == NULL))
-            is_done = 0; /* a coordinate is among the names, which is a metric's here */
-        for (i = 0; is_done && i < count; i++)
-            row[i] = PyTuple_GetItem(values, i);
+    int is_done = names == NULL ? -1 : find(path, names, &plan);
+    if (is_done == 1) { /* unless a coordinate is among the names, which is a metric's here */
+        is_done = plan.values == count && (count <= FEW || (row = PyMem_Malloc(count * sizeof *row)) != NULL);
+        while (is_done && i < count && PyDict_Next(copy, &at, NULL, &row[i]))
+            i++;
         is_done = is_done && record(path, &plan, row, NULL);
     }
     if (row != few)
         PyMem_Free(row);
     Py_XDECREF(names);
-    Py_XDECREF(values);
+    Py_XDECREF(copy);
     return is_done;
 }
 
@@ -324,13 +251,9 @@ static int record_dict(HotPath *path, PyObject *given)
 
 static PyObject *refer(Call *self, PyObject *const *args, size_t nargsf, PyObject *names)
 {
-    PyObject *reference = self->reference;
-    if (reference == NULL) /* the garbage collector has been here */
+    if (self->reference == NULL) /* the garbage collector has been here */
         Py_RETURN_NONE;
-    Py_INCREF(reference);
-    PyObject *result = PyObject_Vectorcall(reference, args, nargsf, names);
-    Py_DECREF(reference);
-    return result;
+    return PyObject_Vectorcall(self->reference, args, nargsf, names);
 }
 
 static PyObject *call_log(PyObject *object, PyObject *const *args, size_t nargsf, PyObject *names)
@@ -368,16 +291,59 @@ static PyObject *call_bound(PyObject *object, PyObject *const *args, size_t narg
     return refer(self, args, nargsf, names);
 }
 
+/* A training step begins, as StepBoundary has it. `values` is its holder; of a `with` block, that is the argument. */
+static PyObject *call_begin(PyObject *object, PyObject *const *args, size_t nargsf, PyObject *names)
+{
+    Call *self = (Call *)object;
+    HotPath *path = self->path;
+    Py_ssize_t given = NARGS(nargsf);
+    unsigned long me = PyThread_get_thread_ident();
+    if (names != NULL || given != (self->values == BLOCK) || path == NULL || !path->is_usual || path->odd & 6 ||
+        path->begun > LARGEST(BATCH) || path->thread != (self->values == LOOP ? me : 0))
+        return refer(self, args, nargsf, names);
+    path->arrived = (double)now_ns() / 1e9;
+    path->thread = me;
+    path->holder = given == 1 ? (uintptr_t)args[0] : (uint64_t)self->values;
+    path->place[BATCH] = path->begun++;
+    path->place[STEP - 1] = path->number;
+    Py_RETURN_NONE;
+}
+
+/* It ends, and its times are recorded. */
+static PyObject *call_end(PyObject *object, PyObject *const *args, size_t nargsf, PyObject *names)
+{
+    Call *self = (Call *)object;
+    HotPath *path = self->path;
+    Py_ssize_t given = NARGS(nargsf);
+    uint64_t holder = given == 2 ? (uintptr_t)args[1] : (uint64_t)self->values;
+    if (names != NULL || path == NULL || !path->is_usual || path->holder != holder || isnan(path->ready + path->arrived) ||
+        path->thread != PyThread_get_thread_ident())
+        return refer(self, args, nargsf, names);
+    const double done = (double)now_ns() / 1e9;
+    PyObject *values[] = {PyFloat_FromDouble(done - path->ready), PyFloat_FromDouble(path->arrived - path->ready),
+                          given == 0 ? Py_None : args[0]};
+    const int has_size = values[2] != Py_None;
+    const Plan plan = {path->heads[has_size], (uint16_t)(2 + has_size), {NONE, NONE, NONE}, NONE};
+    int is_done = values[0] != NULL && values[1] != NULL && plan.head != 0 && record(path, &plan, values, NULL);
+    Py_XDECREF(values[0]);
+    Py_XDECREF(values[1]);
+    if (!is_done)
+        return refer(self, args, nargsf, names);
+    path->number++;
+    path->ready = done;
+    if (self->values != LOOP)
+        path->thread = path->holder = 0, path->arrived = NAN;
+    Py_RETURN_NONE;
+}
+
 /* While armed: the next call is timed, as real as it is. */
 static PyObject *call_timed(PyObject *object, PyObject *const *args, size_t nargsf, PyObject *names)
 {
     Call *self = (Call *)object;
-    struct timespec start, end;
     self->call = self->plain;
-    clock_gettime(CLOCK_MONOTONIC, &start);
+    uint64_t start = now_ns();
     PyObject *result = self->plain(object, args, nargsf, names);
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    double took = 1e9 * (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec);
+    double took = (double)(now_ns() - start);
     self->mean_ns = self->calls++ ? 0.8 * self->mean_ns + 0.2 * took : took;
     return result;
 }
@@ -455,6 +421,7 @@ static PyObject *hot_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED
         self->place_names[which] = PyTuple_GetItem(kept, 4 + which);
     }
     self->plans = PyDict_New();
+    self->ready = self->arrived = NAN;
     if (PyErr_Occurred())
         Py_CLEAR(self);
     return (PyObject *)self;
@@ -488,17 +455,20 @@ static void hot_dealloc(HotPath *self)
     Py_DECREF(type);
 }
 
-/* call(reference, values=0, watched=-1): a `log`, or a function bound to so many values. */
+/* call(reference, values=0, watched=-1): a `log`, or a function bound to so many values;
+ * call(reference, holder, -1, "begin" or "end"): what does that with a training step. */
 static PyObject *hot_call(HotPath *self, PyObject *args)
 {
     PyObject *reference;
     Py_ssize_t values = 0, watched = -1;
-    Call *made = PyArg_ParseTuple(args, "O|nn", &reference, &values, &watched) ? NEW(self->types[3]) : NULL;
+    const char *kind = "";
+    Call *made = PyArg_ParseTuple(args, "O|nns", &reference, &values, &watched, &kind) ? NEW(self->types[3]) : NULL;
     if (made == NULL)
         return NULL;
     made->path = (HotPath *)Py_NewRef((PyObject *)self);
     made->reference = Py_NewRef(reference);
-    made->call = made->plain = values ? call_bound : call_log;
+    made->plain = *kind == 'b' ? call_begin : *kind == 'e' ? call_end : values ? call_bound : call_log;
+    made->call = made->plain;
     made->values = values;
     made->watched = watched;
     return (PyObject *)made;
@@ -515,16 +485,6 @@ static PyObject *hot_put(HotPath *self, PyObject *args)
     return PyBool_FromLong(!is_odd);
 }
 
-static PyObject *hot_move(HotPath *self, PyObject *const *args, Py_ssize_t count)
-{
-    uint64_t batch;
-    if (count != 2 || self->odd & 6 || !coordinate(args[0], LARGEST(BATCH), &batch) ||
-        !coordinate(args[1], UINT64_MAX, &self->place[STEP - 1]))
-        Py_RETURN_FALSE;
-    self->place[BATCH] = batch;
-    Py_RETURN_TRUE;
-}
-
 /* one(head, epoch, batch, step, value): a record of one value; False: nothing was done. */
 static PyObject *hot_one(HotPath *self, PyObject *const *args, Py_ssize_t count)
 {
@@ -536,7 +496,6 @@ static PyObject *hot_one(HotPath *self, PyObject *const *args, Py_ssize_t count)
 static PyMethodDef hot_methods[] = {
     {"call", (PyCFunction)hot_call, METH_VARARGS, "A `log` with this reference, or a function bound to so many values."},
     {"put", (PyCFunction)hot_put, METH_VARARGS, "Take a coordinate; False: it is no plain number, and the reference's."},
-    {"move", (PyCFunction)(void (*)(void))hot_move, METH_FASTCALL, "Take batch and step; False: they are for `put`."},
     {"one", (PyCFunction)(void (*)(void))hot_one, METH_FASTCALL, "Write a record of one value; False: nothing was done."},
     {"forget", (PyCFunction)forget, METH_NOARGS, "Learn anew which calls are known."},
     {NULL, NULL, 0, NULL},
@@ -545,6 +504,15 @@ static PyMemberDef hot_members[] = {
     {"epoch", T_ULONGLONG, offsetof(HotPath, place[0]), READONLY, NULL},
     {"batch", T_ULONGLONG, offsetof(HotPath, place[1]), READONLY, NULL},
     {"step", T_ULONGLONG, offsetof(HotPath, place[2]), READONLY, NULL},
+    {"number", T_ULONGLONG, offsetof(HotPath, number), 0, NULL},
+    {"begun", T_ULONGLONG, offsetof(HotPath, begun), 0, NULL},
+    {"holder", T_ULONGLONG, offsetof(HotPath, holder), 0, NULL},
+    {"thread", T_ULONG, offsetof(HotPath, thread), 0, NULL},
+    {"ready", T_DOUBLE, offsetof(HotPath, ready), 0, NULL},
+    {"arrived", T_DOUBLE, offsetof(HotPath, arrived), 0, NULL},
+    {"timed_head", T_ULONGLONG, offsetof(HotPath, heads[0]), 0, NULL},
+    {"counted_head", T_ULONGLONG, offsetof(HotPath, heads[1]), 0, NULL},
+    {"is_usual", T_BOOL, offsetof(HotPath, is_usual), 0, NULL},
     {"writer", T_OBJECT, offsetof(HotPath, writer), 0, "Where records go; None: every call goes to the reference."},
     {NULL, 0, 0, 0, NULL},
 };

@@ -12,7 +12,7 @@ import pytest
 from entrenar_processors import Series, Summary
 
 from entrenar_otel import Monitor
-from entrenar_otel.monitor.progress import Progress
+from entrenar_otel.monitor.progress import Counts, Progress
 
 
 class Terminal(io.StringIO):
@@ -54,10 +54,11 @@ def screen(text: str) -> str:
 
 def test_what_the_line_says() -> None:
     """Epoch and batch from one, rate, time left, last loss and accuracy by split; nothing else."""
-    progress = Progress(summaries)
+    counts = Counts()
+    progress = Progress(summaries, counts=lambda: counts)
     assert progress.line(200) == "epoch 1 · batch 0 · loss 0.1235 · loss (validation) 2 · accuracy 0.9"
     progress.begin_epoch(1, 10)
-    progress.batches, progress.batch, progress.steps = 100, 25, 125
+    progress.batches, counts = 100, Counts(batch=25, steps=125)
     time.sleep(0.05)
     found = re.fullmatch(
         r"epoch 2/10 · batch 25/100 · ([\d,]+) steps/s · (\d+) s left · loss 0.1235 · .*", progress.line(200)
@@ -69,10 +70,9 @@ def test_what_the_line_says() -> None:
 
 def test_the_rate_counts_from_the_first_step_not_from_construction() -> None:
     """What is loaded between Monitor() and the loop is not the loop's time."""
-    progress = Progress(dict)
+    progress = Progress(dict, counts=lambda: Counts(steps=1000))
     time.sleep(0.3)
     progress.begin()
-    progress.steps = 1000
     time.sleep(0.01)
     found = re.search(r"([\d,]+) steps/s", progress.line(200))
     assert found is not None
@@ -83,9 +83,9 @@ def test_the_rate_counts_from_the_first_step_not_from_construction() -> None:
 def test_the_line_never_wraps(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that does could not be redrawn in place; whole parts go, from the end."""
     monkeypatch.setenv("COLUMNS", str(width))
-    progress = Progress(summaries)
+    progress = Progress(summaries, counts=lambda: Counts(batch=25, steps=25))
     progress.begin_epoch(0, 10)
-    progress.batches, progress.batch, progress.steps = 100, 25, 25
+    progress.batches = 100
     whole, line = progress.line(1000).split(" · "), progress.line()
     assert len(line) < width
     if width >= 40:
@@ -97,14 +97,15 @@ def test_the_line_never_wraps(width: int, monkeypatch: pytest.MonkeyPatch) -> No
 def test_on_a_terminal_it_is_redrawn_in_place_and_cleared() -> None:
     """One line, never a second; afterwards the terminal is as before."""
     stream = Terminal()
-    progress = Progress(summaries, stream)
+    batch = 0
+    progress = Progress(summaries, stream, counts=lambda: Counts(batch))
     progress.draw()
     progress.clear()
     assert stream.getvalue() == ""
     progress.begin_epoch(0, 2)
-    for progress.batch in (1, 2):
+    for batch in (1, 2):
         progress.draw()
-        assert screen(stream.getvalue()).startswith(f"epoch 1/2 · batch {progress.batch} · loss 0.1235")
+        assert screen(stream.getvalue()).startswith(f"epoch 1/2 · batch {batch} · loss 0.1235")
     assert "\n" not in stream.getvalue()
     progress.clear()
     assert screen(stream.getvalue()) == ""

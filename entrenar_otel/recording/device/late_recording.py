@@ -101,6 +101,8 @@ class LateRecording(SegmentLog):
     ) -> None:
         if (late := self.late) is None:
             late = self.late = LateCalls(self._write_late)
+            if self.hot is not None:
+                self.hot.is_usual = False  # each step is asked what is due
             self.look_for_devices()  # first: what takes the careful path from here on packs nothing
         if not form.is_late and not late.series.issuperset(form.series):
             self._take_the_careful_path({*form.series})
