@@ -10,8 +10,10 @@ help: ## Show this list
 
 install: ## Make .venv with the package and the demo
 	@scripts/setup demo
+	@echo "installed: '. $(BIN)/activate' puts entrenar-otel on the PATH; 'make demo' shows it at work"
 
-demo: install ## Train a real model on real data under the monitor, then look at the run
+demo: ## Train a real model on real data under the monitor, then look at the run
+	@scripts/setup demo
 	@$(BIN)/entrenar-otel demo
 
 collector: ## Build the OpenTelemetry Collector of collector-config/ (needs Go 1.26), print its path

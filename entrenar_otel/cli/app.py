@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from entrenar_otel._version import __version__
-from entrenar_otel.cli.output import echo
+from entrenar_otel.cli.output import echo, end_unread
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.redact import printable_text
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: The settings file that is read where none is named.
 SETTINGS = Path("renacer.toml")
+#: What the check of a value says first, and nobody needs.
+_NOISE = "Value error, "
 
 
 class Commands(TyperGroup):
@@ -32,7 +34,10 @@ class Commands(TyperGroup):
 
     def invoke(self, *arguments: Any, **more: Any) -> Any:
         with _printable_errors():
-            return super().invoke(*arguments, **more)
+            try:
+                return super().invoke(*arguments, **more)
+            except BrokenPipeError:  # typer would end with 1
+                end_unread()
 
 
 @contextlib.contextmanager
@@ -41,7 +46,7 @@ def _printable_errors() -> Iterator[None]:
         yield
     except Exception as error:
         if hasattr(error, "format_message") and isinstance(message := getattr(error, "message", None), str):
-            vars(error)["message"] = printable_text(message)
+            vars(error)["message"] = printable_text(message.removeprefix(_NOISE))
         raise
 
 
@@ -55,7 +60,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Run = Annotated[str | None, typer.Argument(help="A run id or a unique prefix of one; default: the latest.")]
+Run = Annotated[str | None, typer.Argument(help="A run id, or the start or end of one; default: the latest.")]
 
 
 class Options:

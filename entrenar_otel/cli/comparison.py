@@ -191,8 +191,15 @@ def _some(values: Iterable[Any]) -> str:
 
 
 def numbered(value: float) -> str:
-    """A value with four digits, or that there is none."""
-    return "–" if math.isnan(value) else number(value)
+    """A value with four digits, or that there is none.
+
+    >>> numbered(-3.59612), numbered(2e-6), numbered(float("nan"))
+    ('−3.596', '2e-06', '–')
+    """
+    if math.isnan(value):
+        return "–"
+    text = number(value)
+    return f"−{text[1:]}" if text.startswith("-") else text
 
 
 def _rate(value: float) -> str:

@@ -72,6 +72,8 @@ def write_lineage(lineage: Lineage, model: str | None, form: LineageFormat, outp
             output.write_bytes(made)
         else:
             output.write_text(made + "\n", encoding="utf-8")
+        verb = "drawn in" if form in (LineageFormat.PNG, LineageFormat.SVG) else "written to"
+        echo(f"lineage{f' of {model}' if model else ''} {verb} {output}")
         return
     if isinstance(made, bytes):
         if sys.stdout.isatty():

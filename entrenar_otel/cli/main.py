@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import sys
 
 from entrenar_processors.extras import MissingExtra
 
 from entrenar_otel.cli.app import app
 from entrenar_otel.cli.commands import bring, explain, gate, generate, inspect, operate, run, see, serve
-from entrenar_otel.cli.output import make_printable, print_error
+from entrenar_otel.cli.output import end_unread, make_printable, print_error
 from entrenar_otel.errors import EntrenarError, LakeError, RunError
 
-# in the order of --help
-for commands in (
-    inspect.commands,
-    see.commands,
-    explain.commands,
-    run.commands,
-    operate.commands,
-    bring.commands,
-    serve.commands,
-    gate.commands,
-    generate.commands,
+_LOOK, _ACT, _JUDGE = "Look at runs", "Record, control and keep runs", "Check and set up"
+# in the order of --help, under its headings
+for commands, heading in (
+    (inspect.commands, _LOOK),
+    (see.commands, _LOOK),
+    (explain.commands, "Compare and explain"),
+    (run.commands, _ACT),
+    (operate.commands, _ACT),
+    (bring.commands, "Bring in and serve"),
+    (serve.commands, "Bring in and serve"),
+    (gate.commands, _JUDGE),
+    (generate.commands, _JUDGE),
 ):
+    for command in commands.registered_commands:
+        command.rich_help_panel = heading
+    for group in commands.registered_groups:
+        group.rich_help_panel = heading
     app.add_typer(commands)
 
 
@@ -76,8 +80,7 @@ def main() -> None:
         print_error(error)
         sys.exit(1 if isinstance(error, RunError | LakeError) else 2)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        end_unread()
     except MissingExtra as error:
         print_error(error)
         sys.exit(1)

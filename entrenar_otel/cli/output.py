@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import json
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import rich.console
 from rich.console import ConsoleOptions, RenderableType
@@ -34,6 +35,11 @@ class Console(rich.console.Console):
         super().__init__(**settings)
         if "width" not in settings and not self.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
             self.width = _PIPED_COLUMNS
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Nobody reads on, as after `| head -1`: told as by every other write, not by a code of its own."""
+        self.quiet = True
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of a renderable; their texts are printable."""
@@ -66,6 +72,12 @@ def make_printable() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # None, closed, or of another make
             stream.reconfigure(errors="entrenar.plain")  # type: ignore[union-attr]
+
+
+def end_unread() -> NoReturn:
+    """End as a program does that SIGPIPE ends: nobody reads on, which is no fault."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(141)
 
 
 def echo(text: str, *, end: str = "\n", for_machines: bool = False) -> None:

@@ -42,7 +42,7 @@ def version_of(run: dict[str, Any]) -> str | None:
 
 
 def find_side(lake: Lake, name: str | None = None, runs: Sequence[dict[str, Any]] | None = None) -> Side:
-    """The side called `name`: a run id or its start, `MODEL@VERSION`, or `latest`. Raises RunError.
+    """The side called `name`: a run id, its start or end, `MODEL@VERSION`, or `latest`. Raises RunError.
 
     Of a version all runs are samples, but for those that crashed where others got to their end. `runs` are
     those of the lake, where they are known already.
@@ -59,12 +59,14 @@ def find_side(lake: Lake, name: str | None = None, runs: Sequence[dict[str, Any]
     of_version = [run for run in runs if version_of(run) == name]
     if of_version:
         return of_runs(name, of_version)
-    starts = [run for run in runs if run["run_id"].startswith(name)]
-    if len(starts) == 1:
-        return _of_run(starts[0])
-    if starts:
-        some = ("…, " if len(starts) > 5 else "") + ", ".join(run["run_id"] for run in reversed(starts[:5]))
-        raise RunError(f"{name!r} is a prefix of {counted(len(starts), 'run')}: {some}")
+    where, close = "a prefix", [run for run in runs if run["run_id"].startswith(name)]
+    if not close:
+        where, close = "the end", [run for run in runs if run["run_id"].endswith(f"-{name}")]
+    if len(close) == 1:
+        return _of_run(close[0])
+    if close:
+        some = ("…, " if len(close) > 5 else "") + ", ".join(run["run_id"] for run in reversed(close[:5]))
+        raise RunError(f"{name!r} is {where} of {counted(len(close), 'run')}: {some}")
     raise RunError(f"no run or version {name!r} in {lake.url}; {_close_to(name, runs)}")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrenar_processors.extras import require_library
 
+from entrenar_otel.errors import ConfigError
 from entrenar_otel.importers.foreign_run import ForeignRun
 from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, STOPPED
 
@@ -22,23 +25,45 @@ _STATES = {
 }
 _UNFINISHED = STOPPED, "was running when it was imported"
 _PAGE = 1000
+_DATABRICKS = "databricks"
 
 
 def find_runs(uri: str) -> Iterator[Callable[[], ForeignRun]]:
     """What reads each run of all experiments of a tracking URI, those that were deleted left out.
 
-    Raises MissingExtra without MLflow, and MLflow's own errors where the place does not answer.
+    Raises MissingExtra without MLflow, ConfigError where nothing is there, and MLflow's own errors where the
+    place does not answer.
     """
     require_library(SOURCE, f"importing from {SOURCE}")
     from mlflow.entities import ViewType
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(tracking_uri=uri)
+    client = MlflowClient(tracking_uri=address_of(uri))
     for experiment in _pages(lambda token: client.search_experiments(page_token=token)):
         ids = [experiment.experiment_id]
         search = partial(client.search_runs, ids, "", ViewType.ACTIVE_ONLY, _PAGE)
         for found in _pages(lambda token: search(page_token=token)):  # noqa: B023 - used within the turn
             yield partial(_read, client, found, experiment.name)
+
+
+def address_of(place: str) -> str:
+    """The tracking URI of a place: of a database's file the one that MLflow wants, all else as it is.
+
+    A folder is only read here, but MLflow opens none unless this is allowed. Raises ConfigError where nothing
+    is there.
+    """
+    if "://" in place or place == _DATABRICKS or place.startswith(f"{_DATABRICKS}-"):
+        return place
+    path = Path(place.removeprefix("file:"))
+    if path.is_dir():
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        return place
+    if path.is_file():
+        return f"sqlite:///{path.absolute()}"
+    raise ConfigError(
+        f"{place} is not there: name a tracking server (http://…), a database (mlflow.db) or a folder "
+        "(mlruns)"
+    )
 
 
 def _pages(page_of: Callable[[str | None], Any]) -> Iterator[Any]:

@@ -146,7 +146,11 @@ class Lake:
         return find_records(self.storage)
 
     def find_run(self, prefix: str | None = None) -> str:
-        """The id of the run that starts with `prefix`, by default the latest. Raises RunError."""
+        """The id of the run that starts with `prefix`, by default the latest. Raises RunError.
+
+        Where none starts so, one that ends with it, from a `-` on: of `20261130-091532-brisk-ef20e0` people
+        remember, and the page shows, `brisk-ef20e0`.
+        """
         records = self.runs()
         ids = list(dict.fromkeys(record.run_id for record in records))
         if not ids:
@@ -155,13 +159,15 @@ class Lake:
             return max(records, key=lambda record: record.started_at).run_id
         if prefix in ids:
             return prefix
-        matches = [run_id for run_id in ids if run_id.startswith(prefix)]
+        where, matches = "a prefix", [run_id for run_id in ids if run_id.startswith(prefix)]
+        if not matches:
+            where, matches = "the end", [run_id for run_id in ids if run_id.endswith(f"-{prefix}")]
         if len(matches) == 1:
             return matches[0]
         if matches:
             latest = ("…, " if len(matches) > 5 else "") + ", ".join(matches[-5:])
-            raise RunError(f"{prefix!r} is a prefix of {len(matches)} runs: {latest}")
-        raise RunError(f"no run {prefix!r} in {self.url}; the latest are {', '.join(ids[-5:])}")
+            raise RunError(f"{prefix!r} is {where} of {len(matches)} runs: {latest}")
+        raise RunError(f"no run {prefix!r} in {self.url}; the latest are {', '.join(ids[:-6:-1])}")
 
     def is_pruned(self, run_id: str) -> bool:
         """Whether only summaries and down-sampled curves are left of this run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from math import isnan
@@ -22,13 +23,14 @@ _LAST = "SELECT run_id, attempt, rank, metric, tags, last FROM summaries WHERE l
 _MATCHING = """
 SELECT DISTINCT run_id FROM (
     SELECT *, run_id AS run, model_id AS model, duration_seconds AS took,
-        map_extract_value(map(?::VARCHAR[], ?::DOUBLE[]), run_id) AS loss
+        map_extract_value(map(?::VARCHAR[], ?::DOUBLE[]), run_id) AS loss{settings}
     FROM runs QUALIFY attempt = max(attempt) OVER (PARTITION BY run_id)
 ) WHERE (
 {where}
 )
 """
-_WORD = re.compile(r"\s*(\w+)\s*=\s*([^\s'\"()]*[^\s'\"().\d][^\s'\"()]*)\s*")
+_SETTING = ', map_extract_value(map(?::VARCHAR[], ?::{kind}[]), run_id) AS "{name}"'
+_WORD = re.compile(r"\s*(?:config\.)?(\w+)\s*=\s*([^\s'\"()]*[^\s'\"().\d][^\s'\"()]*)\s*")
 
 
 #: Of each order the key of a run, None where it has none, and whether the greatest comes first.
@@ -52,8 +54,8 @@ def listed(
 ) -> list[dict[str, Any]]:
     """The runs as `runs_of` has them, each with `loss`. Raises QueryError on a wrong condition.
 
-    `where` is a condition in SQL over the columns of `runs`, `run`, `model`, `took` and `loss`, or
-    `state=crashed`, which needs no quotes; `order` is one of `ORDERS`.
+    `where` is a condition in SQL over the columns of `runs`, `run`, `model`, `took`, `loss` and the names of
+    settings, or `state=crashed`, which needs no quotes; `order` is one of `ORDERS`.
     """
     runs = runs_of(lake)
     losses: dict[str, float] | None = None
@@ -62,8 +64,11 @@ def listed(
     if where:
         condition = _WORD.sub(r"CAST(\1 AS VARCHAR) = '\2'", where) if _WORD.fullmatch(where) else where
         known = losses or {}
-        sql = _MATCHING.format(where=condition)
-        found = set(lake.query(sql, [list(known), list(known.values())]).column(0).to_pylist())
+        columns, given = _settings_in(
+            condition, runs, set(lake.query("SELECT * FROM runs LIMIT 0").column_names)
+        )
+        sql = _MATCHING.format(where=condition, settings=columns)
+        found = set(lake.query(sql, [list(known), list(known.values()), *given]).column(0).to_pylist())
         runs = [run for run in runs if run["run_id"] in found]
     key, is_descending = ORDERS[order]
     for run in runs:
@@ -75,6 +80,24 @@ def listed(
         for run in runs:
             run["loss"] = losses.get(run["run_id"])
     return runs
+
+
+def _settings_in(
+    condition: str, runs: Sequence[dict[str, Any]], taken: set[str]
+) -> tuple[str, list[list[Any]]]:
+    """Columns of the settings that a condition names, numbers where all are, and what stands in them."""
+    columns, given = "", list[list[Any]]()
+    names = {name for run in runs for name in run["config"] or ()}
+    for name in sorted(names.intersection(re.findall(r"\w+", condition)) - taken - {*ORDERS, "loss"}):
+        values = {run["run_id"]: run["config"][name] for run in runs if name in (run["config"] or ())}
+        values = {run_id: value for run_id, value in values.items() if value is not None}
+        is_number = all(isinstance(value, int | float) for value in values.values())
+        columns += _SETTING.format(kind="DOUBLE" if is_number else "VARCHAR", name=name)
+        texts = [
+            value if is_number or isinstance(value, str) else json.dumps(value) for value in values.values()
+        ]
+        given += [list(values), texts]
+    return columns, given
 
 
 def last_losses(lake: Lake, run_ids: Sequence[str]) -> dict[str, float]:

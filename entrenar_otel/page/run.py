@@ -34,8 +34,9 @@ def run_page(lake: Lake, settings: PageSettings, config: Config | None = None) -
         server = PageServer(Answers(lake, config), settings)
         server.start()
         url = replace(settings, address=server.address).url
-        asks = ", which asks for the token" if settings.token else ""
-        say(f"{url}{asks}: the runs of {without_credentials(lake.url)}; Ctrl-C ends it")
+        asks = " to whoever has the token" if settings.token else ""
+        # the address stands by itself: what is copied or clicked has no sign of the sentence
+        say(f"{url} shows the runs of {without_credentials(lake.url)}{asks}; Ctrl-C ends it")
         while not stops.wait(_LOOK_SECONDS):
             pass
         server.stop()

@@ -105,7 +105,7 @@ class RunFacts:
     def duration(self) -> str:
         """How long the latest attempt took, for people."""
         seconds = self.view.seconds
-        return text_of(round(seconds, 1) if seconds < 60 else round(seconds)) if seconds is not None else ""
+        return text_of(seconds) if seconds is not None else ""
 
     @property
     def stop(self) -> Mapping[str, Any] | None:

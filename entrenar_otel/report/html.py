@@ -55,7 +55,7 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 pre{background:var(--card);border-radius:.4rem;padding:.7rem 1rem;overflow-x:auto;font-size:.85rem;
 line-height:1.4;white-space:pre-wrap;overflow-wrap:anywhere}
 .pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1rem}
-figure{margin:0;background:var(--card);border-radius:.5rem;padding:.6rem .7rem}
+figure{margin:0;max-width:38rem;background:var(--card);border-radius:.5rem;padding:.6rem .7rem}
 figure svg{width:100%;height:auto;display:block}
 figcaption{color:var(--dim);font-size:.85rem;padding:.2rem .3rem 0}
 footer{color:var(--dim);font-size:.85rem;margin-top:3rem;border-top:1px solid var(--line);padding-top:.8rem}

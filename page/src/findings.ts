@@ -1,7 +1,7 @@
 // Findings: the alerts of the runs that are shown, as a list that leads to their places.
 
 import { el } from "./dom";
-import { moment } from "./format";
+import { moment, runName } from "./format";
 import type { Facts, Finding } from "./source";
 
 export interface FindingEvents {
@@ -34,7 +34,7 @@ export class FindingList {
         sign.style.color = levels[finding.level] ?? "";
         const where = [
           finding.step !== null ? `step ${finding.step}` : finding.epoch !== null ? `epoch ${finding.epoch}` : "",
-          facts.length > 1 ? run : "",
+          facts.length > 1 ? runName(run) : "",
           finding.count > 1 ? `${finding.count} times` : "",
           finding.state === "firing" ? "still firing" : "",
           moment(finding.at),

@@ -25,6 +25,11 @@ export function duration(seconds: number | null | undefined): string {
   return h ? `${h} h ${m} min` : `${m} min ${s} s`;
 }
 
+/** A run in a list: of an id that was made for it, without its date and time, which all begin with. */
+export function runName(id: string): string {
+  return id.replace(/^\d{8}-\d{6}-(?=[a-z]+-[0-9a-f]{6}$)/, "");
+}
+
 /** On an axis: short, of one form for each size. */
 export function clock(seconds: number): string {
   const sign = seconds < 0 ? "-" : "";

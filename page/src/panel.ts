@@ -2,7 +2,7 @@
 
 import uPlot from "uplot";
 import { el, say, themed } from "./dom";
-import { clock, number, step } from "./format";
+import { clock, number, runName, step } from "./format";
 import type { Axis, Finding, PanelFacts } from "./source";
 import { place } from "./thin";
 import type { Line } from "./wire";
@@ -39,6 +39,8 @@ export interface PanelEvents {
 type Range = [number, number];
 
 const DASHED = [6, 4];
+/** Between two ticks of a step axis: there is no half step. */
+const WHOLE = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 /** Within so many pixels a point is meant. */
 const NEAR = 32;
 
@@ -215,6 +217,7 @@ export class Panel {
           ...axis,
           size: 30,
           space: 70,
+          incrs: drawing.axis === "step" ? WHOLE : undefined,
           values: (_plot, splits) => splits.map((at) => (at == null ? "" : this.place(at, drawing.axis))),
         },
         {
@@ -380,11 +383,11 @@ export class Panel {
       ...shown.map(({ line, y }) => {
         const swatch = el("span", { class: "swatch" });
         swatch.style.color = this.style(line, drawing).colour;
-        const name = [drawing.colourOf ? line.run : "", line.label].filter(Boolean).join(" · ") || drawing.facts.title;
+        const name = [drawing.colourOf ? runName(line.run) : "", line.label].filter(Boolean).join(" · ") || drawing.facts.title;
         return el("div", {}, [swatch, el("b", {}, number(y)), ` ${name}`]);
       }),
       ...marks.slice(0, 4).map(({ finding, run }) =>
-        el("div", { class: "found" }, `▲ ${finding.level} ${finding.name}${drawing.colourOf ? ` in ${run}` : ""}: ${finding.summary}`),
+        el("div", { class: "found" }, `▲ ${finding.level} ${finding.name}${drawing.colourOf ? ` in ${runName(run)}` : ""}: ${finding.summary}`),
       ),
     );
     this.tip.hidden = false;

@@ -1,7 +1,7 @@
 // Table: the runs, filtered and sorted, with the settings that differ.
 
 import { el, say } from "./dom";
-import { duration, moment, number, setting } from "./format";
+import { duration, moment, number, runName, setting } from "./format";
 import type { Run } from "./source";
 import type { State } from "./state";
 
@@ -20,7 +20,7 @@ const LOSS = (run: Run): number | undefined => {
 };
 
 const COLUMNS: Column[] = [
-  { key: "run", title: "run", text: (run) => run.run_id, value: (run) => run.run_id },
+  { key: "run", title: "run", text: (run) => runName(run.run_id), value: (run) => run.run_id },
   { key: "alerts", title: "▲", text: (run) => (run.alerts ? String(run.alerts) : ""), value: (run) => run.alerts || undefined, isNumber: true },
   { key: "loss", title: "loss", text: (run) => (run.loss == null ? "" : number(run.loss)), value: LOSS, isNumber: true },
   { key: "state", title: "state", text: (run) => run.state, value: (run) => run.state },
@@ -193,7 +193,7 @@ export class RunTable {
     if (colour) check.style.accentColor = colour;
     const cells = columns.map((column) => {
       const cell = el("td", { class: column.isNumber ? "n" : column.key === "run" ? "name" : undefined }, column.text(run));
-      cell.title = column.text(run);
+      cell.title = column.key === "run" ? run.run_id : column.text(run);
       if (column.key === "state") {
         cell.classList.add("state", `is-${/^[a-z]+$/.test(run.state) ? run.state : "unknown"}`);
         cell.title = run.reason ?? run.state;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-EXPECTED = "a duration such as 30s, 5m or 1h30m"
+EXPECTED = "a duration such as 30s, 5m, 1h30m or 7d"
 
 _MAX_YEARS = 100
 _SECONDS = {

@@ -179,7 +179,8 @@ def sweep(lake_of: Callable[..., None]) -> None:
 
 def _write_sweep() -> None:
     for run_id, lr, model in (("a", 0.1, "mlp"), ("b", 10, "cnn"), ("c", 9, None)):
-        monitor = Monitor(run_id, config={"lr": lr}, model_id=model, lake="lake", quiet=True).start()
+        config = {"lr": lr, "opt": "adam" if run_id == "a" else "sgd"}
+        monitor = Monitor(run_id, config=config, model_id=model, lake="lake", quiet=True).start()
         if run_id != "c":
             names = {"loss": lr, "val/loss": 1.0} if run_id == "a" else {"val_loss": 0.05, "loss_scale": 2.0}
             monitor.log(names, step=1)
@@ -201,6 +202,11 @@ def _write_sweep() -> None:
         (["--filter", "state=crashed"], "b"),
         (["--filter", "model=mlp"], "a"),
         (["--filter", "config.lr::DOUBLE > 1"], "cb"),
+        (["--filter", "lr > 1"], "cb"),
+        (["--filter", "lr=10"], "b"),
+        (["--filter", "opt=sgd"], "cb"),
+        (["--filter", "config.opt=adam"], "a"),
+        (["--filter", "opt = 'sgd' AND lr < 10"], "c"),
         (["--filter", "loss < 0.5 AND model IS NOT NULL", "--sort", "loss", "-r"], "ab"),
         (["--filter", "took < 1000 -- all"], "cba"),
         (["--filter", "attempt=1", "-n", "2"], "cb"),
@@ -227,6 +233,7 @@ def test_the_last_loss(cli: Cli) -> None:
     ("condition", "said"),
     [
         ("stat=crashed", 'column "stat" not found'),
+        ("config.opt = 'adam' AND lr > 0", "Settings are JSON: text is config->>'optimizer'"),
         ("state = 'crashed'; DROP VIEW runs", "expected one SELECT|syntax error"),
         ("", None),
     ],

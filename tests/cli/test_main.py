@@ -117,6 +117,18 @@ def test_the_console_script() -> None:
         assert cut == (0, {"csv": "ran", "json": "[\n "}[form], "")
 
 
+@pytest.mark.parametrize("arguments", [["query", "SELECT 1", "-f", "csv"], ["query", "SELECT 1"], ["ls"]])
+def test_nobody_reads_on(arguments: list[str]) -> None:
+    """It ends as by SIGPIPE, and says nothing: 1 would be that something is not there."""
+    Monitor("r", lake="lake", quiet=True).start().close()
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "entrenar_otel.cli.main", *arguments, "--lake", "lake"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=100)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_completion_of_the_shell() -> None:
     """The script that bash loads, and what it answers to the beginning of a command and of an option."""
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -139,6 +140,14 @@ def test_variables_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (run.project, run.name, run.tags, run.group, run.id) == ("p", "n", ("a", "b"), "g", "i")
     assert (run.entity, run.job_type, run.notes, run.path) == ("", "", None, "p/i")
     assert run.url == f"{Path('lake').absolute().as_uri()}#i" == run.get_url()
+
+
+def test_the_address_of_a_run_with_a_name_for_people() -> None:
+    run = wandb.init(name="try 1/2", settings=QUIET)
+    place, _, name = run.url.partition("#")
+    assert place == Path("lake").absolute().as_uri()
+    assert name == quote(run.id)
+    assert " " not in name
 
 
 @pytest.mark.parametrize("how", ["argument", "environment"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -189,6 +190,10 @@ def test_recovery_onto_a_full_disk_harms_nothing(place: Any, small_disk: Any) ->
     before = {path.name: path.read_bytes() for path in place.segments()}
     with pytest.raises(OSError, match="No space left"):
         place.lake.recover()
+    command = [sys.executable, "-m", "entrenar_otel.cli.main", "recover"]
+    asked = subprocess.run(command, env=place.environment, capture_output=True, text=True, timeout=100)
+    assert asked.returncode == 1
+    assert f"{place.lake_path} cannot be written (No space left on device). Nothing is lost" in asked.stderr
     assert {path.name: path.read_bytes() for path in place.segments()} == before
     assert kept(place) == list(range(10_000))
     filler.unlink()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from entrenar_otel import Lake
+from entrenar_otel.importers.mlflow import address_of
 from tests.conftest import Answer
 
 with warnings.catch_warnings():
@@ -77,3 +78,21 @@ def test_a_server_that_does_not_answer(cli: Callable[..., Answer], monkeypatch: 
     answer = cli("import", "mlflow", "http://127.0.0.1:9")
     assert answer.code == 2
     assert answer.err.startswith("error: mlflow cannot read http://127.0.0.1:9: ")
+
+
+def test_a_place_by_its_path(database: str, tmp_path: Path, cli: Callable[..., Answer]) -> None:
+    """A database's file and an old folder need no URI; what is not there is said with what may be named."""
+    assert "3 runs of mlflow" in cli("import", "mlflow", database.removeprefix("sqlite:///"), "--dry-run").out
+    folder = tmp_path / "mlruns"
+    folder.mkdir()
+    assert "0 runs of mlflow" in cli("import", "mlflow", str(folder), "--dry-run").out
+    none = cli("import", "mlflow", "nothing.db")
+    assert (none.code, none.err.startswith("error: nothing.db is not there: name a tracking server")) == (
+        2,
+        True,
+    )
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:5000", "databricks", "databricks-uc", "sqlite:///x.db"])
+def test_an_address_is_left_as_it_is(place: str) -> None:
+    assert address_of(place) == place

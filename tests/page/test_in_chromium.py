@@ -45,8 +45,8 @@ def test_a_diverged_run_is_found_and_sent(browser: Browser, serve: Serve) -> Non
     browser.until("document.querySelectorAll('.runs td.n').length > 0")
     assert browser.texts(".runs .name")[0] == "sweep-11"
     browser.until("[...document.querySelectorAll('.runs tbody tr')].every((r) => r.cells[3].textContent)")
-    for _ in range(2):  # the least first, then the greatest
-        browser.click(".runs th:nth-child(4) button")
+    for _ in range(2):  # the least first, then the greatest; all of the cell is to be clicked on
+        browser.drag(".runs th:nth-child(4)", 0.05, 0.06)
     browser.until("document.querySelector('.runs .name').textContent === 'sweep-07'")
     browser.click(".runs tbody tr .name")
     browser.until("location.hash.includes('run=sweep-07') && !location.hash.includes('sweep-11')")
@@ -74,6 +74,20 @@ def test_a_diverged_run_is_found_and_sent(browser: Browser, serve: Serve) -> Non
     browser.until("!location.hash.includes('from')")
     assert browser.said == []
     assert {url for url in browser.asked if not url.startswith((page.url, "about:"))} == set()
+
+
+def test_a_made_id_is_shown_by_its_end(browser: Browser, serve: Serve) -> None:
+    """All begin with a date, which has a column; the filter, the address and a hint have the whole."""
+    for name in ("20261130-091532-brisk-ef20e0", "20261130-091532-v2"):
+        record(name)
+    browser.open(f"{serve().url}/#run=20261130-091532-brisk-ef20e0")
+    browser.until("document.querySelectorAll('.runs .name').length === 2")
+    assert set(browser.texts(".runs .name")) == {"brisk-ef20e0", "20261130-091532-v2"}
+    browser.key("/")
+    browser.type("0-091532-bris")
+    browser.until("document.querySelectorAll('.runs .name').length === 1")
+    assert browser.js("document.querySelector('.runs .name').title") == "20261130-091532-brisk-ef20e0"
+    assert "run=20261130-091532-brisk-ef20e0" in browser.js("location.hash")
 
 
 def test_the_keyboard_is_enough(browser: Browser, serve: Serve, lake: Lake) -> None:

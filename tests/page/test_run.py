@@ -26,7 +26,7 @@ def test_until_a_signal(lake: Lake, number: int) -> None:
         assert process.stderr is not None
         line = process.stderr.readline()
         told = re.fullmatch(
-            r"entrenar: (http://127\.0\.0\.1:\d+/): the runs of (.*/lake); Ctrl-C ends it\n", line
+            r"entrenar: (http://127\.0\.0\.1:\d+/) shows the runs of (.*/lake); Ctrl-C ends it\n", line
         )
         assert told, line
         with urllib.request.urlopen(f"{told[1]}api/runs", timeout=120) as answer:

@@ -48,7 +48,7 @@ def test_what_is_refused(text: str) -> None:
     """A number without a unit, signs, other digits and words: expected and got are said."""
     with pytest.raises(BadDuration) as caught:
         parse_seconds(text)
-    assert str(caught.value) == f"expected a duration such as 30s, 5m or 1h30m, got {text!r}"
+    assert str(caught.value) == f"expected a duration such as 30s, 5m, 1h30m or 7d, got {text!r}"
 
 
 @pytest.mark.parametrize("text", ["101y", "100y1s", "9" * 400 + "y"])

@@ -87,7 +87,7 @@ def test_the_command_draws_several(cli: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["-o", "run.jpg"], 2, "expected a picture's name that ends with .png, .svg or .pdf, got 'run.jpg'"),
+        (["-o", "run.jpg"], 2, "expected a name that ends with .png, .svg, .pdf or .html, got 'run.jpg'"),
         (["-o", "absent/run.png"], 1, "No such file or directory"),
         (["nobody"], 1, "no run"),
     ],

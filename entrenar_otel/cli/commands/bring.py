@@ -51,13 +51,15 @@ def wandb(folder: Folder = "wandb", model_id: Model = None, dry_run: Rehearsal =
 
 @importing.command()
 def mlflow(
-    uri: Annotated[str, typer.Argument(help="The tracking URI: http://…, sqlite:///mlflow.db, or a folder.")],
+    uri: Annotated[
+        str, typer.Argument(help="A tracking URI (http://…, sqlite:///mlflow.db), mlflow.db, or a folder.")
+    ],
     model_id: Model = None,
     dry_run: Rehearsal = False,
 ) -> None:
     """Bring in the runs of an MLflow server, database or folder.
 
-    [dim]Example:[/dim] entrenar-otel import mlflow sqlite:///mlflow.db
+    [dim]Examples:[/dim] entrenar-otel import mlflow mlflow.db · entrenar-otel import mlflow mlruns/
     """
     _bring("mlflow", uri, model_id, dry_run)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from entrenar_otel.cli.app import SETTINGS, Options, open_lake
 from entrenar_otel.cli.output import Console, complain, echo, print_json
-from entrenar_otel.errors import ConfigError
+from entrenar_otel.errors import ConfigError, LakeError
 from entrenar_otel.redact import printable_line
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-OneRun = Annotated[str, typer.Argument(help="A run id or a unique prefix of one.")]
+#: A full disk, a quota that is used up, a folder that is not to be written.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+OneRun = Annotated[str, typer.Argument(help="A run id, or the start or end of one.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded with the run.")]
 Wait = Annotated[float, typer.Option(help="Seconds to wait for the run to accept the command.", min=0.0)]
 
@@ -104,7 +108,15 @@ def recover(
     [dim]Example:[/dim] entrenar-otel recover
     """
     lake = open_lake(must_exist=False)
-    recovered = lake.recover(force=force)
+    try:
+        recovered = lake.recover(force=force)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise LakeError(
+            f"{lake.url} cannot be written ({os.strerror(error.errno or 0)}). Nothing is lost: what was "
+            f"recorded stays in {lake.live} until a call of this gets it into the lake"
+        ) from None
     _show_recovered(lake, recovered)
     if send:
         _send(lake)

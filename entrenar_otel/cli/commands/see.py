@@ -13,7 +13,7 @@ import typer
 
 from entrenar_otel.cli.app import SETTINGS, open_lake
 from entrenar_otel.cli.output import Console, echo
-from entrenar_otel.errors import NotMeasured
+from entrenar_otel.errors import ConfigError, NotMeasured
 
 commands = typer.Typer()
 
@@ -110,10 +110,12 @@ def plot(
     from entrenar_otel.lake.sql.hints import some_names
     from entrenar_otel.run.settings import RunSettings
     from entrenar_otel.views.model import Axis, Panel
-    from entrenar_otel.views.png import save
+    from entrenar_otel.views.png import FORMATS, save
     from entrenar_otel.views.together import together
     from entrenar_otel.views.watched import WatchedRun
 
+    if output.suffix.lower() not in (".html", *(f".{form}" for form in FORMATS)):
+        raise ConfigError(f"expected a name that ends with .png, .svg, .pdf or .html, got {str(output)!r}")
     lake = open_lake()
     run_ids = list(dict.fromkeys(map(lake.find_run, runs))) if runs else [lake.find_run()]
     file = RunSettings.find(config).file

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from entrenar_processors import Series
 from entrenar_processors.alert import Action, Level, Rule
@@ -77,7 +78,7 @@ class Run:
     def url(self) -> str:
         """Where the run is: the lake's address, and the run's id behind `#`."""
         lake = self.monitor.lake.url if not self.disabled else "disabled"
-        return f"{lake if '://' in lake else Path(lake).absolute().as_uri()}#{self.id}"
+        return f"{lake if '://' in lake else Path(lake).absolute().as_uri()}#{quote(self.id)}"
 
     def get_url(self) -> str:
         """The same as `url`."""

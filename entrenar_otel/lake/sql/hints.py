@@ -15,6 +15,7 @@ _TABLE = re.compile(r"Table with name (.+?) does not exist!")
 #: DuckDB's own suggestions, of columns that look alike and tables of its catalog.
 _SUGGESTED = re.compile(r'\n(Did you mean|Candidate bindings:) "[^\n]*')
 _SEVERITY = re.compile(r"Could not convert string '(.*?)' to ENUM\(.*\)")
+_JSON = re.compile(r"Malformed JSON|JSON transform error|Failed to cast value to numerical")
 _METRIC_IS = re.compile(r"""\bmetric\s*(?:=|==)\s*'((?:[^']|'')*)'""", flags=re.I)
 
 
@@ -31,6 +32,10 @@ def explained(message: str, sql: str, views: Sequence[str], metrics: Sequence[st
         hint = _of_table(found[1].strip('"'), views, metrics)
     elif (found := _SEVERITY.search(message)) is not None:
         return f"{found[1]!r} is no severity: expected one of {', '.join(NUMBERS)}"
+    elif _JSON.search(message) and re.search(r"\bconfig\b", sql):
+        hint = (
+            "Settings are JSON: text is config->>'optimizer' = 'adam', numbers are config.lr::DOUBLE > 0.01"
+        )
     else:
         hint = ""
     return f"{_SUGGESTED.sub('', message).rstrip()}\n\n{hint}" if hint else message

@@ -537,7 +537,7 @@ def config_schema() -> dict[str, Any]:
     """The JSON Schema of a renacer.toml, for editors, as in `docs/renacer.schema.json`.
 
     >>> config_schema()["$defs"]["ThresholdSettings"]["properties"]["for"]["x-expected"]
-    'a duration such as 30s, 5m or 1h30m'
+    'a duration such as 30s, 5m, 1h30m or 7d'
     """
     return schema_of(Config)
 

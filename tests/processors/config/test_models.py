@@ -208,7 +208,7 @@ def test_durations() -> None:
     for text, seconds in (("1d12h", 129_600.0), ("1.5h", 5400.0), ("5 m", 300.0)):
         (found,) = threshold(text).monitor.threshold
         assert (found.for_, found.for_seconds) == (text, seconds)
-    with pytest.raises(BadConfig, match=r'expected a duration such as 30s, 5m or 1h30m, found "5"$'):
+    with pytest.raises(BadConfig, match=r'expected a duration such as 30s, 5m, 1h30m or 7d, found "5"$'):
         threshold("5")
     with pytest.raises(BadConfig, match=r'for: expected at most 100 years, found "101y"$'):
         threshold("101y")
