@@ -34,6 +34,7 @@ from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.errors import guard
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.incident import DOCUMENTS, Facts
+from entrenar_otel.lake.memory import give_back_memory
 from entrenar_otel.lake.records.runs import RunRecord
 from entrenar_otel.lake.store.catalog import encode_run
 from entrenar_otel.recording.process.origin import Origin
@@ -152,6 +153,12 @@ class Incidents:
         with self._lock:
             return not self.is_away() and all(incident.is_answered for incident in self._open)
 
+    @property
+    def in_hand(self) -> int:
+        """How many are not complete yet."""
+        with self._lock:
+            return len(self._open)
+
     def on_tick(self) -> None:
         """Complete the windows that are due, and try again what the lake did not take."""
         now, moment = self._clock.monotonic_ns(), time.monotonic()
@@ -233,6 +240,8 @@ class Incidents:
                     self._finish(incident)
             incident.is_tried = True
             incident.heard.set()
+        if chosen:
+            give_back_memory()  # of a loop that records much, a window takes hundreds of megabytes
 
     def _write(self, incident: _Incident) -> None:
         facts, storage = self._facts(incident), self._lake.storage

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from entrenar_otel.lake import compact as compaction
 from entrenar_otel.lake.hand_over import hand_over
 from entrenar_otel.lake.holdings import Holdings
 from entrenar_otel.lake.lake import Lake
+from entrenar_otel.lake.memory import give_back_memory
 from entrenar_otel.lake.records.pulse import BEAT_SECONDS, as_seen, remove_beat, write_beat
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records, write_record
 from entrenar_otel.lake.records.statement import end_of, statement_of
@@ -261,7 +261,7 @@ class Keeper:
                     self.on_handed_over(int(segment.header["number"]), rows)
             finally:
                 self._busy = None
-            _give_back_memory()
+            give_back_memory()
 
     def _is_unsent(self, segment: Segment) -> bool:
         """Whether a segment that is in the lake must still leave by OTLP, and is kept for that."""
@@ -324,13 +324,3 @@ class Keeper:
                 problem,
                 self.lake.live,
             )
-
-
-def _give_back_memory() -> None:
-    """Return what a hand-over used for a moment (some 50 MB) to the system, where the libraries keep it."""
-    import pyarrow as pa
-
-    pa.default_memory_pool().release_unused()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries keep less
-    if trim is not None:
-        trim(0)

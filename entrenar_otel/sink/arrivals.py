@@ -12,7 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from time import monotonic
 
-from entrenar_otel.sink.memory import Memory, give_back
+from entrenar_otel.lake.memory import give_back_memory
+from entrenar_otel.sink.memory import Memory
 from entrenar_otel.sink.refusal import Refusal, Why, too_many
 
 #: Read at a time, one where memory is scarce: each may grow to the largest size, and takes three times as
@@ -43,7 +44,7 @@ class Arrivals:
             data = self._read(me, self._readers.submit(receive))
             if data is not None:
                 if len(data) > _LARGE_BYTES:  # what it was put together from is free now
-                    give_back()
+                    give_back_memory()
                 then(data)
             return data
         finally:

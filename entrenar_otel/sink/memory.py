@@ -1,4 +1,4 @@
-"""Memory: what this process holds, and how to give back what it no longer needs."""
+"""Memory: what this process holds, and when to give back what it no longer needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from time import monotonic
 
-import pyarrow as pa
+from entrenar_otel.lake.memory import give_back_memory
 
 #: A sink that does nothing has 130 MB; at most it should have 512.
 SCARCE_BYTES, SHORT_BYTES = 200 << 20, 288 << 20
@@ -46,7 +46,7 @@ class Memory:
             if now - self._looked_at > _LOOK_SECONDS:
                 self._resident = _resident_bytes()
                 if self._resident > self._scarce_bytes and now - self._trimmed_at > _TRIM_SECONDS:
-                    give_back()
+                    give_back_memory()
                     self._resident, self._trimmed_at = _resident_bytes(), now
                 self._looked_at = now
             return self._resident
@@ -58,13 +58,6 @@ def _resident_bytes() -> int:
         return int(_STATM.read_bytes().split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):
         return 0
-
-
-def give_back() -> None:
-    """Return to the system what was freed."""
-    pa.default_memory_pool().release_unused()
-    if (trim := getattr(_libc(), "malloc_trim", None)) is not None:
-        trim(0)
 
 
 def set_up() -> None:

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from entrenar_otel.console import logger
 from entrenar_otel.errors import EntrenarError, guard
+from entrenar_otel.lake.memory import give_back_memory
 from entrenar_otel.sink.decoding.unstorable import Unstorable
 from entrenar_otel.sink.known.database import Crash
-from entrenar_otel.sink.memory import give_back
 from entrenar_otel.sink.request_log import RequestLog
 
 #: From receipt to the beginning of a roll, at most.
@@ -135,7 +135,7 @@ class RollLoop:
             with contextlib.suppress(Exception), guard("the sink", "it is tried again"):
                 raise
             return False
-        give_back()
+        give_back_memory()
         if is_whole:
             self._rolled_at = begun
         if self.problem:

@@ -13,7 +13,7 @@ from entrenar_processors.samples import Block, Floats, Series
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.hand_over import file_name
 from entrenar_otel.lake.records.runs import COMPLETED, RunRecord, describe_config, write_record
-from entrenar_otel.lake.tables.rows import metric_batches
+from entrenar_otel.lake.tables.rows import metric_tables
 from entrenar_otel.lake.tables.schema import METRICS
 
 #: Values of one file, and of one second.
@@ -44,7 +44,7 @@ def write_long_run(
         _pieces(values, first, attempt, has_steps=has_steps, batches=batches), 1
     ):
         name = file_name("metrics", record.day, run_id, process, number)
-        lake.storage.write(name, METRICS, metric_batches(samples, record.owner))
+        lake.storage.write(name, METRICS, metric_tables(samples, record.owner))
     write_record(lake.storage, record)
 
 

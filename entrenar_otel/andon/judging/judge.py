@@ -97,7 +97,8 @@ class Judge:
     def decide(self, findings: Sequence[Finding], now_ns: int) -> list[Alert]:
         """The alerts that begin, call for more, or are resolved."""
         with self._lock:
-            self._count_anomalies(findings)
+            if findings:
+                self._count_anomalies(findings)
             alerts = self.policy.decide(findings, now_ns, self.newest)
             for alert in alerts:
                 self._count(alert)

@@ -10,6 +10,8 @@ import psutil
 
 from entrenar_otel.console import logger
 
+_RESIDENT = re.compile(rb"^VmHWM:\s+(\d+) kB\nVmRSS:\s+(\d+) kB$", flags=re.MULTILINE)
+
 
 class ProcessMemory:
     """The memory of this process from now on, in bytes: resident, and with `allocations` Python's own.
@@ -25,8 +27,7 @@ class ProcessMemory:
     """
 
     def __init__(self, *, allocations: bool = False) -> None:
-        self._process = psutil.Process()
-        self._first_mark = _high_water_mark()
+        self._first_mark = _resident()[1]
         self._has_started_tracing = False
         self._traces = allocations
         if allocations and not tracemalloc.is_tracing():
@@ -45,7 +46,7 @@ class ProcessMemory:
 
         That is what the process holds now, unless its peak has risen meanwhile.
         """
-        rss, mark = self._process.memory_info().rss, _high_water_mark()
+        rss, mark = _resident()
         if mark > max(self._first_mark, self.peak_rss_bytes):
             rss = max(rss, mark)
         self.peak_rss_bytes = max(self.peak_rss_bytes, rss)
@@ -68,14 +69,18 @@ class ProcessMemory:
             tracemalloc.stop()
 
 
-def _high_water_mark() -> int:
-    """The most bytes of this process that were ever resident; 0 where the system does not say.
+def _resident() -> tuple[int, int]:
+    """The bytes of this process that are resident, and the most that ever were; 0 where nobody says.
 
-    From Linux's status file: getrusage begins with the mark of the process that started this one.
+    From Linux's status file, which has both: getrusage begins with the mark of the process that started this
+    one. The heartbeat asks each time, with cold caches, so it is asked at once.
     """
     try:
-        with open("/proc/self/status", "rb") as file:
-            match = re.search(rb"^VmHWM:\s+(\d+) kB", file.read(), flags=re.MULTILINE)
-        return int(match[1]) * 1024 if match else 0
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
+        with open("/proc/self/status", "rb", buffering=0) as file:
+            match = _RESIDENT.search(file.read())
+        if match is not None:
+            return int(match[2]) * 1024, int(match[1]) * 1024
+    except OSError:  # no such file: another system
+        pass
+    mark = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
+    return psutil.Process().memory_info().rss, mark

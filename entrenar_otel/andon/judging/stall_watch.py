@@ -106,7 +106,8 @@ class StallWatch:
                 self._durations.extend(block.values[-_MEDIAN_OF:, number].tolist())
                 return
         if not self._durations:
-            self._rows.append((block.time_ns[-_ROWS:], block.step[-_ROWS:]))
+            # copies: a view would keep the whole of its tick in memory
+            self._rows.append((block.time_ns[-_ROWS:].copy(), block.step[-_ROWS:].copy()))
 
     def on_tick(self, seconds: float, time_ns: int, *, is_paused: bool) -> list[Finding]:
         """What is to be said now: that it stalled, that it goes on, or mostly nothing.

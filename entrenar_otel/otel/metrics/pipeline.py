@@ -122,9 +122,7 @@ class MetricsPipeline:
 
     def after_tick(self, seconds: float, rows: int, heartbeat_cpu_seconds: float) -> None:
         """How long the tick took, and what monitoring costs."""
-        import numpy as np
-
-        self.state.tick_seconds.update(np.array([seconds]))
+        self.state.tick_seconds.add(seconds)
         cpu = heartbeat_cpu_seconds + sum(worker.cpu_seconds for worker in self._workers())
         self.state.overhead_ratio = self.overhead.tick(rows, cpu)
 

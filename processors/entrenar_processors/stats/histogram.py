@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +41,20 @@ class ExplicitHistogram:
             self.sum += float(values.sum())
         self.min = min(self.min, float(values.min()))
         self.max = max(self.max, float(values.max()))
+
+    def add(self, value: float) -> None:
+        """A single finite value: `update` of it, without numpy's dozen calls.
+
+        >>> histogram = ExplicitHistogram([1.0, 2.0])
+        >>> for value in (0.5, 1.0, 1.5, 9.0):
+        ...     histogram.add(value)
+        >>> histogram.counts.tolist(), histogram.count, histogram.sum
+        ([2, 1, 1], 4, 12.0)
+        """
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.count += 1
+        self.sum += value
+        self.min, self.max = min(self.min, value), max(self.max, value)
 
 
 class ExponentialHistogram:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import queue
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -313,3 +315,20 @@ def test_the_stacks_are_those_of_all_threads() -> None:
     assert text.index("Thread loop ?[31m") < text.index("Thread MainThread")
     assert ", in Condition.wait\n" in text
     assert "\x1b" not in text
+
+
+def test_what_it_keeps_of_a_tick_is_little() -> None:
+    """Where no steps are timed it keeps some times of the last ticks, and not the ticks that they are of."""
+    run = Run()
+    values = [1.0] * 20_000
+    run.tick(loss=values)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            run.tick(loss=values)
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 20_000 * 8  # less than the times of one tick

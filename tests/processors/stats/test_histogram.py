@@ -101,6 +101,12 @@ def test_explicit_bounds_as_the_sdk_counts_them(
     assert (ours.count, ours.bounds) == (point.count, point.explicit_bounds)
     assert (ours.min, ours.max) == (point.min, point.max)
     assert ours.sum == pytest.approx(point.sum, rel=1e-9, abs=1e-9 * sum(map(abs, values), 0.0))
+    one_by_one = ExplicitHistogram(bounds)
+    for value in values:
+        one_by_one.add(value)
+    assert one_by_one.counts.tolist() == ours.counts.tolist()
+    assert (one_by_one.count, one_by_one.min, one_by_one.max) == (ours.count, ours.min, ours.max)
+    assert one_by_one.sum == pytest.approx(point.sum, rel=1e-9, abs=1e-9 * sum(map(abs, values), 0.0))
 
 
 def test_empty_histograms() -> None:
