@@ -86,8 +86,8 @@ REASONS = {
     ),
     "anonymous RSS": (
         "It does not grow with what is recorded: without incidents it is 94.9, 96.0, 96.3, 96.5 MB after 1, "
-        "2, 5 and 10 M samples. What is left of the windows of incidents, which DuckDB reads and sorts, differs "
-        "from run to run."
+        "2, 5 and 10 M samples. What is left of the windows of incidents, which DuckDB reads and sorts, "
+        "differs from run to run."
     ),
     "a heartbeat with": (
         "Of it judging is 10 ms with the native core, 20 without; decoding, sums and aggregates 4 ms."
