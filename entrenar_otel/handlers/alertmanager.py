@@ -98,7 +98,7 @@ class Alertmanager(OfEndpoint):
     def repeat(self) -> None:
         """Post again the alerts that fire, and the ends that were not accepted."""
         now_ns = time.time_ns()
-        for key, active in list(self._active.items()):
+        for key, active in self._active.copy().items():
             ended = active.notice.alert.ended_ns
             if ended is not None and ended + _TRIED_FOR_NS < now_ns:
                 del self._active[key]

@@ -65,7 +65,8 @@ def leave_random_alone() -> None:
     `opentelemetry.sdk.metrics._internal.exemplar.exemplar_reservoir`, since 1.28. Without them nothing is
     done.
     """
-    for module in [module for name, module in list(sys.modules.items()) if name.startswith(_DRAWING)]:
+    # A copy: for the pairs of `items` garbage is collected, and a thread that imports may come between.
+    for module in [module for name, module in sys.modules.copy().items() if name.startswith(_DRAWING)]:
         if getattr(module, "random", None) is random:
             module.random = random.Random()  # type: ignore[attr-defined]  # noqa: S311
         if getattr(module, "randrange", None) == random.randrange:

@@ -131,7 +131,8 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
             if depth >= _MAX_DEPTH:
                 return describe(value)
             if isinstance(value, Mapping):
-                pairs = list(value.items())  # at once: another thread may be adding to it
+                # Of a copy: another thread may be adding to it, while garbage is collected for the pairs.
+                pairs = list((value.copy() if type(value) is dict else value).items())
                 return {_text(key): _plain(inner, depth + 1, left) for key, inner in pairs}
             return [_plain(element, depth + 1, left) for element in list(value)]
         if math.prod(getattr(value, "shape", (2,))) == 1:  # a scalar of numpy or torch

@@ -63,7 +63,7 @@ class Trainer:
             )
 
     def log(self, step: int, loss: float, *validation: float) -> None:
-        """Returns when each Prometheus has it."""
+        """Returns when each Prometheus has had it for longer than a step: each query by steps meets it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(" ".join(map(str, (step, loss, *validation))) + "\n")
@@ -72,7 +72,8 @@ class Trainer:
         split, value = ("validation", validation[-1]) if validation else ("", loss)
         of = f'run_id="{self._run_id}"'
         at_step = f"training_progress_step{{{of}}} == {step}"
-        self.wait(f'training_loss{{{of},split="{split}"}} == {value} and on (instance) {at_step}')
+        logged = f'training_loss{{{of},split="{split}"}} == {value} and on (instance) {at_step}'
+        self.wait(f"count_over_time(({logged})[10m:{_STEP_SECONDS}s]) > 1")
 
     def wait(self, expression: str) -> None:
         for one in self._asked:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+from typing import Any
+
 import pytest
 from opentelemetry import context
 from opentelemetry.sdk.trace import TracerProvider
@@ -26,6 +30,26 @@ def test_span_processor_of_a_provider() -> None:
     other.add_span_processor(found)
     other.get_tracer("t").start_span("a").end()
     assert [span.name for span in memory.get_finished_spans()] == ["a"]
+
+
+def test_modules_that_come_while_they_are_gone_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collection of garbage lets in a thread that imports; a run would not start with what that raised."""
+    here: dict[str, Any] = dict(sys.modules)
+    modules = len(here)
+
+    def another(phase: str, _info: Any) -> None:
+        here[f"{phase} {len(here)}"] = gc
+
+    monkeypatch.setattr(sys, "modules", here)
+    before = gc.get_threshold()
+    gc.callbacks.append(another)
+    gc.set_threshold(1)
+    try:
+        sdk_seams.leave_random_alone()
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(another)
+    assert len(here) > modules
 
 
 def test_a_provider_without_it(caplog: pytest.LogCaptureFixture) -> None:

@@ -123,8 +123,8 @@ class LateRecording(SegmentLog):
                 self._set_head(number, None)
                 namespace[f"pack_{number}"], _ = packers(len(bound))  # it refuses None in C, which is quick
         heads = {layout.head for one in series if (layout := self.layouts.get((one,))) is not None}
-        for known in [value for name, value in list(namespace.items()) if name.startswith("heads_")]:
-            for identity in [identity for identity, head in list(known.items()) if head in heads]:
+        for known in [value for name, value in namespace.copy().items() if name.startswith("heads_")]:
+            for identity in [identity for identity, head in known.copy().items() if head in heads]:
                 known.pop(identity, None)  # an instrument's
 
     def _advance(self, problems: list[str], *, everything: bool = False) -> list[BadLoss]:

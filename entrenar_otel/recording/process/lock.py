@@ -95,7 +95,7 @@ def create_locked(path: Path, *, passing: bool = False) -> OwnedFile:
 
 def sweep() -> None:
     """Remove the passing files that were dropped where an exception came out of a signal handler."""
-    for path, token in list(_passing.items()):  # not tuple: making one may collect garbage, and change it
+    for path, token in _passing.copy().items():  # making a list of pairs may collect garbage, and change it
         if token() is None:
             path.unlink(missing_ok=True)
             _passing.pop(path, None)

@@ -142,10 +142,12 @@ def test_their_exporter_goes_on(run_script: Any, tmp_path: Any) -> None:
             def shutdown(self, *args, **kwargs):
                 say(last)
 
+        last = {}
         metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(Exporter(), 10)]))
         monitor = configure(run_id="r", quiet=True, interval_seconds=0.01)
         metrics.get_meter("mine").create_gauge("training.a").set(0.5)
-        time.sleep(0.2)
+        while "training.a" not in last:
+            time.sleep(0.01)
         say(last)
         """,
         OTEL_METRICS_EXPORTER="console",

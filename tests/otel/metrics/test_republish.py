@@ -182,10 +182,11 @@ def test_a_flush_waits_for_what_theirs_is_to_show(start: Start, provider_of: Any
             return super().get_meter(*args, **kwargs)
 
     reader = InMemoryMetricReader()
-    wrapped = provider_of(start(), Slow([reader], shutdown_on_exit=False))
+    monitor = start()
+    wrapped = provider_of(monitor, Slow([reader], shutdown_on_exit=False))
     gate.clear()
     wrapped.get_meter("mine").create_counter("training.tokens").add(3)
-    assert not wrapped.force_flush(50)
+    assert not monitor.flush(0.1)
     gate.set()
     assert wrapped.force_flush(100_000)
     assert points(reader.get_metrics_data(), "training.tokens") == {(): 3}
