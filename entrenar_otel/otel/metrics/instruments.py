@@ -1,8 +1,8 @@
 """Instruments: OpenTelemetry's four synchronous ones, written to the recorder instead of aggregated.
 
-`set`, `add` and `record` are the hot path of everybody who uses a plain meter. Each looks up the
-function made for these attribute names (series_writers.py); what is unusual raises there before anything is
-written, and is recorded with care. They never raise, as the OpenTelemetry API must not.
+`set`, `add` and `record` are the hot path of everybody who uses a plain meter. Each calls the function made
+for these attribute names (series_writers.py); what is unusual raises there before anything is written, and is
+recorded with care. They never raise, as the OpenTelemetry API must not.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Recorded:
         self.instrument = instrument
         self.scope = scope
         self.bounds = bounds
-        self._writers: dict[tuple[str, ...], Any] = {}
+        self._writers: SeriesWriters | None = None
         self._carefully: Any = _to_nowhere
 
     def route(self, recorder: Recorder, registry: Registry) -> None:
@@ -62,7 +62,7 @@ class TrainingGauge(Recorded, Gauge):
 
     def set(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
-            self._writers[(*attributes,) if attributes else ()](amount, attributes)
+            self._writers.quick(amount, attributes)  # type: ignore[union-attr] # None raises too
         except Exception as error:
             if from_outside(error):
                 raise
@@ -74,7 +74,7 @@ class TrainingCounter(Recorded, Counter):
 
     def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
-            self._writers[(*attributes,) if attributes else ()](amount, attributes)
+            self._writers.quick(amount, attributes)  # type: ignore[union-attr] # None raises too
         except Exception as error:
             if from_outside(error):
                 raise
@@ -86,7 +86,7 @@ class TrainingUpDownCounter(Recorded, UpDownCounter):
 
     def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
-            self._writers[(*attributes,) if attributes else ()](amount, attributes)
+            self._writers.quick(amount, attributes)  # type: ignore[union-attr] # None raises too
         except Exception as error:
             if from_outside(error):
                 raise
@@ -98,7 +98,7 @@ class TrainingHistogram(Recorded, Histogram):
 
     def record(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
-            self._writers[(*attributes,) if attributes else ()](amount, attributes)
+            self._writers.quick(amount, attributes)  # type: ignore[union-attr] # None raises too
         except Exception as error:
             if from_outside(error):
                 raise

@@ -11,12 +11,15 @@ Invariants:
    that would fall. `SeriesWriters.record_carefully` then does it with care, and nothing is written twice.
 2. Identities are cached by their values only while all of them are text. Otherwise by values and
    types, since True, 1 and 1.0 are one key of a dictionary and three attributes.
+3. Names that are as many as those that came last, each of them among those, are those: a dictionary has no
+   key twice.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,6 +55,17 @@ def write_series(amount, attributes):
         )
         put(seal_one(record, adler32(record)))
 {stop}"""
+#: With the native core, for the attribute names that came last: no tuple of names is made and looked up.
+_QUICK_SOURCE = """\
+def write_quickly(amount, attributes):
+    try:
+        if attributes.__class__ is dict and len(attributes) == {count}:
+{unpack}{check}            if {sound}one({head}, {given}, amount):
+                return
+    except KeyError:
+        missed()
+    by_names(amount, attributes)
+"""
 _CHECKS = {
     Kind.COUNTER: "    if not amount >= 0:\n        raise ValueError\n",
     Kind.HISTOGRAM: "    if not amount >= 0:\n        raise ValueError\n",
@@ -66,8 +80,15 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
         self.declared = declared
         self._recorder = recorder
         self._registry = registry
+        #: What instruments call.
+        self.quick: Writer = self.by_names
+        self._quick: dict[tuple[str, ...], Writer] = {}
         self._heads: dict[tuple[str, ...], dict[Any, int]] = {}
         self._typed: set[tuple[str, ...]] = set()
+
+    def by_names(self, amount: Any, attributes: Any) -> None:
+        """Record by the function for these attribute names. Raises KeyError where there is none yet."""
+        self[(*attributes,) if attributes else ()](amount, attributes)
 
     def record_carefully(self, amount: Any, attributes: Any) -> None:
         """Record what can be recorded; what cannot is warned of and counted. Never raises."""
@@ -138,8 +159,10 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
                 self._typed.add(names)
                 heads = self._heads[names] = {}
             self[names] = self._make(names, heads)
+            self._quick[names] = self._make_quick(names, heads)
         if len(heads) < MAX_IDENTITIES:
             heads[_key(values, typed=names in self._typed)] = head
+        self.quick = self._quick[names]
 
     def _make(self, names: tuple[str, ...], heads: dict[Any, int]) -> Writer:
         number = next(_numbers)
@@ -156,7 +179,7 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
         identity = [variable for variable in variables if variable not in COORDINATES]
         if names in self._typed:
             identity += [f"{variable}.__class__" for variable in identity]
-        watched = known_as(self.declared.metric)[0] == "loss"
+        watched = self._is_watched
         source = _SOURCE.format(
             unpack=f"    {', '.join(variables)}, = attributes.values()\n" if variables else "",
             check=_CHECKS.get(self.declared.instrument.kind, ""),
@@ -170,6 +193,52 @@ class SeriesWriters(dict[tuple[str, ...], Writer]):
         code = compile(source, f"<entrenar_otel writer of {self.declared.metric}>", "exec")
         exec(code, namespace, local)  # noqa: S102 - nothing of the user's is in the source
         writer: Writer = local["write_series"]
+        return writer
+
+    @property
+    def _is_watched(self) -> bool:
+        return known_as(self.declared.metric)[0] == "loss"
+
+    def _missed(self) -> None:
+        """Other names, or a series that is new and learnt next: who changes names is looked up by them."""
+        self.quick = self.by_names
+
+    def _make_quick(self, names: tuple[str, ...], heads: dict[Any, int]) -> Writer:
+        """The function for the case that these names come again, with the native core.
+
+        Its globals are few, and its own: after a step that has filled the caches they are in one place.
+        """
+        if self._recorder.hot is None or any(type(name) is not str for name in names):
+            return self.by_names
+        identity = [name for name in names if name not in COORDINATES]
+        variables = [f"a_{i}" for i in range(len(identity))]
+        keys = [*variables]
+        if names in self._typed:
+            keys += [f"{variable}.__class__" for variable in variables]
+        check = _CHECKS.get(self.declared.instrument.kind, "")
+        source = _QUICK_SOURCE.format(
+            count=len(names),
+            unpack="".join(
+                f"            {variable} = attributes[{name!r}]\n"
+                for variable, name in zip(variables, identity, strict=True)
+            ),
+            check=textwrap.indent(check, 8 * " "),
+            sound="amount - amount == 0.0 and " if self._is_watched else "",
+            head=f"heads[{', '.join(keys) or '()'}]",
+            given=", ".join(
+                f"attributes[{name!r}]" if name in names else "None" for name in ("epoch", "batch", "step")
+            ),
+        )
+        made: dict[str, Any] = {
+            "heads": heads,
+            "one": self._recorder.hot.one,
+            "by_names": self.by_names,
+            "missed": self._missed,
+            "len": len,
+        }
+        code = compile(source, f"<entrenar_otel quick writer of {self.declared.metric}>", "exec")
+        exec(code, made)  # noqa: S102 - of the user's only names are in the source, as literals
+        writer: Writer = made["write_quickly"]
         return writer
 
     def _hold(self, amount: Any, attributes: Mapping[str, Any] | None) -> None:
