@@ -19,7 +19,7 @@ from benchmarks.report import DOCUMENT, write_report
 GROUPS = (
     *("hot_path", "peers", "loop_overhead", "wide", "tick", "storage", "queries", "wide_commands"),
     *("memory", "startup"),
-    *("otel", "page", "otlp_encode", "receipt", "roll", "assign", "where"),
+    *("otel", "page", "otlp_encode", "receipt", "roll", "assign", "where", "everything"),
 )
 #: Run by name only: what they say stands in docs/detectors.md, docs/postmortem.md, docs/statistics.md,
 #: docs/collector.md, docs/watch.md, docs/system.md and docs/integrations.

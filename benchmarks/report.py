@@ -49,7 +49,8 @@ WHERE = """\
 
 What each part takes: on the loop's thread a call, in the heartbeat what a step of five metrics adds (three of
 them watched, a tick of 1,000 steps). Cold is what a loop pays whose steps fill the caches with their own;
-warm is a tight loop. Lines with … are parts of the line above them."""
+warm is a tight loop. Lines with … are parts of the line above them. Everything on: the CPU time that each
+call on the loop's thread, and each other thread, takes of a step of a millisecond."""
 
 
 #: Why a row falls short, by the beginning of its name; measured where it does not say otherwise.
@@ -144,11 +145,10 @@ def _table(rows: list[Row]) -> Iterator[str]:
 def _parts(rows: list[Row]) -> Iterator[str]:
     """A table for each place where the parts are."""
     for of in dict.fromkeys(row.columns["of"] for row in rows):
-        lines = [f"| {of} | instructions | warm | cold |", "| --- | ---: | ---: | ---: |"]
-        for row in rows:
-            if row.columns["of"] == of:
-                cells = (row.columns[name] for name in ("part", "instructions", "warm", "cold"))
-                lines.append(f"| {' | '.join(cells)} |")
+        within = [row.columns for row in rows if row.columns["of"] == of]
+        names = [name for name in within[0] if name not in ("part", "of")]
+        lines = [f"| {' | '.join([of, *names])} |", f"| --- |{' ---: |' * len(names)}"]
+        lines += [f"| {' | '.join([cells['part'], *(cells[name] for name in names)])} |" for cells in within]
         yield "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -224,23 +224,29 @@ class Summaries:
 
     def of(self, metrics: Collection[str]) -> dict[Series, Summary]:
         """The summaries of some metrics, by any of their names; other rows may keep waiting."""
-        if any(name_in(metrics, one) for part in self._singles for one in part.series):
+        return self._those(lambda series: bool(name_in(metrics, series)))
+
+    def _those(self, is_meant: Callable[[Series], bool]) -> dict[Series, Summary]:
+        """The summaries of these series, sorted; other rows may keep waiting."""
+        if any(is_meant(one) for part in self._singles for one in part.series):
             self._flush_singles()
-        for key in [key for key in self._waiting if any(name_in(metrics, one) for one in key)]:
+        for key in [key for key in self._waiting if any(is_meant(one) for one in key)]:
             self._flush(key)
-        return {
-            series: summary for series, summary in sorted(self._by_series.items()) if name_in(metrics, series)
-        }
+        meant = [series for series in self._by_series if is_meant(series)]
+        return {series: self._by_series[series] for series in sorted(meant)}
 
     def select(self, metric: str, tags: Mapping[str, object]) -> Summary | None:
-        """The summary of the series with exactly these tags; else of all of the metric with them, merged."""
-        current = self.current()
+        """The summary of the series with exactly these tags; else of all of the metric with them, merged.
+
+        Rows of other metrics may keep waiting: a budget asks at every tick.
+        """
+        current = self._those(lambda series: series.metric == metric)
         wanted = Series.of(metric, tags)
         if wanted in current:
             return current[wanted]
         merged: Summary | None = None
         for series, summary in current.items():
-            if series.metric == metric and set(wanted.tags) <= set(series.tags):
+            if set(wanted.tags) <= set(series.tags):
                 merged = merged or Summary()
                 merged.merge(summary)
         return merged

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from hypothesis import strategies as st
 from opentelemetry import context as otel_context
 from opentelemetry.metrics import NoOpMeterProvider
 
-from entrenar_otel import AndonStop, errors
+from entrenar_otel import AndonStop, Monitor, errors
 from entrenar_otel.otel.metrics.provider import WrappingMeterProvider
 from entrenar_otel.otel.metrics.series_writers import MAX_WRITERS, SeriesWriters
 from entrenar_otel.recording.layout import Layout
 from entrenar_otel.recording.recorder import MAX_LAYOUT_BYTES
-from entrenar_otel.testing import Kit, kit, recorded_run
+from entrenar_otel.testing import Kit, kit, recorded_run, strict
 
 Rows = Callable[..., list[tuple[Any, ...]]]
 KINDS = {"gauge": "set", "counter": "add", "up_down_counter": "add", "histogram": "record"}
@@ -84,19 +85,36 @@ def place(name: str, value: Any) -> int | None:
     return math.floor(value) if isinstance(value, int | float) and 0 <= value < limit else None
 
 
+@contextlib.contextmanager
+def with_the_machines_clock(folder: Path) -> Iterator[Monitor]:
+    """A monitor that records natively where it can."""
+    given: dict[str, Any] = {"quiet": True, "settings_file": None, "interval_seconds": 1e5}
+    with strict(), Monitor("r", lake=folder / "lake", live=folder / "live", **given) as monitor:
+        yield monitor
+
+
+@pytest.mark.parametrize("is_native", [False, True])
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([*KINDS]), AMOUNTS, ATTRIBUTES), max_size=25), st.integers(1, 3))
 def test_what_is_called_is_what_the_lake_returns(
-    tmp_path_factory: pytest.TempPathFactory, calls: list[tuple[str, float, Any]], times: int
+    tmp_path_factory: pytest.TempPathFactory,
+    is_native: bool,
+    calls: list[tuple[str, float, Any]],
+    times: int,
 ) -> None:
     """Every kind, value, attribute and coordinate, once each, in order, with care and quickly."""
-    with kit(tmp_path_factory.mktemp("kit")) as one:
+    folder = tmp_path_factory.mktemp("kit")
+    with contextlib.ExitStack() as stack:
+        if is_native:
+            monitor = stack.enter_context(with_the_machines_clock(folder))
+        else:
+            monitor = stack.enter_context(kit(folder)).monitor
         provider = WrappingMeterProvider()
-        one.monitor.adopt(provider)
+        monitor.adopt(provider)
         made = calls_of(provider.get_meter("m"))
         for kind, amount, attributes in calls * times:
             made[kind](amount, attributes)
-        table = one.monitor.query("SELECT * FROM metrics ORDER BY seq").to_pylist()
+        table = monitor.query("SELECT * FROM metrics ORDER BY seq").to_pylist()
         assert [row["seq"] for row in table] == [*range(len(table))]
     expected = []
     for kind, amount, attributes in calls * times:

@@ -191,6 +191,23 @@ def test_summaries_of_one_series_in_several_sets_of_names() -> None:
     assert (summaries.current()[LOSS].count, summaries.current()[LOSS].last) == (2, 1.0)
 
 
+def test_who_asks_for_one_metric_leaves_others_waiting() -> None:
+    """A budget asks at every tick; blocks, and series that are set one by one."""
+    summaries = Summaries()
+    names = {"loss": [1.0, 2.0], "rate": [3.0, 4.0]}
+    for name, values in names.items():
+        summaries.update(Samples.from_columns({name: values}, seq=[0, 1]))
+    flushed: list[tuple[Series, ...]] = []
+    before = summaries._flush
+    summaries._flush = lambda key: (flushed.append(key), before(key))[1]  # type: ignore[method-assign]
+    assert summaries.select("absent", {}) is None
+    assert flushed == []
+    loss = summaries.select("loss", {})
+    assert loss is not None
+    assert (loss.count, flushed) == (2, [(Series.of("loss", {}),)])
+    assert {series.metric: one.count for series, one in summaries.current().items()} == {"loss": 2, "rate": 2}
+
+
 def test_select_prefers_the_exact_series_and_else_merges_those_that_carry_the_tags() -> None:
     """No tags means the untagged series, or all of the metric where there is none."""
     summaries = Summaries()
