@@ -44,4 +44,4 @@ class PageSettings:
     @property
     def url(self) -> str:
         """Where a browser finds it."""
-        return f"http{'s' if self.certfile else ''}://{self.address}/"
+        return f"http{'s' if self.certfile else ''}://{self.address.for_others()}/"

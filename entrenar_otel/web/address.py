@@ -39,6 +39,18 @@ class Address:
         """The same host at the port that was found for 0."""
         return replace(self, port=port)
 
+    def for_others(self) -> Address:
+        """What others are told: this machine's name, where it listens on every address of it.
+
+        >>> str(Address("127.0.0.1", 8642).for_others())
+        '127.0.0.1:8642'
+        """
+        try:
+            is_every = ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:  # a name
+            is_every = False
+        return replace(self, host=socket.gethostname()) if is_every else self
+
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine reaches it; a name that is not known here is taken for another's."""

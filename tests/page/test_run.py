@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -15,6 +16,8 @@ import pytest
 
 from entrenar_otel.lake import Lake
 from entrenar_otel.lake.overview import runs_of
+from entrenar_otel.page.settings import PageSettings
+from entrenar_otel.web.address import Address
 from tests.page.conftest import Cli, record
 
 
@@ -41,6 +44,14 @@ def test_where_it_does_not_begin(cli: Cli, lake: Lake) -> None:
     missing = cli("--lake", "nowhere", "serve")
     assert missing.code != 0
     assert "nowhere" in missing.err
+
+
+def test_the_address_that_others_are_told() -> None:
+    """Not one that stands for all of this machine's, which leads each to a machine of their own."""
+    everywhere = PageSettings(Address("0.0.0.0", 8642), token="x", certfile="c.pem")
+    assert everywhere.url == f"https://{socket.gethostname()}:8642/"
+    assert PageSettings(Address("::", 8642), insecure=True).url == f"http://{socket.gethostname()}:8642/"
+    assert PageSettings(Address("::1", 1)).url == "http://[::1]:1/"
 
 
 def test_records_that_are_known_say_the_same(lake: Lake) -> None:

@@ -88,6 +88,7 @@ def _put(made: Mapping[Path, str], command: str, *, check: bool) -> None:
     from entrenar_otel.grafana.artefacts import differing, put
 
     stale = differing(made)
+    words = {path: ("changed" if path.exists() else "new") if path in stale else "unchanged" for path in made}
     if check and stale:
         for path in stale:
             complain(f"{path} is not what `entrenar-otel {command}` makes: run that")
@@ -95,4 +96,4 @@ def _put(made: Mapping[Path, str], command: str, *, check: bool) -> None:
     if not check:
         put(made)
     for path in made:
-        echo(f"{path}: {'as it is made' if check else 'changed' if path in stale else 'unchanged'}")
+        echo(f"{path}: {'as it is made' if check else words[path]}")

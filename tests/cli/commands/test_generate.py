@@ -15,7 +15,7 @@ def test_rules_are_written_and_compared(cli: Cli) -> None:
     missing = cli("rules", "build", "--check")
     assert missing.code == 1
     assert f"{path} is not what `entrenar-otel rules build` makes: run that" in missing.err
-    assert cli("rules", "build").out == f"{path}: changed\n"
+    assert cli("rules", "build").out == f"{path}: new\n"
     assert "alert: TrainingStalled" in path.read_text()
     assert [path.name for path in path.parent.iterdir()] == ["training.yml"]
     assert cli("rules", "build").out == f"{path}: unchanged\n"
@@ -23,6 +23,7 @@ def test_rules_are_written_and_compared(cli: Cli) -> None:
     assert (same.code, same.out) == (0, f"{path}: as it is made\n")
     path.write_text(path.read_text() + "\n")
     assert cli("rules", "build", "--check").code == 1
+    assert cli("rules", "build").out == f"{path}: changed\n"
 
 
 def test_rules_are_those_of_the_settings(cli: Cli) -> None:
@@ -30,7 +31,7 @@ def test_rules_are_those_of_the_settings(cli: Cli) -> None:
     assert cli("rules", "build").code == 0
     assert "alert: too high" in Path("collector-config/rules/training.yml").read_text()
     Path("other.toml").write_text(THRESHOLD.replace("high", "far"))
-    assert cli("rules", "build", "--config", "other.toml", "-o", "out.yml").out == "out.yml: changed\n"
+    assert cli("rules", "build", "--config", "other.toml", "-o", "out.yml").out == "out.yml: new\n"
     assert "alert: too far" in Path("out.yml").read_text()
 
 
@@ -52,7 +53,7 @@ def test_where_nothing_can_be_written(cli: Cli) -> None:
 def test_dashboards_are_written_and_compared(cli: Cli) -> None:
     assert cli("dashboards", "build", "--check").code == 1
     assert cli("dashboards", "build").out.splitlines() == [
-        f"dashboards/{name}.json: changed" for name in ("run", "fleet", "compare")
+        f"dashboards/{name}.json: new" for name in ("run", "fleet", "compare")
     ]
     assert cli("dashboards", "build", "--check").code == 0
     Path("dashboards/fleet.json").unlink()
