@@ -331,4 +331,4 @@ def test_what_it_keeps_of_a_tick_is_little() -> None:
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert kept < 20_000 * 8  # less than the times of one tick
+    assert kept < 5 * 20_000 * 8  # less than the times of five ticks, whatever other threads hold
