@@ -26,6 +26,8 @@ from entrenar_otel.lake import Lake
 PRELUDE = """\
 import contextlib, json, mmap, os, signal, struct, sys, threading, time, traceback, warnings
 import entrenar_otel.recording.segment, entrenar_otel.lake, pyarrow.parquet, duckdb
+from entrenar_otel.cli.no_pandas import do_without_pandas
+do_without_pandas()  # a third of what hundreds of these processes would take
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.recording.segment import Segment
