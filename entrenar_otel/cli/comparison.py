@@ -103,7 +103,7 @@ def _metrics(found: Comparison) -> Section:
     shown = list(found.metrics)
     if len(shown) > MOST_ROWS:  # what is certain, before what comes first by its name
         shown = sorted(shown, key=lambda one: not one.is_significant)[:MOST_ROWS]
-    section = Section("Metrics", _METRIC_COLUMNS, [_metric(one, found.value) for one in shown])
+    section = Section("Metrics", _METRIC_COLUMNS, [_metric(one, found.value, found.alpha) for one in shown])
     left = len(found.metrics) - len(shown)
     if left:
         certain = sum(one.is_significant for one in found.metrics) - sum(one.is_significant for one in shown)
@@ -126,7 +126,7 @@ def _how(found: Comparison) -> str:
     return f"{text}."
 
 
-def _metric(one: MetricDifference, value: str) -> list[Text]:
+def _metric(one: MetricDifference, value: str, alpha: float) -> list[Text]:
     a, b = getattr(one.a, value), getattr(one.b, value)
     style = STYLES.get(one.verdict, "dim")
     title = cell(one.metric)
@@ -144,8 +144,19 @@ def _metric(one: MetricDifference, value: str) -> list[Text]:
         cell(percent(one.ratio), style if one.is_significant else ""),
         cell(interval(one.low, one.high)),
         cell(probability(one.p_corrected)),
-        cell(_SHORT.get(one.verdict, one.verdict.value), style),
+        cell(_word(one.verdict, one.p_value, alpha), style),
     ]
+
+
+def _word(verdict: Verdict, p_value: float, alpha: float) -> str:
+    """A verdict in a table; what only the correction keeps from being significant is another one.
+
+    >>> [_word(Verdict.UNCERTAIN, p, 0.05) for p in (0.043, 0.3)], _word(Verdict.WORSE, 0.001, 0.05)
+    (['unclear', 'no difference seen'], 'worse')
+    """
+    if verdict is Verdict.UNCERTAIN and p_value < alpha:
+        return "unclear"
+    return _SHORT.get(verdict, verdict.value)
 
 
 def _curves(found: Comparison) -> Section:
