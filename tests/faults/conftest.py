@@ -25,9 +25,8 @@ from entrenar_otel.lake import Lake
 
 PRELUDE = """\
 import contextlib, json, mmap, os, signal, struct, sys, threading, time, traceback, warnings
-import entrenar_otel.recording.segment, entrenar_otel.lake, pyarrow.parquet, duckdb
-from entrenar_otel.cli.no_pandas import do_without_pandas
-do_without_pandas()  # a third of what hundreds of these processes would take
+import entrenar_otel.cli.no_pandas, entrenar_otel.lake, pyarrow.parquet, duckdb
+entrenar_otel.cli.no_pandas.do_without_pandas()  # a third of what hundreds of these processes would take
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
 from entrenar_otel.recording.segment import Segment
@@ -207,10 +206,9 @@ class Place:
 
     def run_file(self, body: str, **environment: str) -> Done:
         """Run a script as a program, as a user would."""
-        path = self.write_module(body)
         script = f"""
             import subprocess
-            sys.exit(subprocess.run([sys.executable, {str(path)!r}]).returncode)
+            sys.exit(subprocess.run([sys.executable, {str(self.write_module(body))!r}]).returncode)
         """
         return self.run(script, **environment)
 
