@@ -136,10 +136,10 @@ class Loop:
                 enter()
                 yield batch
                 try:
-                    if key is not None:
-                        size = len(batch[key])  # type: ignore[index]
-                    elif type(batch) is without_size:
+                    if type(batch) is without_size:
                         size = None
+                    elif key is not None:
+                        size = len(batch[key])  # type: ignore[index]
                     else:
                         counts = size_of or size_function(batch)
                         size = counts(batch)

@@ -106,7 +106,15 @@ class StepBoundary:
         holder: StepBlock | None = None,
     ) -> None:
         """See `Monitor.begin_step`."""
-        arrived, state = self._seconds(), self._state
+        state = self._state
+        if (
+            not (epoch is batch is step is holder is None)
+            and (state.is_usual and epoch is holder is None)
+            and (_is_next(batch, state.begun) and _is_next(step, state.number))
+        ):
+            self.begin()  # as callbacks of frameworks say it, whose count is the same
+            return
+        arrived = self._seconds()
         whose = NOBODY if holder is None else id(holder)
         if (not self._is_prepared or state.thread) and not self._prepare(epoch, batch, step, whose):
             return
@@ -200,6 +208,7 @@ class StepBoundary:
             times = ("step_duration", "data_wait")
             bind = self._recorder.bind
             self._timed, self._counted = bind(times, None), bind((*times, "samples"), None)
+            self._recorder.step_functions = [self.end, self.end_block, self.leave]
             self._is_bound = True
 
     def _prepare(self, epoch: int | None, batch: int | None, step: int | None, whose: int) -> bool:
@@ -249,6 +258,11 @@ class StepBoundary:
         if step is not None and (step := coordinate("step", step)) is not None:
             self._skipped += step - state.number
             state.number = step
+
+
+def _is_next(given: Any, following: int) -> bool:
+    """Whether a coordinate is what comes anyway."""
+    return given is None or (type(given) is int and given == following)
 
 
 class StepBlock:

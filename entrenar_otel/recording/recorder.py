@@ -136,6 +136,8 @@ class Recorder(CurrentPlace):
         self._on_held = on_held
         self._raise = raise_on_bad_value
         self.bound_functions: list[Callable[..., None]] = []
+        #: What else records, once there are steps: what ends one.
+        self.step_functions: list[Callable[..., None]] = []
         self.bad = 0
         self.namespace |= {
             "slow": self._log_slowly,

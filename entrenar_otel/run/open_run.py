@@ -285,7 +285,7 @@ class OpenRun:
         return next((provider.reader for provider in self._providers if provider.reader is not None), None)
 
     def _after_tick(self, seconds: float, rows: int) -> None:
-        self.metrics.overhead.watch(self._recorder.bound_functions)
+        self.metrics.overhead.watch(self._recorder.bound_functions + self._recorder.step_functions)
         self.metrics.after_tick(seconds, rows, self._cpu_seconds())
         with guard("tracing"):
             self.spans.hand_on()

@@ -217,3 +217,15 @@ def test_a_share_is_at_most_one(clock: FakeClock) -> None:
     clock.advance(1.0)
     assert overhead.tick(1_000_000, 0.0) == pytest.approx(0.3)  # of 1.0, by how fast it learns
     overhead.stop()
+
+
+@pytest.mark.usefixtures("core")
+def test_steps_are_timed_too(start: Any) -> None:
+    """Also those of a loop that logs nothing itself."""
+    with start(interval_seconds=0.002) as monitor:
+        end = time.monotonic() + 60
+        for _ in monitor.steps(iter(lambda: time.sleep(0.0005), 1)):
+            probes = dict(open_run(monitor).metrics.overhead.probes)
+            if time.monotonic() > end or sum(probe.calls for probe in probes.values()) > 3:
+                break
+        assert sum(probe.calls for probe in probes.values()) > 3
