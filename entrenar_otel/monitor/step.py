@@ -106,19 +106,16 @@ class StepBoundary:
         holder: StepBlock | None = None,
     ) -> None:
         """See `Monitor.begin_step`."""
-        state = self._state
-        if (
-            not (epoch is batch is step is holder is None)
-            and (state.is_usual and epoch is holder is None)
-            and (_is_next(batch, state.begun) and _is_next(step, state.number))
-        ):
+        state, is_placed = self._state, not (epoch is None is batch is step)
+        is_usual = is_placed and epoch is None and holder is None and state.is_usual
+        if is_usual and _is_next(batch, state.begun) and _is_next(step, state.number):
             self.begin()  # as callbacks of frameworks say it, whose count is the same
             return
         arrived = self._seconds()
         whose = NOBODY if holder is None else id(holder)
         if (not self._is_prepared or state.thread) and not self._prepare(epoch, batch, step, whose):
             return
-        if not (epoch is None is batch is step):
+        if is_placed:
             self._place(epoch, batch, step)
         state.thread, state.holder = threading.get_ident(), whose
         self._move()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import entrenar_native
 import numpy as np
@@ -56,14 +57,14 @@ class Bench:
 
     def single(self, call: str) -> None:
         """What else may happen meanwhile."""
-        recorder = self.recorder
+        recorder, odd = self.recorder, cast(Any, np.int64(5))
         if call in ("pause", "stop"):
             self.stops = call == "stop"
             recorder.hold()
         {
             "log": lambda: recorder.log(x=1.0),
             "roll": recorder.roll,
-            "odd": lambda: recorder.return_to({"BATCH": np.int64(5)}),
+            "odd": lambda: recorder.return_to({"BATCH": odd}),
             "wait": self.loop.begin_wait,
             "end of all": lambda: recorder.end("over"),
         }.get(call, lambda: None)()
@@ -183,7 +184,8 @@ def test_any_steps_are_recorded_as_the_reference_records_them(
     for core in (None, entrenar_native.core):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(entrenar_native, "core", core)
-            bench = Bench(tmp_path_factory.mktemp("live") / "l")
+            folder = tmp_path_factory.mktemp("live")
+            bench = Bench(folder / "l")
             try:
                 seen = list(play(bench, calls * 2))  # layouts are known, the second time
                 recorder, state = bench.recorder, bench.loop.boundary._state
@@ -192,6 +194,7 @@ def test_any_steps_are_recorded_as_the_reference_records_them(
                 assert (recorder.hot is None) is (core is None)
             finally:
                 bench.recorder.abandon()
+                shutil.rmtree(folder)  # a segment is of megabytes
     assert outcomes[0] == outcomes[1]
 
 
