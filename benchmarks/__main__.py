@@ -37,6 +37,7 @@ APART = (
     "traffic",
     "lineage",
     "views",
+    "browser",
     "system",
     "frameworks",
 )

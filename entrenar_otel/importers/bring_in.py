@@ -19,7 +19,7 @@ import numpy as np
 from entrenar_processors import Samples
 from entrenar_processors.samples import Block, Column, Series
 
-from entrenar_otel.importers.foreign_run import ForeignRun
+from entrenar_otel.importers.foreign_run import ForeignRun, Watcher, unwatched
 from entrenar_otel.lake.hand_over import file_name
 from entrenar_otel.lake.records.runs import RunRecord, describe_config, find_records, write_record
 from entrenar_otel.lake.store.catalog import list_folder, list_replaced, run_folder
@@ -31,7 +31,7 @@ from entrenar_otel.redact import arguments_without_secrets, redacted, settings_w
 
 Outcome = Literal["new", "changed", "known"]
 #: Values of one file of the lake.
-_ROWS = 4_000_000
+_ROWS = 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -57,8 +57,8 @@ class Importer:
         ids = {run for _, run in walk(self._storage, "runs")}
         return {f"{run.partition('-')[0]}-{run.rpartition('-')[2]}": run for run in sorted(ids)}
 
-    def bring_in(self, run: ForeignRun) -> Brought:
-        """Write the run into the lake, unless it is there as it is now.
+    def bring_in(self, run: ForeignRun, watch: Watcher = unwatched) -> Brought:
+        """Write the run into the lake, unless it is there as it is now; `watch` is told how far it is.
 
         Raises LakeError, OSError where the lake cannot be written.
         """
@@ -71,7 +71,10 @@ class Importer:
             return brought
         record = _record(run, run_id, process)
         if not known:
+            written = 0
             for number, samples in enumerate(_pieces(run), 1):
+                watch(written / len(run.points))
+                written += len(samples)
                 name = file_name("metrics", record.day, run_id, process, number)
                 storage.write(name, METRICS, metric_tables(samples, record.owner))
             events = event_rows(_events(run, record), record.owner).to_batches()

@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from entrenar_otel.importers.points import Points
 from entrenar_otel.lake.records.runs import COMPLETED
 
+#: Is told which share of a run has been read, or written, from 0 to 1.
+Watcher = Callable[[float], None]
 _NO_ID = re.compile(r"[^A-Za-z0-9_.]+")
 _MAX_NAME = 80
+
+
+def unwatched(_share: float) -> None:
+    """Nobody looks."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from entrenar_processors.extras import require_library
 
 from entrenar_otel.errors import ConfigError
-from entrenar_otel.importers.foreign_run import ForeignRun
+from entrenar_otel.importers.foreign_run import ForeignRun, Watcher, unwatched
 from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, STOPPED
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _PAGE = 1000
 _DATABRICKS = "databricks"
 
 
-def find_runs(uri: str) -> Iterator[Callable[[], ForeignRun]]:
+def find_runs(uri: str) -> Iterator[Callable[[Watcher], ForeignRun]]:
     """What reads each run of all experiments of a tracking URI, those that were deleted left out.
 
     Raises MissingExtra without MLflow, ConfigError where nothing is there, and MLflow's own errors where the
@@ -75,7 +75,7 @@ def _pages(page_of: Callable[[str | None], Any]) -> Iterator[Any]:
             return
 
 
-def _read(client: MlflowClient, found: Any, experiment: str) -> ForeignRun:
+def _read(client: MlflowClient, found: Any, experiment: str, watch: Watcher = unwatched) -> ForeignRun:
     info, data = found.info, found.data
     run = ForeignRun(SOURCE, info.run_id, info.run_name or info.run_id)
     run.config = {name: _value(text) for name, text in data.params.items()}
@@ -87,7 +87,8 @@ def _read(client: MlflowClient, found: Any, experiment: str) -> ForeignRun:
     if program := data.tags.get("mlflow.source.name"):
         run.argv = [program]
     run.labels |= {"project": experiment, "tags": tags, "notes": data.tags.get("mlflow.note.content")}
-    for metric in sorted(data.metrics):
+    for number, metric in enumerate(sorted(data.metrics)):
+        watch(number / len(data.metrics))
         for entry in client.get_metric_history(info.run_id, metric):
             run.add(metric, entry.value, time_ns=entry.timestamp * 10**6, step=entry.step, epoch=None)
     if artifacts := _count_artifacts(client, info.run_id):

@@ -11,11 +11,13 @@ from typing import Any
 from entrenar_processors.extras import require_library
 
 from entrenar_otel.errors import ConfigError
-from entrenar_otel.importers.foreign_run import ForeignRun
+from entrenar_otel.importers.foreign_run import ForeignRun, Watcher, unwatched
 
 SOURCE = "tensorboard"
 #: Plugins whose tensors are numbers of a curve.
 _SCALARS = frozenset(["", "scalars"])
+#: So many events are read between two looks at how far that is; of each, what its frame takes.
+_EVENTS, _FRAME_BYTES = 1000, 16
 _KINDS = {
     "image": "images",
     "images": "images",
@@ -25,7 +27,7 @@ _KINDS = {
 }
 
 
-def find_runs(folder: str) -> Iterator[Callable[[], ForeignRun]]:
+def find_runs(folder: str) -> Iterator[Callable[[Watcher], ForeignRun]]:
     """What reads each run below a log folder: a run is a folder with event files, as TensorBoard has it.
 
     Raises MissingExtra without TensorBoard, ConfigError where there is no event file.
@@ -46,7 +48,7 @@ def _event_files(root: Path) -> Iterator[Path]:
                 yield Path(place, name)
 
 
-def _read(root: Path, place: Path) -> ForeignRun:
+def _read(root: Path, place: Path, watch: Watcher = unwatched) -> ForeignRun:
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
     files = sorted(path for path in place.iterdir() if "tfevents" in path.name)
@@ -55,8 +57,14 @@ def _read(root: Path, place: Path) -> ForeignRun:
     # A file's name has the time, the host and the process that began it: the folder may move.
     run = ForeignRun(SOURCE, f"{relative}\0{files[0].name}", name)
     plugins: dict[str, str] = {}  # by tag: said with its first value only
+    size, done = sum(file.stat().st_size for file in files), 0
     for file in files:
-        for event in LegacyEventFileLoader(str(file)).Load():
+        for number, event in enumerate(LegacyEventFileLoader(str(file)).Load()):
+            if (
+                number % _EVENTS == 0
+            ):  # the loader does not say how far it is: those between are about as long
+                watch(min(1.0, done / max(1, size)))
+                done += _EVENTS * (event.ByteSize() + _FRAME_BYTES)
             time_ns = round(event.wall_time * 1e6) * 1000
             for value in event.summary.value:
                 _add(run, value, plugins, time_ns, event.step)

@@ -10,13 +10,15 @@ from typing import Any
 from entrenar_processors.extras import require_library
 
 from entrenar_otel.errors import ConfigError
-from entrenar_otel.importers.foreign_run import ForeignRun, epoch_in
+from entrenar_otel.importers.foreign_run import ForeignRun, Watcher, epoch_in, unwatched
 
 SOURCE = "trackio"
+#: Between two looks at how far it is.
+_ROWS = 1000
 _TIME, _STEP = "timestamp", "step"
 
 
-def find_runs(project: str | None = None) -> Iterator[Callable[[], ForeignRun]]:
+def find_runs(project: str | None = None) -> Iterator[Callable[[Watcher], ForeignRun]]:
     """What reads each run of a project, or of all projects of this machine (`TRACKIO_DIR`).
 
     Raises MissingExtra without Trackio, ConfigError where there is no such project.
@@ -37,7 +39,7 @@ def find_runs(project: str | None = None) -> Iterator[Callable[[], ForeignRun]]:
             yield partial(_read, name, record)
 
 
-def _read(project: str, record: dict[str, Any]) -> ForeignRun:
+def _read(project: str, record: dict[str, Any], watch: Watcher = unwatched) -> ForeignRun:
     from trackio.sqlite_storage import SQLiteStorage
 
     name, run_id = str(record.get("name") or record.get("run_id")), record.get("run_id")
@@ -49,7 +51,10 @@ def _read(project: str, record: dict[str, Any]) -> ForeignRun:
         run.started_ns = _time(created)
     if group := config.get("_Group"):
         run.labels["group"] = group
-    for row in SQLiteStorage.get_logs(project, name, run_id=run_id):
+    rows = SQLiteStorage.get_logs(project, name, run_id=run_id)
+    for number, row in enumerate(rows):
+        if number % _ROWS == 0:
+            watch(number / len(rows))
         _add(run, row, "")
     for row in SQLiteStorage.get_system_logs(project, name, run_id=run_id):
         _add(run, row, "system/")

@@ -11,7 +11,7 @@ from typing import Any
 from entrenar_processors.extras import require_library
 
 from entrenar_otel.errors import ConfigError
-from entrenar_otel.importers.foreign_run import ForeignRun, epoch_in
+from entrenar_otel.importers.foreign_run import ForeignRun, Watcher, epoch_in, unwatched
 from entrenar_otel.lake.records.runs import COMPLETED, CRASHED, STOPPED
 
 SOURCE = "wandb"
@@ -20,7 +20,7 @@ _STEP, _TIMESTAMP = "_step", "_timestamp"
 _OWN = frozenset([_STEP, _TIMESTAMP, "_runtime", "_wandb"])
 
 
-def find_runs(folder: str) -> Iterator[Callable[[], ForeignRun]]:
+def find_runs(folder: str) -> Iterator[Callable[[Watcher], ForeignRun]]:
     """What reads each run below a folder (`wandb/`), or that of one `.wandb` file.
 
     Raises MissingExtra without W&B, ConfigError where there is no such file.
@@ -35,14 +35,14 @@ def find_runs(folder: str) -> Iterator[Callable[[], ForeignRun]]:
         yield partial(_read, file)
 
 
-def _read(path: Path) -> ForeignRun:
+def _read(path: Path, watch: Watcher = unwatched) -> ForeignRun:
     from entrenar_otel.importers.wandb_log import read_records
 
     run = ForeignRun(SOURCE, path.stem, path.stem)
     run.state, run.reason = STOPPED, "its file has no end: it was killed, or was running when it was imported"
     step = -1
     last_ns = 0
-    for record in read_records(path):
+    for record in read_records(path, watch):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             _describe(run, record.run)

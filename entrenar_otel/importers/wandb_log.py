@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from entrenar_otel.importers.foreign_run import Watcher, unwatched
+
 _BLOCK = 32 << 10
 _HEADER = struct.Struct("<IHB")  # checksum, length, kind
 _BEGINNING = b":W&B"
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
-def read_records(path: Path) -> Iterator[Any]:
-    """The records of a file, as far as it is whole: a run may be writing it.
+def read_records(path: Path, watch: Watcher = unwatched) -> Iterator[Any]:
+    """The records of a file, as far as it is whole: a run may be writing it. `watch` is told how far it is.
 
     Raises ValueError where it is no file of W&B, OSError where it cannot be read.
     """
@@ -29,7 +31,13 @@ def read_records(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
         if file.read(7)[:4] != _BEGINNING:
             raise ValueError(f"{path} is no file of W&B")
-        for data in _frames(file.read(_BLOCK - 7), iter(lambda: file.read(_BLOCK), b"")):
+        size = max(1, path.stat().st_size)
+
+        def next_block() -> bytes:
+            watch(min(1.0, file.tell() / size))
+            return file.read(_BLOCK)
+
+        for data in _frames(file.read(_BLOCK - 7), iter(next_block, b"")):
             try:
                 yield record.FromString(data)
             except DecodeError:

@@ -75,9 +75,8 @@ def _drawn(run_id: str, view: RunView, line: Line, wanted: Wanted, full_rate: Fu
     if wanted.is_part:
         line = line.within(*wanted.ends)
     line = line.thinned(wanted.columns)
-    return DrawnLine(
-        run_id, line.label, line.series.metric, split_of(line.series) or "", of, line.x, line.values
-    )
+    metric, tags = line.series.metric, dict(line.series.tags)
+    return DrawnLine(run_id, line.label, metric, split_of(line.series) or "", of, line.x, line.values, tags)
 
 
 def _rising(x: Floats) -> Ints | None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
+from entrenar_processors.metric_names import known_as
 from entrenar_processors.plain import plain
+from entrenar_processors.samples import Column, Series
 
 from entrenar_otel.semconv import is_of_machine
-from entrenar_otel.views.model import Axis, Finding, Places, RunView, panels_of
+from entrenar_otel.views.model import Axis, Finding, Places, RunView, Statistics, panels_of
+
+_NUMBERS = tuple(field.name for field in fields(Statistics))
 
 
 def facts_of(view: RunView, version: str) -> dict[str, Any]:
-    """State, panels, findings with their places on each axis, and limits."""
+    """State, panels, findings with their places on each axis, limits, and the numbers of each series."""
+    panels = panels_of(view, machine=True)
+    parts = _parts(view)
+    shown = [str(panel.metric) for panel in panels if not is_of_machine(str(panel.metric))]
     return {
         "run": view.run_id,
         "version": version,
@@ -37,31 +46,39 @@ def facts_of(view: RunView, version: str) -> dict[str, Any]:
                 "title": panel.heading,
                 "unit": panel.unit,
                 "of_machine": is_of_machine(str(panel.metric)),
-                "limits": [[name, value] for name, value in panel.thresholds(view)],
+                "limits": [[name, value] for name, value in panel.thresholds(parts[str(panel.metric)])],
             }
-            for panel in panels_of(view, machine=True)
+            for panel in panels
         ],
-        "findings": [_finding(finding, view) for finding in view.findings],
+        "findings": [_finding(finding, view, shown) for finding in view.findings],
         "statistics": [
             {
                 "metric": series.metric,
                 "tags": dict(series.tags),
-                **plain(
-                    {name: getattr(numbers, name) for name in ("count", "nonfinite", "last", "min", "max")}
-                ),
+                **plain({name: getattr(numbers, name) for name in _NUMBERS}),
             }
             for series, numbers in view.statistics.items()
         ],
     }
 
 
-def _finding(finding: Finding, view: RunView) -> dict[str, Any]:
+def _parts(view: RunView) -> dict[str, RunView]:
+    """By a panel's name the view of its series alone: of 10,000 panels each would look at all series."""
+    curves: dict[str, dict[Series, Column]] = {}
+    for series, rows in view.curves.items():
+        for name in dict.fromkeys((series.metric, known_as(series.metric)[0])):
+            curves.setdefault(name, {})[series] = rows
+    return {name: replace(view, curves=part) for name, part in curves.items()}
+
+
+def _finding(finding: Finding, view: RunView, panels: Sequence[str]) -> dict[str, Any]:
+    names = [finding.metric, known_as(finding.metric)[0]] if finding.metric else []
     return {
         "name": finding.name,
         "level": finding.level,
         "summary": finding.summary,
         "metric": finding.metric,
-        "panels": [str(panel.metric) for panel in panels_of(view) if finding in panel.findings(view)],
+        "panels": [name for name in panels if name in names],
         "state": finding.state,
         "action": finding.action,
         "count": finding.count,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ class DrawnLine(NamedTuple):
     of: int
     x: Floats
     y: Floats
+    tags: Mapping[str, str] = MappingProxyType({})
 
 
 def encode(lines: Sequence[DrawnLine], **more: Any) -> bytes:
@@ -34,7 +36,7 @@ def encode(lines: Sequence[DrawnLine], **more: Any) -> bytes:
     >>> len(body) % 8, decode(body)[1][0][1].tolist()
     (0, [3.0, nan])
     """
-    told = [{**line._asdict(), "x": None, "y": None, "n": len(line.x)} for line in lines]
+    told = [{**line._asdict(), "tags": dict(line.tags), "n": len(line.x)} for line in lines]
     for each in told:
         del each["x"], each["y"]
     header = json.dumps({**more, "lines": told}).encode()

@@ -2,9 +2,9 @@
 
 import { el } from "./dom";
 import { Panel, type Mark, type PanelEvents } from "./panel";
-import { Refused, type About, type Facts, type PanelFacts, type Source } from "./source";
+import { Refused, type About, type Facts, type PanelFacts, type Source, type Statistics } from "./source";
 import type { State } from "./state";
-import type { Curves } from "./wire";
+import type { Curves, Line } from "./wire";
 
 const MAX_DASHES: number[][] = [[], [7, 4], [2, 3], [10, 3, 2, 3]];
 
@@ -142,6 +142,12 @@ export class Charts {
     }
   }
 
+  private numbersOf(line: Line): Statistics | null {
+    const tags = JSON.stringify(line.tags);
+    const known = this.facts.find((one) => one.run === line.run)?.statistics;
+    return known?.find((one) => one.metric === line.metric && JSON.stringify(one.tags) === tags) ?? null;
+  }
+
   private show(metric: string): void {
     const [panel, curves] = [this.panels.get(metric), this.curves.get(metric)];
     const facts = this.known.find((one) => one.metric === metric);
@@ -159,6 +165,7 @@ export class Charts {
       marks,
       from: this.state.from,
       to: this.state.to,
+      numbersOf: isOfMany ? null : (line) => this.numbersOf(line),
       colourOf: isOfMany ? (run) => this.colourOf(run) ?? { colour: colours.lines[0]!, dash: [] } : null,
       palette: colours.lines,
       levels: colours.levels,

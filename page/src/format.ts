@@ -10,9 +10,11 @@ export function number(value: unknown): string {
   return String(Number(value.toPrecision(4)));
 }
 
+const STEPS = new Intl.NumberFormat("en-US", { maximumFractionDigits: 2 });
+
 /** A place among steps: every digit of it, since neighbours among millions differ in the last. */
 export function step(value: number): string {
-  return value.toLocaleString("en-US", { maximumFractionDigits: 2 });
+  return STEPS.format(value);
 }
 
 export function duration(seconds: number | null | undefined): string {

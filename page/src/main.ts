@@ -30,8 +30,18 @@ async function start(): Promise<void> {
     state = { ...state, ...change };
     const hash = `#${format(state)}`;
     if (hash !== (location.hash || "#")) history[isStep ? "pushState" : "replaceState"](null, "", hash);
-    draw();
+    soon();
     if (change.runs || change.rank !== undefined) void refreshFacts();
+  };
+  let isDue = false;
+  /** Draw with the next frame, once for all that has changed until then. */
+  const soon = () => {
+    if (isDue) return;
+    isDue = true;
+    requestAnimationFrame(() => {
+      isDue = false;
+      draw();
+    });
   };
   const choose = (chosen: string[]) => set({ runs: chosen.slice(0, MOST_RUNS), from: null, to: null });
   const toggle = (run: string) => choose(state.runs.includes(run) ? state.runs.filter((one) => one !== run) : [...state.runs, run]);
@@ -176,11 +186,11 @@ async function start(): Promise<void> {
   function drawRanks(mine: Facts[]): void {
     const known = [...new Set(mine.flatMap((one) => one.known_ranks))].sort((a, b) => a - b);
     ranks.hidden = known.length < 2 || !source.isLive;
-    const options = known.map(String);
-    if (JSON.stringify(options) !== JSON.stringify([...ranks.options].map((one) => one.value))) {
-      ranks.replaceChildren(...options.map((rank) => el("option", { value: rank }, `rank ${rank}`)));
-    }
-    ranks.value = String(state.rank !== null && known.includes(state.rank) ? state.rank : (mine[0]?.rank ?? known[0]));
+    const told = JSON.stringify([known, state.rank, mine[0]?.rank]);
+    if (told === ranks.dataset.told) return;
+    ranks.dataset.told = told;
+    ranks.replaceChildren(...known.map((rank) => el("option", { value: `${rank}` }, `rank ${rank}`)));
+    ranks.value = `${state.rank !== null && known.includes(state.rank) ? state.rank : (mine[0]?.rank ?? known[0])}`;
   }
 
   function told(mine: Facts[]): string {

@@ -3,7 +3,7 @@
 import uPlot from "uplot";
 import { el, say, themed } from "./dom";
 import { clock, number, runName, step } from "./format";
-import type { Axis, Finding, PanelFacts } from "./source";
+import type { Axis, Finding, PanelFacts, Statistics } from "./source";
 import { place } from "./thin";
 import type { Line } from "./wire";
 
@@ -21,6 +21,8 @@ export interface Drawing {
   marks: Mark[];
   from: number | null;
   to: number | null;
+  /** What is known of all values of a line, where a single run is shown. */
+  numbersOf: ((line: Line) => Statistics | null) | null;
   /** Of a run, where there are several. */
   colourOf: ((run: string) => { colour: string; dash: number[] }) | null;
   palette: string[];
@@ -41,6 +43,10 @@ type Range = [number, number];
 const DASHED = [6, 4];
 /** Between two ticks of a step axis: there is no half step. */
 const WHOLE = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
+/** Of all values, not of those that are drawn: below the title, and in full where somebody points at it. */
+const SHOWN = ["last", "min", "max", "mean"] as const;
+const ALL = ["count", "nonfinite", "last", "mean", "std", "min", "max", "p50", "p90", "p99"] as const;
+const MOST_NUMBERS = 3;
 /** Within so many pixels a point is meant. */
 const NEAR = 32;
 
@@ -49,11 +55,14 @@ export class Panel {
   private readonly host: HTMLElement;
   private readonly title: HTMLElement;
   private readonly legend: HTMLElement;
+  private readonly numbers: HTMLElement;
   private readonly tip: HTMLElement;
   private plot: uPlot | null = null;
   private made = "";
   private drawing: Drawing | null = null;
   private emphasised: string | null = null;
+  /** How wide it may be; asked for in every frame, the browser would lay out the page for it. */
+  private room = 0;
   private range: { x: Range; y: Range } = { x: [0, 1], y: [0, 1] };
 
   constructor(
@@ -62,20 +71,24 @@ export class Panel {
   ) {
     this.title = el("h2");
     this.legend = el("div", { class: "legend" });
+    this.numbers = el("p", { class: "numbers" });
     this.host = el("div", { class: "plot", tabindex: "0", role: "img" });
     this.tip = el("div", { class: "tip", hidden: true });
     const enlarge = el("button", { type: "button", class: "plain", title: "Large, and back", "aria-label": "Large, and back" }, "⤢", {
       click: () => events.enlarge(metric),
     });
     const head = el("header", {}, [this.title, this.legend, enlarge]);
-    this.root = el("section", { class: "panel" }, [head, this.host, this.tip]);
+    this.root = el("section", { class: "panel" }, [head, this.numbers, this.host, this.tip]);
     this.root.dataset.metric = metric;
-    new ResizeObserver(() => this.fit()).observe(this.host);
+    new ResizeObserver(([entry]) => {
+      this.room = Math.round(entry!.contentRect.width);
+      this.fit();
+    }).observe(this.host);
     this.host.addEventListener("pointerleave", () => this.leave());
   }
 
   get width(): number {
-    return Math.max(100, this.host.clientWidth || 400);
+    return Math.max(100, this.room || 400);
   }
 
   draw(drawing: Drawing): void {
@@ -84,6 +97,7 @@ export class Panel {
     say(this.title, facts.unit ? `${facts.title} (${facts.unit})` : facts.title);
     this.root.classList.toggle("empty", !lines.length);
     this.showLegend(drawing);
+    this.showNumbers(drawing);
     this.range = { x: this.xRange(drawing), y: [0, 1] };
     this.range.y = this.yRange(drawing, this.range.x);
     const points = lines.reduce((sum, line) => sum + line.of, 0);
@@ -121,7 +135,9 @@ export class Panel {
   }
 
   private strokeWidth(drawing: Drawing): number {
-    return drawing.lines.length > 12 ? 1 : 1.5;
+    // a browser without a graphics card draws lines of one pixel ten times as fast as wider ones
+    const isDense = drawing.lines.some((line) => line.x.length > 1.5 * this.width);
+    return isDense || drawing.lines.length > 12 ? 1 : 1.5;
   }
 
   private scale(): void {
@@ -133,7 +149,7 @@ export class Panel {
 
   private fit(): void {
     const { plot } = this;
-    if (!plot || !this.host.clientWidth) return;
+    if (!plot || !this.room) return;
     if (plot.width !== this.width || plot.height !== this.host.clientHeight) {
       plot.setSize({ width: this.width, height: this.host.clientHeight });
     }
@@ -160,6 +176,20 @@ export class Panel {
         return el("span", {}, [swatch, label]);
       }),
     );
+  }
+
+  private showNumbers({ lines, numbersOf }: Drawing): void {
+    const known = numbersOf ? lines.slice(0, MOST_NUMBERS).map((line) => ({ line, numbers: numbersOf(line) })) : [];
+    const told = known.flatMap(({ line, numbers }) => {
+      if (!numbers) return [];
+      const parts = SHOWN.map((name) => `${name} ${number(numbers[name])}`);
+      if (numbers.nonfinite) parts.push(`${number(numbers.nonfinite)} not finite`);
+      return [[lines.length > 1 ? line.label : "", ...parts].filter(Boolean).join(" · ")];
+    });
+    say(this.numbers, told.join("\n"));
+    const all = known.flatMap(({ line, numbers }) => (numbers ? [`${line.label || line.metric}: ${ALL.map((name) => `${name} ${number(numbers[name])}`).join(", ")}`] : []));
+    this.numbers.title = all.join("\n");
+    this.numbers.hidden = !told.length;
   }
 
   private xRange({ lines, from, to }: Drawing): Range {
@@ -200,7 +230,7 @@ export class Panel {
       mode: 2,
       width: this.width,
       height: this.host.clientHeight || 240,
-      padding: [8, 10, 0, 0],
+      padding: [8, 28, 0, 0],
       legend: { show: false },
       cursor: {
         points: { show: false },

@@ -52,6 +52,9 @@ export interface PanelFacts {
   limits: [string, number][];
 }
 
+/** Of all values of a series; what JSON has no number for is a text. */
+export interface Statistics extends Record<"count" | "nonfinite" | "last" | "mean" | "std" | "min" | "max" | "p50" | "p90" | "p99", number | string | null> {}
+
 export interface Facts {
   run: string;
   version: string;
@@ -70,6 +73,7 @@ export interface Facts {
   done_ratio: number | null;
   panels: PanelFacts[];
   findings: Finding[];
+  statistics: (Statistics & { metric: string; tags: Record<string, string> })[];
 }
 
 export interface Wanted {

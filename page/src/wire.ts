@@ -5,6 +5,7 @@ export interface Line {
   label: string;
   metric: string;
   split: string;
+  tags: Record<string, string>;
   /** How many values the points stand for. */
   of: number;
   x: Float64Array;

@@ -50,7 +50,7 @@ wandb.finish()
     (read,) = find_runs("wandb")
     imported = {
         series.metric: list(zip(column.step.tolist(), column.values.tolist(), strict=True))
-        for series, column in read().points.columns()
+        for series, column in read(lambda _share: None).points.columns()
         if not series.metric.startswith("system/")
     }
     assert {name: curve(name) for name in imported} == imported

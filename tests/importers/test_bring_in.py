@@ -143,3 +143,11 @@ def test_a_run_that_got_another_name_stays_the_same_run(storage: Storage) -> Non
     renamed = _run()
     renamed.name = "silver fox"
     assert bring_in(storage, renamed) == Brought(renamed, first.run_id, "known")
+
+
+def test_how_far_it_is(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is told file by file."""
+    monkeypatch.setattr(module, "_ROWS", 5)
+    shares: list[float] = []
+    Importer(storage).bring_in(_run(), shares.append)
+    assert shares == [0.0, 0.25, 0.5, 0.75]

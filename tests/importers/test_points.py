@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
 from entrenar_processors import Series
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,11 +23,18 @@ _ROWS = st.lists(
 )
 
 
-@given(_ROWS)
-def test_what_goes_in_comes_out(rows: list[Any]) -> None:
-    points = Points()
+@given(_ROWS, st.sampled_from([1, 2, 7, 1 << 20]))
+def test_what_goes_in_comes_out(rows: list[Any], in_memory: int) -> None:
+    """However few of them are kept in memory; each series in order, and the same each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("entrenar_otel.importers.points.IN_MEMORY", in_memory)
+        _check(Points(), rows)
+
+
+def _check(points: Points, rows: list[Any]) -> None:
     for metric, value, time_ns, step, epoch in rows:
         points.add(metric, value, time_ns=time_ns, step=step, epoch=epoch)
+    assert _sequence(points) == _sequence(points) == sorted(_sequence(points))
     out = [
         (seq, series.metric, repr(value), time_ns, step, epoch)
         for series, column in points.columns()
@@ -41,6 +49,28 @@ def test_what_goes_in_comes_out(rows: list[Any]) -> None:
         min((row[2] for row in rows), default=None),
         max((row[2] for row in rows), default=None),
     )
+
+
+def _sequence(points: Points) -> list[tuple[str, int]]:
+    return [(series.metric, seq) for series, column in points.columns() for seq in column.seq.tolist()]
+
+
+def test_the_rest_of_a_long_run_lies_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than so many are in memory, and no file is left when they are forgotten."""
+    monkeypatch.setattr("entrenar_otel.importers.points.IN_MEMORY", 100)
+    points = Points()
+    for at in range(1_050):
+        points.add("loss" if at % 3 else "x" * (2_000 + at % 2), at / 7, time_ns=at, step=at)
+        assert sum(len(columns[0]) for columns in points._columns.values()) < 100
+    assert points._file is not None
+    parts = [len(column.seq) for series, column in points.columns() if series.metric == "loss"]
+    assert (sum(parts), len(parts)) == (700, 11)
+    ((_, joined),) = ((series, column) for series, column in points.columns() if series.metric != "loss")
+    assert joined.step.tolist() == [*range(0, 1_050, 3)]
+    file = points._file
+    points.forget()
+    assert file.closed
+    assert (len(points), points.first_ns, points.last_ns, [*points.columns()]) == (1_050, 0, 1_049, [])
 
 
 def test_coordinates_that_no_run_has_are_left_empty() -> None:

@@ -19,6 +19,7 @@ from tensorboard.util import tensor_util
 
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.importers import tensorboard
+from entrenar_otel.importers.foreign_run import unwatched
 from tests.conftest import Answer
 
 _VALUES = [0.5, 1e-7, math.nan, math.inf, -math.inf, 3.4e38, 0.1]
@@ -103,7 +104,7 @@ def test_hyperparameters_are_the_configuration() -> None:
     writer.add_event(event_pb2.Event(wall_time=1.7e9, summary=summary_pb2.Summary(value=[value])))
     writer.close()
     (read,) = tensorboard.find_runs("logs")
-    assert read().config == {"lr": 0.1, "optimizer": "adam", "bias": True}
+    assert read(unwatched).config == {"lr": 0.1, "optimizer": "adam", "bias": True}
 
 
 def test_a_file_that_is_cut_gives_what_is_whole(
@@ -126,6 +127,23 @@ def test_records_that_are_no_events_are_told(cli: Callable[..., Answer]) -> None
     assert "1 run of tensorboard, 7 values" in answer.out
     assert "one run could not be read: DecodeError" in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_how_far_a_long_run_is() -> None:
+    """Is told while it is read: shares that rise to about all of it."""
+    writer = EventFileWriter("logs")
+    for step in range(5_500):
+        value = summary_pb2.Summary.Value(tag="loss", simple_value=step / 7)
+        writer.add_event(
+            event_pb2.Event(wall_time=1.7e9, step=step, summary=summary_pb2.Summary(value=[value]))
+        )
+    writer.close()
+    (read,) = tensorboard.find_runs("logs")
+    shares: list[float] = []
+    assert len(read(shares.append).points) == 5_500
+    assert shares == sorted(shares)
+    assert (len(shares), shares[0]) == (6, 0.0)
+    assert 0.7 < shares[-1] <= 1.0
 
 
 def test_a_folder_without_events(cli: Callable[..., Answer]) -> None:

@@ -17,6 +17,7 @@ import pytest
 from entrenar_otel import Lake
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.importers import wandb
+from entrenar_otel.importers.foreign_run import unwatched
 from tests.conftest import Answer
 
 _PROGRAM = """
@@ -140,13 +141,19 @@ def test_a_file_that_is_cut_or_damaged_gives_what_is_whole(
     for end in (len(whole), len(whole) - 1, len(whole) // 2, 40_000, 32_768, 100, 8, 7):
         copy.write_bytes(whole[:end])
         (read,) = wandb.find_runs(str(copy))
-        count = len(read().points)
+        count = len(read(unwatched).points)
         assert count <= before
         before = count
+    shares: list[float] = []
+    copy.write_bytes(whole)
+    (read,) = wandb.find_runs(str(copy))
+    read(shares.append)
+    assert shares == sorted(shares)
+    assert (len(shares) > len(whole) // 32_768, shares[-1]) == (True, 1.0)
     copy.write_bytes(b"no W&B")
     (read,) = wandb.find_runs(str(copy))
     with pytest.raises(ValueError, match=r"x\.wandb is no file of W&B"):
-        read()
+        read(unwatched)
 
 
 def test_one_damaged_file_keeps_no_other_back(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -27,15 +28,24 @@ _FLAGS = (
 SECONDS = 90.0
 
 
+def _pipe(*, inherited: int) -> tuple[int, int]:
+    """A pipe; the end for the browser has a number that is none of 3 and 4, which the browser knows."""
+    ends = [*os.pipe()]
+    own = ends[inherited]
+    ends[inherited] = fcntl.fcntl(own, fcntl.F_DUPFD, 100)
+    os.close(own)
+    return ends[0], ends[1]
+
+
 class Browser:
     """One page in a Chromium of its own; ends with `close`."""
 
     def __init__(self, width: int = 1400, height: int = 900) -> None:
         assert BINARY is not None
         self.folder = tempfile.mkdtemp(prefix="chromium-")
-        read_by_it, self._to = os.pipe()
-        self._from, written_by_it = os.pipe()
-        at_3_and_4 = f'exec "$@" 8<&{read_by_it} 9>&{written_by_it} 3<&8 4>&9'
+        read_by_it, self._to = _pipe(inherited=0)
+        self._from, written_by_it = _pipe(inherited=1)
+        at_3_and_4 = f'exec "$@" 3<&{read_by_it} 4>&{written_by_it}'
         flags = (*_FLAGS, f"--user-data-dir={self.folder}", f"--window-size={width},{height}")
         self._process = subprocess.Popen(
             ["bash", "-c", at_3_and_4, "chromium", BINARY, *flags, "about:blank"],

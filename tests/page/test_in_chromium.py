@@ -52,6 +52,12 @@ def test_a_diverged_run_is_found_and_sent(browser: Browser, serve: Serve) -> Non
     browser.until("location.hash.includes('run=sweep-07') && !location.hash.includes('sweep-11')")
     browser.until(f"{DRAWN} >= 2 && document.title.startsWith('sweep-07')")
     assert ink(browser, "loss") > 500
+    # of all values, as SQL has them
+    query = "SELECT last, min, max, mean FROM summaries WHERE metric = 'loss'"
+    (row,) = Lake("lake").query(query, run_id="sweep-07").to_pylist()
+    told = browser.texts("[data-metric=loss] .numbers")[0].split(" · ")
+    shown = {name: float(text) for name, text in (part.split() for part in told)}
+    assert shown == pytest.approx(row, rel=1e-3)
     browser.drag("[data-metric=loss] .u-over", 0.6, 0.9)
     browser.until("/from=3[4-7].*to=5[1-5]/.test(location.hash)")
     browser.key("l")

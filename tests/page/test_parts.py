@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from dataclasses import fields
+from datetime import UTC, datetime
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
+from entrenar_processors import Summary
 from entrenar_processors.samples import Column, Series
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,8 +24,9 @@ from entrenar_otel.page.run_list import RunList
 from entrenar_otel.page.smoothing import smoothed
 from entrenar_otel.page.watched_runs import WatchedRuns
 from entrenar_otel.page.wire import DrawnLine, decode, encode
-from entrenar_otel.views.model import Axis, RunView, Threshold
+from entrenar_otel.views.model import Axis, Finding, RunView, Statistics, Threshold
 from tests.page.conftest import HOSTILE, record
+from tests.page.long_run import values_of, write_long_run
 
 FLOATS = st.lists(st.floats(-1e6, 1e6) | st.sampled_from([np.nan, np.inf, -np.inf]), max_size=60)
 
@@ -104,6 +110,50 @@ def test_findings_have_places() -> None:
     assert finding["places"]["time"] >= 0.0
     limited = _view([1.0], thresholds=(Threshold("low", "loss", {}, 0.5, None),))
     assert facts_of(limited, "")["panels"][0]["limits"] == [["low", 0.5]]
+
+
+def test_statistics_are_those_of_the_lake() -> None:
+    """Of all values, however few are drawn: those of `Summary`, and of SQL's `summaries`."""
+    lake = Lake("lake")
+    values = values_of(300_000)
+    values[[5, 70_000, 250_000]] = [np.nan, 11.0, -np.inf]
+    write_long_run(lake, "r", values)
+    view = WatchedRuns(lake).see("r").view
+    assert len(view.curves[Series("loss")].values) < len(values)
+    (found,) = facts_of(view, "")["statistics"]
+    summary = Summary()
+    summary.update(lake.curve("loss", "r")["value"].to_numpy())
+    names = [field.name for field in fields(Statistics)]
+    known = {name: getattr(summary, name) for name in names}
+    sums = {name: pytest.approx(known[name], rel=1e-12) for name in ("mean", "std")}  # in parts, here at once
+    assert found == {"metric": "loss", "tags": {}, **known, **sums}
+    (row,) = lake.query("SELECT * FROM summaries", run_id="r").to_pylist()
+    exact = ("count", "nonfinite", "last", "min", "max")
+    assert [row[name] for name in exact] == [found[name] for name in exact]
+    for name in ("mean", "std"):
+        assert row[name] == pytest.approx(found[name], rel=1e-9)
+    for name in ("p50", "p90", "p99"):  # estimates of two kinds
+        assert row[name] == pytest.approx(found[name], rel=0.03)
+
+
+def test_a_run_of_many_metrics_is_told_soon() -> None:
+    """No panel looks at the series of all others: their number is no factor of what is done for each."""
+    curves = {Series(f"layers.{at}.w"): _view([1.0]).curves[Series("loss")] for at in range(3_000)}
+    finding = Finding("f", "WARNING", "", "layers.7.w", "", "", 1, datetime.now(UTC), None, None, 0, 1.0)
+    view = RunView("r", "completed", curves=curves, findings=[finding])
+    calls = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        facts = facts_of(view, "")
+    finally:
+        sys.setprofile(None)
+    assert (len(facts["panels"]), facts["findings"][0]["panels"]) == (3_000, ["layers.7.w"])
+    assert calls < 200 * 3_000
 
 
 def test_a_run_that_goes_on() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,12 +18,14 @@ from entrenar_otel.redact import printable_line
 
 if TYPE_CHECKING:
     from entrenar_otel.importers.bring_in import Brought, Outcome
-    from entrenar_otel.importers.foreign_run import ForeignRun
+    from entrenar_otel.importers.foreign_run import ForeignRun, Watcher
 
 commands = typer.Typer()
 importing = typer.Typer(help="Bring in the runs of another tracker, once each.", no_args_is_help=True)
 commands.add_typer(importing, name="import")
 
+#: Of the time that a run takes, how much it is read; then it is written.
+_READING = 0.8
 _WORDS: dict[Outcome, str] = {"new": "new", "changed": "brought up to date", "known": "there already"}
 
 Rehearsal = Annotated[bool, typer.Option("--dry-run", help="Read everything, and write nothing.")]
@@ -82,7 +84,7 @@ def _bring(source: str, where: str | None, model_id: str | None, is_rehearsal: b
 
     find_runs = import_module(f"entrenar_otel.importers.{source}").find_runs
     try:
-        readers: list[Callable[[], ForeignRun]] = list(find_runs(where))
+        readers: list[Callable[[Watcher], ForeignRun]] = list(find_runs(where))
     except (EntrenarError, MissingExtra, OSError):
         raise
     except Exception as error:  # the tracker's own, of a server that does not answer say
@@ -91,11 +93,12 @@ def _bring(source: str, where: str | None, model_id: str | None, is_rehearsal: b
     importer = Importer(storage, is_rehearsal=is_rehearsal)
     done: list[Brought] = []
     failed: list[str] = []
-    for read in _shown(readers, source):
+    for read, watch in _shown(readers, source):
         try:
-            run = read()
+            run = read(lambda share: watch(_READING * share))  # noqa: B023 - used within the turn
             run.model_id = model_id
-            done.append(importer.bring_in(run))
+            done.append(importer.bring_in(run, lambda share: watch(_READING + (1 - _READING) * share)))  # noqa: B023
+            run.points.forget()  # a thousand runs are no more in memory than one
         except EntrenarError:  # of the lake
             raise
         except Exception as error:  # whatever the tracker's reader raises: one run keeps no other back
@@ -110,13 +113,22 @@ def _bring(source: str, where: str | None, model_id: str | None, is_rehearsal: b
         raise typer.Exit(1)
 
 
-def _shown(readers: list[Callable[[], ForeignRun]], source: str) -> Iterable[Callable[[], ForeignRun]]:
-    """The readers, with a bar of progress on stderr where somebody looks at it."""
-    from rich.progress import track
+def _shown(
+    readers: list[Callable[[Watcher], ForeignRun]], source: str
+) -> Iterator[tuple[Callable[[Watcher], ForeignRun], Watcher]]:
+    """The readers, and who is told how far each is; with a bar on stderr where somebody looks at it."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    disable = not console.is_terminal
-    return track(readers, f"importing from {source}", console=console, transient=True, disable=disable)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("run {task.fields[number]} of {task.total:.0f}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"importing from {source}", total=len(readers), number=1)
+        for at, read in enumerate(readers):
+            bar.update(task, completed=at, number=at + 1)
+            yield read, lambda share: bar.update(task, completed=at + share)  # noqa: B023 - within the turn
 
 
 def _document(brought: Brought) -> dict[str, object]:
