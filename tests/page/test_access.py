@@ -100,7 +100,7 @@ def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENTRENAR_PAGE_TOKEN", f" {TOKEN}\n")
     monkeypatch.setenv("ENTRENAR_PAGE_CERTFILE", "missing.pem")
     settings = PageSettings.from_environment(address=away)
-    assert (settings.token, settings.url) == (TOKEN, "https://0.0.0.0:0/")
+    assert (settings.token, settings.url) == (TOKEN, f"https://{socket.gethostname()}:0/")
     with pytest.raises(ConfigError, match=r"ENTRENAR_PAGE_CERTFILE, ENTRENAR_PAGE_KEYFILE: .*No such file"):
         PageServer(Answers(Lake("lake")), settings)
 
