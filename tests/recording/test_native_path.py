@@ -137,7 +137,8 @@ def test_any_calls_are_written_as_the_reference_writes_them(
     for core in (None, entrenar_native.core):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(entrenar_native, "core", core)
-            recorder = Kit(tmp_path_factory.mktemp("live") / "l", raise_on_bad_value=raises)
+            folder = tmp_path_factory.mktemp("live")
+            recorder = Kit(folder / "l", raise_on_bad_value=raises)
             try:
                 raised = play(recorder, calls * 2)  # known, the second time
                 stops = repr(recorder.stops)
@@ -145,6 +146,7 @@ def test_any_calls_are_written_as_the_reference_writes_them(
                 assert (recorder.hot is None) is (core is None)
             finally:
                 recorder.abandon()
+                shutil.rmtree(folder)  # a segment is of megabytes
     assert outcomes[0] == outcomes[1]
 
 
