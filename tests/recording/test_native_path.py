@@ -7,6 +7,7 @@ import gc
 import inspect
 import mmap
 import pickle
+import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
