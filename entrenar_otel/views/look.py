@@ -17,7 +17,7 @@ STATES = {
     "unknown": "yellow",
 }
 #: Lines in their order: training, validation, and more; after Okabe and Ito (2008).
-LINES = ("#2a8fd8", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#7b7fd1", "#8a8a8a", "#4aa3a2")
+LINES = ("#2a8fd8", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#7b7fd1", "#8a8a8a", "#a722e5")
 #: Severity of a finding → its style, in a terminal.
 LEVELS = {"INFO": "cyan", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 #: The same, in a picture.

@@ -2,11 +2,13 @@
 
 import { el } from "./dom";
 import { Panel, type Mark, type PanelEvents } from "./panel";
-import { Refused, type About, type Facts, type PanelFacts, type Source, type Statistics } from "./source";
+import { explained, type About, type Facts, type PanelFacts, type Source, type Statistics } from "./source";
 import type { State } from "./state";
 import type { Curves, Line } from "./wire";
 
-const MAX_DASHES: number[][] = [[], [7, 4], [2, 3], [10, 3, 2, 3]];
+/** So many colours in a row are told apart by colour-blind people, too; the next so many by their dashes. */
+const ALIKE_AFTER = 4;
+const MAX_DASHES: number[][] = [[], [9, 4], [2, 3], [10, 3, 2, 3]];
 
 export class Charts {
   readonly root = el("div", { class: "panels" });
@@ -44,7 +46,8 @@ export class Charts {
     const slot = this.slots.get(run);
     if (slot === undefined) return null;
     const { lines } = this.about.colours;
-    return { colour: lines[slot % lines.length]!, dash: MAX_DASHES[Math.floor(slot / lines.length) % MAX_DASHES.length]! };
+    const dash = MAX_DASHES[Math.floor(slot / ALIKE_AFTER) % MAX_DASHES.length]!;
+    return { colour: lines[slot % lines.length]!, dash };
   }
 
   draw(facts: Facts[], state: State): void {
@@ -138,7 +141,7 @@ export class Charts {
       this.failed(null);
     } catch (error) {
       this.asked.delete(metric);
-      this.failed(error instanceof Refused ? error.message : "The server does not answer.");
+      this.failed(explained(error));
     }
   }
 

@@ -5,7 +5,7 @@ import { el, say } from "./dom";
 import { FindingList } from "./findings";
 import { duration } from "./format";
 import { HELP, keys } from "./keys";
-import { EmbeddedSource, HttpSource, Refused, type Axis, type Facts, type Run, type Source } from "./source";
+import { EmbeddedSource, explained, HttpSource, Unreachable, type Axis, type Facts, type Run, type Source } from "./source";
 import { format, parse, type State } from "./state";
 import { RunTable, settings } from "./table";
 
@@ -276,9 +276,9 @@ async function start(): Promise<void> {
       live.className = `live ${source.isLive ? (isGoing ? "on" : "idle") : "file"}`;
       say(live, source.isLive ? (isGoing ? "live" : "up to date") : "a file");
     } catch (error) {
-      failed(error instanceof Refused ? error.message : "The server does not answer; trying again.");
+      failed(explained(error));
       live.className = "live off";
-      say(live, "offline");
+      say(live, error instanceof Unreachable ? "offline" : "failed");
     }
   }
 

@@ -5,6 +5,7 @@ import { el, say, themed } from "./dom";
 import { clock, number, runName, step } from "./format";
 import type { Axis, Finding, PanelFacts, Statistics } from "./source";
 import { place } from "./thin";
+import { evenTicks, isNamed, logTicks } from "./ticks";
 import type { Line } from "./wire";
 
 export interface Mark {
@@ -40,7 +41,10 @@ export interface PanelEvents {
 
 type Range = [number, number];
 
+/** So that differences of two values are numbers, too. */
+const MOST = Number.MAX_VALUE / 4;
 const DASHED = [6, 4];
+const DOTTED = [2, 6];
 /** Between two ticks of a step axis: there is no half step. */
 const WHOLE = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 /** Of all values, not of those that are drawn: below the title, and in full where somebody points at it. */
@@ -158,7 +162,7 @@ export class Panel {
   private style(line: Line, drawing: Drawing): { colour: string; dash: number[] } {
     if (drawing.colourOf) {
       const own = drawing.colourOf(line.run);
-      return line.split === "validation" ? { ...own, dash: DASHED } : own;
+      return line.split === "validation" ? { ...own, dash: own.dash.length ? DOTTED : DASHED } : own;
     }
     const at = drawing.lines.indexOf(line);
     return { colour: drawing.palette[at % drawing.palette.length]!, dash: at < drawing.palette.length ? [] : DASHED };
@@ -216,9 +220,13 @@ export class Panel {
       }
     }
     if (!Number.isFinite(low)) return log ? [0.1, 10] : [0, 1];
-    if (log) return low === high ? [low / 2, high * 2] : [low / 1.15, high * 1.15];
-    const room = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
-    return [low - room, high + room];
+    const most = (value: number) => Math.max(-MOST, Math.min(MOST, value)); // what diverges comes to any number
+    if (log) {
+      const room = low === high ? 2 : 1.15;
+      return [Math.max(Number.MIN_VALUE, low / room), most(high * room)];
+    }
+    const room = (high * 0.06 - low * 0.06) || Math.abs(high) * 0.05 || 1;
+    return [most(low - room), most(high + room)];
   }
 
   private options(drawing: Drawing): uPlot.Options {
@@ -253,7 +261,11 @@ export class Panel {
         {
           ...axis,
           size: (_plot, values) => 14 + 7 * Math.max(3, ...(values ?? []).map((text) => text?.length ?? 0)),
-          values: (_plot, splits) => splits.map((at) => (at == null || (drawing.log && !this.isRound(at)) ? "" : number(at))),
+          splits: (plot, _axis, low, high) =>
+            drawing.log ? logTicks(low, high) : evenTicks(low, high, Math.max(2, plot.bbox.height / devicePixelRatio / 40)),
+          filter: (_plot, splits) => splits,
+          values: (_plot, splits) =>
+            splits.map((at) => (at == null || (drawing.log && !isNamed(at, ...this.range.y)) ? "" : number(at))),
         },
       ],
       series: [
@@ -286,12 +298,6 @@ export class Panel {
   }
 
   /** Of a logarithmic axis: a power of ten, or where there are few of those, 2 or 5 times one. */
-  private isRound(value: number): boolean {
-    const [low, high] = this.range.y;
-    const leading = value / 10 ** Math.floor(Math.log10(value) + 1e-9);
-    return (Math.log10(high / low) > 1.5 ? [1] : [1, 2, 5]).some((one) => Math.abs(leading - one) < 1e-6);
-  }
-
   private select(plot: uPlot): void {
     const { left, width } = plot.select;
     if (width < 4) return;

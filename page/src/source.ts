@@ -104,6 +104,16 @@ const LONG_QUERY = 16_000;
 /** The server did not answer as it should; the text is its own. */
 export class Refused extends Error {}
 
+/** There was no answer. */
+export class Unreachable extends Refused {}
+
+/** What to say of an error: the server's own text, or that the fault is the page's. */
+export function explained(error: unknown): string {
+  if (error instanceof Refused) return error.message;
+  console.error(error);
+  return `The page cannot show this: ${error instanceof Error ? error.message : String(error)}`;
+}
+
 export class HttpSource implements Source {
   readonly isLive = true;
   readonly hash = "";
@@ -144,7 +154,9 @@ export class HttpSource implements Source {
   }
 
   private async ask(path: string): Promise<Response> {
-    const answer = await fetch(path, { credentials: "same-origin" });
+    const answer = await fetch(path, { credentials: "same-origin" }).catch((error: unknown) => {
+      throw new Unreachable("The server does not answer; trying again.", { cause: error });
+    });
     if (answer.status === 401) location.assign(`/login${location.hash}`);
     if (!answer.ok) throw new Refused((await answer.text()).trim() || answer.statusText);
     return answer;
