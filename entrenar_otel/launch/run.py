@@ -52,7 +52,7 @@ class _Watch:
 
     def __init__(self, program: Program, folder: Path, record: ProgramRecord) -> None:
         self._program, self._folder, self._record = program, folder, record
-        self._has_ended = False
+        self._again: Note | None = None  # of the run that we ended the program for
 
     def look(self) -> None:
         """Withdraw our own record where there is another; end a program that starts a stopped run again."""
@@ -60,8 +60,8 @@ class _Watch:
         if notes:
             self._record.withdraw()
         again = started_again(notes)
-        if again is not None and not self._has_ended:
-            self._has_ended = True
+        if again is not None and self._again is None:
+            self._again = again
             say(f"run {again.run_id} was stopped, and is started again: the program is ended with SIGTERM")
             self._program.send(signal.SIGTERM)
 
@@ -74,7 +74,7 @@ class _Watch:
         if self._record.end(state, reason):
             why = f" ({reason})" if reason else ""
             say(f"run {run_id} {state}{why}; the program recorded nothing itself")
-        stopped = stopped_by_andon(notes)
+        stopped = stopped_by_andon(notes) or self._again  # whose next attempt has not come to the NaN
         if stopped is None:
             return ended
         say(f"run {stopped.run_id} was stopped: exit code {STOPPED_EXIT_CODE} instead of {ended.text}")

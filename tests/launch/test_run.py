@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from entrenar_otel.lake import Lake
-from entrenar_otel.launch.run import STOPPED_EXIT_CODE
+from entrenar_otel.launch.program import Ended
+from entrenar_otel.launch.run import STOPPED_EXIT_CODE, _Watch
+from entrenar_otel.run.supervisor import VARIABLE, Note, tell
 
 Run = Callable[..., Any]
 NAN = """
@@ -184,3 +186,49 @@ def test_a_python_without_us(run: Run, environ: dict[str, str]) -> None:
     code = "import sys; print('entrenar_otel' in sys.modules, 'opentelemetry' in sys.modules)"
     done = run("env", "OTEL_PYTHON_METER_PROVIDER=entrenar", sys.executable, "-S", "-c", code)
     assert (done.returncode, done.stdout) == (0, "False False\n")
+
+
+class Ours(NamedTuple):
+    """A program and its record, of which nothing is asked but that they end."""
+
+    signals: list[int]
+
+    def send(self, number: int) -> None:
+        self.signals.append(number)
+
+    def withdraw(self) -> None:
+        """There is another."""
+
+    def end(self, _state: str, _reason: str | None) -> bool:
+        return False
+
+
+def test_started_again_and_ended_before_it_comes_to_the_nan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """We end the launcher, which dies as it likes: it is 86 all the same."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    tell(Note("a", 1, "r", 1, started=1.0, state="stopped", is_stop=True))
+    program: Any = Ours([])
+    watch = _Watch(program, tmp_path, program)
+    watch.look()
+    assert program.signals == []
+    tell(Note("b", 2, "r", 1, started=2.0))
+    watch.look()
+    watch.look()
+    assert program.signals == [signal.SIGTERM]
+    tell(Note("b", 2, "r", 1, started=2.0, state="stopped"))  # by SIGTERM, in its first steps
+    assert watch.end(Ended(1), "r").exit_code == STOPPED_EXIT_CODE
+
+
+def test_started_again_with_another_run_it_is_its_own_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a sweep does, whose first trial came to a NaN."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    tell(Note("a", 1, "r", 0, started=1.0, state="stopped", is_stop=True))
+    tell(Note("b", 2, "r-2", 0, started=2.0, state="completed"))
+    program: Any = Ours([])
+    watch = _Watch(program, tmp_path, program)
+    watch.look()
+    assert (watch.end(Ended(0), "r").exit_code, program.signals) == (0, [])

@@ -322,22 +322,27 @@ def test_a_forked_child_tells_nobody() -> None:
     memory = InMemorySpanExporter()
     tracing = maker(notes, memory, noted=True)()
     tracing.start()
-    tracing.begin_epoch(0)
-    tracing.end_epoch(1)
-    known = len(notes)
-    if (pid := os.fork()) == 0:
-        code = 1
-        try:
-            tracing.abandon()
-            tracing.hand_on()
-            tracing.begin_epoch(1)
-            tracing.end_epoch(1)
-            code = 0 if len(notes) == known and not memory.get_finished_spans() else 2
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    tracing.end("completed")
-    assert "training.epoch" in {span.name for span in memory.get_finished_spans()}
+    try:
+        tracing.begin_epoch(0)
+        tracing.end_epoch(1)
+        assert tracing.flush(60.0)  # from here on the exporter's thread rests
+        tracing.begin_epoch(1)
+        tracing.end_epoch(1)
+        known, told = len(notes), len(memory.get_finished_spans())
+        if (pid := os.fork()) == 0:
+            code = 1
+            try:
+                tracing.abandon()
+                tracing.hand_on()
+                tracing.begin_epoch(2)
+                tracing.end_epoch(1)
+                code = 0 if (len(notes), len(memory.get_finished_spans())) == (known, told) else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        tracing.end("completed")
+    assert [span.name for span in memory.get_finished_spans()].count("training.epoch") == 2
 
 
 @pytest.fixture(autouse=True)
