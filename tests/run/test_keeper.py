@@ -123,7 +123,8 @@ def test_a_lake_known_by_another_name_at_first(gate: Gate, tmp_path: Path, wait_
     monitor.log(a=1.0)
     gate.open()
     wait_until(lambda: monitor.attempt == 1)
-    assert Lake("real").query("SELECT value FROM metrics").to_pylist() == [{"value": 1.0}]
+    stored = "SELECT value FROM metrics"
+    wait_until(lambda: Lake("real").query(stored).to_pylist() == [{"value": 1.0}])  # a moment later
     monitor.close()
     assert [one.state for one in Lake("real").runs()] == ["completed"]
 
