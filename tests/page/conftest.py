@@ -17,6 +17,7 @@ from entrenar_otel.page.answers import Answers
 from entrenar_otel.page.server import PageServer
 from entrenar_otel.page.settings import PageSettings
 from entrenar_otel.web.address import Address
+from tests.page.chromium import BINARY, Browser
 
 #: Everything that a name must not do.
 HOSTILE = (
@@ -99,3 +100,13 @@ def serve() -> Iterator[Serve]:
     for server in servers:
         server.answers.runs.wait()
         server.stop()
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """A window of its own."""
+    if BINARY is None:
+        pytest.skip("THE PAGE WAS NOT TRIED IN A BROWSER: there is no chromium")
+    one = Browser()
+    yield one
+    one.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -10,20 +9,10 @@ import pytest
 
 from entrenar_otel import Monitor
 from entrenar_otel.lake import Lake
-from tests.page.chromium import BINARY, Browser
+from tests.page.chromium import Browser
 from tests.page.conftest import HOSTILE, Cli, Serve, record
 
-pytestmark = pytest.mark.skipif(
-    BINARY is None, reason="THE PAGE WAS NOT TRIED IN A BROWSER: there is no chromium"
-)
 DRAWN = "document.querySelectorAll('.panel:not(.empty) canvas').length"
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    one = Browser()
-    yield one
-    one.close()
 
 
 def ink(browser: Browser, metric: str) -> int:

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import numpy as np
-import pytest
 
 from entrenar_otel.lake import Lake
-from tests.page.chromium import BINARY, Browser
+from tests.page.chromium import Browser
 from tests.page.conftest import Serve
 from tests.page.long_run import values_of, write_long_run
 
-pytestmark = pytest.mark.skipif(
-    BINARY is None, reason="THE PAGE WAS NOT TRIED IN A BROWSER: there is no chromium"
-)
 DRAWN = "document.querySelectorAll('.panel:not(.empty) canvas').length"
 ROWS = "document.querySelectorAll('.runs .name').length"
 _SHOWN = "document.querySelector('.tip b')?.textContent"
 LABEL = "document.querySelector('[data-metric=loss] .plot').getAttribute('aria-label')"
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    one = Browser()
-    yield one
-    one.close()
 
 
 def test_four_hundred_runs(browser: Browser, serve: Serve) -> None:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-
-import pytest
 
 from entrenar_otel import Monitor
-from tests.page.chromium import BINARY, Browser
+from tests.page.chromium import Browser
 from tests.page.conftest import Serve
 
-pytestmark = pytest.mark.skipif(
-    BINARY is None, reason="THE PAGE WAS NOT TRIED IN A BROWSER: there is no chromium"
-)
 GREATEST, LEAST = 1.7976931348623157e308, 5e-324
 VALUES = {
     "diverged": [10.0**power for power in range(-3, 40)],
@@ -32,13 +26,6 @@ _INK = """(() => {
     const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
     let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n;
 })()"""
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    one = Browser()
-    yield one
-    one.close()
 
 
 def test_any_numbers_are_drawn(browser: Browser, serve: Serve) -> None:
