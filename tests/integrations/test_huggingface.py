@@ -287,8 +287,6 @@ LAUNCH = """
 import importlib.util, sys
 from accelerate import notebook_launcher
 
-from tests.ports import free_port
-
 spec = importlib.util.spec_from_file_location("launched", sys.argv[1])
 launched = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(launched)

@@ -150,11 +150,7 @@ import os, socket, sys
 sys.path[:0] = [{os.path.dirname(__file__)!r}]
 from conftest import LOSS, ask_page, collected
 from entrenar_otel.prometheus.page import MetricsPage
-from entrenar_otel.prometheus.server import PLACE
-from entrenar_otel.prometheus.targets import TargetFile
-from tests.ports import free_port
 
-from tests.ports import free_port
 page = MetricsPage(collected, port=0)
 assert page.start()
 child_ready, parent_closed = os.pipe(), os.pipe()
