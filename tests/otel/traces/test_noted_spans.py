@@ -319,8 +319,7 @@ def test_threads_that_touch_an_epoch_as_it_ends() -> None:
 def test_a_forked_child_tells_nobody() -> None:
     """What waits is the parent's to tell."""
     notes: Notes = []
-    memory = InMemorySpanExporter()
-    tracing = maker(notes, memory, noted=True)()
+    tracing = maker(notes, memory := InMemorySpanExporter(), noted=True)()
     tracing.start()
     try:
         tracing.begin_epoch(0)
@@ -330,15 +329,14 @@ def test_a_forked_child_tells_nobody() -> None:
         tracing.end_epoch(1)
         known, told = len(notes), len(memory.get_finished_spans())
         if (pid := os.fork()) == 0:
-            code = 1
             try:
                 tracing.abandon()
                 tracing.hand_on()
                 tracing.begin_epoch(2)
                 tracing.end_epoch(1)
-                code = 0 if (len(notes), len(memory.get_finished_spans())) == (known, told) else 2
+                os._exit((len(notes), len(memory.get_finished_spans())) != (known, told))
             finally:
-                os._exit(code)
+                os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     finally:
         tracing.end("completed")
