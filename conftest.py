@@ -13,28 +13,17 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-#: The slow half: what starts servers and processes, judges long streams, tries many examples or draws much,
-#: while what it shows hardly depends on versions of Python or of libraries. Folders, files and single tests,
-#: marked `slow`. `.ci/run` runs all tests on one Python, and the others (`-m "not slow"`) on the rest.
-SLOW = (
-    "tests/andon/test_commands.py",
-    "tests/andon/test_pictures.py::test_without_a_matplotlib_that_works_nothing_is_said",
+#: Slow ones without coverage, by which they would take half as long again (twice as long, those
+#: that judge long streams): what they run, other tests reach.
+UNCOVERED = (
     "tests/andon/test_ranks.py",
-    "tests/cli/test_ci.py::test_a_run_that_was_killed",
-    "tests/cli/test_grid.py::test_what_a_person_sees",
-    "tests/cli/test_grid.py::test_without_utf_8_and_without_colours",
     "tests/cli/test_output.py::test_a_terminal_of_any_encoding",
     "tests/collector",
     "tests/containers",
     "tests/faults",
-    "tests/lake/test_storage.py",
     "tests/otel/metrics/test_instruments.py::test_any_sequence_of_calls",
-    "tests/otel/metrics/test_otlp_servers.py",
     "tests/otel/metrics/test_sdk_minors.py",
     "tests/otel/metrics/test_series_writers.py::test_what_is_called_is_what_the_lake_returns",
-    "tests/otel/otlp/test_delivery.py",
-    "tests/otel/otlp/test_exporter.py",
-    "tests/otel/otlp/test_what_leaves.py",
     "tests/processors/detectors/test_detector_quality.py",
     "tests/processors/detectors/test_drift.py::test_repeated_looks_are_no_more_often_wrong",
     "tests/processors/detectors/test_joint_contract.py::test_chunks_do_not_matter",
@@ -46,18 +35,34 @@ SLOW = (
     "tests/processors/test_contract_processors.py::test_chunks_do_not_matter",
     "tests/processors/test_policy_streams.py::test_every_alert_is_told_and_over_once",
     "tests/processors/test_policy_streams.py::test_finding_by_finding_episodes_are_as_defined",
+    "tests/sink/test_fuzz.py",
+    "tests/sink/test_like_embedded.py",
+    "tests/test_wheel.py",
+)
+#: The slow half: what starts servers and processes, judges long streams, tries many examples or draws much,
+#: while what it shows hardly depends on versions of Python or of libraries. Folders, files and single tests,
+#: marked `slow`. `.ci/run` runs all tests on one Python, and the others (`-m "not slow"`) on the rest.
+SLOW = (
+    *UNCOVERED,
+    "tests/andon/test_commands.py",
+    "tests/andon/test_pictures.py::test_without_a_matplotlib_that_works_nothing_is_said",
+    "tests/cli/test_ci.py::test_a_run_that_was_killed",
+    "tests/cli/test_grid.py::test_what_a_person_sees",
+    "tests/cli/test_grid.py::test_without_utf_8_and_without_colours",
+    "tests/lake/test_storage.py",
+    "tests/otel/metrics/test_otlp_servers.py",
+    "tests/otel/otlp/test_delivery.py",
+    "tests/otel/otlp/test_exporter.py",
+    "tests/otel/otlp/test_what_leaves.py",
     "tests/prometheus/test_end_states.py",
     "tests/report/test_causes.py",
-    "tests/sink/test_fuzz.py",
     "tests/sink/test_grpc_server.py",
     "tests/sink/test_http_clients.py",
     "tests/sink/test_http_server.py",
     "tests/sink/test_identity.py",
-    "tests/sink/test_like_embedded.py",
     "tests/sink/test_object_store.py",
     "tests/system/test_gpus.py",
     "tests/system/test_run.py",
-    "tests/test_wheel.py",
     "tests/views/test_dashboard.py::test_without_the_extra_a_command_says_how_to_get_it",
     "tests/views/test_picture.py::test_what_is_missing_or_elsewhere_is_seen",
     "tests/views/test_pseudo_terminal.py",
@@ -116,33 +121,6 @@ ANY_LIBRARIES = (
     "tests/recording/test_segments.py",
     "tests/web",
 )
-#: Of the slow ones, those without coverage, by which they would take half as long again (twice as long, those
-#: that judge long streams): what they run, other tests reach.
-UNCOVERED = (
-    "tests/andon/test_ranks.py",
-    "tests/cli/test_output.py::test_a_terminal_of_any_encoding",
-    "tests/collector",
-    "tests/containers",
-    "tests/faults",
-    "tests/otel/metrics/test_instruments.py::test_any_sequence_of_calls",
-    "tests/otel/metrics/test_sdk_minors.py",
-    "tests/otel/metrics/test_series_writers.py::test_what_is_called_is_what_the_lake_returns",
-    "tests/processors/detectors/test_detector_quality.py",
-    "tests/processors/detectors/test_drift.py::test_repeated_looks_are_no_more_often_wrong",
-    "tests/processors/detectors/test_joint_contract.py::test_chunks_do_not_matter",
-    "tests/processors/detectors/test_silent.py::test_random_reporters_by_design",
-    "tests/processors/detectors/test_silent_streams.py::test_silence_in_any_chunks",
-    "tests/processors/detectors/test_threshold_streams.py::test_bounds_in_any_chunks",
-    "tests/processors/stats/test_rolling_moments.py::test_rolling_moments_are_those_of_a_deque",
-    "tests/processors/stats/test_silence.py::test_rules_are_their_definition",
-    "tests/processors/test_contract_processors.py::test_chunks_do_not_matter",
-    "tests/processors/test_policy_streams.py::test_every_alert_is_told_and_over_once",
-    "tests/processors/test_policy_streams.py::test_finding_by_finding_episodes_are_as_defined",
-    "tests/sink/test_fuzz.py",
-    "tests/sink/test_like_embedded.py",
-    "tests/test_wheel.py",
-)
-
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -203,10 +181,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say loudly what is not tested on this machine: skips that say NOT TESTED HERE."""
+    """Say loudly what is not tested on this machine: skips that say NOT TESTED."""
     reasons = {report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])}
     for reason in sorted(one.removeprefix("Skipped: ") for one in reasons):
-        if "NOT TESTED HERE" in reason:
+        if "NOT TESTED" in reason:
             terminalreporter.write_line(reason, yellow=True, bold=True)
 
 

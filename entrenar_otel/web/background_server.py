@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
-from http.server import BaseHTTPRequestHandler
 
 from entrenar_otel.web.bounded_server import BoundedServer
 
@@ -13,17 +11,7 @@ class BackgroundServer(BoundedServer):
     """Listens when made; serves from `start` to `stop`."""
 
     thread_name = "entrenar-http"
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        handler: type[BaseHTTPRequestHandler],
-        token: bytes,
-        context: ssl.SSLContext | None,
-    ) -> None:
-        super().__init__(host, port, handler, token, context)
-        self._thread = threading.Thread(target=self.serve, name=self.thread_name, daemon=True)
+    _thread: threading.Thread | None = None
 
     @property
     def port(self) -> int:
@@ -32,11 +20,12 @@ class BackgroundServer(BoundedServer):
 
     def start(self) -> None:
         """Serve."""
+        self._thread = threading.Thread(target=self.serve, name=self.thread_name, daemon=True)
         self._thread.start()
 
     def stop(self, seconds: float = 2.0) -> None:
         """Take no more requests."""
         self.stop_serving()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join(seconds)
         self.socket.close()

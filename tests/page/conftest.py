@@ -106,7 +106,7 @@ def serve() -> Iterator[Serve]:
 def browser() -> Iterator[Browser]:
     """A window of its own."""
     if BINARY is None:
-        pytest.skip("THE PAGE WAS NOT TRIED IN A BROWSER: there is no chromium")
+        pytest.skip("NOT TESTED HERE: the page in a browser, there is no chromium")
     one = Browser()
     yield one
     one.close()
