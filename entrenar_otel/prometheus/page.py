@@ -155,6 +155,7 @@ class MetricsPage:
         if self._server is not None and seconds > 0:
             self._collection.forget()  # what is being collected may still have the state before
             self._scrapes.await_one(seconds)
+            self._server.wake()
             _lingering.add(self)
 
     @property

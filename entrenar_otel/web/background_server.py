@@ -28,4 +28,4 @@ class BackgroundServer(BoundedServer):
         self.stop_serving()
         if self._thread is not None:
             self._thread.join(seconds)
-        self.socket.close()
+        self.server_close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import selectors
 import socket
 import ssl
 import sys
@@ -15,7 +16,8 @@ from typing import Any
 
 from entrenar_otel.errors import guard
 
-_LOOK_SECONDS = 0.5  # how often `serve` looks whether to go on
+_LOOK_SECONDS = 0.5  # how often `serve` looks after what has a time limit
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class BoundedServer(ThreadingMixIn, TCPServer):
@@ -50,22 +52,57 @@ class BoundedServer(ThreadingMixIn, TCPServer):
         self._free = threading.BoundedSemaphore(self.requests)
         self._since: dict[socket.socket, float] = {}
         self._closing = False
-        super().__init__(where, handler)
+        self._woken, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        try:
+            super().__init__(where, handler)
+        except BaseException:
+            self._drop_waker()
+            raise
 
     def serve(self) -> None:
-        """Answer requests until `stop_serving`, or until it `is_over`.
+        """Answer requests until `stop_serving`, or until it `is_over`; asleep where there are none.
 
-        `serve_forever` is ended by `shutdown`, from another thread; at the exit of the process none can
-        be started.
+        `serve_forever` wakes twice a second, and is ended by `shutdown`, from another thread; at the exit of
+        the process none can be started.
         """
-        self.timeout = _LOOK_SECONDS
-        while not self._closing and not self.is_over:
-            self.handle_request()
-            self._cut_overdue()
+        self.timeout = 0  # of `handle_request`
+        try:
+            with _Selector() as selector:
+                selector.register(self.socket, selectors.EVENT_READ)
+                selector.register(self._woken, selectors.EVENT_READ)
+                while not self._closing and not self.is_over:
+                    self._wait_and_handle(selector)
+        except (OSError, ValueError):
+            if not self._closing:
+                raise  # else whoever stops it did not wait, and has closed the sockets
+
+    def _wait_and_handle(self, selector: selectors.BaseSelector) -> None:
+        has_limits = self.is_busy or self.is_at_exit
+        for key, _ in selector.select(_LOOK_SECONDS if has_limits else None):
+            if key.fileobj is self.socket:
+                self.handle_request()
+            else:
+                self._woken.recv(4096)
+        self._cut_overdue()
+
+    def wake(self) -> None:
+        """Let `serve` look at once whether to go on."""
+        with contextlib.suppress(OSError):  # it is closed; or so many calls wait that it wakes in any case
+            self._waker.send(b".")
 
     def stop_serving(self) -> None:
-        """Let `serve` return, half a second later at most."""
+        """Let `serve` return."""
         self._closing = True
+        self.wake()
+
+    def server_close(self) -> None:
+        super().server_close()
+        self._drop_waker()
+
+    def _drop_waker(self) -> None:
+        self._woken.close()
+        self._waker.close()
 
     @property
     def is_over(self) -> bool:
@@ -144,7 +181,7 @@ class BoundedServer(ThreadingMixIn, TCPServer):
 
     def drop_sockets(self) -> None:
         """Close them all, as in a forked child, whose copies they are."""
-        for connection in (self.socket, *self._since):
+        for connection in (self.socket, self._woken, self._waker, *self._since):
             connection.close()
 
 
