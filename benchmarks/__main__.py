@@ -17,7 +17,7 @@ from benchmarks.harness import ROOT, Row
 from benchmarks.report import DOCUMENT, write_report
 
 GROUPS = (
-    *("hot_path", "peers", "loop_overhead", "wide", "tick", "storage", "queries", "wide_commands"),
+    *("hot_path", "peers", "loop_overhead", "judging", "wide", "tick", "storage", "queries", "wide_commands"),
     *("memory", "startup"),
     *("otel", "page", "otlp_encode", "receipt", "roll", "assign", "where", "everything"),
 )

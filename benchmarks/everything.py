@@ -4,27 +4,25 @@ The loop of the row "everything on" (`benchmarks/loop_overhead.py`): a network t
 turns with epochs that nothing monitors. Around each call on the loop's thread the thread's own CPU clock is
 read: so a call is as cold here as in a training; the median of a call, times how often a step makes it, less
 what reading the clock takes. What the loop takes beyond its calls are caches that it finds emptied. For each
-other thread its CPU time is divided by the monitored steps; what an exporter's `export` takes is its own.
+other thread its CPU time is divided by the monitored steps; what Python does not know are threads of
+libraries, here gRPC's.
 """
 
 from __future__ import annotations
 
-import io
-import os
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from time import monotonic, thread_time
+from time import monotonic, process_time, thread_time
 from typing import Any, TypeVar
 
 import numpy as np
 from opentelemetry import metrics
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExportResult, MetricsData
 from threadpoolctl import threadpool_limits
 
 from benchmarks.harness import Row, started, temporary
-from benchmarks.loop_overhead import PAIR_SECONDS, Training
+from benchmarks.loop_overhead import Training, everything_on, half_as_often
 from entrenar_otel import Monitor
 
 SECONDS, WARM_UP_SECONDS = 40.0, 4.0
@@ -32,29 +30,31 @@ T = TypeVar("T")
 
 
 def measure() -> Iterator[Row]:
-    os.environ |= {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "0"}
-    exporter = Timed(out=io.StringIO())
-    settings: dict[str, Any] = {"interval_seconds": PAIR_SECONDS, "exporters": [exporter]}
-    with threadpool_limits(1), temporary() as folder, started(folder, **settings) as monitor:
-        loop = Loop(Training(), monitor)
-        loop.run(WARM_UP_SECONDS)
-        loop.forget()
-        exporter.seconds = 0.0
-        before = _threads()
-        loop.run(SECONDS)
-        after = _threads()
-    steps = loop.steps
+    with (
+        threadpool_limits(1),
+        everything_on(),
+        temporary() as folder,
+        started(folder, **half_as_often(folder)) as monitor,
+    ):
+        yield from _parts(monitor)
+
+
+def _parts(monitor: Monitor) -> Iterator[Row]:
+    loop = Loop(Training(), monitor)
+    loop.run(WARM_UP_SECONDS)
+    loop.forget()
+    before, before_all = _threads(), process_time()
+    loop.run(SECONDS)
+    after, after_all = _threads(), process_time()
     for name, microseconds in loop.calls():
         yield _row(f"loop: {name}", microseconds)
     yield _row("loop: what it takes beyond its calls", loop.beyond())
-    own = 1e6 * exporter.seconds / steps
     for name in sorted(after):
-        taken = 1e6 * (after[name] - before.get(name, 0.0)) / steps
-        if "exporter" in name:
-            yield _row("thread: the exporter's own JSON", own)
-            taken -= own
+        taken = 1e6 * (after[name] - before.get(name, 0.0)) / loop.steps
         if name != threading.main_thread().name and taken >= 0.05:
             yield _row(f"thread: {name}", taken)
+    unknown = (after_all - before_all) - (sum(after.values()) - sum(before.values()))
+    yield _row("threads that Python does not know", 1e6 * unknown / loop.steps)
 
 
 def _row(part: str, microseconds: float) -> Row:
@@ -69,21 +69,6 @@ def _threads() -> dict[str, float]:
         for thread in threading.enumerate()
         if thread.ident is not None
     }
-
-
-class Timed(ConsoleMetricExporter):
-    """The SDK's console exporter, and the CPU time that it takes."""
-
-    seconds = 0.0
-
-    def export(
-        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **more: Any
-    ) -> MetricExportResult:
-        begun = thread_time()
-        try:
-            return super().export(metrics_data, timeout_millis, **more)
-        finally:
-            self.seconds += thread_time() - begun
 
 
 class Loop:

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
-import entrenar_native
 import numpy as np
 from entrenar_processors import Samples, Series
 from entrenar_processors.alert import Action
-from entrenar_processors.config.build import policy_of, processors_of
-from entrenar_processors.config.models import Config
 from entrenar_processors.samples import Block
 
 from benchmarks.curves import Floats, curves, halves
 from benchmarks.harness import Row
-from entrenar_otel.andon.judging.judge import Judge
+from benchmarks.judging import default_judge, healthy_ticks
 
 #: What, series, steps a second, whether each is set by a call of its own, share of one core that it may take.
 CASES = (
@@ -28,19 +24,16 @@ CASES = (
     ("2,000 series at 10 steps/s, set one by one", 2000, 10, True, 5.0),
 )
 SECONDS, WARM = 60, 20
-#: Steps that wait for one heartbeat, and how often they are judged anew.
-WAITING, REPEATS = 20_000, 15
 STEP_SECONDS = 0.5  # of the curves: what a language model's step may take
 
 
 def measure() -> Iterator[Row]:
     for what, n_series, steps, apart, limit in CASES:
-        ticks = _ticks(n_series, steps)
+        ticks = healthy_ticks(n_series, steps)
         spent, findings, alerts, of = _cost([_apart(one) for one in ticks] if apart else ticks)
         largest = max(of, key=lambda name: of[name])
         note = f"{findings} findings, {alerts} alerts; most of it {largest}, {of[largest]:.2g} %"
         yield Row(f"judging {what}", limit, spent, "% of a core", note)
-    yield _waiting()
     for half, runs in zip(("tuned on", "held out"), halves(curves()), strict=True):
         steps = sum(len(curve) for curve in runs.values())
         told, logged = _alerts(runs)
@@ -48,53 +41,6 @@ def measure() -> Iterator[Row]:
         yield Row(
             f"alerts that notify, untouched loss curves, {half}", None, told / steps * 1e4, "per 10k", note
         )
-
-
-def _waiting() -> Row:
-    """One tick of many steps, which are the same work value by value whoever waits for it."""
-    samples, core = _ticks(3, WAITING, seconds=1), entrenar_native.core
-    judged = _cost_of_one(samples)
-    entrenar_native.core = None
-    try:
-        in_python, _ = _cost_of_one(samples)
-    finally:
-        entrenar_native.core = core
-    what = f"judging {WAITING:,} waiting steps of three watched series"
-    note = f"{judged[1]} findings; in pure Python {in_python:.0f} ms"
-    return Row(what, 6.0, judged[0], "ms", note)
-
-
-def _cost_of_one(ticks: list[Samples]) -> tuple[float, int]:
-    """Milliseconds (median) of a new run's first tick, and its findings."""
-    spent, findings = [], 0
-    for _ in range(REPEATS):
-        judge = _judge()
-        begun = time.thread_time()
-        for samples in ticks:
-            found = judge.judge(samples)
-            judge.decide(found, int(samples.blocks[0].time_ns[-1]))
-        spent.append(time.thread_time() - begun)
-        findings = len(found)
-    return 1e3 * float(np.median(spent)), findings
-
-
-def _judge() -> Judge:
-    return Judge(processors_of(Config().monitor), policy_of(Config()))
-
-
-def _ticks(n_series: int, steps: int, seed: int = 0, seconds: int = SECONDS) -> list[Samples]:
-    """Healthy training: heavy-tailed noise about a falling curve, a third each of what is watched."""
-    random = np.random.default_rng(seed)
-    names = ("loss", "gradient_norm", "accuracy")
-    series = [Series.of(names[i % 3], {"layer": i // 3}) for i in range(n_series)]
-    found = []
-    for second in range(seconds):
-        seq = np.arange(second * steps, (second + 1) * steps)
-        level = 1 + 2 / (1 + seq / 5000)
-        values = level[:, np.newaxis] + 0.05 * random.standard_t(4, (steps, n_series))
-        columns: Any = dict(zip(series, values.T, strict=True))
-        found.append(Samples.from_columns(columns, seq=seq, step=seq, time_ns=seq * (10**9 // steps)))
-    return found
 
 
 def _apart(samples: Samples) -> Samples:
@@ -109,7 +55,7 @@ def _apart(samples: Samples) -> Samples:
 
 def _cost(blocks: list[Samples]) -> tuple[float, int, int, dict[str, float]]:
     """Per cent of a core (median tick), findings, alerts, and per cent by processor (median tick)."""
-    judge, findings, alerts = _judge(), 0, 0
+    judge, findings, alerts = default_judge(), 0, 0
     spent: list[float] = []
     of: dict[str, list[float]] = {type(one).__name__: [] for one in judge.processors}
     for samples in blocks:
@@ -132,7 +78,7 @@ def _alerts(runs: dict[str, Floats]) -> tuple[int, int]:
     """Alerts that would notify, and those only logged, over all runs."""
     told = logged = 0
     for curve in runs.values():
-        judge = _judge()
+        judge = default_judge()
         seq = np.arange(len(curve))
         time_ns = (seq * STEP_SECONDS * 1e9).astype(np.int64)
         for start in range(0, len(curve), 2):  # a heartbeat of a second

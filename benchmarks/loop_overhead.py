@@ -3,35 +3,47 @@
 A network in numpy learns scikit-learn's digits, its layers as wide as makes a step take about a
 millisecond; BLAS has one thread. Epochs without monitor take turns with epochs that have a bound
 function, `log`, `steps()` and `log` of five metrics, or everything: `epochs()` with its spans, `steps()`,
-`log`, a plain OpenTelemetry gauge with two attributes, an exporter and `/metrics`. So each sees the
-same machine. The metrics are computed
-in all of them. The monitor is a started one with a lake; its heartbeat beats every 2 s of the clock,
-which is every 1 s of the loop's monitored half.
+`log`, a plain OpenTelemetry gauge with two attributes, `/metrics`, and OTLP for metrics, spans, events and
+blocks of all samples, to an endpoint in a process of its own. So each sees the same machine. The metrics are
+computed in all of them. The monitor is a started one with a lake. Of the clock only half is the monitored
+loop's, so what goes by the clock is half as often as by default, which is as often a step: the heartbeat
+every 2 s, the machine's numbers every 20 s, exports every 10 s.
 
 A pair is what fits into 2 s, hence about one beat. To its monitored side goes the loop thread's CPU
-time there and that of all other threads of the process (here only the heartbeat's), whenever they
-ran; to its plain side the loop thread's alone. A segment is full only every 209,000 steps, so what it
-costs to map, flush and write one as Parquet is measured apart and its share of a step added.
+time there and that of all other threads of the process (the heartbeat, the lake's, what reads the machine,
+exporters), whenever they ran; to its plain side the loop thread's alone. A segment is full only every
+209,000 steps, so what it costs to map, flush and write one as Parquet is measured apart and its share of a
+step added.
 """
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from time import monotonic, perf_counter, process_time, thread_time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from opentelemetry import metrics
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
-from benchmarks.harness import BY_HAND, Row, bootstrap_median, hand_over, heartbeat_of, started, temporary
+from benchmarks.endpoint import endpoint
+from benchmarks.harness import (
+    BY_HAND,
+    ROOT,
+    Row,
+    bootstrap_median,
+    hand_over,
+    heartbeat_of,
+    started,
+    temporary,
+)
 from entrenar_otel import Monitor
 
 PAIRS, PAIR_SECONDS, BATCH = 24, 2.0, 64
@@ -50,12 +62,32 @@ def measure() -> Iterator[Row]:
             "everything on": (_with_everything, LIMIT_EVERYTHING_PERCENT),
         }
         for what, (loop, limit) in loops.items():
-            settings: dict[str, Any] = {"interval_seconds": PAIR_SECONDS}
-            if what == "everything on":
-                os.environ |= {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "0"}
-                settings["exporters"] = [ConsoleMetricExporter(out=io.StringIO())]
-            with temporary() as folder, started(folder, **settings) as monitor:
+            everything = everything_on() if what == "everything on" else nullcontext()
+            with everything, temporary() as folder, started(folder, **half_as_often(folder)) as monitor:
                 yield _compare(what, train, loop, monitor, limit)
+
+
+def half_as_often(folder: Path) -> dict[str, Any]:
+    """Settings of a monitor whose loop has half of the clock."""
+    settings = folder / "renacer.toml"
+    own = (ROOT / "renacer.toml").read_text(encoding="utf-8")
+    settings.write_text(f"{own}\n[monitor.system]\ninterval_seconds = 20\n", encoding="utf-8")
+    return {"interval_seconds": PAIR_SECONDS, "settings_file": settings}
+
+
+@contextmanager
+def everything_on() -> Iterator[None]:
+    """The environment in which all leaves that can, half as often."""
+    with endpoint() as url:
+        os.environ |= {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+            "ENTRENAR_OTLP_SAMPLES": "blocks",
+            "OTEL_METRICS_EXPORTER": "otlp,prometheus",
+            "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
+            "OTEL_METRIC_EXPORT_INTERVAL": "10000",
+            "OTEL_BSP_SCHEDULE_DELAY": "10000",
+        }
+        yield
 
 
 class Training:

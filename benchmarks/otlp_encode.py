@@ -13,13 +13,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import process_time
 
-import grpc
 import numpy as np
 
+from benchmarks.endpoint import endpoint
 from benchmarks.harness import METRICS, ROOT, Row, temporary
 from entrenar_otel.otel.otlp.segment_reader import SegmentReader
 from entrenar_otel.recording.recorder import Recorder
@@ -83,25 +82,15 @@ def _encode(folder: Path, mode: str) -> tuple[float, float]:
 
 def _loop(folder: Path) -> Row:
     """What OTLP adds to a step."""
-
-    def export(_request: bytes, _context: grpc.ServicerContext) -> bytes:
-        return b""
-
-    method = grpc.unary_unary_rpc_method_handler(export)
-    server = grpc.server(ThreadPoolExecutor(2))
-    service = "opentelemetry.proto.collector.logs.v1.LogsService"
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    on = {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": f"http://127.0.0.1:{port}", "ENTRENAR_OTLP_SAMPLES": "blocks"}
     added = []
-    for number in range(ROUNDS):
-        with_it, without = (
-            _seconds(folder / f"{number}-{name}", environment)
-            for name, environment in (("on", on), ("off", {}))
-        )
-        added.append(1e6 * (with_it - without) / LOOP_STEPS)
-    server.stop(None)
+    with endpoint() as url:
+        on = {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": url, "ENTRENAR_OTLP_SAMPLES": "blocks"}
+        for number in range(ROUNDS):
+            with_it, without = (
+                _seconds(folder / f"{number}-{name}", environment)
+                for name, environment in (("on", on), ("off", {}))
+            )
+            added.append(1e6 * (with_it - without) / LOOP_STEPS)
     return Row(
         "OTLP on, added to a step of 5 values, CPU of all threads",
         3.0,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmarks import machine, targets
 from benchmarks.claims import write_claims
 from benchmarks.harness import ROOT, Row
 
@@ -118,6 +119,8 @@ def _sections(results: dict[str, list[Row]], seconds: float, load: float) -> Ite
     yield _machine(seconds, load)
     if max(load, os.getloadavg()[2] - 1) > BUSY:
         yield WARNING
+    yield targets.HEADING
+    yield "\n".join(targets.table(rows))
     yield f"## Results\n\n{len(judged) - len(short)} of {len(judged)} limits met."
     yield "\n".join(_table(rows))
     if short:
@@ -159,7 +162,8 @@ def _machine(seconds: float, load: float) -> str:
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {seconds / 60:.0f} minutes. {_processor()}, "
         f"{os.cpu_count()} cores, Linux {platform.release()}, CPython {platform.python_version()}, "
-        f"load average {load:.1f} before and {os.getloadavg()[0]:.1f} after.\n\n{found}."
+        f"load average {load:.1f} before and {os.getloadavg()[0]:.1f} after.\n\n"
+        f"{machine.described()}\n\n{found}."
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from entrenar_processors import Series
-from entrenar_processors.stats.silence import Group, Limits, Silence, every_member_moves
+from entrenar_processors.stats.silence import Group, Limits, Silence, unmoved_rows
 
 NEVER = -1
 #: What each member reported in a row, None where it did not.
@@ -144,19 +144,26 @@ def test_rules_are_their_definition(part: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("last_value", "rows", "moves"),
+    ("last_value", "rows", "n"),
     [
-        ([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]], True),
-        ([1.0, 0.0], [[1.0, 2.0], [2.0, 1.0]], False),  # the first stood still before these rows
-        ([0.0, 0.0], [[1.0, 2.0], [2.0, 2.0]], False),  # the second stands still in them
-        ([NAN, 0.0], [[1.0, 2.0]], False),  # nothing is known of the first
-        ([0.0, 0.0], [[1.0, NAN]], False),
-        ([0.0, 0.0], [[1.0, INF]], False),
-        ([0.0, 0.0], [[1.0, None]], False),
+        ([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]], 0),
+        ([1.0, 0.0], [[1.0, 2.0], [2.0, 1.0]], 1),  # the first stood still before these rows
+        ([0.0, 0.0], [[1.0, 2.0], [2.0, 2.0]], 2),  # the second stands still in them
+        ([0.0, 0.0], [[1.0, 2.0], [2.0, 2.0], [1.0, 1.0]], 2),
+        ([NAN, 0.0], [[1.0, 2.0]], 1),  # nothing is known of the first
+        ([NAN, 0.0], [[1.0, 2.0], [2.0, 1.0]], 1),
+        ([0.0, 0.0], [[1.0, NAN]], 1),
+        ([0.0, 0.0], [[1.0, INF]], 1),
+        ([0.0, 0.0], [[1.0, None]], 1),
+        (
+            [0.0, 0.0],
+            [[1.0, None], [2.0, 3.0], [3.0, 1.0]],
+            2,
+        ),  # whether the second moved is not known at once
     ],
 )
-def test_where_every_member_moves(last_value: list[float], rows: list[Row], moves: bool) -> None:
+def test_rows_before_every_member_moves(last_value: list[float], rows: list[Row], n: int) -> None:
     """The short cut for a healthy group: all report, all are finite, none repeats its number."""
     values = np.array([[0.5 if value is None else value for value in row] for row in rows])
     present = np.array([[value is not None for value in row] for row in rows])
-    assert every_member_moves(np.array(last_value), values, present) is moves
+    assert unmoved_rows(np.array(last_value), values, present) == n
