@@ -28,6 +28,15 @@ def test_every_variable_of_ours_is_known() -> None:
     assert used == {*OURS, *INTERNAL}
 
 
+def test_every_variable_of_ours_is_in_the_docs() -> None:
+    """In docs/environment.md, where `…_TOKEN` stands for the name before it with another end."""
+    named: set[str] = set()
+    for line in (Path(__file__).parents[2] / "docs" / "environment.md").read_text().splitlines():
+        first, *others = re.findall(r"`([A-Z_]+|…_[A-Z]+)`", line.partition(" | ")[0]) or [""]
+        named |= {first, *(name.replace("…", first.rpartition("_")[0]) for name in others)}
+    assert {name for name in named if name.startswith("ENTRENAR_")} == set(OURS)
+
+
 def test_secrets_are_set_and_not_shown() -> None:
     checked = told(
         ENTRENAR_METRICS_TOKEN=SECRET,
