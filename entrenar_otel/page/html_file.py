@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import tempfile
@@ -24,10 +25,12 @@ from entrenar_otel.page.curves import Wanted, all_lines
 from entrenar_otel.page.run_facts import facts_of
 from entrenar_otel.page.static_files import StaticFile, static_files
 from entrenar_otel.page.wire import encode
-from entrenar_otel.views.model import Axis, RunView
+from entrenar_otel.views.model import Axis, Panel, RunView, panels_of
 
-#: Of each curve: the extremes of so many stretches. And so many panels, the most telling first.
-COLUMNS, MAX_PANELS = 4096, 200
+#: Of each curve: the extremes of so many stretches; where there are very many curves of fewer, for size.
+COLUMNS, LEAST_COLUMNS, ALL_COLUMNS = 4096, 128, 400_000
+#: And so many panels, the most telling first, and ranks of a run, the lowest.
+MAX_PANELS, MAX_RANKS = 200, 32
 #: From the least.
 _LEVELS = ("INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -35,30 +38,51 @@ _LEVELS = ("INFO", "WARNING", "ERROR", "CRITICAL")
 def html_of(
     lake: Lake, views: Sequence[RunView], metrics: Sequence[str] | None = None, axis: Axis = Axis.STEP
 ) -> str:
-    """The file's text: all metrics of the runs, or some. Raises QueryError."""
+    """The file's text: all metrics of the runs, or some; a run has a view for each rank that is to be chosen.
+
+    Raises QueryError.
+    """
     facts = [facts_of(view, view.run_id) for view in views]
     wanted = {name for metric in metrics or () for name in (metric, known_as(metric)[0])}
     for one in facts:
         panels = [panel for panel in one["panels"] if not wanted or panel["metric"] in wanted]
         one["panels"] = panels[:MAX_PANELS]
-    named = dict.fromkeys(panel["metric"] for one in facts for panel in one["panels"])
-    blocks, curves, at = [], [], 0
-    pairs = [(view.run_id, view) for view in views]
-    for metric in named:
-        for each in Axis:
-            lines = all_lines(pairs, Wanted(metric, each, COLUMNS))
-            if lines:
-                blocks.append(encode(lines, axis=each.value))
-                curves.append({"metric": metric, "axis": each.value, "start": at, "length": len(blocks[-1])})
-                at += len(blocks[-1])
+    firsts = [*{view.run_id: view for view in reversed(views)}.values()][::-1]
+    blocks, curves, left_out = _curves(views, facts)
+    found = max((len(panels_of(view, machine=True)) for view in views), default=0)
+    left_out["panels"] = 0 if wanted else max(0, found - MAX_PANELS)
+    left_out["ranks"] = sorted(
+        {rank for view in firsts for rank in view.known_ranks} - {view.rank for view in views}
+    )
     packed = {
-        "about": about(lake),
-        "runs": _runs(lake, views),
+        "about": {**about(lake), "left_out": left_out},
+        "runs": _runs(lake, firsts),
         "facts": facts,
         "curves": curves,
-        "hash": urlencode([("run", view.run_id) for view in views] + [("x", axis.value)]),
+        "hash": urlencode([("run", view.run_id) for view in firsts] + [("x", axis.value)]),
     }
     return _page(_zipped(packed, blocks), static_files())
+
+
+def _curves(
+    views: Sequence[RunView], facts: Sequence[dict[str, Any]]
+) -> tuple[list[bytes], list[dict[str, Any]], dict[str, Any]]:
+    """A block for each metric, axis and rank, where it is among the others, and what is not in them."""
+    named = dict.fromkeys(panel["metric"] for one in facts for panel in one["panels"])
+    series = sum(len(Panel(metric).lines(view)) for metric in named for view in views)
+    columns = max(LEAST_COLUMNS, min(COLUMNS, ALL_COLUMNS // max(1, series * len(Axis))))
+    blocks, curves, at, thinned = list[bytes](), list[dict[str, Any]](), 0, 0
+    for metric, each, rank in itertools.product(named, Axis, sorted({view.rank for view in views})):
+        pairs = [(view.run_id, view) for view in views if view.rank == rank]
+        lines = all_lines(pairs, Wanted(metric, each, columns))
+        if lines:
+            blocks.append(encode(lines, axis=each.value))
+            place = {"start": at, "length": len(blocks[-1])}
+            curves.append({"metric": metric, "axis": each.value, "rank": rank, **place})
+            at += len(blocks[-1])
+        if each is Axis.STEP:
+            thinned += sum(len(line.x) < line.of for line in lines)
+    return blocks, curves, {"thinned": thinned, "curves": series, "columns": columns}
 
 
 def write_html(

@@ -12,6 +12,7 @@ from entrenar_otel.console import say
 from entrenar_otel.lake import Lake
 from entrenar_otel.page.answers import Answers
 from entrenar_otel.page.server import PageServer
+from entrenar_otel.page.session_key import session_key
 from entrenar_otel.page.settings import PageSettings
 from entrenar_otel.redact import without_credentials
 
@@ -31,6 +32,8 @@ def run_page(lake: Lake, settings: PageSettings, config: Config | None = None) -
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        if settings.token:
+            settings = replace(settings, session_key=session_key())
         server = PageServer(Answers(lake, config), settings)
         server.start()
         url = replace(settings, address=server.address).url

@@ -10,19 +10,15 @@ from entrenar_processors.plain import plain
 
 from entrenar_otel.errors import EntrenarError, guard
 from entrenar_otel.lake import Lake
-from entrenar_otel.lake.listing import last_losses
-from entrenar_otel.lake.overview import GOING, TOLD, runs_of, seconds_of
+from entrenar_otel.lake.listing import alerts_of, last_losses
+from entrenar_otel.lake.overview import GOING, runs_of, seconds_of
 from entrenar_otel.lake.records.known import KnownRecords
 from entrenar_otel.lake.records.runs import UNKNOWN
 
 _FRESH_SECONDS, _LEARN_SECONDS = 1.0, 5.0
 #: Losses are asked for so many runs at a time.
 _AT_ONCE = 100
-_ALERTS = f"""
-SELECT run_id, max(level) AS level, count(*) AS count,
-    arg_min(name, started_at) AS first
-FROM alerts WHERE {TOLD} GROUP BY run_id
-"""
+_NO_ALERTS = {"alerts": 0, "alert_level": None, "first_alert": None}
 
 
 class RunList:
@@ -53,12 +49,9 @@ class RunList:
             known = [dict(run) for run in self._runs]
             losses, alerts = dict(self._losses), self._alerts
         for run in known:
-            told = alerts.get(run["run_id"])
             run["loss"] = plain(losses.get(run["run_id"]))
             run["seconds"] = seconds_of(run)
-            run["alerts"] = told["count"] if told else 0
-            run["alert_level"] = str(told["level"]) if told else None
-            run["first_alert"] = told["first"] if told else None
+            run.update(alerts.get(run["run_id"], _NO_ALERTS))
             del run["argv"]
         return known
 
@@ -100,7 +93,6 @@ class RunList:
 
     def _learn_alerts(self) -> None:
         try:
-            rows = self._lake.query(_ALERTS).to_pylist()
+            self._alerts = alerts_of(self._lake)
         except EntrenarError:  # a number more: the runs are listed without it
             return
-        self._alerts = {row["run_id"]: row for row in rows}

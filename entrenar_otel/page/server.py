@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from entrenar_otel.errors import BadInput, ConfigError, EntrenarError, guard
 from entrenar_otel.page.answers import Answers
 from entrenar_otel.page.guesses import Guesses
+from entrenar_otel.page.proxies import client_of
 from entrenar_otel.page.session import MAX_FORM_BYTES, Session
 from entrenar_otel.page.settings import PageSettings
 from entrenar_otel.page.static_files import StaticFile, static_files
@@ -56,7 +57,7 @@ class PageServer(BackgroundServer):
     def __init__(self, answers: Answers, settings: PageSettings) -> None:
         settings.check()
         self.answers, self.settings = answers, settings
-        self.session = Session(settings.token.encode())
+        self.session = Session(settings.token.encode(), settings.session_key)
         self.guesses = Guesses()
         answers.has_token = not self.session.is_open
         self.files = static_files()
@@ -118,7 +119,8 @@ class _PageHandler(Handler):
 
     @property
     def _address(self) -> str:
-        return str(self.client_address[0])
+        forwarded = self.headers.get_all("X-Forwarded-For") or ()
+        return client_of(str(self.client_address[0]), forwarded, self.server.settings.trusted_proxies)
 
     def _wait_seconds(self) -> int:
         return math.ceil(self.server.guesses.wait_seconds(self._address))

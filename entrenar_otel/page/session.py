@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
+import time
+from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
@@ -12,11 +15,14 @@ from entrenar_otel.web.handler import has_token
 COOKIE = "entrenar_page"
 #: Of a login form's body.
 MAX_FORM_BYTES = 4096
-_DAYS = 30
+_SECONDS = 30 * 86400
 
 
 class Session:
-    """Knows the token. The cookie has a number of this process instead: nobody can try tokens by it.
+    """Knows the token. The cookie has the time and a signature of it instead: nobody can try tokens by it.
+
+    It is signed with `key`, which no browser ever sees, and the token: whoever has logged in stays so for 30
+    days where the key is kept (`session_key`), until the token is another one.
 
     Browsers send it with a link that somebody follows from a chat (`SameSite=Lax`), with nothing else that
     another site's page makes them ask for.
@@ -29,9 +35,9 @@ class Session:
     (True, False)
     """
 
-    def __init__(self, token: bytes) -> None:
-        self._token = token
-        self._ticket = secrets.token_hex(32)
+    def __init__(self, token: bytes, key: bytes | None = None, now: Callable[[], float] = time.time) -> None:
+        self._token, self._now = token, now
+        self._key = hmac.digest(key or secrets.token_bytes(32), token, hashlib.sha256)
 
     @property
     def is_open(self) -> bool:
@@ -48,7 +54,15 @@ class Session:
             jar = SimpleCookie(cookie)
         except CookieError:
             return False
-        return COOKIE in jar and hmac.compare_digest(jar[COOKIE].value.encode(), self._ticket.encode())
+        if COOKIE not in jar:
+            return False
+        since, _, signature = jar[COOKIE].value.partition(".")
+        if not hmac.compare_digest(signature.encode(), self._signature(since).encode()):
+            return False
+        return self._now() - int(since) <= _SECONDS
+
+    def _signature(self, since: str) -> str:
+        return hmac.new(self._key, since.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
 
     def log_in(self, form: bytes, *, is_secure: bool) -> str | None:
         """The cookie to set, where a form has the right token."""
@@ -56,7 +70,9 @@ class Session:
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self._token):
             return None
         secure = "; Secure" if is_secure else ""
-        return f"{COOKIE}={self._ticket}; Path=/; Max-Age={_DAYS * 86400}; HttpOnly; SameSite=Lax{secure}"
+        since = f"{int(self._now())}"
+        ticket = f"{since}.{self._signature(since)}"
+        return f"{COOKIE}={ticket}; Path=/; Max-Age={_SECONDS}; HttpOnly; SameSite=Lax{secure}"
 
     @staticmethod
     def log_out() -> str:

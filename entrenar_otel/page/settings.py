@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from entrenar_otel.errors import ConfigError
+from entrenar_otel.page.proxies import Network
 from entrenar_otel.web.address import Address
 
 
@@ -20,6 +21,10 @@ class PageSettings:
     keyfile: str | None = None
     #: Listen to others without a token.
     insecure: bool = False
+    #: Proxies whose `X-Forwarded-For` says who asks.
+    trusted_proxies: tuple[Network, ...] = ()
+    #: By which cookies are signed; None: one of this process, after which people log in again.
+    session_key: bytes | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, **given: object) -> PageSettings:

@@ -18,6 +18,10 @@ export class Charts {
   private readonly curves = new Map<string, Curves>();
   private readonly watcher: IntersectionObserver;
   private readonly slots = new Map<string, number>();
+  /** Those that have changed while they were out of sight. */
+  private readonly stale = new Set<string>();
+  /** Of what a question is on its way for, but for its ends: the next part of it is asked for after that. */
+  private readonly busy = new Map<string, string>();
   private known: PanelFacts[] = [];
   private facts: Facts[] = [];
   private state!: State;
@@ -32,8 +36,11 @@ export class Charts {
       (entries) => {
         for (const entry of entries) {
           const metric = (entry.target as HTMLElement).dataset.metric!;
-          if (entry.isIntersecting) this.inSight.add(metric);
-          else this.inSight.delete(metric);
+          if (!entry.isIntersecting) this.inSight.delete(metric);
+          else {
+            this.inSight.add(metric);
+            if (this.stale.has(metric)) this.show(metric);
+          }
         }
         void this.fetch();
       },
@@ -61,7 +68,7 @@ export class Charts {
       if (names.has(metric)) continue;
       this.watcher.unobserve(panel.root);
       panel.destroy();
-      for (const kept of [this.panels, this.asked, this.curves]) kept.delete(metric);
+      for (const kept of [this.panels, this.asked, this.curves, this.busy, this.stale]) kept.delete(metric);
       this.inSight.delete(metric);
     }
     wanted.forEach((panel, at) => {
@@ -75,7 +82,7 @@ export class Charts {
       if (this.root.children[at] !== own.root) this.root.insertBefore(own.root, this.root.children[at] ?? null);
     });
     this.root.classList.toggle("has-large", names.has(state.large));
-    for (const metric of this.curves.keys()) this.show(metric);
+    this.redraw();
     void this.fetch();
   }
 
@@ -83,9 +90,12 @@ export class Charts {
     for (const metric of this.inSight) this.panels.get(metric)?.emphasise(run);
   }
 
-  /** Draw all again, in other colours. */
+  /** Draw all again: at once what is in sight. */
   redraw(): void {
-    for (const metric of this.curves.keys()) this.show(metric);
+    for (const metric of this.curves.keys()) {
+      if (this.inSight.has(metric)) this.show(metric);
+      else this.stale.add(metric);
+    }
   }
 
   reveal(metric: string): void {
@@ -130,9 +140,11 @@ export class Charts {
     const runs = having.map((facts) => facts.run);
     // at most as many points for many lines as a canvas draws between two frames
     const columns = Math.max(100, Math.min(panel.width, Math.round(24_000 / Math.max(1, runs.length))));
-    const told = JSON.stringify([axis, mean, from, to, rank, Math.round(columns / 64), having.map((facts) => [facts.run, facts.version])]);
-    if (!runs.length || this.asked.get(metric) === told) return;
+    const same = JSON.stringify([axis, mean, rank, having.map((facts) => [facts.run, facts.version])]);
+    const told = JSON.stringify([same, from, to, Math.round(columns / 64)]);
+    if (!runs.length || this.asked.get(metric) === told || this.busy.get(metric) === same) return;
     this.asked.set(metric, told);
+    this.busy.set(metric, same);
     try {
       const curves = await this.source.curves({ metric, runs, axis, columns, window: mean, from, to, rank });
       if (this.asked.get(metric) !== told) return;
@@ -140,9 +152,13 @@ export class Charts {
       this.show(metric);
       this.failed(null);
     } catch (error) {
-      this.asked.delete(metric);
+      if (this.asked.get(metric) === told) this.asked.delete(metric);
       this.failed(explained(error));
+      return;
+    } finally {
+      if (this.busy.get(metric) === same) this.busy.delete(metric);
     }
+    void this.fetchOne(metric); // where the view has moved on meanwhile
   }
 
   private numbersOf(line: Line): Statistics | null {
@@ -152,6 +168,7 @@ export class Charts {
   }
 
   private show(metric: string): void {
+    this.stale.delete(metric);
     const [panel, curves] = [this.panels.get(metric), this.curves.get(metric)];
     const facts = this.known.find((one) => one.metric === metric);
     if (!panel || !curves || !facts || curves.axis !== this.state.axis) return;
@@ -168,6 +185,7 @@ export class Charts {
       marks,
       from: this.state.from,
       to: this.state.to,
+      isGoing: this.facts.some((one) => one.is_going),
       numbersOf: isOfMany ? null : (line) => this.numbersOf(line),
       colourOf: isOfMany ? (run) => this.colourOf(run) ?? { colour: colours.lines[0]!, dash: [] } : null,
       palette: colours.lines,

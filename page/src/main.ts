@@ -4,8 +4,9 @@ import { Charts } from "./charts";
 import { el, say } from "./dom";
 import { FindingList } from "./findings";
 import { duration } from "./format";
+import { moved } from "./gestures";
 import { HELP, keys } from "./keys";
-import { EmbeddedSource, explained, HttpSource, Unreachable, type Axis, type Facts, type Run, type Source } from "./source";
+import { EmbeddedSource, explained, HttpSource, Unreachable, type About, type Axis, type Facts, type Run, type Source } from "./source";
 import { format, parse, type State } from "./state";
 import { RunTable, settings } from "./table";
 
@@ -13,6 +14,7 @@ const AXES: Axis[] = ["step", "epoch", "time"];
 /** Of running means, by the place of the slider. */
 const WINDOWS = [1, 3, 5, 11, 21, 51, 101, 201, 501, 1001];
 const POLL_MS = 2000;
+const SETTLED_MS = 200;
 const MOST_RUNS = 100;
 /** Those of many that are asked for first, so that something is soon there. */
 const FIRST_RUNS = 4;
@@ -26,10 +28,23 @@ async function start(): Promise<void> {
   let facts: Facts[] = [];
   let axes: Axis[] = ["step"];
 
-  const set = (change: Partial<State>, isStep = true) => {
-    state = { ...state, ...change };
+  let settling = 0;
+  const write = (isStep: boolean) => {
+    clearTimeout(settling);
     const hash = `#${format(state)}`;
     if (hash !== (location.hash || "#")) history[isStep ? "pushState" : "replaceState"](null, "", hash);
+  };
+  /** What is no step comes with each frame: it is in the address when it has settled, for browsers take few a second. */
+  const set = (change: Partial<State>, isStep = true) => {
+    const wasWhole = state.from === null && state.to === null;
+    state = { ...state, ...change };
+    if (isStep) write(true);
+    else {
+      const isZoom = wasWhole && change.from != null;
+      if (isZoom) write(true); // so that the way back leads to the whole
+      clearTimeout(settling);
+      settling = setTimeout(write, SETTLED_MS, false);
+    }
     soon();
     if (change.runs || change.rank !== undefined) void refreshFacts();
   };
@@ -69,6 +84,7 @@ async function start(): Promise<void> {
     {
       zoom: (from, to) => set({ from, to }),
       unzoom: () => set({ from: null, to: null }),
+      glide: (from, to) => set({ from, to }, false),
       enlarge: (metric) => set({ large: state.large === metric ? "" : metric }),
       point,
     },
@@ -108,8 +124,8 @@ async function start(): Promise<void> {
   const machine = button("machine", "Also what the machine measured of itself (m)", () => set({ machine: !state.machine }));
   const whole = button("whole", "The whole curves again (r, or a double click)", () => set({ from: null, to: null }));
   const wide = button("⇥", "Wide table (t)", () => set({ wide: !state.wide }));
-  const help = el("dialog", { class: "help", "aria-label": "Keys" }, [
-    el("h2", {}, "Keys"),
+  const help = el("dialog", { class: "help", "aria-label": "Keys and gestures" }, [
+    el("h2", {}, "Keys and gestures"),
     el("dl", {}, HELP.flatMap(([key, text]) => [el("dt", {}, [el("kbd", {}, key)]), el("dd", {}, text)])),
     el("form", { method: "dialog" }, [el("button", {}, "Close")]),
   ]);
@@ -132,6 +148,7 @@ async function start(): Promise<void> {
 
   const live = el("span", { class: "live", title: "Whether new values appear by themselves" });
   const shown = el("p", { class: "shown" });
+  const hint = el("span", { class: "dim hint" });
   const count = el("span", { class: "dim" });
   const layout = el("div", { class: "layout" }, [
     el("header", { class: "top" }, [
@@ -146,10 +163,10 @@ async function start(): Promise<void> {
       metrics,
       ranks,
       about.has_token ? el("form", { method: "post", action: "/logout" }, [el("button", { title: "Forget the token in this browser" }, "log out")]) : null,
-      button("?", "Keys", () => help.showModal()),
+      button("?", "Keys and gestures (?)", () => help.showModal()),
     ]),
     el("aside", {}, [el("div", { class: "bar" }, [filter, count, columns, wide]), table.root]),
-    el("main", {}, [problem, el("div", { class: "bar" }, [shown, whole]), findings.root, charts.root]),
+    el("main", {}, [problem, el("div", { class: "bar" }, [shown, hint, whole]), findings.root, charts.root, about.left_out ? el("p", { class: "dim pad left-out" }, leftOut(about.left_out)) : null]),
     help,
   ]);
   document.getElementById("app")!.replaceChildren(layout);
@@ -171,6 +188,8 @@ async function start(): Promise<void> {
     machine.setAttribute("aria-pressed", String(state.machine));
     wide.setAttribute("aria-pressed", String(state.wide));
     whole.hidden = state.from === null && state.to === null;
+    hint.hidden = !mine.length;
+    say(hint, whole.hidden ? "drag: zoom" : "Shift+drag or ← →: pan · Ctrl+wheel: zoom");
     layout.classList.toggle("wide", state.wide);
     drawRanks(mine);
     charts.draw(mine, state);
@@ -184,8 +203,9 @@ async function start(): Promise<void> {
   }
 
   function drawRanks(mine: Facts[]): void {
-    const known = [...new Set(mine.flatMap((one) => one.known_ranks))].sort((a, b) => a - b);
-    ranks.hidden = known.length < 2 || !source.isLive;
+    const absent = new Set(about.left_out?.ranks);
+    const known = [...new Set(mine.flatMap((one) => one.known_ranks))].filter((rank) => !absent.has(rank)).sort((a, b) => a - b);
+    ranks.hidden = known.length < 2;
     const told = JSON.stringify([known, state.rank, mine[0]?.rank]);
     if (told === ranks.dataset.told) return;
     ranks.dataset.told = told;
@@ -283,6 +303,7 @@ async function start(): Promise<void> {
   }
 
   addEventListener("popstate", () => {
+    clearTimeout(settling);
     state = parse(location.hash || source.hash);
     draw();
     void refreshFacts();
@@ -303,8 +324,8 @@ async function start(): Promise<void> {
     },
     pan: (by) => {
       if (state.from === null || state.to === null) return;
-      const room = (state.to - state.from) * by;
-      set({ from: state.from + room, to: state.to + room }, false);
+      const [from, to] = moved([state.from, state.to], by, null);
+      set({ from, to }, false);
     },
   });
 
@@ -315,6 +336,28 @@ async function start(): Promise<void> {
     setTimeout(again, POLL_MS);
   };
   if (source.isLive) setTimeout(again, POLL_MS);
+}
+
+/** What a file does not have, for whoever got it. */
+function leftOut({ thinned, curves, columns, panels, ranks }: NonNullable<About["left_out"]>): string {
+  const whole = curves === 1 ? "Of its curve" : `Of its ${curves} curves`;
+  const parts = thinned
+    ? [`A file: of ${thinned} of ${curves} curves it has the least and greatest values of ${columns.toLocaleString("en-US")} stretches, of the others every value.`]
+    : [`A file. ${whole} it has every value.`];
+  if (panels > 0) parts.push(`${panels} more metrics are not in it.`);
+  if (ranks.length) parts.push(`Not in it: ${ranks.length === 1 ? `rank ${ranks[0]}` : `ranks ${spans(ranks)}`}.`);
+  return parts.join(" ");
+}
+
+/** Numbers that rise, those that follow each other as one: `1, 4–7`. */
+function spans(numbers: number[]): string {
+  const found: [number, number][] = [];
+  for (const number of numbers) {
+    const last = found.at(-1);
+    if (last && number === last[1] + 1) last[1] = number;
+    else found.push([number, number]);
+  }
+  return found.map(([from, to]) => (from === to ? `${from}` : `${from}–${to}`)).join(", ");
 }
 
 const counted = (runs: number) => `${runs} ${runs === 1 ? "run" : "runs"}`;

@@ -3,6 +3,7 @@
 import uPlot from "uplot";
 import { el, say, themed } from "./dom";
 import { clock, number, runName, step } from "./format";
+import { follow, isPan, type Range } from "./gestures";
 import type { Axis, Finding, PanelFacts, Statistics } from "./source";
 import { place } from "./thin";
 import { evenTicks, isNamed, logTicks } from "./ticks";
@@ -22,6 +23,8 @@ export interface Drawing {
   marks: Mark[];
   from: number | null;
   to: number | null;
+  /** Whether more values come. */
+  isGoing: boolean;
   /** What is known of all values of a line, where a single run is shown. */
   numbersOf: ((line: Line) => Statistics | null) | null;
   /** Of a run, where there are several. */
@@ -35,11 +38,11 @@ export interface Drawing {
 export interface PanelEvents {
   zoom(from: number, to: number): void;
   unzoom(): void;
+  /** As `zoom`, with each frame of a gesture. */
+  glide(from: number, to: number): void;
   enlarge(metric: string): void;
   point(run: string | null): void;
 }
-
-type Range = [number, number];
 
 /** So that differences of two values are numbers, too. */
 const MOST = Number.MAX_VALUE / 4;
@@ -68,6 +71,8 @@ export class Panel {
   /** How wide it may be; asked for in every frame, the browser would lay out the page for it. */
   private room = 0;
   private range: { x: Range; y: Range } = { x: [0, 1], y: [0, 1] };
+  /** From the first place to the last, as they were when all was shown last. */
+  private whole: Range | null = null;
 
   constructor(
     readonly metric: string,
@@ -110,13 +115,17 @@ export class Panel {
     const data = [null, ...lines.map((line) => [line.x, line.y])] as unknown as uPlot.AlignedData;
     if (!this.plot || made !== this.made) {
       this.plot?.destroy();
+      this.leave();
       this.plot = new uPlot(this.options(drawing), data, this.host);
+      this.followed(this.plot);
       this.made = made;
     } else {
       this.plot.setData(data, false);
     }
     this.scale();
     this.emphasise(this.emphasised);
+    // what is under a pointer that rests has changed, too
+    if (!this.tip.hidden) this.point(this.plot);
   }
 
   /** Draw the lines of this run as the foremost, those of others faint. */
@@ -203,6 +212,7 @@ export class Panel {
       for (let at = 0; at < x.length; at++) if (Number.isFinite(x[at]!)) { low = Math.min(low, x[at]!); break; }
       for (let at = x.length - 1; at >= 0; at--) if (Number.isFinite(x[at]!)) { high = Math.max(high, x[at]!); break; }
     }
+    if (from === null && to === null) this.whole = Number.isFinite(low) ? [low, high] : null;
     if (!Number.isFinite(low)) [low, high] = [0, 1];
     low = from ?? low;
     high = to ?? high;
@@ -244,7 +254,13 @@ export class Panel {
         points: { show: false },
         y: false,
         drag: { x: true, y: false, setScale: false },
-        bind: { dblclick: () => () => (this.events.unzoom(), null) },
+        bind: {
+          dblclick: () => () => (this.events.unzoom(), null),
+          mousedown: (_plot, over, handle) => (event) => {
+            if (event.button === 0 && event.target === over && !isPan(event)) handle(event);
+            return null;
+          },
+        },
       },
       scales: {
         x: { time: false, auto: false, range: () => this.range.x },
@@ -297,7 +313,20 @@ export class Panel {
     return axis === "time" ? clock(at) : axis === "step" ? step(at) : number(at);
   }
 
-  /** Of a logarithmic axis: a power of ten, or where there are few of those, 2 or 5 times one. */
+  /** Pan and zoom by what the pointer does over the curves. */
+  private followed(plot: uPlot): void {
+    const isPart = () => this.drawing !== null && (this.drawing.from !== null || this.drawing.to !== null);
+    const least = () => (this.drawing?.axis === "step" ? 2 : Math.abs(this.range.x[1]) * 1e-9);
+    follow(plot.over, () => (this.drawing?.isGoing ? null : this.whole), least, {
+      range: () => ({ shown: this.range.x, isPart: isPart() }),
+      show: ([from, to]) => {
+        const isAll = this.whole !== null && from <= this.whole[0] && to >= this.whole[1];
+        if (!isAll) this.events.glide(from, to);
+        else if (isPart()) this.events.unzoom();
+      },
+    });
+  }
+
   private select(plot: uPlot): void {
     const { left, width } = plot.select;
     if (width < 4) return;

@@ -10,6 +10,8 @@ export interface About {
   lake: string;
   /** Whether there is a log-in, and so a way out. */
   has_token?: boolean;
+  /** Of a file: what is not in it. */
+  left_out?: { thinned: number; curves: number; columns: number; panels: number; ranks: number[] };
   colours: { lines: string[]; levels: Record<string, string>; limit: string; nonfinite: string };
 }
 
@@ -167,7 +169,7 @@ interface Packed {
   about: About;
   runs: Run[];
   facts: Facts[];
-  curves: { metric: string; axis: Axis; start: number; length: number }[];
+  curves: { metric: string; axis: Axis; rank: number; start: number; length: number }[];
   hash: string;
 }
 
@@ -204,13 +206,24 @@ export class EmbeddedSource implements Source {
   }
 
   async facts(runs: string[], rank: number | null): Promise<Facts[]> {
-    return this.packed.facts.filter((facts) => runs.includes(facts.run)).map((one) => ({ ...one, asked: rank }));
+    return runs.flatMap((run) => {
+      const one = this.factsOf(run, rank);
+      return one ? [{ ...one, asked: rank }] : [];
+    });
+  }
+
+  /** Of the rank that was asked for, or of the run's first where it has no such. */
+  private factsOf(run: string, rank: number | null): Facts | undefined {
+    const its = this.packed.facts.filter((one) => one.run === run);
+    return its.find((one) => one.rank === rank) ?? its[0];
   }
 
   async curves(wanted: Wanted): Promise<Curves> {
-    const whole = this.whole(wanted.metric, wanted.axis);
-    const lines = whole.lines
-      .filter((line) => wanted.runs.includes(line.run))
+    const lines = wanted.runs
+      .flatMap((run) => {
+        const rank = this.factsOf(run, wanted.rank)?.rank ?? 0;
+        return this.whole(wanted.metric, wanted.axis, rank).lines.filter((line) => line.run === run);
+      })
       .map((line) => {
         const y = smoothed(line.y, Math.min(wanted.window, Math.floor(line.y.length / 10)));
         const from = wanted.from === null ? 0 : Math.max(0, place(line.x, wanted.from) - 1);
@@ -218,14 +231,14 @@ export class EmbeddedSource implements Source {
         const kept = extremes(y, wanted.columns, from, to);
         return { ...line, x: Float64Array.from(kept, (at) => line.x[at]!), y: Float64Array.from(kept, (at) => y[at]!) };
       });
-    return { ...whole, lines };
+    return { axis: wanted.axis, versions: {}, lines };
   }
 
-  private whole(metric: string, axis: Axis): Curves {
-    const key = `${axis} ${metric}`;
+  private whole(metric: string, axis: Axis, rank: number): Curves {
+    const key = `${axis} ${rank} ${metric}`;
     let curves = this.kept.get(key);
     if (!curves) {
-      const at = this.packed.curves.find((one) => one.metric === metric && one.axis === axis);
+      const at = this.packed.curves.find((one) => one.metric === metric && one.axis === axis && one.rank === rank);
       if (!at) return { axis, versions: {}, lines: [] };
       const start = this.start + at.start;
       curves = decode(this.bytes.slice(start, start + at.length));

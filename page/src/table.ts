@@ -2,6 +2,7 @@
 
 import { el, say } from "./dom";
 import { duration, moment, number, runName, setting } from "./format";
+import { Filter } from "./run_filter";
 import type { Run } from "./source";
 import type { State } from "./state";
 
@@ -32,6 +33,7 @@ const LAST: Column[] = [
 ];
 /** Settings that are shown where nobody chose. */
 const SOME = 4;
+const MOST_TICKED = 100;
 
 /** The settings of a run by dotted names. */
 export function flat(config: unknown, prefix = ""): Map<string, unknown> {
@@ -60,27 +62,18 @@ export function settings(runs: Run[]): { names: string[]; differing: Set<string>
   return { names, differing };
 }
 
-/** Whether a run meets all words: a part of its texts, or `name=value`, `name<5`, `name>0.1`. */
-export function meets(run: Run, filter: string): boolean {
-  const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
-  if (!words.length) return true;
+/** Whether a run meets the filter: by its columns, its settings, and all of its texts. */
+export function meets(run: Run, filter: Filter): boolean {
+  if (!filter.words.length) return true;
   const known = flat(run.config);
   const named = new Map<string, unknown>([...known].map(([name, value]) => [name.toLowerCase(), value]));
+  for (const [name, value] of known) named.set(`config.${name.toLowerCase()}`, value);
   for (const column of [...COLUMNS, ...LAST]) named.set(column.key, column.value(run));
   named.set("alerts", run.alerts);
-  const text = [run.run_id, run.state, run.model_id, run.host, run.first_alert, ...[...known].map(([name, value]) => `${name}=${setting(value)}`)]
-    .join("\n")
-    .toLowerCase();
-  return words.every((word) => {
-    const asked = /^([^<>=:]+)(<=|>=|[<>=:])(.+)$/.exec(word);
-    if (!asked || !named.has(asked[1]!)) return text.includes(word);
-    const [, name, sign, wanted] = asked as unknown as [string, string, string, string];
-    const value = named.get(name);
-    if (value === undefined) return false;
-    if (sign === "=" || sign === ":") return setting(value).toLowerCase() === wanted || String(value).toLowerCase() === wanted;
-    const [a, b] = [Number(value), Number(wanted)];
-    return sign === "<" ? a < b : sign === ">" ? a > b : sign === "<=" ? a <= b : a >= b;
-  });
+  named.set("host", run.host);
+  const told = [...known].map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`);
+  const texts = [run.run_id, run.state, run.model_id, run.host, run.first_alert, ...told].filter((text): text is string => text != null);
+  return filter.meets(named, texts.join("\n"));
 }
 
 export interface TableEvents {
@@ -100,6 +93,10 @@ export class RunTable {
   private readonly rows = new Map<string, HTMLTableRowElement>();
   private readonly empty = el("p", { class: "dim pad", hidden: true });
   private headed = "";
+  private titles: HTMLTableCellElement[] = [];
+  private readonly all = el("input", { type: "checkbox", "aria-label": "All that are listed", title: "All that are listed, up to 100" }, [], {
+    change: () => this.events.all(this.all.checked ? this.shown.map((run) => run.run_id).slice(0, MOST_TICKED) : []),
+  });
 
   constructor(private readonly events: TableEvents) {
     const table = el("table", { class: "runs" }, [el("thead", {}, [this.head]), this.body]);
@@ -112,7 +109,8 @@ export class RunTable {
     this.columns = (state.columns ?? names.filter((name) => differing.has(name)).slice(0, SOME)).filter((name) => names.includes(name));
     const columns = [...COLUMNS, ...this.columns.map(columnOf), ...LAST];
     const key = columns.find((column) => column.key === state.sort) ?? LAST[1]!;
-    this.shown = runs.filter((run) => meets(run, state.filter)).sort((a, b) => compare(key.value(a), key.value(b), state.down) || a.run_id.localeCompare(b.run_id));
+    const filter = new Filter(state.filter);
+    this.shown = runs.filter((run) => meets(run, filter)).sort((a, b) => compare(key.value(a), key.value(b), state.down) || a.run_id.localeCompare(b.run_id));
     this.drawHead(columns, state);
     const kept = new Set(this.shown.map((run) => run.run_id));
     for (const [run, row] of this.rows) if (!kept.has(run)) { row.remove(); this.rows.delete(run); }
@@ -122,7 +120,7 @@ export class RunTable {
       if (this.body.children[at] !== row) this.body.insertBefore(row, this.body.children[at] ?? null);
     });
     this.empty.hidden = this.shown.length > 0;
-    say(this.empty, runs.length ? "No run meets the filter." : "No runs yet: the first appears here as it begins.");
+    say(this.empty, runs.length ? filter.refusal || "No run meets the filter." : "No runs yet: the first appears here as it begins.");
   }
 
   /** Move the keyboard's place by so many rows. */
@@ -133,27 +131,27 @@ export class RunTable {
     next?.focus();
   }
 
+  /** The buttons stay those that they were: a press that began on one ends there, whatever is drawn meanwhile. */
   private drawHead(columns: Column[], state: State): void {
-    const ids = this.shown.map((run) => run.run_id).slice(0, 100);
-    const isAll = ids.length > 0 && ids.every((run) => state.runs.includes(run));
-    const told = JSON.stringify([columns.map((column) => column.key), state.sort, state.down, isAll, ids.length]);
-    if (told === this.headed) return;
-    this.headed = told;
-    const all = el("input", { type: "checkbox", "aria-label": "All that are listed", title: "All that are listed, up to 100" }, [], {
-      change: () => this.events.all(isAll ? [] : this.shown.map((run) => run.run_id).slice(0, 100)),
+    const ids = this.shown.map((run) => run.run_id).slice(0, MOST_TICKED);
+    this.all.checked = ids.length > 0 && ids.every((run) => state.runs.includes(run));
+    const keys = JSON.stringify(columns.map((column) => column.key));
+    if (keys !== this.headed) {
+      this.headed = keys;
+      this.titles = columns.map((column) => {
+        const label = column.key === "alerts" ? "alerts" : undefined;
+        const button = el("button", { type: "button", class: "plain", "aria-label": label }, [], { click: () => this.events.sort(column.key) });
+        return el("th", { class: column.isNumber ? "n" : undefined, scope: "col" }, [button]);
+      });
+      this.head.replaceChildren(el("th", { class: "check" }, [this.all]), ...this.titles);
+    }
+    columns.forEach((column, at) => {
+      const isSorted = column.key === state.sort;
+      const title = this.titles[at]!;
+      say(title.firstChild as HTMLElement, `${column.title}${isSorted ? (state.down ? " ↓" : " ↑") : ""}`);
+      if (isSorted) title.setAttribute("aria-sort", state.down ? "descending" : "ascending");
+      else title.removeAttribute("aria-sort");
     });
-    all.checked = isAll;
-    this.head.replaceChildren(
-      el("th", { class: "check" }, [all]),
-      ...columns.map((column) => {
-        const isSorted = column.key === state.sort;
-        const button = el("button", { type: "button", class: "plain" }, `${column.title}${isSorted ? (state.down ? " ↓" : " ↑") : ""}`, {
-          click: () => this.events.sort(column.key),
-        });
-        if (column.key === "alerts") button.setAttribute("aria-label", "alerts");
-        return el("th", { class: column.isNumber ? "n" : undefined, "aria-sort": isSorted ? (state.down ? "descending" : "ascending") : undefined, scope: "col" }, [button]);
-      }),
-    );
   }
 
   private row(run: string): HTMLTableRowElement {
@@ -177,6 +175,8 @@ export class RunTable {
         blur: () => this.events.hover(null),
       });
       row.dataset.run = run;
+      const check = el("input", { type: "checkbox", "aria-label": `Show ${run}`, tabindex: "-1" }, [], { change: () => this.events.toggle(run) });
+      row.append(el("td", { class: "check" }, [check]));
       this.rows.set(run, row);
     }
     return row;
@@ -188,24 +188,27 @@ export class RunTable {
     if (row.dataset.told === told) return;
     row.dataset.told = told;
     row.setAttribute("aria-selected", String(isChosen));
-    const check = el("input", { type: "checkbox", "aria-label": `Show ${run.run_id}`, tabindex: "-1" }, [], { change: () => this.events.toggle(run.run_id) });
+    const check = row.querySelector("input")!;
     check.checked = isChosen;
-    if (colour) check.style.accentColor = colour;
-    const cells = columns.map((column) => {
-      const cell = el("td", { class: column.isNumber ? "n" : column.key === "run" ? "name" : undefined }, column.text(run));
+    check.style.accentColor = colour ?? "";
+    while (row.cells.length > columns.length + 1) row.deleteCell(-1);
+    while (row.cells.length < columns.length + 1) row.insertCell();
+    columns.forEach((column, at) => {
+      const cell = row.cells[at + 1]!;
+      say(cell, column.text(run));
+      const classes = [column.isNumber ? "n" : column.key === "run" ? "name" : ""];
       cell.title = column.key === "run" ? run.run_id : column.text(run);
       if (column.key === "state") {
-        cell.classList.add("state", `is-${/^[a-z]+$/.test(run.state) ? run.state : "unknown"}`);
+        classes.push("state", `is-${/^[a-z]+$/.test(run.state) ? run.state : "unknown"}`);
         cell.title = run.reason ?? run.state;
       }
       if (column.key === "alerts" && run.alerts) {
-        cell.classList.add(run.alert_level === "INFO" || run.alert_level === "WARNING" ? "warn" : "bad");
+        classes.push(run.alert_level === "INFO" || run.alert_level === "WARNING" ? "warn" : "bad");
         cell.title = `${run.alert_level}: first ${run.first_alert}`;
       }
-      if (column.key === "loss" && LOSS(run) === Infinity) cell.classList.add("bad");
-      return cell;
+      if (column.key === "loss" && LOSS(run) === Infinity) classes.push("bad");
+      cell.className = classes.filter(Boolean).join(" ");
     });
-    row.replaceChildren(el("td", { class: "check" }, [check]), ...cells);
   }
 }
 

@@ -210,6 +210,11 @@ def _write_sweep() -> None:
         (["--filter", "loss < 0.5 AND model IS NOT NULL", "--sort", "loss", "-r"], "ab"),
         (["--filter", "took < 1000 -- all"], "cba"),
         (["--filter", "attempt=1", "-n", "2"], "cb"),
+        (["--filter", "crashed cnn"], "b"),
+        (["--filter", "lr>1 opt=sgd loss>0"], "b"),
+        (["--filter", "alerts=0"], "cba"),
+        (["--filter", "alerts > 0 OR lr < 1"], "a"),
+        (["--filter", "version=1"], ""),
     ],
 )
 def test_the_order_and_the_choice(options: list[str], expected: str, cli: Cli) -> None:

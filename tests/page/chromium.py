@@ -24,6 +24,8 @@ _FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
     "--remote-debugging-pipe",
 )
+#: Of the protocol's modifiers.
+CTRL, SHIFT = 2, 8
 #: A loaded machine needs many times what a quiet one does.
 SECONDS = 90.0
 
@@ -149,19 +151,28 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
-    def drag(self, selector: str, start: float, end: float) -> None:
+    def drag(
+        self, selector: str, start: float, end: float, *,
+        button: str = "left", shift: bool = False, moves: int = 2,
+    ) -> None:  # fmt: skip
         """Drag from one place of an element's width to another, as shares."""
         left, width, _, y = self.box(selector)
-        at = [left + width * share for share in (start, (start + end) / 2, end)]
-        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=at[0], y=y)
-        self.call("Input.dispatchMouseEvent", type="mousePressed", x=at[0], y=y, button="left", clickCount=1)
+        at = [left + width * (start + (end - start) * move / moves) for move in range(moves + 1)]
+        held: dict[str, Any] = {"modifiers": SHIFT if shift else 0, "y": y}
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=at[0], **held)
+        pressed = {"button": button, "clickCount": 1, **held}
+        self.call("Input.dispatchMouseEvent", type="mousePressed", x=at[0], **pressed)
+        buttons = {"left": 1, "middle": 4}[button]
         for x in at[1:]:
-            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1)
-        self.call("Input.dispatchMouseEvent", type="mouseReleased", x=at[2], y=y, button="left", clickCount=1)
+            self.call(
+                "Input.dispatchMouseEvent", type="mouseMoved", x=x, button=button, buttons=buttons, **held
+            )
+        self.call("Input.dispatchMouseEvent", type="mouseReleased", x=at[-1], **pressed)
 
-    def wheel(self, x: float, y: float, down: float) -> None:
+    def wheel(self, x: float, y: float, down: float, *, across: float = 0, modifiers: int = 0) -> None:
         """Turn the wheel there."""
-        self.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=down)
+        turned = {"x": x, "y": y, "deltaX": across, "deltaY": down, "modifiers": modifiers}
+        self.call("Input.dispatchMouseEvent", type="mouseWheel", **turned)
 
     def point(self, x: float, y: float) -> None:
         """Move the pointer there."""

@@ -14,7 +14,8 @@ import pytest
 
 from entrenar_otel.lake import Lake
 from entrenar_otel.page.wire import decode
-from tests.page.conftest import HOSTILE, Cli
+from tests.page.conftest import HOSTILE, Cli, record
+from tests.page.long_run import values_of, write_long_run
 
 Block = dict[str, object]
 
@@ -77,3 +78,46 @@ def test_a_folder_that_is_not_there(lake: Lake, cli: Cli) -> None:
 def test_names_of_files(lake: Lake, cli: Cli, name: str) -> None:
     assert cli("plot", "first", "-o", name).code == 0
     assert Path(name).read_text().startswith("<!doctype html>")
+
+
+def test_all_ranks_are_in_it(cli: Cli) -> None:
+    """Each with its values; of a run with very many, the lowest; what is not in it, it says."""
+    for rank in range(3):
+        write_long_run(Lake("lake"), "ranks", np.full(50, 10.0 * rank), rank=rank)
+    record("alone")
+    cli("plot", "ranks", "alone", "-o", "ranks.html")
+    packed, rest = _opened(Path("ranks.html").read_text())
+    facts, curves = packed["facts"], packed["curves"]
+    assert isinstance(facts, list)
+    assert isinstance(curves, list)
+    assert sorted((one["run"], one["rank"]) for one in facts) == [
+        ("alone", 0), ("ranks", 0), ("ranks", 1), ("ranks", 2),
+    ]  # fmt: skip
+    for one in curves:
+        if (one["metric"], one["axis"]) == ("loss", "step"):
+            header, lines = decode(rest[one["start"] : one["start"] + one["length"]])
+            its = [line["run"] for line in header["lines"]]
+            np.testing.assert_array_equal(lines[its.index("ranks")][1], np.full(50, 10.0 * one["rank"]))
+            assert ("alone" in its) == (one["rank"] == 0)
+    left_out = {"thinned": 0, "curves": 5, "columns": 4096, "panels": 0, "ranks": []}
+    assert packed["about"]["left_out"] == left_out  # type: ignore[index]
+    cli("plot", "ranks", "--rank", "1", "-o", "one.html")
+    packed, _ = _opened(Path("one.html").read_text())
+    assert packed["about"]["left_out"]["ranks"] == [0, 2]  # type: ignore[index]
+
+
+def test_its_size_stays_sane(lake: Lake, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+    """Of a long curve the extremes; of very many curves fewer of each."""
+    write_long_run(lake, "long", values_of(100_000))
+    cli("plot", "long", "-o", "long.html")
+    packed, _ = _opened(Path("long.html").read_text())
+    told = {"thinned": 1, "curves": 1, "columns": 4096, "panels": 0, "ranks": []}
+    assert packed["about"]["left_out"] == told  # type: ignore[index]
+    monkeypatch.setattr("entrenar_otel.page.html_file.ALL_COLUMNS", 900)
+    cli("plot", "long", "-o", "small.html")
+    packed, _ = _opened(Path("small.html").read_text())
+    assert packed["about"]["left_out"]["columns"] == 300  # type: ignore[index]
+    curves = packed["curves"]
+    assert isinstance(curves, list)
+    assert max(one["length"] for one in curves) < 300 * 5 * 16 + 1000
+    assert Path("small.html").stat().st_size < Path("long.html").stat().st_size

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
 
 from entrenar_otel.lake import Lake
 from tests.page.chromium import Browser
-from tests.page.conftest import Serve
+from tests.page.conftest import Cli, Serve
 from tests.page.long_run import values_of, write_long_run
 
 DRAWN = "document.querySelectorAll('.panel:not(.empty) canvas').length"
@@ -115,4 +116,23 @@ def test_a_rank_is_chosen(browser: Browser, serve: Serve) -> None:
     browser.until(f"{DRAWN} === 1 && document.querySelector('select').value === '2'")
     browser.point(*browser.middle("[data-metric=loss] .u-over"))
     browser.until(f"{_SHOWN} === '20'")
+    assert browser.said == []
+
+
+def test_a_rank_is_chosen_in_a_file(browser: Browser, cli: Cli, tmp_path: Path) -> None:
+    """Offline as well, with what the file does not have in words."""
+    for rank in (0, 1, 2):
+        write_long_run(Lake("lake"), "ranks", np.full(50, 10.0 * rank), rank=rank)
+    assert cli("plot", "ranks", "-o", "ranks.html").code == 0
+    browser.open((tmp_path / "ranks.html").as_uri())
+    browser.until(f"{DRAWN} === 1")
+    assert browser.texts("select option") == ["rank 0", "rank 1", "rank 2"]
+    assert browser.texts(".left-out") == ["A file. Of its 3 curves it has every value."]
+    browser.js(
+        "const s = document.querySelector('select'); s.value = '2'; s.dispatchEvent(new Event('change'))"
+    )
+    browser.until("document.querySelector('.shown').textContent.includes('rank 2 of 3 ranks')")
+    browser.point(*browser.middle("[data-metric=loss] .u-over"))
+    browser.until(f"{_SHOWN} === '20'")
+    assert "rank=2" in browser.js("location.hash")
     assert browser.said == []

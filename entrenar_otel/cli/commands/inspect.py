@@ -56,15 +56,15 @@ def list_runs(
         str | None,
         typer.Option(
             "--filter",
-            help="state=crashed, or a condition in SQL over the columns of runs, loss, took, model, and "
-            "settings by name.",
+            help="Words and comparisons, as on the page: crashed lr>0.01 alerts>0. Or a condition in SQL "
+            "over the columns of runs, loss, alerts, took, model, and settings by name.",
         ),
     ] = None,
 ) -> None:
     """List the runs of a lake, newest first.
 
     [dim]Examples:[/dim] entrenar-otel ls -n 5 · entrenar-otel ls --sort loss --filter state=completed
-    entrenar-otel ls --filter "lr < 0.01 AND loss < 0.5"
+    entrenar-otel ls --filter "crashed vit alerts>0" · entrenar-otel ls --filter "lr < 0.01 OR loss < 0.5"
     """
     from entrenar_otel.cli.tables import print_runs
     from entrenar_otel.lake.listing import listed

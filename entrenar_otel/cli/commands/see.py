@@ -133,9 +133,16 @@ def plot(
             names = some_names(str(panel.metric), sorted({series.metric for series in view.curves}))
             raise NotMeasured(f"{panel.metric!r} was not measured in {told}; measured: {names}")
     if output.suffix.lower() == ".html":
-        from entrenar_otel.page.html_file import write_html
+        from entrenar_otel.page.html_file import MAX_RANKS, write_html
 
-        write_html(output, lake, views, metric, Axis(axis.value))
+        # one rank was named, or whoever opens the file chooses
+        others = [
+            WatchedRun(lake, one.run_id, file, other).view()
+            for one in views
+            for other in (one.known_ranks[:MAX_RANKS] if rank is None else ())
+            if other != one.rank
+        ]
+        write_html(output, lake, [*views, *others], metric, Axis(axis.value))
     else:
         save(view, output, panels=panels, axis=Axis(axis.value))
     echo(f"{told} drawn in {output}")

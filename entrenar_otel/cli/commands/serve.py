@@ -18,6 +18,13 @@ def serve(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0: any free one.", min=0, max=65535)] = 8642,
     insecure: Annotated[bool, typer.Option("--insecure", help="Show it to others without a token.")] = False,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A proxy's address or network, whose X-Forwarded-For says who sent a wrong token; may be "
+            "given several times. Default: nobody's."
+        ),
+    ] = None,
     config: Annotated[
         Path,
         typer.Option("--config", "-c", help="The renacer.toml whose limits are drawn; it need not exist."),
@@ -30,12 +37,15 @@ def serve(
 
     [dim]Examples:[/dim] entrenar-otel serve · entrenar-otel serve --host 0.0.0.0 --port 8080
     """
+    from entrenar_otel.page.proxies import networks_of
     from entrenar_otel.page.run import run_page
     from entrenar_otel.page.settings import PageSettings
     from entrenar_otel.run.settings import RunSettings
     from entrenar_otel.web.address import Address
 
-    settings = PageSettings.from_environment(address=Address(host, port), insecure=insecure)
+    settings = PageSettings.from_environment(
+        address=Address(host, port), insecure=insecure, trusted_proxies=networks_of(trusted_proxy or ())
+    )
     settings.check()
     run_page(open_lake(), settings, RunSettings.find(config).file)
 
