@@ -11,11 +11,12 @@ from entrenar_otel.console import logger
 from entrenar_otel.lake.compact import consecutive
 from entrenar_otel.lake.records.pulse import is_dead, last_heard
 from entrenar_otel.lake.records.runs import RUNNING, RunRecord, find_records
+from entrenar_otel.lake.sql.definitions import create
 from entrenar_otel.lake.sql.execution import spill_folder
 from entrenar_otel.lake.sql.limits import Limits
 from entrenar_otel.lake.sql.query import connect
 from entrenar_otel.lake.sql.statistics import KEPT, columns
-from entrenar_otel.lake.sql.views import files_not_held, view_files
+from entrenar_otel.lake.sql.views import file_rows, files_not_held
 from entrenar_otel.lake.store.catalog import DataFile, list_folder, list_replaced, run_folder
 from entrenar_otel.lake.store.files import is_readable
 from entrenar_otel.lake.store.storage import Storage
@@ -126,7 +127,8 @@ def _keep(storage: Storage, folder: str, files: list[DataFile]) -> Iterator[date
         there = list_folder(storage, f"{table}/{below}")
         for stretch in consecutive(files_not_held(files, there)):
             with spill_folder() as spill, connect(Limits.of(), spill) as connection:
-                view_files(connection, storage, "metrics", [file.name for file in stretch], METRICS)
+                source = file_rows(connection, storage, "files", [file.name for file in stretch], METRICS)
+                connection.execute(create("metrics", source))
                 rows = connection.sql(sql).to_arrow_table().cast(nullable(schema))
             if not any(rows.column(field.name).null_count for field in schema if not field.nullable):
                 rows = rows.cast(schema)

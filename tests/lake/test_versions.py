@@ -138,6 +138,21 @@ def test_todays_files_are_one_scan(tmp_path: Path) -> None:
         assert group.schema is schema
 
 
+def test_what_takes_a_files_place_is_looked_at(tmp_path: Path) -> None:
+    """The columns of a file that was read before are known; another that has its name may have others."""
+    lake = Lake(tmp_path / "lake")
+    name = "metrics/day=2026-11-24/run=a/p-000000.parquet"
+    lake.storage.write(name, METRICS, [])
+    assert [by_schema(lake.storage, [name], METRICS)[0].schema for _ in range(2)] == [METRICS, METRICS]
+    lake.storage.write(name, CURVES, [])
+    assert by_schema(lake.storage, [name], METRICS)[0].schema.names == CURVES.names
+    lake.storage.write_bytes(name, b"damaged")
+    assert by_schema(lake.storage, [name], METRICS) == []
+    lake.storage.remove(name)
+    with pytest.raises(FileNotFoundError):
+        by_schema(lake.storage, [name], METRICS)
+
+
 # -- lakes of released versions ------------------------------------------------------------------------
 
 

@@ -38,11 +38,11 @@ from entrenar_otel.lake.sql.severity import CREATE_TYPE
 from entrenar_otel.lake.sql.statement import by_severity, check_sql
 from entrenar_otel.lake.sql.views import (
     event_rows_of,
+    file_rows,
     files_not_held,
     not_held,
     span_rows_of,
     sql_text,
-    view_files,
 )
 from entrenar_otel.lake.store.catalog import DataFile, list_files, list_metrics, list_pruned
 from entrenar_otel.lake.store.storage import Storage, is_gone
@@ -226,8 +226,8 @@ def _make_views(
             _define(connection, table, "FROM runs_seen")
         else:
             names = [file.name for file in list_files(storage, table.replace("_", "/"), run_id)]
-            view_files(connection, storage, f"{table}_files", names, _TABLES[table])
-            _define(connection, table, f"FROM {table}_files")
+            rows = file_rows(connection, storage, f"{table}_files", names, _TABLES[table])
+            _define(connection, table, rows)
 
 
 def _define(connection: duckdb.DuckDBPyConnection, view: str, rows: str, unpruned: str = "metrics") -> None:
@@ -249,8 +249,7 @@ def _view_metrics(
     owners = {(segment.snapshot.header["day"], segment.owner.run_id) for segment in segments}
     pruned = [file for day, run in sorted(owners) for file in list_pruned(storage, day, run)]
     batches = [batch for segment in not_held(segments, [*files, *pruned]) for batch in segment.metrics()]
-    view_files(connection, storage, f"{view}_files", [file.name for file in files], METRICS)
-    source = f"SELECT * FROM {view}_files"
+    source = file_rows(connection, storage, f"{view}_files", [file.name for file in files], METRICS)
     if batches:
         connection.register(f"{view}_live", in_memory_table(batches))
         source += f" UNION ALL SELECT * FROM {view}_live"
@@ -263,10 +262,10 @@ def _view_summaries(
     """What is left of pruned segments, and what is computed of all others: a run may be pruned in part."""
     files = list_metrics(storage, run_id)
     pruned = list_files(storage, "summaries", run_id)  # second: what is pruned meanwhile is in one of them
-    view_files(connection, storage, "summaries_files", [file.name for file in pruned], SUMMARIES)
+    rows = file_rows(connection, storage, "summaries_files", [file.name for file in pruned], SUMMARIES)
     if pruned:
         _view_metrics(connection, storage, segments, files_not_held(files, pruned), "metrics_unpruned")
-    _define(connection, "summaries", "FROM summaries_files", "metrics_unpruned" if pruned else "metrics")
+    _define(connection, "summaries", rows, "metrics_unpruned" if pruned else "metrics")
 
 
 def runs_table(storage: Storage, run_id: str | None = None) -> pa.Table:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import duckdb
 import pyarrow as pa
 
-from entrenar_otel.lake.sql.definitions import create
 from entrenar_otel.lake.sql.live import LiveSegment, writer_is_dead
 from entrenar_otel.lake.store.catalog import DataFile, list_files
 from entrenar_otel.lake.store.files import Group, by_schema, empty_of, sql_type
@@ -18,29 +17,29 @@ from entrenar_otel.lake.tables.schema import EVENTS, SPANS
 from entrenar_otel.recording.header import SegmentError
 
 
-def view_files(
-    connection: duckdb.DuckDBPyConnection, storage: Storage, view: str, names: list[str], schema: pa.Schema
-) -> None:
-    """Make a view over these files: DuckDB reads a local disk itself, everything else through Arrow.
+def file_rows(
+    connection: duckdb.DuckDBPyConnection, storage: Storage, name: str, files: list[str], schema: pa.Schema
+) -> str:
+    """The rows of these files, in SQL: DuckDB reads a local disk itself, everything else through Arrow.
 
     Files of all versions are read by name. Those that are written as today's are one scan; others are
-    cast to today's types, and what they lack is NULL.
+    cast to today's types, and what they lack is NULL. What is read through Arrow is registered by `name`.
     """
-    groups = by_schema(storage, names, schema)
+    groups = by_schema(storage, files, schema)
     if not groups:
-        connection.register(view, schema.empty_table())
-        return
+        connection.register(name, schema.empty_table())
+        return f"SELECT * FROM {name}"
     is_plain = storage.is_local and not set("[*?") & set(storage.url)  # else DuckDB would read a glob
     parts = []
     for number, group in enumerate(groups):
         if is_plain:
-            listed = ", ".join(sql_text(storage.location(name)) for name in group.names)
+            listed = ", ".join(sql_text(storage.location(file)) for file in group.names)
             source = f"read_parquet([{listed}], hive_partitioning=false, union_by_name=false)"
         else:
-            source = f"{view}_{number}"
+            source = f"{name}_{number}"
             connection.register(source, group.dataset(storage))
         parts.append(f"SELECT {_columns(group, schema)} FROM {source}")
-    connection.execute(create(view, " UNION ALL ".join(parts)))
+    return " UNION ALL ".join(parts)
 
 
 def _columns(group: Group, schema: pa.Schema) -> str:
@@ -94,9 +93,11 @@ def event_rows_of(
     segments = _readable(segments)
     files = list_files(storage, "events", run_id)  # second
     rows = [event_rows(segment.journal.events, segment.owner) for segment in not_held(segments, files)]
-    view_files(connection, storage, "events_files", [file.name for file in files], EVENTS)
-    connection.register("events_live", pa.concat_tables([EVENTS.empty_table(), *rows]))
-    return "SELECT * FROM events_files UNION ALL SELECT * FROM events_live"
+    source = file_rows(connection, storage, "events_files", [file.name for file in files], EVENTS)
+    if rows:
+        connection.register("events_live", pa.concat_tables(rows))
+        source += " UNION ALL SELECT * FROM events_live"
+    return source
 
 
 def span_rows_of(
@@ -106,19 +107,19 @@ def span_rows_of(
     segments = _readable(segments)
     still_open = _open_spans(segments)  # also of segments held by a file, which has only their ended spans
     files = list_files(storage, "spans", run_id)  # second
-    empty = SPANS.empty_table()
     ended = [span_rows(segment.journal.ended, segment.owner) for segment in not_held(segments, files)]
-    view_files(connection, storage, "spans_files", [file.name for file in files], SPANS)
-    connection.register("spans_live", pa.concat_tables([empty, *ended]))
-    source = "SELECT * FROM spans_files UNION ALL SELECT * FROM spans_live"
+    source = file_rows(connection, storage, "spans_files", [file.name for file in files], SPANS)
+    if ended:
+        connection.register("spans_live", pa.concat_tables(ended))
+        source += " UNION ALL SELECT * FROM spans_live"
     if still_open:
         living = {segment.snapshot.process for segment in segments}
         recent = [file.name for file in files if file.process in living]
-        view_files(connection, storage, "spans_recent", recent, SPANS)
+        rows = file_rows(connection, storage, "spans_recent", recent, SPANS)
         connection.register("spans_open", pa.concat_tables(still_open))
         source += (
             " UNION ALL SELECT * FROM spans_open WHERE (trace_id, span_id) NOT IN"
-            " (SELECT (trace_id, span_id) FROM spans_recent)"
+            f" (SELECT (trace_id, span_id) FROM ({rows}))"
         )
     return source
 

@@ -6,9 +6,10 @@ of the table's, is left out and named: it must not keep everybody from all the o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +23,10 @@ from entrenar_otel.lake.store.storage import Storage, telling_gone
 _NEEDED = "run_id"
 #: Requests at once to an object store.
 _THREADS = 16
+#: The columns of files on this disk that were read before, by where they are and `Storage.mark`.
+_known: dict[tuple[str, Hashable], pa.Schema] = {}
+#: Of so many, a hundred bytes each; then all are forgotten.
+_MOST_KNOWN = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,17 @@ def _schemas(storage: Storage, names: list[str]) -> Iterator[pa.Schema | None]:
 def _schema(storage: Storage, name: str) -> pa.Schema | None:
     """The columns of a file; None where it is not one of ours. Raises FileNotFoundError, LakeError."""
     where = storage.location(name)
+    mark = storage.mark(name)  # first: it may be replaced while it is read
+    if mark is not None and (known := _known.get((where, mark))) is not None:
+        return known
     try:
         with telling_gone(where):
             schema = pq.read_schema(where, filesystem=getattr(storage, "filesystem", None))
         if _NEEDED in schema.names:
+            if mark is not None:
+                if len(_known) >= _MOST_KNOWN:
+                    _known.clear()
+                _known[where, mark] = _interned(schema)
             return schema
         name_skipped(where, f"{where} is left out: it has no column {_NEEDED}, so it is not ours")
         return None
@@ -83,6 +95,12 @@ def _schema(storage: Storage, name: str) -> pa.Schema | None:
             raise LakeError(f"{where} cannot be read: {error}") from None
         name_skipped(where, f"{where} is left out: it cannot be read: {error}")
         return None
+
+
+@lru_cache(64)
+def _interned(schema: pa.Schema) -> pa.Schema:
+    """One schema for all files with these columns."""
+    return schema
 
 
 def is_readable(storage: Storage, name: str) -> bool:
