@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import signal
+import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -121,6 +124,8 @@ ANY_LIBRARIES = (
     "tests/recording/test_segments.py",
     "tests/web",
 )
+MARKS = {"slow": SLOW, "no_cover": UNCOVERED, "any_python": ANY_PYTHON, "any_libraries": ANY_LIBRARIES}
+ROOT = Path(__file__).parent
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -130,6 +135,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Hundreds of tests start processes of their own: none compiles the package anew, and threads of NumPy's
 # that wait for work in a loop take no core from the others.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False  # nor rewrites the assertions of all tests anew
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Else what a run has recorded depends on how long it took: its machine is read each 10 s, and at its end.
 os.environ["ENTRENAR_SYSTEM_METRICS"] = "0"
@@ -154,8 +160,14 @@ def _beginnings(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name + ("[" if "::" in name else "::" if name.endswith(".py") else "/") for name in names)
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Doctests of an integration that imports its framework at once need it, see `make test-frameworks`."""
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what needs not be imported to know that none of its tests runs.
+
+    Files and folders of this lane's lists; and doctests of an integration that imports its framework at
+    once, where it is missing: `make test-frameworks` has it.
+    """
+    if f"{collection_path}/".startswith(_left_out(config.option.markexpr)):
+        return True
     if collection_path.parent.name != "integrations" or collection_path.suffix != ".py":
         return None
     top = ast.parse(collection_path.read_text(encoding="utf-8")).body
@@ -165,15 +177,16 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if missing else None
 
 
+@cache
+def _left_out(markexpr: str) -> tuple[str, ...]:
+    """The paths of which `-m` selects nothing, with a `/` behind each; not those of single tests."""
+    without = re.findall(r"not (\w+)", markexpr) if re.fullmatch(r"not \w+( and not \w+)*", markexpr) else ()
+    return tuple(f"{ROOT / name}/" for mark in without for name in MARKS.get(mark, ()) if "::" not in name)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is not in each lane; pytest-cov knows `no_cover`."""
-    marks = (
-        (SLOW, "slow"),
-        (UNCOVERED, "no_cover"),
-        (ANY_PYTHON, "any_python"),
-        (ANY_LIBRARIES, "any_libraries"),
-    )
-    for names, mark in marks:
+    for mark, names in MARKS.items():
         beginnings = _beginnings(names)
         for item in items:
             if f"{item.nodeid}[".startswith(beginnings):
