@@ -73,6 +73,9 @@ SLOW = (
 #: What rests on libraries, arithmetic or text, and not on the interpreter, marked `any_python`: it runs on
 #: one Python, as the libraries are the same on each.
 ANY_PYTHON = (
+    "tests/andon/test_clock_steps.py",
+    "tests/andon/test_scale_lr.py",
+    "tests/andon/test_thresholds.py",
     "tests/cli/commands/test_ab.py",
     "tests/cli/commands/test_explain_lineage.py",
     "tests/cli/commands/test_gate.py",
@@ -85,7 +88,9 @@ ANY_PYTHON = (
     "tests/compare",
     "tests/grafana",
     "tests/lake/test_budget_facts.py",
+    "tests/lake/test_compact_prune.py",
     "tests/lake/test_hints.py",
+    "tests/lake/test_holdings.py",
     "tests/lake/test_ranks.py",
     "tests/lake/test_readers.py",
     "tests/lake/test_series_list.py",
@@ -101,12 +106,19 @@ ANY_PYTHON = (
     "tests/processors/test_contract_processors.py",
     "tests/processors/test_policy_streams.py",
     "tests/report",
+    "tests/serving/ab",
+    "tests/test_four_experts.py",
     "tests/views/test_picture.py",
     "tests/views/test_pictures_of_the_terminal.py",
 )
 #: What rests on the interpreter and our own code, and not on libraries, marked `any_libraries`: it does not
 #: run with their lowest versions.
 ANY_LIBRARIES = (
+    "tests/andon/judging/test_user_processor.py",
+    "tests/andon/test_andon_faults.py",
+    "tests/andon/test_clock_steps.py",
+    "tests/andon/test_pause.py",
+    "tests/andon/test_stop.py",
     "tests/delivery",
     "tests/grafana",
     "tests/identity",
@@ -114,6 +126,8 @@ ANY_LIBRARIES = (
     "tests/native",
     "tests/page",
     "tests/recording/device",
+    "tests/recording/test_decode.py",
+    "tests/recording/test_decode_notes.py",
     "tests/recording/test_interrupted.py",
     "tests/recording/test_killed.py",
     "tests/recording/test_life.py",

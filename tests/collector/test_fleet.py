@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.fleet import WRITERS, Fleet
 
-RUNS, STEPS = 16, 200
+RUNS, STEPS = 8, 200
 #: Of each writer, which ends before its metrics would be exported a second time.
 PUBLISHED = ("training_loss", "training_value", "training_progress_step", "training_run_state")
 

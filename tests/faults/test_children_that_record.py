@@ -105,13 +105,15 @@ def test_a_program_that_a_run_starts_is_no_worker(place: Any) -> None:
     assert place.states() == {"train": ["completed"], "eval": ["completed"]}
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize(
-    ("environment", "arguments"),
+    ("method", "environment", "arguments"),
     [
-        ({"RANK": "RANK", "WORLD_SIZE": "2", "ENTRENAR_RUN_ID": "train"}, ""),
-        ({"RANK": "RANK"}, "'train'"),
-        ({}, "'train', rank=rank, world_size=2"),
+        ("fork", {"RANK": "RANK", "WORLD_SIZE": "2", "ENTRENAR_RUN_ID": "train"}, ""),
+        ("fork", {"RANK": "RANK"}, "'train'"),
+        ("fork", {}, "'train', rank=rank, world_size=2"),
+        # they inherit nothing of the driver's: one way is as good as another
+        ("spawn", {"RANK": "RANK", "WORLD_SIZE": "2", "ENTRENAR_RUN_ID": "train"}, ""),
+        ("forkserver", {}, "'train', rank=rank, world_size=2"),
     ],
 )
 def test_all_ranks_that_a_recording_driver_starts_record(
