@@ -18,25 +18,29 @@ class BatchSize:
     """
 
     def __init__(self) -> None:
-        self._kind: tuple[type, type | None] | None = None
+        self._kind: type | None = None
+        self._inner: type | None = None  # of the first item of a tuple or list
         self._count: Callable[[Any], int] = len
+        self._key: Any = None  # of the item that has the size, where it is one's
 
     def __call__(self, batch: Any) -> int | None:
         """The number; None where the batch does not say."""
-        kind = type(batch), type(batch[0]) if isinstance(batch, tuple | list) and batch else None
+        kind = type(batch)
         try:
-            if kind == self._kind:
-                return self._count(batch)
+            if kind is self._kind and (self._inner is None or type(batch[0]) is self._inner):
+                return len(batch[self._key]) if self._key is not None else self._count(batch)
         except Exception as error:  # of this kind, and yet another
             if from_outside(error):
                 raise
         self._kind = None
         try:
             self._count = size_function(batch)
+            self._key = getattr(self._count, "key", None)
             size = self._count(batch)
         except Exception as error:  # a graph, an object of the user's
             if from_outside(error):
                 raise
             return None
         self._kind = kind
+        self._inner = type(batch[0]) if isinstance(batch, tuple | list) and batch else None
         return size

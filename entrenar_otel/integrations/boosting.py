@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from entrenar_processors.metric_names import MORE_IS_BETTER, TRAIN, TRAIN_WORDS, VALIDATION
 
+from entrenar_otel.errors import AndonStop
 from entrenar_otel.integrations.callback import TrainingRun
 
 #: Metrics of which more is better, besides those that everybody knows.
@@ -47,6 +49,9 @@ class RoundScores:
     def __init__(self, loss: str | None) -> None:
         self._loss = loss
         self._splits: dict[str, str] = {}
+        #: Data set and metric of each score that `write` takes; None: it takes none yet.
+        self.names: list[tuple[str, str]] | None = None
+        self._writes: list[tuple[Callable[..., None], Callable[[list[float]], Sequence[float]]]] = []
 
     def splits(self, datasets: Iterable[str]) -> dict[str, str]:
         """The `split` of each data set."""
@@ -71,6 +76,32 @@ class RoundScores:
             self._splits = self.splits(found)
         for dataset, split in self._splits.items():
             run.log(found[dataset], step=step, split=split)
+        self._learn(run, scores, found)
+
+    def _learn(self, run: TrainingRun, scores: list[Score], found: dict[str, dict[str, float]]) -> None:
+        """What of these scores goes where, where it is known of all."""
+        places = {(score.dataset, score.metric): place for place, score in enumerate(scores)}
+        self.names, self._writes = None, []
+        is_twice = len(places) < len(scores) or (self._loss != "loss" and any(m == "loss" for _, m in places))
+        if is_twice or any(score.spread is not None for score in scores):
+            return
+        for dataset, split in self._splits.items():
+            groups = run.reported.plans.get((split, *found[dataset]), ())
+            if len(groups) != 1 or (write := groups[0].write) is None or groups[0].totals:
+                return
+            of_it = {metric: place for (whose, metric), place in places.items() if whose == dataset}
+            taken = [of_it[(self._loss or name) if name == "loss" else name] for name in found[dataset]]
+            pick = itemgetter(*taken) if len(taken) > 1 else itemgetter(slice(taken[0], taken[0] + 1))
+            self._writes.append((write, pick))
+        self.names = [*places] or None
+
+    def write(self, run: TrainingRun, values: list[float], step: int) -> None:
+        """As `log`, for scores of these `names`: which a round has as the last one had them."""
+        for write, pick in self._writes if run.is_on else ():
+            try:
+                write(*pick(values), step=step)
+            except AndonStop as stop:
+                run.stop(stop)
 
 
 def numbers(texts: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from entrenar_otel.integrations.huggingface_trainer import (
 from entrenar_otel.integrations.versions import check_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
@@ -89,19 +89,31 @@ class EntrenarCallback(TrainerCallback):
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         """A step of the optimizer, of one batch or several."""
-        self.run.begin_step(step=state.global_step + 1, batch=self._batch)
+        self.run.begin_step(None, self._batch, state.global_step + 1)
         self._batch = None
-        if self._seen is not None:
-            self._seen.restart()
+        if (seen := self._seen) is not None:
+            seen.loss, seen.samples = None, 0
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
         """The loss of this step: one that is not finite stops before it is in the weights."""
-        if self._seen is not None and self._seen.loss is not None:
-            self._do(control, self.run.log, {"loss": self._seen.loss})
+        if (seen := self._seen) is not None and (loss := seen.loss) is not None:
+            try:
+                # Where it only ends the training, `on_step_end` says so.
+                self.run.log_loss(loss.item() if seen.is_on_host else loss)
+            except AndonStop as stop:
+                self._fail(stop)
+                raise
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
         """Its times, and the samples of this process."""
-        self._do(control, self.run.end_step, self._seen.samples or None if self._seen is not None else None)
+        seen = self._seen
+        try:
+            self.run.end_step(None if seen is None else seen.samples or None)
+        except AndonStop as stop:
+            self._fail(stop)
+            raise
+        if self.run.stopped is not None:
+            control.should_training_stop = True
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any], **_: Any
@@ -109,7 +121,13 @@ class EntrenarCallback(TrainerCallback):
         """What Trainer logs, but for the means of losses of which every step's is recorded."""
         left_out = {"epoch", "step"} | ({"loss", "train_loss"} if self._seen is not None else set())
         metrics = {name: value for name, value in logs.items() if name not in left_out}
-        self._do(control, self.run.log, metrics, state.global_step)
+        try:
+            self.run.log(metrics, state.global_step)
+        except AndonStop as stop:
+            self._fail(stop)
+            raise
+        if self.run.stopped is not None:
+            control.should_training_stop = True
 
     def on_evaluate(self, *_: Any, **__: Any) -> None:
         """The values were logged; the time was no wait for data."""
@@ -125,16 +143,6 @@ class EntrenarCallback(TrainerCallback):
         """Completed, or ended early."""
         self._leave()
         self.run.finish()
-
-    def _do(self, control: TrainerControl, call: Callable[..., None], *arguments: Any) -> None:
-        """Do something that may stop the training."""
-        try:
-            call(*arguments)
-        except AndonStop as stop:
-            self._fail(stop)
-            raise
-        if self.run.stopped is not None:
-            control.should_training_stop = True
 
     def _fail(self, error: BaseException) -> None:
         self._leave()

@@ -59,8 +59,10 @@ class SeenSteps:
     """
 
     def __init__(self, trainer: Any) -> None:
+        #: Of the batches since somebody set them back, when a step begins.
         self.loss: Any = None
         self.samples = 0
+        self.is_on_host: bool | None = None  # the loss of a step, one number; None: nobody has looked
         self._size_of = BatchSize()
         self._trainer = trainer
         self._inner = trainer.training_step
@@ -71,12 +73,10 @@ class SeenSteps:
         """A batch: its loss is what Trainer adds to what it logs."""
         self.samples += self._size_of(inputs) or 0
         loss = self._inner(model, inputs, *more, **options)
+        if self.is_on_host is None:
+            self.is_on_host = getattr(loss, "is_cpu", False) and loss.numel() == 1
         self.loss = loss if self.loss is None else self.loss + loss
         return loss
-
-    def restart(self) -> None:
-        """The next step begins."""
-        self.loss, self.samples = None, 0
 
     def leave(self) -> None:
         """Give the Trainer its own method back."""

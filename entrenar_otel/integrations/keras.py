@@ -98,7 +98,7 @@ class EntrenarCallback(Extension):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """A batch, or the first of `steps_per_execution`."""
         self._batch = batch
-        self._run.begin_step(batch=batch, step=(self._step or 0) + batch)
+        self._run.begin_step(None, batch, (self._step or 0) + batch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Its loss and metrics; of `steps_per_execution` batches the mean."""

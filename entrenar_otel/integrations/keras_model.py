@@ -8,8 +8,12 @@ from typing import Any
 
 
 def number_of(value: Any) -> float:
-    """A variable or tensor of any backend as a number."""
-    return float(getattr(value, "value", value))
+    """A variable or tensor of any backend as a number.
+
+    `Variable.value` looks for scopes, of which there is none between batches, in half a dozen calls.
+    """
+    held = getattr(value, "_value", None)
+    return float(getattr(value, "value", value) if held is None else held)
 
 
 def steps_done(model: Any) -> int:

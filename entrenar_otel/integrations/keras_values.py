@@ -24,9 +24,11 @@ class BatchValues:
         self._metrics: dict[str, Any] = {}
         self._mean_names: set[str] = set()
         self._places: dict[int, tuple[str, int]] = {}
+        self._is_jax = False
 
     def begin_epoch(self, model: Any) -> None:
         """Keras has reset its metrics, and their variables can be read."""
+        self._is_jax = _is_jax()
         self._means.begin_epoch()
         self._metrics = _metrics_of(model)
         self._mean_names = {name for name, metric in self._metrics.items() if _is_mean(metric)}
@@ -65,7 +67,7 @@ class BatchValues:
 
     def _reader(self, model: Any) -> Callable[[Any], float]:
         """Reads a variable. On JAX the model has none within an epoch: they are in the state of its loop."""
-        if not _is_apart(model):
+        if not self._is_jax or not _is_apart(model):
             return number_of
         state, places = model._jax_state, self._places
 
@@ -74,6 +76,12 @@ class BatchValues:
             return float(state[group][place])
 
         return read
+
+
+def _is_jax() -> bool:
+    from keras.config import backend
+
+    return bool(backend() == "jax")
 
 
 def _is_apart(model: Any) -> bool:

@@ -28,7 +28,8 @@ class Lifecycle:
     def _forget(self) -> None:
         self.monitor = self._given[0]
         self.stopped: AndonStop | None = None
-        self._on: Monitor | None = None  # in the process that has begun it, until it is over
+        self._on: Monitor | None = None
+        self.leave()
         self._is_own = False
         self._epoch: Counted[int] | None = None
         self.reported = Reported()
@@ -46,8 +47,11 @@ class Lifecycle:
         return self._on is not None
 
     def leave(self) -> None:
-        """This process is a forked child of the one that has begun it."""
-        self._on = None
+        """This process is a forked child of the one that has begun it, or it is over."""
+        self._on = None  # else the monitor
+
+    def _begun(self, monitor: Monitor) -> None:
+        """From here on it is recorded on this monitor."""
 
     def begin(
         self, model: Any = None, config: Any = None, *, rank: int | None = None, world_size: int | None = None
@@ -60,7 +64,7 @@ class Lifecycle:
             self.monitor, self._is_own = monitor_for(self._given[2], model, config, rank, world_size)
         self._on = self.monitor
         leave_in_children(self)
-        self.monitor.start()
+        self._begun(self.monitor.start())
 
     def finish(self) -> None:
         """The training ended by itself, early perhaps, or by `stopped`. The user's Monitor goes on."""
@@ -74,7 +78,7 @@ class Lifecycle:
         with guard("callback"):
             self.end_epoch()
             if (monitor := self._on) is not None and self._is_own:
-                self._on = None
+                self.leave()
                 monitor.close(*lifetime.state_of(cause), error=error)
 
     def begin_epoch(self, epoch: int, epochs: int | None = None) -> None:

@@ -55,7 +55,10 @@ class EntrenarCallback:
         try:
             if not begins:
                 self._run.end_step()
-            self._scores.log(self._run, _scores_of(env), env.iteration)
+            if (values := _values_of(env, self._scores.names)) is not None:
+                self._scores.write(self._run, values, env.iteration)
+            else:
+                self._scores.log(self._run, _scores_of(env), env.iteration)
         except AndonStop as stop:
             self._run.fail(stop)
             raise
@@ -68,7 +71,7 @@ class EntrenarCallback:
             self._run.finish()
         else:
             step = env.iteration + 1
-            self._run.begin_step(step=step, batch=step - env.begin_iteration)  # the first had no beginning
+            self._run.begin_step(None, step - env.begin_iteration, step)  # the first had no beginning
 
     def close(self) -> None:
         """The training is over, as after an early stop."""
@@ -84,6 +87,18 @@ class EntrenarCallback:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_model": None}
+
+
+def _values_of(env: Any, names: list[tuple[str, str]] | None) -> list[float] | None:
+    """The values of a round's metrics, where they are those."""
+    if names is None or len(scores := env.evaluation_result_list) != len(names):
+        return None
+    values = []
+    for score, (dataset, metric) in zip(scores, names, strict=True):
+        if score[0] != dataset or score[1] != metric:
+            return None
+        values.append(score[2])
+    return values
 
 
 def _scores_of(env: Any) -> list[Score]:

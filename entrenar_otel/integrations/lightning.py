@@ -99,15 +99,16 @@ class EntrenarCallback(Extension):
         """A batch has arrived."""
         if self._has_saved:
             self._tell_checkpoints(trainer)
-        self._run.begin_step(batch=batch_idx, step=trainer.global_step)
+        self._run.begin_step(None, batch_idx, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Its loss and metrics are known; none of them is waited for."""
-        self._run.end_step(self._size_of(batch))
-        self._run.log(self._values.batch(trainer, pl_module, outputs))
-        if self._run.stopped is not None:
+        run = self._run
+        run.end_step(self._size_of(batch))
+        run.log(self._values.batch(trainer, pl_module, outputs))
+        if run.stopped is not None:
             trainer.should_stop = True
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:

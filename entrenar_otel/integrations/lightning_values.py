@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from entrenar_processors.metric_names import TRAIN, facade_name, known_as
+
+#: Beyond so many sets of names, new ones are looked at anew each time.
+_MAX_NAMES = 256
 
 
 class BatchValues:
@@ -18,35 +21,58 @@ class BatchValues:
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, Any] = {}
+        self._held: dict[str, tuple[int, Any]] = {}  # where it is in memory, and the tensor that is there
         self._groups: list[tuple[str, dict[str, Any]]] = []
+        self._names: dict[tuple[object, ...], list[tuple[str, str]]] = {}
 
     def begin_epoch(self, optimizers: Sequence[Any]) -> None:
         """Optimizers may have other parameter groups than before."""
         self._groups = parameter_groups(optimizers)
+        self._names.clear()
 
     def logged(self, trainer: Any) -> dict[str, Any]:
         """The metrics that were logged since the last call; tensors, wherever they are."""
-        found = {}
+        found, held = {}, self._held
         for name, value in trainer.logged_metrics.items():
-            last = self._held.get(name)
-            if last is None or last.data_ptr() != value.data_ptr():
-                self._held[name] = found[name] = value
+            place = value.data_ptr()
+            if (last := held.get(name)) is None or last[0] != place:
+                held[name] = place, value
+                found[name] = value
         return found
 
     def batch(self, trainer: Any, pl_module: Any, outputs: Any) -> dict[str, Any]:
         """Loss, metrics and learning rates after a batch, without a split: that is what an epoch's have."""
-        values = {name: group["lr"] for name, group in self._groups}
+        values = {}
+        for name, group in self._groups:
+            values[name] = group["lr"]
         loss = loss_of(trainer, pl_module, outputs)
         if loss is not None:
             values["loss"] = loss
-        for raw, value in self.logged(trainer).items():
-            name = facade_name(raw)[0]
-            if name != "loss":
-                values[raw if name in values else name] = value
-            elif loss is None or not is_training_loss(raw):
-                values.setdefault(name if is_training_loss(raw) else raw, value)
+        found = self.logged(trainer)
+        key = (loss is None, *found)
+        if (names := self._names.get(key)) is None:
+            names = _names_of(found, {*values}, has_loss=loss is not None)
+            if len(self._names) < _MAX_NAMES:
+                self._names[key] = names
+        for raw, name in names:
+            values[name] = found[raw]
         return values
+
+
+def _names_of(raws: Iterable[str], taken: set[str], *, has_loss: bool) -> list[tuple[str, str]]:
+    """Of each logged metric that is told beside those names, its own and the one that it gets."""
+    names = []
+    for raw in raws:
+        name = facade_name(raw)[0]
+        if name != "loss":
+            name = raw if name in taken else name
+        elif has_loss and is_training_loss(raw):
+            continue  # it is the loss that the step has returned
+        elif (name := name if is_training_loss(raw) else raw) in taken:
+            continue
+        taken.add(name)
+        names.append((raw, name))
+    return names
 
 
 def is_training_loss(name: str) -> bool:
@@ -61,13 +87,14 @@ def is_training_loss(name: str) -> bool:
 
 def loss_of(trainer: Any, pl_module: Any, outputs: Any) -> Any:
     """The loss of a batch as `training_step` returned it, on its device; None where it returned none."""
-    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-    if loss is None or not hasattr(loss, "detach"):
+    loss: Any = outputs.get("loss") if type(outputs) is dict or isinstance(outputs, Mapping) else outputs
+    if getattr(loss, "requires_grad", False):
+        loss = loss.detach()
+    batches = trainer.accumulate_grad_batches
+    if batches == 1 or not hasattr(loss, "detach"):
         return loss
-    loss = loss.detach()
     # In automatic optimisation Lightning has divided it, for the sum of gradients.
-    batches = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-    return loss if batches == 1 else loss * batches
+    return loss * batches if pl_module.automatic_optimization else loss
 
 
 def parameter_groups(optimizers: Sequence[Any]) -> list[tuple[str, dict[str, Any]]]:

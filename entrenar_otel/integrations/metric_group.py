@@ -26,15 +26,16 @@ class MetricGroup:
         totals: those of the framework's names whose values are running totals.
     """
 
-    __slots__ = ("_names", "_raws", "_times", "_totals", "_write", "tags")
+    __slots__ = ("_names", "_times", "raws", "tags", "totals", "write")
 
     def __init__(
         self, names: Mapping[str, str], tags: dict[str, str] | None, totals: Container[str] = ()
     ) -> None:
-        self._names, self._raws, self.tags = tuple(names), tuple(names.values()), tags
-        self._totals = tuple(place for place, raw in enumerate(self._raws) if raw in totals)
+        self._names, self.raws, self.tags = tuple(names), tuple(names.values()), tags
+        self.totals = tuple(place for place, raw in enumerate(self.raws) if raw in totals)
         self._times = 0  # that it was recorded by names
-        self._write: Callable[..., None] | None = None
+        #: Takes the numbers of `raws`, all of them; None: not yet, or never.
+        self.write: Callable[..., None] | None = None
 
     def log(
         self,
@@ -48,37 +49,20 @@ class MetricGroup:
 
         `values` are by the framework's names; `added` makes an increment of a running total.
         """
-        if (write := self._write) is not None:
-            numbers = []
-            for raw in self._raws:
-                value = values[raw]
-                if type(value) is not float:
-                    if isinstance(value, _NO_NUMBERS):
-                        break
-                    value = host_number(value)
-                numbers.append(value)
-            else:
-                for place in self._totals:
-                    numbers[place] = added(self._raws[place], numbers[place])
-                if type(epoch) is float and 0.0 <= epoch < math.inf:
-                    epoch = int(epoch)  # as `log` does it, with more questions
-                write(*numbers, step=step, epoch=epoch)
-                return
         if not (metrics := self.metrics(values, added)):
             return
         monitor.log(metrics, step, epoch=epoch, tags=self.tags)
         self._times += 1
         if self._times == 2 and self._can_be_bound():
             with contextlib.suppress(ConfigError):  # `log` says what is wrong with a name
-                self._write = monitor.bind(*self._names, tags=self.tags)
+                self.write = monitor.bind(*self._names, tags=self.tags)
 
     def metrics(self, values: Mapping[str, Any], added: Callable[[str, Any], float]) -> dict[str, Any]:
         """What there is of them, by the names that it is recorded by; text and None are left out."""
         found = {}
-        for place, (name, raw) in enumerate(zip(self._names, self._raws, strict=True)):
-            if not isinstance(value := values[raw], _NO_NUMBERS):
-                value = host_number(value)
-                found[name] = added(raw, value) if place in self._totals else value
+        for place, (name, raw) in enumerate(zip(self._names, self.raws, strict=True)):
+            if (value := host_number(values[raw])) is not None:
+                found[name] = added(raw, value) if place in self.totals else value
         return found
 
     def _can_be_bound(self) -> bool:
@@ -88,11 +72,13 @@ class MetricGroup:
 
 
 def host_number(value: Any) -> Any:
-    """The number in a tensor of PyTorch that is on the host; all else, and what is no one number, as it is.
+    """The number in a tensor of PyTorch that is on the host; else the value, of text and None it is None.
 
     >>> host_number(2), host_number("text")
-    (2, 'text')
+    (2, None)
     """
+    if isinstance(value, _NO_NUMBERS):
+        return None
     if getattr(value, "is_cpu", False):
         try:
             return value.item()
@@ -100,3 +86,12 @@ def host_number(value: Any) -> Any:
             if from_outside(error):
                 raise
     return value
+
+
+def floored(epoch: Any) -> Any:
+    """A fractional epoch as the whole one that it is in; what is none of either as it is.
+
+    >>> floored(1.75), floored(2), floored(-1.0)
+    (1, 2, -1.0)
+    """
+    return int(epoch) if type(epoch) is float and 0.0 <= epoch < math.inf else epoch

@@ -33,15 +33,16 @@ class Reported:
 
     def __init__(self) -> None:
         self.totals: dict[str, float] = {}
-        self._plans: dict[tuple[str | None, ...], list[MetricGroup]] = {}
+        #: What is known of sets of names, by `(split, *names)`.
+        self.plans: dict[tuple[str | None, ...], list[MetricGroup]] = {}
 
     def groups(self, values: Mapping[str, Any], split: str | None = None) -> list[MetricGroup]:
         """The groups of metrics that have the same tags; `split` is that of names which say none."""
         key = (split, *values)
-        if (plan := self._plans.get(key)) is None:
+        if (plan := self.plans.get(key)) is None:
             plan = _plan(tuple(values), split)
-            if len(self._plans) < _MAX_PLANS:
-                self._plans[key] = plan
+            if len(self.plans) < _MAX_PLANS:
+                self.plans[key] = plan
         return plan
 
     def added(self, name: str, total: Any) -> float:

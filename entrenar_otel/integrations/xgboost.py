@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from entrenar_otel.errors import AndonStop, guard
@@ -13,6 +14,8 @@ from entrenar_otel.integrations.extension import Extension
 from entrenar_otel.monitor.monitor import Monitor
 
 __all__ = ["EntrenarCallback"]
+
+_LAST = itemgetter(-1)
 
 
 class EntrenarCallback(Extension):
@@ -45,10 +48,14 @@ class EntrenarCallback(Extension):
         self._scores = RoundScores(loss)
         self._rounds_before = 0  # of the model that is gone on from
         self._open: tuple[int, Mapping[str, Any]] | None = None  # the round that goes on, and all scores
+        #: How many metrics each data set has, and the values of each metric: XGBoost's lists, which grow.
+        self._sizes: list[int] = []
+        self._columns: list[list[float]] = []
 
     def before_training(self, model: Any) -> Any:
         """A run begins."""
         self._scores, self._open = RoundScores(self._loss), None
+        self._sizes, self._columns = [], []
         self._rounds_before = 0 if hasattr(model, "cvfolds") else model.num_boosted_rounds()
         self._run.begin(model, parameters(model))
         return model
@@ -56,7 +63,7 @@ class EntrenarCallback(Extension):
     def before_iteration(self, model: Any, epoch: int, evals_log: Mapping[str, Any]) -> bool:
         """A round begins."""
         self._open = epoch + self._rounds_before, evals_log
-        self._run.begin_step(step=self._open[0])
+        self._run.begin_step(None, None, self._open[0])
         return False
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Mapping[str, Any]) -> bool:
@@ -67,6 +74,7 @@ class EntrenarCallback(Extension):
     def after_training(self, model: Any) -> Any:
         """It is over: completed, also where it was stopped early."""
         self._end_round()  # an early stop before ours in the list keeps its last round from us
+        self._sizes, self._columns = [], []
         self._run.finish()
         return model
 
@@ -76,7 +84,13 @@ class EntrenarCallback(Extension):
         (step, evals_log), self._open = self._open, None
         try:
             self._run.end_step()
+            if (sizes := [*map(len, evals_log.values())]) == self._sizes:
+                self._scores.write(self._run, [*map(_LAST, self._columns)], step)
+                return
             self._scores.log(self._run, _latest(evals_log), step)
+            if self._scores.names is not None:
+                self._sizes = sizes
+                self._columns = [column for metrics in evals_log.values() for column in metrics.values()]
         except AndonStop as stop:
             self._run.fail(stop)
             raise

@@ -106,16 +106,11 @@ class StepBoundary:
         holder: StepBlock | None = None,
     ) -> None:
         """See `Monitor.begin_step`."""
-        state, is_placed = self._state, not (epoch is None is batch is step)
-        is_usual = is_placed and epoch is None and holder is None and state.is_usual
-        if is_usual and _is_next(batch, state.begun) and _is_next(step, state.number):
-            self.begin()  # as callbacks of frameworks say it, whose count is the same
-            return
-        arrived = self._seconds()
+        state, arrived = self._state, self._seconds()
         whose = NOBODY if holder is None else id(holder)
         if (not self._is_prepared or state.thread) and not self._prepare(epoch, batch, step, whose):
             return
-        if is_placed:
+        if not (epoch is None is batch is step):
             self._place(epoch, batch, step)
         state.thread, state.holder = threading.get_ident(), whose
         self._move()
@@ -255,11 +250,6 @@ class StepBoundary:
         if step is not None and (step := coordinate("step", step)) is not None:
             self._skipped += step - state.number
             state.number = step
-
-
-def _is_next(given: Any, following: int) -> bool:
-    """Whether a coordinate is what comes anyway."""
-    return given is None or (type(given) is int and given == following)
 
 
 class StepBlock:

@@ -134,11 +134,10 @@ static inline int record(HotPath *path, const Plan *plan, PyObject *const *value
 {
     Writer *writer = path->writer;
     Py_ssize_t words = FIXED_WORDS + plan->values;
-    if (writer == NULL || Py_TYPE((PyObject *)writer) != path->types[2] || 8 * words > writer->size - writer->at)
-        return 0;
     uint64_t few[FIXED_WORDS + FEW], *row = few, place[3];
     int is_good = 0;
-    if (plan->values > FEW && (row = PyMem_Malloc(8 * words)) == NULL)
+    if (writer == NULL || Py_TYPE((PyObject *)writer) != path->types[2] || 8 * words > writer->size - writer->at ||
+        (plan->values > FEW && (row = PyMem_Malloc(8 * words)) == NULL))
         return 0;
     for (int which = 0; which < 3; which++) {
         PyObject *given = plan->place[which] == NONE ? Py_None : places[plan->place[which]];
@@ -200,11 +199,10 @@ static int find(HotPath *path, PyObject *names, Plan *plan)
     if (PyErr_Occurred() || (entry = PyObject_CallFunctionObjArgs(path->learn, names, NULL)) == NULL)
         return -1;
     int is_known = path->era == era && path->plans != NULL && PyBytes_Check(entry) && PyBytes_Size(entry) == sizeof *plan;
-    if (is_known) {
+    if (is_known)
         memcpy(plan, PyBytes_AsString(entry), sizeof *plan);
-        if (PyDict_SetItem(path->plans, names, entry) < 0)
-            is_known = -1;
-    }
+    if (is_known && PyDict_SetItem(path->plans, names, entry) < 0)
+        is_known = -1;
     Py_DECREF(entry);
     return is_known;
 }
@@ -240,8 +238,7 @@ static int record_dict(HotPath *path, PyObject *given)
             i++;
         is_done = is_done && record(path, &plan, row, NULL);
     }
-    if (row != few)
-        PyMem_Free(row);
+    PyMem_Free(row == few ? NULL : row);
     Py_XDECREF(names);
     Py_XDECREF(copy);
     return is_done;
@@ -262,15 +259,12 @@ static PyObject *call_log(PyObject *object, PyObject *const *args, size_t nargsf
     if (path != NULL && path->writer != NULL) {
         const Plan *plan;
         int is_done = 0;
-        if (names != NULL && NARGS(nargsf) == 0) {
-            if ((is_done = find_kept(path, names, &plan)) == 1)
-                is_done = record(path, plan, args, args);
-        } else if (names == NULL && NARGS(nargsf) == 1 && Py_TYPE(args[0]) == &PyDict_Type)
+        if (names != NULL && NARGS(nargsf) == 0)
+            is_done = (is_done = find_kept(path, names, &plan)) == 1 ? record(path, plan, args, args) : is_done;
+        else if (names == NULL && NARGS(nargsf) == 1 && Py_TYPE(args[0]) == &PyDict_Type)
             is_done = record_dict(path, args[0]);
-        if (is_done == 1)
-            Py_RETURN_NONE;
-        if (is_done < 0)
-            return NULL;
+        if (is_done)
+            return is_done < 0 ? NULL : Py_NewRef(Py_None);
     }
     return refer((Call *)object, args, nargsf, names);
 }
@@ -291,18 +285,27 @@ static PyObject *call_bound(PyObject *object, PyObject *const *args, size_t narg
     return refer(self, args, nargsf, names);
 }
 
-/* A training step begins, as StepBoundary has it. `values` is its holder; of a `with` block, that is the argument. */
+/* Whether a coordinate is what comes anyway, or not given; half of what fits can be given. */
+static inline int follows(PyObject *given, uint64_t next, uint64_t largest)
+{
+    uint64_t at;
+    return given == Py_None || (coordinate(given, largest / 2, &at) && at == next);
+}
+
+/* A training step begins, as StepBoundary has it. `values` is its holder; of a `with` block, that is the argument.
+ * Callbacks of frameworks give three: no epoch, and a batch and a step that are counted as here. */
 static PyObject *call_begin(PyObject *object, PyObject *const *args, size_t nargsf, PyObject *names)
 {
     Call *self = (Call *)object;
     HotPath *path = self->path;
     Py_ssize_t given = NARGS(nargsf);
     unsigned long me = PyThread_get_thread_ident();
-    if (names != NULL || given != (self->values == BLOCK) || path == NULL || !path->is_usual || path->odd & 6 ||
-        path->begun > LARGEST(BATCH) || path->thread != (self->values == LOOP ? me : 0))
+    if (names != NULL || path == NULL || !path->is_usual || path->odd & 6 || path->begun > LARGEST(BATCH) ||
+        path->thread != (self->values == LOOP ? me : 0) ||
+        (given != 3 || self->values ? given != (self->values == BLOCK) : args[0] != Py_None ||
+         !follows(args[1], path->begun, LARGEST(BATCH)) || !follows(args[2], path->number, UINT64_MAX)))
         return refer(self, args, nargsf, names);
-    path->arrived = (double)now_ns() / 1e9;
-    path->thread = me;
+    path->arrived = (double)now_ns() / 1e9, path->thread = me;
     path->holder = given == 1 ? (uintptr_t)args[0] : (uint64_t)self->values;
     path->place[BATCH] = path->begun++;
     path->place[STEP - 1] = path->number;

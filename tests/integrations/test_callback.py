@@ -118,22 +118,24 @@ def test_two_trainings_at_once_have_two_runs(lake: Path) -> None:
     assert {known["run_id"] for known in runs(lake)} == {"first", second.monitor.run_id}
 
 
-def test_a_nan_leaves_the_framework(lake: Path) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_nan_leaves_the_framework(lake: Path, alone: bool) -> None:
     run = TrainingRun(run_id="r", quiet=True)
     run.begin()
     run.begin_step(step=7)
     with pytest.raises(AndonStop) as caught:
-        run.log({"train_loss": float("nan")})
+        run.log_loss(float("nan")) if alone else run.log({"train_loss": float("nan")})
     assert caught.value.step == 7
     run.fail(caught.value)
     assert runs(lake)[0]["state"] == "stopped"
 
 
-def test_a_nan_is_kept_where_the_framework_shall_stop(lake: Path) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_nan_is_kept_where_the_framework_shall_stop(lake: Path, alone: bool) -> None:
     run = TrainingRun(run_id="r", quiet=True, on_stop="stop")
     run.begin()
     run.begin_step(step=7)
-    run.log({"loss": float("nan")})
+    run.log_loss(float("nan")) if alone else run.log({"loss": float("nan")})
     run.end_step()
     assert run.stopped is not None
     assert run.stopped.step == 7
@@ -160,7 +162,9 @@ def test_a_forked_child_does_nothing(lake: Path) -> None:
     if pid == 0:
         code = 1
         try:
+            run.begin_step(None, 0, 7)
             run.log({"loss": 9.0})
+            run.log_loss(9.0)
             run.end_step(1)
             run.end_epoch()
             run.checkpoint("nowhere")

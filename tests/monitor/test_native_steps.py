@@ -101,7 +101,7 @@ PLACES = st.dictionaries(
 SINGLE = st.one_of(
     st.tuples(st.just("begin"), PLACES | st.just({})),
     st.tuples(st.just("end"), SIZES),
-    st.tuples(st.sampled_from(["wait", "log", "pause", "stop", "fail", "roll", "odd", "end of all"])),
+    st.tuples(st.sampled_from(["next", "wait", "log", "pause", "stop", "fail", "roll", "odd", "end of all"])),
 )
 
 
@@ -134,6 +134,9 @@ def do(bench: Bench, call: str, given_now: list[Any]) -> Iterator[Any]:
     loop = bench.loop
     if call == "begin":
         loop.begin_step(**given_now[0])
+    elif call == "next":  # as callbacks of frameworks say it
+        state = loop.boundary._state
+        loop.begin_step(None, state.begun, state.number)
     elif call == "end":
         loop.end_step(*given_now)
     elif call == "block":
@@ -214,7 +217,8 @@ def test_what_is_usual_is_native(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             for name in ("_seconds", "_pause", "_recorder"):
                 patch.setattr(loop.boundary, name, broken)
             for size in (None, 4):
-                loop.begin_step()
+                state = loop.boundary._state
+                loop.begin_step(*(() if size is None else (None, state.begun, state.number)))
                 loop.end_step(size)
                 with loop.step(size):
                     recorder.log(x=1.0)
