@@ -66,6 +66,7 @@ class Bench:
             "roll": recorder.roll,
             "odd": lambda: recorder.return_to({"BATCH": odd}),
             "wait": self.loop.begin_wait,
+            "next": lambda: self.loop.begin_step(None, (at := self.loop.boundary._state).begun, at.number),
             "end of all": lambda: recorder.end("over"),
         }.get(call, lambda: None)()
 
@@ -134,9 +135,6 @@ def do(bench: Bench, call: str, given_now: list[Any]) -> Iterator[Any]:
     loop = bench.loop
     if call == "begin":
         loop.begin_step(**given_now[0])
-    elif call == "next":  # as callbacks of frameworks say it
-        state = loop.boundary._state
-        loop.begin_step(None, state.begun, state.number)
     elif call == "end":
         loop.end_step(*given_now)
     elif call == "block":
