@@ -3,8 +3,9 @@
 A run of 1,000,000 samples of one series is in a lake, and a page serves it from this process. CPU times,
 which a busy machine disturbs least, come from Chromium's own trace: of the page's main thread, task by task.
 The first look is the CPU time of the server, which has shown another run before, and of the main thread, from
-the address to the drawn curve. Pan and zoom: of 60 steps by the keyboard and 20 by the mouse, each with its
-answer from the server drawn, what the most expensive task between two frames took.
+the address to the drawn curve. Pan and zoom: of 60 steps by the keyboard, 20 drags of twelve moves and 20
+zooms by the mouse, each with its answers from the server drawn, what the most expensive task between two
+frames took.
 
 Plain TypeScript against the server, and against WebAssembly at its best, in which it would take no time at
 all: 1,000,000 values thinned to 1,000 columns, and smoothed, by the page's own loops in Chromium, the least
@@ -30,7 +31,7 @@ from entrenar_otel.web.address import Address
 from tests.page.chromium import BINARY, Browser
 from tests.page.long_run import values_of, write_long_run
 
-COUNT, PANS, ZOOMS, REPEATS = 1_000_000, 60, 20, 20
+COUNT, PANS, DRAGS, ZOOMS, REPEATS = 1_000_000, 60, 20, 20, 20
 _DRAWN = "document.querySelectorAll('.panel:not(.empty) canvas').length"
 _THIN = """
 import { extremes, smoothed } from "./thin";
@@ -131,7 +132,12 @@ def _looks(browser: _Traced, server: PageServer) -> Iterator[Row]:
               f"server {server_s:.2g} s, browser {browser_s:.2g} s; by the clock {wall:.2g} s")  # fmt: skip
     browser.js("location.hash = '#run=long&from=100000&to=110000'")
     browser.until("!document.querySelector('button[title^=\"The whole\"]').hidden")
-    yield _steps("pan", PANS, browser, lambda: browser.key("ArrowRight"))
+    yield _steps("pan by a key", PANS, browser, lambda: browser.key("ArrowRight"))
+
+    def drag() -> None:
+        browser.drag("[data-metric=loss] .u-over", 0.7, 0.3, shift=True, moves=12)
+
+    yield _steps("pan by the mouse", DRAGS, browser, drag)
     browser.key("r")
     browser.until("!location.hash.includes('from=')")
 

@@ -23,7 +23,7 @@ export class FindingList {
   draw(facts: Facts[], levels: Record<string, string>): void {
     const all = facts.flatMap((one) => one.findings.map((finding) => ({ run: one.run, finding })));
     all.sort((a, b) => b.finding.at.localeCompare(a.finding.at));
-    const told = JSON.stringify(all);
+    const told = JSON.stringify([facts.length > 1, all]);
     if (told === this.told) return;
     this.told = told;
     this.root.hidden = !all.length;

@@ -189,7 +189,7 @@ async function start(): Promise<void> {
     wide.setAttribute("aria-pressed", String(state.wide));
     whole.hidden = state.from === null && state.to === null;
     hint.hidden = !mine.length;
-    say(hint, whole.hidden ? "drag: zoom" : "Shift+drag or ← →: pan · Ctrl+wheel: zoom");
+    say(hint, whole.hidden ? "drag to zoom" : "Shift+drag or ← → to pan · Ctrl+wheel to zoom");
     layout.classList.toggle("wide", state.wide);
     drawRanks(mine);
     charts.draw(mine, state);

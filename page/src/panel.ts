@@ -133,7 +133,7 @@ export class Panel {
     this.emphasised = run;
     const { plot, drawing } = this;
     if (!plot || !drawing) return;
-    const is = run !== null && drawing.lines.some((line) => line.run === run);
+    const is = run !== null && drawing.colourOf !== null && drawing.lines.some((line) => line.run === run);
     drawing.lines.forEach((line, at) => {
       const series = plot.series[at + 1]!;
       series.alpha = !is || line.run === run ? 1 : 0.18;

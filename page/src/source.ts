@@ -102,6 +102,8 @@ export interface Source {
 
 /** Of one question; the server takes 32 kB, and a run's id may be long. */
 const LONG_QUERY = 16_000;
+/** The server itself cuts what takes longer than two minutes. */
+const ASK_MS = 150_000;
 
 /** The server did not answer as it should; the text is its own. */
 export class Refused extends Error {}
@@ -156,7 +158,8 @@ export class HttpSource implements Source {
   }
 
   private async ask(path: string): Promise<Response> {
-    const answer = await fetch(path, { credentials: "same-origin" }).catch((error: unknown) => {
+    // a connection that died silently would be waited for by all that comes after
+    const answer = await fetch(path, { credentials: "same-origin", signal: AbortSignal.timeout(ASK_MS) }).catch((error: unknown) => {
       throw new Unreachable("The server does not answer; trying again.", { cause: error });
     });
     if (answer.status === 401) location.assign(`/login${location.hash}`);

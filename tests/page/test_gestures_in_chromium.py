@@ -44,7 +44,7 @@ def test_a_pan_stays_by_the_curve(browser: Browser, serve: Serve) -> None:
     """However far somebody drags, some of it is in sight; the whole is one step back."""
     write_long_run(Lake("lake"), "long", values_of(2000))
     browser.open(f"{serve().url}/#run=long")
-    browser.until(f"{DRAWN} === 1 && {HINT} === 'drag: zoom'")
+    browser.until(f"{DRAWN} === 1 && {HINT} === 'drag to zoom'")
     browser.drag(OVER, 0.25, 0.75, shift=True)  # nothing to pan to
     browser.drag(OVER, 0.4, 0.5)
     browser.until(f"{_FROM} > 700 && {HINT}.includes('Shift+drag')")
@@ -52,7 +52,7 @@ def test_a_pan_stays_by_the_curve(browser: Browser, serve: Serve) -> None:
         browser.drag(OVER, 0.0, 1.0, shift=True, moves=3)
     browser.until(f"{_FROM} < 0 && Math.abs({_TO} - 20) < 2")
     browser.js("history.back()")
-    browser.until(f"!location.hash.includes('from') && {HINT} === 'drag: zoom'")
+    browser.until(f"!location.hash.includes('from') && {HINT} === 'drag to zoom'")
     assert browser.said == []
 
 
