@@ -73,6 +73,7 @@ SLOW = (
 #: What rests on libraries, arithmetic or text, and not on the interpreter, marked `any_python`: it runs on
 #: one Python, as the libraries are the same on each.
 ANY_PYTHON = (
+    "tests/andon/test_alerts_view.py",
     "tests/andon/test_clock_steps.py",
     "tests/andon/test_scale_lr.py",
     "tests/andon/test_thresholds.py",
@@ -118,7 +119,9 @@ ANY_LIBRARIES = (
     "tests/andon/test_andon_faults.py",
     "tests/andon/test_clock_steps.py",
     "tests/andon/test_pause.py",
+    "tests/andon/test_stalled.py",
     "tests/andon/test_stop.py",
+    "tests/andon/test_thresholds.py",
     "tests/delivery",
     "tests/grafana",
     "tests/identity",
