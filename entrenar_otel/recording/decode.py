@@ -18,6 +18,7 @@ from entrenar_otel.clock import Era
 from entrenar_otel.recording.checksums import adler32_of
 from entrenar_otel.recording.layout import FIXED_WORDS, MAGIC, Layout, parse_definition
 from entrenar_otel.recording.notes import CLOCK_SET, EVENT, FIRST_TEXT, MARK, SPAN_STARTED, Note, parse_note
+from entrenar_otel.recording.regular import regular
 
 #: Times stay monotonic.
 NO_CLOCK = (Era(0, 0),)
@@ -124,13 +125,18 @@ def scan(
 
     `layouts` is extended by the definitions met, `eras` by those that begin here. `first_seq` belongs to
     the first record at `start`. With `verify` every word that looks like a head is a candidate and
-    those whose checksum agrees are the records; what lies between them is damage. Without (the
-    process reads what it wrote itself), lengths are followed.
+    those whose checksum agrees are the records; what lies between them is damage. Where they follow each
+    other without a gap, they are found in less time (regular.py). Without (the process reads what it wrote
+    itself), lengths are followed.
     """
     first, last = start // 8, len(words) if end is None else end // 8
-    heads = _heads(words, first, last)
-    lengths = _lengths(words, heads)
-    if not verify:
+    found = regular(words, first, last) if verify else None
+    if found is not None:
+        good, size, ids = found
+    else:
+        heads = _heads(words, first, last)
+        lengths = _lengths(words, heads)
+    if found is None and not verify:
         stops = heads + lengths
         whole = len(heads) == 0 or (
             heads[0] == first and stops[-1] == last and bool((heads[1:] == stops[:-1]).all())
@@ -138,10 +144,11 @@ def scan(
         if not whole:  # a value that looks like a head: let the checksums decide
             return scan(words, layouts, start=start, end=end, first_seq=first_seq, eras=eras)
         good, size = heads, lengths
-    else:
+    elif found is None:
         valid = _checksums_agree(words, heads, lengths, last)
         good, size = (heads, lengths) if valid.all() else (heads[valid], lengths[valid])
-    ids = (words[good] & np.uint64(0xFFFF_FFFF)).astype(np.int64)
+    if found is None:
+        ids = (words[good] & np.uint64(0xFFFF_FFFF)).astype(np.int64)
     is_data = ids != 0
     notes: list[Words] = []
     for at, length in zip(good[~is_data].tolist(), size[~is_data].tolist(), strict=True):
@@ -155,7 +162,7 @@ def scan(
             layouts.setdefault(layout.id, layout)  # the owner's own stay the same objects
     seq, lost = first_seq + np.arange(int(is_data.sum())), 0
     damage: list[Damage] = []
-    if verify:
+    if verify and found is None:
         damage, lost_before = _gaps(words, heads, good, size, first, last, layouts)
         seq += lost_before[is_data]
         lost = int(lost_before[-1]) if len(good) else 0
@@ -368,8 +375,10 @@ def _parts(words: Words, found: Scan, layouts: dict[int, Layout]) -> tuple[list[
     out_of_range = 0
     heads, lengths, ids = found.heads, found.lengths, found.layout_ids
     for length in np.flatnonzero(np.bincount(lengths)).tolist() if len(lengths) else ():
-        rows = np.flatnonzero(lengths == length)
-        rows = rows[np.argsort(ids[rows], kind="stable")]
+        rows: Any = slice(None)  # all are alike, mostly: views, then
+        if (lengths != length).any() or (ids != ids[0]).any():
+            rows = np.flatnonzero(lengths == length)
+            rows = rows[np.argsort(ids[rows], kind="stable")]
         layout_ids = ids[rows]
         fields = _fields(words, heads[rows], length)
         halves = fields[1].view("<i4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,23 @@ from entrenar_otel.lake.tables.schema import METRICS_IN_MEMORY, MICROSECONDS, RO
 _LONG = 1 << 13
 
 _Part = tuple[Series, Column]
-#: Where rows were recorded, as columns, by the number that `id` has of their `seq`, which is kept with them.
-_Places = dict[int, tuple[Any, list[pa.Array]]]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What the rows of several series have in common: their `seq`, and where they were recorded, as columns.
+
+    So are as many zeros, and as many maps without tags.
+    """
+
+    seq: Any
+    columns: list[pa.Array]
+    zeros: Any
+    no_tags: pa.MapArray
+
+
+#: By the number that `id` has of their `seq`.
+_Places = dict[int, _Shared]
 
 
 def metric_tables(samples: Samples, owner: Owner, rows: int = ROW_GROUP) -> Iterator[pa.Table]:
@@ -90,10 +106,13 @@ def _numbers(parts: list[_Part]) -> dict[str, int]:
 def _batch(parts: list[_Part], owner: Owner, places: _Places, numbers: dict[str, int]) -> pa.RecordBatch:
     lengths = np.array([len(column.seq) for _, column in parts])
     column = Column.concat(column for _, column in parts)
-    metric = np.repeat(np.array([numbers[series.metric] for series, _ in parts], np.int32), lengths)
     if id(column.seq) not in places:
-        places[id(column.seq)] = column.seq, _places(column, owner)
-    time, run_id, epoch, batch, step, rank, attempt, seq = places[id(column.seq)][1]
+        places[id(column.seq)] = _places(column, owner)
+    shared = places[id(column.seq)]
+    time, run_id, epoch, batch, step, rank, attempt, seq = shared.columns
+    metric = shared.zeros  # memory that is written is what costs, here and in DuckDB
+    if len(parts) > 1 or numbers[parts[0][0].metric]:
+        metric = np.repeat(np.array([numbers[series.metric] for series, _ in parts], np.int32), lengths)
     arrays = [
         time,
         run_id,
@@ -101,7 +120,7 @@ def _batch(parts: list[_Part], owner: Owner, places: _Places, numbers: dict[str,
         batch,
         pa.DictionaryArray.from_arrays(metric, pa.array(list(numbers))),
         pa.array(np.ascontiguousarray(column.values)),
-        _tags(parts, lengths),
+        _tags(parts, lengths) if any(series.tags for series, _ in parts) else shared.no_tags,
         step,
         rank,
         attempt,
@@ -110,19 +129,26 @@ def _batch(parts: list[_Part], owner: Owner, places: _Places, numbers: dict[str,
     return pa.RecordBatch.from_arrays(arrays, schema=METRICS_IN_MEMORY)
 
 
-def _places(column: Column, owner: Owner) -> list[pa.Array]:
+def _places(column: Column, owner: Owner) -> _Shared:
     """Time, run, epoch, batch, step, rank, attempt and `seq` of these rows."""
-    zeros = np.zeros(len(column.seq), np.int32)
-    return [
+    offsets = np.zeros(len(column.seq) + 1, np.int32)
+    zeros, none = offsets[1:], pa.array([], pa.string())
+    columns = [
         pa.array(column.time_ns // 1000).cast(MICROSECONDS),
         pa.DictionaryArray.from_arrays(zeros, pa.array([owner.run_id])),
         _nullable(column.epoch),
         _nullable(column.batch),
         _nullable(column.step),
-        pa.array(zeros + np.int32(owner.rank)),
-        pa.array(zeros + np.int32(owner.attempt)),
+        _same(zeros, owner.rank),
+        _same(zeros, owner.attempt),
         pa.array(np.ascontiguousarray(column.seq)),
     ]
+    return _Shared(column.seq, columns, zeros, pa.MapArray.from_arrays(offsets, none, none))
+
+
+def _same(zeros: Any, number: int) -> pa.Array:
+    """As many of this number."""
+    return pa.array(zeros + np.int32(number) if number else zeros)
 
 
 def _nullable(values: Any) -> pa.Array:
@@ -133,9 +159,6 @@ def _nullable(values: Any) -> pa.Array:
 
 def _tags(parts: list[_Part], lengths: Any) -> pa.MapArray:
     offsets = np.zeros(int(lengths.sum()) + 1, np.int32)
-    if not any(series.tags for series, _ in parts):
-        none = pa.array([], pa.string())
-        return pa.MapArray.from_arrays(offsets, none, none)
     np.cumsum(np.repeat([len(series.tags) for series, _ in parts], lengths), out=offsets[1:])
     texts = pa.array([text for series, _ in parts for pair in series.tags for text in pair])
     codes, start = [], 0
