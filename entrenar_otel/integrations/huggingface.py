@@ -10,15 +10,9 @@ from transformers import TrainerCallback
 
 from entrenar_otel.console import logger, say
 from entrenar_otel.errors import AndonStop, guard
+from entrenar_otel.integrations import huggingface_trainer as trainers
 from entrenar_otel.integrations.callback import TrainingRun
 from entrenar_otel.integrations.choice import OnStop
-from entrenar_otel.integrations.huggingface_trainer import (
-    SeenSteps,
-    batches_done,
-    calling_trainer,
-    configuration,
-    watch_train,
-)
 from entrenar_otel.integrations.versions import check_version
 
 if TYPE_CHECKING:
@@ -46,7 +40,7 @@ class EntrenarCallback(TrainerCallback):
     def __init__(self, monitor: Monitor | None = None, *, on_stop: OnStop = "raise", **options: Any) -> None:
         check_version("transformers")
         self.run = TrainingRun(monitor, on_stop=on_stop, **options)
-        self._seen: SeenSteps | None = None
+        self._seen: trainers.SeenSteps | None = None
         self._epoch = 0
         self._batch: int | None = None  # of a step that is not the first of its epoch
 
@@ -55,15 +49,16 @@ class EntrenarCallback(TrainerCallback):
 
     def on_init_end(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
         """From here on it is known by what `train()` is left."""
-        if (trainer := calling_trainer()) is not None:
-            watch_train(trainer, self._fail)
+        if (trainer := trainers.calling_trainer()) is not None:
+            trainers.watch_train(trainer, self._fail)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
     ) -> None:
         """Begin the run."""
         model = parts.get("model")
-        self.run.begin(model, configuration(args, model), rank=args.process_index, world_size=args.world_size)
+        config = trainers.configuration(args, model)
+        self.run.begin(model, config, rank=args.process_index, world_size=args.world_size)
         with guard("huggingface"):
             if args.logging_nan_inf_filter:  # Trainer asks at every step
                 args.logging_nan_inf_filter = False
@@ -71,10 +66,10 @@ class EntrenarCallback(TrainerCallback):
                     say("logging_nan_inf_filter is off: a NaN is recorded as one, and stops at its own step")
             self.run.reported.totals["num_input_tokens_seen"] = state.num_input_tokens_seen
             self._epoch = int(state.epoch or 0)
-            self._batch = batches_done(args, state, parts.get("train_dataloader"))
+            self._batch = trainers.batches_done(args, state, parts.get("train_dataloader"))
             self._leave()
-            trainer = calling_trainer()
-            self._seen = SeenSteps(trainer) if trainer is not None else None
+            trainer = trainers.calling_trainer()
+            self._seen = trainers.SeenSteps(trainer) if trainer is not None else None
             if trainer is None:
                 logger.warning("no Trainer calls this callback: of its steps, only what it logs is recorded")
 
