@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -36,6 +37,27 @@ def test_until_a_signal(lake: Lake, number: int) -> None:
             assert len(json.load(answer)["runs"]) == 3
         process.send_signal(number)
         assert (process.wait(120), process.stderr.read()) == (0, "")
+
+
+def test_a_restart_asks_nobody_again(lake: Lake) -> None:
+    """Who has logged in by a browser looks on, until the token is another one."""
+    program = "from entrenar_otel.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "--lake", "lake", "serve", "--port", "0"]
+    cookie, seen = "", []
+    for token in ("first", "first", "second"):
+        environ = {**os.environ, "ENTRENAR_PAGE_TOKEN": token}
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as process:
+            assert process.stderr is not None
+            port = int(process.stderr.readline().split("127.0.0.1:")[1].partition("/")[0])
+            connection = HTTPConnection("127.0.0.1", port, timeout=120)
+            if not cookie:
+                connection.request("POST", "/login", f"token={token}")
+                cookie = str(connection.getresponse().headers["Set-Cookie"]).partition(";")[0]
+                connection = HTTPConnection("127.0.0.1", port, timeout=120)
+            connection.request("GET", "/api/about", headers={"Cookie": cookie})
+            seen.append(connection.getresponse().status)
+            process.terminate()
+    assert seen == [200, 200, 401]
 
 
 def test_where_it_does_not_begin(cli: Cli, lake: Lake) -> None:
