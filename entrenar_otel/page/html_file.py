@@ -25,6 +25,7 @@ from entrenar_otel.page.curves import Wanted, all_lines
 from entrenar_otel.page.run_facts import facts_of
 from entrenar_otel.page.static_files import StaticFile, static_files
 from entrenar_otel.page.wire import encode
+from entrenar_otel.redact import without_credentials
 from entrenar_otel.views.model import Axis, Panel, RunView, panels_of
 
 #: Of each curve: the extremes of so many stretches; where there are very many curves of fewer, for size.
@@ -55,13 +56,19 @@ def html_of(
         {rank for view in firsts for rank in view.known_ranks} - {view.rank for view in views}
     )
     packed = {
-        "about": {**about(lake), "left_out": left_out},
+        # sent to others, whom the folders of this machine do not concern
+        "about": {**about(lake), "lake": _name_of(lake), "left_out": left_out},
         "runs": _runs(lake, firsts),
         "facts": facts,
         "curves": curves,
         "hash": urlencode([("run", view.run_id) for view in firsts] + [("x", axis.value)]),
     }
     return _page(_zipped(packed, blocks), static_files())
+
+
+def _name_of(lake: Lake) -> str:
+    url = without_credentials(lake.url)
+    return url if "://" in url else Path(url).name
 
 
 def _curves(

@@ -38,6 +38,7 @@ def test_all_values_are_in_it(lake: Lake, cli: Cli) -> None:
     assert header["lines"][0]["run"] == "first"
     np.testing.assert_array_equal(lines[0][1], lake.curve("loss", "first")["value"].to_numpy())
     assert packed["hash"] == "run=first&x=step"
+    assert packed["about"]["lake"] == Path(lake.url).name != lake.url  # type: ignore[index]
 
 
 def test_only_its_own_script_runs(lake: Lake, cli: Cli) -> None:
