@@ -18,7 +18,12 @@ from entrenar_otel.views.numbers import number
 if TYPE_CHECKING:
     from entrenar_otel.lake import Lake
 
-_ALERTS = "SELECT * FROM alerts ORDER BY started_at DESC LIMIT ?"
+#: Of those of one moment, the start of the run is the first and its end the last.
+_ALERTS = """
+SELECT * FROM alerts
+ORDER BY started_at DESC, name <> 'run_ended', name = 'run_started', rank DESC, name DESC
+LIMIT ?
+"""
 _MAX_NAME = 28
 _STATES = {"firing": "bold red", "resolved": "green"}
 

@@ -25,7 +25,7 @@ _TELLING = (
 )
 #: Attributes that add nothing for a person to what the columns say.
 _FOR_MACHINES = frozenset({"time_ns", "started_ns", "ended_ns", "seq"})
-_EVENTS = "SELECT * FROM events ORDER BY timestamp DESC LIMIT ?"
+_EVENTS = "SELECT * FROM events ORDER BY timestamp DESC, rank DESC, name DESC LIMIT ?"
 _SPAN_NAMES = "SELECT DISTINCT span_id, name FROM spans"
 
 

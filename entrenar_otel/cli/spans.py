@@ -34,7 +34,7 @@ MAX_EVENTS = 20
 _NARROW = 60
 _STYLES = {"OK": "green", "ERROR": "red", "UNSET": "cyan"}
 _SPANS = "SELECT * FROM spans ORDER BY attempt, rank, start_time, span_id"
-_EVENTS = "SELECT * FROM events WHERE span_id IS NOT NULL ORDER BY timestamp"
+_EVENTS = "SELECT * FROM events WHERE span_id IS NOT NULL ORDER BY timestamp, name"
 
 
 @dataclass

@@ -34,12 +34,12 @@ _RUNS = "SELECT * REPLACE (CAST(config AS VARCHAR) AS config) FROM runs ORDER BY
 _ALERTS = f"""
 SELECT name, level, source, action, state, summary, metric, tags, epoch, batch, step, value, expected, peak,
     count, started_at, ended_at, attempt, rank, incident, outcome, episode
-FROM alerts WHERE {TOLD} ORDER BY started_at, rank
+FROM alerts WHERE {TOLD} ORDER BY started_at, rank, name
 """
 _ACTIONS = """
 SELECT timestamp, attempt, rank, attributes['action'] AS action, attributes['alert'] AS alert,
     attributes['episode'] AS episode, attributes['outcome'] AS outcome, body, epoch, batch, step
-FROM events WHERE name = 'training.action' ORDER BY timestamp
+FROM events WHERE name = 'training.action' ORDER BY timestamp, rank
 """
 _WARNINGS = """
 SELECT body AS message, severity AS level, count(*) AS count, min(timestamp) AS first_at, min(step) AS step
@@ -47,7 +47,7 @@ FROM events WHERE name = 'training.warning' GROUP BY ALL ORDER BY count DESC, fi
 """
 _NONFINITE = """
 SELECT metric, tags, rank, count(*) AS count, min(step) AS step, min(timestamp) AS first_at
-FROM metrics WHERE NOT isfinite(value) GROUP BY ALL ORDER BY first_at
+FROM metrics WHERE NOT isfinite(value) GROUP BY ALL ORDER BY first_at, metric
 """
 _SPANS = """
 SELECT name, count(*) AS count, sum(duration_seconds) AS seconds, max(duration_seconds) AS longest
