@@ -67,8 +67,9 @@ REASONS = {
     ),
     "whole cost of everything on": (
         "As below for each call and each thread. An epoch of the digits is 28 steps, 28 ms: its end and the "
-        "beginning of the next take 0.03 ms with warm caches, and four times that with cold ones. The "
-        "exporter is the SDK's console exporter, whose own JSON takes 13 ms every 5 s, some 13 µs a step."
+        "beginning of the next take 0.03 ms with warm caches, and four times that with cold ones. Its end is "
+        "an event that the sender of OTLP encodes; it sends each 0.9 s of the clock, twice as often a step "
+        "as by default, and a request takes some milliseconds of CPU, most of them gRPC's."
     ),
     "whole cost": (
         "After a millisecond of other work the caches are cold: a call takes three to five times what it "
