@@ -30,6 +30,7 @@ class Loop:
         self._spans, self._step_spans = parts.spans, parts.step_spans
         self._seconds, self._pause = parts.seconds, parts.pause
         self._has_ended = False  # a loop of epochs or steps
+        self._counted: tuple[type, type] | None = None  # of the last batches whose first item has their size
         self.boundary = boundary = StepBoundary(parts)
         parts.progress.counts = boundary.counts
         #: See `Monitor.step`, `begin_step` and `end_step`.
@@ -51,22 +52,24 @@ class Loop:
             return
         around = self._recorder.place()  # of a loop that this one is within
         outer, threads.in_epochs = threads.in_epochs, threading.get_ident()
+        progress = self._progress
+        progress.loops += 1
         try:
-            with self._progress.looping():
-                for epoch in range(start, count):
-                    self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
-                    self._progress.begin_epoch(epoch, count)
-                    first = self.boundary.steps
-                    if (spans := self._spans()) is not None:
-                        spans.begin_epoch(epoch, count)
-                    self.boundary.restart(epoch)
-                    try:
-                        yield epoch
-                        self._recorder.catch_up()
-                    finally:
-                        if spans is not None:
-                            spans.end_epoch(steps=self.boundary.steps - first)
+            for epoch in range(start, count):
+                self._recorder.set_coordinates(epoch=epoch, batch=ABSENT_32)
+                progress.begin_epoch(epoch, count)
+                first = self.boundary.steps
+                if (spans := self._spans()) is not None:
+                    spans.begin_epoch(epoch, count)
+                self.boundary.restart(epoch)
+                try:
+                    yield epoch
+                    self._recorder.catch_up()
+                finally:
+                    if spans is not None:
+                        spans.end_epoch(steps=self.boundary.steps - first)
         finally:
+            progress.loops -= 1
             threads.in_epochs = outer
             self._has_ended = True
         self._recorder.return_to(around)
@@ -130,45 +133,57 @@ class Loop:
         key: Any = None  # of the item of a batch that has its size, where it is one's
         without_size: type | None = None  # of the batches that have none: to find that out is not cheap
         size: int | None
-        enter, leave = self.boundary.enter, self.boundary.leave
-        with self._training(batches, epoch):
-            for batch in batches:
-                enter()
-                yield batch
-                try:
-                    if type(batch) is without_size:
-                        size = None
-                    elif key is not None:
-                        size = len(batch[key])  # type: ignore[index]
-                    else:
-                        counts = size_of or size_function(batch)
-                        size = counts(batch)
-                        size_of, key = counts, getattr(counts, "key", None)
-                except Exception as error:  # nothing with a length, or an array without dimensions
-                    if from_outside(error):
-                        raise
-                    if size_of is None:  # else an empty one, perhaps, among others
-                        without_size = type(batch)
-                    size = size_of = key = None
-                leave(size)  # outside of the except: an AndonStop from here is not its consequence
-
-    @contextlib.contextmanager
-    def _training(self, batches: Iterable[Any], epoch: int | None) -> Iterator[None]:
-        """While this thread runs the training's steps."""
-        boundary, progress = self.boundary, self._progress
-        with progress.looping():
-            self._recorder.set_coordinates(epoch=epoch)
-            progress.batches = count_of(batches)
-            spans = self._spans()  # a run that has not begun begins outside of its first step
-            if progress.batches is not None and spans is not None:
-                spans.expect_batches(progress.batches)
-            progress.begin()
-            boundary.begin_loop()
+        # And few functions before the first step and behind the last: it may be a loop of a few.
+        enter, leave, progress = self.boundary.enter, self.boundary.leave, self._progress
+        progress.loops += 1
+        try:
+            self._begin_training(batches, epoch)
             try:
-                yield
+                for batch in batches:
+                    enter()
+                    yield batch
+                    try:
+                        if type(batch) is without_size:
+                            size = None
+                        elif key is not None:
+                            size = len(batch[key])  # type: ignore[index]
+                        else:
+                            counts = size_of or self._size_function(batch)
+                            size = counts(batch)
+                            size_of, key = counts, getattr(counts, "key", None)
+                    except Exception as error:  # nothing with a length, or an array without dimensions
+                        if from_outside(error):
+                            raise
+                        if size_of is None:  # else an empty one, perhaps, among others
+                            without_size = type(batch)
+                        size = size_of = key = None
+                    leave(size)  # outside of the except: an AndonStop from here is not its consequence
             finally:
                 self._has_ended = True
-                boundary.end_loop()
+                self.boundary.end_loop()
+        finally:
+            progress.loops -= 1
+
+    def _begin_training(self, batches: Iterable[Any], epoch: int | None) -> None:
+        """From here on, this thread runs the training's steps."""
+        progress = self._progress
+        if epoch is not None:
+            self._recorder.set_coordinates(epoch=epoch)
+        progress.batches = count_of(batches)
+        spans = self._spans()  # a run that has not begun begins outside of its first step
+        if progress.batches is not None and spans is not None:
+            spans.expect_batches(progress.batches)
+        progress.begin()
+        self.boundary.begin_loop()
+
+    def _size_function(self, batch: Any) -> Callable[[Any], int]:
+        """See `size_function`, which asks much; a batch like the last one is counted like it."""
+        kind = (type(batch), type(batch[0])) if type(batch) in (tuple, list) and batch else None
+        if kind is not None and kind == self._counted:
+            return SizeOfItem(0)
+        counts = size_function(batch)
+        self._counted = kind if getattr(counts, "key", None) == 0 else None
+        return counts
 
     def begin_wait(self) -> None:
         """See `Monitor.begin_wait`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
 import time
@@ -61,16 +60,9 @@ class Progress:
         self.epoch = 0
         self.batches: int | None = None
         self.active = False
-        self._loops = 0  # that run now, one within the other
-
-    @contextlib.contextmanager
-    def looping(self) -> Iterator[None]:
-        """While a loop runs. Between loops a notebook's cell that only looks gets no line of progress."""
-        self._loops += 1
-        try:
-            yield
-        finally:
-            self._loops -= 1
+        #: Loops that run now, one within the other. Between loops a notebook's cell that only looks gets no
+        #: line of progress.
+        self.loops = 0
 
     def begin_epoch(self, epoch: int, epochs: int | None) -> None:
         self.epoch, self.epochs = epoch, epochs
@@ -88,7 +80,7 @@ class Progress:
         if not self.active:
             return
         if self._stream is None and NotebookLine.is_there():
-            self._notebook.write(self.line(), may_begin=self._loops > 0 or self.counts().is_in_step)
+            self._notebook.write(self.line(), may_begin=self.loops > 0 or self.counts().is_in_step)
         elif is_terminal(stream):
             if _has_other_bar():
                 self._erase()

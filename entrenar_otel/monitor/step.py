@@ -82,6 +82,7 @@ class StepBoundary:
         state.begun, self._is_first = 0, False
         state.thread, state.holder = threading.get_ident(), LOOP
         state.ready = state.arrived = self._seconds()
+        state.is_usual = self._is_usual()
 
     def end_loop(self) -> None:
         """It is over, however it was left."""
@@ -154,7 +155,7 @@ class StepBoundary:
         """What is recorded from now on is of the next step."""
         state, recorder = self._state, self._recorder
         state.is_usual = True  # first: whoever comes in meanwhile says that it is not
-        if self._step_spans or self._threads.are_several or recorder.late is not None:
+        if not self._is_usual():
             state.is_usual = False
         if lost := self._lost_seconds():  # since the last step: no wait for data
             state.ready += lost
@@ -162,6 +163,10 @@ class StepBoundary:
         state.begun += 1
         if self._step_spans and (spans := self._spans()) is not None:
             spans.begin_step(*recorder.coordinates())
+
+    def _is_usual(self) -> bool:
+        """Whether the next step is nothing but its place and its times."""
+        return not self._step_spans and not self._threads.are_several and self._recorder.late is None
 
     def _record(self, size: Any) -> None:
         """The times of the open step; the next one waits for its data from now on."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from entrenar_otel.clock import Era
 from entrenar_otel.recording.checksums import adler32_of
+from entrenar_otel.recording.just_written import just_written
 from entrenar_otel.recording.layout import FIXED_WORDS, MAGIC, Layout, parse_definition
 from entrenar_otel.recording.notes import CLOCK_SET, EVENT, FIRST_TEXT, MARK, SPAN_STARTED, Note, parse_note
 from entrenar_otel.recording.regular import regular
@@ -106,6 +107,9 @@ def decode(
     `eras` (of the segment's header), and those that begin here, turn the records' monotonic times into
     times of day.
     """
+    stop = len(words) if end is None else end // 8
+    if not verify and (blocks := just_written(words, layouts, start // 8, stop, first_seq, eras)) is not None:
+        return Decoded(Samples(list(blocks)), sum(map(len, blocks)), stop * 8, ())
     found = scan(words, layouts, start=start, end=end, first_seq=first_seq, eras=eras, verify=verify)
     parts, out_of_range = _parts(words, found, layouts)
     return Decoded(Samples(parts), found.records, found.end, found.damage, out_of_range, found.note_words)

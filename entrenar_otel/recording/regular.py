@@ -30,7 +30,7 @@ _WORDS = 1 << 16
 _LEAST_WORDS, _FEW_STRETCHES = 1 << 14, 16
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """A record of a cycle: where it begins in it, its head, and its length in words."""
 
     at: int
@@ -53,7 +53,7 @@ def regular(words: Words, first: int, last: int) -> Records | None:
     parts = [Records(*(np.empty(0, np.int64) for _ in Records._fields))]
     at = first
     while at < last and words[at]:
-        cycle = _cycle(words, at, last)
+        cycle = cycle_from(words, at, last)
         times = _times(words, at, last, cycle)
         if not times:
             return None
@@ -75,12 +75,12 @@ def regular(words: Words, first: int, last: int) -> Records | None:
     return Records(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _cycle(words: Words, at: int, last: int) -> list[_Kind]:
+def cycle_from(words: Words, at: int, last: int) -> list[Kind]:
     """The records from here to where the first comes again, or another may not follow; none here is none.
 
     A definition or a note is alone.
     """
-    cycle: list[_Kind] = []
+    cycle: list[Kind] = []
     begin = at
     while at < last and len(cycle) < _MOST_KINDS:
         head = int(words[at])
@@ -89,14 +89,14 @@ def _cycle(words: Words, at: int, last: int) -> list[_Kind]:
         is_record = head >> 48 == MAGIC and _SHORTEST <= length < _WIDE and at + length <= last
         if not is_record or (cycle and (not is_sample or head == cycle[0].head)):
             break
-        cycle.append(_Kind(at - begin, head, length))
+        cycle.append(Kind(at - begin, head, length))
         at += length
         if not is_sample:
             break
     return cycle
 
 
-def _times(words: Words, at: int, last: int, cycle: list[_Kind]) -> int:
+def _times(words: Words, at: int, last: int, cycle: list[Kind]) -> int:
     """How often these records come from here on; 0 where one has another checksum, or there are none."""
     if not cycle:
         return 0

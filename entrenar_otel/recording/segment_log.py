@@ -51,9 +51,9 @@ from entrenar_otel.recording.process.lock import sweep
 from entrenar_otel.recording.process.origin import Origin
 from entrenar_otel.recording.segment import HEADER_BYTES, Segment
 
-#: Pages are mapped ahead of the loop: twice what the last tick used, and not the whole segment, since
-#: a sync writes all mapped pages out and makes the loop's next write to each of them fault.
-_PREFAULT_AT_LEAST = 128 << 10
+#: Pages are mapped ahead of the loop: a quarter more than the last tick used, and no more than that, since a
+#: sync writes all mapped pages out, and makes the loop's next write to each of them fault.
+_PREFAULT_AT_LEAST = 32 << 10
 _PREFAULT_FIRST = 1 << 20
 #: How long it is left alone when the disk had no room for a segment.
 _RETRY_SECONDS = 1.0
@@ -354,7 +354,7 @@ class SegmentLog:
         position = segment.position()
         used = position - self._prepared_to if segment is self._prepared else position
         self._prepared, self._prepared_to = segment, position
-        ahead = max(2 * used, _PREFAULT_AT_LEAST)
+        ahead = max(used + used // 4, _PREFAULT_AT_LEAST)
         segment.prefault(position, ahead)
         if self.standby is None and position > segment.size // 2:
             try:

@@ -83,10 +83,10 @@ def test_times_are_those_of_the_wall_clock(recorder: Any) -> None:
     assert recorder.bad == 0
 
 
-def test_what_is_mapped_ahead_is_twice_what_was_used(
+def test_what_is_mapped_ahead_is_a_quarter_more_than_what_was_used(
     recorder: Any, segment_size: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From where the loop is; 128 KiB at least; of a new segment the first MiB."""
+    """From where the loop is; 32 KiB at least; of a new segment the first MiB."""
     segment_size(8 << 20)
     mapped = Mapped(monkeypatch)
     recorder.log(loss=1)
@@ -94,15 +94,15 @@ def test_what_is_mapped_ahead_is_twice_what_was_used(
     first = recorder.segment
     recorder.prepare()
     used = first.position()
-    assert mapped.asked[1:] == [(used, max(2 * used, 128 << 10))]
+    assert mapped.asked[1:] == [(used, max(used + used // 4, 32 << 10))]
     for _ in range(20_000):
         recorder.log(loss=1)
     recorder.prepare()
     more = first.position() - used
-    assert more > 128 << 10
-    assert mapped.asked[2:] == [(first.position(), 2 * more)]
+    assert more > 32 << 10
+    assert mapped.asked[2:] == [(first.position(), more + more // 4)]
     recorder.prepare()
-    assert mapped.asked[3:] == [(first.position(), 128 << 10)]
+    assert mapped.asked[3:] == [(first.position(), 32 << 10)]
 
 
 def test_a_successor_is_prepared_above_half(

@@ -84,9 +84,9 @@ class BudgetWatch:
         with guard("budgets"):
             self._budgets.memory(*self._memory.read())
             if lookup is None:
-                self._budgets.check_patterns()
+                self._budgets.check_patterns(ended=ended)
             else:
-                self._budgets.check_patterns(lookup)
+                self._budgets.check_patterns(lookup, ended=ended)
                 self._budgets.check_summary(lookup, ended=ended)
 
     def findings(self, at: Coordinates) -> list[Finding]:

@@ -18,13 +18,14 @@ class OpenSpan:
     was current then has ended since (another run's), the context before that one comes back.
 
     `anchor_ns` is the clock's at its beginning; its end is told with the same one, so that its length is
-    right whatever becomes of the machine's clock meanwhile.
+    right whatever becomes of the machine's clock meanwhile. `batches` is how many it was said to have.
     """
 
-    __slots__ = ("anchor_ns", "before", "key", "span", "within")
+    __slots__ = ("anchor_ns", "batches", "before", "key", "span", "within")
 
     def __init__(self, span: trace.Span, key: str, anchor_ns: int) -> None:
         self.span = span
+        self.batches: int | None = None
         self.anchor_ns = anchor_ns
         self.key = key
         self.before = before = context.get_current()

@@ -238,9 +238,10 @@ class RunSpans:
     def expect_batches(self, count: int) -> None:
         """Say how many batches the open epoch, or the run without epochs, will have, while it has them."""
         opened = self._epoch or self._run
-        if opened is None or not self._is_on():
+        if opened is None or opened.batches == count or not self._is_on():
             return
         try:
+            opened.batches = count
             span: Any = opened.span
             if span.__class__ is NotedSpan and self._noted is not None and not span.is_whole:
                 if span.values.get("training.batches") != count:

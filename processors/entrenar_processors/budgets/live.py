@@ -1,8 +1,8 @@
 """Live budgets: the assertions of a renacer.toml, judged while the run goes on, in bounded memory.
 
 Counts and maxima are exact over the whole run. Anti-patterns are judged on the last WINDOW spans that
-ended, from the time on from which all spans are known, once there are LEAST of them. Custom expressions
-are judged on request, see `check_summary`.
+ended, from the time on from which all spans are known, once there are LEAST of them, each time that one in
+NEWS is new. Custom expressions are judged on request, see `check_summary`.
 
 A violation is reported once per episode: an exceeded budget stays silent until it was below REARM of its
 limit again; a latency CALM_SPANS times in a row, since one slow span in ten would otherwise be reported all
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from entrenar_processors.config.models import Assertion
 
 SECONDS, BYTES = "s", "By"
-WINDOW, LEAST = 4_096, 100
+WINDOW, LEAST, NEWS = 4_096, 100, 16
 REARM, CALM_SPANS = 0.9, 10
 #: Names whose budgets are remembered, and violations that wait for `violations()`.
 _MAX_NAMES, _MAX_WAITING = 4_096, 1_000
@@ -194,18 +194,22 @@ class LiveBudgets:
         budget.calms(value, CALM_SPANS)
         return None
 
-    def check_patterns(self, lookup: Lookup = lambda function, metric, tags: None) -> None:
-        """Judge the anti-patterns of the last spans: some milliseconds, so at most once per tick.
+    def check_patterns(
+        self, lookup: Lookup = lambda function, metric, tags: None, *, ended: bool = False
+    ) -> None:
+        """Judge the anti-patterns of the last spans: some milliseconds, so at most once per tick, and until
+        it has `ended` only where one span in NEWS is new.
 
         `lookup` gives the run's numbers, for PcieBottleneck where no span has the name of a transfer.
         """
         if not self._patterns:
             return
         with self._lock:
+            new, size = self._span_count - self._judged_at, len(self._window)
+            if size < LEAST or new < (1 if ended else max(1, size // NEWS)):
+                return
             window, known_from_ns = list(self._window), self._known_from_ns
-            is_news, self._judged_at = self._span_count != self._judged_at, self._span_count
-        if not is_news or len(window) < LEAST:
-            return
+            self._judged_at = self._span_count
         spans = SpanTimes.of(window).clipped(known_from_ns)
         for budget in self._patterns:
             share = share_of(budget.assertion, spans, lookup)

@@ -143,11 +143,11 @@ class Summary:
 class Summaries:
     """The summaries of all series of a process, fed block by block.
 
-    Rows wait in a buffer until there are `FLUSH_ROWS` of the same series: a numpy call costs the same
-    for one value as for a thousand, so this keeps an update per second nearly free.
+    Rows wait in a buffer until there are `FLUSH_ROWS` of the same series, or somebody asks: a numpy call
+    costs nearly the same for one value as for thousands, so this keeps an update per second nearly free.
     """
 
-    FLUSH_ROWS = 1024
+    FLUSH_ROWS = 8192
     FLUSH_VALUES = 1 << 20
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from entrenar_processors.budgets.live import CALM_SPANS, LEAST, WINDOW, LiveBudgets
+from entrenar_processors.budgets.live import CALM_SPANS, LEAST, NEWS, WINDOW, LiveBudgets
 from entrenar_processors.budgets.span_times import Span, SpanTimes
 from entrenar_processors.budgets.verdicts import BudgetFacts, evaluate
 from entrenar_processors.config.models import parse_config
@@ -185,6 +185,21 @@ def test_anti_patterns_are_those_of_the_last_spans() -> None:
     live.check_patterns()
     live.check_patterns()
     assert len(live.violations()) == 1
+
+
+def test_anti_patterns_are_judged_anew_where_enough_is_new_or_at_the_end() -> None:
+    live = live_of(anti("GodProcess", 0.6))
+    at = feed(live, WINDOW, "ab")
+    live.check_patterns()
+    before = live.usage()
+    at = feed(live, WINDOW // NEWS - 1, "a", at)
+    live.check_patterns()
+    assert live.usage() == before
+    live.check_patterns(ended=True)
+    assert live.usage()[0].usage > before[0].usage
+    feed(live, WINDOW // NEWS, "b", at)
+    live.check_patterns()
+    assert live.usage()[0].usage == pytest.approx(before[0].usage, rel=0.01)
 
 
 def test_a_long_parent_is_not_blamed_for_children_that_the_window_has_forgotten() -> None:

@@ -147,8 +147,9 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def test_summaries_show_rows_that_still_wait(flushed: list[int]) -> None:
+def test_summaries_show_rows_that_still_wait(monkeypatch: pytest.MonkeyPatch, flushed: list[int]) -> None:
     """Less than a flush of rows is no less visible, and a full one is not counted twice."""
+    monkeypatch.setattr(Summaries, "FLUSH_ROWS", 1_024)
     summaries = Summaries()
     for seq in range(Summaries.FLUSH_ROWS + 3):
         summaries.update(row(seq, float(seq)))
