@@ -19,9 +19,8 @@ limit, say), is not ours and goes on: `from_outside`.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from types import TracebackType
 from typing import Any
 
 from entrenar_otel.console import logger
@@ -117,35 +116,46 @@ def set_strict(strict: bool) -> bool:
     return before
 
 
-@contextlib.contextmanager
-def guard(
-    place: str, then: str = "training goes on, further failures of this kind are only counted"
-) -> Iterator[None]:
+class guard:  # noqa: N801 - it reads as `contextlib.suppress` does
     """Let no failure of ours reach the training loop: log it (once per place), count it, go on.
 
-    What is cut short because the process ends has not failed.
+    What is cut short because the process ends has not failed. A class and not a generator: a heartbeat
+    enters a dozen of them with cold caches.
+
+    >>> with guard("an example"):
+    ...     pass
     """
-    try:
-        yield
-    except AndonStop:
-        raise
-    except ProcessEnds:
-        return
-    except Exception as error:
-        if from_outside(error):
-            raise
-        failures[place] += 1
-        if failures[place] == 1:
+
+    __slots__ = ("_place", "_then")
+
+    def __init__(
+        self, place: str, then: str = "training goes on, further failures of this kind are only counted"
+    ) -> None:
+        self._place, self._then = place, then
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None:
+            return False
+        if isinstance(error, ProcessEnds):
+            return True
+        if not isinstance(error, Exception) or isinstance(error, AndonStop) or from_outside(error):
+            return False
+        failures[self._place] += 1
+        if failures[self._place] == 1:
             logger.warning(
                 "monitoring failed in %s (%s: %s); %s",
-                place,
+                self._place,
                 type(error).__name__,
                 error,
-                then,
+                self._then,
                 trace=True,
             )
-        if _strict:
-            raise
+        return not _strict
 
 
 def describe(value: Any, limit: int = 80) -> str:
