@@ -154,16 +154,22 @@ def scan(
     if found is None:
         ids = (words[good] & np.uint64(0xFFFF_FFFF)).astype(np.int64)
     is_data = ids != 0
-    notes: list[Words] = []
-    for at, length in zip(good[~is_data].tolist(), size[~is_data].tolist(), strict=True):
-        body = words[at : at + length - 1]
-        if int(body[1]) == MARK << 32 | CLOCK_SET:
+    others, other_sizes = good[~is_data], size[~is_data]
+    kinds = words[others + 1]
+    is_note = kinds >> np.uint64(32) == MARK
+    is_clock = kinds == MARK << 32 | CLOCK_SET
+    for i in np.flatnonzero(is_clock | ~is_note).tolist():
+        body = words[others[i] : others[i] + other_sizes[i] - 1]
+        if is_clock[i]:
             eras = later(eras, body)
-        elif int(body[1]) >> 32 == MARK:
-            notes.append(body)
         else:
             layout = parse_definition(body.tobytes())
             layouts.setdefault(layout.id, layout)  # the owner's own stay the same objects
+    told = is_note & ~is_clock
+    notes = [
+        words[at : at + length - 1]
+        for at, length in zip(others[told].tolist(), other_sizes[told].tolist(), strict=True)
+    ]
     seq, lost = first_seq + np.arange(int(is_data.sum())), 0
     damage: list[Damage] = []
     if verify and found is None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from entrenar_processors.config.models import Assertion
 
 SECONDS, BYTES = "s", "By"
-WINDOW, LEAST, NEWS = 4_096, 100, 16
+WINDOW, LEAST, NEWS = 4_096, 100, 4
 REARM, CALM_SPANS = 0.9, 10
 #: Names whose budgets are remembered, and violations that wait for `violations()`.
 _MAX_NAMES, _MAX_WAITING = 4_096, 1_000
