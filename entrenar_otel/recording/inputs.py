@@ -6,6 +6,7 @@ import math
 import operator
 import os
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -69,6 +70,22 @@ def name_problem(name: Any) -> str | None:
         return f"a metric's name must not be empty, got {name!r}"
     problem = text_problem(name)
     return f"a metric's name: {problem}" if problem else None
+
+
+def are_plain(metrics: Mapping[Any, Any]) -> bool:
+    """Whether all of these are numbers of Python's by good names, as most are: asked of all at once.
+
+    >>> are_plain({"loss": 0.5}), are_plain({"loss": 1}), are_plain({" ": 0.5}), are_plain({})
+    (True, False, False, False)
+    """
+    return (
+        set(map(type, metrics)) == {str}
+        and set(map(type, metrics.values())) == {float}
+        and all(map(str.isascii, metrics))
+        and min(map(len, metrics)) > 0
+        and max(map(len, metrics)) <= MAX_NAME
+        and not any(map(str.isspace, metrics))
+    )
 
 
 def number_of(value: Any) -> float:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from json.encoder import encode_basestring_ascii
+from operator import itemgetter
 from zlib import adler32
 
 from entrenar_processors import Series
@@ -37,6 +38,7 @@ FIXED_WORDS = 5
 #: The length field has 16 bits.
 MAX_VALUES = 0xFFFF - FIXED_WORDS
 
+_METRIC, _TAGS = itemgetter(0), itemgetter(1)
 Packer = Callable[..., bytes]
 
 
@@ -67,7 +69,7 @@ class Layout:
 
 
 def _definition(layout_id: int, series: Sequence[Series]) -> bytes:
-    text = f"[{','.join([_definition_of(s) for s in series])}]".encode()
+    text = _definitions_of(series).encode()
     padded = text + b" " * (-len(text) % 8)
     # The length field may be too narrow for the text of a very wide layout: word 2 has it in full.
     words = 4 + len(padded) // 8
@@ -75,10 +77,19 @@ def _definition(layout_id: int, series: Sequence[Series]) -> bytes:
     return body + struct.pack("<Q", adler32(body))
 
 
-def _definition_of(series: Series) -> str:
-    """JSON's text of a metric and its tags, in the way that is quick for thousands of series."""
-    tags = json.dumps(dict(series.tags), separators=(",", ":")) if series.tags else "{}"
-    return f"[{encode_basestring_ascii(series.metric)},{tags}]"
+def _definitions_of(series: Sequence[Series]) -> str:
+    """JSON's text of the metrics and their tags, in a way that is quick for thousands of them."""
+    names, tags = map(encode_basestring_ascii, map(_METRIC, series)), set(map(_TAGS, series))
+    if len(tags) == 1:  # as of one call of `log`
+        text = _json_of(*tags)
+        return f"[[{f',{text}],['.join(names)},{text}]]"
+    return (
+        f"[{','.join([f'[{name},{_json_of(one.tags)}]' for name, one in zip(names, series, strict=True)])}]"
+    )
+
+
+def _json_of(tags: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps(dict(tags), separators=(",", ":"))
 
 
 def parse_definition(body: bytes) -> Layout:

@@ -42,7 +42,7 @@ from entrenar_otel.recording.current_place import CurrentPlace
 from entrenar_otel.recording.device.host_copy import PLAIN_TYPES, HostCopy
 from entrenar_otel.recording.device.late_form import LateForm
 from entrenar_otel.recording.device.late_recording import BadLoss
-from entrenar_otel.recording.inputs import COORDINATES, name_problem, tags_problem, whole_number
+from entrenar_otel.recording.inputs import COORDINATES, are_plain, name_problem, tags_problem, whole_number
 from entrenar_otel.recording.layout import MAX_VALUES, Layout, packers
 from entrenar_otel.recording.native_path import native_call
 from entrenar_otel.recording.segment import SEGMENT_BYTES, Segment
@@ -414,15 +414,18 @@ class Recorder(CurrentPlace):
             if is_late:
                 return None
             self._write(series, tuple(numbers.values()), coordinates, problems, fast=fast, monotonic_ns=now)
-            for single, value in zip(series, numbers.values(), strict=True):
-                if not math.isfinite(value) and is_training_loss(single):
-                    return value, *coordinates, single
+            if not all(map(math.isfinite, numbers.values())):
+                for single, value in zip(series, numbers.values(), strict=True):
+                    if not math.isfinite(value) and is_training_loss(single):
+                        return value, *coordinates, single
         return None
 
     def _numbers_of(
         self, metrics: Mapping[Any, Any], problems: list[str], above: tuple[str, ...] = ()
     ) -> dict[str, Any]:
         """The numbers by name, or their copies; of a mapping in a mapping they are `outer/inner`."""
+        if not above and are_plain(metrics):
+            return dict(metrics)
         numbers: dict[str, float | HostCopy] = {}
         for key, value in metrics.items():
             name = "/".join((*above, str(key))) if above and isinstance(key, str | int) else key
@@ -472,9 +475,11 @@ class Recorder(CurrentPlace):
         if not self._put(seal(record, adler32(record))):
             self._drop(len(values))
         elif fast:
-            losses = [s.metric for s in series if is_training_loss(s)]
+            names = tuple([one.metric for one in series])
+            may_be = series if "loss" in " ".join(names).lower() else ()  # asked once, of thousands of names
+            losses = [one.metric for one in may_be if is_training_loss(one)]
             if len(losses) <= 1:  # one is watched there, and each of them stops at once
-                names, watched = tuple(s.metric for s in series), losses[0] if losses else None
+                watched = losses[0] if losses else None
                 self.namespace["writers"][names] = (pack, layout.head, seal, watched)
 
     def _layout(self, series: tuple[Series, ...], problems: list[str]) -> Layout | None:
