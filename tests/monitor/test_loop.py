@@ -45,6 +45,25 @@ def test_an_inner_loop_gives_the_outer_one_its_place_back() -> None:
         assert monitor.sample_count("step_duration") == 4
 
 
+def test_batches_of_another_kind_than_those_of_the_loop_before_are_counted_anew() -> None:
+    """How batches say their size is remembered over loops, for those that are alike."""
+    loops: list[Any] = [
+        [([1, 2, 3], [0, 0, 0])],
+        [([1, 2], [0, 0]), ([1], [0])],
+        [("a text", "another")],
+        [({"ids": [1, 2, 3, 4]}, 0)],
+        [[[1, 2, 3, 4, 5]]],
+        [([], [])],
+        [()],
+        [([1, 2], [0, 0])],
+    ]
+    with make() as monitor:
+        for loop in loops:
+            assert list(monitor.steps(loop)) == loop
+        assert monitor.curve("samples")["value"].to_pylist() == [3, 2, 1, 2, 4, 5, 0, 0, 2]
+        assert monitor.sample_count("step_duration") == 9
+
+
 def test_another_split_is_measured_apart() -> None:
     """Validation after the epoch: no step, and not in the durations that budgets judge."""
     with make() as monitor:

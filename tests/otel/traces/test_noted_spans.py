@@ -56,6 +56,8 @@ def epochs(tracing: RunSpans) -> None:
         tracing.begin_epoch(epoch, 3)
         tracing.expect_batches(28)
         tracing.expect_batches(28)
+        tracing.expect_batches(7)
+        tracing.expect_batches(28)
         tracing.end_epoch(28)
 
 
