@@ -54,10 +54,8 @@ def left_by(script: Script, *, noted: bool, **settings: Any) -> tuple[Notes, Any
 def epochs(tracing: RunSpans) -> None:
     for epoch in range(3):
         tracing.begin_epoch(epoch, 3)
-        tracing.expect_batches(28)
-        tracing.expect_batches(28)
-        tracing.expect_batches(7)
-        tracing.expect_batches(28)
+        for batches in (28, 28, 7, 28):
+            tracing.expect_batches(batches)
         tracing.end_epoch(28)
 
 
