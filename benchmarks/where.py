@@ -81,9 +81,13 @@ def parts(monitor: Monitor) -> list[Part]:
     def epochs(calls: int) -> Call:
         return _nexts(monitor.epochs(calls))
 
-    def block() -> None:
+    def marked() -> None:
         monitor.begin_step()
         monitor.end_step()
+
+    def block() -> None:
+        with monitor.step(size=64):
+            pass
 
     return [
         Part(EMPTY, 2_000, same(lambda: None)),
@@ -92,7 +96,8 @@ def parts(monitor: Monitor) -> list[Part]:
         )),
         Part("`bind`, 5 metrics", 2_000, same(lambda: fast(0.5, 0.25, 1.5, 0.1, 1e4))),
         Part("`steps()`: from one step to the next", 1_000, steps),
-        Part("`begin_step` and `end_step`", 1_000, same(block)),
+        Part("`begin_step` and `end_step`", 1_000, same(marked)),
+        Part("`with step()`", 1_000, same(block)),
         Part("`epochs()`: a span ends and the next begins", 50, epochs),
         Part("a plain gauge, 2 attributes", 2_000, same(lambda: gauge(0.5, {"epoch": 3, "phase": "train"}))),
         Part("five gauges of prometheus_client", 2_000, same(lambda: gauges(1))),
