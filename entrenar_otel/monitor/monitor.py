@@ -542,7 +542,9 @@ class Monitor(metaclass=OnePerProcess):
         """
         from entrenar_otel.views.dashboard import Dashboard
 
-        return Dashboard(panels, run_id=self.run_id, lake=self.lake)
+        dashboard = Dashboard(panels)
+        dashboard.watch(self.lake, self.run_id)
+        return dashboard
 
     def generate_postmortem(self, path: str | os.PathLike[str] | None = None) -> PostMortem:
         """What became of this run, why probably, and what to do; also while it goes on.

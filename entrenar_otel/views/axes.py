@@ -10,8 +10,10 @@ from entrenar_processors.metric_names import VALIDATION, split_of
 from entrenar_processors.samples import Floats
 from matplotlib.text import Text
 
+from entrenar_otel.lake.sql.limits import size_text
 from entrenar_otel.redact import printable_line
 from entrenar_otel.views.chart import Chart, is_named
+from entrenar_otel.views.lettering import Lettering
 from entrenar_otel.views.look import DIM, GRID, INK, LEVEL_COLOURS, LIMIT, LINES, NONFINITE, PAPER, RULE
 from entrenar_otel.views.model import Axis, Line, Panel, RunView
 from entrenar_otel.views.numbers import clock_text, cut, number, tick_texts, ticks, value_text
@@ -29,10 +31,15 @@ _FEW = 40
 #: Values are drawn over powers of ten where the greatest is this many times the median: else such a curve
 #: is a flat line beside its peak.
 _LOG_RATIO = 100.0
-#: The longest names of curves, of limits and of panels, in signs.
-_LABEL, _LIMIT, _HEADING = 24, 40, 34
-#: How wide a sign of the heading is, one of the legend, and a legend's sample of a curve, in inches.
-_BOLD, _PLAIN, _SWATCH = 0.088, 0.057, 0.42
+#: The longest names of limits and of panels, in signs.
+_LIMIT, _HEADING = 40, 34
+#: Sizes of the heading and the legend, in points.
+_HEADING_SIZE, _LEGEND_SIZE = 11.0, 9.0
+#: What a curve's sample takes in the legend, with the space around it; between heading and legend; the least
+#: and the most of a curve's name, in inches.
+_SWATCH, _SPACE, _LEAST_NAME, _NAME = (1.2 + 0.8 + 1.2) * _LEGEND_SIZE / 72, 0.12, 0.5, 1.6
+#: About so many numbers stand beside the curves.
+_TICKS = 7
 #: Left and right of the curves; also below and above them, over powers of ten.
 _ROOM_RATIO = 0.03
 
@@ -47,13 +54,13 @@ def draw_panel(figure: Figure, place: SubplotSpec, panel: Panel, view: RunView, 
     axes.set_ylim(0.0, 1.0)
     axes.set_yticks(*scale.ticks())
     _x_axis(axes, chart)
-    legend = [_draw_line(axes, line, at, view, scale) for at, line in enumerate(chart.lines)]
+    drawn = [_draw_line(axes, line, at, view, scale) for at, line in enumerate(chart.lines)]
     for name, value in chart.limits:
         if 0.0 <= (y := scale.of(value)) <= 1.0:
             _draw_limit(axes, name, value, y)
     for x, finding in chart.marks():
         _draw_mark(axes, x, LEVEL_COLOURS.get(finding.level, LEVEL_COLOURS["WARNING"]))
-    _titles(axes, figure, chart, legend, is_log=scale.is_log)
+    _titles(axes, figure, chart, drawn, is_log=scale.is_log)
     for text in axes.findobj(Text):  # ticks too, which are there by now
         text.set_usetex(False)
 
@@ -65,6 +72,7 @@ class _Scale:
         values = np.concatenate([line.values for line in chart.lines]) if chart.lines else np.empty(0)
         values = values[np.isfinite(values)]
         self._is_empty = not len(values)
+        self._is_of_sizes = chart.panel.is_of_sizes
         self.is_log = bool(
             len(values) and values.min() > 0 and values.max() / _LOG_RATIO > float(np.median(values))
         )
@@ -93,15 +101,18 @@ class _Scale:
         """Places and texts; none where nothing finite was measured."""
         if self._is_empty:
             return np.empty(0), []
-        values = ticks(self.low, self.high, 5, whole=self.is_log)
+        values = ticks(self.low, self.high, _TICKS, whole=self.is_log)
         if not self.is_log:
-            return self.places(np.array(values)), tick_texts(values)
-        texts = [f"{10.0**power:g}" if -4 < power < 5 else f"1e{power:.0f}" for power in values]
+            return self.places(np.array(values)), tick_texts(values, size=self._is_of_sizes)
+        if self._is_of_sizes:
+            texts = [size_text(10.0**power) for power in values]
+        else:
+            texts = [f"{10.0**power:g}" if -4 < power < 5 else f"1e{power:.0f}" for power in values]
         return self.places(10.0 ** np.array(values)), texts
 
 
-def _draw_line(axes: Axes, line: Line, at: int, view: RunView, scale: _Scale) -> tuple[Line2D, str]:
-    """Returns what stands for it in the legend, and its text there."""
+def _draw_line(axes: Axes, line: Line, at: int, view: RunView, scale: _Scale) -> Line2D:
+    """Returns what stands for it in the legend."""
     thin = line.thinned(_COLUMNS)
     is_finite = np.isfinite(thin.values)
     is_few = len(thin.x) <= _FEW
@@ -109,9 +120,6 @@ def _draw_line(axes: Axes, line: Line, at: int, view: RunView, scale: _Scale) ->
     if view.runs:  # a colour for each run, which the heading of the picture tells
         at = view.runs.index(dict(line.series.tags)["run"]) % len(LINES)
         style = (0, (4, 2)) if split_of(line.series) == VALIDATION else "-"
-    label = cut(printable_line(line.label), _LABEL) if is_named(line) else "last"
-    if (known := view.statistics.get(line.series)) is not None:
-        label = f"{label}  {value_text(line.series.metric, known.last)}"
     (drawn,) = axes.plot(
         thin.x, scale.places(thin.values), color=LINES[at], linewidth=1.6 if is_few else 1.1, linestyle=style,
         marker="o" if is_few else "", markersize=3.5, solid_joinstyle="round", zorder=3 + at,
@@ -122,7 +130,7 @@ def _draw_line(axes: Axes, line: Line, at: int, view: RunView, scale: _Scale) ->
             odd, np.full(len(odd), 0.97), "x", transform=axes.get_xaxis_transform(),
             color=NONFINITE, markersize=6, markeredgewidth=1.6, zorder=12, clip_on=False,
         )  # fmt: skip
-    return drawn, label
+    return drawn
 
 
 def _draw_limit(axes: Axes, name: str, value: float, place: float) -> None:
@@ -172,40 +180,57 @@ def _x_axis(axes: Axes, chart: Chart) -> None:
     axes.set_xlim(chart.low - room, chart.high + room)
 
 
-def _titles(
-    axes: Axes, figure: Figure, chart: Chart, legend: list[tuple[Line2D, str]], *, is_log: bool
-) -> None:
+def _titles(axes: Axes, figure: Figure, chart: Chart, curves: list[Line2D], *, is_log: bool) -> None:
     """The heading on the left, the legend on the right, as far as there is room for it."""
     notes = [chart.panel.unit, "log" if is_log else ""]
     more = ", ".join(note for note in notes if note)
     heading = cut(printable_line(chart.panel.heading), _HEADING) + (f" ({more})" if more else "")
-    title = axes.set_title(heading, loc="left", size=11, weight="bold", color=INK)
+    title = axes.set_title(heading, loc="left", size=_HEADING_SIZE, weight="bold", color=INK)
     title.set_parse_math(False)
-    if not legend:
+    if not curves:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=DIM)
         axes.set(xticks=[], yticks=[], xlabel="")
         axes.spines["bottom"].set_visible(False)
         return
-    whole = len(legend) + chart.left_out
     if chart.view.runs:
         notes = (
             ["dashed: validation"] if any(split_of(line.series) == VALIDATION for line in chart.lines) else []
         )
         notes += [f"+{chart.left_out} more curves"] if chart.left_out else []
-        axes.set_title(", ".join(notes), loc="right", size=9, color=DIM)
+        axes.set_title(", ".join(notes), loc="right", size=_LEGEND_SIZE, color=DIM)
         return
     wide = axes.get_position().width * figure.get_figwidth()
-    room = wide - _BOLD * len(heading)
-    while len(legend) > 1 and sum(_SWATCH + _PLAIN * len(text) for _, text in legend) > room:
-        legend.pop()
-        room = wide - _BOLD * len(heading) - 10 * _PLAIN  # for how many more there are
-    labels = [cut(text, max(8, int((room - _SWATCH) / _PLAIN))) for _, text in legend]
-    if whole > len(legend):
-        labels[-1] += f"  +{whole - len(legend)} more"
+    labels = _labels(chart, Lettering(figure, _LEGEND_SIZE),
+                     wide - Lettering(figure, _HEADING_SIZE, "bold").inches(heading) - _SPACE)  # fmt: skip
     drawn = axes.legend(
-        [line for line, _ in legend], labels, loc="lower right", bbox_to_anchor=(1.0, 1.0),
-        ncols=len(labels), frameon=False, fontsize=9, labelcolor=INK, handlelength=1.2, columnspacing=1.2,
-        borderaxespad=0.2,
+        curves[: len(labels)], labels, loc="lower right", bbox_to_anchor=(1.0, 1.0),
+        ncols=len(labels), frameon=False, fontsize=_LEGEND_SIZE, labelcolor=INK, handlelength=1.2,
+        columnspacing=1.2, borderaxespad=0.2,
     )  # fmt: skip
     for text in drawn.get_texts():
         text.set_parse_math(False)
+
+
+def _labels(chart: Chart, lettering: Lettering, room: float) -> list[str]:
+    """What the legend says of the first curves, as many as have room, and how many more there are."""
+    names = [printable_line(line.label) if is_named(line) else "last" for line in chart.lines]
+    known = [chart.view.statistics.get(line.series) for line in chart.lines]
+    values = [
+        "" if one is None else f"  {value_text(line.series.metric, one.last)}"
+        for line, one in zip(chart.lines, known, strict=True)
+    ]
+    whole, shown = len(names) + chart.left_out, len(names)
+    while True:
+        more = f"  +{whole - shown} more" if whole > shown else ""
+        # what is left for each name beside its value
+        left = room - lettering.inches("".join(values[:shown]) + more) - _SWATCH * shown
+        if shown == 1 or sum(min(lettering.inches(name), _NAME) for name in names[:shown]) <= left:
+            break
+        shown -= 1
+    each = max(_LEAST_NAME, left - sum(min(lettering.inches(n), _NAME) for n in names[1:shown]))
+    labels = [
+        lettering.fitted(name, _NAME if at else each) + value
+        for at, (name, value) in enumerate(zip(names[:shown], values, strict=False))
+    ]
+    labels[-1] += more
+    return labels

@@ -21,7 +21,6 @@ from entrenar_otel.views.numbers import clock_text, number, tick_texts, ticks, v
 MAX_LINES = 8
 #: The least height of a chart with axes.
 _LEAST_HEIGHT = 6
-_MARGIN = 8
 #: Narrower than this for each of its curves, a title has shorter numbers.
 _TIGHT = 26
 #: Room above and below the curves, as a share of what they span.
@@ -114,8 +113,8 @@ class Chart:
         values = ticks(low, high, max(1, (rows + 1) // 3))
         if len(values) < 2:
             values = ticks(low, high, 3)
-        texts = tick_texts(values)
-        left = min(_MARGIN, max((len(text) for text in texts), default=1) + 1)
+        texts = tick_texts(values, size=self.panel.is_of_sizes)
+        left = max((len(text) for text in texts), default=1) + 1
         inner = width - left - 1
         canvas = Canvas(inner, rows, ascii_only=self.look.ascii_only)
         wide = (self.high - self.low) or 1.0
@@ -129,7 +128,7 @@ class Chart:
         labels = {self._row(value, low, high, rows): text for value, text in zip(values, texts, strict=True)}
         drawn = [self._title(width)]
         for at, (text, spans) in enumerate(zip(_texts(signs), _spans(styles), strict=True)):
-            label = labels.get(at, "").rjust(left)[-left:]
+            label = labels.get(at, "").rjust(left)
             edge = self.look.pick("┤" if at in labels else "│", "+" if at in labels else "|")
             ground = len(label + edge)
             moved = [Span(ground + start, ground + end, style) for start, end, style in spans]
@@ -180,8 +179,7 @@ class Chart:
             title.append(f"  {self.look.pick('╌', '-')} {printable_line(name)} {number(value)}", style=LIMIT)
         if any(not np.isfinite(line.values).all() for line in self.lines):
             title.append(f"  {self.look.nonfinite} NaN/Inf", style=_ODD)
-        title.truncate(width, overflow="ellipsis" if not self.look.ascii_only else "crop")
-        return title
+        return self.look.cut(title, width)
 
     def _legend(self, at: int, line: Line, *, is_tight: bool) -> Text:
         known = self.view.statistics.get(line.series)

@@ -36,8 +36,9 @@ class Visualizer(Protocol):
 class Dashboard:
     """Panels of one run: the latest of the lake, or `run_id`; without panels, of all that was measured.
 
-    `lake` is by default `ENTRENAR_LAKE`, else `./entrenar-lake`; `axis` is step, epoch or time. What it shows
-    is read when it is first asked for, and by `update()`. Raises ConfigError.
+    Of an id its start or end does, where that names one run. `lake` is by default `ENTRENAR_LAKE`, else
+    `./entrenar-lake`; `axis` is step, epoch or time. What it shows is read when it is first asked for, and by
+    `update()`. Raises ConfigError, RunError.
 
     >>> from entrenar_otel import Monitor
     >>> with Monitor("toy", lake=tmp_path / "lake", quiet=True) as monitor:
@@ -60,6 +61,7 @@ class Dashboard:
         self.axis = _axis(axis)
         self._run_id = run_id
         self._lake = lake
+        self._is_found = False
         self._watched: WatchedRun | None = None
         self._view: RunView | None = None
 
@@ -68,15 +70,17 @@ class Dashboard:
         return f"<Dashboard of {names}>"
 
     def watch(self, lake: Lake, run_id: str) -> None:
-        """Show this run from now on."""
+        """Show this run from now on, also before the lake has heard of it."""
         self._lake, self._run_id, self._watched, self._view = lake, run_id, None, None
+        self._is_found = True
 
     def update(self, view: RunView | None = None) -> None:
         """Take this view, or read the run as it is now. Raises QueryError, LakeError, RunError."""
         if view is None:
             if self._watched is None:
                 lake = self._lake if isinstance(self._lake, Lake) else Lake(_place(self._lake))
-                self._watched = WatchedRun(lake, self._run_id or lake.find_run())
+                run_id = self._run_id if self._is_found else None
+                self._watched = WatchedRun(lake, run_id or lake.find_run(self._run_id))
             view = self._watched.view()
         self._view = view
 

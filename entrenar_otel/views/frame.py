@@ -64,9 +64,9 @@ def frame(
     width = max(8, width)
     head = [_first_line(view, width, look), _progress_line(view, width, look, choice)]
     if view.reason:
-        head.append(_cut(Text(look.plain(printable_line(view.reason)), style="yellow"), width, look))
+        head.append(look.cut(Text(look.plain(printable_line(view.reason)), style="yellow"), width))
     if view.data_wait is not None and (height is None or height >= _DATA_WAIT):
-        head.append(_cut(_data_wait_line(view.data_wait), width, look))
+        head.append(look.cut(_data_wait_line(view.data_wait), width))
     if not panels:
         text = "no sample yet" if view.is_going else "no samples were recorded"
         return _fit([*head, Text(), Text(text, style="dim"), *_below(view, width, look, 8)], height, look)
@@ -92,11 +92,6 @@ def _fit(lines: list[Text], height: int | None, look: Look) -> list[Text]:
     return look.shown(lines if height is None else lines[:height])
 
 
-def _cut(text: Text, width: int, look: Look) -> Text:
-    text.truncate(width, overflow="crop" if look.ascii_only else "ellipsis")
-    return text
-
-
 # -- the head ----------------------------------------------------------------------------------------
 
 
@@ -119,8 +114,8 @@ def _first_line(view: RunView, width: int, look: Look) -> Text:
     right = _age(view, look)
     room = width - cell_len(right.plain) - 2
     if room < min(cell_len(left.plain), 12):
-        return _cut(left, width, look)
-    _cut(left, room, look)
+        return look.cut(left, width)
+    look.cut(left, room)
     return left.append(" " * (width - cell_len(left.plain) - cell_len(right.plain))).append_text(right)
 
 
@@ -160,7 +155,7 @@ def _progress_line(view: RunView, width: int, look: Look, choice: Choice) -> Tex
         parts.append(f"for {text_of(round(view.seconds))}")
     while len(parts) > 1 and cell_len(line.plain) + len(" · ".join(parts)) > width:
         parts.pop()
-    return _cut(line.append(look.plain(" · ".join(parts))), width, look)
+    return look.cut(line.append(look.plain(" · ".join(parts))), width)
 
 
 def _data_wait_line(waited: DataWait) -> Text:
@@ -212,10 +207,10 @@ def _below(view: RunView, width: int, look: Look, limit: int) -> list[Text]:
         if finding.count > 1:
             line.append(f"  {finding.count:,} samples", style="dim")
         line.append(f"  {finding.state}", style="bold red" if finding.state == "firing" else "green")
-        lines.append(_cut(line, width, look))
+        lines.append(look.cut(line, width))
     if len(ordered) > limit > 0:
-        lines[-1] = _cut(
-            Text(f"{len(ordered) - limit + 1} more findings: entrenar-otel alerts", style="dim"), width, look
+        lines[-1] = look.cut(
+            Text(f"{len(ordered) - limit + 1} more findings: entrenar-otel alerts", style="dim"), width
         )
     if view.budgets and limit:
         lines.append(_budgets(view, width, look))
@@ -231,11 +226,12 @@ def _budgets(view: RunView, width: int, look: Look) -> Text:
         line.append(look.plain(f"  – {unknown} not measured"), style="dim")
     for result in view.budgets:
         if result.outcome is Outcome.VIOLATED:
-            value, limit = shown(result.type, result.value), shown(result.type, result.limit)
-            line.append(
-                look.plain(f"  ✗ {printable_line(result.budget)} {value} of {limit}"), style="bold red"
-            )
-    return _cut(line, width, look)
+            if result.value is None:  # a condition of the person's own has no one number
+                told = f": {printable_line(result.message)}"
+            else:
+                told = f" {shown(result.type, result.value)} of {shown(result.type, result.limit)}"
+            line.append(look.plain(f"  ✗ {printable_line(result.budget)}{told}"), style="bold red")
+    return look.cut(line, width)
 
 
 _COLUMNS = (
@@ -279,8 +275,7 @@ def _statistics(view: RunView, width: int, look: Look, limit: int) -> list[Text]
     heads = (column.rjust(widths[column]) for column in shown_columns)
     lines = [Text("metric".ljust(wide) + "".join(heads), style="bold")]
     for at, name in enumerate(names):
-        label = Text(name)
-        label.truncate(wide, overflow="crop" if look.ascii_only else "ellipsis", pad=True)
+        label = look.cut(Text(name), wide, pad=True)
         for column in shown_columns:
             label.append(texts[column][at].rjust(widths[column]))
         lines.append(label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.text import Text
 
 #: The state of a run → its style.
@@ -36,6 +37,10 @@ STATE_COLOURS = {
 INK, DIM, RULE, GRID, PAPER = "#222222", "#666666", "#999999", "#e6e6e6", "#ffffff"
 
 
+#: Stands for what was cut off.
+_CUT = "..."
+
+
 @dataclass(frozen=True)
 class Look:
     """What the terminal can show: other signs than ASCII, or none."""
@@ -60,6 +65,14 @@ class Look:
         """A text of our own in signs that are there."""
         return text.translate(_PLAIN) if self.ascii_only else text
 
+    def cut(self, text: Text, width: int, *, pad: bool = False) -> Text:
+        """The text itself, no wider than `width`; what was cut says so, or a number would be another one."""
+        if self.ascii_only and cell_len(text.plain) > width > len(_CUT):
+            text.truncate(width - len(_CUT), overflow="crop")
+            return text.append(_CUT)
+        text.truncate(width, overflow="crop" if self.ascii_only else "ellipsis", pad=pad)
+        return text
+
     def shown(self, lines: Iterable[Text]) -> list[Text]:
         """Lines with texts from outside: `?` for each of their signs that is not there."""
         lines = list(lines)
@@ -82,5 +95,6 @@ _PLAIN = str.maketrans(
         "≥": ">=",
         "≤": "<=",
         "×": "x",
+        "°": "",
     }
 )

@@ -19,6 +19,7 @@ from entrenar_otel.errors import ConfigError
 from entrenar_otel.semconv import Metric, instrument_of, is_of_machine
 from entrenar_otel.views.curve import extremes
 from entrenar_otel.views.data_wait import DataWait
+from entrenar_otel.views.numbers import is_size
 
 #: The panels that come first, in this order, where they were measured.
 FIRST = (Metric.LOSS, Metric.ACCURACY, Metric.LEARNING_RATE, Metric.GRADIENT_NORM, Metric.STEP_DURATION)
@@ -235,9 +236,17 @@ class Panel:
 
     @property
     def unit(self) -> str:
-        """UCUM, where the metric has one."""
+        """That of its values, where they have one that nothing else says."""
         unit = instrument_of(str(self.metric)).unit
-        return "" if unit.startswith("{") else unit  # samples, tokens: the name says it
+        if unit == "Cel":
+            return "°C"
+        # samples, tokens: the name says it; bytes: each number does, and each tick
+        return "" if unit.startswith("{") or self.is_of_sizes else unit
+
+    @property
+    def is_of_sizes(self) -> bool:
+        """Whether its values are bytes."""
+        return is_size(str(self.metric))
 
     def lines(self, view: RunView, x: Axis = Axis.STEP, *, coarse: bool = False) -> list[Line]:
         """Its curves, training first; `coarse`: of long ones the extremes, as good for a screen."""

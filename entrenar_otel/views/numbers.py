@@ -15,6 +15,9 @@ from entrenar_otel.semconv import instrument_of
 _STEPS = (1.0, 2.0, 5.0, 10.0)
 #: Less is no distance: half of it may be 0.
 _LEAST = 1e-300
+#: The longest text of a tick, in signs; what stands left of a curve has room for it.
+TICK = 10
+_SIZES = ("B", "kB", "MB", "GB", "TB")
 _SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 
 
@@ -41,8 +44,13 @@ def value_text(metric: str, value: Any) -> str:
     >>> value_text("process.memory.usage", 164_065_280), value_text("loss", 0.25)
     ('164 MB', '0.25')
     """
-    is_size = isinstance(value, int | float) and 0 <= value < math.inf and instrument_of(metric).unit == "By"
-    return size_text(value) if is_size else number(value)
+    is_known = isinstance(value, int | float) and 0 <= value < math.inf
+    return size_text(value) if is_known and is_size(metric) else number(value)
+
+
+def is_size(metric: str) -> bool:
+    """Whether the values of a metric are bytes, which are written with a unit of their own each."""
+    return instrument_of(metric).unit == "By"
 
 
 def cut(text: str, length: int) -> str:
@@ -77,16 +85,29 @@ def ticks(low: float, high: float, count: int, *, whole: bool = False, seconds: 
     return [number * step for number in range(first, min(last, first + 50) + 1)]
 
 
-def tick_texts(values: Sequence[float]) -> list[str]:
-    """Ticks as texts with as many digits as tell them apart.
+def tick_texts(values: Sequence[float], *, size: bool = False) -> list[str]:
+    """Ticks as texts with as many digits as tell them apart; of sizes with their unit.
+
+    None is longer than `TICK`: where that does not do, a text stands at the first of those it is true of.
 
     >>> tick_texts([0.0, 0.5, 1.0]), tick_texts([0, 20000, 40000]), tick_texts([1e-5, 2e-5])
     (['0.0', '0.5', '1.0'], ['0', '20k', '40k'], ['1e-05', '2e-05'])
+    >>> tick_texts([0, 500_000], size=True), tick_texts([5000, 5000 + 1e-9])
+    (['0', '500 kB'], ['5000', ''])
     """
     if not values:
         return []
     top = max(map(abs, values))
     gap = float(np.min(np.diff(values))) if len(values) > 1 else top
+    texts = _sizes(values, top, gap) if size else _numbers(values, top, gap)
+    digits = 5
+    while max(map(len, texts)) > TICK and digits:
+        texts = [size_text(value) if size else f"{value:.{digits}g}" for value in values]
+        digits -= 1
+    return ["" if at and text == texts[at - 1] else text for at, text in enumerate(texts)]
+
+
+def _numbers(values: Sequence[float], top: float, gap: float) -> list[str]:
     if not gap:
         return [f"{value:.4g}" for value in values]
     if top >= 1e6 or 0 < top < 1e-3:
@@ -96,6 +117,14 @@ def tick_texts(values: Sequence[float]) -> list[str]:
         return [f"{value / 1000:.{places}f}k" if value else "0" for value in values]
     places = max(0, -math.floor(math.log10(gap) + 1e-9))
     return [f"{value:,.{places}f}" for value in values]
+
+
+def _sizes(values: Sequence[float], top: float, gap: float) -> list[str]:
+    """All in the unit of the largest."""
+    power = min(len(_SIZES) - 1, max(0, math.floor(math.log10(top) / 3 + 1e-9))) if top else 0
+    scale = 1000.0**power
+    places = max(0, -math.floor(math.log10(gap / scale) + 1e-9)) if gap else 0
+    return [f"{value / scale:,.{places}f} {_SIZES[power]}" if value else "0" for value in values]
 
 
 def _digits(top: float, gap: float) -> int:

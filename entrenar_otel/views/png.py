@@ -28,10 +28,10 @@ MAX_PANELS = 12
 _DPI = 110
 #: Of one panel among others, one alone, the heading, and what stands left and right of the panels, in inches.
 _WIDE, _ALONE, _HIGH, _HEAD, _LEFT, _RIGHT = 5.6, 7.5, 2.75, 0.75, 0.85, 0.2
-#: What fits in an inch of the heading's first line, and of its second one, in signs.
-_TITLE, _FACTS = 7.6, 13.0
-#: How much wider bold signs are; the longest name of a run among several.
-_BOLDER, _RUN = 1.15, 32
+#: The two lines of the heading, in points; between the names of runs, and what "+12 more" takes, in inches.
+_TITLE, _FACTS, _SPACE, _MORE = 14.0, 10.0, 0.3, 1.0
+#: The longest name of a run among several, in signs.
+_RUN = 32
 
 
 class Head(NamedTuple):
@@ -154,26 +154,34 @@ def _facts(view: RunView, left_out: int) -> Iterator[str]:
 
 
 def _draw_head(figure: Figure, head: Head) -> None:
+    from entrenar_otel.views.lettering import Lettering
+
     wide, top = figure.get_size_inches()
     left, room = 0.2 / wide, wide - 0.4
-    title = cut(printable_line(head.title), round(_TITLE * room))
-    _text(figure, left, 1 - 0.2 / top, title, size=14, weight="bold", color=INK)
+    title = Lettering(figure, _TITLE, "bold").fitted(printable_line(head.title), room)
+    _text(figure, left, 1 - 0.2 / top, title, size=_TITLE, weight="bold", color=INK)
     facts = "  ·  ".join(printable_line(fact) for fact in head.facts if fact)
-    _text(figure, left, 1 - 0.5 / top, cut(facts, round(_FACTS * room)), size=10, color=head.colour)
+    facts = Lettering(figure, _FACTS).fitted(facts, room)
+    _text(figure, left, 1 - 0.5 / top, facts, size=_FACTS, color=head.colour)
 
 
 def _draw_runs(figure: Figure, names: Sequence[str]) -> None:
     """Which run has which colour, as far as there is room for it in the heading's second line."""
+    from entrenar_otel.views.lettering import Lettering
+
     wide, top = figure.get_size_inches()
+    lettering = Lettering(figure, _FACTS, "bold")
     x = 0.2
     for at, name in enumerate(names):
         text = f"━ {cut(printable_line(name), _RUN)}"
-        room = (len(text) + 4) / _FACTS * _BOLDER
-        if x + room > wide - 1.0:
-            _text(figure, x / wide, 1 - 0.5 / top, f"+{len(names) - at} more", size=10, color=DIM)
+        room = lettering.inches(text)
+        is_last = at == len(names) - 1
+        if at and x + room > wide - 0.2 - (0 if is_last else _MORE):
+            _text(figure, x / wide, 1 - 0.5 / top, f"+{len(names) - at} more", size=_FACTS, color=DIM)
             return
-        _text(figure, x / wide, 1 - 0.5 / top, text, size=10, weight="bold", color=LINES[at % len(LINES)])
-        x += room
+        colour = LINES[at % len(LINES)]
+        _text(figure, x / wide, 1 - 0.5 / top, text, size=_FACTS, weight="bold", color=colour)
+        x += room + _SPACE
 
 
 def _text(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:

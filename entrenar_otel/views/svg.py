@@ -16,8 +16,8 @@ from entrenar_otel.views.numbers import clock_text, cut, number, tick_texts, tic
 _WIDE, _HIGH = 420, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 26, 34
 _MAX_PANELS = 4
-#: How wide a sign is, about, and how many there are at most of a heading and of a curve's name.
-_SIGN, _HEADING, _NAME = 6.0, 30, 20
+#: How wide a sign is, about, and a bold one, and how many there are at most of a heading and a curve's name.
+_SIGN, _BOLD, _HEADING, _NAME = 6.0, 7.2, 30, 20
 #: A curve of at most so many points shows each of them.
 _FEW = 40
 
@@ -43,9 +43,12 @@ class _Drawing:
         self._chart, self._notes = chart, notes
         self._low, self._high = chart.y_span()
         self._wide = (chart.high - chart.low) or 1.0
+        self._ticks = ticks(self._low, self._high, 4)
+        self._texts = tick_texts(self._ticks, size=chart.panel.is_of_sizes)
+        self._left = max(_LEFT, 10 + _SIGN * max(map(len, self._texts), default=0))
 
     def _x(self, place: float) -> float:
-        return _LEFT + (place - self._chart.low) / self._wide * (_WIDE - _LEFT - _RIGHT)
+        return self._left + (place - self._chart.low) / self._wide * (_WIDE - self._left - _RIGHT)
 
     def _y(self, value: float) -> float:
         return _HIGH - _BOTTOM - (value - self._low) / (self._high - self._low) * (_HIGH - _TOP - _BOTTOM)
@@ -72,7 +75,7 @@ class _Drawing:
     def _note(self, place: float, text: str) -> str:
         """A dotted line upwards, its text on the side where there is more room."""
         x = self._x(min(max(place, self._chart.low), self._chart.high))
-        is_left = x < (_LEFT + _WIDE) / 2
+        is_left = x < (self._left + _WIDE) / 2
         y = _TOP + 9 + 12 * [known for _, known in self._notes].index(text)
         side = "start" if is_left else "end"
         return (
@@ -85,7 +88,9 @@ class _Drawing:
 
     def _across(self, value: float, style: str, inner: str = "") -> str:
         y = self._y(value)
-        return f'<line x1="{_LEFT}" x2="{_WIDE - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" {style}>{inner}</line>'
+        return (
+            f'<line x1="{self._left}" x2="{_WIDE - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" {style}>{inner}</line>'
+        )
 
     def _curve(self, line: Line, colour: str) -> str:
         """The points joined, with a gap where a value is not finite, and a cross there."""
@@ -122,12 +127,12 @@ class _Drawing:
         chart = self._chart
         unit = f" ({chart.panel.unit})" if chart.panel.unit else ""
         heading = cut(printable_line(chart.panel.heading), _HEADING) + unit
-        parts = [_label(_LEFT, 15, heading, 'font-weight="bold"')]
+        parts = [_label(self._left, 15, heading, 'font-weight="bold"')]
         labels = [self._legend(line) for line in chart.lines]
-        room = int((_WIDE - _LEFT - _RIGHT) / _SIGN) - len(heading) - 2
+        room = int((_WIDE - self._left - _RIGHT - _BOLD * len(heading)) / _SIGN) - 2
         while len(labels) > 1 and sum(len(label) + 2 for label in labels) > room:
             labels.pop()
-        labels[0] = cut(labels[0], max(6, room))
+        labels[0] = self._legend(chart.lines[0], max(6, room))
         x = float(_WIDE - _RIGHT)
         if left_out := len(chart.lines) + chart.left_out - len(labels):
             text = f"+{left_out} more"
@@ -138,26 +143,26 @@ class _Drawing:
             x -= _SIGN * (len(labels[at]) + 2)
         return "".join(parts)
 
-    def _legend(self, line: Line) -> str:
-        """A curve's name, where it has one beside its metric's, and its last value."""
+    def _legend(self, line: Line, room: int = 99) -> str:
+        """A curve's name, where it has one beside its metric's, and its last value, which is never cut."""
         known = self._chart.view.statistics.get(line.series)
-        name = cut(printable_line(line.label), _NAME) if is_named(line) else ""
-        return f"{name} {value_text(line.series.metric, known.last) if known else ''}".strip()
+        value = value_text(line.series.metric, known.last) if known else ""
+        name = printable_line(line.label) if is_named(line) else ""
+        return f"{cut(name, max(1, min(_NAME, room - len(value) - 1)))} {value}".strip()
 
     def _grid(self) -> list[str]:
         """Round numbers on both axes."""
         chart, axis = self._chart, self._chart.axis
-        values = ticks(self._low, self._high, 4)
         parts = []
-        for value, text in zip(values, tick_texts(values), strict=True):
+        for value, text in zip(self._ticks, self._texts, strict=True):
             parts.append(self._across(value, 'stroke="currentColor" opacity="0.15"'))
-            parts.append(_label(_LEFT - 6, self._y(value) + 4, text, 'text-anchor="end" opacity="0.7"'))
+            parts.append(_label(self._left - 6, self._y(value) + 4, text, 'text-anchor="end" opacity="0.7"'))
         places = ticks(chart.low, chart.high, 4, whole=axis is Axis.STEP, seconds=axis is Axis.TIME)
         texts = [clock_text(place) for place in places] if axis is Axis.TIME else tick_texts(places)
         middle = 'text-anchor="middle" opacity="0.7"'
         for place, text in zip(places, texts, strict=True):
             parts.append(_label(self._x(place), _HIGH - _BOTTOM + 14, text, middle))
-        parts.append(_label((_LEFT + _WIDE) / 2, _HIGH - 4, str(axis), middle))
+        parts.append(_label((self._left + _WIDE) / 2, _HIGH - 4, str(axis), middle))
         return parts
 
 
