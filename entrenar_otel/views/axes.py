@@ -182,9 +182,9 @@ def _x_axis(axes: Axes, chart: Chart) -> None:
 
 def _titles(axes: Axes, figure: Figure, chart: Chart, curves: list[Line2D], *, is_log: bool) -> None:
     """The heading on the left, the legend on the right, as far as there is room for it."""
-    notes = [chart.panel.unit, "log" if is_log else ""]
-    more = ", ".join(note for note in notes if note)
-    heading = cut(printable_line(chart.panel.heading), _HEADING) + (f" ({more})" if more else "")
+    wide = axes.get_position().width * figure.get_figwidth()
+    letters = Lettering(figure, _LEGEND_SIZE)
+    heading, taken = _heading(chart, figure, wide - _SPACE - _least_legend(chart, letters), is_log=is_log)
     title = axes.set_title(heading, loc="left", size=_HEADING_SIZE, weight="bold", color=INK)
     title.set_parse_math(False)
     if not curves:
@@ -199,9 +199,7 @@ def _titles(axes: Axes, figure: Figure, chart: Chart, curves: list[Line2D], *, i
         notes += [f"+{chart.left_out} more curves"] if chart.left_out else []
         axes.set_title(", ".join(notes), loc="right", size=_LEGEND_SIZE, color=DIM)
         return
-    wide = axes.get_position().width * figure.get_figwidth()
-    labels = _labels(chart, Lettering(figure, _LEGEND_SIZE),
-                     wide - Lettering(figure, _HEADING_SIZE, "bold").inches(heading) - _SPACE)  # fmt: skip
+    labels = _labels(chart, letters, wide - taken - _SPACE)
     drawn = axes.legend(
         curves[: len(labels)], labels, loc="lower right", bbox_to_anchor=(1.0, 1.0),
         ncols=len(labels), frameon=False, fontsize=_LEGEND_SIZE, labelcolor=INK, handlelength=1.2,
@@ -211,25 +209,49 @@ def _titles(axes: Axes, figure: Figure, chart: Chart, curves: list[Line2D], *, i
         text.set_parse_math(False)
 
 
-def _labels(chart: Chart, lettering: Lettering, room: float) -> list[str]:
+def _heading(chart: Chart, figure: Figure, room: float, *, is_log: bool) -> tuple[str, float]:
+    """What stands above a panel, no wider than `room` inches, and how many it takes."""
+    letters = Lettering(figure, _HEADING_SIZE, "bold")
+    notes = ", ".join(note for note in (chart.panel.unit, "log" if is_log else "") if note)
+    notes = f" ({notes})" if notes else ""
+    name = cut(printable_line(chart.panel.heading), _HEADING)
+    heading = letters.fitted(name, room - letters.inches(notes)) + notes
+    return heading, letters.inches(heading)
+
+
+def _least_legend(chart: Chart, letters: Lettering) -> float:
+    """How many inches the legend needs at least: for a short name, and a value that is never cut."""
+    if chart.view.runs or not chart.lines:
+        return 1.5
+    more = _more(len(chart.lines) + chart.left_out - 1)
+    return _SWATCH + _LEAST_NAME + letters.inches(_values(chart)[0] + more)
+
+
+def _values(chart: Chart) -> list[str]:
+    """The last value of each curve."""
+    known = [(line, chart.view.statistics.get(line.series)) for line in chart.lines]
+    return ["" if one is None else f"  {value_text(line.series.metric, one.last)}" for line, one in known]
+
+
+def _more(count: int) -> str:
+    return f"  +{count} more" if count else ""
+
+
+def _labels(chart: Chart, letters: Lettering, room: float) -> list[str]:
     """What the legend says of the first curves, as many as have room, and how many more there are."""
     names = [printable_line(line.label) if is_named(line) else "last" for line in chart.lines]
-    known = [chart.view.statistics.get(line.series) for line in chart.lines]
-    values = [
-        "" if one is None else f"  {value_text(line.series.metric, one.last)}"
-        for line, one in zip(chart.lines, known, strict=True)
-    ]
-    whole, shown = len(names) + chart.left_out, len(names)
+    values = _values(chart)
+    shown = len(names)
     while True:
-        more = f"  +{whole - shown} more" if whole > shown else ""
+        more = _more(len(names) + chart.left_out - shown)
         # what is left for each name beside its value
-        left = room - lettering.inches("".join(values[:shown]) + more) - _SWATCH * shown
-        if shown == 1 or sum(min(lettering.inches(name), _NAME) for name in names[:shown]) <= left:
+        left = room - letters.inches("".join(values[:shown]) + more) - _SWATCH * shown
+        if shown == 1 or sum(min(letters.inches(name), _NAME) for name in names[:shown]) <= left:
             break
         shown -= 1
-    each = max(_LEAST_NAME, left - sum(min(lettering.inches(n), _NAME) for n in names[1:shown]))
+    each = max(_LEAST_NAME, left - sum(min(letters.inches(n), _NAME) for n in names[1:shown]))
     labels = [
-        lettering.fitted(name, _NAME if at else each) + value
+        letters.fitted(name, _NAME if at else each) + value
         for at, (name, value) in enumerate(zip(names[:shown], values, strict=False))
     ]
     labels[-1] += more

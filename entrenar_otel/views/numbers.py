@@ -92,13 +92,13 @@ def tick_texts(values: Sequence[float], *, size: bool = False) -> list[str]:
 
     >>> tick_texts([0.0, 0.5, 1.0]), tick_texts([0, 20000, 40000]), tick_texts([1e-5, 2e-5])
     (['0.0', '0.5', '1.0'], ['0', '20k', '40k'], ['1e-05', '2e-05'])
-    >>> tick_texts([0, 500_000], size=True), tick_texts([5000, 5000 + 1e-9])
-    (['0', '500 kB'], ['5000', ''])
+    >>> tick_texts([0, 500_000], size=True), tick_texts([5000, 5000 + 1e-9]), tick_texts([2.5])
+    (['0', '500 kB'], ['5000', ''], ['2.5'])
     """
     if not values:
         return []
     top = max(map(abs, values))
-    gap = float(np.min(np.diff(values))) if len(values) > 1 else top
+    gap = float(np.min(np.diff(values))) if len(values) > 1 else 0.0
     texts = _sizes(values, top, gap) if size else _numbers(values, top, gap)
     digits = 5
     while max(map(len, texts)) > TICK and digits:
@@ -121,9 +121,11 @@ def _numbers(values: Sequence[float], top: float, gap: float) -> list[str]:
 
 def _sizes(values: Sequence[float], top: float, gap: float) -> list[str]:
     """All in the unit of the largest."""
+    if not gap:
+        return [size_text(value) for value in values]
     power = min(len(_SIZES) - 1, max(0, math.floor(math.log10(top) / 3 + 1e-9))) if top else 0
     scale = 1000.0**power
-    places = max(0, -math.floor(math.log10(gap / scale) + 1e-9)) if gap else 0
+    places = max(0, -math.floor(math.log10(gap / scale) + 1e-9))
     return [f"{value / scale:,.{places}f} {_SIZES[power]}" if value else "0" for value in values]
 
 

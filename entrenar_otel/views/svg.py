@@ -43,7 +43,8 @@ class _Drawing:
         self._chart, self._notes = chart, notes
         self._low, self._high = chart.y_span()
         self._wide = (chart.high - chart.low) or 1.0
-        self._ticks = ticks(self._low, self._high, 4)
+        few = ticks(self._low, self._high, 4)
+        self._ticks = few if len(few) > 1 else ticks(self._low, self._high, 8)
         self._texts = tick_texts(self._ticks, size=chart.panel.is_of_sizes)
         self._left = max(_LEFT, 10 + _SIGN * max(map(len, self._texts), default=0))
 
@@ -156,7 +157,9 @@ class _Drawing:
         parts = []
         for value, text in zip(self._ticks, self._texts, strict=True):
             parts.append(self._across(value, 'stroke="currentColor" opacity="0.15"'))
-            parts.append(_label(self._left - 6, self._y(value) + 4, text, 'text-anchor="end" opacity="0.7"'))
+            if text:
+                at = self._left - 6, self._y(value) + 4
+                parts.append(_label(*at, text, 'text-anchor="end" opacity="0.7"'))
         places = ticks(chart.low, chart.high, 4, whole=axis is Axis.STEP, seconds=axis is Axis.TIME)
         texts = [clock_text(place) for place in places] if axis is Axis.TIME else tick_texts(places)
         middle = 'text-anchor="middle" opacity="0.7"'

@@ -280,7 +280,7 @@ def _is_over(before: RunView | None, now: RunView | None) -> bool:
     return same and all(before.curves[series] is rows for series, rows in now.curves.items())
 
 
-def show(runs: Sequence[Watched], look: Look) -> None:
+def show(runs: Sequence[Watched], look: Look, *, colours: bool = True) -> None:
     """Watch runs until the person has seen enough. Raises ConfigError where there is no terminal."""
     import sys
 
@@ -291,6 +291,8 @@ def show(runs: Sequence[Watched], look: Look) -> None:
         raise ConfigError(
             f"a terminal that says TERM={term} cannot be drawn on; one frame: entrenar-otel watch --once"
         )
+    if not colours:
+        os.environ["NO_COLOR"] = "1"  # of this process, which does nothing else: Textual asks nobody but it
     with _kept_warnings() as warnings:
         WatchApp(runs, look).run(mouse=False)  # so that text can be selected and copied
     for line in warnings:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from entrenar_processors.samples import Series
 
@@ -39,6 +41,17 @@ def test_panels_are_where_they_were_put(digits: RunView) -> None:
 def test_a_dashboard_of_a_lake_without_runs_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no runs in"):
         Dashboard(lake=tmp_path).render()
+
+
+def test_a_run_is_named_as_on_the_command_line() -> None:
+    """By its id, or a start or an end of it; one that is not there is an error, and no empty picture."""
+    with Monitor("20260915-brisk-ef20e0", lake="lake", quiet=True) as monitor:
+        monitor.log(loss=1.0, step=0)
+    for name in (monitor.run_id, "20260915", "brisk-ef20e0"):
+        assert Dashboard(run_id=name, lake="lake").view.run_id == monitor.run_id
+    with pytest.raises(RunError, match="no run 'other'"):
+        Dashboard(run_id="other", lake="lake").save_png("other.png")
+    assert not Path("other.png").exists()
 
 
 def test_a_run_has_a_dashboard_while_it_goes_on_and_afterwards() -> None:
@@ -133,6 +146,18 @@ def test_a_notebook_shows_the_curves(digits: RunView) -> None:
     odd = curves_svg(view_of({Series("<script>"): column([1.0])}))
     assert "<script>" not in odd
     assert curves_svg(view_of({})) == ""
+
+
+def test_numbers_of_a_notebook_are_whole() -> None:
+    """Beside the curve, where the longest has room, and in the legend, where the name is cut instead."""
+    layer = Series.of("activation_memory", {"layer": "encoder.block.17.attention.query.projection"})
+    html = curves_svg(view_of({layer: column(np.linspace(-1.2349e8, -1.2341e8, 50))}))
+    labels = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="end" opacity="0.7">(.+?)</text>', html)
+    assert [text for _, text in labels] == ["-1.235e+08", "-1.234e+08"]
+    assert all(float(x) >= 6.0 * len(text) for x, text in labels)
+    (legend,) = re.findall(r'fill="#2a8fd8">(.+?)</text>', html)
+    assert legend.startswith("layer=enc")
+    assert legend.endswith("… -123,410,000")
 
 
 WITHOUT = """

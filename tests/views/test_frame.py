@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from entrenar_processors.budgets.verdicts import Outcome, Result
 from entrenar_processors.samples import Series
 from rich.cells import cell_len
 
@@ -164,3 +165,15 @@ def test_zoom_shows_the_end_and_moves() -> None:
     chart = Chart(Panel("loss"), view, window=Window(0.5, 1.0))
     assert chart.low == 49.5
     assert chart.y_span()[0] == pytest.approx(49, abs=2)
+
+
+def test_a_condition_that_does_not_hold_says_what_was_found(digits: RunView, shown: Shown) -> None:
+    """It has no one value and no one limit, as the other budgets have."""
+    told = "p99(step_duration) = 0.0565, expected p99(step_duration) < 0.04"
+    budgets = [
+        Result("tail", "custom", Outcome.VIOLATED, told),
+        Result("ram", "memory_usage", Outcome.VIOLATED, "…", 3 * 2**30, 2 * 2**30),
+    ]
+    text = shown(replace(digits, budgets=budgets), 140, 40)
+    assert f"✗ tail: {told}  ✗ ram 3.00 GiB of 2.00 GiB" in text
+    assert "–" not in text

@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from rich.text import Text
 
-from entrenar_otel.views.look import LINES
+from entrenar_otel.views.look import LINES, Look
 
 Colour = NDArray[np.float64]
 #: What is seen of linear red, green, blue without one kind of cone: Machado, Oliveira and Fernandes (2009).
@@ -64,3 +65,18 @@ def test_four_in_a_row_are_told_apart(sight: str, four: tuple[str, ...]) -> None
 def test_each_is_seen_on_light_and_dark(ground: str) -> None:
     """As WCAG asks of what is no text."""
     assert min(contrast(text, ground) for text in LINES) >= 3
+
+
+@pytest.mark.parametrize(
+    ("is_ascii", "width", "expected"),
+    [
+        (True, 9, "loss 0..."),
+        (True, 12, "loss 0.12345"),
+        (True, 3, "los"),
+        (False, 9, "loss 0.1…"),
+        (False, 12, "loss 0.12345"),
+    ],
+)
+def test_what_is_cut_says_so(is_ascii: bool, width: int, expected: str) -> None:
+    """A number without its end would be another one."""
+    assert Look(ascii_only=is_ascii).cut(Text("loss 0.12345"), width).plain == expected

@@ -59,17 +59,20 @@ def test_it_follows_the_size_of_the_terminal(recorded: Monitor) -> None:
         assert terminal.end() == 0
 
 
-def test_no_colour_is_no_colour(recorded: Monitor) -> None:
-    """https://no-color.org: bold and dim are none."""
-    with PseudoTerminal("watch", "--lake", "lake", environ={"NO_COLOR": "1"}) as terminal:
-        terminal.wait_for("loss")
-        terminal.press("q")
-        terminal.end()
-        assert not terminal.colours()
-    with PseudoTerminal("watch", "--once", "--lake", "lake", environ={"NO_COLOR": "1"}) as terminal:
-        terminal.end()
-        assert "loss" in terminal.text
-        assert not terminal.colours()
+@pytest.mark.parametrize(
+    ("arguments", "environ", "is_coloured"),
+    [((), {}, True), ((), {"NO_COLOR": "1"}, False), (("--ascii",), {}, False)],
+)
+def test_no_colour_is_no_colour(
+    arguments: tuple[str, ...], environ: dict[str, str], is_coloured: bool, recorded: Monitor
+) -> None:
+    """https://no-color.org, where bold and dim are none; a plain terminal has no colours either."""
+    for once in ((), ("--once",)):
+        with PseudoTerminal("watch", "--lake", "lake", *arguments, *once, environ=environ) as terminal:
+            terminal.wait_for("loss")
+            terminal.press("q")
+            terminal.end()
+            assert bool(terminal.colours()) == is_coloured
 
 
 @pytest.mark.parametrize("environ", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "latin-1"}])

@@ -62,7 +62,7 @@ def watch(
     if not runs and not once and not lake.runs():
         from entrenar_otel.views.terminal import show
 
-        show([FirstRun(lake, file, rank)], look)
+        show([FirstRun(lake, file, rank)], look, colours=not ascii_only)
         return
     run_ids = [lake.find_run(run) for run in runs] if runs else [lake.find_run()]
     watched = [WatchedRun(lake, run_id, file, rank) for run_id in dict.fromkeys(run_ids)]
@@ -80,7 +80,7 @@ def watch(
         return
     from entrenar_otel.views.terminal import show
 
-    show(watched, look)
+    show(watched, look, colours=not ascii_only)
 
 
 @commands.command()

@@ -81,10 +81,21 @@ actions = { low = "log", medium = "log", high = "notify" }
 page_via = "prometheus"
 nonfinite = { loss = "stop", other = "log", reward = "notify" }
 """
+#: Every detector there is, as an alert.
+ALL = ("accuracy_drop", "divergence", "drift", "isolation_forest", "silent", "spike", "stuck", "zscore")
+WITH_ALL = """
+[monitor.data_wait]
+action = "notify"
+[monitor.andon]
+gradient_explosion = {}
+""" + "".join(
+    f'[monitor.{name}]\nactions = {{ low = "notify", medium = "notify", high = "notify" }}\n' for name in ALL
+)
 SETTINGS = {
     "ours": lambda: load_config(ROOT / "renacer.toml"),
     "none": Config,
     "limits": lambda: parse_text(WITH_LIMITS),
+    "all": lambda: parse_text(WITH_ALL),
 }
 
 
