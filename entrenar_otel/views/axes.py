@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from entrenar_processors.counts import counted
 from entrenar_processors.metric_names import VALIDATION, split_of
 from entrenar_processors.samples import Floats
 from matplotlib.text import Text
@@ -14,7 +15,18 @@ from entrenar_otel.lake.sql.limits import size_text
 from entrenar_otel.redact import printable_line
 from entrenar_otel.views.chart import Chart, is_named
 from entrenar_otel.views.lettering import Lettering
-from entrenar_otel.views.look import DIM, GRID, INK, LEVEL_COLOURS, LIMIT, LINES, NONFINITE, PAPER, RULE
+from entrenar_otel.views.look import (
+    DIM,
+    GRID,
+    INK,
+    LEVEL_COLOURS,
+    LIMIT,
+    LINES,
+    NONFINITE,
+    PAPER,
+    RULE,
+    run_colour,
+)
 from entrenar_otel.views.model import Axis, Line, Panel, RunView
 from entrenar_otel.views.numbers import clock_text, cut, number, tick_texts, ticks, value_text
 
@@ -38,6 +50,8 @@ _HEADING_SIZE, _LEGEND_SIZE = 11.0, 9.0
 #: What a curve's sample takes in the legend, with the space around it; between heading and legend; the least
 #: and the most of a curve's name, in inches.
 _SWATCH, _SPACE, _LEAST_NAME, _NAME = (1.2 + 0.8 + 1.2) * _LEGEND_SIZE / 72, 0.12, 0.5, 1.6
+#: Above this there is no room for a text on a limit.
+_HIGH = 0.9
 #: About so many numbers stand beside the curves.
 _TICKS = 7
 #: Left and right of the curves; also below and above them, over powers of ten.
@@ -117,11 +131,12 @@ def _draw_line(axes: Axes, line: Line, at: int, view: RunView, scale: _Scale) ->
     is_finite = np.isfinite(thin.values)
     is_few = len(thin.x) <= _FEW
     style: Any = "-"
+    colour = LINES[at]
     if view.runs:  # a colour for each run, which the heading of the picture tells
-        at = view.runs.index(dict(line.series.tags)["run"]) % len(LINES)
+        colour = run_colour(view.runs.index(dict(line.series.tags)["run"]))
         style = (0, (4, 2)) if split_of(line.series) == VALIDATION else "-"
     (drawn,) = axes.plot(
-        thin.x, scale.places(thin.values), color=LINES[at], linewidth=1.6 if is_few else 1.1, linestyle=style,
+        thin.x, scale.places(thin.values), color=colour, linewidth=1.6 if is_few else 1.1, linestyle=style,
         marker="o" if is_few else "", markersize=3.5, solid_joinstyle="round", zorder=3 + at,
     )  # fmt: skip
     odd = thin.x[~is_finite]
@@ -135,14 +150,15 @@ def _draw_line(axes: Axes, line: Line, at: int, view: RunView, scale: _Scale) ->
 
 def _draw_limit(axes: Axes, name: str, value: float, place: float) -> None:
     axes.axhline(place, color=LIMIT, linewidth=1.5, linestyle=(0, (5, 3)), zorder=2)
+    is_high = place > _HIGH  # its text stands below it, or it would run over the legend
     text = axes.annotate(
         f"{cut(printable_line(name), _LIMIT)} {number(value)}",
         (1, place),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, 3),
+        xytext=(-4, -3 if is_high else 3),
         textcoords="offset points",
         ha="right",
-        va="bottom",
+        va="top" if is_high else "bottom",
         size=8,
         color=LIMIT,
         zorder=13,
@@ -196,7 +212,7 @@ def _titles(axes: Axes, figure: Figure, chart: Chart, curves: list[Line2D], *, i
         notes = (
             ["dashed: validation"] if any(split_of(line.series) == VALIDATION for line in chart.lines) else []
         )
-        notes += [f"+{chart.left_out} more curves"] if chart.left_out else []
+        notes += [f"+{counted(chart.left_out, 'more curve')}"] if chart.left_out else []
         axes.set_title(", ".join(notes), loc="right", size=_LEGEND_SIZE, color=DIM)
         return
     labels = _labels(chart, letters, wide - taken - _SPACE)

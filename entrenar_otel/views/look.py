@@ -37,6 +37,11 @@ STATE_COLOURS = {
 INK, DIM, RULE, GRID, PAPER = "#222222", "#666666", "#999999", "#e6e6e6", "#ffffff"
 
 
+def run_colour(at: int) -> str:
+    """The colour of a run among several, by its number: those for whom none is left share one."""
+    return LINES[at] if at < len(LINES) else INK
+
+
 #: Stands for what was cut off.
 _CUT = "..."
 

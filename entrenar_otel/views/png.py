@@ -14,7 +14,7 @@ from entrenar_processors.extras import MissingExtra
 
 from entrenar_otel.errors import ConfigError
 from entrenar_otel.redact import printable_line
-from entrenar_otel.views.look import DIM, INK, LINES, PAPER, STATE_COLOURS
+from entrenar_otel.views.look import DIM, INK, LINES, PAPER, STATE_COLOURS, run_colour
 from entrenar_otel.views.model import Axis, Panel, RunView, panels_of, placed
 from entrenar_otel.views.numbers import cut
 
@@ -176,10 +176,11 @@ def _draw_runs(figure: Figure, names: Sequence[str]) -> None:
         text = f"━ {cut(printable_line(name), _RUN)}"
         room = lettering.inches(text)
         is_last = at == len(names) - 1
-        if at and x + room > wide - 0.2 - (0 if is_last else _MORE):
-            _text(figure, x / wide, 1 - 0.5 / top, f"+{len(names) - at} more", size=_FACTS, color=DIM)
+        colour = run_colour(at)
+        if at and (at >= len(LINES) or x + room > wide - 0.2 - (0 if is_last else _MORE)):
+            colour = colour if at >= len(LINES) else DIM
+            _text(figure, x / wide, 1 - 0.5 / top, f"+{len(names) - at} more", size=_FACTS, color=colour)
             return
-        colour = LINES[at % len(LINES)]
         _text(figure, x / wide, 1 - 0.5 / top, text, size=_FACTS, weight="bold", color=colour)
         x += room + _SPACE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from entrenar_otel.views import Panel
+from entrenar_otel.views.model import Threshold
 from entrenar_otel.views.numbers import value_text
 from entrenar_otel.views.png import draw
 
@@ -66,6 +68,22 @@ def test_the_numbers_beside_the_curves_are_within_the_picture() -> None:
         labels = [label for label in axes.get_yticklabels() if label.get_text()]
         assert max(len(label.get_text()) for label in labels) == 10
         assert all(label.get_window_extent().x0 > edge for label in labels)
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.5, 1.0, 1.05])
+def test_a_limit_says_its_name_within_its_panel(limit: float) -> None:
+    """Not over the legend, where it is at the upper edge."""
+    view = replace(
+        view_of({Series("loss"): column(np.linspace(0, 1, 50))}),
+        thresholds=[Threshold("ceiling", "loss", {}, None, limit)],
+    )
+    figure = draw(view)
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    (text,) = [text for text in axes.findobj(Text) if text.get_text().startswith("ceiling")]
+    box, panel = text.get_window_extent(), axes.get_window_extent()
+    assert panel.y0 <= box.y0
+    assert box.y1 <= panel.y1
 
 
 def test_powers_of_ten_of_bytes_are_sizes() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from entrenar_otel import Monitor
 from entrenar_otel.views import Panel, RunView
 from entrenar_otel.views.model import Axis, Threshold
-from entrenar_otel.views.png import save
+from entrenar_otel.views.png import draw, save
 from entrenar_otel.views.together import together
 
 from .conftest import column, view_of
@@ -62,6 +62,20 @@ def test_every_run_has_a_colour_in_all_panels(digits: RunView, tmp_path: Path) -
     save(together(many), tmp_path / "run.png")
     with Image.open(tmp_path / "run.png") as image:
         assert np.asarray(image.convert("L"))[:, -4:].min() == 255
+
+
+def test_no_run_has_the_colour_of_another() -> None:
+    """There are eight; those after them are counted, and share one that no run has that is named."""
+    many = [run(f"lr-{at}", np.arange(9.0) + at) for at in range(10)]
+    many[9] = view_of({Series("accuracy"): column([0.5, 0.6])}, run_id="lr-9")
+    figure = draw(together(many))
+    texts = {text.get_text(): text.get_color() for text in figure.texts}
+    named = [texts[f"━ {at}"] for at in range(8)]
+    assert len({*named}) == 8
+    assert texts["+2 more"] not in named
+    accuracy = figure.axes[1]
+    assert [line.get_color() for line in accuracy.lines] == [texts["+2 more"]]
+    assert figure.axes[0].get_title(loc="right") == "+1 more curve"
 
 
 def test_one_run_is_as_it_is(digits: RunView) -> None:
