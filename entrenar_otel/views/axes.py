@@ -256,19 +256,22 @@ def _more(count: int) -> str:
 def _labels(chart: Chart, letters: Lettering, room: float) -> list[str]:
     """What the legend says of the first curves, as many as have room, and how many more there are."""
     names = [printable_line(line.label) if is_named(line) else "last" for line in chart.lines]
-    values = _values(chart)
-    shown = len(names)
-    while True:
+    values, shown = _values(chart), len(names)
+    wide = [min(letters.inches(name), _NAME) for name in names]
+
+    def left_of() -> float:
+        """What is left for the names beside their values."""
         more = _more(len(names) + chart.left_out - shown)
-        # what is left for each name beside its value
-        left = room - letters.inches("".join(values[:shown]) + more) - _SWATCH * shown
-        if shown == 1 or sum(min(letters.inches(name), _NAME) for name in names[:shown]) <= left:
-            break
+        return room - letters.inches("".join(values[:shown]) + more) - _SWATCH * shown
+
+    if sum(wide) > left_of() and sum(wide) <= room - _SWATCH * shown - letters.inches(_more(chart.left_out)):
+        values = [""] * shown  # which curve is which comes first
+    while shown > 1 and sum(wide[:shown]) > left_of():
         shown -= 1
-    each = max(_LEAST_NAME, left - sum(min(letters.inches(n), _NAME) for n in names[1:shown]))
+    each = max(_LEAST_NAME, left_of() - sum(wide[1:shown]))
     labels = [
         letters.fitted(name, _NAME if at else each) + value
         for at, (name, value) in enumerate(zip(names[:shown], values, strict=False))
     ]
-    labels[-1] += more
+    labels[-1] += _more(len(names) + chart.left_out - shown)
     return labels

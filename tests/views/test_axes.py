@@ -44,7 +44,7 @@ def figure_of(metric: str, tags: list[dict[str, Any]], scale: float = 1.0) -> Fi
 )
 @pytest.mark.parametrize("scale", [1.0, -1.2345e8])
 def test_no_heading_runs_over_a_legend(metric: str, tags: list[dict[str, Any]], scale: float) -> None:
-    """Nor one name over the next; what has no room is counted, and a value is never cut."""
+    """Nor one name over the next; what has no room is counted, and a value is there as a whole or not."""
     axes = figure_of(metric, tags, scale).axes[1]
     heading = axes.get_title(loc="left")
     assert heading.startswith(metric.replace("_", " ")[:10])
@@ -57,7 +57,14 @@ def test_no_heading_runs_over_a_legend(metric: str, tags: list[dict[str, Any]], 
     last = legend.get_texts()[-1].get_text()
     shown = len(legend.get_texts())
     assert last.endswith(f"  +{len(tags) - shown} more") == (shown < len(tags))
-    assert value_text(metric, scale * 1.001) in last
+    assert value_text(metric, scale * 1.001) in last or (shown == len(tags) > 1 and " " not in last)
+
+
+def test_train_and_validation_are_told_apart_before_their_values_are_told() -> None:
+    splits = [{"split": "train"}, {"split": "validation"}]
+    legend = figure_of("loss_of_one_of_many_heads", splits, -1.2345e8).axes[1].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["train", "validation"]
 
 
 def test_the_numbers_beside_the_curves_are_within_the_picture() -> None:
