@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Protocol
 
 from entrenar_processors.extras import MissingExtra
@@ -272,11 +272,18 @@ class WatchApp(App[None]):
         self.look()
 
 
+#: What a view has of samples; of a run that has ended they are the same object as long as none came.
+_OF_SAMPLES = {"curves", "coarse", "statistics"}
+_FACTS = tuple(field.name for field in fields(RunView) if field.name not in _OF_SAMPLES)
+
+
 def _is_over(before: RunView | None, now: RunView | None) -> bool:
-    """Whether a run has ended, and nothing came since the last look: then nothing is drawn again."""
-    if before is None or now is None or now.is_going or before.state != now.state:
+    """Whether a run has ended, and nothing is new since the last look: then nothing is drawn again."""
+    if before is None or now is None or now.is_going:
         return False
-    same = before.curves.keys() == now.curves.keys() and before.findings == now.findings
+    if before.curves.keys() != now.curves.keys():
+        return False
+    same = all(getattr(before, name) == getattr(now, name) for name in _FACTS)
     return same and all(before.curves[series] is rows for series, rows in now.curves.items())
 
 

@@ -8,10 +8,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from entrenar_processors.budgets.verdicts import Outcome, Result
+
 from entrenar_otel.errors import QueryError
 from entrenar_otel.views.look import Look
 from entrenar_otel.views.model import Axis, RunView
 from entrenar_otel.views.terminal import WatchApp
+
+#: What may become of a run that has ended.
+NEWS: list[dict[str, Any]] = [
+    {"reason": "recovered"},
+    {"is_pruned": True},
+    {"attempts": 2},
+    {"budgets": [Result("tail", "custom", Outcome.VIOLATED, "p99(loss) = 3")]},
+]
 
 
 class Source:
@@ -140,5 +150,30 @@ def test_lines_that_did_not_change_are_not_drawn_again(digits: RunView) -> None:
         await pilot.pause()
         assert set(drawn) == {0}
         assert "7 s old" in app.export_screenshot().replace("&#160;", " ")
+
+    _drive(app, steps)
+
+
+def test_a_run_that_has_ended_is_drawn_where_something_is_new(digits: RunView) -> None:
+    """It was recovered, pruned, judged; else nothing is drawn, look after look."""
+    ended = replace(digits, state="crashed", age_seconds=None, reason="the process is gone")
+    source = Source(ended)
+    app = WatchApp([source], Look(), refresh_seconds=0)
+
+    async def steps(pilot: Any) -> None:
+        widget: Any = app.frame_widget
+        draws: list[RunView] = []
+        widget.redraw = lambda: draws.append(widget.shown)
+
+        async def look_at(view: RunView) -> int:
+            draws.clear()
+            source.shown = view
+            app.look()
+            await _until(pilot, lambda: widget.shown is view)
+            return len(draws)
+
+        for change in NEWS:
+            assert await look_at(replace(source.shown)) == 0
+            assert await look_at(replace(source.shown, **change)) == 1
 
     _drive(app, steps)
