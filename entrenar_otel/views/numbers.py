@@ -101,7 +101,7 @@ def tick_texts(values: Sequence[float], *, size: bool = False) -> list[str]:
     gap = float(np.min(np.diff(values))) if len(values) > 1 else 0.0
     texts = _sizes(values, top, gap) if size else _numbers(values, top, gap)
     digits = 5
-    while max(map(len, texts)) > TICK and digits:
+    while digits and (max(map(len, texts)) > TICK or (digits == 5 and len({*texts}) < len(texts))):
         texts = [size_text(value) if size else f"{value:.{digits}g}" for value in values]
         digits -= 1
     return ["" if at and text == texts[at - 1] else text for at, text in enumerate(texts)]

@@ -16,8 +16,8 @@ from entrenar_otel.views.numbers import clock_text, cut, number, tick_texts, tic
 _WIDE, _HIGH = 420, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 26, 34
 _MAX_PANELS = 4
-#: How wide a sign is, about, and a bold one, and how many there are at most of a heading and a curve's name.
-_SIGN, _BOLD, _HEADING, _NAME = 6.0, 7.2, 30, 20
+#: How wide a sign is, about, a bold one and a digit, and how many there are at most of a heading and a name.
+_SIGN, _BOLD, _DIGIT, _HEADING, _NAME = 6.0, 7.2, 7.0, 30, 20
 #: A curve of at most so many points shows each of them.
 _FEW = 40
 
@@ -46,7 +46,7 @@ class _Drawing:
         few = ticks(self._low, self._high, 4)
         self._ticks = few if len(few) > 1 else ticks(self._low, self._high, 8)
         self._texts = tick_texts(self._ticks, size=chart.panel.is_of_sizes)
-        self._left = max(_LEFT, 10 + _SIGN * max(map(len, self._texts), default=0))
+        self._left = max(_LEFT, 10 + _DIGIT * max(map(len, self._texts), default=0))
 
     def _x(self, place: float) -> float:
         return self._left + (place - self._chart.low) / self._wide * (_WIDE - self._left - _RIGHT)

@@ -154,7 +154,7 @@ def test_numbers_of_a_notebook_are_whole() -> None:
     html = curves_svg(view_of({layer: column(np.linspace(-1.2349e8, -1.2341e8, 50))}))
     labels = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="end" opacity="0.7">(.+?)</text>', html)
     assert [text for _, text in labels] == ["-1.235e+08", "-1.234e+08"]
-    assert all(float(x) >= 6.0 * len(text) for x, text in labels)
+    assert all(float(x) >= 7.0 * len(text) for x, text in labels)
     (legend,) = re.findall(r'fill="#2a8fd8">(.+?)</text>', html)
     assert legend.startswith("layer=enc")
     assert legend.endswith("… -123,410,000")

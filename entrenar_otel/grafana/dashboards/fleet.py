@@ -153,7 +153,7 @@ def _pipeline() -> list[Row]:
                        Query("max by (instance) (entrenar_sink_backlog_bytes)", "{{instance}}"),
                        low=0, empty=_NONE), 8),
                 (chart("Sink: stored", "none", "Values per second, and what was refused or could not be "
-                       "stored: the sink's output names the first.",
+                       "stored; of the latter the sink's output names the first.",
                        Query("sum(rate(entrenar_sink_samples_total[$__rate_interval]))", "values/s"),
                        Query("sum(rate(entrenar_sink_refused_total[$__rate_interval]))", "refused/s"),
                        Query("sum(rate(entrenar_sink_unstorable_total[$__rate_interval]))", "unstorable/s"),
