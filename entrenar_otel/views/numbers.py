@@ -90,8 +90,10 @@ def tick_texts(values: Sequence[float], *, size: bool = False) -> list[str]:
 
     None is longer than `TICK`: where that does not do, a text stands at the first of those it is true of.
 
-    >>> tick_texts([0.0, 0.5, 1.0]), tick_texts([0, 20000, 40000]), tick_texts([1e-5, 2e-5])
+    >>> tick_texts([0.0, 0.5, 1.0]), tick_texts([0, 20_000, 40_000]), tick_texts([1e-5, 2e-5])
     (['0.0', '0.5', '1.0'], ['0', '20k', '40k'], ['1e-05', '2e-05'])
+    >>> tick_texts([0, 500_000, 1_000_000])
+    ['0', '0.5M', '1.0M']
     >>> tick_texts([0, 500_000], size=True), tick_texts([5000, 5000 + 1e-9]), tick_texts([2.5])
     (['0', '500 kB'], ['5000', ''], ['2.5'])
     """
@@ -110,6 +112,9 @@ def tick_texts(values: Sequence[float], *, size: bool = False) -> list[str]:
 def _numbers(values: Sequence[float], top: float, gap: float) -> list[str]:
     if not gap:
         return [f"{value:.4g}" for value in values]
+    if 1e6 <= top < 1e9 and gap >= 10_000:
+        places = max(0, -math.floor(math.log10(gap / 1e6) + 1e-9))
+        return [f"{value / 1e6:,.{places}f}M" if value else "0" for value in values]
     if top >= 1e6 or 0 < top < 1e-3:
         return [f"{value:.{_digits(top, gap)}e}" if value else "0" for value in values]
     if top >= 10_000 and gap >= 100:

@@ -69,7 +69,7 @@ def test_train_and_validation_are_told_apart_before_their_values_are_told() -> N
 
 def test_the_numbers_beside_the_curves_are_within_the_picture() -> None:
     """The longest there are, beside curves of the first column and of the second."""
-    figure = figure_of("score", [{}], -1.2345e8)
+    figure = figure_of("score", [{}], -1.2345e10)
     edges = [0.0, figure.axes[0].get_window_extent().x1]
     for axes, edge in zip(figure.axes, edges, strict=True):
         labels = [label for label in axes.get_yticklabels() if label.get_text()]

@@ -23,7 +23,13 @@ def lines_of(metric: str, values: Any, width: int = 60) -> list[str]:
 
 @pytest.mark.parametrize(
     ("low", "high"),
-    [(232_000_000.0, 232_900_000.0), (-1.235e8, -1.234e8), (-6e-5, 0.0), (12_345.05, 12_345.25), (0.0, 2.5)],
+    [
+        (232_000_000.0, 232_900_000.0),
+        (-1.235e10, -1.234e10),
+        (-6e-5, 0.0),
+        (12_345.05, 12_345.25),
+        (0.0, 2.5),
+    ],
 )
 @pytest.mark.parametrize("width", [24, 60])
 def test_the_numbers_beside_a_curve_are_those_of_the_curve(low: float, high: float, width: int) -> None:

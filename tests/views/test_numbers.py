@@ -14,8 +14,8 @@ SIZES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 def value_of(text: str) -> float:
     """What a reader takes it for."""
     number, _, unit = text.replace(",", "").partition(" ")
-    if number.endswith("k"):
-        return float(number[:-1]) * 1000
+    if number[-1] in "kM":
+        return float(number[:-1]) * {"k": 1e3, "M": 1e6}[number[-1]]
     return float(number) * SIZES[unit or "B"]
 
 
@@ -57,8 +57,9 @@ def test_bytes_are_sizes(values: list[float], texts: list[str]) -> None:
     ("values", "texts"),
     [
         ([12_345.1, 12_345.2], ["12,345.1", "12,345.2"]),
-        ([232_200_000.0, 232_400_000.0], ["2.322e+08", "2.324e+08"]),
-        ([-232_400_000.0, -232_350_000.0, -232_300_000.0], ["-2.324e+08", "", "-2.323e+08"]),
+        ([232_200_000.0, 232_400_000.0], ["232.2M", "232.4M"]),
+        ([232_200_000.0, 232_201_000.0], ["2.322e+08", ""]),
+        ([-2.324e10, -2.3235e10, -2.323e10], ["-2.324e+10", "", "-2.323e+10"]),
         ([5000.0, 5000.000_000_1], ["5000", ""]),
         ([7.9e9, 7.9e9 + 100], ["7.9e+09", ""]),
         ([-2e-5, -1e-5, 0.0], ["-2e-05", "-1e-05", "0"]),
