@@ -209,9 +209,8 @@ def _below(view: RunView, width: int, look: Look, limit: int) -> list[Text]:
         line.append(f"  {finding.state}", style="bold red" if finding.state == "firing" else "green")
         lines.append(look.cut(line, width))
     if len(ordered) > limit > 0:
-        lines[-1] = look.cut(
-            Text(f"{len(ordered) - limit + 1} more findings: entrenar-otel alerts", style="dim"), width
-        )
+        more = f"{len(ordered) - limit + 1} more findings" if limit > 1 else f"{len(ordered)} findings"
+        lines[-1] = look.cut(Text(f"{more}: entrenar-otel alerts", style="dim"), width)
     if view.budgets and limit:
         lines.append(_budgets(view, width, look))
     return lines

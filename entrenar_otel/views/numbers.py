@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ def value_text(metric: str, value: Any) -> str:
     return size_text(value) if is_known and is_size(metric) else number(value)
 
 
+@lru_cache(1024)
 def is_size(metric: str) -> bool:
     """Whether the values of a metric are bytes, which are written with a unit of their own each."""
     return instrument_of(metric).unit == "By"

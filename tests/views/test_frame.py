@@ -177,3 +177,13 @@ def test_a_condition_that_does_not_hold_says_what_was_found(digits: RunView, sho
     text = shown(replace(digits, budgets=budgets), 140, 40)
     assert f"✗ tail: {told}  ✗ ram 3.00 GiB of 2.00 GiB" in text
     assert "–" not in text
+
+
+@pytest.mark.parametrize(("height", "told"), [(40, "3 more findings"), (10, "6 findings")])
+def test_findings_that_have_no_line_are_counted(
+    height: int, told: str, digits: RunView, shown: Shown
+) -> None:
+    """Those that are more than what is shown, or all where none is."""
+    lines = shown(replace(digits, findings=digits.findings * 6), 80, height).splitlines()
+    assert f"{told}: entrenar-otel alerts" in lines
+    assert sum(line.startswith("▲") for line in lines) == 6 - int(told[0])
