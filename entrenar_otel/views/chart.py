@@ -273,9 +273,12 @@ def place_of(finding: Finding, lines: Sequence[Line], view: RunView, axis: Axis)
         rows = view.curves[line.series]
         if not len(line.x):
             continue
-        if axis is Axis.STEP and finding.step is not None and line.series in view.stepped:
-            return float(finding.step)
-        at = int(np.searchsorted(rows.time_ns, round(finding.at.timestamp() * 1e9)))
+        if finding.step is not None and line.series in view.stepped:
+            if axis is Axis.STEP:
+                return float(finding.step)
+            at = int(np.searchsorted(rows.step, finding.step))
+        else:  # it is told of up to a heartbeat after its sample
+            at = int(np.searchsorted(rows.time_ns, round(finding.at.timestamp() * 1e9)))
         at = min(at, len(rows.time_ns) - 1)  # in the whole curve: the line may be a part of it
         return float(Places(view, axis).of(line.series, rows.take(slice(at, at + 1)))[0])
     return None

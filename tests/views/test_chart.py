@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 from entrenar_processors.samples import Series
 
-from entrenar_otel.views import Panel
+from entrenar_otel.views import Panel, RunView
 from entrenar_otel.views.chart import Chart
 from entrenar_otel.views.look import Look
+from entrenar_otel.views.model import Axis
 
 from .conftest import column, view_of
 from .test_numbers import value_of
@@ -55,3 +58,13 @@ def test_degrees_are_written_as_people_do() -> None:
     view = view_of({Series("hw.temperature"): column([61.0])})
     chart = Chart(Panel("hw.temperature"), view, look=Look(ascii_only=True))
     assert chart.draw(60, 14)[0].plain.startswith("hw.temperature (C)")
+
+
+@pytest.mark.parametrize(("axis", "place"), [(Axis.STEP, 400.0), (Axis.EPOCH, 4.01), (Axis.TIME, 400.0)])
+def test_a_finding_is_at_its_sample_over_every_axis(axis: Axis, place: float, digits: RunView) -> None:
+    """It is told of later, by a heartbeat or more."""
+    (finding,) = digits.findings
+    late = replace(finding, at=finding.at + timedelta(seconds=30))
+    ((at, found),) = Chart(Panel("loss"), replace(digits, findings=[late]), axis).marks()
+    assert at == pytest.approx(place)
+    assert found is late

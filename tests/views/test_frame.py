@@ -184,6 +184,6 @@ def test_findings_that_have_no_line_are_counted(
     height: int, told: str, digits: RunView, shown: Shown
 ) -> None:
     """Those that are more than what is shown, or all where none is."""
-    lines = shown(replace(digits, findings=digits.findings * 6), 80, height).splitlines()
+    lines = shown(replace(digits, findings=[*digits.findings] * 6), 80, height).splitlines()
     assert f"{told}: entrenar-otel alerts" in lines
     assert sum(line.startswith("▲") for line in lines) == 6 - int(told[0])
