@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields, make_dataclass
 from enum import StrEnum
+from itertools import repeat
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from entrenar_processors.plain import plain
@@ -56,7 +59,8 @@ class Coordinates(NamedTuple):
     def of_rows(cls, column: Block | Column, rows: Ints) -> list[Coordinates]:
         """The coordinates of many rows `(m,)`."""
         arrays = column.time_ns, column.epoch, column.batch, column.step, column.seq
-        return list(map(cls._make, zip(*(array[rows].tolist() for array in arrays), strict=True)))
+        places = zip(*(array[rows].tolist() for array in arrays), strict=True)
+        return list(map(tuple.__new__, repeat(cls), places))  # what `_make` does, without a call in Python
 
     @classmethod
     def at(cls, time_ns: int, *place: int | None) -> Coordinates:
@@ -105,10 +109,34 @@ class Finding:
     #: What a person should read where the numbers do not say it.
     text: str = ""
 
+    @classmethod
+    def each_of(
+        cls,
+        detector: str,
+        series: Iterable[Series],
+        severity: Iterable[Severity],
+        at: Iterable[Coordinates],
+        *numbers: Iterable[float],
+    ) -> list[Finding]:
+        """The findings of one detector, of each of its series and so on; `numbers` are the three in their order.
+
+        What is frozen sets each field by a call of its own, which makes a thousand findings cost a millisecond.
+        So they are filled in before they are findings: the same fields in the same places.
+
+        >>> at = Coordinates(step=7, seq=7)
+        >>> found = Finding.each_of("zscore", [Series("loss")], [Severity.LOW], [at], [2.5], [1.0], [3.1])
+        >>> found == [Finding("zscore", Series("loss"), Severity.LOW, at, 2.5, 1.0, 3.1)]
+        True
+        """
+        found: list[Any] = list(map(_Draft, repeat(detector), series, severity, at, *numbers))
+        for one in found:
+            one.__class__ = cls
+        return found
+
     @property
     def order(self) -> tuple[int, Series, str]:
         """Sort key: by place in the recording, then series, then detector."""
-        return (self.at.seq, self.series, self.detector)
+        return ORDER(self)
 
     def as_dict(self) -> dict[str, Any]:
         """A flat dictionary of text and numbers, for JSON and event attributes."""
@@ -124,3 +152,10 @@ class Finding:
             **({"resolved": True} if self.resolved else {}),
             **({"text": self.text} if self.text else {}),
         }
+
+
+#: `Finding.order` of a finding; for thousands of them.
+ORDER: Callable[[Finding], tuple[int, Series, str]] = attrgetter("at.seq", "series", "detector")
+_Draft: Any = make_dataclass(
+    "_Draft", [(one.name, one.type, field(default=one.default)) for one in fields(Finding)], slots=True
+)

@@ -92,7 +92,10 @@ class Policy:
     def __init__(
         self, rules: Iterable[Rule], *, quiet_seconds: float = 60.0, quiet_steps: int | None = None
     ) -> None:
-        self._rules = {rule.detector: rule for rule in rules}
+        self._rules: dict[str, Rule] = {}
+        self._measuring: set[str] = set()  # detectors whose findings never begin an episode
+        for rule in rules:
+            self.admit(rule)
         self._quiet_ns, self._quiet_steps = round(quiet_seconds * 1e9), quiet_steps
         self._times: Counter[_Key] = Counter()  # how many episodes there were
         self._leaders: dict[_Event, _Key] = {}
@@ -131,6 +134,10 @@ class Policy:
     def admit(self, rule: Rule) -> None:
         """From now on, findings of the rule's detector are decided about by it."""
         self._rules[rule.detector] = rule
+        if rule.event and all(action is Action.LOG for action in rule.actions.values()):
+            self._measuring.add(rule.detector)
+        else:
+            self._measuring.discard(rule.detector)
 
     def decide(self, findings: Iterable[Finding], now_ns: int, at: Coordinates = NOWHERE) -> list[Alert]:
         """The alerts that fire, in the order of the findings, then those that are resolved.
@@ -141,7 +148,9 @@ class Policy:
         fired, ended = [], []
         for finding in findings:
             rule = self.rule_of(finding.detector)
-            if rule is None:
+            if rule is None or (
+                rule.detector in self._measuring and not self._open_of.get(rule.detector)
+            ):  # hundreds at once, of a z-score
                 continue
             if (key := self._over_before(finding, rule)) is not None:
                 if key in due:

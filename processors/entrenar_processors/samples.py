@@ -75,6 +75,11 @@ class Block:
     def column_of(self) -> dict[Series, int]:
         return {series: i for i, series in enumerate(self.series)}
 
+    @cached_property
+    def is_finite(self) -> bool:
+        """Whether all values are: looked at once, and in one piece, for every detector asks."""
+        return bool(np.isfinite(self.values).all())
+
     def column(self, series: Series) -> Column:
         """The rows of one of its series."""
         values = self.values[:, self.column_of[series]]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from entrenar_processors import Coordinates, Finding, Processor, Samples, Series
 from entrenar_processors.alert import NOWHERE, Action, Alert, Level
+from entrenar_processors.finding import ORDER
 from entrenar_processors.metric_names import is_reward
 from entrenar_processors.policy import Policy
 from entrenar_processors.processor import FollowsClock
@@ -20,6 +22,9 @@ from entrenar_otel.recording.process.control import CONTROL
 
 #: Combinations of metric, detector and severity that have a count of their own; the rest share one.
 _MAX_NAMES = 2000
+
+#: What of a finding says how it is counted.
+_KIND = attrgetter("series.metric", "detector", "severity", "count", "resolved")
 
 Points = list[tuple[Mapping[str, Any], float]]
 
@@ -73,7 +78,7 @@ class Judge:
             samples = own_copy(samples)
         for other in self._others:
             findings += self._found_by(other, other.name, samples)
-        findings.sort(key=lambda finding: finding.order)
+        findings.sort(key=ORDER)
         return findings
 
     def _look_for_reward(self, samples: Samples) -> None:
@@ -163,16 +168,17 @@ class Judge:
             self._alerts[alert.level, alert.source] += 1
 
     def _count_anomalies(self, findings: Sequence[Finding]) -> None:
-        new = [finding for finding in findings if finding.count and not finding.resolved]
-        counts = Counter((finding.series.metric, finding.detector, finding.severity) for finding in new)
-        for (metric, detector, severity), n in counts.items():
+        counts = Counter(map(_KIND, findings))
+        for (metric, detector, severity, count, resolved), n in counts.items():
+            if resolved or not count:
+                continue
             key = metric, detector, str(severity)
             if key not in self._anomalies and len(self._anomalies) >= _MAX_NAMES:
                 key = "(others)", detector, str(severity)
                 self._lost(n)
             self._anomalies[key] += n
-        for finding in new:
-            if finding.detector == "drift":
+        for finding in findings if any(kind[1] == "drift" for kind in counts) else ():
+            if finding.detector == "drift" and finding.count and not finding.resolved:
                 self._p_values[finding.series.metric, finding.detector] = finding.score
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from entrenar_processors.finding import Coordinates, Finding, Severity
 from entrenar_processors.metric_names import TRAIN, known_as, name_in, split_of
 from entrenar_processors.processor import Counting
-from entrenar_processors.samples import Column, Samples, Series, Singles
+from entrenar_processors.samples import Block, Column, Samples, Series, Singles
 from entrenar_processors.stats.core import require
 
 #: Metrics whose non-finite values stop the run when they are many in a row, whatever a single one does.
@@ -61,6 +61,8 @@ class NonfiniteDetector(Counting):
         suspects: set[Series] = set()
         for block in samples.parts:
             suspects.update(series for series in self._in_a_row if series in block.column_of)
+            if isinstance(block, Block) and block.is_finite:
+                continue
             finite = np.isfinite(block.values)
             if not finite.all():
                 bad = np.flatnonzero(~finite if isinstance(block, Singles) else ~finite.all(axis=0))

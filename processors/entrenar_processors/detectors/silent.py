@@ -118,9 +118,10 @@ class SilentMembers(Counting):
             rows, values, present, places = _rounds(group, parts)
         else:
             rows, values, present, places = _table(group, Samples(parts).blocks)
-        lost = np.count_nonzero(present & ~np.isfinite(values), axis=0)
-        for column in np.flatnonzero(lost).tolist():
-            self._left_out(group.members[column], int(lost[column]))
+        if not all(isinstance(part, Block) and part.is_finite for part in parts):
+            lost = np.count_nonzero(present & ~np.isfinite(values), axis=0)
+            for column in np.flatnonzero(lost).tolist():
+                self._left_out(group.members[column], int(lost[column]))
         step = max(1, _CELLS // len(group.members))
         for start in range(0, len(values), step):
             part = slice(start, start + step)

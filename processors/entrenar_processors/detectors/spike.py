@@ -14,7 +14,7 @@ from entrenar_processors.detectors.series import SeriesProcessor
 from entrenar_processors.metric_names import name_in
 from entrenar_processors.samples import Floats, Series
 from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, clipped, columns_of, yielding_slices
-from entrenar_processors.stats.core import NO_HITS, Core, Hit, Hits, require
+from entrenar_processors.stats.core import NO_HITS, Core, Hit, Hits, places_in, require
 from entrenar_processors.stats.cusum import Cusum
 from entrenar_processors.stats.robust_window import FLAT, RobustWindow
 
@@ -67,9 +67,9 @@ class SpikeCore:
             fires = self.cusum.update(rows, z)
             if not fires.any():
                 return NO_HITS
-            for place in np.argwhere(z == math.inf).tolist():
-                at = tuple(place)
-                z[at] = _jump(float(clipped(values[at])), float(median[at]))
+            for step, column in zip(*places_in(fires & (z == math.inf)), strict=True):
+                value = float(clipped(values[step, column]))
+                z[step, column] = _jump(value, float(median[step, column]))
             return Hits.where(fires, median, z)
         values = clipped(values)
         hits: list[Hit] = []

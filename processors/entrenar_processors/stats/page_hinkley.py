@@ -11,7 +11,7 @@ import numpy as np
 
 from entrenar_processors.samples import Floats, Ints
 from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, clipped, columns_of, grown, places_of
-from entrenar_processors.stats.core import NO_HITS, Hit, Hits
+from entrenar_processors.stats.core import NO_HITS, Hit, Hits, places_in
 
 Mode = Literal["both", "up", "down"]
 
@@ -85,7 +85,7 @@ class PageHinkleyCore:
         native.page_hinkley(values, places_of(rows), fires, expected, score, *state, *settings)
         if not fires.any():
             return NO_HITS
-        step, column = np.nonzero(fires)
+        step, column = places_in(fires)
         level = np.ones(len(step), np.int64)
         return Hits(step, column, level, expected[step, column], score[step, column])
 

@@ -296,8 +296,8 @@ def unmoved_rows(last_value: Floats, values: Floats, present: Mask) -> int:
     moves = known[1:] != known[:-1]
     if moves.all() and is_number.all():
         return 0
-    is_still = ~(moves & is_number[1:] & is_number[:-1]).all(axis=1)
-    return int(np.flatnonzero(is_still)[-1]) + 1
+    still = np.flatnonzero(~(moves & is_number[1:] & is_number[:-1]))
+    return int(still[-1]) // values.shape[1] + 1
 
 
 def _running(table: Ints, before: Ints | int) -> Ints:
