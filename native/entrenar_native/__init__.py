@@ -12,7 +12,7 @@ import sys
 from types import ModuleType
 
 #: What of the extension module this version of the packages knows; it has the same number (src/module.c).
-INTERFACE = 3
+INTERFACE = 4
 #: Of a checkout; nowhere in an installation.
 _SOURCES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "src")
 

@@ -22,7 +22,7 @@ static int take_table(Arrays *arrays, PyObject *object, const char *kind, Table 
         return 0;
     arrays->n++;
     const char *format = view->format != NULL ? view->format : "B", letter = (char)tolower(*kind);
-    const char *formats = letter == 'd' ? "d" : letter == 'b' ? "?" : "ql";
+    const char *formats = letter == 'd' ? "d" : letter == 'b' ? "?" : letter == 'o' ? "B" : "ql";
     if (strlen(format) != 1 || strchr(formats, *format) == NULL || view->ndim < 1 || view->ndim > 2) {
         PyErr_Format(PyExc_TypeError, "expected an array of type %s with 1 or 2 dimensions, got type %s with %d", formats,
                      format, view->ndim);

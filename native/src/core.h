@@ -26,7 +26,7 @@ typedef struct {
 
 #define AT(type, table, i, j) (*(type *)((table).data + (i) * (table).down + (j) * (table).right))
 
-/* Take the arguments as `kinds` says, for example "dNK rK1 DPW f i". A table is of float64 (d), int64 (q), bool (b),
+/* Take the arguments as `kinds` says, for example "dNK rK1 DPW f i". A table is of float64 (d), int64 (q), bool (b), bytes (o),
  * in capitals one that is written to, or of int64 that are rows of tables of P rows (r); then come its two sizes:
  * the same letter is the same number (W at least 1), a digit is itself. W numbers in a row have no gaps.
  * Others are a double (f) or a Py_ssize_t (i). False, with an exception set, where one is something else.

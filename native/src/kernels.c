@@ -32,55 +32,115 @@ static inline void insert(double *ordered, Py_ssize_t n, double value)
     ordered[n] = value;
 }
 
-/* The oldest of n sorted values leaves, and another enters. Both are searched for at once, without a jump that
- * a processor could guess wrong: that is most of the time that a value takes. */
-static inline void exchange(double *ordered, Py_ssize_t n, double oldest, double value)
-{
-    const double *first = ordered, *second = ordered;
-    for (Py_ssize_t half, rest = n; rest > 1; rest -= half) {
-        half = rest / 2;
-        first += half & -(Py_ssize_t)(first[half - 1] < oldest);
-        second += half & -(Py_ssize_t)(second[half - 1] <= value);
-    }
-    Py_ssize_t from = first - ordered + (*first < oldest), to = second - ordered + (*second <= value);
-    from -= from == n; /* where it is not a number */
-    if (from < to) {
-        to--;
-        memmove(ordered + from, ordered + from + 1, (size_t)(to - from) * sizeof(double));
-    } else {
-        memmove(ordered + to + 1, ordered + to, (size_t)(from - to) * sizeof(double));
-    }
-    ordered[to] = value;
-}
+/* A window of fewer values than this is kept in order as places of its ring, in bytes: 16 of them move at once. */
+#define PLACES 256
+/* So many series are worked on at a time, step by step: while one waits for its memory, the others go on. */
+#define TOGETHER 4
+
+typedef uint8_t Bytes __attribute__((vector_size(16)));
 
 typedef struct {
-    double winsorise, least, wide;
-    Py_ssize_t relative;
-} Rule;
+    double winsorise, least, wide, entry; /* what of the newest value is to enter */
+    double *ring, *sorted;                /* the latter where there are more than PLACES */
+    uint8_t *order; /* in one of the tables; what moves is copied to the other */
+    _Alignas(64) uint8_t tables[2][PLACES + 64];
+    Py_ssize_t relative, window, size, enough, at, from, to;
+} Window;
 
-/* RobustWindow._judge: z of a value, and what of it enters the window of `size` sorted values. */
-static inline double judge(const Rule *rule, double value, const double *ordered, Py_ssize_t size, double median,
-                           double *entry)
+/* The k-th smallest value. */
+static inline double nth(const Window *w, Py_ssize_t k)
 {
-    const double clip = rule->winsorise, least = rule->least, wide = rule->wide, level = fabs(median);
-    const double lower = ordered[size / 4], upper = ordered[3 * size / 4];
-    const int astride = rule->relative && wide < INFINITY && ordered[0] < 0.0 && 0.0 < ordered[size - 1];
-    *entry = value;
-    if (rule->relative && !astride && value > 0.0 && 0.0 < WIDE * lower && WIDE * lower < upper) {
+    return w->sorted == NULL ? w->ring[w->order[k]] : w->sorted[k];
+}
+
+/* How many are not above a value; a jump that depends on them would be guessed wrong half the time. */
+static inline Py_ssize_t rank(const Window *w, double value)
+{
+    const double *ring = w->ring, *sorted = w->sorted;
+    const uint8_t *order = w->order;
+    Py_ssize_t first = 0, rest = w->window;
+    if (sorted != NULL) {
+        for (Py_ssize_t half = rest / 2; half > 0; rest -= half, half = rest / 2)
+            first += half & -(Py_ssize_t)(sorted[first + half - 1] <= value);
+        return first + (sorted[first] <= value);
+    }
+    for (Py_ssize_t part = rest / 4; part > 0; rest -= 3 * part, part = rest / 4)
+        first += part * ((ring[order[first + part - 1]] <= value) + (ring[order[first + 2 * part - 1]] <= value)
+                         + (ring[order[first + 3 * part - 1]] <= value));
+    Py_ssize_t below = first;
+    while (rest-- > 0)
+        below += ring[order[first + rest]] <= value;
+    return below;
+}
+
+/* Where in order the oldest is; 0 where it is not. */
+static inline Py_ssize_t oldest(const Window *w)
+{
+    if (w->sorted != NULL) {
+        const Py_ssize_t n = rank(w, w->ring[w->at]);
+        return n > 0 ? n - 1 : 0;
+    }
+    Bytes index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, found = index ^ index, wanted, own;
+    memset(&wanted, (int)w->at, sizeof wanted);
+    for (Py_ssize_t i = 0; i < w->window; i += 16, index += 16) {
+        memcpy(&own, w->order + i, sizeof own);
+        found |= (Bytes)(own == wanted) & index;
+    }
+    uint64_t one[2];
+    memcpy(one, &found, sizeof one);
+    one[0] |= one[1];
+    one[0] |= one[0] >> 32;
+    one[0] |= one[0] >> 16;
+    return (one[0] | one[0] >> 8) & 0xff;
+}
+
+/* The oldest leaves, the newest enters, and what lies between moves by one: up or down, at the toss of a coin. */
+static inline void exchange(Window *w)
+{
+    static const uint8_t edge[3 * PLACES] = {[PLACES... 3 * PLACES - 1] = 0xff};
+    const Py_ssize_t from = w->from, to = w->to, down = -(Py_ssize_t)(to <= from), by = 1 + 2 * down;
+    const Py_ssize_t low = from ^ ((from ^ (to + 1)) & down), high = to ^ ((to ^ (from + 1)) & down);
+    w->ring[w->at] = w->entry;
+    if (w->sorted != NULL) {
+        memmove(w->sorted + low, w->sorted + low + by, (size_t)(high - low) * sizeof(double));
+        w->sorted[to] = w->entry;
+    } else {
+        const uint8_t *order = w->order, *begin = edge + PLACES - low, *end = edge + PLACES - high;
+        w->order = w->tables[order == w->tables[0] + 16] + 16;
+        for (Py_ssize_t i = 0; i < w->window; i += 16) {
+            Bytes own, other, begun, ended;
+            memcpy(&own, order + i, sizeof own), memcpy(&other, order + i + by, sizeof other);
+            memcpy(&begun, begin + i, sizeof begun), memcpy(&ended, end + i, sizeof ended);
+            own ^= (own ^ other) & begun & ~ended;
+            memcpy(w->order + i, &own, sizeof own);
+        }
+        w->order[to] = (uint8_t)w->at;
+    }
+    w->at = w->at + 1 == w->window ? 0 : w->at + 1;
+    w->size += w->size < w->window;
+}
+
+/* RobustWindow._judge: z of a value, and what of it enters the window. */
+static inline double judge(Window *w, double value, double median)
+{
+    const double clip = w->winsorise, least = w->least, wide = w->wide, level = fabs(median);
+    const double lower = nth(w, w->size / 4), upper = nth(w, 3 * w->size / 4);
+    const int astride = w->relative && wide < INFINITY && nth(w, 0) < 0.0 && 0.0 < nth(w, w->size - 1);
+    if (w->relative && !astride && value > 0.0 && 0.0 < WIDE * lower && WIDE * lower < upper) {
         const double own = log(upper / lower) / IQR, scale = least > own ? least : own;
         if (scale > MOST)
             return -INFINITY;
         double z = (log(value) - log(median)) / scale;
         if (!(-clip <= z && z <= clip))
-            *entry = median * exp(copysign(clip, z) * scale);
+            w->entry = median * exp(copysign(clip, z) * scale);
         return scale > wide ? z * wide / scale : z;
     }
     double scale = (upper - lower) / IQR;
     if (scale < least * level)
         scale = least * level;
-    if (lower == upper && rule->relative) {
-        if (ordered[0] == ordered[size - 1] && level > 0.0 && value - median > JUMP * level) {
-            *entry = median + clip * FLAT * level;
+    if (lower == upper && w->relative) {
+        if (nth(w, 0) == nth(w, w->size - 1) && level > 0.0 && value - median > JUMP * level) {
+            w->entry = median + clip * FLAT * level;
             return INFINITY;
         }
         scale = (FLAT > least ? FLAT : least) * level;
@@ -88,43 +148,63 @@ static inline double judge(const Rule *rule, double value, const double *ordered
     if (!(scale > ULPS * level && scale > SMALLEST))
         return -INFINITY;
     const double low = median - clip * scale, high = median + clip * scale;
-    const double bounded = low > value ? low : value;
-    *entry = high < bounded ? high : bounded;
+    if (!(low <= value && value <= high)) { /* else what is to enter need not wait for the division */
+        const double bounded = low > value ? low : value;
+        w->entry = high < bounded ? high : bounded;
+    }
     return astride ? -INFINITY : (value - median) / scale;
 }
 
 static PyObject *robust_window(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
 {
     Arrays arrays = {.n = 0};
-    Table values, rows, z, median, count, ring, sorted, needed, least, wide;
-    Rule rule;
-    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK QP1 DPW DPW qP1 dP1 dP1 f i", &values, &rows, &z, &median, &count, &ring,
-              &sorted, &needed, &least, &wide, &rule.winsorise, &rule.relative))
+    Table values, rows, z, median, count, ring, sorted, order, needed, least, wide;
+    Window some[TOGETHER], rule;
+    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK QP1 DPW DPW OPS qP1 dP1 dP1 f i", &values, &rows, &z, &median, &count,
+              &ring, &sorted, &order, &needed, &least, &wide, &rule.winsorise, &rule.relative))
         return finish(&arrays);
-    const Py_ssize_t window = ring.k;
-    for (Py_ssize_t j = 0; j < values.k; j++) {
-        const Py_ssize_t row = AT(int64_t, rows, j, 0), enough = AT(int64_t, needed, row, 0);
-        const int64_t before = AT(int64_t, count, row, 0), total = before < 0 ? 0 : before;
-        Py_ssize_t size = total < window ? (Py_ssize_t)total : window, at = (Py_ssize_t)(total % window);
-        double *ordered = &AT(double, sorted, row, 0); /* the same as the ring's, which it spares to be sorted */
-        rule.least = AT(double, least, row, 0), rule.wide = AT(double, wide, row, 0);
-        for (Py_ssize_t i = 0; i < values.n; i++) {
-            const double value = clipped(AT(double, values, i, j));
-            double score = -INFINITY, middle = value, entry = value;
-            if (size >= enough && size > 0) {
-                middle = (ordered[(size - 1) / 2] + ordered[size / 2]) / 2;
-                score = judge(&rule, value, ordered, size, middle, &entry);
-            }
-            if (size < window)
-                insert(ordered, size++, entry);
-            else
-                exchange(ordered, window, AT(double, ring, row, at), entry);
-            AT(double, ring, row, at) = entry;
-            at = at + 1 == window ? 0 : at + 1;
-            AT(double, z, i, j) = score;
-            AT(double, median, i, j) = middle;
+    const Py_ssize_t n = ring.k, is_short = n < PLACES && order.k == n;
+    for (Py_ssize_t first = 0, many; first < values.k; first += many) {
+        many = values.k - first < TOGETHER ? values.k - first : TOGETHER;
+        for (Py_ssize_t j = 0; j < many; j++) {
+            const Py_ssize_t row = AT(int64_t, rows, first + j, 0);
+            const int64_t total = AT(int64_t, count, row, 0) < 0 ? 0 : AT(int64_t, count, row, 0);
+            Window *w = &some[j];
+            memset(w->tables, 0xff, sizeof w->tables); /* beyond the places: none */
+            w->winsorise = rule.winsorise, w->relative = rule.relative, w->window = n, w->order = w->tables[0] + 16;
+            w->ring = &AT(double, ring, row, 0), w->sorted = is_short ? NULL : &AT(double, sorted, row, 0);
+            w->least = AT(double, least, row, 0), w->wide = AT(double, wide, row, 0);
+            w->enough = AT(int64_t, needed, row, 0), w->size = total < n ? total : n, w->at = total % n;
+            for (Py_ssize_t i = 0; i < n && is_short; i++)
+                w->order[i] = total == 0 ? (uint8_t)i : AT(uint8_t, order, row, i) < n ? AT(uint8_t, order, row, i) : 0;
         }
-        AT(int64_t, count, row, 0) = total + values.n;
+        for (Py_ssize_t i = 0; i < values.n; i++) {
+            for (Py_ssize_t j = 0; j < many; j++) {
+                Window *w = &some[j];
+                const double value = clipped(AT(double, values, i, first + j));
+                double score = -INFINITY, middle = value;
+                w->entry = value;
+                if (w->size >= w->enough && w->size > 0) {
+                    middle = (nth(w, (w->size - 1) / 2) + nth(w, w->size / 2)) / 2;
+                    score = judge(w, value, middle);
+                }
+                AT(double, z, i, first + j) = score;
+                AT(double, median, i, first + j) = middle;
+            }
+            for (Window *w = some; w < some + many; w++) {
+                w->from = oldest(w);
+                w->to = rank(w, w->entry);
+                w->to -= w->to > w->from;
+            }
+            for (Window *w = some; w < some + many; w++)
+                exchange(w);
+        }
+        for (Py_ssize_t j = 0; j < many; j++) {
+            const Py_ssize_t row = AT(int64_t, rows, first + j, 0);
+            AT(int64_t, count, row, 0) = (AT(int64_t, count, row, 0) < 0 ? 0 : AT(int64_t, count, row, 0)) + values.n;
+            for (Py_ssize_t i = 0; i < n && is_short; i++)
+                AT(uint8_t, order, row, i) = some[j].order[i];
+        }
     }
     return finish(&arrays);
 }

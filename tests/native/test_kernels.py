@@ -156,7 +156,7 @@ def state_of(core: Any) -> dict[str, Any]:
     """All numbers that a core and its parts hold, but old ones in the free places of a block, and copies."""
     state: dict[str, Any] = {}
     for name, value in vars(core).items():
-        if isinstance(value, np.ndarray) and name not in ("_block", "_sorted"):
+        if isinstance(value, np.ndarray) and name not in ("_block", "_sorted", "_order"):
             state[name] = (value + 0.0 if value.dtype == np.float64 else value).tolist()
         elif hasattr(value, "__dict__") and "entrenar_processors" in type(value).__module__:
             state[name] = state_of(value)
@@ -208,6 +208,7 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         np.zeros(2, np.int64),
         np.zeros((2, 5)),
         np.zeros((2, 5)),
+        np.zeros((2, 5), np.uint8),
         np.full(2, 3),
         np.zeros(2),
         np.zeros(2),
@@ -246,7 +247,7 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="without gaps"):
         call(values, rows, out, out, *window[:2], np.zeros((2, 10))[:, ::2], *window[3:])
     with pytest.raises(TypeError, match="must be real number"):
-        call(values, rows, out, out, *window[:6], "three", False)
+        call(values, rows, out, out, *window[:7], "three", False)
     frozen = out.copy()
     frozen.flags.writeable = False
     with pytest.raises((BufferError, ValueError), match=r"read-only|not writable"):

@@ -31,6 +31,8 @@ FLAT = 0.1
 #: … and out of a window of nothing but this value, a change by more than this share is a jump, surely.
 JUMP = 0.5
 
+#: Windows of fewer values are kept in order as bytes (native/src/kernels.c).
+_PLACES = 256
 #: Logarithms that vary more are of no use, and their exponentials no numbers.
 _MOST = 100.0
 
@@ -80,7 +82,11 @@ class RobustWindow:
         # What entered, oldest first from count % window on; empty places are +inf, so that sorting
         # leaves them at the end.
         self._ring = np.full((0, window), math.inf)
-        self._sorted = self._ring  # the same in order, where the native core keeps it
+        # The native core's: places of the ring, smallest value first, or where they are many, the values.
+        self._is_short = window < _PLACES
+        self._order = np.zeros((0, window if self._is_short else 0), np.uint8)
+        self._sorted = self._ring
+        self._is_in_order = True  # until this class's own code puts something into the ring
 
     def reserve(self, n_series: int) -> None:
         self._needed = grown(self._needed, n_series, self._min_samples)
@@ -88,8 +94,8 @@ class RobustWindow:
         self._wide = grown(self._wide, n_series, math.inf)
         self._count = grown(self._count, n_series, 0)
         self._ring = grown(self._ring, n_series, math.inf)
-        if entrenar_native.core is not None:
-            self._sorted = grown(self._sorted, n_series, math.inf)
+        self._order = grown(self._order, n_series, 0)
+        self._sorted = self._ring if self._is_short else grown(self._sorted, n_series, math.inf)
 
     def set(self, row: int, min_samples: int, least: float, wide: float) -> None:
         """What holds for one series; `reserve` comes before."""
@@ -99,7 +105,9 @@ class RobustWindow:
         """z and median, each `(n, k)`, of values `(n, k)`."""
         z, median = np.empty(values.shape), np.empty(values.shape)
         if (native := entrenar_native.core) is not None:
-            state = self._count, self._ring, self._sorted, self._needed, self._least, self._wide
+            if not self._is_in_order:
+                self._put_in_order()
+            state = self._count, self._ring, self._sorted, self._order, self._needed, self._least, self._wide
             settings = self._winsorise, self._relative
             native.robust_window(values, places_of(rows), z, median, *state, *settings)
             return z, median
@@ -113,8 +121,16 @@ class RobustWindow:
                 z[:, column], median[:, column] = self.along(row, values[:, column].tolist())
         return z, median
 
+    def _put_in_order(self) -> None:
+        if self._is_short:
+            self._order[:] = np.argsort(self._ring, axis=1)
+        else:
+            self._sorted[:] = np.sort(self._ring, axis=1)
+        self._is_in_order = True
+
     def along(self, row: int, values: list[float]) -> tuple[list[float], list[float]]:
         """One series, value by value, on plain lists: z and median of each. The values must be `clipped`."""
+        self._is_in_order = False
         count, window, needed = int(self._count[row]), self._window, int(self._needed[row])
         bounds = float(self._least[row]), float(self._wide[row])
         ring = self._ring[row].tolist()
@@ -218,6 +234,7 @@ class RobustWindow:
 
     def _across(self, rows: Index, values: Floats) -> tuple[Floats, Floats]:
         """One step of many series: numpy along the series."""
+        self._is_in_order = False
         count = self._count[rows]
         size = np.minimum(count, self._window)
         z, median, entry = np.full(values.shape, -math.inf), values.copy(), values.copy()
