@@ -24,14 +24,6 @@ static inline double clipped(double value)
     return value > LARGEST ? LARGEST : value < -LARGEST ? -LARGEST : value;
 }
 
-/* A value enters n sorted ones, behind those that are the same (insort). */
-static inline void insert(double *ordered, Py_ssize_t n, double value)
-{
-    for (; n > 0 && ordered[n - 1] > value; n--)
-        ordered[n] = ordered[n - 1];
-    ordered[n] = value;
-}
-
 /* A window of fewer values than this is kept in order as places of its ring, in bytes: 16 of them move at once. */
 #define PLACES 256
 /* So many series are worked on at a time, step by step: while one waits for its memory, the others go on. */
@@ -242,16 +234,55 @@ static PyObject *cusum(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ss
     return finish(&arrays);
 }
 
+/* The k-th smallest of n values, and the one before it: quickselect between two rooms of n, the first of which has
+ * the values. Each value is written to both ends of what is left, and one of them is kept: no jump to be guessed. */
+static double smallest(double *values, double *other, Py_ssize_t n, Py_ssize_t k, double *before)
+{
+    *before = NAN;
+    for (Py_ssize_t low = 0, less, more;;) {
+        const double pivot = values[k];
+        less = low, more = n;
+        for (Py_ssize_t i = low; i < n; i++) {
+            other[less] = other[more - 1] = values[i];
+            less += values[i] < pivot, more -= !(values[i] < pivot);
+        }
+        if (k < less) {
+            double *const old = values;
+            values = other, other = old, n = less;
+            continue;
+        }
+        more = n;
+        for (Py_ssize_t i = less; i < n; i++) {
+            values[more - 1] = other[i];
+            more -= other[i] > pivot;
+        }
+        if (k > less)
+            *before = pivot;
+        for (Py_ssize_t i = low; i < less && k == less; i++)
+            *before = other[i] < *before ? *before : other[i];
+        if (k < more)
+            return pivot;
+        *before = pivot, low = more;
+    }
+}
+
+static double median_of(double *values, double *other, Py_ssize_t n)
+{
+    double before;
+    const double upper = smallest(values, other, n, n / 2, &before);
+    return n % 2 ? upper : (before + upper) / 2;
+}
+
 static PyObject *residuals(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
 {
     Arrays arrays = {.n = 0};
     Table values, rows, z, mean, count, first, room, means, variances;
     double decay, clip;
-    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK QP1 DPW DW1 DP1 DP1 f f", &values, &rows, &z, &mean, &count, &first,
+    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK QP1 DPW D2W DP1 DP1 f f", &values, &rows, &z, &mean, &count, &first,
               &room, &means, &variances, &decay, &clip))
         return finish(&arrays);
     const Py_ssize_t warm_up = first.k;
-    double *ordered = (double *)room.data;
+    double *one = &AT(double, room, 0, 0), *other = &AT(double, room, 1, 0);
     for (Py_ssize_t j = 0; j < values.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0);
         double m = AT(double, means, row, 0), v = AT(double, variances, row, 0);
@@ -263,10 +294,15 @@ static PyObject *residuals(PyObject *Py_UNUSED(module), PyObject *const *args, P
             AT(double, z, i, j) = NAN;
             AT(double, mean, i, j) = value;
             if (seen == warm_up) { /* start from the robust moments of what came */
-                for (Py_ssize_t place = 0; place < warm_up; place++)
-                    insert(ordered, place, AT(double, first, row, place));
-                m = (ordered[(warm_up - 1) / 2] + ordered[warm_up / 2]) / 2;
-                const double scale = (ordered[3 * warm_up / 4] - ordered[warm_up / 4]) / IQR;
+                double found[4], before;
+                for (Py_ssize_t quarter = 1; quarter < 4; quarter++) {
+                    for (Py_ssize_t place = 0; place < warm_up; place++)
+                        one[place] = AT(double, first, row, place);
+                    found[quarter] = quarter == 2 ? median_of(one, other, warm_up)
+                                                  : smallest(one, other, warm_up, quarter * warm_up / 4, &before);
+                }
+                m = found[2];
+                const double scale = (found[3] - found[1]) / IQR;
                 v = scale * scale;
             }
         }
@@ -292,51 +328,16 @@ static PyObject *residuals(PyObject *Py_UNUSED(module), PyObject *const *args, P
     return finish(&arrays);
 }
 
-/* The k-th smallest of n values, which are moved about so that none before it is larger (Hoare's find). */
-static double smallest(double *values, Py_ssize_t n, Py_ssize_t k)
-{
-    for (Py_ssize_t low = 0, high = n - 1; low < high;) {
-        const double pivot = values[k];
-        Py_ssize_t i = low, j = high;
-        while (i <= j) {
-            for (; values[i] < pivot; i++)
-                ;
-            for (; pivot < values[j]; j--)
-                ;
-            if (i <= j) {
-                const double other = values[i];
-                values[i++] = values[j];
-                values[j--] = other;
-            }
-        }
-        low = j < k ? i : low;
-        high = k < i ? j : high;
-    }
-    return values[k];
-}
-
-/* _medians of one block. */
-static double median_of(double *values, Py_ssize_t n)
-{
-    const double upper = smallest(values, n, n / 2);
-    if (n % 2)
-        return upper;
-    double lower = values[0]; /* what is not above it lies before it now */
-    for (Py_ssize_t i = 1; i < n / 2; i++)
-        lower = values[i] > lower ? values[i] : lower;
-    return (lower + upper) / 2;
-}
-
 static PyObject *rolling_moments(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
 {
     Arrays arrays = {.n = 0};
     Table values, rows, mean, std, count, pivots, room, block, suffix1, suffix2, prefix1, prefix2;
     Py_ssize_t min_samples, as_scores;
-    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK QP1 DP1 DW1 DWP DWP DWP DP1 DP1 i i", &values, &rows, &mean, &std, &count,
+    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK QP1 DP1 D2W DWP DWP DWP DP1 DP1 i i", &values, &rows, &mean, &std, &count,
               &pivots, &room, &block, &suffix1, &suffix2, &prefix1, &prefix2, &min_samples, &as_scores))
         return finish(&arrays);
     const Py_ssize_t window = block.n;
-    double *sorted = (double *)room.data;
+    double *one = &AT(double, room, 0, 0), *other = &AT(double, room, 1, 0);
     for (Py_ssize_t j = 0; j < values.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0);
         double pivot = AT(double, pivots, row, 0), sum1 = AT(double, prefix1, row, 0), sum2 = AT(double, prefix2, row, 0);
@@ -368,8 +369,8 @@ static PyObject *rolling_moments(PyObject *Py_UNUSED(module), PyObject *const *a
                 continue;
             /* The block is full: its suffix sums are about its median, and a new one begins. */
             for (at = 0; at < window; at++)
-                sorted[at] = AT(double, block, at, row);
-            pivot = median_of(sorted, window);
+                one[at] = AT(double, block, at, row);
+            pivot = median_of(one, other, window);
             sum1 = sum2 = 0.0;
             while (at-- > 0) {
                 const double own = AT(double, block, at, row) - pivot;

@@ -57,7 +57,7 @@ class Residuals:
         """z and mean, each `(n, k)`, of values `(n, k)`."""
         z, mean = np.empty(values.shape), np.empty(values.shape)
         if (native := entrenar_native.core) is not None:
-            state = self._count, self._first, np.empty(self._warm_up), self._mean, self._variance
+            state = self._count, self._first, np.empty((2, self._warm_up)), self._mean, self._variance
             native.residuals(values, places_of(rows), z, mean, *state, self._decay, self._clip)
             return z, mean
         values = clipped(values)

@@ -136,7 +136,7 @@ class RollingMoments:
     ) -> tuple[Floats, Floats]:
         mean, result = np.empty(values.shape), np.empty(values.shape)
         sums = self._suffix1, self._suffix2, self._prefix1, self._prefix2
-        state = self.count, self._pivot, np.empty(self.window), self._block, *sums
+        state = self.count, self._pivot, np.empty((2, self.window)), self._block, *sums
         settings = self.min_samples, as_scores
         native.rolling_moments(values, places_of(rows), mean, result, *state, *settings)
         return mean, result
