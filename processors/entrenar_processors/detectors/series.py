@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,12 @@ from entrenar_processors.metric_names import name_in
 from entrenar_processors.processor import Counting
 from entrenar_processors.samples import Block, Floats, Ints, Samples, Series
 from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, columns_of
-from entrenar_processors.stats.core import Core
+from entrenar_processors.stats.core import NO_HITS, Core, Hits
 
 _LEVELS = tuple(Severity)
+#: A long table is judged in parts of so many values, and at least so many rows: what a core makes of them stays
+#: in the processor's caches, and is no new memory each time.
+_CELLS, _ROWS = 1 << 14, 1 << 10
 #: How many sets of series have their layout remembered.
 _LAYOUTS = 256
 
@@ -111,8 +115,7 @@ class SeriesProcessor(Counting):
     ) -> list[Finding]:
         if not values.size:
             return []
-        signed = values if min(signs.tolist()) == 1 else _turned(values, signs)
-        hits = self._core.update(rows, signed)
+        hits = self._hits(rows, signs, values)
         if not len(hits.step):
             return []
         lines = hits.step if kept is None else kept[hits.step]
@@ -126,6 +129,21 @@ class SeriesProcessor(Counting):
         names = map([series[column] for column in columns].__getitem__, hits.column.tolist())
         levels = map(_LEVELS.__getitem__, hits.level.tolist())
         return Finding.each_of(self._name, names, levels, at, *(one.tolist() for one in numbers))
+
+
+    def _hits(self, rows: Index, signs: Floats, values: Floats) -> Hits:
+        n, k = values.shape
+        at_once = max(_ROWS, _CELLS // k)
+        parts = []
+        for start in range(0, n, at_once):
+            part = values[start : start + at_once]
+            hits = self._core.update(rows, part if min(signs.tolist()) == 1 else _turned(part, signs))
+            if len(hits.step):
+                parts.append(hits._replace(step=hits.step + start) if start else hits)
+        if len(parts) > 1:
+            arrays: Any = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            return Hits(*arrays)
+        return parts[0] if parts else NO_HITS
 
 
 def _turned(values: Floats, signs: Floats) -> Floats:

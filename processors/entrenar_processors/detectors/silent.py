@@ -150,6 +150,13 @@ def _table(group: Group, blocks: Sequence[Block]) -> _Rows:
     The function gives the place among the coordinates of a row and column.
     """
     parts, masks = [], []
+    if len(blocks) == 1 and all(member in blocks[0].column_of for member in group.members):  # most often
+        (block,) = blocks
+        columns = [block.column_of[member] for member in group.members]
+        run = slice(columns[0], columns[0] + len(columns))  # of which nothing is copied
+        values = block.values[:, run if columns == list(range(run.start, run.stop)) else columns]
+        rows = Column(block.time_ns, block.epoch, block.batch, block.step, block.seq, values)
+        return rows, values, np.ones(values.shape, np.bool_), lambda row, _column: row
     for block in blocks:
         here = [(i, group.column_of[name]) for i, name in enumerate(block.series) if name in group.column_of]
         source, target = (list(side) for side in zip(*here, strict=True))

@@ -7,6 +7,7 @@ to row.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -78,8 +79,8 @@ class _Rule:
 
     def add(self) -> None:
         """A member that has reported nothing so far."""
-        self._state = np.column_stack([self._state, self.start])
-        self._reported_at = np.append(self._reported_at, _NEVER)
+        self._state = np.concatenate([self._state, np.array(self.start)[:, np.newaxis]], axis=1)
+        self._reported_at = np.concatenate([self._reported_at, [_NEVER]])
 
     def silences(self, tick: Ints, spells: _Spells, able: Ints | None) -> list[Silence]:
         """The silences that are longer than allowed, and the ends of those that were reported.
@@ -90,10 +91,8 @@ class _Rule:
         silences: list[Silence] = []
         new: dict[int, list[int]] = {}
         allowed = np.maximum(self._after, self._patience * spells.longest)
-        row, column = np.nonzero(spells.is_silent & (spells.length >= allowed))
-        times, rest = np.divmod(spells.length[row, column], allowed[row, column])
-        asked = np.flatnonzero((rest == 0) & (times & (times - 1) == 0))  # 1, 2, 4, 8 … times as long
-        for i, m in zip(row[asked].tolist(), column[asked].tolist(), strict=True):
+        too_long = spells.is_silent & (spells.length >= allowed)
+        for i, m in _asked(spells.length, allowed, too_long) if too_long.any() else ():
             start, limit = int(spells.since[i, m]), int(allowed[i, m])
             if self._reported_at[m] > start:
                 continue
@@ -189,7 +188,7 @@ class _Constant(_Rule):
 
     def add(self) -> None:
         super().add()
-        self.last_value = np.append(self.last_value, np.nan)
+        self.last_value = np.concatenate([self.last_value, [np.nan]])
 
     def judge(self, tick: Ints, values: Floats, finite: Mask) -> _Spells:
         """Count rows in; a member is silent from its first report of a number on."""
@@ -207,8 +206,10 @@ class _Constant(_Rule):
         known = np.concatenate([self.last_value[np.newaxis], values])
         place = np.arange(1, len(known))[:, np.newaxis]
         rows = _running(np.where(finite, place, 0), 0)
-        self.last_value = np.take_along_axis(known, rows[-1:], axis=0)[0]
-        return np.take_along_axis(known, rows[:-1], axis=0)
+        columns = np.arange(known.shape[1])
+        self.last_value = known[rows[-1], columns]
+        previous: Floats = known[rows[:-1], columns]
+        return previous
 
     def all_move(self, tick: int, n: int, last_value: Floats) -> None:
         """Count `n` rows from `tick` on in which every member moves."""
@@ -290,14 +291,26 @@ def unmoved_rows(last_value: Floats, values: Floats, present: Mask) -> int:
     >>> unmoved_rows(np.array([0.0, 0.0]), rows[::2], np.isfinite(rows[::2]))
     0
     """
-    known = np.concatenate([last_value[np.newaxis], values])
-    is_number = np.isfinite(known)
-    is_number[1:] &= present
-    moves = known[1:] != known[:-1]
-    if moves.all() and is_number.all():
+    is_number, was_number = np.isfinite(values), np.isfinite(last_value)
+    is_number &= present
+    moves = np.empty(values.shape, np.bool_)
+    np.not_equal(values[:1], last_value, out=moves[:1])
+    np.not_equal(values[1:], values[:-1], out=moves[1:])
+    if moves.all() and is_number.all() and was_number.all():
         return 0
-    still = np.flatnonzero(~(moves & is_number[1:] & is_number[:-1]))
+    moves &= is_number
+    moves[:1] &= was_number
+    moves[1:] &= is_number[:-1]
+    still = np.flatnonzero(~moves)
     return int(still[-1]) // values.shape[1] + 1
+
+
+def _asked(length: Ints, allowed: Ints, too_long: Mask) -> Iterator[tuple[int, int]]:
+    """Rows and columns at which a silence is 1, 2, 4, 8 … times as long as allowed."""
+    row, column = np.nonzero(too_long)
+    times, rest = np.divmod(length[row, column], allowed[row, column])
+    asked = np.flatnonzero((rest == 0) & (times & (times - 1) == 0))
+    return zip(row[asked].tolist(), column[asked].tolist(), strict=True)
 
 
 def _running(table: Ints, before: Ints | int) -> Ints:
