@@ -54,7 +54,8 @@ def settings(random: Random, *kinds: str) -> list[Any]:
 
 def calls(random: Random) -> dict[str, list[Any]]:
     """The arguments of one call of each kernel, all of which fit."""
-    n, k, window = int(random.integers(0, 300)), int(random.integers(0, 6)), int(random.integers(1, 40))
+    n, k = int(random.integers(0, 300)), int(random.integers(0, 6))
+    window = int(random.integers(1, 300 if random.random() < 0.2 else 40))
     places = k + int(random.integers(0, 3))
     rows = random.permutation(places)[:k]
     values = numbers(random, n, k)
@@ -71,16 +72,15 @@ def calls(random: Random) -> dict[str, list[Any]]:
         np.ascontiguousarray(numbers(random, places, window)),
         [numbers(random, window, places) for _ in range(3)],
     )
-    room = np.empty(window)
+    room = np.empty((2, window))
+    order = random.integers(0, 256, (places, window if random.random() < 0.9 else 0), np.uint8)
     return {
         "robust_window": [
-            *(values, rows, out(), out(), count, ring, ring.copy(), counts(random, places), state(), state()),
-            *settings(random, "f", "i"),
+            *(values, rows, out(), out(), count, ring, ring.copy(), order),
+            *(counts(random, places), state(), state(), *settings(random, "f", "i")),
         ],
         "cusum": [values, rows, fires, state(), fired, state(), state(), *settings(random, "f")],
-        "residuals": [
-            *(values, rows, out(), out(), count, ring, room, state(), state(), *settings(random, "f", "f"))
-        ],
+        "residuals": [values, rows, out(), out(), state(), state(), *settings(random, "f", "f")],
         "rolling_moments": [
             *(values, rows, out(), out(), count, state(), room, *block, state(), state()),
             *settings(random, "i", "i"),

@@ -33,57 +33,40 @@ typedef uint8_t Bytes __attribute__((vector_size(16)));
 
 typedef struct {
     double winsorise, least, wide, entry; /* what of the newest value is to enter */
-    double *ring, *sorted;                /* the latter where there are more than PLACES */
-    uint8_t *order; /* in one of the tables; what moves is copied to the other */
+    double *ring, *values;                /* the latter in order: the ring by its places, else apart from it */
+    uint8_t *order;                       /* the places, in one of the tables: what moves is copied to the other; or NULL */
     _Alignas(64) uint8_t tables[2][PLACES + 64];
-    Py_ssize_t relative, window, size, enough, at, from, to;
+    Py_ssize_t relative, row, window, size, enough, at, from, to;
 } Window;
 
 /* The k-th smallest value. */
-static inline double nth(const Window *w, Py_ssize_t k)
-{
-    return w->sorted == NULL ? w->ring[w->order[k]] : w->sorted[k];
-}
+#define NTH(values, order, k) ((values)[(order) == NULL ? (k) : (order)[k]])
 
 /* How many are not above a value; a jump that depends on them would be guessed wrong half the time. */
-static inline Py_ssize_t rank(const Window *w, double value)
+static inline Py_ssize_t rank(const double *values, const uint8_t *order, Py_ssize_t rest, double value)
 {
-    const double *ring = w->ring, *sorted = w->sorted;
-    const uint8_t *order = w->order;
-    Py_ssize_t first = 0, rest = w->window;
-    if (sorted != NULL) {
-        for (Py_ssize_t half = rest / 2; half > 0; rest -= half, half = rest / 2)
-            first += half & -(Py_ssize_t)(sorted[first + half - 1] <= value);
-        return first + (sorted[first] <= value);
-    }
+#define IS_BELOW(k) (NTH(values, order, k) <= value)
+    Py_ssize_t n = 0;
     for (Py_ssize_t part = rest / 4; part > 0; rest -= 3 * part, part = rest / 4)
-        first += part * ((ring[order[first + part - 1]] <= value) + (ring[order[first + 2 * part - 1]] <= value)
-                         + (ring[order[first + 3 * part - 1]] <= value));
-    Py_ssize_t below = first;
-    while (rest-- > 0)
-        below += ring[order[first + rest]] <= value;
-    return below;
+        n += part * (IS_BELOW(n + part - 1) + IS_BELOW(n + 2 * part - 1) + IS_BELOW(n + 3 * part - 1));
+    for (Py_ssize_t first = n; rest > 0; rest--)
+        n += IS_BELOW(first + rest - 1);
+    return n;
 }
 
-/* Where in order the oldest is; 0 where it is not. */
+/* Where among the places the oldest is. */
 static inline Py_ssize_t oldest(const Window *w)
 {
-    if (w->sorted != NULL) {
-        const Py_ssize_t n = rank(w, w->ring[w->at]);
-        return n > 0 ? n - 1 : 0;
-    }
-    Bytes index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, found = index ^ index, wanted, own;
-    memset(&wanted, (int)w->at, sizeof wanted);
-    for (Py_ssize_t i = 0; i < w->window; i += 16, index += 16) {
+    Bytes index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, found = index ^ index, wanted, own, next;
+    memset(&wanted, (int)w->at, sizeof wanted), memset(&next, 16, sizeof next);
+    for (Py_ssize_t i = 0; i < w->window; i += 16, index += next) {
         memcpy(&own, w->order + i, sizeof own);
         found |= (Bytes)(own == wanted) & index;
     }
-    uint64_t one[2];
-    memcpy(one, &found, sizeof one);
-    one[0] |= one[1];
-    one[0] |= one[0] >> 32;
-    one[0] |= one[0] >> 16;
-    return (one[0] | one[0] >> 8) & 0xff;
+    uint64_t halves[2];
+    memcpy(halves, &found, sizeof halves); /* one byte of them is not 0, and 256 % 255 is 1 */
+    const Py_ssize_t n = (Py_ssize_t)((halves[0] | halves[1]) % 255);
+    return n < w->window ? n : 0; /* whatever was in the arrays */
 }
 
 /* The oldest leaves, the newest enters, and what lies between moves by one: up or down, at the toss of a coin. */
@@ -93,9 +76,9 @@ static inline void exchange(Window *w)
     const Py_ssize_t from = w->from, to = w->to, down = -(Py_ssize_t)(to <= from), by = 1 + 2 * down;
     const Py_ssize_t low = from ^ ((from ^ (to + 1)) & down), high = to ^ ((to ^ (from + 1)) & down);
     w->ring[w->at] = w->entry;
-    if (w->sorted != NULL) {
-        memmove(w->sorted + low, w->sorted + low + by, (size_t)(high - low) * sizeof(double));
-        w->sorted[to] = w->entry;
+    if (w->order == NULL) {
+        memmove(w->values + low, w->values + low + by, (size_t)(high - low) * sizeof(double));
+        w->values[to] = w->entry;
     } else {
         const uint8_t *order = w->order, *begin = edge + PLACES - low, *end = edge + PLACES - high;
         w->order = w->tables[order == w->tables[0] + 16] + 16;
@@ -108,16 +91,15 @@ static inline void exchange(Window *w)
         }
         w->order[to] = (uint8_t)w->at;
     }
-    w->at = w->at + 1 == w->window ? 0 : w->at + 1;
-    w->size += w->size < w->window;
+    w->at = w->at + 1 == w->window ? 0 : w->at + 1, w->size += w->size < w->window;
 }
 
 /* RobustWindow._judge: z of a value, and what of it enters the window. */
 static inline double judge(Window *w, double value, double median)
 {
     const double clip = w->winsorise, least = w->least, wide = w->wide, level = fabs(median);
-    const double lower = nth(w, w->size / 4), upper = nth(w, 3 * w->size / 4);
-    const int astride = w->relative && wide < INFINITY && nth(w, 0) < 0.0 && 0.0 < nth(w, w->size - 1);
+    const double lower = NTH(w->values, w->order, w->size / 4), upper = NTH(w->values, w->order, 3 * w->size / 4);
+    const int astride = w->relative && wide < INFINITY && NTH(w->values, w->order, 0) < 0.0 && 0.0 < NTH(w->values, w->order, w->size - 1);
     if (w->relative && !astride && value > 0.0 && 0.0 < WIDE * lower && WIDE * lower < upper) {
         const double own = log(upper / lower) / IQR, scale = least > own ? least : own;
         if (scale > MOST)
@@ -128,10 +110,9 @@ static inline double judge(Window *w, double value, double median)
         return scale > wide ? z * wide / scale : z;
     }
     double scale = (upper - lower) / IQR;
-    if (scale < least * level)
-        scale = least * level;
+    scale = scale < least * level ? least * level : scale;
     if (lower == upper && w->relative) {
-        if (nth(w, 0) == nth(w, w->size - 1) && level > 0.0 && value - median > JUMP * level) {
+        if (NTH(w->values, w->order, 0) == NTH(w->values, w->order, w->size - 1) && level > 0.0 && value - median > JUMP * level) {
             w->entry = median + clip * FLAT * level;
             return INFINITY;
         }
@@ -159,44 +140,40 @@ static PyObject *robust_window(PyObject *Py_UNUSED(module), PyObject *const *arg
     for (Py_ssize_t first = 0, many; first < values.k; first += many) {
         many = values.k - first < TOGETHER ? values.k - first : TOGETHER;
         for (Py_ssize_t j = 0; j < many; j++) {
-            const Py_ssize_t row = AT(int64_t, rows, first + j, 0);
-            const int64_t total = AT(int64_t, count, row, 0) < 0 ? 0 : AT(int64_t, count, row, 0);
             Window *w = &some[j];
+            const Py_ssize_t row = w->row = AT(int64_t, rows, first + j, 0);
+            const int64_t total = AT(int64_t, count, row, 0) < 0 ? 0 : AT(int64_t, count, row, 0);
             memset(w->tables, 0xff, sizeof w->tables); /* beyond the places: none */
-            w->winsorise = rule.winsorise, w->relative = rule.relative, w->window = n, w->order = w->tables[0] + 16;
-            w->ring = &AT(double, ring, row, 0), w->sorted = is_short ? NULL : &AT(double, sorted, row, 0);
-            w->least = AT(double, least, row, 0), w->wide = AT(double, wide, row, 0);
-            w->enough = AT(int64_t, needed, row, 0), w->size = total < n ? total : n, w->at = total % n;
+            w->winsorise = rule.winsorise, w->relative = rule.relative, w->window = n, w->ring = &AT(double, ring, row, 0);
+            w->order = is_short ? w->tables[0] + 16 : NULL, w->values = is_short ? w->ring : &AT(double, sorted, row, 0);
+            w->least = AT(double, least, row, 0), w->wide = AT(double, wide, row, 0), w->enough = AT(int64_t, needed, row, 0);
+            w->size = total < n ? total : n, w->at = total % n, AT(int64_t, count, row, 0) = total + values.n;
             for (Py_ssize_t i = 0; i < n && is_short; i++)
                 w->order[i] = total == 0 ? (uint8_t)i : AT(uint8_t, order, row, i) < n ? AT(uint8_t, order, row, i) : 0;
         }
         for (Py_ssize_t i = 0; i < values.n; i++) {
             for (Py_ssize_t j = 0; j < many; j++) {
                 Window *w = &some[j];
-                const double value = clipped(AT(double, values, i, first + j));
-                double score = -INFINITY, middle = value;
-                w->entry = value;
-                if (w->size >= w->enough && w->size > 0) {
-                    middle = (nth(w, (w->size - 1) / 2) + nth(w, w->size / 2)) / 2;
-                    score = judge(w, value, middle);
-                }
-                AT(double, z, i, first + j) = score;
+                const double value = w->entry = clipped(AT(double, values, i, first + j));
+                const Py_ssize_t is_scored = w->size >= w->enough && w->size > 0, below = (w->size - is_scored) / 2;
+                const double lower = NTH(w->values, w->order, below), upper = NTH(w->values, w->order, w->size / 2);
+                const double middle = is_scored ? (lower + upper) / 2 : value;
+                AT(double, z, i, first + j) = is_scored ? judge(w, value, middle) : -INFINITY;
                 AT(double, median, i, first + j) = middle;
             }
             for (Window *w = some; w < some + many; w++) {
-                w->from = oldest(w);
-                w->to = rank(w, w->entry);
-                w->to -= w->to > w->from;
+                if (is_short)
+                    w->from = oldest(w), w->to = rank(w->values, w->order, n, w->entry);
+                else
+                    w->from = rank(w->values, NULL, n, w->ring[w->at]) - 1, w->to = rank(w->values, NULL, n, w->entry);
+                w->from += w->from < 0, w->to -= w->to > w->from; /* where it is not a number */
             }
             for (Window *w = some; w < some + many; w++)
                 exchange(w);
         }
-        for (Py_ssize_t j = 0; j < many; j++) {
-            const Py_ssize_t row = AT(int64_t, rows, first + j, 0);
-            AT(int64_t, count, row, 0) = (AT(int64_t, count, row, 0) < 0 ? 0 : AT(int64_t, count, row, 0)) + values.n;
+        for (Window *w = some; w < some + many; w++)
             for (Py_ssize_t i = 0; i < n && is_short; i++)
-                AT(uint8_t, order, row, i) = some[j].order[i];
-        }
+                AT(uint8_t, order, w->row, i) = w->order[i];
     }
     return finish(&arrays);
 }
@@ -219,95 +196,27 @@ static PyObject *cusum(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ss
             AT(char, fires, i, j) = 0;
             if (lasts ? value >= allowance : total == 0.0 && !(value >= allowance))
                 continue;
-            lasts = 0;
             total += (value > most ? most : value < -most ? -most : value) - allowance;
-            if (total < 0.0) {
-                total = 0.0;
-            } else if (total >= enough || value == INFINITY) {
-                AT(char, fires, i, j) = lasts = 1;
-                total = 0.0;
-            }
+            AT(char, fires, i, j) = lasts = !(total < 0.0) && (total >= enough || value == INFINITY);
+            total = lasts || total < 0.0 ? 0.0 : total;
         }
-        AT(double, sum, row, 0) = total;
-        AT(char, fired, row, 0) = (char)lasts;
+        AT(double, sum, row, 0) = total, AT(char, fired, row, 0) = (char)lasts;
     }
     return finish(&arrays);
 }
 
-/* The k-th smallest of n values, and the one before it: quickselect between two rooms of n, the first of which has
- * the values. Each value is written to both ends of what is left, and one of them is kept: no jump to be guessed. */
-static double smallest(double *values, double *other, Py_ssize_t n, Py_ssize_t k, double *before)
-{
-    *before = NAN;
-    for (Py_ssize_t low = 0, less, more;;) {
-        const double pivot = values[k];
-        less = low, more = n;
-        for (Py_ssize_t i = low; i < n; i++) {
-            other[less] = other[more - 1] = values[i];
-            less += values[i] < pivot, more -= !(values[i] < pivot);
-        }
-        if (k < less) {
-            double *const old = values;
-            values = other, other = old, n = less;
-            continue;
-        }
-        more = n;
-        for (Py_ssize_t i = less; i < n; i++) {
-            values[more - 1] = other[i];
-            more -= other[i] > pivot;
-        }
-        if (k > less)
-            *before = pivot;
-        for (Py_ssize_t i = low; i < less && k == less; i++)
-            *before = other[i] < *before ? *before : other[i];
-        if (k < more)
-            return pivot;
-        *before = pivot, low = more;
-    }
-}
-
-static double median_of(double *values, double *other, Py_ssize_t n)
-{
-    double before;
-    const double upper = smallest(values, other, n, n / 2, &before);
-    return n % 2 ? upper : (before + upper) / 2;
-}
-
+/* The warm-up is Python's. */
 static PyObject *residuals(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
 {
     Arrays arrays = {.n = 0};
-    Table values, rows, z, mean, count, first, room, means, variances;
+    Table values, rows, z, mean, means, variances;
     double decay, clip;
-    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK QP1 DPW D2W DP1 DP1 f f", &values, &rows, &z, &mean, &count, &first,
-              &room, &means, &variances, &decay, &clip))
+    if (!take(&arrays, args, n_args, "dNK rK1 DNK DNK DP1 DP1 f f", &values, &rows, &z, &mean, &means, &variances, &decay, &clip))
         return finish(&arrays);
-    const Py_ssize_t warm_up = first.k;
-    double *one = &AT(double, room, 0, 0), *other = &AT(double, room, 1, 0);
     for (Py_ssize_t j = 0; j < values.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0);
         double m = AT(double, means, row, 0), v = AT(double, variances, row, 0);
-        int64_t seen = AT(int64_t, count, row, 0);
-        Py_ssize_t i = 0;
-        for (; i < values.n && seen < warm_up && seen >= 0; i++) {
-            const double value = clipped(AT(double, values, i, j));
-            AT(double, first, row, (Py_ssize_t)seen++) = value;
-            AT(double, z, i, j) = NAN;
-            AT(double, mean, i, j) = value;
-            if (seen == warm_up) { /* start from the robust moments of what came */
-                double found[4], before;
-                for (Py_ssize_t quarter = 1; quarter < 4; quarter++) {
-                    for (Py_ssize_t place = 0; place < warm_up; place++)
-                        one[place] = AT(double, first, row, place);
-                    found[quarter] = quarter == 2 ? median_of(one, other, warm_up)
-                                                  : smallest(one, other, warm_up, quarter * warm_up / 4, &before);
-                }
-                m = found[2];
-                const double scale = (found[3] - found[1]) / IQR;
-                v = scale * scale;
-            }
-        }
-        AT(int64_t, count, row, 0) = seen;
-        for (; i < values.n; i++) {
+        for (Py_ssize_t i = 0; i < values.n; i++) {
             const double scale = sqrt(v), level = fabs(m);
             double off = clipped(AT(double, values, i, j)) - m, score = NAN;
             AT(double, mean, i, j) = m;
@@ -322,10 +231,41 @@ static PyObject *residuals(PyObject *Py_UNUSED(module), PyObject *const *args, P
             m += decay * off;
             v += decay * (off * off - v);
         }
-        AT(double, means, row, 0) = m;
-        AT(double, variances, row, 0) = v;
+        AT(double, means, row, 0) = m, AT(double, variances, row, 0) = v;
     }
     return finish(&arrays);
+}
+
+/* The median of a column: quickselect between two rooms. Each value is written to both ends of what is left of the
+ * other, and one of them is kept: there is no jump that a processor could guess wrong. */
+static double median_of(const Table *values, Py_ssize_t column, const Table *rooms)
+{
+    double *one = &AT(double, *rooms, 0, 0), *other = &AT(double, *rooms, 1, 0), before = -INFINITY;
+    Py_ssize_t low = 0, high = values->n, k = high / 2;
+    for (Py_ssize_t i = 0; i < high; i++)
+        one[i] = AT(double, *values, i, column);
+    for (;;) {
+        const double pivot = one[k];
+        Py_ssize_t less = low, more = high;
+        for (Py_ssize_t i = low; i < high; i++) {
+            other[less] = other[more - 1] = one[i];
+            less += one[i] < pivot, more -= !(one[i] < pivot);
+        }
+        if (k < less) {
+            memcpy(one + low, other + low, (size_t)(less - low) * sizeof(double)), high = less;
+            continue;
+        }
+        more = high;
+        for (Py_ssize_t i = less; i < high; i++) {
+            one[more - 1] = other[i];
+            more -= other[i] > pivot;
+        }
+        for (Py_ssize_t i = low; i < less && k == less; i++)
+            before = other[i] < before ? before : other[i];
+        if (k < more)
+            return values->n % 2 || k > less ? pivot : (before + pivot) / 2;
+        low = more, before = pivot;
+    }
 }
 
 static PyObject *rolling_moments(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args)
@@ -337,55 +277,43 @@ static PyObject *rolling_moments(PyObject *Py_UNUSED(module), PyObject *const *a
               &pivots, &room, &block, &suffix1, &suffix2, &prefix1, &prefix2, &min_samples, &as_scores))
         return finish(&arrays);
     const Py_ssize_t window = block.n;
-    double *one = &AT(double, room, 0, 0), *other = &AT(double, room, 1, 0);
     for (Py_ssize_t j = 0; j < values.k; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0);
-        double pivot = AT(double, pivots, row, 0), sum1 = AT(double, prefix1, row, 0), sum2 = AT(double, prefix2, row, 0);
-        int64_t total = AT(int64_t, count, row, 0);
-        total = total < 0 ? 0 : total;
-        if (total == 0 && values.n > 0)
-            pivot = clipped(AT(double, values, 0, j));
+        int64_t total = AT(int64_t, count, row, 0) < 0 ? 0 : AT(int64_t, count, row, 0);
+        double pivot = total == 0 && values.n > 0 ? clipped(AT(double, values, 0, j)) : AT(double, pivots, row, 0);
+        double sum1 = AT(double, prefix1, row, 0), sum2 = AT(double, prefix2, row, 0);
         Py_ssize_t at = (Py_ssize_t)(total % window);
         for (Py_ssize_t i = 0; i < values.n; i++) {
             const double value = clipped(AT(double, values, i, j)), s1 = AT(double, suffix1, at, row) + sum1;
             const double s2 = AT(double, suffix2, at, row) + sum2;
             const Py_ssize_t size = total >= window ? window : total < 1 ? 1 : (Py_ssize_t)total;
             const double offset = s1 / (double)size, squares = s2 - s1 * offset, centre = pivot + offset;
-            double spread = NAN, least = ULPS * fabs(centre);
+            const double least = ULPS * fabs(centre) > SMALLEST ? ULPS * fabs(centre) : SMALLEST;
+            double spread = NAN;
             if (total >= min_samples) {
                 spread = sqrt((squares > 0.0 ? squares : 0.0) / (double)(size > 1 ? size - 1 : 1));
-                least = least > SMALLEST ? least : SMALLEST;
                 if (squares <= RESOLUTION * s2 || spread <= least)
                     spread = 0.0;
             }
             AT(double, mean, i, j) = centre;
             AT(double, std, i, j) = !as_scores ? spread : spread > 0.0 ? (value - centre) / spread : 0.0;
             const double off = value - pivot;
-            sum1 += off;
-            sum2 += off * off;
+            sum1 += off, sum2 += off * off;
             AT(double, block, at, row) = value;
             total++;
             if (++at < window)
                 continue;
             /* The block is full: its suffix sums are about its median, and a new one begins. */
-            for (at = 0; at < window; at++)
-                one[at] = AT(double, block, at, row);
-            pivot = median_of(one, other, window);
-            sum1 = sum2 = 0.0;
-            while (at-- > 0) {
+            pivot = median_of(&block, row, &room);
+            for (sum1 = sum2 = 0.0; at-- > 0;) {
                 const double own = AT(double, block, at, row) - pivot;
-                sum1 = at == window - 1 ? own : sum1 + own;
-                sum2 = at == window - 1 ? own * own : sum2 + own * own;
-                AT(double, suffix1, at, row) = sum1;
-                AT(double, suffix2, at, row) = sum2;
+                AT(double, suffix1, at, row) = sum1 += own;
+                AT(double, suffix2, at, row) = sum2 += own * own;
             }
-            at = 0;
-            sum1 = sum2 = 0.0;
+            at = 0, sum1 = sum2 = 0.0;
         }
-        AT(int64_t, count, row, 0) = total;
-        AT(double, pivots, row, 0) = pivot;
-        AT(double, prefix1, row, 0) = sum1;
-        AT(double, prefix2, row, 0) = sum2;
+        AT(int64_t, count, row, 0) = total, AT(double, pivots, row, 0) = pivot;
+        AT(double, prefix1, row, 0) = sum1, AT(double, prefix2, row, 0) = sum2;
     }
     return finish(&arrays);
 }
@@ -402,8 +330,7 @@ static PyObject *page_hinkley(PyObject *Py_UNUSED(module), PyObject *const *args
     const Py_ssize_t length = inverses.n - 1;
     for (Py_ssize_t j = 0; j < values.k && length > 0; j++) {
         const Py_ssize_t row = AT(int64_t, rows, j, 0);
-        const int64_t before = AT(int64_t, counts, row, 0);
-        int64_t n = before < 0 ? 0 : before;
+        int64_t n = AT(int64_t, counts, row, 0) < 0 ? 0 : AT(int64_t, counts, row, 0);
         double s[8]; /* pivot, total, inc0, dec0, inc1, dec1, low, high */
         for (int place = 0; place < 8; place++)
             s[place] = AT(double, state, place, row);
@@ -417,8 +344,7 @@ static PyObject *page_hinkley(PyObject *Py_UNUSED(module), PyObject *const *args
                 s[0] = value;
             s[1] += value - s[0];
             const double dev = (value - s[0]) - s[1] / (double)n, inverse = AT(double, inverses, at, 0);
-            s[4] += (dev - delta) * inverse;
-            s[5] += (dev + delta) * inverse;
+            s[4] += (dev - delta) * inverse, s[5] += (dev + delta) * inverse;
             const double weight = AT(double, weights, at, 0), after = AT(double, weights, at + 1, 0);
             const double inc = after * s[2] + weight * s[4], dec = after * s[3] + weight * s[5];
             s[6] = inc < s[6] ? inc : s[6];

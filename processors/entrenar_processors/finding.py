@@ -118,10 +118,10 @@ class Finding:
         at: Iterable[Coordinates],
         *numbers: Iterable[float],
     ) -> list[Finding]:
-        """The findings of one detector, of each of its series and so on; `numbers` are the three in their order.
+        """The findings of one detector, of each of its series and so on; `numbers` are the last three.
 
-        What is frozen sets each field by a call of its own, which makes a thousand findings cost a millisecond.
-        So they are filled in before they are findings: the same fields in the same places.
+        What is frozen sets each field by a call of its own: a millisecond for a thousand findings. So they
+        are filled in before they are findings: the same fields in the same places.
 
         >>> at = Coordinates(step=7, seq=7)
         >>> found = Finding.each_of("zscore", [Series("loss")], [Severity.LOW], [at], [2.5], [1.0], [3.1])

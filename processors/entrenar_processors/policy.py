@@ -146,11 +146,9 @@ class Policy:
         """
         due: dict[_Key, None] = {}
         fired, ended = [], []
-        for finding in findings:
+        for finding in self._decidable(findings):
             rule = self.rule_of(finding.detector)
-            if rule is None or (
-                rule.detector in self._measuring and not self._open_of.get(rule.detector)
-            ):  # hundreds at once, of a z-score
+            if rule is None:
                 continue
             if (key := self._over_before(finding, rule)) is not None:
                 if key in due:
@@ -175,6 +173,16 @@ class Policy:
         return self._close(list(self._open), now_ns)
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _decidable(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Those that may begin an episode or belong to one: hundreds at once, of a z-score, do neither."""
+        given = list(findings)
+        measured = set()
+        for detector in {finding.detector for finding in given}:
+            rule = self.rule_of(detector)
+            if rule is not None and rule.detector in self._measuring and not self._open_of.get(rule.detector):
+                measured.add(detector)
+        return [finding for finding in given if finding.detector not in measured] if measured else given
 
     def _take(self, finding: Finding, rule: Rule, now_ns: int) -> _Key | None:
         """Count the finding in; returns the key of its episode where an alert is due."""

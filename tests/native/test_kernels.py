@@ -190,6 +190,29 @@ def test_many_series_in_chunks(name: str, k: int, kind: str) -> None:
     both(name, k, np.asfortranarray(values), list(range(30)), slice(0, k))
 
 
+@pytest.mark.parametrize("window", [4, 16, 33, 255, 256, 300])
+def test_windows_short_and_long(window: int) -> None:
+    """They are kept in order in two ways; the reference may take over from chunk to chunk, and back."""
+    random = np.random.default_rng(window)
+    values = (
+        np.round(random.standard_t(3, (4 * window, 5)), 2) + np.linspace(2.0, 9.0, 4 * window)[:, np.newaxis]
+    )
+    cores = [RobustWindow(window, 4, 3.0, relative=True) for _ in range(3)]
+    for core in cores:
+        core.reserve(5)
+    native, python, both_in_turns = cores
+    for turn, part in enumerate(np.array_split(values, 7)):
+        got = native.update(slice(0, 5), part)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(entrenar_native, "core", None if turn % 2 else CORE)
+            in_turns = both_in_turns.update(slice(0, 5), part)
+            patch.setattr(entrenar_native, "core", None)
+            expected = python.update(slice(0, 5), part)
+        np.testing.assert_array_equal(got, expected)
+        np.testing.assert_array_equal(in_turns, expected)
+    assert state_of(native) == state_of(python) == state_of(both_in_turns)
+
+
 @each
 def test_what_is_not_a_number_breaks_nothing(name: str) -> None:
     """The classes are given finite values; whatever else comes, the kernels stay within their arrays."""

@@ -82,3 +82,15 @@ def test_the_order_is_that_of_the_recording() -> None:
         (f.at.seq, f.series.metric, f.detector) for f in sorted(findings, key=lambda finding: finding.order)
     ]
     assert told == sorted(places)
+
+
+def test_findings_that_are_made_together_are_as_any() -> None:
+    """Equal, hashable, frozen, with defaults of their own."""
+    names, severities = [PLAIN.series, Series("x")], [Severity.MEDIUM, Severity.LOW]
+    one, other = Finding.each_of("zscore", names, severities, [AT, AT], [2.5, 1.0], [1.0, 2.0], [4.2, 3.0])
+    assert one == PLAIN
+    assert hash(one) == hash(PLAIN)
+    assert other == Finding("zscore", Series("x"), Severity.LOW, AT, 1.0, 2.0, 3.0)
+    assert type(one) is Finding
+    with pytest.raises(AttributeError):
+        one.count = 2  # type: ignore[misc]

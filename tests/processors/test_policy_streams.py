@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 from entrenar_processors import Coordinates, Finding, Series, Severity
@@ -280,3 +281,19 @@ def test_finding_by_finding_episodes_are_as_defined(stream: list[Finding]) -> No
                 expected.append((name, layer(i), start, last, count))
     got = [(one.name, one.series, one.started_ns, one.ended_ns, one.count) for one in told]
     assert sorted(got, key=repr) == sorted(expected, key=repr)
+
+
+def test_what_only_measures_is_passed_by_until_its_rule_is_another() -> None:
+    """Findings of an event that are only logged begin nothing; admitted with an action, the same are told."""
+    logged = Rule("zscore", "z", "z", "Unusual", dict.fromkeys(Severity, Action.LOG), event="training")
+    finding = Finding(
+        "zscore", Series("loss"), Severity.HIGH, Coordinates(time_ns=1, step=1, seq=1), 9.0, 1.0, 6.0
+    )
+    policy = Policy([logged])
+    assert policy.decide([finding], 1) == []
+    policy.admit(replace(logged, actions=dict.fromkeys(Severity, Action.NOTIFY)))
+    assert [alert.state for alert in policy.decide([finding], 1)] == ["firing"]
+    policy.admit(logged)  # what fires is of it still
+    policy.decide([finding], 1)
+    assert [alert.count for alert in policy.active] == [2]
+    assert policy.decide([replace(finding, detector="unknown")], 1) == []

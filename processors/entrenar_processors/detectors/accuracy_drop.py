@@ -53,7 +53,8 @@ class AccuracyDrop:
         require("sigmas", sigmas, 0.0)
         self._metrics = frozenset(metrics)
         self._max_drop_ratio, self._window, self._sigmas = max_drop_ratio, window, sigmas
-        self._surely_high = 1.0 - max_drop_ratio + 1e-6  # however a ratio is rounded
+        # However a ratio is rounded.
+        self._surely_high, self._surely_low = 1.0 - max_drop_ratio + 1e-6, 1.0 - max_drop_ratio - 1e-6
         self._min_samples, self._for_samples = min_samples, for_samples
         self.reset()
 
@@ -92,9 +93,13 @@ class AccuracyDrop:
     def _judge(self, state: _State, value: float) -> float | None:
         """The drop of the next value, if with it accuracy fell or recovered."""
         state.take(value)
-        if not state.is_low and value > state.best * self._surely_high:
-            state.n_low = 0
-            return None
+        if state.best > 0:  # most values need no ratio
+            if not state.is_low and value > state.best * self._surely_high:
+                state.n_low = 0
+                return None
+            if state.is_low and value < state.best * self._surely_low:
+                state.n_low += 1
+                return None
         drop = drop_ratio(state.best, value) if state.best > 0 else 0.0
         is_low = drop >= self._max_drop_ratio and state.seen > state.needed
         if state.is_low:

@@ -16,8 +16,8 @@ from entrenar_processors.stats.arrays import SCALAR_BELOW, Index, columns_of
 from entrenar_processors.stats.core import NO_HITS, Core, Hits
 
 _LEVELS = tuple(Severity)
-#: A long table is judged in parts of so many values, and at least so many rows: what a core makes of them stays
-#: in the processor's caches, and is no new memory each time.
+#: A long table is judged in parts of so many values, and at least so many rows: what a core makes of them
+#: stays in the processor's caches, and is no new memory each time.
 _CELLS, _ROWS = 1 << 14, 1 << 10
 #: How many sets of series have their layout remembered.
 _LAYOUTS = 256
@@ -129,7 +129,6 @@ class SeriesProcessor(Counting):
         names = map([series[column] for column in columns].__getitem__, hits.column.tolist())
         levels = map(_LEVELS.__getitem__, hits.level.tolist())
         return Finding.each_of(self._name, names, levels, at, *(one.tolist() for one in numbers))
-
 
     def _hits(self, rows: Index, signs: Floats, values: Floats) -> Hits:
         n, k = values.shape

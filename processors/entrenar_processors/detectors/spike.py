@@ -67,7 +67,7 @@ class SpikeCore:
             fires = self.cusum.update(rows, z)
             if not fires.any():
                 return NO_HITS
-            for step, column in zip(*places_in(fires & (z == math.inf)), strict=True):
+            for step, column in zip(*places_in(fires & np.isinf(z)), strict=True):
                 value = float(clipped(values[step, column]))
                 z[step, column] = _jump(value, float(median[step, column]))
             return Hits.where(fires, median, z)

@@ -49,7 +49,11 @@ class Hits(NamedTuple):
 
 
 def places_in(fires: NDArray[np.bool_]) -> tuple[Ints, Ints]:
-    """Row and column of each true value of a table: `np.nonzero`, which takes twenty times as long for tables."""
+    """Row and column of each true value: as `np.nonzero`, which takes twenty times as long for a table.
+
+    >>> [places.tolist() for places in places_in(np.array([[True, False], [False, True]]))]
+    [[0, 1], [0, 1]]
+    """
     step, column = np.divmod(np.flatnonzero(fires), fires.shape[1])
     return step, column
 

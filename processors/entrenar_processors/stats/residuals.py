@@ -56,10 +56,19 @@ class Residuals:
     def update(self, rows: Index, values: Floats) -> tuple[Floats, Floats]:
         """z and mean, each `(n, k)`, of values `(n, k)`."""
         z, mean = np.empty(values.shape), np.empty(values.shape)
-        if (native := entrenar_native.core) is not None:
-            state = self._count, self._first, np.empty((2, self._warm_up)), self._mean, self._variance
-            native.residuals(values, places_of(rows), z, mean, *state, self._decay, self._clip)
+        if (native := entrenar_native.core) is None:
+            self._judge(rows, values, z, mean)
             return z, mean
+        cold = self._warm_up - int(self._count[rows].min(initial=self._warm_up))
+        if cold > 0 and len(values):  # of a new series; the native core has no warm-up
+            self._judge(rows, values[:cold], z[:cold], mean[:cold])
+        if cold < len(values):
+            warm = slice(max(0, cold), None)
+            state = self._mean, self._variance, self._decay, self._clip
+            native.residuals(values[warm], places_of(rows), z[warm], mean[warm], *state)
+        return z, mean
+
+    def _judge(self, rows: Index, values: Floats, z: Floats, mean: Floats) -> None:
         values = clipped(values)
         n, k = values.shape
         if n <= k and k >= SCALAR_BELOW:
@@ -71,7 +80,6 @@ class Residuals:
                 series = values[:, column].tolist()
                 for part in yielding_slices(n):
                     z[part, column], mean[part, column] = self._along(row, series[part])
-        return z, mean
 
     def _start(self, rows: list[int]) -> None:
         """The warm-up is over: start from the robust moments of its values."""

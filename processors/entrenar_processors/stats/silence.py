@@ -302,7 +302,7 @@ def unmoved_rows(last_value: Floats, values: Floats, present: Mask) -> int:
     moves[:1] &= was_number
     moves[1:] &= is_number[:-1]
     still = np.flatnonzero(~moves)
-    return int(still[-1]) // values.shape[1] + 1
+    return int(still[-1] // values.shape[1]) + 1
 
 
 def _asked(length: Ints, allowed: Ints, too_long: Mask) -> Iterator[tuple[int, int]]:

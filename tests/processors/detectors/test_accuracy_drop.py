@@ -197,3 +197,17 @@ def test_what_is_refused(make: Callable[[], object], message: str) -> None:
     """At construction, with what was expected and got."""
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@given(
+    st.lists(
+        st.sampled_from([1.0, 0.95, 0.95 + 1e-9, 0.95 - 1e-9, 0.949999, 0.950002, 0.9, 0.7]), max_size=40
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_most_values_need_no_ratio(values: list[float]) -> None:
+    """Near the limit and far from it, what is passed by quickly is what the ratio would say."""
+    quick, slow = AccuracyDrop(**PLAIN), AccuracyDrop(**PLAIN)
+    slow._surely_high, slow._surely_low = math.inf, -math.inf
+    samples = accuracy(values, VALIDATION)
+    assert quick.update(samples) == slow.update(samples)
