@@ -40,12 +40,12 @@ typedef struct {
 } Window;
 
 /* The k-th smallest value. */
-#define NTH(values, order, k) ((values)[(order) == NULL ? (k) : (order)[k]])
+#define NTH(w, k) ((w)->values[(w)->order == NULL ? (k) : (w)->order[k]])
 
 /* How many are not above a value; a jump that depends on them would be guessed wrong half the time. */
 static inline Py_ssize_t rank(const double *values, const uint8_t *order, Py_ssize_t rest, double value)
 {
-#define IS_BELOW(k) (NTH(values, order, k) <= value)
+#define IS_BELOW(k) (values[order == NULL ? (k) : order[k]] <= value)
     Py_ssize_t n = 0;
     for (Py_ssize_t part = rest / 4; part > 0; rest -= 3 * part, part = rest / 4)
         n += part * (IS_BELOW(n + part - 1) + IS_BELOW(n + 2 * part - 1) + IS_BELOW(n + 3 * part - 1));
@@ -73,7 +73,7 @@ static inline Py_ssize_t oldest(const Window *w)
 static inline void exchange(Window *w)
 {
     static const uint8_t edge[3 * PLACES] = {[PLACES... 3 * PLACES - 1] = 0xff};
-    const Py_ssize_t from = w->from, to = w->to, down = -(Py_ssize_t)(to <= from), by = 1 + 2 * down;
+    const Py_ssize_t n = w->window, from = w->from, to = w->to, down = -(Py_ssize_t)(to <= from), by = 1 + 2 * down;
     const Py_ssize_t low = from ^ ((from ^ (to + 1)) & down), high = to ^ ((to ^ (from + 1)) & down);
     w->ring[w->at] = w->entry;
     if (w->order == NULL) {
@@ -81,25 +81,25 @@ static inline void exchange(Window *w)
         w->values[to] = w->entry;
     } else {
         const uint8_t *order = w->order, *begin = edge + PLACES - low, *end = edge + PLACES - high;
-        w->order = w->tables[order == w->tables[0] + 16] + 16;
-        for (Py_ssize_t i = 0; i < w->window; i += 16) {
+        uint8_t *next = w->order = w->tables[order == w->tables[0] + 16] + 16;
+        for (Py_ssize_t i = 0; i < n; i += 16) {
             Bytes own, other, begun, ended;
             memcpy(&own, order + i, sizeof own), memcpy(&other, order + i + by, sizeof other);
             memcpy(&begun, begin + i, sizeof begun), memcpy(&ended, end + i, sizeof ended);
             own ^= (own ^ other) & begun & ~ended;
-            memcpy(w->order + i, &own, sizeof own);
+            memcpy(next + i, &own, sizeof own);
         }
-        w->order[to] = (uint8_t)w->at;
+        next[to] = (uint8_t)w->at;
     }
-    w->at = w->at + 1 == w->window ? 0 : w->at + 1, w->size += w->size < w->window;
+    w->at = w->at + 1 == n ? 0 : w->at + 1, w->size += w->size < n;
 }
 
 /* RobustWindow._judge: z of a value, and what of it enters the window. */
 static inline double judge(Window *w, double value, double median)
 {
     const double clip = w->winsorise, least = w->least, wide = w->wide, level = fabs(median);
-    const double lower = NTH(w->values, w->order, w->size / 4), upper = NTH(w->values, w->order, 3 * w->size / 4);
-    const int astride = w->relative && wide < INFINITY && NTH(w->values, w->order, 0) < 0.0 && 0.0 < NTH(w->values, w->order, w->size - 1);
+    const double lower = NTH(w, w->size / 4), upper = NTH(w, 3 * w->size / 4);
+    const int astride = w->relative && wide < INFINITY && NTH(w, 0) < 0.0 && 0.0 < NTH(w, w->size - 1);
     if (w->relative && !astride && value > 0.0 && 0.0 < WIDE * lower && WIDE * lower < upper) {
         const double own = log(upper / lower) / IQR, scale = least > own ? least : own;
         if (scale > MOST)
@@ -112,7 +112,7 @@ static inline double judge(Window *w, double value, double median)
     double scale = (upper - lower) / IQR;
     scale = scale < least * level ? least * level : scale;
     if (lower == upper && w->relative) {
-        if (NTH(w->values, w->order, 0) == NTH(w->values, w->order, w->size - 1) && level > 0.0 && value - median > JUMP * level) {
+        if (NTH(w, 0) == NTH(w, w->size - 1) && level > 0.0 && value - median > JUMP * level) {
             w->entry = median + clip * FLAT * level;
             return INFINITY;
         }
@@ -156,7 +156,7 @@ static PyObject *robust_window(PyObject *Py_UNUSED(module), PyObject *const *arg
                 Window *w = &some[j];
                 const double value = w->entry = clipped(AT(double, values, i, first + j));
                 const Py_ssize_t is_scored = w->size >= w->enough && w->size > 0, below = (w->size - is_scored) / 2;
-                const double lower = NTH(w->values, w->order, below), upper = NTH(w->values, w->order, w->size / 2);
+                const double lower = NTH(w, below), upper = NTH(w, w->size / 2);
                 const double middle = is_scored ? (lower + upper) / 2 : value;
                 AT(double, z, i, first + j) = is_scored ? judge(w, value, middle) : -INFINITY;
                 AT(double, median, i, first + j) = middle;
