@@ -1,4 +1,4 @@
-/* Kernels: detectors' recursions over one series after the other, where each value depends on all before it.
+/* Kernels: detectors' recursions over series, where each value depends on all before it.
  *
  * Each does what the Python class that calls it does, in the same order of floating-point operations, so that
  * the results are the same to the bit. All state is in the caller's arrays. Values need not be finite for the
@@ -72,7 +72,7 @@ static inline Py_ssize_t oldest(const Window *w)
 /* The oldest leaves, the newest enters, and what lies between moves by one: up or down, at the toss of a coin. */
 static inline void exchange(Window *w)
 {
-    static const uint8_t edge[3 * PLACES] = {[PLACES... 3 * PLACES - 1] = 0xff};
+    static const uint8_t edge[3 * PLACES] = {[PLACES ... 3 * PLACES - 1] = 0xff};
     const Py_ssize_t n = w->window, from = w->from, to = w->to, down = -(Py_ssize_t)(to <= from), by = 1 + 2 * down;
     const Py_ssize_t low = from ^ ((from ^ (to + 1)) & down), high = to ^ ((to ^ (from + 1)) & down);
     w->ring[w->at] = w->entry;
