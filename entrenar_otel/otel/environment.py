@@ -138,17 +138,22 @@ def _made(signal: Signal, names: list[str], kind: type[Any], environ: Mapping[st
 
 
 def _direct(make: Any, signal: Signal, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Arguments with which an OTLP exporter does not ask a proxy for a collector on this host."""
+    """Arguments with which an OTLP exporter does not ask a proxy for a collector on this host.
+
+    By gRPC also that it measures nothing with each answer, see `otlp/grpc_client.py`.
+    """
     variables = (f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
     endpoint = next((given for name in variables if (given := environ.get(name, "").strip())), "localhost")
     try:
         known = inspect.signature(make).parameters
-        if not is_loopback(endpoint if "://" in endpoint else f"//{endpoint}"):
-            return {}
+        is_here = is_loopback(endpoint if "://" in endpoint else f"//{endpoint}")
     except (TypeError, ValueError):
         return {}
     if "channel_options" in known:
-        return {"channel_options": (("grpc.enable_http_proxy", 0),)}
+        direct = (("grpc.enable_http_proxy", 0),) if is_here else ()
+        return {"channel_options": (("grpc.http2.bdp_probe", 0), *direct)}
+    if not is_here:
+        return {}
     if "session" in known and "endpoint" in known:
         import requests
 

@@ -79,16 +79,19 @@ class Scan:
     records: int
     #: Where the last valid one ends, in bytes.
     end: int
+    #: Where each of its notes begins, in words.
+    note_heads: tuple[int, ...] = ()
 
-    def part(self, cut: slice | NDArray[np.bool_], notes: tuple[Words, ...] = ()) -> Scan:
-        """Some of its samples, and these of its notes."""
+    def part(self, cut: slice | NDArray[np.bool_], *, with_notes: bool = False) -> Scan:
+        """Some of its samples, and all of its notes or none."""
         return replace(
             self,
             heads=self.heads[cut],
             lengths=self.lengths[cut],
             layout_ids=self.layout_ids[cut],
             seq=self.seq[cut],
-            note_words=notes,
+            note_words=self.note_words if with_notes else (),
+            note_heads=self.note_heads if with_notes else (),
         )
 
 
@@ -166,9 +169,10 @@ def scan(
             layout = parse_definition(body.tobytes())
             layouts.setdefault(layout.id, layout)  # the owner's own stay the same objects
     told = is_note & ~is_clock
+    note_heads = others[told].tolist()
     notes = [
         words[at : at + length - 1]
-        for at, length in zip(others[told].tolist(), other_sizes[told].tolist(), strict=True)
+        for at, length in zip(note_heads, other_sizes[told].tolist(), strict=True)
     ]
     seq, lost = first_seq + np.arange(int(is_data.sum())), 0
     damage: list[Damage] = []
@@ -187,6 +191,7 @@ def scan(
         tuple(damage),
         len(seq) + lost,
         stop,
+        tuple(note_heads),
     )
 
 

@@ -44,7 +44,8 @@ def read_watermark(live: Path, process: str) -> Watermark:
 
 def write_watermark(live: Path, process: str, mark: Watermark) -> None:
     """State how far. Raises OSError."""
-    write_whole(live / f"{process}.sent", json.dumps(mark._asdict()).encode(), mode=0o600)
+    text = b'{"segment": %d, "offset": %d}' % mark
+    write_whole(live / f"{process}.sent", text, mode=0o600)
 
 
 def leaves(header: Mapping[str, Any]) -> bool:

@@ -59,10 +59,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     write_whole(path, b"two", mode=0o600)
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"two", 0o600)
 
-    def refuse(_path: Path, _target: Path) -> None:
+    def refuse(_path: str, _target: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "rename", refuse)
+    monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(OSError, match="No space"):
         write_whole(path, b"three")
     assert [*tmp_path.iterdir()] == [path]

@@ -44,6 +44,8 @@ class Client(Protocol):
 
 def accepted(response: bytes) -> Answer:
     """The answer of a server that took the request, or a part of it."""
+    if not response:  # all of it
+        return ACCEPTED
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
     try:

@@ -74,6 +74,12 @@ def encode_blocks(
     clock = b"".join([note_record(CLOCK_SET, era._asdict(), clean=True) for era in later])
     room = block_bytes - len(clock)
     at, n = 0, len(found.heads)
+    if n and int(found.seq[-1]) - int(found.seq[0]) == n - 1:  # the usual: all of it is one block
+        definitions = _definitions(layouts, _different(found.layout_ids))
+        if 8 * int(found.lengths.sum()) + len(definitions) <= room:
+            parts: Parts = [definitions, clock, *_slices(words, found, 0, n)]
+            yield SampleBlock(int(found.seq[0]), n, first.anchor_ns, parts)
+            return
     stops = np.cumsum(found.lengths) * 8
     jumps = np.flatnonzero(np.diff(found.seq) != 1) + 1
     while at < n:
@@ -82,7 +88,7 @@ def encode_blocks(
         next_jump = jumps[np.searchsorted(jumps, at, side="right") :][:1]
         end = min(end, *next_jump.tolist(), n)
         end, definitions = _with_definitions(found, layouts, stops, at, end, room)
-        parts: Parts = [definitions, clock, *_slices(words, found, at, end)]
+        parts = [definitions, clock, *_slices(words, found, at, end)]
         if sum(map(len, parts)) <= max(MAX_BYTES, block_bytes):
             yield SampleBlock(int(found.seq[at]), end - at, first.anchor_ns, parts)
         else:
@@ -97,11 +103,15 @@ def _with_definitions(
     before = int(stops[at - 1]) if at else 0
     while True:
         used = _different(found.layout_ids[at : max(end, at + 1)])
-        definitions = b"".join([layouts[number].definition for number in used if number in layouts])
+        definitions = _definitions(layouts, used)
         fits = int(np.searchsorted(stops, before + room - len(definitions), side="right"))
         if end <= max(fits, at + 1):
             return max(end, at + 1), definitions
         end = max(fits, at + 1)
+
+
+def _definitions(layouts: dict[int, Layout], numbers: list[int]) -> bytes:
+    return b"".join([layouts[number].definition for number in numbers if number in layouts])
 
 
 def _different(ids: NDArray[np.int64]) -> list[int]:

@@ -27,8 +27,6 @@ from entrenar_otel.otel.otlp.process_records import ProcessRecords, Written
 from entrenar_otel.otel.otlp.settings import LogSettings
 from entrenar_otel.recording.unsent import SendingLock
 
-#: Events leave within a second, and samples about once a second.
-_INTERVAL_SECONDS = 0.9
 #: After so long without a word, the run says again that it began: a sign of life.
 _SILENT_SECONDS = 60.0
 #: How often it is looked for what other processes left.
@@ -66,7 +64,7 @@ class LogExporter:
         self._began: bytes | None = None  # the request that says that the run has begun
         self._own_at = self._looked_at = self._spoke_at = time.monotonic()
         self._helped_seconds = 0.0
-        self.worker = Worker("entrenar-otlp", self._work, _INTERVAL_SECONDS)
+        self.worker = Worker("entrenar-otlp", self._work, settings.interval_seconds)
 
     def start(self) -> None:
         """Begin to send."""
@@ -114,7 +112,7 @@ class LogExporter:
 
     def _is_due(self) -> bool:
         """Whether what this run has recorded meanwhile comes before the records of others."""
-        return self._delivery.is_stopping or time.monotonic() - self._own_at > _INTERVAL_SECONDS
+        return self._delivery.is_stopping or time.monotonic() - self._own_at > self._settings.interval_seconds
 
     def _between(self) -> bool:
         return not self._delivery.is_stopping and self._send_own()

@@ -40,6 +40,9 @@ _UNWELCOME = frozenset(
 _TIMEOUTS = 2
 #: What gRPC takes for a proxy, the first that is set, whatever the scheme; and what is exempt from it.
 _PROXIES, _NO_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy"), ("no_grpc_proxy", "no_proxy")
+#: With each answer gRPC measures how wide the way back is, by a ping: answers are a few bytes, and what the
+#: ping wakes takes as long as the request.
+NO_PROBES = ("grpc.http2.bdp_probe", 0)
 #: Schemes of targets that gRPC knows besides http(s) URLs and HOST:PORT.
 _SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 
@@ -58,12 +61,14 @@ class GrpcClient:
         self._is_down = False  # whether there was no connection
         self._running = 0
         self._channel = self._connect()
+        self._export = self._channel.unary_unary(_METHOD)  # bytes in and out
 
     def _connect(self) -> Any:
         settings = self._settings
         options: list[tuple[str, Any]] = [
             ("grpc.primary_user_agent", f"entrenar-otel/{__version__}"),
             ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection
+            NO_PROBES,
         ]
         if is_loopback(f"//{self._target}"):
             options.append(("grpc.enable_http_proxy", 0))
@@ -81,7 +86,7 @@ class GrpcClient:
                 self._renew()
             except (OSError, ValueError) as error:  # the certificates are being replaced, say
                 return Answer(Verdict.RETRY, f"{type(error).__name__}: {error}")
-            export = self._channel.unary_unary(_METHOD)  # bytes in and out
+            export = self._export
             self._running += 1
         try:
             response = export(
@@ -110,7 +115,7 @@ class GrpcClient:
             again = self._connect()
             self._timeouts, self._is_down = 0, False
             self._channel.close()
-            self._channel = again
+            self._channel, self._export = again, again.unary_unary(_METHOD)
 
     def _saw(self, code: grpc.StatusCode) -> None:
         with self._lock:

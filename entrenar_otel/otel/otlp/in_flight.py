@@ -33,8 +33,6 @@ class InFlight:
         self, pieces: Iterator[Piece], deliver: Callable[[Piece], bool], acknowledge: Callable[[Piece], None]
     ) -> None:
         self._pieces, self._deliver, self._acknowledge = pieces, deliver, acknowledge
-        self._lock = threading.Lock()
-        self._change = threading.Condition(self._lock)
         self._sent: deque[_Sent] = deque()
         self._is_stopped = False
         self._error: Exception | None = None
@@ -43,11 +41,24 @@ class InFlight:
 
     def run(self) -> bool:
         """Deliver all there are; False where it had to stop. Raises what reading or delivering raises."""
-        if not self._send(self._take()) or (next_ := self._take()) is None:
-            return not self._is_stopped
+        first = next(self._pieces, None)
+        if first is None:
+            return True
+        if not self._deliver(first):
+            return False
+        self._acknowledge(first)
+        second = next(self._pieces, None)
+        return second is None or self._run_two(second)
+
+    def _run_two(self, second: Piece) -> bool:
+        """Deliver the rest, two at a time; what two threads need is made where there are two."""
+        self._lock = threading.Lock()
+        self._change = threading.Condition(self._lock)
+        sent = _Sent(second)
+        self._sent.append(sent)
         other = self._start_other()
         try:
-            self._send_all(next_)
+            self._send_all(sent)
             if other is not None:
                 other.join()
         finally:

@@ -52,18 +52,22 @@ class Stretch:
     def pieces(self, most_bytes: int = BLOCK_BYTES) -> Iterator[Piece]:
         """All of it, each piece of about so many bytes; the last has what stands behind the last sample."""
         events, rows = list(self.events), len(self.found.heads)
-        stops = (self.found.heads + self.found.lengths) * 8 + self.begin
         low = 0
         for high, block in self._cuts(most_bytes):
             is_last = high == rows
-            count = len(events) if is_last else sum(event.offset < stops[high - 1] for event in events)
+            stop = 0 if is_last else self._stop_of(high - 1)
+            count = len(events) if is_last else sum(event.offset < stop for event in events)
             mine, events = events[:count], events[count:]
             while len(part := _fitting(mine, most_bytes)) < len(mine):
                 yield Piece(self, tuple(part), low, low)
                 mine = mine[len(part) :]
-            mark = self.mark if is_last else Watermark(self.number, int(stops[high - 1]))
+            mark = self.mark if is_last else Watermark(self.number, stop)
             yield Piece(self, tuple(mine), low, high, mark, block)
             low = high
+
+    def _stop_of(self, row: int) -> int:
+        """Where one of its records ends in the segment, in bytes."""
+        return 8 * int(self.found.heads[row] + self.found.lengths[row]) + self.begin
 
     def _cuts(self, most_bytes: int) -> Iterator[tuple[int, SampleBlock | TooWide | None]]:
         """Behind which of its records each piece ends, and what is encoded of it already."""

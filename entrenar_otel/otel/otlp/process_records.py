@@ -114,6 +114,8 @@ class ProcessRecords:
         To be called while nothing is on its way.
         """
         totals = dict(self._totals)  # before the files are listed: one may be handed over in between
+        if not totals:
+            return 0
         there = {*self.unsent(), *self._owned()}
         gone = totals.keys() - there
         return sum(max(0, self._totals.pop(number) - self._accounted[number]) for number in gone)
@@ -136,10 +138,12 @@ class ProcessRecords:
 
     def _next(self) -> _Source | None:
         """Where to read on."""
-        sources = {number: _Source(*known) for number, known in self._owned().items()}
+        at, owned = self.read_to.segment, self._owned()
+        if at in owned and at not in self._left_out:  # the usual: no folder is looked through for it
+            return _Source(*owned[at])
+        sources = {number: _Source(*known) for number, known in owned.items()}
         for number, path in self.unsent().items():
             sources.setdefault(number, _Source(path, None, True))
-        at = self.read_to.segment
         numbers = [number for number in sources if number >= at and number not in self._left_out]
         if not numbers:
             return None

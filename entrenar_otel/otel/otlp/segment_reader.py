@@ -16,7 +16,7 @@ from entrenar_otel.otel.otlp.settings import Samples
 from entrenar_otel.recording.decode import Scan, Words, scan
 from entrenar_otel.recording.header import SegmentError, check_header
 from entrenar_otel.recording.layout import Layout
-from entrenar_otel.recording.notes import EVENT, parse_note
+from entrenar_otel.recording.notes import EVENT, parse_document
 from entrenar_otel.recording.plain_file import open_plain
 from entrenar_otel.recording.segment import HEADER_BYTES, Head, eras_of
 from entrenar_otel.recording.unsent import Watermark, leaves
@@ -106,33 +106,31 @@ class SegmentReader:
         if self._is_trusted:
             return found
         known = np.isin(found.layout_ids, list(self._layouts))
-        return found if known.all() else found.part(known, notes=found.note_words)
+        return found if known.all() else found.part(known, with_notes=True)
 
 
 def _events(words: Words, found: Scan, begin: int) -> list[Event]:
-    first = words.__array_interface__["data"][0]
-    events = []
-    for note in found.note_words:
-        if int(note[1]) & 0xFFFF_FFFF == EVENT:
+    events: list[Event] = []
+    if not found.note_words:
+        return events
+    kinds = words[np.array(found.note_heads) + 1].astype(np.uint32).tolist()  # the low half
+    for note, head, kind in zip(found.note_words, found.note_heads, kinds, strict=True):
+        if kind == EVENT:
             try:
-                document = parse_note(note.tobytes()).document
+                document = parse_document(note.tobytes())
             except (ValueError, RecursionError):
                 continue
-            if _is_ours(document):
-                continue
-            offset = begin + note.__array_interface__["data"][0] - first
-            events.append(Event(offset, note.nbytes, document))
+            if not _is_ours(document):
+                events.append(Event(begin + 8 * head, note.nbytes, document))
     return events
 
 
 def _is_ours(document: Mapping[str, Any]) -> bool:
     """Whether it is what the sender said of the endpoint: that is for people here, and for the lake."""
+    if document.get("name") != names.WARNING:
+        return False
     attributes = document.get("attributes")
-    return (
-        document.get("name") == names.WARNING
-        and isinstance(attributes, dict)
-        and attributes.get(names.LOGGER) == names.DELIVERY_LOGGER
-    )
+    return isinstance(attributes, dict) and attributes.get(names.LOGGER) == names.DELIVERY_LOGGER
 
 
 def _samples(otlp: dict[str, Any]) -> Samples:

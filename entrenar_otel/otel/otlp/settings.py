@@ -20,6 +20,9 @@ MAX_BACKLOG_BYTES = 2 << 30
 _SAMPLES = "ENTRENAR_OTLP_SAMPLES"
 _MODES: dict[str, Samples] = {"off": "off", "blocks": "blocks", "events": "events"}
 _COMPRESSIONS = {"none": False, "gzip": True}
+_DELAY = "OTEL_BLRP_SCHEDULE_DELAY"
+#: Events leave within a second, and samples about once a second.
+INTERVAL_SECONDS = 0.9
 #: OpenTelemetry's default, for one request.
 _TIMEOUT_SECONDS = 10.0
 
@@ -42,6 +45,8 @@ class LogSettings:
     #: Whether `training.run.started` has the configuration and the command line.
     with_config: bool = False
     max_backlog_bytes: int = MAX_BACKLOG_BYTES
+    #: How often what has come since is sent.
+    interval_seconds: float = INTERVAL_SECONDS
 
     @property
     def shown(self) -> str:
@@ -86,6 +91,8 @@ class LogSettings:
             insecure=_given(environ, "INSECURE").lower() == "true",
             with_config=environ.get("ENTRENAR_OTLP_CONFIG", "").strip().lower() in ("1", "true", "yes", "on"),
             max_backlog_bytes=max_backlog_bytes or MAX_BACKLOG_BYTES,
+            interval_seconds=number_of(environ, _DELAY, 1000 * INTERVAL_SECONDS, "milliseconds, at least 1")
+            / 1000,
             **paths,
         )
 

@@ -17,6 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from entrenar_otel.otel.attributes import clean_text
 from entrenar_otel.otel.otlp import names
+from entrenar_otel.otel.otlp.envelope import varint
 
 _Tags = tuple[tuple[str, str], ...]
 _Rows = NDArray[np.uint8]
@@ -100,8 +101,8 @@ def _template(given: list[str], tags: _Tags, metrics: list[str]) -> _Template:
         record.extend(bytes(size))
 
     def attribute(name: str, key: str, tag: bytes, size: int) -> None:
-        item = _sized(_KEY, key.encode()) + _VALUE + _varint(1 + size) + tag
-        number(name, size, _ATTRIBUTES + _varint(len(item) + size) + item)
+        item = _sized(_KEY, key.encode()) + _VALUE + varint(1 + size) + tag
+        number(name, size, _ATTRIBUTES + varint(len(item) + size) + item)
 
     number(_TIME.decode(), _FIXED, _TIME)
     for name in (*given, names.SEQ):
@@ -115,21 +116,12 @@ def _template(given: list[str], tags: _Tags, metrics: list[str]) -> _Template:
         attribute(f"{names.METRIC_PREFIX}{place}", metric, _DOUBLE, _FIXED)
     number(_OBSERVED_TIME.decode(), _FIXED, _OBSERVED_TIME)
     record += _sized(_EVENT_NAME, names.WIDE_EVENT.encode())
-    head = _LOG_RECORDS + _varint(len(record))
+    head = _LOG_RECORDS + varint(len(record))
     return _Template(head + bytes(record), {name: at + len(head) for name, at in places.items()})
 
 
 def _sized(tag: bytes, content: bytes) -> bytes:
-    return tag + _varint(len(content)) + content
-
-
-def _varint(number: int) -> bytes:
-    made = bytearray()
-    while number > 0x7F:
-        made.append(number & 0x7F | 0x80)
-        number >>= 7
-    made.append(number)
-    return bytes(made)
+    return tag + varint(len(content)) + content
 
 
 def _by_tags(series: tuple[Series, ...]) -> dict[_Tags, list[tuple[str, int]]]:

@@ -11,6 +11,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from entrenar_otel import __version__
+from entrenar_otel.otel.attributes import clean_value
 from entrenar_otel.otel.otlp.blocks import Parts, SampleBlock
 from entrenar_otel.otel.otlp.envelope import SEVERITIES, Envelope, block_record, event_record
 
@@ -95,6 +96,19 @@ def test_an_id_that_is_none_is_absent(given_: Any) -> None:
     assert (record.trace_id, record.span_id) == (b"", b"")
 
 
+SCALARS = st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats() | st.text(max_size=200)
+
+
+@given(st.dictionaries(st.text("abc.é", min_size=1, max_size=140), SCALARS, max_size=6))
+def test_attributes_are_what_was_noted(attributes: dict[str, Any]) -> None:
+    """Of the type that they have, to the bit, whatever their size."""
+    record = record_of(event_record({"name": "e", "attributes": attributes, "epoch": 1 << 40}, "0:1"))
+    expected = {key: clean_value(value) for key, value in attributes.items()}
+    assert repr(values_of(record.attributes)) == repr(
+        expected | {"epoch": 1 << 40, "entrenar.event.id": "0:1"}
+    )
+
+
 @given(
     st.dictionaries(
         st.sampled_from(
@@ -106,8 +120,13 @@ def test_an_id_that_is_none_is_absent(given_: Any) -> None:
     )
 )
 def test_any_note_makes_a_record(document: dict[str, Any]) -> None:
-    """Notes come from a disk: whatever is in one, it is a valid record with its id."""
-    record = record_of(event_record(document, "1:2"))
+    """Notes come from a disk: whatever is in one, it is a valid record with its id.
+
+    Its bytes are those that protobuf makes of the same record.
+    """
+    raw = b"".join(event_record(document, "1:2"))
+    record = LogRecord.FromString(raw)
+    assert raw == record.SerializeToString()
     assert values_of(record.attributes)["entrenar.event.id"] == "1:2"
     assert record.severity_number in SEVERITIES.values()
     assert len(record.trace_id) in (0, 16)

@@ -52,6 +52,9 @@ def test_what_is_meant_without_more() -> None:
         ({"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"}, "timeout_seconds", 10.0),
         ({"OTEL_EXPORTER_OTLP_TIMEOUT": "0"}, "timeout_seconds", 10.0),
         ({"OTEL_EXPORTER_OTLP_TIMEOUT": "nan"}, "timeout_seconds", 10.0),
+        ({"OTEL_BLRP_SCHEDULE_DELAY": "1800"}, "interval_seconds", 1.8),
+        ({"OTEL_BLRP_SCHEDULE_DELAY": "0"}, "interval_seconds", 0.9),
+        ({"OTEL_BLRP_SCHEDULE_DELAY": "often"}, "interval_seconds", 0.9),
         ({"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}, "gzip", True),
         ({"OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, "gzip", False),
         ({"OTEL_EXPORTER_OTLP_INSECURE": "True"}, "insecure", True),
@@ -65,6 +68,12 @@ def test_what_is_meant_without_more() -> None:
 )
 def test_each_variable(environ: dict[str, str], name: str, value: Any) -> None:
     assert getattr(found(**environ), name) == value
+
+
+def test_a_pace_that_is_none_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """With what was expected, and what is used."""
+    found(OTEL_BLRP_SCHEDULE_DELAY="1 s")
+    assert "OTEL_BLRP_SCHEDULE_DELAY=1 s: expected milliseconds, at least 1; using 900" in caplog.text
 
 
 def test_that_of_logs_comes_first() -> None:
@@ -124,7 +133,14 @@ def test_how_an_endpoint_is_shown(endpoint: str, shown: str) -> None:
         st.sampled_from(
             [
                 *(f"OTEL_EXPORTER_OTLP_{name}" for name in ("PROTOCOL", "HEADERS", "TIMEOUT", "COMPRESSION")),
-                *(ENDPOINT, OF_LOGS, "OTEL_LOGS_EXPORTER", "ENTRENAR_OTLP_SAMPLES", "ENTRENAR_OTLP_CONFIG"),
+                *(
+                    ENDPOINT,
+                    OF_LOGS,
+                    "OTEL_BLRP_SCHEDULE_DELAY",
+                    "OTEL_LOGS_EXPORTER",
+                    "ENTRENAR_OTLP_SAMPLES",
+                    "ENTRENAR_OTLP_CONFIG",
+                ),
             ]
         ),
         st.text(max_size=30),
