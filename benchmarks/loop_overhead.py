@@ -86,6 +86,7 @@ def everything_on() -> Iterator[None]:
             "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
             "OTEL_METRIC_EXPORT_INTERVAL": "10000",
             "OTEL_BSP_SCHEDULE_DELAY": "10000",
+            "OTEL_BLRP_SCHEDULE_DELAY": "1800",
         }
         yield
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _warned: set[str] = set()
 #: How long another thread may be within a span.
 _LOCK_SECONDS = 0.05
+_ENCODING = "opentelemetry.exporter.otlp.proto."
 _DRAWING = ("opentelemetry.exporter.otlp.", "opentelemetry.sdk.metrics._internal.exemplar.")
 
 
@@ -71,6 +72,19 @@ def leave_random_alone() -> None:
             module.random = random.Random()  # type: ignore[attr-defined]  # noqa: S311
         if getattr(module, "randrange", None) == random.randrange:
             module.randrange = random.Random().randrange  # type: ignore[attr-defined]  # noqa: S311
+
+
+def encode_spans_by(make: Callable[[Callable[..., Any]], Any]) -> None:
+    """Let the OTLP exporters that are imported encode spans by `make(what they use)`.
+
+    `encode_spans` as a name of `opentelemetry.exporter.otlp.proto.{grpc,http}.trace_exporter`, since 1.11.
+    Without it they go on as they are.
+    """
+    for module in [module for name, module in sys.modules.copy().items() if name.startswith(_ENCODING)]:
+        encode: Any = getattr(module, "encode_spans", None)
+        is_theirs = callable(encode) and not getattr(encode, "is_ours", False)
+        if is_theirs and module.__name__.endswith(".trace_exporter"):
+            module.encode_spans = make(encode)  # type: ignore[attr-defined]
 
 
 def span_processor_of(provider: Any) -> SpanProcessor | None:

@@ -7,9 +7,7 @@ own classes would copy a block five times.
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
@@ -20,6 +18,7 @@ from entrenar_otel._version import __version__
 from entrenar_otel.otel.attributes import clean_attributes, clean_text, clean_value
 from entrenar_otel.otel.otlp import blocks, names
 from entrenar_otel.otel.otlp.blocks import Parts, SampleBlock
+from entrenar_otel.otel.wire import any_value, attribute_item, varint
 
 #: What OpenTelemetry calls the severities of notes, and their numbers.
 SEVERITIES = {"INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
@@ -29,14 +28,9 @@ _PLACE = (names.EPOCH, names.BATCH, names.STEP)
 #: Tags of protobuf: the number of a field, and that a length follows. Of ExportLogsServiceRequest, of
 #: ResourceLogs, of ScopeLogs, of LogRecord and of AnyValue.
 _RESOURCE_LOGS, _SCOPE_LOGS, _LOG_RECORDS, _BODY, _BYTES_VALUE = b"\x0a", b"\x12", b"\x12", b"\x2a", b"\x3a"
-#: The same, and what follows: of LogRecord (ids with their lengths), of KeyValue and of AnyValue.
+#: The same, and what follows, of LogRecord; ids with their lengths.
 _TIME, _OBSERVED_TIME, _ATTRIBUTES, _EVENT_NAME = b"\x09", b"\x59", b"\x32", b"\x62"
 _TRACE_ID, _SPAN_ID = b"\x4a\x10", b"\x52\x08"
-_KEY, _VALUE = b"\x0a", b"\x12"
-_STRING, _INT, _DOUBLE, _FALSE, _TRUE = b"\x0a", b"\x18", b"\x21", b"\x10\x00", b"\x10\x01"
-_pack_double = struct.Struct("<d").pack
-_UINT64 = (1 << 64) - 1
-_SMALL = [bytes([number]) for number in range(0x80)]
 #: Number and text of each severity, as fields of LogRecord.
 _SEVERITY_FIELDS = {
     text: bytes([0x10, number, 0x1A, len(text)]) + text.encode() for text, number in SEVERITIES.items()
@@ -102,7 +96,7 @@ def event_record(document: Mapping[str, Any], event_id: str) -> Parts:
         )
     place = {}
     for name in _PLACE:
-        if (value := document.get(name)).__class__ is int and 0 <= value <= _MAX_63:  # type: ignore[operator]
+        if (value := document.get(name)).__class__ is int and 0 <= value <= _MAX_63:
             place[name] = value
     if attributes.keys().isdisjoint(_PLACE):
         attributes |= place
@@ -115,19 +109,19 @@ def event_record(document: Mapping[str, Any], event_id: str) -> Parts:
         parts += [_TIME, at.to_bytes(8, "little")]
     parts.append(_SEVERITY_FIELDS[severity])
     if (body := document.get("body")) is not None:
-        text = clean_text(body).encode()
-        value = _STRING + varint(len(text)) + text
+        value = any_value(clean_text(body))
         parts += [_BODY, varint(len(value)), value]
     for key, value in attributes.items():
-        parts.append(attribute_field(key, value))
+        item = attribute_item(key, value)
+        parts += [_ATTRIBUTES, varint(len(item)), item]
     if trace_id := _id(document.get("trace_id"), 16):
         parts += [_TRACE_ID, trace_id]
     if span_id := _id(document.get("span_id"), 8):
         parts += [_SPAN_ID, span_id]
     if at:
         parts += [_OBSERVED_TIME, at.to_bytes(8, "little")]
-    if name := clean_text(document.get("name") or "").encode():
-        parts += [_EVENT_NAME, varint(len(name)), name]
+    if event := clean_text(document.get("name") or "").encode():
+        parts += [_EVENT_NAME, varint(len(event)), event]
     return [b"".join(parts)]
 
 
@@ -148,47 +142,6 @@ def _plain(given: Any) -> dict[str, Any] | None:
         if not key or not key.isascii():
             return None
     return dict(given)
-
-
-def attribute_field(key: str, value: Any) -> bytes:
-    """A clean attribute as a field of a log record.
-
-    >>> attribute_field("epoch", 3)
-    b'2\\x0b\\n\\x05epoch\\x12\\x02\\x18\\x03'
-    """
-    kind = value.__class__
-    if kind is int:
-        content = _INT + varint(value & _UINT64)
-    elif kind is str:
-        text = value.encode()
-        content = _STRING + varint(len(text)) + text
-    elif kind is float:
-        content = _DOUBLE + _pack_double(value)
-    elif kind is bool:
-        content = _TRUE if value else _FALSE
-    else:
-        content = _any_value(value).SerializeToString()
-    item = _key_field(key) + varint(len(content)) + content
-    return _ATTRIBUTES + varint(len(item)) + item
-
-
-@lru_cache(maxsize=1024)
-def _key_field(key: str) -> bytes:
-    """The key of an attribute, and the tag of its value; of a run there are few."""
-    text = key.encode()
-    return _KEY + varint(len(text)) + text + _VALUE
-
-
-def varint(number: int) -> bytes:
-    """A whole number from 0 on as protobuf writes it."""
-    if number < 0x80:
-        return _SMALL[number]
-    made = bytearray()
-    while number > 0x7F:
-        made.append(number & 0x7F | 0x80)
-        number >>= 7
-    made.append(number)
-    return bytes(made)
 
 
 def _text_of_structure(value: Any) -> Any:

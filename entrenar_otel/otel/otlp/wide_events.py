@@ -17,7 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from entrenar_otel.otel.attributes import clean_text
 from entrenar_otel.otel.otlp import names
-from entrenar_otel.otel.otlp.envelope import varint
+from entrenar_otel.otel.wire import field, varint
 
 _Tags = tuple[tuple[str, str], ...]
 _Rows = NDArray[np.uint8]
@@ -58,8 +58,8 @@ def _filled(template: _Template, block: Block, rows: NDArray[np.intp], columns: 
     made = np.tile(np.frombuffer(template.row, np.uint8), (len(rows), 1))
     places = template.places
     times = _fixed(np.maximum(block.time_ns[rows], 0).astype("<i8"))
-    for field in (_TIME, _OBSERVED_TIME):
-        at = places[field.decode()]
+    for tag in (_TIME, _OBSERVED_TIME):
+        at = places[tag.decode()]
         made[:, at : at + _FIXED] = times
     for name, column in (
         (names.EPOCH, block.epoch),
@@ -101,7 +101,7 @@ def _template(given: list[str], tags: _Tags, metrics: list[str]) -> _Template:
         record.extend(bytes(size))
 
     def attribute(name: str, key: str, tag: bytes, size: int) -> None:
-        item = _sized(_KEY, key.encode()) + _VALUE + varint(1 + size) + tag
+        item = field(_KEY, key.encode()) + _VALUE + varint(1 + size) + tag
         number(name, size, _ATTRIBUTES + varint(len(item) + size) + item)
 
     number(_TIME.decode(), _FIXED, _TIME)
@@ -111,17 +111,13 @@ def _template(given: list[str], tags: _Tags, metrics: list[str]) -> _Template:
         item = KeyValue(
             key=f"{names.TAG_PREFIX}{clean_text(key)}", value=AnyValue(string_value=clean_text(value))
         )
-        record += _sized(_ATTRIBUTES, item.SerializeToString())
+        record += field(_ATTRIBUTES, item.SerializeToString())
     for place, metric in enumerate(metrics):
         attribute(f"{names.METRIC_PREFIX}{place}", metric, _DOUBLE, _FIXED)
     number(_OBSERVED_TIME.decode(), _FIXED, _OBSERVED_TIME)
-    record += _sized(_EVENT_NAME, names.WIDE_EVENT.encode())
+    record += field(_EVENT_NAME, names.WIDE_EVENT.encode())
     head = _LOG_RECORDS + varint(len(record))
     return _Template(head + bytes(record), {name: at + len(head) for name, at in places.items()})
-
-
-def _sized(tag: bytes, content: bytes) -> bytes:
-    return tag + varint(len(content)) + content
 
 
 def _by_tags(series: tuple[Series, ...]) -> dict[_Tags, list[tuple[str, int]]]:

@@ -12,11 +12,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from entrenar_otel.otel.sdk_seams import encode_spans_by
+from entrenar_otel.otel.traces.ended_span import EndedSpan
 from entrenar_otel.otel.traces.ids import new_span_id
 from entrenar_otel.otel.traces.note_texts import NoteTexts
 from entrenar_otel.otel.traces.noted_span import Grow, NotedSpan
 from entrenar_otel.otel.traces.span_events import Place
 from entrenar_otel.otel.traces.span_export import SpanPipeline
+from entrenar_otel.otel.traces.span_request import SpanRequests
 from entrenar_otel.recording.notes import EVENT, SPAN_ENDED, SPAN_STARTED
 
 #: So many that ended wait for the heartbeat; then the loop's thread hands them on.
@@ -62,6 +65,8 @@ class NotedSpans:
         self._scope: InstrumentationScope | None = None
         self._flags: tuple[trace.TraceFlags, trace.TraceFlags] | None = None  # None: no noted spans
         self._ended: deque[NotedSpan] = deque()
+        if pipeline.has_exporters:
+            encode_spans_by(SpanRequests)
 
     def learn(self, parent: trace.Span, child: trace.Span) -> None:
         """From here on there are noted spans, with the scope and the flags of this one below its parent."""
@@ -116,7 +121,7 @@ class NotedSpans:
             for processor in self._processors:
                 processor.on_end(span)  # type: ignore[arg-type]
             if self._pipeline.has_exporters:
-                self._pipeline.on_end(span.readable(self._resource))
+                self._pipeline.on_end(EndedSpan(span, self._resource))
 
 
 def needs_start(processor: SpanProcessor) -> bool:
