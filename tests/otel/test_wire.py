@@ -6,9 +6,9 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
-from entrenar_otel.otel.wire import attribute_item
+from entrenar_otel.otel.wire import attribute_field
 
 KINDS = (st.booleans(), st.integers(-(1 << 63), (1 << 63) - 1), st.floats(), st.text(max_size=300))
 VALUES = st.one_of(*KINDS, *(st.lists(kind, max_size=40) for kind in KINDS))
@@ -24,7 +24,8 @@ def as_protobuf_has(value: Any) -> AnyValue:
 @given(st.text(max_size=200), VALUES)
 def test_attributes(key: str, value: Any) -> None:
     expected = KeyValue(key=key, value=as_protobuf_has(value))
-    read = KeyValue.FromString(made := attribute_item(key, value))
+    made = attribute_field(b"\x0a", key, value)  # the first field of a list of attributes
+    (read,) = KeyValueList.FromString(made).values
     assert read.SerializeToString() == expected.SerializeToString()
     if key:  # protobuf itself leaves an empty one out
-        assert made == expected.SerializeToString()
+        assert made == KeyValueList(values=[expected]).SerializeToString()

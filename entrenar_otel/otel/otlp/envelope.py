@@ -18,7 +18,7 @@ from entrenar_otel._version import __version__
 from entrenar_otel.otel.attributes import clean_attributes, clean_text, clean_value
 from entrenar_otel.otel.otlp import blocks, names
 from entrenar_otel.otel.otlp.blocks import Parts, SampleBlock
-from entrenar_otel.otel.wire import any_value, attribute_item, varint
+from entrenar_otel.otel.wire import any_value, attribute_field, varint
 
 #: What OpenTelemetry calls the severities of notes, and their numbers.
 SEVERITIES = {"INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
@@ -112,8 +112,7 @@ def event_record(document: Mapping[str, Any], event_id: str) -> Parts:
         value = any_value(clean_text(body))
         parts += [_BODY, varint(len(value)), value]
     for key, value in attributes.items():
-        item = attribute_item(key, value)
-        parts += [_ATTRIBUTES, varint(len(item)), item]
+        parts.append(attribute_field(_ATTRIBUTES, key, value))
     if trace_id := _id(document.get("trace_id"), 16):
         parts += [_TRACE_ID, trace_id]
     if span_id := _id(document.get("span_id"), 8):

@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan
 
 from entrenar_otel.otel.traces.ended_span import EndedSpan
-from entrenar_otel.otel.wire import attribute_item, field
+from entrenar_otel.otel.wire import attribute_field, field
 
 Encode = Callable[[Sequence[ReadableSpan]], Any]
 
@@ -124,4 +124,4 @@ def _attributes(tag: bytes, values: Mapping[str, int]) -> bytes:
     for value in values.values():
         if value.__class__ is not int or not -_INT64 <= value < _INT64:
             raise _Odd
-    return b"".join([field(tag, attribute_item(key, value)) for key, value in values.items()])
+    return b"".join([attribute_field(tag, key, value) for key, value in values.items()])
