@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from entrenar_otel.recording.unsent import (
     SendingLock,
+    SentFile,
     Watermark,
     keep_unsent,
     leaves,
@@ -39,6 +41,58 @@ def test_a_watermark_comes_back(segment: int, offset: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_watermark(Path(folder), PROCESS, Watermark(segment, offset))
         assert read_watermark(Path(folder), PROCESS) == (segment, offset)
+
+
+MARKS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, (1 << 63) - 1) | st.integers(0, 999)), max_size=8
+)
+
+
+@given(MARKS)
+def test_each_that_is_stated_comes_back(marks: list[tuple[int, int]]) -> None:
+    """Longer or shorter than the one before; nothing else is left there."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = SentFile(Path(folder), PROCESS)
+        for mark in marks:
+            file.write(Watermark(*mark))
+            assert read_watermark(Path(folder), PROCESS) == mark
+            assert [path.name for path in Path(folder).iterdir()] == [f"{PROCESS}.sent"]
+        file.close()
+
+
+def test_within_a_segment_it_is_the_same_file(tmp_path: Path) -> None:
+    """Of another segment it is a new one: who reads the number meanwhile finds one of the two."""
+    file, path = SentFile(tmp_path, PROCESS), tmp_path / f"{PROCESS}.sent"
+    file.write(Watermark(9, 64))
+    with path.open("rb") as first:
+        file.write(Watermark(9, 1 << 40))
+        assert json.loads(first.read()) == {"segment": 9, "offset": 1 << 40}
+        file.write(Watermark(10, 0))
+        first.seek(0)
+        assert json.loads(first.read())["segment"] == 9
+    assert read_watermark(tmp_path, PROCESS) == (10, 0)
+    file.close()
+    file.write(Watermark(10, 8))  # as good as before
+    assert read_watermark(tmp_path, PROCESS) == (10, 8)
+    file.close()
+
+
+def test_one_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    """Also where another file, or a link, is in its place: that is not written through."""
+    file, path = SentFile(tmp_path, PROCESS), tmp_path / f"{PROCESS}.sent"
+    file.write(Watermark(1, 64))
+    path.unlink()
+    file.write(Watermark(1, 128))
+    assert read_watermark(tmp_path, PROCESS) == (1, 128)
+    path.unlink()
+    (tmp_path / "other").write_bytes(b"mine")
+    path.symlink_to(tmp_path / "other")
+    file.write(Watermark(1, 192))
+    assert read_watermark(tmp_path, PROCESS) == (1, 192)
+    assert (tmp_path / "other").read_bytes() == b"mine"
+    file.close()
 
 
 @given(st.binary(max_size=60) | st.just(b'{"segment": 1, "offset": 9223372036854775808}') | st.just(b"[]"))

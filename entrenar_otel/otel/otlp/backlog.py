@@ -62,6 +62,7 @@ class Backlog:
                 ):
                     return False
             is_done = records.clean()
+            records.close()
         finally:
             lock.release(unlink=is_done)
         return True

@@ -94,6 +94,7 @@ class LogExporter:
         with guard("otlp logs"):
             self._see_removed()
             is_done = self._records.clean()
+            self._records.close()
             if self._lock is not None:
                 self._lock.release(unlink=is_done)
             self._client.close()

@@ -14,7 +14,7 @@ from entrenar_otel.otel.otlp.piece import Piece
 from entrenar_otel.otel.otlp.segment_reader import SegmentReader
 from entrenar_otel.recording.header import SegmentError
 from entrenar_otel.recording.segment import HEADER_BYTES
-from entrenar_otel.recording.unsent import Watermark, read_watermark, segment_files, write_watermark
+from entrenar_otel.recording.unsent import SentFile, Watermark, read_watermark, segment_files
 
 
 class Written(NamedTuple):
@@ -59,6 +59,7 @@ class ProcessRecords:
         self._live, self.process = live, process
         #: Up to where all is acknowledged, and up to where it was read.
         self.mark = self.read_to = read_watermark(live, process)
+        self._sent = SentFile(live, process)
         self._written = written
         self._reader: SegmentReader | None = None
         self._left_out: set[int] = set()
@@ -96,7 +97,7 @@ class ProcessRecords:
             return
         number, self.mark = self.mark.segment, mark
         with contextlib.suppress(OSError):  # a full disk: at worst it is sent again
-            write_watermark(self._live, self.process, mark)
+            self._sent.write(mark)
         if mark.segment > number:
             self.clean()
 
@@ -126,6 +127,10 @@ class ProcessRecords:
 
     def _owned(self) -> Mapping[int, Written]:
         return {} if self._written is None else self._written()
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        self._sent.close()
 
     def clean(self) -> bool:
         """Remove what is acknowledged as a whole; whether no segment is left, handed over or not."""

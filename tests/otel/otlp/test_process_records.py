@@ -10,7 +10,7 @@ import pytest
 from entrenar_otel.otel.otlp.piece import Piece
 from entrenar_otel.otel.otlp.process_records import ProcessRecords, Written, values_in
 from entrenar_otel.recording.recorder import Recorder
-from entrenar_otel.recording.unsent import keep_unsent, read_watermark
+from entrenar_otel.recording.unsent import SentFile, keep_unsent, read_watermark
 
 from .left import SMALL, leave, recorded, seqs_of
 
@@ -165,14 +165,12 @@ def test_what_somebody_removed_is_counted(live: Path) -> None:
 
 def test_a_full_disk_costs_no_sample(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The watermark cannot be written: at worst the records come twice."""
-    from entrenar_otel.otel.otlp import process_records
-
     left = leave(live, 400)
 
     def full(*_given: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(process_records, "write_watermark", full)
+    monkeypatch.setattr(SentFile, "write", full)
     assert all_of(ProcessRecords(live, left.process)) == list(range(400))
 
 
