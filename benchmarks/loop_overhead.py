@@ -7,7 +7,7 @@ function, `log`, `steps()` and `log` of five metrics, or everything: `epochs()` 
 blocks of all samples, to an endpoint in a process of its own. So each sees the same machine. The metrics are
 computed in all of them. The monitor is a started one with a lake. Of the clock only half is the monitored
 loop's, so what goes by the clock is half as often as by default, which is as often a step: the heartbeat
-every 2 s, the machine's numbers every 20 s, exports every 10 s.
+every 2 s, log records and blocks every 1.8 s, the machine's numbers every 20 s, exports every 10 s.
 
 A pair is what fits into 2 s, hence about one beat. To its monitored side goes the loop thread's CPU
 time there and that of all other threads of the process (the heartbeat, the lake's, what reads the machine,
