@@ -180,6 +180,29 @@ def test_warnings_show_no_secret(caplog: pytest.LogCaptureFixture, monkeypatch: 
     assert second.startswith("OTEL_METRIC_EXPORT_INTERVAL=http://host: expected milliseconds, at least 1;")
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "options"),
+    [
+        ("http://localhost:4317", {"grpc.enable_http_proxy": 0, "grpc.http2.bdp_probe": 0}),
+        ("http://collector:4317", {"grpc.http2.bdp_probe": 0}),
+        ("http://[::1", {}),  # no URL: the exporter says what it makes of it
+    ],
+)
+def test_what_grpc_is_told(endpoint: str, options: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy on the way to this host, and to no host a ping with each answer."""
+    made: list[dict[str, Any]] = []
+
+    class Channelled(SpanExporter):
+        def __init__(self, channel_options: Any = ()) -> None:
+            made.append(dict(channel_options))
+
+    console = next(iter(known(group="opentelemetry_traces_exporter", name="console")))
+    monkeypatch.setattr(type(console), "load", lambda self: Channelled)
+    environ = {"OTEL_TRACES_EXPORTER": "console", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+    assert len(span_exporters(environ)) == 1
+    assert made == [options]
+
+
 def test_it_is_light() -> None:
     """Asking for settings loads nothing of OpenTelemetry."""
     program = (

@@ -37,7 +37,7 @@ _INT64 = 1 << 63
 _MOST_KINDS = 64
 
 
-class _Odd(Exception):
+class _Odd(ValueError):
     """A span for the SDK's encoder: a number that protobuf does not take, say."""
 
 
@@ -67,7 +67,7 @@ class SpanRequests:
         try:
             with self._lock:
                 made = self._made(mine)
-        except (_Odd, OverflowError):
+        except (ValueError, OverflowError):
             return self._encode(spans)
         request = self._encode(others)
         request.MergeFromString(made)
