@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from entrenar_otel import Monitor
+from entrenar_otel.delivery.worker import Worker
 from entrenar_otel.lake import Lake
 from entrenar_otel.otel.otlp import exporter
 from entrenar_otel.testing import open_run
@@ -69,6 +70,23 @@ def test_without_being_asked_no_sample_leaves(
     assert started["training.otlp.samples"] == "off"
     assert "training.config" not in started
     assert "process.command_args" not in started
+
+
+def test_the_environment_says_how_often(
+    endpoint: Endpoint, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent at last is the same."""
+    seconds: list[float | None] = []
+
+    def noted(name: str, work: Callable[[], None], interval_seconds: float | None = None) -> Worker:
+        seconds.append(interval_seconds)
+        return Worker(name, work, interval_seconds)
+
+    monkeypatch.setattr(exporter, "Worker", noted)
+    monkeypatch.setenv("OTEL_BLRP_SCHEDULE_DELAY", "3600000")
+    start().close()
+    assert seconds == [3600.0]
+    assert [endpoint.names()[at] for at in (0, -1)] == ["training.run.started", "training.run.ended"]
 
 
 def test_findings_leave_while_the_run_goes_on(endpoint: Endpoint, start: Start) -> None:
