@@ -171,8 +171,7 @@ def scan(
     told = is_note & ~is_clock
     note_heads = others[told].tolist()
     notes = [
-        words[at : at + length - 1]
-        for at, length in zip(note_heads, other_sizes[told].tolist(), strict=True)
+        words[at : at + length - 1] for at, length in zip(note_heads, other_sizes[told].tolist(), strict=True)
     ]
     seq, lost = first_seq + np.arange(int(is_data.sum())), 0
     damage: list[Damage] = []
