@@ -22,13 +22,17 @@ class BatchSize:
         self._inner: type | None = None  # of the first item of a tuple or list
         self._count: Callable[[Any], int] = len
         self._key: Any = None  # of the item that has the size, where it is one's
+        self._tensor: type | None = None  # of that item, where it is a tensor: its `len` is a function in Python
 
     def __call__(self, batch: Any) -> int | None:
         """The number; None where the batch does not say."""
         kind = type(batch)
         try:
             if kind is self._kind and (self._inner is None or type(batch[0]) is self._inner):
-                return len(batch[self._key]) if self._key is not None else self._count(batch)
+                if self._key is None:
+                    return self._count(batch)
+                item = batch[self._key]
+                return item.shape[0] if type(item) is self._tensor else len(item)
         except Exception as error:  # of this kind, and yet another
             if from_outside(error):
                 raise
@@ -43,4 +47,6 @@ class BatchSize:
             return None
         self._kind = kind
         self._inner = type(batch[0]) if isinstance(batch, tuple | list) and batch else None
+        item_kind = None if self._key is None else type(batch[self._key])
+        self._tensor = item_kind if getattr(item_kind, "__module__", None) == "torch" else None
         return size

@@ -11,7 +11,7 @@ from entrenar_processors.metric_names import VALIDATION
 from entrenar_otel.errors import AndonStop
 from entrenar_otel.integrations.callback import OnStop, TrainingRun
 from entrenar_otel.integrations.extension import Extension
-from entrenar_otel.integrations.keras_model import configuration, steps_done, templates_beside
+from entrenar_otel.integrations.keras_model import batches_done, configuration, steps_done, templates_beside
 from entrenar_otel.integrations.keras_values import BatchValues, singles
 from entrenar_otel.integrations.saved_files import SavedByTemplates
 from entrenar_otel.monitor.monitor import Monitor
@@ -44,7 +44,8 @@ class EntrenarCallback(Extension):
         self._checkpoints = SavedByTemplates()
         self._is_fitting = False
         self._step: int | None = None  # of the first batch of this epoch
-        self._batch = self._batches = 0
+        self._batch = 0
+        self._last: int | None = None  # the last batch that was trained
 
     def set_model(self, model: Any) -> None:
         """Kept apart: on JAX, `self.model` writes all weights back at every use."""
@@ -58,7 +59,7 @@ class EntrenarCallback(Extension):
         self._is_fitting = True
         self._begin()
         self._checkpoints = SavedByTemplates(templates_beside(inspect.currentframe()))
-        self._step, self._batches = None, 0
+        self._step = self._last = None
 
     def on_train_end(self, logs: Any = None) -> None:
         """It is over, early perhaps."""
@@ -90,8 +91,8 @@ class EntrenarCallback(Extension):
         self._end_epoch()
         if self._step is None:
             self._step = steps_done(self._trained)  # now, when a backup has been restored
-        else:
-            self._step += self._batches
+        elif self._last is not None:
+            self._step += batches_done(self._trained, self.params or {}, self._last)
         self._values.begin_epoch(self._trained)
         self._run.begin_epoch(epoch, (self.params or {}).get("epochs"))
 
@@ -102,11 +103,8 @@ class EntrenarCallback(Extension):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Its loss and metrics; of `steps_per_execution` batches the mean."""
-        self._batches = self._batch + self._trained.steps_per_execution
-        if steps := (self.params or {}).get("steps"):
-            self._batches = min(self._batches, steps)
-        step = (self._step or 0) + self._batch
-        values, size = self._values.batch(self._trained, step, logs or {})
+        self._last = self._batch
+        values, size = self._values.batch(self._trained, (self._step or 0) + self._batch, logs or {})
         self._run.end_step(size)
         self._log(values)
 

@@ -24,6 +24,13 @@ def steps_done(model: Any) -> int:
     return 0 if iterations is None else int(number_of(iterations)) * batches
 
 
+def batches_done(model: Any, params: Mapping[str, Any], last: int) -> int:
+    """How many batches of an epoch there were when the last one began, or the last `steps_per_execution`."""
+    batches: int = last + model.steps_per_execution
+    steps: int | None = params.get("steps")
+    return min(batches, steps) if steps else batches
+
+
 def configuration(model: Any, params: Mapping[str, Any]) -> dict[str, Any]:
     """How the model is compiled and trained."""
     config = {name: params[name] for name in ("epochs", "steps") if params.get(name) is not None}

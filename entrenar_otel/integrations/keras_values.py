@@ -20,54 +20,66 @@ class BatchValues:
     """
 
     def __init__(self) -> None:
-        self._means = RunningMeans()
         self._metrics: dict[str, Any] = {}
-        self._mean_names: set[str] = set()
+        self._running = RunningMeans()
+        #: Of each mean its total and count, which are variables, and whether it is the loss.
+        self._means: dict[str, tuple[Any, Any, bool]] = {}
         self._places: dict[int, tuple[str, int]] = {}
-        self._is_jax = False
+        self._optimizer: Any = None
+        self._backend = ""
 
     def begin_epoch(self, model: Any) -> None:
         """Keras has reset its metrics, and their variables can be read."""
-        self._is_jax = _is_jax()
-        self._means.begin_epoch()
+        self._backend = _backend()
+        self._running.begin_epoch()
         self._metrics = _metrics_of(model)
-        self._mean_names = {name for name, metric in self._metrics.items() if _is_mean(metric)}
-        optimizer = getattr(model, "optimizer", None)
+        loss = getattr(model, "_loss_tracker", None)
+        self._means = {
+            name: (metric.total, metric.count, metric is loss)
+            for name, metric in self._metrics.items()
+            if _is_mean(metric)
+        }
+        self._optimizer = getattr(model, "optimizer", None)
         groups = {"metrics_variables": model.metrics_variables}
-        groups["optimizer_variables"] = getattr(optimizer, "variables", ())
+        groups["optimizer_variables"] = getattr(self._optimizer, "variables", ())
         self._places = {id(v): (group, i) for group, all_ in groups.items() for i, v in enumerate(all_)}
 
     def batch(self, model: Any, step: int, logs: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
         """The values, and the number of samples where Keras has counted it."""
-        read, size = self._reader(model), None
+        # PyTorch's variables are read without a call of Python's: each is a microsecond, after a step.
+        read = None if self._backend == "torch" else self._reader(model)
+        means, size = self._means, None
         values: dict[str, Any] = {}
         for name, shown in logs.items():
-            metric = self._metrics.get(name)
-            if metric is None:
-                values[name] = shown  # what a `train_step` of the user's gave
-            elif name not in self._mean_names:
+            if (mean := means.get(name)) is None:
+                if name not in self._metrics:
+                    values[name] = shown  # what a `train_step` of the user's gave
                 continue
-            elif not (count := read(metric.count)):
+            total, count, is_loss = mean
+            weight = count._value.item() if read is None else read(count)
+            if not weight:
                 values[name] = shown
-            elif found := self._means.batch(name, read(metric.total), count):
-                values[name], weight = found
-                if metric is getattr(model, "_loss_tracker", None):
-                    size = round(weight)
-        rate = getattr(getattr(model, "optimizer", None), "_learning_rate", None)
+            elif found := self._running.batch(
+                name, total._value.item() if read is None else read(total), weight
+            ):
+                values[name], added = found
+                if is_loss:
+                    size = round(added)
+        rate = getattr(self._optimizer, "_learning_rate", None)
         if id(rate) in self._places:
-            values["learning_rate"] = read(rate)
+            values["learning_rate"] = rate._value.item() if read is None else read(rate)
         elif rate is not None and step % _SCHEDULE_BATCHES == 0 and _is_schedule(rate):
             values["learning_rate"] = number_of(rate(step))
         return values, size
 
     def epoch(self, logs: Mapping[str, Any]) -> dict[str, Any]:
         """Of an epoch's logs, what batches do not have."""
-        told = self._metrics.keys() - self._mean_names
+        told = self._metrics.keys() - self._means.keys()
         return singles({name: value for name, value in logs.items() if name in told})
 
     def _reader(self, model: Any) -> Callable[[Any], float]:
         """Reads a variable. On JAX the model has none within an epoch: they are in the state of its loop."""
-        if not self._is_jax or not _is_apart(model):
+        if self._backend != "jax" or not _is_apart(model):
             return number_of
         state, places = model._jax_state, self._places
 
@@ -78,10 +90,10 @@ class BatchValues:
         return read
 
 
-def _is_jax() -> bool:
+def _backend() -> str:
     from keras.config import backend
 
-    return bool(backend() == "jax")
+    return str(backend())
 
 
 def _is_apart(model: Any) -> bool:

@@ -10,7 +10,7 @@ from entrenar_otel.integrations.batch_size import BatchSize
 from entrenar_otel.integrations.callback import OnStop, TrainingRun
 from entrenar_otel.integrations.extension import Extension
 from entrenar_otel.integrations.lightning_logger import EntrenarLogger
-from entrenar_otel.integrations.lightning_trainer import checkpoints_of, configuration, shared_id
+from entrenar_otel.integrations.lightning_trainer import checkpoints_of, configuration, shared_id, step_counter
 from entrenar_otel.integrations.lightning_values import BatchValues, gradient_norm
 from entrenar_otel.integrations.saved_files import SavedFiles, resume_from
 from entrenar_otel.monitor.monitor import Monitor
@@ -48,6 +48,7 @@ class EntrenarCallback(Extension):
         self._asks_gradient_norm = gradient_norm
         self._values = BatchValues()
         self._size_of = BatchSize()
+        self._counter: Any = None
         self._saved = SavedFiles()
         self._has_saved = False
 
@@ -99,7 +100,11 @@ class EntrenarCallback(Extension):
         """A batch has arrived."""
         if self._has_saved:
             self._tell_checkpoints(trainer)
-        self._run.begin_step(None, batch_idx, trainer.global_step)
+        if batch_idx < 2:  # at the second one it is seen to count
+            self._counter = step_counter(trainer)
+        counter = self._counter
+        step = trainer.global_step if counter is None else counter.completed
+        self._run.begin_step(None, batch_idx, step)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

@@ -48,3 +48,20 @@ def checkpoints_of(trainer: Any) -> list[str]:
         paths += getattr(callback, "best_k_models", {})
         paths += [getattr(callback, name, "") for name in ("best_model_path", "last_model_path")]
     return [path for path in paths if path]
+
+
+def step_counter(trainer: Any) -> Any:
+    """What counts the Trainer's `global_step`, as `completed`; None where it is not where it is looked for.
+
+    The Trainer asks half a dozen objects for it each time. Which one it is may change with the module's
+    `automatic_optimization`, and what it was loaded from.
+    """
+    try:
+        loop = trainer.fit_loop.epoch_loop
+        if trainer.lightning_module.automatic_optimization:
+            counter = loop.automatic_optimization.optim_progress.optimizer.step.total
+        else:
+            counter = loop.manual_optimization.optim_step_progress.total
+        return counter if counter.completed == trainer.global_step else None
+    except AttributeError:  # a version that counts elsewhere
+        return None

@@ -8,54 +8,49 @@ from typing import Any
 
 from entrenar_processors.metric_names import TRAIN, facade_name, known_as
 
+from entrenar_otel.integrations.lightning_logged import LoggedMetrics
+from entrenar_otel.integrations.metric_group import host_number
+
 #: Beyond so many sets of names, new ones are looked at anew each time.
 _MAX_NAMES = 256
 
 
 class BatchValues:
-    """What there is to record of a batch, and what `self.log` was given at other times.
-
-    A Trainer's metrics keep a value until the next one: of a metric that is logged every tenth batch, the
-    other nine show the old one. A value is a tensor of its own, and one that is held keeps its place in
-    memory: another place is another value.
-    """
+    """What there is to record of a batch, and what `self.log` was given at other times."""
 
     def __init__(self) -> None:
-        self._held: dict[str, tuple[int, Any]] = {}  # where it is in memory, and the tensor that is there
+        self._logged = LoggedMetrics()
+        #: The metrics that were logged since the last call; tensors, wherever they are.
+        self.logged = self._logged.new
         self._groups: list[tuple[str, dict[str, Any]]] = []
         self._names: dict[tuple[object, ...], list[tuple[str, str]]] = {}
 
     def begin_epoch(self, optimizers: Sequence[Any]) -> None:
         """Optimizers may have other parameter groups than before."""
+        self._logged.begin_epoch()
         self._groups = parameter_groups(optimizers)
         self._names.clear()
 
-    def logged(self, trainer: Any) -> dict[str, Any]:
-        """The metrics that were logged since the last call; tensors, wherever they are."""
-        found, held = {}, self._held
-        for name, value in trainer.logged_metrics.items():
-            place = value.data_ptr()
-            if (last := held.get(name)) is None or last[0] != place:
-                held[name] = place, value
-                found[name] = value
-        return found
-
     def batch(self, trainer: Any, pl_module: Any, outputs: Any) -> dict[str, Any]:
-        """Loss, metrics and learning rates after a batch, without a split: that is what an epoch's have."""
+        """Loss, metrics and learning rates after a batch, without a split: that is what an epoch's have.
+
+        What is on the host is a number already.
+        """
         values = {}
         for name, group in self._groups:
             values[name] = group["lr"]
         loss = loss_of(trainer, pl_module, outputs)
         if loss is not None:
             values["loss"] = loss
-        found = self.logged(trainer)
+        found = self._logged.new_of_batch(trainer)
         key = (loss is None, *found)
         if (names := self._names.get(key)) is None:
             names = _names_of(found, {*values}, has_loss=loss is not None)
             if len(self._names) < _MAX_NAMES:
                 self._names[key] = names
         for raw, name in names:
-            values[name] = found[raw]
+            value = found[raw]
+            values[name] = value.item() if value.is_cpu else value  # Lightning logs single numbers only
         return values
 
 
@@ -86,15 +81,18 @@ def is_training_loss(name: str) -> bool:
 
 
 def loss_of(trainer: Any, pl_module: Any, outputs: Any) -> Any:
-    """The loss of a batch as `training_step` returned it, on its device; None where it returned none."""
+    """The loss of a batch as `training_step` returned it: a number where it is on the host, else where it is.
+
+    None where it returned none.
+    """
     loss: Any = outputs.get("loss") if type(outputs) is dict or isinstance(outputs, Mapping) else outputs
-    if getattr(loss, "requires_grad", False):
-        loss = loss.detach()
     batches = trainer.accumulate_grad_batches
-    if batches == 1 or not hasattr(loss, "detach"):
-        return loss
-    # In automatic optimisation Lightning has divided it, for the sum of gradients.
-    return loss * batches if pl_module.automatic_optimization else loss
+    if batches != 1 and hasattr(loss, "detach") and pl_module.automatic_optimization:
+        # Lightning has divided it, for the sum of gradients.
+        loss = loss.detach() * batches
+    if (number := host_number(loss)) is loss and getattr(loss, "requires_grad", False):
+        return loss.detach()
+    return number
 
 
 def parameter_groups(optimizers: Sequence[Any]) -> list[tuple[str, dict[str, Any]]]:
