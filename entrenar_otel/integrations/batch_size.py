@@ -22,7 +22,9 @@ class BatchSize:
         self._inner: type | None = None  # of the first item of a tuple or list
         self._count: Callable[[Any], int] = len
         self._key: Any = None  # of the item that has the size, where it is one's
-        self._tensor: type | None = None  # of that item, where it is a tensor: its `len` is a function in Python
+        self._tensor: type | None = (
+            None  # of that item, where it is a tensor: its `len` is a function in Python
+        )
 
     def __call__(self, batch: Any) -> int | None:
         """The number; None where the batch does not say."""
@@ -31,7 +33,7 @@ class BatchSize:
             if kind is self._kind and (self._inner is None or type(batch[0]) is self._inner):
                 if self._key is None:
                     return self._count(batch)
-                item = batch[self._key]
+                item: Any = batch[self._key]
                 return item.shape[0] if type(item) is self._tensor else len(item)
         except Exception as error:  # of this kind, and yet another
             if from_outside(error):

@@ -65,7 +65,7 @@ class BatchValues:
                 values[name], added = found
                 if is_loss:
                     size = round(added)
-        rate = getattr(self._optimizer, "_learning_rate", None)
+        rate: Any = getattr(self._optimizer, "_learning_rate", None)
         if id(rate) in self._places:
             values["learning_rate"] = rate._value.item() if read is None else read(rate)
         elif rate is not None and step % _SCHEDULE_BATCHES == 0 and _is_schedule(rate):

@@ -10,7 +10,12 @@ from entrenar_otel.integrations.batch_size import BatchSize
 from entrenar_otel.integrations.callback import OnStop, TrainingRun
 from entrenar_otel.integrations.extension import Extension
 from entrenar_otel.integrations.lightning_logger import EntrenarLogger
-from entrenar_otel.integrations.lightning_trainer import checkpoints_of, configuration, shared_id, step_counter
+from entrenar_otel.integrations.lightning_trainer import (
+    checkpoints_of,
+    configuration,
+    shared_id,
+    step_counter,
+)
 from entrenar_otel.integrations.lightning_values import BatchValues, gradient_norm
 from entrenar_otel.integrations.saved_files import SavedFiles, resume_from
 from entrenar_otel.monitor.monitor import Monitor
