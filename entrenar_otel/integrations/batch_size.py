@@ -34,7 +34,8 @@ class BatchSize:
                 if self._key is None:
                     return self._count(batch)
                 item: Any = batch[self._key]
-                return item.shape[0] if type(item) is self._tensor else len(item)
+                is_tensor = type(item) is self._tensor
+                return int(item.shape[0]) if is_tensor else len(item)
         except Exception as error:  # of this kind, and yet another
             if from_outside(error):
                 raise

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-lightning = pytest.importorskip("lightning")
-torch = pytest.importorskip("torch")
+lightning: Any = pytest.importorskip("lightning")
+torch: Any = pytest.importorskip("torch")
 
 from entrenar_otel.integrations.lightning_logged import LoggedMetrics  # noqa: E402
 from entrenar_otel.integrations.lightning_trainer import step_counter  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore:.*num_workers")
 
-class Model(lightning.LightningModule):  # type: ignore[misc]
+
+class Model(lightning.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(2, 1)
@@ -35,7 +37,7 @@ class Model(lightning.LightningModule):  # type: ignore[misc]
         return torch.optim.SGD(self.parameters(), 0.01)
 
 
-class Both(lightning.Callback):  # type: ignore[misc]
+class Both(lightning.Callback):
     """Asks for what is new, quickly and by the Trainer."""
 
     def __init__(self) -> None:
@@ -63,7 +65,8 @@ def test_a_batch_has_the_metrics_that_the_trainer_shows(tmp_path: Path) -> None:
     both, data = Both(), torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(24, 2)), 2)
     trainer = lightning.Trainer(
         max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[both],
-        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path, val_check_interval=5,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+        val_check_interval=5,
     )  # fmt: skip
     trainer.fit(Model(), data, data)
     assert [quick for quick, _ in both.found] == [asked for _, asked in both.found]
