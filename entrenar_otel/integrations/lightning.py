@@ -6,16 +6,11 @@ from typing import Any, ClassVar
 
 from entrenar_processors.metric_names import TRAIN, VALIDATION
 
+from entrenar_otel.integrations import lightning_trainer as trainers
 from entrenar_otel.integrations.batch_size import BatchSize
 from entrenar_otel.integrations.callback import OnStop, TrainingRun
 from entrenar_otel.integrations.extension import Extension
 from entrenar_otel.integrations.lightning_logger import EntrenarLogger
-from entrenar_otel.integrations.lightning_trainer import (
-    checkpoints_of,
-    configuration,
-    shared_id,
-    step_counter,
-)
 from entrenar_otel.integrations.lightning_values import BatchValues, gradient_norm
 from entrenar_otel.integrations.saved_files import SavedFiles, resume_from
 from entrenar_otel.monitor.monitor import Monitor
@@ -50,12 +45,9 @@ class EntrenarCallback(Extension):
         super().__init__()
         self._given = monitor, on_stop, monitor_options
         self._run = TrainingRun(monitor, on_stop=on_stop, **monitor_options)
-        self._asks_gradient_norm = gradient_norm
-        self._values = BatchValues()
-        self._size_of = BatchSize()
-        self._counter: Any = None
-        self._saved = SavedFiles()
-        self._has_saved = False
+        self._asks_gradient_norm, self._has_saved = gradient_norm, False
+        self._values, self._size_of, self._saved = BatchValues(), BatchSize(), SavedFiles()
+        self._counter: Any = None  # of the Trainer's steps
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """A run begins; one that resumes from a checkpoint with a sidecar has it for a parent."""
@@ -74,16 +66,16 @@ class EntrenarCallback(Extension):
         monitor, on_stop, options = self._given
         loggers = [logger for logger in trainer.loggers if isinstance(logger, EntrenarLogger)]
         if monitor is None:
-            options = shared_id(trainer, loggers[0].version if loggers else run_id) | options
+            options = trainers.shared_id(trainer, loggers[0].version if loggers else run_id) | options
         self._run = TrainingRun(monitor, on_stop=on_stop, **options)
         ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        self._run.begin(pl_module, configuration(trainer, pl_module), **ranks)
+        self._run.begin(pl_module, trainers.configuration(trainer, pl_module), **ranks)
         for logger in loggers:
             logger.join(self._run, trainer)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Checkpoints of earlier runs are known."""
-        self._saved.new(checkpoints_of(trainer))
+        self._saved.new(trainers.checkpoints_of(trainer))
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """An epoch begins, and the last one is over."""
@@ -106,9 +98,8 @@ class EntrenarCallback(Extension):
         if self._has_saved:
             self._tell_checkpoints(trainer)
         if batch_idx < 2:  # at the second one it is seen to count
-            self._counter = step_counter(trainer)
-        counter = self._counter
-        step = trainer.global_step if counter is None else counter.completed
+            self._counter = trainers.step_counter(trainer)
+        step = trainer.global_step if (counter := self._counter) is None else counter.completed
         self._run.begin_step(None, batch_idx, step)
 
     def on_train_batch_end(
@@ -132,7 +123,7 @@ class EntrenarCallback(Extension):
 
     def _tell_checkpoints(self, trainer: Any) -> None:
         self._has_saved = False
-        for path in self._saved.new(checkpoints_of(trainer)):
+        for path in self._saved.new(trainers.checkpoints_of(trainer)):
             self._run.checkpoint(path)
         self._run.begin_wait()
 
