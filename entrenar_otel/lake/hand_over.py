@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 from entrenar_processors import Samples
+from entrenar_processors.stats.arrays import give_way
 
 from entrenar_otel.clock import Era
 from entrenar_otel.lake.store.catalog import run_folder
@@ -66,5 +67,6 @@ def hand_over(
     )
     process, number = segment.header["process"], int(segment.header["number"])
     for table, schema, batches in tables_of(Journal.of(decoded.notes), decoded.samples, owner):
+        give_way(len(decoded.samples))
         storage.write(file_name(table, day, owner.run_id, process, number), schema, batches)
     return decoded.samples.n_values

@@ -12,6 +12,7 @@ from zlib import adler32
 import numpy as np
 from entrenar_processors import Block, Column, Samples
 from entrenar_processors.samples import Singles
+from entrenar_processors.stats.arrays import give_way
 from numpy.typing import NDArray
 
 from entrenar_otel.clock import Era
@@ -114,6 +115,7 @@ def decode(
     if not verify and (blocks := just_written(words, layouts, start // 8, stop, first_seq, eras)) is not None:
         return Decoded(Samples(list(blocks)), sum(map(len, blocks)), stop * 8, ())
     found = scan(words, layouts, start=start, end=end, first_seq=first_seq, eras=eras, verify=verify)
+    give_way(found.records)
     parts, out_of_range = _parts(words, found, layouts)
     return Decoded(Samples(parts), found.records, found.end, found.damage, out_of_range, found.note_words)
 
@@ -394,6 +396,7 @@ def _parts(words: Words, found: Scan, layouts: dict[int, Layout]) -> tuple[list[
             rows = np.flatnonzero(lengths == length)
             rows = rows[np.argsort(ids[rows], kind="stable")]
         layout_ids = ids[rows]
+        give_way(len(layout_ids))
         fields = _fields(words, heads[rows], length)
         halves = fields[1].view("<i4")
         steps = fields[2].view("<i8")

@@ -15,6 +15,7 @@ from entrenar_processors.metric_names import is_reward
 from entrenar_processors.policy import Policy
 from entrenar_processors.processor import FollowsClock
 from entrenar_processors.samples import Block, Singles
+from entrenar_processors.stats.arrays import give_way
 
 from entrenar_otel.andon.judging.user_processor import UserProcessor, own_copy
 from entrenar_otel.errors import guard
@@ -72,7 +73,9 @@ class Judge:
             self.newest = max(map(_newest_of, samples.parts), key=lambda at: at.seq)
             self._look_for_reward(samples)
         findings: list[Finding] = []
+        rows = len(samples)
         for processor in self.processors:
+            give_way(rows)
             findings += self._found_by(processor, type(processor).__name__, samples)
         if self._others:
             samples = own_copy(samples)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from entrenar_processors import Column, Samples, Series
+from entrenar_processors.stats.arrays import give_way
 
 from entrenar_otel.lake.tables.schema import METRICS_IN_MEMORY, MICROSECONDS, ROW_GROUP, Owner
 
@@ -105,6 +106,7 @@ def _numbers(parts: list[_Part]) -> dict[str, int]:
 
 def _batch(parts: list[_Part], owner: Owner, places: _Places, numbers: dict[str, int]) -> pa.RecordBatch:
     lengths = np.array([len(column.seq) for _, column in parts])
+    give_way(int(lengths.sum()))
     column = Column.concat(column for _, column in parts)
     if id(column.seq) not in places:
         places[id(column.seq)] = _places(column, owner)

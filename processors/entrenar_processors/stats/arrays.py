@@ -20,6 +20,8 @@ ULPS = 1e-14
 SMALLEST = 1e-150
 #: Below this many elements a Python loop is faster than the 15–40 µs of a dozen numpy calls.
 SCALAR_BELOW = 32
+#: So many values take numpy long enough for others to notice.
+MANY = 4_096
 #: Values of one series that a loop in Python takes in half a millisecond.
 _HALF_MILLISECOND = 1_000
 
@@ -63,15 +65,19 @@ def varies(scale: Floats, centre: Floats) -> NDArray[np.bool_]:
     return (scale > ULPS * np.abs(centre)) & (scale > SMALLEST)
 
 
-def yielding_slices(n: int) -> Iterator[slice]:
-    """Slices of a long series; before each, a thread other than the main one lets that one run.
+def give_way(values: int = MANY) -> None:
+    """A thread other than the main one lets that one run, before it does something with many values.
 
-    A loop in Python keeps the interpreter for 5 ms at a time (`sys.setswitchinterval`), for which a step of
-    the training would wait. To give it up for less than a timer tick is not enough: no other thread is quick
-    enough to take it.
+    Python's code, and calls of numpy one after the other, keep the interpreter for 5 ms at a time
+    (`sys.setswitchinterval`), for which a step of the training would wait. To give it up for less than a
+    timer tick is not enough: no other thread is quick enough to take it.
     """
-    is_beside = threading.get_ident() != threading.main_thread().ident
+    if values >= MANY and threading.get_ident() != threading.main_thread().ident:
+        time.sleep(1e-6)
+
+
+def yielding_slices(n: int) -> Iterator[slice]:
+    """Slices of a long series, with a `give_way` before each."""
     for start in range(0, n, _HALF_MILLISECOND):
-        if is_beside:
-            time.sleep(1e-6)
+        give_way()
         yield slice(start, start + _HALF_MILLISECOND)

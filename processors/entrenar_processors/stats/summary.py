@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from entrenar_processors.metric_names import name_in
 from entrenar_processors.samples import Samples, Series, Singles
+from entrenar_processors.stats.arrays import give_way
 from entrenar_processors.stats.sketch import QuantileSketch
 
 
@@ -210,6 +211,7 @@ class Summaries:
         self._waiting_values -= values.size
         del self._waiting_rows[key]
         for column, series in enumerate(key):
+            give_way(len(values))
             self._summary_of(series).update(np.ascontiguousarray(values[:, column]), order=parts[-1][0])
 
     def _flush_all(self) -> None:
