@@ -22,9 +22,8 @@ class BatchSize:
         self._inner: type | None = None  # of the first item of a tuple or list
         self._count: Callable[[Any], int] = len
         self._key: Any = None  # of the item that has the size, where it is one's
-        self._tensor: type | None = (
-            None  # of that item, where it is a tensor: its `len` is a function in Python
-        )
+        #: Of that item, where it is a tensor: its `len` is a function in Python.
+        self._tensor: type | None = None
 
     def __call__(self, batch: Any) -> int | None:
         """The number; None where the batch does not say."""

@@ -20,9 +20,8 @@ class LoggedMetrics:
     def __init__(self) -> None:
         self._held: dict[str, Any] = {}  # the tensor that was seen last
         self._shown: dict[str, Any] = {}  # the dictionary that Lightning shows when asked, as it last was
-        self._sizes: tuple[int, int] | None = (
-            None  # of the kept metrics and of the shown ones, when looked at
-        )
+        #: How many were kept and how many shown, when looked at.
+        self._sizes: tuple[int, int] | None = None
         self._connector: Any = None
         self._kept: Any = ()
         self._states: list[tuple[str, dict[str, Any]]] = []

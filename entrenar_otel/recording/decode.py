@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from entrenar_otel.clock import Era
 from entrenar_otel.recording.checksums import adler32_of
-from entrenar_otel.recording.just_written import just_written
+from entrenar_otel.recording.just_written import MANY_SINGLES, just_written
 from entrenar_otel.recording.layout import FIXED_WORDS, MAGIC, Layout, parse_definition
 from entrenar_otel.recording.notes import CLOCK_SET, EVENT, FIRST_TEXT, MARK, SPAN_STARTED, Note, parse_note
 from entrenar_otel.recording.regular import regular
@@ -25,8 +25,6 @@ from entrenar_otel.recording.regular import regular
 #: Times stay monotonic.
 NO_CLOCK = (Era(0, 0),)
 Words = NDArray[np.uint64]
-#: From so many layouts of one value on, their records stay together.
-_MANY_LAYOUTS = 8
 #: Records taken at once: few enough to stay in the cache.
 _CHECK_ROWS = 1 << 13
 #: Of so many and more at even distances a view is quicker than a copy.
@@ -412,7 +410,7 @@ def _parts(words: Words, found: Scan, layouts: dict[int, Layout]) -> tuple[list[
         cuts = np.flatnonzero(np.diff(layout_ids, prepend=-1, append=-1))
         known = [layouts.get(layout_id) for layout_id in layout_ids[cuts[:-1]].tolist()]
         singles = None
-        if length == FIXED_WORDS + 1 and len(known) >= _MANY_LAYOUTS:
+        if length == FIXED_WORDS + 1 and len(known) >= MANY_SINGLES:
             singles = _singles(known, cuts, Column(*places, values[:, 0]))
         if singles is not None:
             parts.append(singles)

@@ -16,8 +16,8 @@ from entrenar_otel.clock import Era
 from entrenar_otel.recording.layout import FIXED_WORDS, Layout
 from entrenar_otel.recording.regular import Words, cycle_from
 
-#: From so many kinds of one value on, decode.py keeps their records together.
-_FEW_SINGLES = 8
+#: From so many layouts of one value on, their records stay together (decode.py).
+MANY_SINGLES = 8
 
 
 def just_written(
@@ -32,7 +32,7 @@ def just_written(
     known = [layouts.get(kind.head & 0xFFFF_FFFF) for kind in cycle]
     if not cycle or len({kind.head for kind in cycle}) < len(cycle):
         return None
-    if sum(kind.length == FIXED_WORDS + 1 for kind in cycle) >= _FEW_SINGLES:
+    if sum(kind.length == FIXED_WORDS + 1 for kind in cycle) >= MANY_SINGLES:
         return None
     period = cycle[-1].at + cycle[-1].length
     times, rest = divmod(last - first, period)
